@@ -1,0 +1,68 @@
+/*
+ * message - the bytes of one message as they were sent, and an index of its header
+ *
+ * Bytes lie in memory up to message_memory_bytes, beyond that in a file without a name whose descriptor comes from the opener given
+ * at message_new (the keeper's store, or memfd in tests). CRLF as received; dot-stuffing is already undone. The header is
+ * indexed while it arrives: message_add finds its end by itself. Bounds: header_bytes and header_fields, past which
+ * message_add says -EMSGSIZE.
+ *
+ * Header fields are given as they stand, folds included: name (without colon) and body (after the colon, without the final CRLF).
+ */
+#ifndef MESSAGE_H
+#define MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/auto.h"
+
+struct message_limits {
+	size_t memory_bytes;            /* kept in memory up to here (256 KiB) */
+	size_t header_bytes;            /* the whole header at most (256 KiB) */
+	size_t header_fields;           /* at most (2,000) */
+};
+
+struct header_field {
+	const char *raw;                /* the whole field with its final CRLF */
+	size_t raw_len;
+	const char *name;               /* = raw; may be followed by blanks before the colon (obsolete syntax) */
+	size_t name_len;                /* without such blanks */
+	const char *body;
+	size_t body_len;
+};
+
+struct message;
+
+/* open_fd(arg): a read-write descriptor that the message then owns, or -errno; may wait. Called at most once. */
+struct message *message_new(const struct message_limits *lim, int (*open_fd)(void *arg), void *arg);
+void message_free(struct message *m);
+AUTO_DEFINE(message)
+
+/* Append bytes. 0, -EMSGSIZE (header bounds), or -errno of the file. may wait (when the file is opened) */
+int message_add(struct message *m, const char *p, size_t len);
+/* No more comes: a message without an empty line is all header (or all body when its first line is no field). */
+void message_end(struct message *m);
+
+bool message_header_done(const struct message *m);      /* the end of the header has been seen */
+size_t message_size(const struct message *m);           /* bytes added */
+size_t message_body_offset(const struct message *m);    /* of the first byte after the empty line */
+bool message_has_bare(const struct message *m);         /* a CR or LF alone, anywhere */
+bool message_has_8bit(const struct message *m);
+bool message_has_nul(const struct message *m);
+
+/* Header: fields in order of arrival, valid once message_header_done. A line that is no field ends the header (RFC 5322: the
+   rest is body) and message_header_broken says so. */
+size_t message_field_count(const struct message *m);
+const struct header_field *message_field(const struct message *m, size_t i);
+/* The nth (0 = first from the top) field of that name, case ignored; NULL when there are fewer. */
+const struct header_field *message_find(const struct message *m, const char *name, size_t nth);
+bool message_header_broken(const struct message *m);
+
+/* Bytes from off on: *p points at *len contiguous ones (at most 64 KiB), 0 at the end; valid until the next call. 0 or -errno. */
+int message_read(struct message *m, size_t off, const char **p, size_t *len);
+
+/* The descriptor, -1 while all is in memory; still owned by m. */
+int message_fd(const struct message *m);
+
+#endif

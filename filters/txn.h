@@ -1,0 +1,73 @@
+/*
+ * txn - one mail transaction: the client, the envelope, the message, and the facts found so far
+ *
+ * Made at MAIL, released at the end of data, RSET or the session's end. The session fills in what the client says; filters
+ * read it and add facts. Filters know nothing of sockets: they have txn->dns and txn->state to ask with.
+ */
+#ifndef TXN_H
+#define TXN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dns.h"
+#include "base/net.h"
+#include "filters/fact.h"
+#include "filters/message.h"
+
+enum { FILTER_MAX = 24 };
+
+struct site;            /* policy/conf.h: the configuration in force, shared and read-only */
+
+/* What filters found and what they are still doing, for one connection or one transaction. */
+struct evidence {
+	struct facts facts;
+	void *filter[FILTER_MAX];       /* each filter's own working state, made and freed by it */
+	uint32_t started, ran;          /* bit i: filter i's start / run has been called */
+};
+
+struct client {
+	struct net_addr addr;           /* unfolded (net_from_sockaddr) */
+	char ip[NET_TEXT_MAX];
+	char *helo;                     /* as given, NULL before; domain or literal */
+	bool esmtp;
+	const char *tls_version;        /* NULL: plain */
+	const char *tls_cipher;
+	bool early_talker;              /* spoke before the banner */
+	struct evidence evidence;       /* of filters whose scope is the connection */
+};
+
+struct recipient {
+	char *address;                  /* as given, without <>; "postmaster" may be bare */
+	char *params;                   /* ESMTP parameters to pass on (NOTIFY, ORCPT), "" if none */
+	char *domain;                   /* lower-case, "" if bare */
+	bool local;                     /* in the site's accepted domains */
+};
+
+struct envelope {
+	char *from;                     /* without <>; "" for the null sender; NULL before MAIL */
+	char *from_domain;              /* lower-case, "" for the null sender */
+	char *params;                   /* to pass on: BODY=, SMTPUTF8, RET=, ENVID= */
+	uint64_t size_declared;         /* SIZE=, 0 if none */
+	struct recipient *rcpt;         /* those that were answered 250 */
+	size_t rcpt_count;
+};
+
+struct txn {
+	const struct site *site;
+	struct dns *dns;
+	struct state *state;            /* policy/state.h: greylist and the like; may be NULL */
+	struct client *client;
+	struct envelope env;
+	struct message *message;        /* NULL before DATA */
+	enum stage stage;               /* how far the session is */
+	struct evidence evidence;       /* of filters whose scope is the transaction */
+	char id[24];                    /* in logs, headers and replies */
+};
+
+void client_release(struct client *c);          /* zeroed is fine */
+void txn_init(struct txn *t, const struct site *site, struct dns *dns, struct client *c);
+void txn_release(struct txn *t);
+
+#endif

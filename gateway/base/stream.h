@@ -1,0 +1,89 @@
+/*
+ * stream - a connection as a sequence of bytes, plain or TLS, with deadlines and bounds
+ *
+ * One task uses a stream. Reads try the socket first and park the task only when there is nothing; the events are registered once,
+ * edge-triggered. Buffers exist only while there are bytes in them: an idle stream costs its struct. What is written is
+ * collected and sent by stream_flush, or before a read has to wait, so that pipelined replies leave together (RFC 2920).
+ *
+ * Results: a count or 0, or -ETIMEDOUT, -ECANCELED, -EPIPE (the peer has closed or reset; at end of file with bytes
+ * missing too), -EMSGSIZE (line too long), -EPROTO (TLS broken), -ENOMEM. After an error other than -EMSGSIZE and -ETIMEDOUT
+ * the stream is only good for freeing.
+ */
+#ifndef STREAM_H
+#define STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/auto.h"
+#include "base/net.h"
+
+struct stream;
+struct ssl_ctx_st;
+
+enum { STREAM_CHUNK = 64 * 1024 };      /* read at once from the socket at most; the write buffer's bound before it flushes */
+
+/* Takes fd over (closes it with the stream), makes it non-blocking. NULL: no memory, and fd is closed. */
+struct stream *stream_new(int fd);
+void stream_free(struct stream *s);     /* closes at once, without flush; TLS close_notify is tried, never waited for */
+AUTO_DEFINE(stream)
+
+/* Connect; from NULL or with port 0 as the source address. may wait. 0 and *out, or -errno of connect(2), -ETIMEDOUT. */
+int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms, struct stream **out);
+
+int stream_fd(const struct stream *s);
+
+/* No wait on this stream ends later than this moment of clock_ms() (a budget over several commands); 0: none. */
+void stream_set_deadline(struct stream *s, int64_t deadline_ms);
+int64_t stream_deadline(const struct stream *s);
+
+/*
+ * One line up to and including LF, at most max bytes with it. *line points into the stream's buffer, not NUL-terminated,
+ * valid until the next call; the line is eaten. *len counts the CRLF or LF. -EMSGSIZE: the line is longer; the rest of it is skipped up to
+ * its LF first. may wait
+ */
+int stream_read_line(struct stream *s, size_t max, int timeout_ms, const char **line, size_t *len);
+
+/*
+ * Whatever is there, at least one byte (waiting for it), at most STREAM_CHUNK; not eaten until stream_eat. 0 bytes never come. may wait
+ */
+int stream_peek(struct stream *s, int timeout_ms, const char **p, size_t *len);
+void stream_eat(struct stream *s, size_t len);
+
+/* Bytes already received (in the buffer or inside TLS) and not eaten. Never waits. */
+size_t stream_pending(const struct stream *s);
+
+/* Wait until there is something to read, without allocating for it; flushes first. 0 or an error. may wait */
+int stream_wait_readable(struct stream *s, int timeout_ms);
+
+/* Add to the write buffer; flushes by itself when it exceeds STREAM_CHUNK. may wait */
+int stream_write(struct stream *s, const void *p, size_t len);
+int stream_printf(struct stream *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int stream_flush(struct stream *s, int timeout_ms);
+/* How long a flush that a write or read causes may take; default 5 minutes. */
+void stream_set_write_timeout(struct stream *s, int timeout_ms);
+
+/*
+ * The handshake. The caller has made sure that nothing is pending (PITFALLS 2). hostname: SNI, and the name that is verified if the context
+ * verifies. -EPROTO with stream_error() saying why. may wait
+ */
+int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms);
+int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname, int timeout_ms);
+bool stream_is_tls(const struct stream *s);
+const char *stream_tls_version(const struct stream *s);         /* "TLSv1.3"; NULL when plain */
+const char *stream_tls_cipher(const struct stream *s);
+bool stream_tls_verified(const struct stream *s);
+const char *stream_error(const struct stream *s);               /* the last TLS error in words, or "" */
+
+/* Ends the writing side politely (close_notify, FIN) and waits for the peer's end up to timeout_ms. may wait */
+void stream_close(struct stream *s, int timeout_ms);
+
+/* Whether all that was written has been acknowledged by the peer's TCP (SIOCOUTQ). */
+bool stream_acked(const struct stream *s);
+
+/* Totals of bytes that crossed the socket's inside (after TLS). */
+uint64_t stream_bytes_in(const struct stream *s);
+uint64_t stream_bytes_out(const struct stream *s);
+
+#endif

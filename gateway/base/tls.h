@@ -1,0 +1,36 @@
+/*
+ * tls - OpenSSL contexts for both legs, TLS 1.2 and 1.3
+ *
+ * A context is made from PEM text, not from paths: the parent reads files, workers get bytes. TLS is done by streams
+ * (stream_starttls_*), which own the SSL objects.
+ */
+#ifndef TLS_H
+#define TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+
+struct ssl_ctx_st;
+
+/* As configured for the backend leg. */
+enum tls_mode { TLS_OFF, TLS_OPPORTUNISTIC, TLS_REQUIRED };     /* required: verified by CA and name */
+
+/*
+ * A server context with its certificate chain and key. 0, or -EINVAL with the reason in err (a sentence for people).
+ * *out is freed with tls_ctx_free.
+ */
+int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out, struct buf *err);
+
+/* A client context; ca_pem NULL: the system's store, loaded now (before any chroot). verify false: any certificate. */
+int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, struct buf *err);
+void tls_ctx_free(struct ssl_ctx_st *ctx);
+
+/* A self-signed P-256 certificate for host name, ten years, as PEM. 0 or -errno. */
+int tls_self_signed(const char *hostname, struct buf *cert_pem, struct buf *key_pem);
+
+/* The oldest error of OpenSSL's queue as text, and the queue is empty afterwards. Returns out. */
+const char *tls_error(char *out, size_t size);
+
+#endif

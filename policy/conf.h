@@ -1,0 +1,158 @@
+/*
+ * conf - the configuration file, read once into a read-only struct site
+ *
+ * gatepost.conf(5) describes the file; libconfuse reads it. Every error is "file:line: what is wrong, what was expected". A struct site is
+ * complete and checked: whoever holds one need not check again. Files that it names (certificate, key, policy) are read here too, by the parent
+ * or the command, so that workers open no path.
+ */
+#ifndef CONF_H
+#define CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/net.h"
+#include "base/tls.h"
+#include "filters/message.h"
+#include "policy/greylist.h"
+#include "policy/policy.h"
+
+enum listener_protocol { LISTENER_SMTP };
+
+struct listener_conf {
+	char *name;
+	enum listener_protocol protocol;
+	struct net_addr address;
+	int line;
+};
+
+struct backend_conf {
+	char *name;
+	char *host;                     /* a literal address, or a host name resolved at use */
+	unsigned short port;
+	int priority;                   /* lower first; equal: shared by turns */
+	int max_sessions;               /* 0: no limit; over all workers */
+	int max_sessions_wait_ms;       /* bounded wait for a free one (10 s) */
+	enum tls_mode tls;
+	char *tls_name;                 /* verified name; default host */
+	char *tls_ca_pem;               /* NULL: the system's */
+	bool reuse;                     /* idle sessions are kept */
+	int reuse_idle_ms, reuse_max;   /* for how long (30 s), how many messages (100) */
+	int connect_timeout_ms;         /* 10 s */
+	int probe_interval_ms;          /* EHLO probe (60 s; back-off from 1 s to that while away) */
+	int line;
+};
+
+enum rcpt_verify { VERIFY_BACKEND, VERIFY_CALLOUT, VERIFY_FILE, VERIFY_NONE };
+enum engine { ENGINE_NATIVE, ENGINE_LIBRARY };
+enum bare_lf { BARE_NORMALISE, BARE_REFUSE };
+enum site_mode { MODE_ENFORCE, MODE_OBSERVE };
+
+struct dnsbl_conf {
+	char *zone;                     /* "zen.example.org" */
+	int weight;                     /* of any accepted code; negative for an allow list */
+	struct { struct net_prefix codes; int weight; } code[16];   /* accepted answers; none: 127.0.0.0/8 */
+	size_t code_count;
+	bool ipv4, ipv6;                /* asked for which clients */
+	int timeout_ms;
+	bool test;                      /* RFC 5782 test points (default yes) */
+	int line;
+};
+
+struct dns_zone_forward {
+	char *zone;                     /* "." for all */
+	char **servers;                 /* "10.0.0.1@53" */
+	size_t server_count;
+};
+
+struct dns_conf {
+	struct dns_zone_forward *forward;
+	size_t forward_count;           /* none: full recursion */
+	char **local_data;              /* "name. TYPE data" lines; names under a zone of local_zone */
+	size_t local_data_count;
+	char **local_zone;              /* "example. static" */
+	size_t local_zone_count;
+	int timeout_ms;                 /* one lookup (5 s) */
+	bool dnssec;
+	char *trust_anchor;             /* DS or DNSKEY lines as text; default the built-in root anchor */
+	size_t cache_bytes;
+};
+
+struct smtp_timeouts {                  /* RFC 5321 4.5.3.2 */
+	int command_ms, data_block_ms;  /* server: 5 min, 3 min */
+	int session_ms, transaction_ms; /* budgets: 0 none; 1 h, 30 min */
+	int greeting_ms, helo_ms, mail_ms, rcpt_ms, data_ms, block_ms, dot_ms, quit_ms;  /* backend leg */
+	int budget_ms, dot_budget_ms;   /* backend leg per client command: 4 min, 8 min */
+};
+
+struct smtp_limits {
+	size_t line_bytes;              /* command line (2048; at least 512; AUTH 12288) */
+	uint64_t message_bytes;         /* SIZE (50 MiB) */
+	int recipients;                 /* per transaction (1000; at least 100) */
+	int transactions;               /* per session (LIMITS MAILMAX; 100) */
+	int errors;                     /* then 421 (20) */
+	int hops;                       /* Received fields (100) */
+	int sessions;                   /* per worker (10,000), beyond: 421 */
+	int sessions_per_client;        /* per /32 or /64 and worker (50) */
+	struct message_limits message;
+};
+
+struct site {
+	char *path;                     /* of the file, for messages */
+	char *hostname;                 /* ours: banner, EHLO, Received, authserv-id default */
+	char *authserv_id;
+	char **domains;                 /* accepted, lower-case; ".example.com" for all below */
+	size_t domain_count;
+	enum site_mode mode;
+	char *user;                     /* to run as; NULL: as started */
+	int workers;                    /* 0 in the file: number of processors */
+	char *state_dir;                /* quarantine, state.db, control socket, own certificate */
+	char *control_path;
+
+	struct listener_conf *listener;
+	size_t listener_count;
+	struct backend_conf *backend;
+	size_t backend_count;
+
+	enum rcpt_verify verify;
+	struct net_addr callout;        /* VERIFY_CALLOUT: host and port */
+	char **verify_list;             /* VERIFY_FILE: addresses and @domains, lower-case, sorted */
+	size_t verify_list_count;
+	int verify_positive_s, verify_negative_s;   /* 7 days, 1 hour */
+
+	char *tls_cert_pem, *tls_key_pem;           /* NULL: self-signed, kept in state_dir */
+	bool tls_offer;
+
+	struct dns_conf dns;
+	struct dnsbl_conf *dnsbl;
+	size_t dnsbl_count;
+	int dnsbl_test_interval_s;      /* 3600 */
+
+	enum engine spf_engine, dmarc_engine;
+	int spf_timeout_ms;             /* the whole check (20 s) */
+	int dkim_max_signatures;        /* 10 */
+	struct greylist_conf greylist;
+
+	bool add_received_spf;
+	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */
+	enum bare_lf bare_lf;
+	int banner_delay_ms;
+	int temperror_max_s;            /* 4 h */
+
+	struct smtp_timeouts timeouts;
+	struct smtp_limits limits;
+
+	char *policy_path;
+	struct policy *policy;
+};
+
+/* NULL, and every error found in errors, one per line; warnings are for `check`. */
+struct site *site_load(const char *path, struct buf *errors, struct buf *warnings);
+void site_free(struct site *s);
+
+/* Whether a lower-case domain is one of ours. */
+bool site_accepts(const struct site *s, const char *domain);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * policy - a file of first-match rules that turns facts into a verdict
+ *
+ *     list trusted = { 192.0.2.0/24, partner.example }
+ *     accept     if client.ip in trusted
+ *     reject     "550 5.7.1 listed" if dnsbl.score >= 5
+ *     greylist   if spf in (none, softfail, temperror) and client.fcrdns != pass
+ *     tag "[EXTERNAL] " if not tls
+ *     quarantine if dmarc = fail and dmarc.policy in (quarantine, reject)
+ *     accept
+ *
+ * Rules are read in order. A condition is true, false, unknown (a fact whose stage has not come) or temporary (it hangs on a fact that is
+ * TEMPERROR and that the condition does not name as a value). and/or/not follow Kleene; `or` with one true side is true whatever
+ * the other. The verdict is certain when a deciding rule is true and all deciding and greylist rules above it are false.
+ *
+ * A run is a cursor that is fed as the session proceeds; it never goes back. What was true stays true: facts do not change.
+ */
+#ifndef POLICY_H
+#define POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "filters/fact.h"
+
+enum action {
+	ACTION_ACCEPT, ACTION_REJECT, ACTION_DEFER, ACTION_QUARANTINE,          /* deciding */
+	ACTION_GREYLIST, ACTION_TAG,                                            /* going on */
+};
+
+struct policy;
+struct expr;
+
+struct rule {
+	enum action action;
+	int line, column;               /* in the file */
+	char *name;                     /* "line 12", or its label: `reject spoofed: "550 ..." if ...` see gatepost-policy */
+	char *text;                     /* as written, one line, for people */
+	char *reply;                    /* reject, defer: "550 5.7.1 text", NULL for the default; tag: the prefix or "Name: value" */
+	struct expr *cond;              /* NULL: always */
+	enum stage earliest;            /* the first stage at which it can be certain */
+	bool observe;                   /* only report */
+};
+
+/* Parse text (of file `name`, for messages). NULL and errors, one per line "file:line:column: what, what was expected". Warnings
+   (unreachable rules) go to warnings and do not fail. base_dir: where relative list files are sought. */
+struct policy *policy_parse(const char *name, const char *text, size_t len, const char *base_dir, struct buf *errors, struct buf *warnings);
+struct policy *policy_load(const char *path, struct buf *errors, struct buf *warnings);
+void policy_free(struct policy *p);
+
+size_t policy_rule_count(const struct policy *p);
+const struct rule *policy_rule(const struct policy *p, size_t i);
+/* Bits of the filters whose facts some rule mentions. */
+uint32_t policy_filters(const struct policy *p);
+/* The rule above that keeps rule i from deciding at its own earliest stage, or -1. */
+int policy_held_back_by(const struct policy *p, size_t i);
+
+enum truth { TRUTH_FALSE, TRUTH_TRUE, TRUTH_UNKNOWN, TRUTH_TEMPORARY };
+
+/* Where facts come from. get: the fact or NULL (unknown so far, or not to be had; final says which); may wait. */
+struct policy_facts {
+	const struct fact *(*get)(void *arg, int id, bool *final);
+	void *arg;
+	bool temperror_expired;         /* temporary counts as false from now on */
+};
+
+/* The truth of one condition now; why: which comparison made it so, in words (may be NULL). may wait */
+enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f, struct buf *why);
+
+enum policy_event {
+	POLICY_UNDECIDED,       /* come back at a later stage */
+	POLICY_GREYLIST,        /* rule is true: pass the greylist, then call again to go on */
+	POLICY_TEMPORARY,       /* the verdict hangs on a fact that could not be established: defer */
+	POLICY_DECIDED,         /* rule decides */
+};
+
+enum { POLICY_TAGS_MAX = 8 };
+
+struct policy_run {             /* zeroed to begin */
+	size_t next;                                    /* the rule to look at next */
+	const struct rule *tags[POLICY_TAGS_MAX];       /* tag rules that were true */
+	size_t tag_count;
+	const struct rule *observed[POLICY_TAGS_MAX];   /* observe rules that were true */
+	size_t observed_count;
+	const struct rule *rule;                        /* of the event */
+	int temporary_fact;                             /* of POLICY_TEMPORARY */
+};
+
+/*
+ * Go on from r->next. Going-on rules that are unknown hold back nothing but themselves: they are looked at again at every call until known (tag),
+ * except greylist, which holds back (its defer must come before later verdicts). After the last rule: accept (rule NULL).
+ * final: no later stage will come; unknown is then false. may wait
+ */
+enum policy_event policy_next(const struct policy *p, struct policy_run *r, const struct policy_facts *f, bool final);
+
+const char *action_name(enum action a);
+
+#endif
