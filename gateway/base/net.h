@@ -1,8 +1,8 @@
 /*
  * net - addresses of the Internet: text, networks, comparisons
  *
- * An IPv4 address that comes mapped in IPv6 (::ffff:192.0.2.1) is unfolded to IPv4 by net_normalize before anything
- * looks at it; so are the NAT64 well-known prefix 64:ff9b::/96 and 6to4, for matching (net_embedded_v4). IPv6 clients are
+ * An IPv4 address that comes mapped in IPv6 (::ffff:192.0.2.1) is unfolded to IPv4 before anything
+ * looks at it: every function here that makes a net_addr does so. IPv6 clients are
  * counted by /64, IPv4 by /32 or, for greylisting, /24.
  */
 #ifndef NET_H
