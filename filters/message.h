@@ -41,8 +41,8 @@ AUTO_DEFINE(message)
 
 /* Append bytes. 0, -EMSGSIZE (header bounds), or -errno of the file. may wait (when the file is opened) */
 int message_add(struct message *m, const char *p, size_t len);
-/* No more comes: a message without an empty line is all header (or all body when its first line is no field). */
-void message_end(struct message *m);
+/* No more comes: a message without an empty line is all header (or all body when its first line is no field). 0 or -errno. */
+int message_end(struct message *m);
 
 bool message_header_done(const struct message *m);      /* the end of the header has been seen */
 size_t message_size(const struct message *m);           /* bytes added */

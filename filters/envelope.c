@@ -1,0 +1,57 @@
+#include "filters/envelope.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const char *const directions[] = { "inbound", "outbound", "internal", NULL };
+
+static const struct fact_def envelope_facts[] = {
+	{ "sender", FACT_ADDRESS, false, STAGE_MAIL, NULL, "envelope sender; empty for the null sender" },
+	{ "sender.domain", FACT_DOMAIN, false, STAGE_MAIL, NULL, "its domain; empty for the null sender" },
+	{ "sender.null", FACT_BOOL, false, STAGE_MAIL, NULL, "MAIL FROM:<>, as bounces have it" },
+	{ "direction", FACT_WORD, false, STAGE_MAIL, directions, "where the message goes" },
+	{ 0 },
+};
+
+const struct fact_def recipient_facts[] = {
+	{ "rcpt", FACT_ADDRESS, false, STAGE_RCPT, NULL, "the recipient judged" },
+	{ "rcpt.domain", FACT_DOMAIN, false, STAGE_RCPT, NULL, "its domain" },
+	{ "rcpt.postmaster", FACT_BOOL, false, STAGE_RCPT, NULL, "it is postmaster" },
+	{ 0 },
+};
+
+bool recipient_is_postmaster(const char *address)
+{
+	return strncasecmp(address, "postmaster", 10) == 0 && (address[10] == '\0' || address[10] == '@');
+}
+
+int recipient_facts_set(const struct recipient *r, struct facts *out)
+{
+	int rc = facts_set(out, "rcpt", r->address);
+
+	if (rc == 0)
+		rc = facts_set(out, "rcpt.domain", r->domain);
+	if (rc == 0)
+		rc = facts_set_bool(out, "rcpt.postmaster", recipient_is_postmaster(r->address));
+	return rc;
+}
+
+static int envelope_run(struct txn *t, int self, struct facts *out)
+{
+	const struct envelope *env = &t->env;
+	int rc = facts_set(out, "sender", env->from);
+
+	if (rc == 0)
+		rc = facts_set(out, "sender.domain", env->from_domain);
+	if (rc == 0)
+		rc = facts_set_bool(out, "sender.null", env->from[0] == '\0');
+	if (rc == 0)
+		rc = facts_set(out, "direction", "inbound");
+	return rc;
+}
+
+const struct filter filter_envelope = {
+	.name = "envelope", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = envelope_facts, .run = envelope_run,
+};

@@ -1,0 +1,110 @@
+#include "filters/filter.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "filters/content.h"
+#include "filters/envelope.h"
+
+const struct filter *const filters[] = {
+	&filter_envelope,
+	&filter_header,
+	&filter_message,
+	NULL,
+};
+
+void fact_register_all(void)
+{
+	static bool done;
+
+	if (done)
+		return;
+	done = true;
+	for (int i = 0; filters[i]; i++) {
+		assert(i < FILTER_MAX);
+		fact_register(filters[i]->facts, i);
+	}
+	fact_register(recipient_facts, -1);
+}
+
+int filters_setup(const struct site *site, struct buf *err)
+{
+	for (int i = 0; filters[i]; i++) {
+		int rc = filters[i]->setup ? filters[i]->setup(site, err) : 0;
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+void filters_start(struct txn *t, enum stage stage, uint32_t needed)
+{
+	for (int i = 0; filters[i]; i++) {
+		struct evidence *e = filter_evidence(t, i);
+
+		if (filters[i]->stage != stage || !(needed & 1u << i) || (e->started & 1u << i))
+			continue;
+		e->started |= 1u << i;
+		if (filters[i]->start)
+			filters[i]->start(t, i);
+	}
+}
+
+int filters_body(struct txn *t, uint32_t needed, const char *p, size_t len)
+{
+	for (int i = 0; filters[i]; i++) {
+		int rc = 0;
+
+		if (filters[i]->body && (filter_evidence(t, i)->started & needed & 1u << i))
+			rc = filters[i]->body(t, i, p, len);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+bool filters_can_know(const struct txn *t, int id)
+{
+	return t->stage >= fact_def(id)->stage;
+}
+
+/* Every fact of filter i that it did not set could not be looked up. */
+static void mark_temperror(const struct filter *f, struct facts *out, int rc)
+{
+	for (const struct fact_def *d = f->facts; d->name; d++)
+		if (!facts_get_name(out, d->name))
+			facts_temperror(out, d->name, rc == -ETIMEDOUT ? "timeout" : strerror(-rc));
+}
+
+const struct fact *filters_fact(struct txn *t, int id)
+{
+	int owner = fact_owner(id);
+	const struct fact *known;
+	struct evidence *e;
+	int rc;
+
+	if (owner < 0)
+		return NULL;
+	e = filter_evidence(t, owner);
+	known = facts_get(&e->facts, id);
+	if (known || (e->ran & 1u << owner) || !filters_can_know(t, id))
+		return known;
+	e->ran |= 1u << owner;
+	filters_start(t, filters[owner]->stage, 1u << owner);
+	rc = filters[owner]->run(t, owner, &e->facts);
+	if (rc < 0)
+		mark_temperror(filters[owner], &e->facts, rc);
+	return facts_get(&e->facts, id);
+}
+
+void filters_release(struct evidence *e)
+{
+	for (int i = 0; filters[i]; i++)
+		if (e->filter[i] && filters[i]->release)
+			filters[i]->release(e, i);
+	facts_release(&e->facts);
+	memset(e, 0, sizeof(*e));
+}

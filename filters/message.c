@@ -1,0 +1,358 @@
+#include "filters/message.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+
+enum { READ_CHUNK = 64 * 1024 };
+
+struct message {
+	struct message_limits lim;
+	int (*open_fd)(void *arg);
+	void *arg;
+	struct buf head;                /* the header and its empty line; does not move once header_done */
+	struct buf body;                /* the rest, while it lies in memory */
+	int fd;                         /* the whole message, or -1 */
+	size_t size;
+	size_t header_len;              /* the header with its fields' CRLFs, without the empty line */
+	size_t scan;                    /* start of the header line not judged yet */
+	bool header_done, broken;
+	bool bare, eightbit, nul;
+	bool last_cr;                   /* the previous chunk ended with CR */
+	struct header_field *field;
+	size_t field_count, field_cap;
+	char *window;                   /* for message_read from the file */
+};
+
+struct message *message_new(const struct message_limits *lim, int (*open_fd)(void *arg), void *arg)
+{
+	struct message *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->lim = *lim;
+	m->open_fd = open_fd;
+	m->arg = arg;
+	m->fd = -1;
+	buf_init(&m->head, SIZE_MAX / 2);       /* the bounds are judged line by line, and before the move */
+	buf_init(&m->body, SIZE_MAX / 2);
+	return m;
+}
+
+void message_free(struct message *m)
+{
+	if (!m)
+		return;
+	buf_release(&m->head);
+	buf_release(&m->body);
+	if (m->fd >= 0)
+		close(m->fd);
+	free(m->field);
+	free(m->window);
+	free(m);
+}
+
+/*
+ * What kinds of octets a chunk has. A CRLF may be split between chunks; a CR that ends the message is bare, which
+ * message_end sees.
+ */
+static void note_bare(struct message *m, const char *p, size_t len)
+{
+	const char *end = p + len, *q;
+
+	if (m->last_cr && *p != '\n')
+		m->bare = true;
+	for (q = p; (q = memchr(q, '\n', (size_t)(end - q))); q++)
+		if (q == p ? !m->last_cr : q[-1] != '\r')
+			m->bare = true;
+	for (q = p; (q = memchr(q, '\r', (size_t)(end - q))); q++)
+		if (q + 1 < end && q[1] != '\n')
+			m->bare = true;
+	m->last_cr = end[-1] == '\r';
+}
+
+static void note_octets(struct message *m, const char *p, size_t len)
+{
+	unsigned char any = 0;
+
+	if (!m->bare)
+		note_bare(m, p, len);
+	else
+		m->last_cr = p[len - 1] == '\r';
+	if (!m->nul)
+		m->nul = memchr(p, '\0', len) != NULL;
+	if (!m->eightbit) {
+		for (size_t i = 0; i < len; i++)
+			any |= (unsigned char)p[i];
+		m->eightbit = any & 0x80;
+	}
+}
+
+/* A field name is printable ASCII without colon (RFC 5322 2.2), then blanks (obsolete, 4.5), then the colon. */
+static bool is_field(const char *line, size_t len, size_t *name_len)
+{
+	size_t n = 0, c;
+
+	while (n < len && line[n] > 32 && line[n] < 127 && line[n] != ':')
+		n++;
+	for (c = n; c < len && (line[c] == ' ' || line[c] == '\t'); c++)
+		;
+	*name_len = n;
+	return n > 0 && c < len && line[c] == ':';
+}
+
+static int add_field(struct message *m, size_t at, size_t name_len)
+{
+	if (m->field_count >= m->lim.header_fields)
+		return -EMSGSIZE;
+	if (m->field_count == m->field_cap) {
+		size_t cap = m->field_cap ? m->field_cap * 2 : 32;
+		struct header_field *v = reallocarray(m->field, cap, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		m->field = v;
+		m->field_cap = cap;
+	}
+	/* While head may still move, raw_len holds the offset; header_fix makes the pointers. */
+	m->field[m->field_count++] = (struct header_field){ .raw_len = at, .name_len = name_len };
+	return 0;
+}
+
+static void trim_crlf(struct header_field *h)
+{
+	if (h->body_len && h->body[h->body_len - 1] == '\n')
+		h->body_len--;
+	if (h->body_len && h->body[h->body_len - 1] == '\r')
+		h->body_len--;
+}
+
+static void header_fix(struct message *m)
+{
+	for (size_t i = 0; i < m->field_count; i++) {
+		struct header_field *h = &m->field[i];
+		size_t at = h->raw_len;
+		size_t end = i + 1 < m->field_count ? m->field[i + 1].raw_len : m->header_len;
+
+		h->raw = h->name = m->head.data + at;
+		h->raw_len = end - at;
+		h->body = (const char *)memchr(h->raw + h->name_len, ':', h->raw_len - h->name_len) + 1;
+		h->body_len = h->raw_len - (size_t)(h->body - h->raw);
+		trim_crlf(h);
+	}
+}
+
+/* The header is header_len octets, the body begins at body_at: what is behind moves to the body. */
+static int header_end(struct message *m, size_t header_len, size_t body_at)
+{
+	int rc = buf_add(&m->body, m->head.data + body_at, m->head.len - body_at);
+
+	if (rc < 0)
+		return rc;
+	m->head.len = body_at;
+	m->header_len = header_len;
+	m->header_done = true;
+	header_fix(m);
+	return 0;
+}
+
+/* Judge the line at m->scan, len octets with its LF. 0 or -errno. */
+static int header_line(struct message *m, size_t len)
+{
+	const char *line = m->head.data + m->scan;
+	size_t name_len;
+
+	if ((len == 2 && line[0] == '\r') || len == 1)
+		return header_end(m, m->scan, m->scan + len);
+	if ((line[0] == ' ' || line[0] == '\t') && m->field_count)
+		return 0;
+	if (is_field(line, len, &name_len))
+		return add_field(m, m->scan, name_len);
+	m->broken = true;               /* the rest is body, this line included */
+	return header_end(m, m->scan, m->scan);
+}
+
+static int header_scan(struct message *m)
+{
+	while (!m->header_done) {
+		size_t left = m->head.len - m->scan;
+		const char *line = m->head.data + m->scan;
+		const char *lf = left ? memchr(line, '\n', left) : NULL;
+		size_t len = lf ? (size_t)(lf - line) + 1 : left;
+		int rc;
+
+		if (m->scan + len > m->lim.header_bytes)
+			return -EMSGSIZE;
+		if (!lf)
+			return 0;
+		rc = header_line(m, len);
+		if (rc < 0)
+			return rc;
+		m->scan += len;
+	}
+	return 0;
+}
+
+static int write_all(int fd, const char *p, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* The message has outgrown its memory: all of it goes to the file; the header stays in memory for its index. */
+static int move_to_file(struct message *m)
+{
+	int fd = m->open_fd ? m->open_fd(m->arg) : -EMSGSIZE;
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	m->fd = fd;
+	rc = write_all(fd, m->head.data, m->head.len);
+	if (rc == 0)
+		rc = write_all(fd, m->body.data, m->body.len);
+	buf_release(&m->body);
+	return rc;
+}
+
+int message_add(struct message *m, const char *p, size_t len)
+{
+	int rc;
+
+	if (!len)
+		return 0;
+	note_octets(m, p, len);
+	m->size += len;
+	if (m->fd >= 0)
+		return write_all(m->fd, p, len);
+	rc = buf_add(m->header_done ? &m->body : &m->head, p, len);
+	if (rc == 0 && !m->header_done)
+		rc = header_scan(m);
+	if (rc < 0)
+		return rc;
+	return m->header_done && m->body.len > m->lim.memory_bytes ? move_to_file(m) : 0;
+}
+
+int message_end(struct message *m)
+{
+	size_t left = m->head.len - m->scan;
+	int rc = 0;
+
+	if (m->last_cr)
+		m->bare = true;
+	if (m->header_done)
+		return 0;
+	if (left)                       /* a last line without LF */
+		rc = header_line(m, left);
+	return rc < 0 || m->header_done ? rc : header_end(m, m->head.len, m->head.len);
+}
+
+bool message_header_done(const struct message *m)
+{
+	return m->header_done;
+}
+
+size_t message_size(const struct message *m)
+{
+	return m->size;
+}
+
+size_t message_body_offset(const struct message *m)
+{
+	return m->head.len;
+}
+
+bool message_has_bare(const struct message *m)
+{
+	return m->bare;
+}
+
+bool message_has_8bit(const struct message *m)
+{
+	return m->eightbit;
+}
+
+bool message_has_nul(const struct message *m)
+{
+	return m->nul;
+}
+
+size_t message_field_count(const struct message *m)
+{
+	return m->field_count;
+}
+
+const struct header_field *message_field(const struct message *m, size_t i)
+{
+	return &m->field[i];
+}
+
+const struct header_field *message_find(const struct message *m, const char *name, size_t nth)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < m->field_count; i++)
+		if (m->field[i].name_len == len && strncasecmp(m->field[i].name, name, len) == 0 && nth-- == 0)
+			return &m->field[i];
+	return NULL;
+}
+
+bool message_header_broken(const struct message *m)
+{
+	return m->broken;
+}
+
+static int read_file(struct message *m, size_t off, const char **p, size_t *len)
+{
+	ssize_t n;
+
+	if (!m->window && !(m->window = malloc(READ_CHUNK)))
+		return -ENOMEM;
+	do
+		n = pread(m->fd, m->window, READ_CHUNK, (off_t)off);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (n == 0)
+		return -EIO;            /* shorter than what was written */
+	*p = m->window;
+	*len = (size_t)n;
+	return 0;
+}
+
+int message_read(struct message *m, size_t off, const char **p, size_t *len)
+{
+	const struct buf *b = &m->head;
+
+	*len = 0;
+	*p = "";
+	if (off >= m->size)
+		return 0;
+	if (m->fd >= 0)
+		return read_file(m, off, p, len);
+	if (off >= m->head.len) {
+		off -= m->head.len;
+		b = &m->body;
+	}
+	*p = b->data + off;
+	*len = b->len - off < READ_CHUNK ? b->len - off : READ_CHUNK;
+	return 0;
+}
+
+int message_fd(const struct message *m)
+{
+	return m->fd;
+}

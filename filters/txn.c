@@ -1,0 +1,34 @@
+#include "filters/txn.h"
+
+#include <stdlib.h>
+
+#include "filters/filter.h"
+
+void client_release(struct client *c)
+{
+	filters_release(&c->evidence);
+	free(c->helo);
+	c->helo = NULL;
+}
+
+void txn_init(struct txn *t, const struct site *site, struct dns *dns, struct client *c)
+{
+	*t = (struct txn){ .site = site, .dns = dns, .client = c, .stage = STAGE_CONNECT };
+}
+
+void txn_release(struct txn *t)
+{
+	filters_release(&t->evidence);
+	for (size_t i = 0; i < t->env.rcpt_count; i++) {
+		free(t->env.rcpt[i].address);
+		free(t->env.rcpt[i].params);
+		free(t->env.rcpt[i].domain);
+	}
+	free(t->env.rcpt);
+	free(t->env.from);
+	free(t->env.from_domain);
+	free(t->env.params);
+	t->env = (struct envelope){ 0 };
+	message_free(t->message);
+	t->message = NULL;
+}

@@ -1,0 +1,161 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "filters/message.h"
+
+static const struct message_limits limits = { .memory_bytes = 1000, .header_bytes = 500, .header_fields = 10 };
+static int opened;
+
+static int open_memfd(void *arg)
+{
+	opened++;
+	return memfd_create("message", MFD_CLOEXEC);
+}
+
+/* Feed text in pieces of `step` octets. */
+static int feed(struct message *m, const char *p, size_t len, size_t step)
+{
+	for (size_t i = 0; i < len; i += step) {
+		int rc = message_add(m, p + i, len - i < step ? len - i : step);
+
+		if (rc < 0)
+			return rc;
+	}
+	return message_end(m);
+}
+
+static void check_whole(struct message *m, const char *want, size_t len)
+{
+	size_t off = 0;
+
+	assert_int_equal(message_size(m), len);
+	while (off < len) {
+		const char *p;
+		size_t n;
+
+		assert_int_equal(message_read(m, off, &p, &n), 0);
+		assert_true(n > 0 && n <= len - off);
+		assert_memory_equal(p, want + off, n);
+		off += n;
+	}
+}
+
+static const struct {
+	const char *name, *in;
+	const char *fields;             /* "name|body;..." */
+	size_t body;
+	bool broken, bare;
+} rows[] = {
+	{ "plain", "A: 1\r\nB:2\r\n\r\nbody\r\n", "A| 1;B|2;", 13, false, false },
+	{ "folded", "A: 1\r\n\tx\r\n y\r\nB:\r\n\r\n", "A| 1\r\n\tx\r\n y;B|;", 20, false, false },
+	{ "blanks before the colon", "A \t: 1\r\n\r\n", "A| 1;", 10, false, false },
+	{ "no body", "A: 1\r\n", "A| 1;", 6, false, false },
+	{ "no final line end", "A: 1", "A| 1;", 4, false, false },
+	{ "no header", "\r\nbody", "", 2, false, false },
+	{ "empty", "", "", 0, false, false },
+	{ "body at once", "hello world\r\nA: 1\r\n\r\n", "", 0, true, false },
+	{ "broken in the middle", "A: 1\r\nno field\r\nB: 2\r\n\r\n", "A| 1;", 6, true, false },
+	{ "fold first", " x: 1\r\n\r\n", "", 0, true, false },
+	{ "colon first", ": x\r\n\r\n", "", 0, true, false },
+	{ "8-bit name", "\xc3\xa9: x\r\n\r\n", "", 0, true, false },
+	{ "bare LF", "A: 1\nB: 2\n\nbody", "A| 1;B| 2;", 11, false, true },
+	{ "bare CR", "A: 1\r\n\r\nx\ry", "A| 1;", 8, false, true },
+	{ "CR at the end", "A: 1\r\n\r\nx\r", "A| 1;", 8, false, true },
+	{ "CR CR LF", "A: 1\r\n\r\nx\r\r\n", "A| 1;", 8, false, true },
+	{ "LF first", "\nx", "", 1, false, true },
+};
+
+static void test_rows(void **state)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		for (size_t step = 1; step < 40; step += step < 5 ? 1 : 17) {
+			AUTO(message) struct message *m = message_new(&limits, open_memfd, NULL);
+			char got[200] = "";
+
+			if (feed(m, rows[i].in, strlen(rows[i].in), step) < 0)
+				fail_msg("%s", rows[i].name);
+			for (size_t f = 0; f < message_field_count(m); f++) {
+				const struct header_field *h = message_field(m, f);
+
+				snprintf(got + strlen(got), sizeof(got) - strlen(got), "%.*s|%.*s;",
+					 (int)h->name_len, h->name, (int)h->body_len, h->body);
+			}
+			if (strcmp(got, rows[i].fields) || message_body_offset(m) != rows[i].body ||
+			    message_header_broken(m) != rows[i].broken || message_has_bare(m) != rows[i].bare)
+				fail_msg("%s, step %zu: %s body %zu", rows[i].name, step, got, message_body_offset(m));
+			check_whole(m, rows[i].in, strlen(rows[i].in));
+		}
+	}
+}
+
+static void test_moves_to_a_file(void **state)
+{
+	char text[3000];
+
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "A: 1\r\nA: 2\r\n\r\n", 14);
+	for (size_t step = 1; step < sizeof(text); step = step * 3 + 1) {
+		AUTO(message) struct message *m = message_new(&limits, open_memfd, NULL);
+
+		opened = 0;
+		assert_int_equal(feed(m, text, sizeof(text), step), 0);
+		assert_int_equal(opened, 1);
+		assert_true(message_fd(m) >= 0);
+		check_whole(m, text, sizeof(text));
+		assert_memory_equal(message_find(m, "a", 1)->body, " 2", 2);
+		assert_null(message_find(m, "a", 2));
+	}
+}
+
+static void test_bounds(void **state)
+{
+	AUTO(message) struct message *fields = message_new(&limits, open_memfd, NULL);
+	AUTO(message) struct message *bytes = message_new(&limits, open_memfd, NULL);
+	AUTO(message) struct message *line = message_new(&limits, open_memfd, NULL);
+	char text[600];
+	int rc = 0;
+
+	for (int i = 0; i < 11 && rc == 0; i++)
+		rc = message_add(fields, "A: 1\r\n", 6);
+	assert_int_equal(rc, -EMSGSIZE);
+	memset(text, 'x', sizeof(text));
+	text[1] = ':';
+	assert_int_equal(message_add(line, text, sizeof(text)), -EMSGSIZE);
+	for (size_t i = 100; i < sizeof(text); i += 100)
+		memcpy(text + i, "\r\n ", 3);
+	rc = 0;
+	for (size_t i = 0; i < sizeof(text) && rc == 0; i++)
+		rc = message_add(bytes, text + i, 1);
+	assert_int_equal(rc, -EMSGSIZE);
+}
+
+static void test_kinds(void **state)
+{
+	AUTO(message) struct message *m = message_new(&limits, open_memfd, NULL);
+
+	feed(m, "A: 1\r\n\r\n\xc3\0", 10, 3);
+	assert_true(message_has_8bit(m));
+	assert_true(message_has_nul(m));
+	assert_false(message_has_bare(m));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_moves_to_a_file),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_kinds),
+	};
+
+	return cmocka_run_group_tests_name("message", tests, NULL, NULL);
+}
