@@ -11,7 +11,8 @@ PACKAGES := libevent libevent_pthreads libunbound openssl opendkim libpsl libpcr
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wframe-larger-than=4096 -Wno-unused-parameter
 CPPFLAGS += -D_GNU_SOURCE -DGATEPOST_VERSION='"$(VERSION)"' -I. -Igateway
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(shell pkg-config --cflags $(PACKAGES)) -MMD -MP
+# -fno-strict-aliasing: the socket API is made of casts between sockaddr types.
+ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing $(WARN) $(CFLAGS) $(shell pkg-config --cflags $(PACKAGES)) -MMD -MP
 LIBS = $(shell pkg-config --libs $(PACKAGES)) -lspf2 -lopendmarc -lresolv -lm
 
 # SAN=1: everything under the address and undefined sanitizers, in a build directory of its own.
@@ -38,11 +39,11 @@ $(BUILD)/libgatepost.a: $(LIBOBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/%.o: %.S
+$(BUILD)/%.o: %.S Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -c -o $@ $<
 
