@@ -2,7 +2,7 @@
  * dns - questions to the domain name system
  *
  * A struct dns is whoever answers: the worker's libunbound (base/dns_unbound.h), a table in a test
- * (tests/conformance/dns_table.h), later a recording. Who asks holds a struct dns_lookup: started early, waited for late,
+ * (tests/support/dns_table.h), later a recording. Who asks holds a struct dns_lookup: started early, waited for late,
  * dropped always.
  *
  *     struct dns_lookup *l;
@@ -37,7 +37,7 @@ enum dns_status {
 	DNS_TEMPFAIL,           /* SERVFAIL, timeout, bogus, no resources: ask again later */
 };
 
-enum { DNS_RR_MAX = 256, DNS_NAME_MAX = 1024 };  /* records kept of one answer; a name in escaped text, with NUL */
+enum { DNS_RR_MAX = 256, DNS_NAME_MAX = 1024, DNS_WIRE_MAX = 255 };  /* records kept of one answer; a name in escaped text, with NUL; in wire format */
 
 struct dns;
 struct dns_ops;
@@ -60,8 +60,7 @@ struct dns_lookup {
 	struct future future;   /* done: answer is there */
 	struct dns_answer answer;
 	const struct dns_ops *ops;
-	/* notify, if set, is called from the loop's queue when the answer is there (a continuation: start the next
-	   lookup); it must not wait. It is not called after dns_drop. */
+	/* Set by dns_notify. Whoever answers calls dns_lookup_resolve. */
 	void (*notify)(struct dns_lookup *l, void *arg);
 	void *notify_arg;
 };
@@ -80,6 +79,12 @@ struct dns {
 int dns_start(struct dns *d, const char *name, enum dns_type type, struct dns_lookup **out);
 int dns_start_within(struct dns *d, const char *name, enum dns_type type, int timeout_ms, struct dns_lookup **out);
 
+/*
+ * A continuation: fn(l, arg) is called once when the answer is there, from the loop's queue; or before this returns, when it
+ * is there already (a bad name, a table's answer). It must not wait; it may start and drop lookups, l too. Not called after dns_drop.
+ */
+void dns_notify(struct dns_lookup *l, void (*fn)(struct dns_lookup *l, void *arg), void *arg);
+
 /* The answer, owned by l, valid until dns_drop. Cancelled or past its deadline: a DNS_TEMPFAIL answer. may wait */
 const struct dns_answer *dns_wait(struct dns_lookup *l);
 
@@ -89,6 +94,9 @@ static inline void dns_lookup_cleanup(struct dns_lookup **l)
 {
 	dns_drop(*l);
 }
+
+/* For those who answer: l->answer is filled in; wakes who waits, then notifies. l may be gone afterwards. */
+void dns_lookup_resolve(struct dns_lookup *l);
 
 /*
  * Reading RDATA; each bounds-checked, -EBADMSG if malformed.
@@ -103,9 +111,12 @@ int dns_mx(const struct dns_rr *rr, unsigned *preference, char *out);
 /* Whether text is a domain name that can be asked (labels 1..63, total <= 253). */
 bool dns_name_ok(const char *name);
 
+/* The name in wire format, DNS_WIRE_MAX bytes at most, the root's length byte included. Its length, or -EINVAL when it is none. */
+int dns_name_wire(const char *name, uint8_t *out);
+
 /*
  * The name that an address is looked up by: "4.3.2.1" or 32 nibbles, a dot and zone; zone NULL: in-addr.arpa or ip6.arpa.
- * 0, or -ENOSPC when it does not fit in 253.
+ * 0, -ENOSPC when it does not fit in size or in 253 octets, -EAFNOSUPPORT.
  */
 int dns_reverse(const struct sockaddr *sa, const char *zone, char *out, size_t size);
 
