@@ -1,4 +1,4 @@
-#include "support/dns_table.h"
+#include "tests/support/dns_table.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
