@@ -7,7 +7,7 @@ BUILD   ?= build
 CC      ?= gcc
 PYTHON  := /usr/bin/python3
 
-PACKAGES := libevent libevent_pthreads libunbound openssl opendkim libpsl libpcre2-8 libconfuse sqlite3 jansson
+PACKAGES := libevent libevent_pthreads libunbound openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wframe-larger-than=4096 -Wno-unused-parameter
 CPPFLAGS += -D_GNU_SOURCE -DGATEPOST_VERSION='"$(VERSION)"' -I. -Igateway
 CFLAGS ?= -O2 -g
