@@ -7,11 +7,13 @@
 
 #include "filters/content.h"
 #include "filters/envelope.h"
+#include "filters/from.h"
 
 const struct filter *const filters[] = {
 	&filter_envelope,
 	&filter_header,
 	&filter_message,
+	&filter_from,
 	NULL,
 };
 
