@@ -19,7 +19,7 @@ enum state_verb {
 	STATE_GET,      /* the record as it is */
 	STATE_TOUCH,    /* GET, then: made if absent (first = last = now, count = 0), else last = now; expires = now + ttl_s */
 	STATE_COUNT,    /* as TOUCH, and count += add */
-	STATE_PUT,      /* set count and text, first = last = now, expires = now + ttl_s */
+	STATE_PUT,      /* set count (to add) and text, first = last = now, expires = now + ttl_s */
 	STATE_DELETE,   /* this key; key "" = the whole space. count = how many were deleted */
 };
 

@@ -1,0 +1,115 @@
+/*
+ * channel - messages between Gatepost's processes, with descriptors
+ *
+ * A channel is a socketpair(AF_UNIX, SOCK_SEQPACKET): the kernel keeps message boundaries. A message is a header
+ * {type, flags, id, length, status}, a payload and at most one descriptor (SCM_RIGHTS). A payload over CHANNEL_INLINE_MAX
+ * travels in a sealed memfd, so that the socket's buffer is never the bound; CHANNEL_PAYLOAD_MAX is.
+ *
+ * Neither end trusts the other: a message that is cut, has a wrong length or an undeclared descriptor is -EPROTO, and whoever
+ * reads it closes the channel.
+ *
+ * There are two layers. channel_send and channel_recv are for processes with a loop of their own (parent, keepers): they never
+ * wait. A struct channel is the worker's end, used from tasks: channel_call sends a request and waits for the answer with its id.
+ */
+#ifndef CHANNEL_H
+#define CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/task.h"
+
+enum {
+	CHANNEL_INLINE_MAX = 60 * 1024,
+	CHANNEL_PAYLOAD_MAX = 16 * 1024 * 1024,
+	CHANNEL_CALLS_MAX = 256,        /* under way on one struct channel; further ones wait their turn */
+};
+
+/* What the messages of Gatepost mean. A reply has the type of its request. */
+enum channel_type {
+	/* between parent and child */
+	CHANNEL_READY = 1,      /* notice to the parent: I serve */
+	CHANNEL_WIRE,           /* notice to a child: the descriptor is a channel to (or from) role, slot: struct channel_wire */
+	CHANNEL_DRAIN,          /* notice to a worker: stop accepting; payload: int32 seconds until sessions are cancelled */
+	CHANNEL_STOP,           /* notice to a keeper: finish what has been asked, then end */
+
+	CHANNEL_STATE_RUN = 32, /* to the state keeper: policy/state_wire.h */
+
+	CHANNEL_STORE_OPEN = 64,        /* to the store keeper: a descriptor of a nameless file, please */
+	CHANNEL_STORE_KEEP,     /* keep this descriptor; payload: the metadata (JSON); the answer's payload is the id */
+};
+
+enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_COUNT };
+
+struct channel_wire {           /* payload of CHANNEL_WIRE */
+	int32_t role, slot;     /* who is at the other end */
+};
+
+struct channel_msg {
+	uint16_t type;
+	bool reply;
+	uint32_t id;            /* 0: a notice, nobody answers */
+	int32_t status;         /* of a reply: 0 or more, or -errno */
+	char *data;             /* received: on the heap, a NUL follows that is not counted */
+	size_t len;
+	int fd;                 /* -1: none. Received: belongs to the message */
+};
+
+#define CHANNEL_MSG_INIT { .fd = -1 }
+
+/* Both ends non-blocking and close-on-exec. 0 or -errno. */
+int channel_pair(int fd[2]);
+
+/* m->data and m->fd stay the caller's. 0, -EAGAIN (the peer's queue is full), -EPIPE (it is gone), -EMSGSIZE, or another -errno. */
+int channel_send(int sock, const struct channel_msg *m);
+
+/* 0 and *m, to be released; or -EAGAIN, -EPIPE (the peer is gone), -EPROTO (it sent rubbish), -ENOMEM. */
+int channel_recv(int sock, struct channel_msg *m);
+void channel_msg_release(struct channel_msg *m);        /* frees data, closes fd; may be called again */
+static inline void channel_msg_cleanup(struct channel_msg *m)
+{
+	channel_msg_release(m);
+}
+
+struct channel;
+/* A message that answers no call of ours. m NULL: the peer is gone (called once per peer). Runs on the loop's stack; must not wait. */
+typedef void channel_notice_fn(struct channel *c, const struct channel_msg *m, void *arg);
+
+struct channel_call;
+struct channel_waiter;
+struct event;
+
+struct channel {
+	int fd;                                 /* -1: nobody is at the other end */
+	channel_notice_fn *notice;
+	void *arg;
+	struct event *readable, *writable;
+	uint32_t serial;
+	struct gate gate;
+	struct channel_call *calls[CHANNEL_CALLS_MAX];          /* by the low bits of their id */
+	struct channel_call *unsent_first, *unsent_last;
+	struct channel_waiter *waiters;
+};
+
+/* notice may be NULL. No peer yet: see channel_attach. */
+void channel_init(struct channel *c, channel_notice_fn *notice, void *arg);
+void channel_release(struct channel *c);        /* calls under way fail with -EPIPE */
+
+/* fd (taken over, even on failure) is the peer from now on; calls to the former one fail with -EPIPE. 0 or -ENOMEM. */
+int channel_attach(struct channel *c, int fd);
+bool channel_attached(const struct channel *c);
+
+/* Wait until there is a peer: 0, -ETIMEDOUT, -ECANCELED. may wait */
+int channel_await_peer(struct channel *c, int timeout_ms);
+
+/*
+ * Ask and wait for the answer. 0 and *reply (to be released; its status is what the peer says), or -EPIPE: no peer, or it died before
+ * answering; -ETIMEDOUT: it may still do what was asked; -EMSGSIZE, -ENOMEM, -ECANCELED. fd -1: none. may wait
+ */
+int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd, int timeout_ms, struct channel_msg *reply);
+
+/* Send a notice. Never waits: 0, -EAGAIN (not sent), -EPIPE. */
+int channel_notify(struct channel *c, enum channel_type type, const void *data, size_t len, int fd);
+
+#endif

@@ -1,0 +1,63 @@
+#include "policy/state.h"
+
+#include <openssl/evp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+int state_run(struct state *s, struct state_op *ops, size_t count)
+{
+	return s->run(s, ops, count);
+}
+
+/* "#" and the hash in hex: no key of text begins so, since parts are addresses, networks and domains. */
+static void key_hash(const EVP_MD_CTX *ctx, char *out)
+{
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	EVP_MD_CTX *copy = EVP_MD_CTX_new();
+
+	if (copy && EVP_MD_CTX_copy_ex(copy, ctx))
+		EVP_DigestFinal_ex(copy, md, &len);
+	EVP_MD_CTX_free(copy);
+	*out++ = '#';
+	for (unsigned i = 0; i < len; i++, out += 2)
+		snprintf(out, 3, "%02x", md[i]);
+	*out = 0;
+}
+
+void state_key(struct state_op *op, const char *space, const char *part, ...)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool first = true, fits = true;
+	size_t used = 0;
+	va_list ap;
+
+	memset(op->key, 0, sizeof(op->key));
+	snprintf(op->space, sizeof(op->space), "%s", space);
+	if (ctx)
+		EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
+	va_start(ap, part);
+	for (const char *p = part; p; p = va_arg(ap, const char *), first = false) {
+		size_t len = strlen(p);
+
+		if (ctx) {
+			if (!first)
+				EVP_DigestUpdate(ctx, " ", 1);
+			EVP_DigestUpdate(ctx, p, len);
+		}
+		if (!fits || used + !first + len >= sizeof(op->key)) {
+			fits = false;
+			continue;
+		}
+		if (!first)
+			op->key[used++] = ' ';
+		memcpy(op->key + used, p, len);
+		used += len;
+	}
+	va_end(ap);
+	if (!fits && ctx)
+		key_hash(ctx, op->key);
+	EVP_MD_CTX_free(ctx);
+}
