@@ -207,7 +207,7 @@ int greylist_check(struct state *s, const struct greylist_conf *c, const struct 
 			rc = identity_renew(s, c, ids.name[i]);
 			if (rc < 0)
 				return rc;
-			why_set(why, "%.100s has passed %lld times", ids.name[i], (long long)passes[i]);
+			why_set(why, "%.100s has passed %lld times", ids.name[i], (long long)t.passes[i]);
 			*answer = GREYLIST_PASS;
 			*retry_s = 0;
 			return 0;

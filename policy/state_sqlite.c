@@ -165,7 +165,8 @@ int state_sqlite_open(const char *path, struct state_sqlite **out)
 	if (rc == -EBADMSG)
 		rc = begin_afresh(db);
 	if (rc < 0) {
-		log_error("state", "error", db->sql ? sqlite3_errmsg(db->sql) : "cannot open", "path", path, NULL);
+		if (rc != -EPROTONOSUPPORT)
+			log_error("state", "error", db->sql ? sqlite3_errmsg(db->sql) : "cannot open", "path", path, NULL);
 		state_sqlite_close(db);
 		return rc;
 	}
