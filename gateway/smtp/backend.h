@@ -1,0 +1,92 @@
+/*
+ * backend - the servers behind us as one group: whom to ask, whether he is well, and how many sessions he may have
+ *
+ * A worker has one struct backend_group, made from the site. Members are tried by priority, those of equal priority by turns. Each
+ * member is probed (EHLO) at start and at intervals; one that fails is away: it is left out, probed with back-off from
+ * 1 s to its probe interval, and comes back by a probe that succeeds. One that says 421 or times out is left out for a while.
+ * Every change is one loud log line.
+ *
+ * max_sessions holds over all workers: each has a slot of a counter in shared memory. Who finds no free session waits
+ * at most max_sessions_wait_ms. Idle sessions are kept where the member says reuse, for reuse_idle_ms and reuse_max messages, and get an RSET
+ * before the next use; a session that carries a client's identity is never kept.
+ *
+ *     struct backend_session *bs;
+ *     int rc = backend_take(group, deadline_ms, &bs);         // may wait
+ *     if (rc == 0) {
+ *             smtp_client_mail(bs->client, ...);
+ *             backend_give(bs, true);
+ *     }
+ */
+#ifndef BACKEND_H
+#define BACKEND_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "smtp/smtp_client.h"
+
+struct backend;
+struct backend_conf;
+struct backend_group;
+struct dns;
+struct site;
+
+enum { BACKEND_WORKERS_MAX = 64 };
+
+/* One member's counters, in memory that all workers share; zeroed at start. When a worker dies, whoever notices zeroes its slot. */
+struct backend_shared {
+	_Atomic int inside[BACKEND_WORKERS_MAX];        /* sessions that each worker holds, idle ones included */
+	_Atomic int wanted;                             /* how many wait: idle sessions are given up */
+};
+
+struct backend_session {
+	struct smtp_client *client;
+	struct backend *backend;
+	int messages;                   /* transactions that it has carried */
+	bool identity;                  /* carries a client's identity: never reused */
+	bool fresh;                     /* opened for this use */
+	/* private: */
+	int64_t idle_since_ms;
+	struct backend_session *next;
+};
+
+/* 0, or -errno with err (no CA, ...). site, dns outlive the group. */
+int backend_group_new(const struct site *site, struct dns *dns, struct backend_group **out, struct buf *err);
+
+/* Counters of member i (index in site->backend); before backend_group_start. Default: private ones. self: this worker's slot. */
+void backend_group_share(struct backend_group *g, size_t i, struct backend_shared *shared, int self);
+
+/* Spawn the probes. */
+int backend_group_start(struct backend_group *g);
+
+/* Idle sessions are closed and probes end; the group frees itself when the last session has been given back. */
+void backend_group_free(struct backend_group *g);
+
+/*
+ * A session after EHLO, ready for MAIL. 0; -EHOSTUNREACH: no member answers; -EBUSY: all sessions are taken, and were for the bounded
+ * wait; -ETIMEDOUT: the deadline; -ECANCELED. may wait
+ */
+int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out);
+
+/* The end of a use. clean: the transaction is complete (or none was begun), the session may be kept. Never waits: a QUIT is said in a task of its own. */
+void backend_give(struct backend_session *bs, bool clean);
+static inline void backend_session_cleanup(struct backend_session **bs)
+{
+	if (*bs)
+		backend_give(*bs, false);
+}
+
+const char *backend_name(const struct backend *b);
+const char *backend_address(const struct backend *b);           /* last used, "192.0.2.1:25"; "" before */
+
+/* What all members can do: those away as they were when last seen. false: no member has been seen yet (caps zeroed). */
+bool backend_group_caps(const struct backend_group *g, struct smtp_caps *out);
+/* Wait until every member has been probed once, or timeout. 0 or -ETIMEDOUT, -ECANCELED. may wait */
+int backend_group_ready(struct backend_group *g, int timeout_ms);
+size_t backend_group_up(const struct backend_group *g);         /* members that are not away */
+
+#endif

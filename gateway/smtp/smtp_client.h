@@ -1,0 +1,114 @@
+/*
+ * smtp_client - the dialogue with one backend, RFC 5321 from the client's side
+ *
+ * One command, one reply. What the server said well-formed is data: the function returns 0 and the reply lies in c->reply. Everything else
+ * ends the session: c->broken is set, c->why says what happened in words, and the result is -EPROTO (a malformed reply, one that
+ * nobody asked for, 354 out of place: PITFALLS 3 and 17), -ETIMEDOUT, -EPIPE or -ECANCELED. Whoever relays then answers 451.
+ *
+ * deadline_ms is the budget of the client's command that this belongs to, a moment of clock_ms() (0: none); each
+ * wait is bounded by the RFC's own timeout as well.
+ *
+ * All functions but the obvious ones may wait.
+ */
+#ifndef SMTP_CLIENT_H
+#define SMTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/net.h"
+#include "base/tls.h"
+#include "smtp/smtp_reply.h"
+
+struct message;
+struct smtp_timeouts;           /* policy/conf.h */
+struct stream;
+
+/* What a server offers, of what we can use or pass on; all else in its EHLO reply is not looked at (PITFALLS 4). */
+struct smtp_caps {
+	bool esmtp;             /* it answered EHLO */
+	bool size, eightbit, smtputf8, dsn;                     /* end to end */
+	bool pipelining, chunking, starttls, enhanced;          /* this hop */
+	uint64_t size_max;      /* 0: none said */
+	int limit_mail, limit_rcpt;     /* LIMITS MAILMAX, RCPTMAX (RFC 9422); 0: none */
+};
+
+struct smtp_client_conf {
+	const char *hostname;           /* ours, for EHLO */
+	enum tls_mode tls;
+	struct ssl_ctx_st *tls_ctx;     /* verifying for TLS_REQUIRED; not needed for TLS_OFF */
+	const char *tls_name;           /* name to verify; NULL: the address */
+	int connect_timeout_ms;
+	const struct smtp_timeouts *timeouts;
+};
+
+enum { SMTP_WHY_MAX = 200 };
+
+struct smtp_client {
+	struct stream *stream;
+	const struct smtp_client_conf *conf;
+	struct smtp_caps caps;
+	struct smtp_reply reply;        /* the last well-formed one */
+	bool broken;                    /* only good for freeing */
+	bool closing;                   /* it said 421: not to be used for another transaction */
+	char why[SMTP_WHY_MAX];         /* of the last failure; printable */
+};
+
+/*
+ * Connect to `to` (from NULL: any source), read the greeting, EHLO (HELO if that is not known), STARTTLS as configured, EHLO again. With
+ * TLS_OPPORTUNISTIC a failed handshake is followed by one attempt without TLS. 0 and *out; else why (SMTP_WHY_MAX bytes) and -EBUSY
+ * (421: come later), -ECONNREFUSED (refused by the server's words or by TCP), -EPROTO, or the stream's error. may wait
+ */
+int smtp_client_open(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,
+		     struct smtp_client **out, char *why);
+void smtp_client_free(struct smtp_client *c);           /* closes at once; NULL is fine */
+AUTO_DEFINE(smtp_client)
+
+/* QUIT, a short wait for its reply, free. may wait */
+void smtp_client_quit(struct smtp_client *c);
+
+/* Nothing has come that was not asked for, and the server has not closed. Never waits. */
+bool smtp_client_quiet(struct smtp_client *c);
+
+/* 0: c->reply has the answer (2xx, 4xx, 5xx). params: as in struct envelope; those that this server does not offer are left out.
+   size: SIZE= if it offers that; 0: not known. */
+int smtp_client_mail(struct smtp_client *c, const char *from, const char *params, uint64_t size, int64_t deadline_ms);
+int smtp_client_rcpt(struct smtp_client *c, const char *to, const char *params, int64_t deadline_ms);
+int smtp_client_rset(struct smtp_client *c, int64_t deadline_ms);
+int smtp_client_noop(struct smtp_client *c, int64_t deadline_ms);
+
+/* At off of the message `len` bytes are left out and text is put there. Edits are in ascending order and do not overlap. */
+struct smtp_edit {
+	size_t off, len;
+	const char *text;
+	size_t text_len;
+};
+
+struct smtp_content {
+	struct message *message;
+	const struct smtp_edit *edit;   /* header lines that are added (off 0), forged ones that are removed */
+	size_t edit_count;
+};
+
+/* Bytes that will be sent, edits included, before dots are stuffed. */
+uint64_t smtp_content_size(const struct smtp_content *content);
+
+enum smtp_outcome {
+	OUTCOME_REFUSED,        /* nothing was taken: DATA was not answered 354 (rc 0: c->reply says how), or we broke off before the end */
+	OUTCOME_ANSWERED,       /* rc 0: c->reply is the server's word on the message */
+	OUTCOME_UNKNOWN,        /* rc < 0: perhaps delivered */
+};
+
+/*
+ * DATA, the content with dots stuffed, CRLF.CRLF, and the answer. A message with bare CR or LF goes by BDAT, byte for byte, if the server offers
+ * CHUNKING; else bare ones leave as CRLF. The budgets: deadline_ms for DATA, the content and the answer together.
+ */
+int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, int64_t deadline_ms, enum smtp_outcome *outcome);
+
+/* Read the lines of an EHLO reply (text of a struct smtp_reply): the first is the greeting, each other a keyword. No I/O. */
+void smtp_caps_parse(const char *text, struct smtp_caps *out);
+/* What both offer; the smaller size. Hop-local ones are met, too. */
+void smtp_caps_meet(struct smtp_caps *a, const struct smtp_caps *b);
+
+#endif
