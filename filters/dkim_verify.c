@@ -1,0 +1,518 @@
+#include "filters/dkim_verify.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "filters/dkim_body.h"
+#include "filters/dkim_engine.h"
+
+enum { SIGNATURES_DEFAULT = 10, BODY_HASHES_DEFAULT = 4, FIELDS_MAX = 10000, KEY_RECORDS_MAX = 8 };
+
+struct field {
+	const char *raw;
+	size_t len;
+	bool handed;                            /* a signature that the engine gets */
+	bool signature;
+};
+
+struct signature {                              /* one that may pass */
+	struct dkim_sig sig;
+	struct dkim_key key;
+	struct dns_lookup *lookup;              /* of the key: its own, or that of an earlier signature with the same key */
+	bool lookup_owned;
+	struct dkim_body *body;                 /* our own count and hash, where one is needed, of the first with its c= and l= */
+	size_t body_of;                         /* which signature's body hash is this one's too */
+	bool partial;                           /* l= leaves text unsigned */
+	size_t result;                          /* its place among the results */
+};
+
+struct dkim_verify {
+	struct dns *dns;
+	size_t max_signatures, max_body_hashes;
+	struct field *field;
+	size_t field_count, field_cap;
+	size_t signature_fields, from_fields;
+	struct dkim_result *result;
+	size_t result_count;
+	struct signature *sig;
+	struct dkim_job *job;
+	size_t sig_count;
+	const struct dkim_engine *ops;
+	void *engine;                           /* NULL: nothing to verify */
+	int broken;                             /* what the engine said when it gave up, or 0 */
+	bool again;                             /* the body comes the second time */
+	bool empty, bare;                       /* of the body so far */
+	char last[2];                           /* its last two bytes */
+};
+
+const char *dkim_word_name(enum dkim_word w)
+{
+	static const char *const names[] = {
+		[DKIM_RESULT_NONE] = "none",
+		[DKIM_RESULT_NEUTRAL] = "neutral",
+		[DKIM_RESULT_PERMERROR] = "permerror",
+		[DKIM_RESULT_POLICY] = "policy",
+		[DKIM_RESULT_FAIL] = "fail",
+		[DKIM_RESULT_TEMPERROR] = "temperror",
+		[DKIM_RESULT_PASS] = "pass",
+	};
+
+	return names[w];
+}
+
+enum dkim_word dkim_word_best(const struct dkim_result *results, size_t count)
+{
+	enum dkim_word best = DKIM_RESULT_NONE;
+
+	for (size_t i = 0; i < count; i++)
+		if (results[i].word > best)
+			best = results[i].word;
+	return best;
+}
+
+struct dkim_verify *dkim_verify_new(struct dns *dns, const struct dkim_limits *lim)
+{
+	struct dkim_verify *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->dns = dns;
+	v->max_signatures = lim && lim->signatures ? lim->signatures : SIGNATURES_DEFAULT;
+	v->max_body_hashes = lim && lim->body_hashes ? lim->body_hashes : BODY_HASHES_DEFAULT;
+	v->ops = &dkim_engine_opendkim;
+	v->empty = true;
+	return v;
+}
+
+void dkim_verify_free(struct dkim_verify *v)
+{
+	if (!v)
+		return;
+	if (v->engine)
+		v->ops->free(v->engine);
+	for (size_t i = 0; i < v->sig_count; i++) {
+		if (v->sig[i].lookup_owned)
+			dns_drop(v->sig[i].lookup);
+		dkim_body_free(v->sig[i].body);
+	}
+	free(v->sig);
+	free(v->job);
+	free(v->result);
+	free(v->field);
+	free(v);
+}
+
+/* The header. */
+
+static bool field_is(const char *raw, size_t len, const char *name)
+{
+	size_t n = strlen(name);
+
+	if (len <= n || strncasecmp(raw, name, n) != 0)
+		return false;
+	while (n < len && (raw[n] == ' ' || raw[n] == '\t'))    /* obsolete syntax, RFC 5322 4.5.3 */
+		n++;
+	return n < len && raw[n] == ':';
+}
+
+int dkim_verify_field(struct dkim_verify *v, const char *raw, size_t len)
+{
+	struct field *f;
+
+	if (v->field_count == FIELDS_MAX)
+		return -EMSGSIZE;
+	if (v->field_count == v->field_cap) {
+		size_t cap = v->field_cap ? v->field_cap * 2 : 32;
+		struct field *grown = realloc(v->field, cap * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		v->field = grown;
+		v->field_cap = cap;
+	}
+	if (len >= 2 && raw[len - 2] == '\r' && raw[len - 1] == '\n')
+		len -= 2;
+	f = &v->field[v->field_count++];
+	*f = (struct field){ .raw = raw, .len = len, .signature = field_is(raw, len, "DKIM-Signature") };
+	v->signature_fields += f->signature;
+	v->from_fields += field_is(raw, len, "From");
+	return 0;
+}
+
+static void say(struct dkim_result *r, enum dkim_word word, const char *why)
+{
+	r->word = word;
+	snprintf(r->why, sizeof(r->why), "%s", why);
+}
+
+static struct dkim_result *result_new(struct dkim_verify *v, const struct dkim_sig *sig)
+{
+	struct dkim_result *r = &v->result[v->result_count++];
+
+	r->algorithm = sig->algorithm;
+	memcpy(r->domain, sig->domain, sizeof(r->domain));
+	memcpy(r->selector, sig->selector, sizeof(r->selector));
+	memcpy(r->identity, sig->identity, sizeof(r->identity));
+	memcpy(r->start, sig->start, sizeof(r->start));
+	r->from_added = v->from_fields > sig->from_count;
+	return r;
+}
+
+static bool same_body(const struct dkim_sig *a, const struct dkim_sig *b)
+{
+	return a->body_relaxed == b->body_relaxed && a->limited == b->limited && (!a->limited || a->limit == b->limit);
+}
+
+/* Whether a signature may be verified; if so it is the last of v->sig afterwards. */
+static bool signature_take(struct dkim_verify *v, const struct field *f)
+{
+	struct signature *s = &v->sig[v->sig_count];
+	const char *colon = memchr(f->raw, ':', f->len), *why = "";
+	size_t at = (size_t)(colon - f->raw) + 1, hashes = 0;
+	struct dkim_result *r;
+	enum dkim_sig_state state;
+
+	state = dkim_sig_parse(f->raw + at, f->len - at, clock_wall_s(), &s->sig, &why);
+	r = result_new(v, &s->sig);
+	if (state == DKIM_SIG_BAD)
+		say(r, DKIM_RESULT_NEUTRAL, why);
+	else if (state != DKIM_SIG_GOOD)
+		say(r, DKIM_RESULT_FAIL, why);
+	else if (v->from_fields == 0)
+		say(r, DKIM_RESULT_PERMERROR, "the message has no From field");
+	if (r->word != DKIM_RESULT_NONE)
+		return false;
+	s->body_of = v->sig_count;
+	for (size_t i = 0; i < v->sig_count && s->body_of == v->sig_count; i++) {
+		hashes += v->sig[i].body_of == i;
+		if (same_body(&v->sig[i].sig, &s->sig))
+			s->body_of = v->sig[i].body_of;
+	}
+	if (s->body_of == v->sig_count && hashes == v->max_body_hashes) {
+		say(r, DKIM_RESULT_POLICY, "not looked at: too many different l=");
+		memset(s, 0, sizeof(*s));
+		return false;
+	}
+	s->result = (size_t)(r - v->result);
+	v->sig_count++;
+	return true;
+}
+
+static int signatures_read(struct dkim_verify *v)
+{
+	static const struct dkim_sig unread;
+	size_t seen = 0, max = v->max_signatures < v->signature_fields ? v->max_signatures : v->signature_fields;
+	size_t results = v->signature_fields < DKIM_RESULTS_MAX ? v->signature_fields : DKIM_RESULTS_MAX;
+
+	if (max > DKIM_RESULTS_MAX)
+		max = DKIM_RESULTS_MAX;
+	if (results == 0)
+		return 0;
+	v->result = calloc(results, sizeof(*v->result));
+	v->sig = calloc(max, sizeof(*v->sig));
+	v->job = calloc(max, sizeof(*v->job));
+	if (!v->result || !v->sig || !v->job)
+		return -ENOMEM;
+	for (size_t i = 0; i < v->field_count && v->result_count < results; i++) {
+		if (!v->field[i].signature)
+			continue;
+		if (seen++ < max)
+			v->field[i].handed = signature_take(v, &v->field[i]);
+		else
+			say(result_new(v, &unread), DKIM_RESULT_POLICY, "not looked at: too many signatures");
+	}
+	return 0;
+}
+
+/* The question for signature i's key; one question for all that have the same key. */
+static int lookup_start(struct dkim_verify *v, size_t i)
+{
+	struct signature *s = &v->sig[i];
+	char name[2 * DKIM_NAME_MAX + 16];
+
+	for (size_t k = 0; k < i; k++) {
+		if (strcmp(v->sig[k].sig.domain, s->sig.domain) || strcmp(v->sig[k].sig.selector, s->sig.selector))
+			continue;
+		s->lookup = v->sig[k].lookup;
+		return 0;
+	}
+	snprintf(name, sizeof(name), "%s._domainkey.%s", s->sig.selector, s->sig.domain);
+	s->lookup_owned = dns_start(v->dns, name, DNS_TXT, &s->lookup) == 0;
+	return s->lookup_owned ? 0 : -ENOMEM;
+}
+
+/* After this the engine is there and knows the header, or v->broken says why it does not. */
+static void engine_begin(struct dkim_verify *v)
+{
+	v->engine = v->ops->start();
+	if (!v->engine)
+		v->broken = -ENOMEM;
+	for (size_t i = 0; i < v->field_count && !v->broken; i++)
+		if (!v->field[i].signature || v->field[i].handed)
+			v->broken = v->ops->field(v->engine, v->field[i].raw, v->field[i].len);
+	if (!v->broken)
+		v->broken = v->ops->header_end(v->engine, v->sig_count);
+}
+
+/* Make those of our own body hashes that are needed: all for the second time, else those with l=, whose true length no engine tells. */
+static int bodies_make(struct dkim_verify *v)
+{
+	for (size_t i = 0; i < v->sig_count; i++) {
+		const struct dkim_sig *sig = &v->sig[i].sig;
+
+		dkim_body_free(v->sig[i].body);
+		v->sig[i].body = NULL;
+		if (v->sig[i].body_of != i || (!v->again && !sig->limited))
+			continue;
+		v->sig[i].body = dkim_body_new(sig->body_relaxed, sig->limited, sig->limit);
+		if (!v->sig[i].body)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int dkim_verify_header_end(struct dkim_verify *v)
+{
+	int rc = signatures_read(v);
+
+	for (size_t i = 0; i < v->sig_count && rc == 0; i++) {
+		v->job[i].sig = &v->sig[i].sig;
+		rc = lookup_start(v, i);
+	}
+	if (rc == 0)
+		rc = bodies_make(v);
+	if (rc == 0 && v->sig_count > 0)
+		engine_begin(v);
+	free(v->field);
+	v->field = NULL;
+	v->field_count = v->field_cap = 0;
+	return rc < 0 ? rc : v->broken == -ENOMEM ? -ENOMEM : 0;
+}
+
+size_t dkim_verify_signatures(const struct dkim_verify *v)
+{
+	return v->signature_fields;
+}
+
+/* The body. */
+
+/* Whether a CR or LF stands alone in p, with what came before in v->last; one at the very end is seen at the next call. */
+static bool has_bare(const struct dkim_verify *v, const char *p, size_t len)
+{
+	const char *end = p + len;
+	bool cr = v->last[1] == '\r' && !v->empty;
+
+	while (p < end) {
+		const char *lf = memchr(p, '\n', (size_t)(end - p)), *stop = lf ? lf : end;
+		const char *first = memchr(p, '\r', (size_t)(stop - p));
+
+		if (cr && p != lf)
+			return true;
+		if (first && first != stop - 1)
+			return true;
+		if (lf && !first && !(cr && p == lf))
+			return true;
+		cr = first && !lf;
+		p = lf ? lf + 1 : end;
+	}
+	return false;
+}
+
+static void remember(struct dkim_verify *v, const char *p, size_t len)
+{
+	if (len >= 2)
+		v->last[0] = p[len - 2];
+	else
+		v->last[0] = v->last[1];
+	v->last[1] = p[len - 1];
+	v->empty = false;
+}
+
+static int bodies_add(struct dkim_verify *v, const char *p, size_t len)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < v->sig_count && rc == 0; i++)
+		if (v->sig[i].body)
+			rc = dkim_body_add(v->sig[i].body, p, len);
+	return rc;
+}
+
+int dkim_verify_body(struct dkim_verify *v, const char *p, size_t len)
+{
+	if (!v->engine || v->broken || len == 0)
+		return v->broken == -ENOMEM ? -ENOMEM : 0;
+	v->broken = bodies_add(v, p, len);
+	if (!v->again && !v->broken) {
+		if (!v->ops->bare_ok && !v->bare)
+			v->bare = has_bare(v, p, len);
+		remember(v, p, len);
+		v->broken = v->ops->body(v->engine, p, len);
+	}
+	return v->broken == -ENOMEM ? -ENOMEM : 0;
+}
+
+bool dkim_verify_again(struct dkim_verify *v)
+{
+	/* A CR that ends the body stands alone. */
+	if (!v->empty && v->last[1] == '\r')
+		v->bare = true;
+	if (!v->engine || v->broken || v->again || !v->bare || v->ops->bare_ok)
+		return false;
+	v->again = true;
+	v->broken = bodies_make(v);
+	return !v->broken;
+}
+
+/* The end. */
+
+static void key_refuse(struct dkim_result *r, enum dkim_key_state state, const char *why)
+{
+	say(r, state == DKIM_KEY_WEAK ? DKIM_RESULT_FAIL : DKIM_RESULT_PERMERROR, why);
+}
+
+/* The records of one answer: one that is good is enough (the RFC leaves several undefined), else the first one's fault counts. */
+static bool key_choose(const struct dns_answer *a, struct signature *s, struct dkim_result *r)
+{
+	for (size_t i = 0; i < a->count && i < KEY_RECORDS_MAX; i++) {
+		enum dkim_key_state state;
+		const char *why = "";
+		char *text = NULL;
+		size_t len = 0;
+		struct dkim_key key;
+
+		if (dns_txt(&a->rr[i], &text, &len) < 0)
+			continue;
+		state = dkim_key_parse(text, len, &key, &why);
+		free(text);
+		if (state == DKIM_KEY_GOOD) {
+			s->key = key;
+			return true;
+		}
+		if (r->word == DKIM_RESULT_NONE) {
+			key_refuse(r, state, why);
+			r->key_bits = key.bits;
+		}
+	}
+	if (r->word == DKIM_RESULT_NONE)
+		say(r, DKIM_RESULT_PERMERROR, "the key record cannot be read");
+	return false;
+}
+
+/* Wait for the key of s and look at it. True: it may be used. may wait */
+static bool key_get(struct signature *s, struct dkim_result *r)
+{
+	const struct dns_answer *a = dns_wait(s->lookup);
+
+	r->secure = a->secure;
+	if (a->status == DNS_TEMPFAIL) {
+		say(r, DKIM_RESULT_TEMPERROR, "");
+		snprintf(r->why, sizeof(r->why), "the key could not be looked up: %.80s", a->why && a->why[0] ? a->why : "no answer");
+		return false;
+	}
+	if (a->status != DNS_OK) {
+		say(r, DKIM_RESULT_PERMERROR, "there is no key for this selector");
+		return false;
+	}
+	if (!key_choose(a, s, r))
+		return false;
+	r->word = DKIM_RESULT_NONE;
+	r->key_bits = s->key.bits;
+	r->testing = s->key.testing;
+	if ((s->key.type == DKIM_KEY_ED25519) != (s->sig.algorithm == DKIM_ALG_ED25519_SHA256)) {
+		say(r, DKIM_RESULT_PERMERROR, "the key is not one for a=");
+		return false;
+	}
+	if (s->key.exact_domain && s->sig.identity_below) {
+		say(r, DKIM_RESULT_PERMERROR, "the key is not for subdomains (t=s), and i= is one");
+		return false;
+	}
+	return true;
+}
+
+static int bodies_compare(struct dkim_verify *v)
+{
+	unsigned char hash[DKIM_BODY_HASH];
+	uint64_t canonical;
+
+	for (size_t i = 0; i < v->sig_count; i++) {
+		if (!v->sig[i].body)
+			continue;
+		if (dkim_body_end(v->sig[i].body, hash, &canonical) < 0)
+			return -ENOMEM;
+		for (size_t k = i; k < v->sig_count; k++) {
+			const struct dkim_sig *sig = &v->sig[k].sig;
+			struct dkim_job *job = &v->job[k];
+
+			if (v->sig[k].body_of != i)
+				continue;
+			v->sig[k].partial = sig->limited && sig->limit < canonical;
+			if (!v->again)
+				continue;
+			job->body_ok = (!sig->limited || sig->limit <= canonical) && memcmp(hash, sig->body_hash, sizeof(hash)) == 0;
+			if (job->header_ok)
+				job->why = job->body_ok ? NULL : "the body is not what was signed";
+		}
+	}
+	return 0;
+}
+
+static void judge(const struct dkim_job *job, bool partial, struct dkim_result *r)
+{
+	if (!job->header_ok || !job->body_ok) {
+		say(r, DKIM_RESULT_FAIL, job->why ? job->why : "the signature could not be verified");
+		return;
+	}
+	r->partial = partial;
+	say(r, DKIM_RESULT_PASS, "");
+	if (r->partial || r->from_added)
+		snprintf(r->why, sizeof(r->why), "%s%s%s", r->partial ? "l= leaves text unsigned" : "",
+			 r->partial && r->from_added ? ", " : "", r->from_added ? "a From field is not signed" : "");
+}
+
+/* The engine's part of the end. 0, or what made it give up. */
+static int engine_end(struct dkim_verify *v)
+{
+	int rc = v->broken;
+
+	/* Section 3.4: a final CRLF that is missing (BDAT) is added. */
+	if (rc == 0 && !v->empty && (v->last[0] != '\r' || v->last[1] != '\n'))
+		rc = v->ops->body(v->engine, "\r\n", 2);
+	if (rc == 0)
+		rc = v->ops->finish(v->engine, v->job, v->sig_count);
+	return rc == 0 ? bodies_compare(v) : rc;
+}
+
+int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results, size_t *count)
+{
+	size_t usable = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < v->sig_count; i++) {
+		if (key_get(&v->sig[i], &v->result[v->sig[i].result])) {
+			v->job[i].key = &v->sig[i].key;
+			usable++;
+		}
+	}
+	if (usable > 0)
+		rc = engine_end(v);
+	if (rc == -ENOMEM)
+		return rc;
+	for (size_t i = 0; i < v->sig_count; i++) {
+		struct dkim_result *r = &v->result[v->sig[i].result];
+
+		if (!v->job[i].key)
+			continue;
+		if (rc < 0)
+			say(r, DKIM_RESULT_NEUTRAL, "the header cannot be verified");
+		else
+			judge(&v->job[i], v->sig[i].partial, r);
+	}
+	*results = v->result;
+	*count = v->result_count;
+	return 0;
+}
