@@ -63,6 +63,7 @@ static enum dkim_key_state rsa_parse(const unsigned char *p, size_t len, struct 
 			*why = "the key has more than 8192 bits";
 		} else {
 			out->len = (size_t)i2d_PUBKEY(key, &at);
+			*why = NULL;
 			state = DKIM_KEY_GOOD;
 		}
 		EVP_PKEY_free(key);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "filters/content.h"
+#include "filters/dkim.h"
 #include "filters/dmarc.h"
 #include "filters/envelope.h"
 #include "filters/from.h"
@@ -15,6 +16,7 @@ const struct filter *const filters[] = {
 	&filter_header,
 	&filter_message,
 	&filter_from,
+	&filter_dkim,
 	&filter_dmarc,
 	NULL,
 };
