@@ -26,7 +26,10 @@ static bool library_ready(void)
 	return ok;
 }
 
-/* The identifiers that align are named as the author domain is: equal names are the one comparison that it does right. */
+/*
+ * The identifiers that align are named as the author domain is, and the record that is handed over says nothing of adkim and aspf: equal names
+ * without "strict" are the one comparison that it does right. (With an inherited record and aspf=s it compares with the record's domain.)
+ */
 static int store(DMARC_POLICY_T *p, const struct dmarc_query *q, const struct dmarc_record *record, const char *record_domain, const struct dmarc_result *out)
 {
 	char text[DMARC_RECORD_TEXT_MAX];

@@ -264,7 +264,7 @@ const char *dmarc_record_text(const struct dmarc_record *r, char out[DMARC_RECOR
 {
 	bool sp = r->has_p && r->has_sp;
 
-	snprintf(out, DMARC_RECORD_TEXT_MAX, "v=DMARC1; p=%s%s%s%s%s", dmarc_policy_name(r->has_p ? r->p : DMARC_P_NONE), sp ? "; sp=" : "",
-	         sp ? dmarc_policy_name(r->sp) : "", r->strict_dkim ? "; adkim=s" : "", r->strict_spf ? "; aspf=s" : "");
+	snprintf(out, DMARC_RECORD_TEXT_MAX, "v=DMARC1; p=%s%s%s", dmarc_policy_name(r->has_p ? r->p : DMARC_P_NONE), sp ? "; sp=" : "",
+	         sp ? dmarc_policy_name(r->sp) : "");
 	return out;
 }

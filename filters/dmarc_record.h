@@ -15,7 +15,7 @@ enum dmarc_policy { DMARC_P_NONE, DMARC_P_QUARANTINE, DMARC_P_REJECT };
 enum dmarc_psd { DMARC_PSD_UNKNOWN, DMARC_PSD_YES, DMARC_PSD_NO };
 enum dmarc_fo { DMARC_FO_ALL = 1, DMARC_FO_ANY = 2, DMARC_FO_DKIM = 4, DMARC_FO_SPF = 8 };
 
-enum { DMARC_RECORD_TEXT_MAX = 128 };
+enum { DMARC_RECORD_TEXT_MAX = 64 };
 
 struct dmarc_record {
 	bool has_p, has_sp, has_np;
@@ -43,7 +43,7 @@ enum dmarc_policy dmarc_record_policy(const struct dmarc_record *r, bool own, bo
 enum dmarc_policy dmarc_policy_milder(enum dmarc_policy p);
 const char *dmarc_policy_name(enum dmarc_policy p);
 
-/* The record anew, from what was read: "v=DMARC1; p=reject; sp=none; adkim=s". Only tags of RFC 7489. Returns out. */
+/* The policy anew, from what was read: "v=DMARC1; p=reject; sp=none". Only what RFC 7489 knows of it. Returns out. */
 const char *dmarc_record_text(const struct dmarc_record *r, char out[DMARC_RECORD_TEXT_MAX]);
 
 #endif

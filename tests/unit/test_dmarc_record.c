@@ -192,7 +192,7 @@ static void test_text(void **state)
 	struct dmarc_record r;
 
 	assert_int_equal(dmarc_record_parse("v=DMARC1;aspf=s;np=none;sp=quarantine;t=y;p=reject;adkim=s;x=y", 62, &r), 0);
-	assert_string_equal(dmarc_record_text(&r, text), "v=DMARC1; p=reject; sp=quarantine; adkim=s; aspf=s");
+	assert_string_equal(dmarc_record_text(&r, text), "v=DMARC1; p=reject; sp=quarantine");
 	assert_int_equal(dmarc_record_parse("v=DMARC1; sp=reject; rua=mailto:a@b.c", 37, &r), 0);
 	assert_string_equal(dmarc_record_text(&r, text), "v=DMARC1; p=none");
 }
