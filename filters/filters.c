@@ -10,12 +10,15 @@
 #include "filters/dmarc.h"
 #include "filters/envelope.h"
 #include "filters/from.h"
+#include "filters/spf.h"
 
 const struct filter *const filters[] = {
 	&filter_envelope,
 	&filter_header,
 	&filter_message,
 	&filter_from,
+	&filter_spf,
+	&filter_spf_helo,
 	&filter_dkim,
 	&filter_dmarc,
 	NULL,

@@ -7,9 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filters/domain.h"
 #include "filters/spf_eval.h"
 #include "filters/spf_libspf2.h"
 #include "filters/spf_macro.h"
+
+struct spf_check {
+	enum engine engine;
+	struct spf_query q;
+	struct spf_identity id;
+	struct dns *dns;
+	char *helo;
+	const char *unfit;              /* the domain cannot be checked */
+	struct spf_eval *eval;          /* for the library it only warms the cache */
+};
+
+static bool is_ascii(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s >= 0x80)
+			return false;
+	return true;
+}
 
 const char *spf_code_name(enum spf_code c)
 {
@@ -83,31 +102,29 @@ static int identity_init(struct spf_identity *id, const struct spf_query *q)
 	const char *s = q->sender && q->sender[0] ? q->sender : NULL;
 	const char *at = s ? strrchr(s, '@') : NULL;
 	const char *domain = at ? at + 1 : s ? s : helo;
-	int local_len = at ? (int)(at - s) : 0;
-	size_t len;
-	char *p;
+	size_t len = strlen(domain);
+	char canonical[DOMAIN_MAX];
 
-	if (asprintf(&id->sender, "%.*s@%s", local_len ? local_len : 10, local_len ? s : "postmaster", domain) < 0) {
+	if (len > 0 && domain[len - 1] == '.')
+		len--;
+	if (!is_ascii(domain) && domain_canonical(domain, len, canonical) == 0) {
+		domain = canonical;                     /* RFC 8616 section 4: A-labels before anything is looked up or expanded */
+		len = strlen(domain);
+	}
+	id->domain = strndup(domain, len);
+	id->local = at && at > s ? strndup(s, (size_t)(at - s)) : strdup("postmaster");
+	if (!id->domain || !id->local || asprintf(&id->sender, "%s@%s", id->local, id->domain) < 0) {
 		id->sender = NULL;
 		return -ENOMEM;
 	}
-	id->buffer = strdup(id->sender);
-	if (!id->buffer)
-		return -ENOMEM;
-	p = strrchr(id->buffer, '@');
-	*p++ = '\0';
-	id->local = id->buffer;
-	id->domain = p;
-	len = strlen(p);
-	if (len > 0 && p[len - 1] == '.')
-		p[len - 1] = '\0';
 	return 0;
 }
 
 static void identity_release(struct spf_identity *id)
 {
 	free(id->sender);
-	free(id->buffer);
+	free(id->local);
+	free(id->domain);
 }
 
 /* ::ffff:192.0.2.1 is 192.0.2.1 (section 5). */
@@ -122,35 +139,77 @@ static void unmap(struct net_addr *a)
 	memset(a->ip + 4, 0, 12);
 }
 
-static int check(enum engine engine, const struct spf_query *q, const struct spf_identity *id, struct dns *dns, struct spf_result *out)
+int spf_check_begin(enum engine engine, const struct spf_query *q, struct dns *dns, struct spf_check **out)
 {
-	const char *unfit = spf_domain_unfit(id->domain);
+	struct spf_check *c = calloc(1, sizeof(*c));
 
-	out->domain = strdup(unfit ? "" : id->domain);
+	if (!c)
+		return -ENOMEM;
+	c->engine = engine;
+	c->dns = dns;
+	c->q = *q;
+	c->q.helo = c->helo = q->helo ? strdup(q->helo) : NULL;
+	c->q.sender = NULL;                             /* taken apart in c->id */
+	unmap(&c->q.client);
+	if ((q->helo && !c->helo) || identity_init(&c->id, q) < 0)
+		goto no_memory;
+	c->unfit = spf_domain_unfit(c->id.domain);
+	if (!c->unfit) {
+		c->eval = spf_eval_begin(&c->q, &c->id, dns);
+		if (!c->eval)
+			goto no_memory;
+	}
+	*out = c;
+	return 0;
+no_memory:
+	spf_check_free(c);
+	return -ENOMEM;
+}
+
+static int finish(struct spf_check *c, struct spf_result *out)
+{
+	out->domain = strdup(c->unfit ? "" : c->id.domain);
 	if (!out->domain)
 		return -ENOMEM;
 	for (char *p = out->domain; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
-	if (unfit)
-		return spf_result_set(out, SPF_NONE, "%s", unfit);
-	if (engine == ENGINE_LIBRARY)
-		return spf_libspf2_check(q, id, dns, out);
-	return spf_eval_check(q, id, dns, out);
+	if (c->unfit)
+		return spf_result_set(out, SPF_NONE, "%s", c->unfit);
+	if (c->engine == ENGINE_LIBRARY)
+		return spf_libspf2_check(&c->q, &c->id, c->dns, out);
+	return spf_eval_finish(c->eval, out);
+}
+
+int spf_check_finish(struct spf_check *c, struct spf_result *out)
+{
+	int rc;
+
+	*out = (struct spf_result){ 0 };
+	rc = finish(c, out);
+	if (rc < 0)
+		spf_result_release(out);
+	return rc;
+}
+
+void spf_check_free(struct spf_check *c)
+{
+	if (!c)
+		return;
+	spf_eval_free(c->eval);
+	identity_release(&c->id);
+	free(c->helo);
+	free(c);
 }
 
 int spf_check(enum engine engine, const struct spf_query *q, struct dns *dns, struct spf_result *out)
 {
-	struct spf_identity id = { 0 };
-	struct spf_query own = *q;
-	int rc;
+	struct spf_check *c;
+	int rc = spf_check_begin(engine, q, dns, &c);
 
 	*out = (struct spf_result){ 0 };
-	unmap(&own.client);
-	rc = identity_init(&id, &own);
-	if (rc == 0)
-		rc = check(engine, &own, &id, dns, out);
-	identity_release(&id);
 	if (rc < 0)
-		spf_result_release(out);
+		return rc;
+	rc = spf_check_finish(c, out);
+	spf_check_free(c);
 	return rc;
 }

@@ -42,12 +42,20 @@ struct spf_result {
 /* What is checked, taken apart. */
 struct spf_identity {
 	char *sender;                   /* local@domain */
-	const char *local, *domain;     /* in buffer */
-	char *buffer;
+	char *local, *domain;           /* the domain without final dot, U-labels as A-labels where that can be */
 };
 
 /* 0, or -ENOMEM: *out is zeroed then. may wait */
 int spf_check(enum engine engine, const struct spf_query *q, struct dns *dns, struct spf_result *out);
+
+/*
+ * The same in two steps: the lookups that can be foreseen are started now, the result is asked for later. The library knows no
+ * early start of its own; it finds in the resolver's cache what has been looked up for it meanwhile. Strings of q are copied, the receiver's excepted.
+ */
+struct spf_check;
+int spf_check_begin(enum engine engine, const struct spf_query *q, struct dns *dns, struct spf_check **out);    /* never waits */
+int spf_check_finish(struct spf_check *c, struct spf_result *out);      /* once; as spf_check. may wait */
+void spf_check_free(struct spf_check *c);                               /* finished or not; NULL is fine */
 void spf_result_release(struct spf_result *r);          /* zeroed is fine */
 static inline void spf_result_cleanup(struct spf_result *r)
 {

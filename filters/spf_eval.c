@@ -22,7 +22,7 @@ enum {
 
 /* Names out of an MX or PTR answer, and the lookups of their addresses. */
 struct hosts {
-	struct check *check;
+	struct spf_eval *check;
 	enum dns_type type;
 	struct dns_lookup *lookup;
 	struct { char *name; struct dns_lookup *lookup; } host[SPF_HOSTS_MAX];
@@ -40,7 +40,7 @@ struct aim {
 
 /* One domain's record: a call of check_host(). */
 struct level {
-	struct check *check;
+	struct spf_eval *check;
 	struct level *parent;
 	const struct spf_term *via;     /* the parent's include or redirect; NULL at the top */
 	char *domain;
@@ -53,14 +53,15 @@ struct level {
 	const struct spf_term *matched;
 };
 
-struct check {
+struct spf_eval {
 	const struct spf_query *q;
 	const struct spf_identity *id;
 	struct dns *dns;
-	struct spf_result *out;
 	int64_t deadline_ms, now_s;
+	int terms, voids, asked;        /* as in struct spf_result */
 	int started;                    /* lookups of terms, early or not */
 	int hosts_early;                /* lookups of MX hosts that were started early */
+	struct level *top;
 	struct hosts *ptr;              /* of the client's address */
 	struct buf why, name;
 	char text[DNS_NAME_MAX];        /* the name being asked for */
@@ -68,7 +69,7 @@ struct check {
 
 /* ---- asking ---- */
 
-static int remaining_ms(const struct check *c)
+static int remaining_ms(const struct spf_eval *c)
 {
 	int64_t left = c->deadline_ms - clock_ms();
 
@@ -76,22 +77,22 @@ static int remaining_ms(const struct check *c)
 }
 
 /* name in bytes. NULL when there is no memory. */
-static struct dns_lookup *ask_bytes(struct check *c, const char *name, enum dns_type type)
+static struct dns_lookup *ask_bytes(struct spf_eval *c, const char *name, enum dns_type type)
 {
 	struct dns_lookup *l;
 
 	if (spf_macro_name(name, strlen(name), c->text, sizeof(c->text)) < 0)
 		c->text[0] = '\0';              /* too long for a name: answered as none */
-	c->out->asked++;
+	c->asked++;
 	return dns_start_within(c->dns, c->text, type, remaining_ms(c), &l) == 0 ? l : NULL;
 }
 
 /* name as dns.h has it. */
-static struct dns_lookup *ask_text(struct check *c, const char *name, enum dns_type type)
+static struct dns_lookup *ask_text(struct spf_eval *c, const char *name, enum dns_type type)
 {
 	struct dns_lookup *l;
 
-	c->out->asked++;
+	c->asked++;
 	return dns_start_within(c->dns, name, type, remaining_ms(c), &l) == 0 ? l : NULL;
 }
 
@@ -107,7 +108,7 @@ static bool is_void(const struct dns_answer *a)
 	return a->status == DNS_NODATA || a->status == DNS_NXDOMAIN;
 }
 
-static enum dns_type address_type(const struct check *c)
+static enum dns_type address_type(const struct spf_eval *c)
 {
 	return c->q->client.family == AF_INET6 ? DNS_AAAA : DNS_A;
 }
@@ -182,7 +183,7 @@ static void hosts_read(struct hosts *h)
 
 static void hosts_ask(struct hosts *h, bool early)
 {
-	struct check *c = h->check;
+	struct spf_eval *c = h->check;
 
 	if (h->over && h->type == DNS_MX)
 		return;                         /* a permerror: nobody needs them */
@@ -204,7 +205,7 @@ static void hosts_arrived(struct dns_lookup *l, void *arg)
 	hosts_ask(h, true);
 }
 
-static struct hosts *hosts_new(struct check *c, struct dns_lookup *l, enum dns_type type, bool early)
+static struct hosts *hosts_new(struct spf_eval *c, struct dns_lookup *l, enum dns_type type, bool early)
 {
 	struct hosts *h = l ? calloc(1, sizeof(*h)) : NULL;
 
@@ -232,7 +233,7 @@ static void hosts_free(struct hosts *h)
 	free(h);
 }
 
-static bool same_network(const struct check *c, const struct spf_term *t, const struct dns_answer *a, enum dns_type type)
+static bool same_network(const struct spf_eval *c, const struct spf_term *t, const struct dns_answer *a, enum dns_type type)
 {
 	for (size_t i = 0; i < a->count; i++)
 		if (a->rr[i].len == (type == DNS_AAAA ? 16 : 4) && spf_term_same_network(t, a->rr[i].data, &c->q->client))
@@ -240,7 +241,7 @@ static bool same_network(const struct check *c, const struct spf_term *t, const 
 	return false;
 }
 
-static struct hosts *ptr_start(struct check *c, bool early)
+static struct hosts *ptr_start(struct spf_eval *c, bool early)
 {
 	struct sockaddr_storage ss;
 
@@ -254,7 +255,7 @@ static struct hosts *ptr_start(struct check *c, bool early)
 }
 
 /* Whether host i of the PTR answer has the client's address; errors only skip it (section 5.5). may wait */
-static bool ptr_valid(struct check *c, size_t i)
+static bool ptr_valid(struct spf_eval *c, size_t i)
 {
 	static const struct spf_term whole = { .bits4 = 32, .bits6 = 128 };
 
@@ -271,7 +272,7 @@ static bool name_below(const char *name, const char *domain, bool itself)
 }
 
 /* %{p}: the domain itself, else a name below it, else any (section 7.3). may wait */
-static const char *validated_name(struct check *c, const char *domain)
+static const char *validated_name(struct spf_eval *c, const char *domain)
 {
 	const char *below = NULL, *any = NULL;
 
@@ -299,7 +300,7 @@ static const char *validated_name(struct check *c, const char *domain)
 
 static struct spf_macro_context context_of(const struct level *l, const char *validated)
 {
-	const struct check *c = l->check;
+	const struct spf_eval *c = l->check;
 
 	return (struct spf_macro_context){
 		.sender = c->id->sender, .local = c->id->local, .sender_domain = c->id->domain, .domain = l->domain,
@@ -332,7 +333,7 @@ static const char *target_wait(struct level *l, const struct spf_term *t)
 
 static void level_ahead(struct level *l);
 
-static struct level *level_new(struct check *c, struct level *parent, const struct spf_term *via, const char *domain)
+static struct level *level_new(struct spf_eval *c, struct level *parent, const struct spf_term *via, const char *domain)
 {
 	struct level *l = calloc(1, sizeof(*l));
 
@@ -495,7 +496,7 @@ static struct level *level_below(struct level *l, const struct spf_term *t, cons
 
 static void aim_start(struct level *l, const struct spf_term *t, struct aim *aim, const char *domain, bool early)
 {
-	struct check *c = l->check;
+	struct spf_eval *c = l->check;
 
 	c->started++;
 	switch (t->kind) {
@@ -552,11 +553,11 @@ static enum spf_code level_eval(struct level *l, struct level **last);
 /* MISS when the term may ask. Section 4.6.4 */
 static int spend_term(struct level *l, const struct spf_term *t)
 {
-	if (l->check->out->terms >= SPF_TERMS_MAX) {
+	if (l->check->terms >= SPF_TERMS_MAX) {
 		say(l, t, "is the 11th term that asks the DNS; 10 are allowed");
 		return SPF_PERMERROR;
 	}
-	l->check->out->terms++;
+	l->check->terms++;
 	if (remaining_ms(l->check) > 0)
 		return MISS;
 	say(l, t, "was not looked up: the check's %d ms are over", l->check->q->timeout_ms);
@@ -565,7 +566,7 @@ static int spend_term(struct level *l, const struct spf_term *t)
 
 static int spend_void(struct level *l, const struct spf_term *t)
 {
-	if (++l->check->out->voids <= SPF_VOIDS_MAX)
+	if (++l->check->voids <= SPF_VOIDS_MAX)
 		return MISS;
 	say(l, t, "is the third lookup without an answer; 2 are allowed");
 	return SPF_PERMERROR;
@@ -573,7 +574,7 @@ static int spend_void(struct level *l, const struct spf_term *t)
 
 static int address_eval(struct level *l, const struct spf_term *t, struct aim *aim)
 {
-	struct check *c = l->check;
+	struct spf_eval *c = l->check;
 	const struct dns_answer *a;
 
 	if (!aim->lookup)
@@ -590,7 +591,7 @@ static int address_eval(struct level *l, const struct spf_term *t, struct aim *a
 
 static int mx_eval(struct level *l, const struct spf_term *t, struct aim *aim)
 {
-	struct check *c = l->check;
+	struct spf_eval *c = l->check;
 	const struct dns_answer *a;
 
 	if (!aim->hosts)
@@ -618,7 +619,7 @@ static int mx_eval(struct level *l, const struct spf_term *t, struct aim *aim)
 
 static int ptr_eval(struct level *l, const struct spf_term *t)
 {
-	struct check *c = l->check;
+	struct spf_eval *c = l->check;
 	const struct dns_answer *a;
 	char *domain;
 	int rc = MISS;
@@ -789,7 +790,7 @@ static char *explanation_text(const struct dns_answer *a, size_t *len)
 /* may wait */
 static char *explanation(struct level *l)
 {
-	struct check *c = l->check;
+	struct spf_eval *c = l->check;
 	const struct spf_term *t = &l->record.exp;
 	AUTO(dns_lookup) struct dns_lookup *lookup = NULL;
 	AUTO(buf) struct buf out = BUF_INIT(EXPLANATION_MAX);
@@ -821,48 +822,56 @@ static char *explanation(struct level *l)
 
 /* ---- the check ---- */
 
-static int result_fill(struct check *c, struct level *last, enum spf_code code)
+struct spf_eval *spf_eval_begin(const struct spf_query *q, const struct spf_identity *id, struct dns *dns)
 {
-	c->out->code = code;
-	c->out->why = buf_steal(&c->why);
-	if (!c->out->why)
-		c->out->why = strdup("the reason is too long to tell");
-	if (last->matched)
-		c->out->mechanism = strndup(last->matched->text, last->matched->len);
-	if (!c->out->why || (last->matched && !c->out->mechanism))
-		return -ENOMEM;
-	if (code == SPF_FAIL && c->q->explain)
-		c->out->explanation = explanation(last);
-	return 0;
-}
-
-int spf_eval_check(const struct spf_query *q, const struct spf_identity *id, struct dns *dns, struct spf_result *out)
-{
-	struct check *c = calloc(1, sizeof(*c));
-	struct level *top, *last = NULL;
-	enum spf_code code;
-	int rc = -ENOMEM;
+	struct spf_eval *c = calloc(1, sizeof(*c));
 
 	if (!c)
-		return -ENOMEM;
+		return NULL;
 	c->q = q;
 	c->id = id;
 	c->dns = dns;
-	c->out = out;
 	c->deadline_ms = clock_ms() + q->timeout_ms;
 	c->now_s = clock_wall_s();
 	buf_init(&c->why, WHY_MAX);
 	buf_init(&c->name, EXPANSION_MAX);
-	top = level_new(c, NULL, NULL, id->domain);
-	if (top) {
-		level_start(top);
-		code = level_eval(top, &last);
-		rc = result_fill(c, last, code);
+	c->top = level_new(c, NULL, NULL, id->domain);
+	if (!c->top) {
+		spf_eval_free(c);
+		return NULL;
 	}
-	level_free(top);
+	level_start(c->top);
+	return c;
+}
+
+int spf_eval_finish(struct spf_eval *c, struct spf_result *out)
+{
+	struct level *last;
+
+	c->deadline_ms = clock_ms() + c->q->timeout_ms;         /* what counts is the time that somebody waits */
+	out->code = level_eval(c->top, &last);
+	out->why = buf_steal(&c->why);
+	if (!out->why)
+		out->why = strdup("the reason is too long to tell");
+	if (last->matched)
+		out->mechanism = strndup(last->matched->text, last->matched->len);
+	if (!out->why || (last->matched && !out->mechanism))
+		return -ENOMEM;
+	if (out->code == SPF_FAIL && c->q->explain)
+		out->explanation = explanation(last);
+	out->terms = c->terms;
+	out->voids = c->voids;
+	out->asked = c->asked;
+	return 0;
+}
+
+void spf_eval_free(struct spf_eval *c)
+{
+	if (!c)
+		return;
+	level_free(c->top);
 	hosts_free(c->ptr);
 	buf_release(&c->why);
 	buf_release(&c->name);
 	free(c);
-	return rc;
 }

@@ -16,7 +16,14 @@
 
 #include "filters/spf_engine.h"
 
-/* out->domain is set and fit. 0 or -ENOMEM. may wait */
-int spf_eval_check(const struct spf_query *q, const struct spf_identity *id, struct dns *dns, struct spf_result *out);
+struct spf_eval;
+
+/* Start what can be started. q and id must outlive it. NULL: no memory. Never waits. */
+struct spf_eval *spf_eval_begin(const struct spf_query *q, const struct spf_identity *id, struct dns *dns);
+
+/* The result, once; out->domain is the caller's. 0 or -ENOMEM. may wait */
+int spf_eval_finish(struct spf_eval *c, struct spf_result *out);
+
+void spf_eval_free(struct spf_eval *c);         /* finished or not; NULL is fine */
 
 #endif
