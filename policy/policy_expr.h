@@ -1,0 +1,78 @@
+/*
+ * policy_expr - a condition of a policy, compiled: facts are numbers, words are bits
+ *
+ * Its truth has four values. A comparison is unknown while the fact's stage has not come; temporary when the fact is TEMPERROR and the
+ * comparison does not name `temperror` as a value; false when the fact will never be known, != included. and, or and not follow Kleene; a
+ * side that is unknown outweighs one that is temporary, since it may still settle the matter.
+ */
+#ifndef POLICY_EXPR_H
+#define POLICY_EXPR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/net.h"
+#include "policy/policy.h"
+#include "policy/policy_list.h"
+#include "policy/policy_regex.h"
+
+enum expr_kind { EXPR_CONST, EXPR_NOT, EXPR_AND, EXPR_OR, EXPR_COMPARE };
+
+enum expr_op { EXPR_IS, EXPR_EQ, EXPR_NE, EXPR_LT, EXPR_LE, EXPR_GT, EXPR_GE, EXPR_IN, EXPR_MATCH };
+
+enum {
+	EXPR_WORDS_MAX = 62,            /* of one fact's vocabulary: bits of a mask */
+	EXPR_WORD_TEMPERROR = 63,       /* the bit of `temperror` */
+};
+
+struct expr {
+	enum expr_kind kind;
+	bool truth;                     /* EXPR_CONST */
+	struct expr **child;            /* EXPR_NOT: one; EXPR_AND, EXPR_OR: two or more */
+	size_t child_count;
+
+	/* EXPR_COMPARE */
+	enum expr_op op;
+	int fact;
+	bool expired;                   /* the fact temperror.expired, which the run itself knows */
+	uint64_t words;                 /* FACT_WORD: the values that hold (for !=: that do not) */
+	int64_t number;                 /* FACT_NUMBER; FACT_BOOL with = and != */
+	int64_t *numbers;               /* FACT_NUMBER in (...) */
+	size_t number_count;
+	char *text;                     /* texts, domains, mailboxes with = and != */
+	struct net_addr ip;
+	const struct policy_list *list; /* in */
+	struct policy_list *list_own;   /* in (...): its list, freed with it */
+	struct policy_regex *regex;
+	char *source;                   /* as written: "dnsbl.score >= 5" */
+};
+
+struct expr *expr_new(enum expr_kind kind);
+void expr_free(struct expr *e);
+AUTO_DEFINE(expr)
+/* child becomes e's, also on failure. 0 or -ENOMEM. */
+int expr_add(struct expr *e, struct expr *child);
+
+struct expr_eval {
+	const struct policy_facts *facts;
+	bool final;                     /* unknown is false */
+	int temporary_fact;             /* out: which fact made it TEMPORARY; FACT_NONE before */
+};
+
+/* NULL: true. why may be NULL. may wait */
+enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *why);
+
+/* The first stage at which e can be certainly true, and certainly false; STAGE_COUNT: never. */
+void expr_stages(const struct expr *e, int *can_true, int *can_false);
+
+/* What can be seen without facts: that e holds whenever a does (false if unsure). NULL is the condition that always holds. */
+bool expr_implied(const struct expr *e, const struct expr *a);
+/* Whether e can never hold, as far as can be seen: false, or spf = pass and spf = fail. */
+bool expr_never(const struct expr *e);
+bool expr_always(const struct expr *e);
+
+/* fn(fact, arg) for every comparison. */
+void expr_each_fact(const struct expr *e, void (*fn)(int fact, void *arg), void *arg);
+
+#endif

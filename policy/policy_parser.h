@@ -1,0 +1,39 @@
+/*
+ * policy_parser - the state while a policy file is read, shared by policy_parse.c (rules and lists) and policy_cond.c (conditions)
+ */
+#ifndef POLICY_PARSER_H
+#define POLICY_PARSER_H
+
+#include "policy/policy_lex.h"
+#include "policy/policy_rule.h"
+
+struct parser {
+	struct policy *policy;
+	struct lexer lex;
+	struct token t;                 /* the one to be read next */
+	const char *name, *base_dir;
+	struct buf *errors, *warnings;
+	int error_count;
+	size_t nodes, regexes;
+	struct buf text;                /* the rule so far, as written, blanks and comments made one blank */
+};
+
+enum { PARSER_TEXT_MAX = 64 * 1024 };
+
+/* Eat the token. */
+void parser_next(struct parser *ps);
+bool parser_at(const struct parser *ps, const char *word);
+
+/* "name:line:column: ..." to errors, at token t; a token that the lexer found bad gives the lexer's words instead. Always false. */
+bool parser_fail(struct parser *ps, const struct token *t, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void parser_warn(struct parser *ps, int line, int column, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* A token for a message: "word" in double quotes, cut, or `the end of the file`. Returns out. */
+enum { PARSER_SHOW_MAX = 64 };
+const char *parser_show(const struct token *t, char *out);
+
+struct named_list *parser_list(struct parser *ps, const char *name, size_t len);
+
+/* A condition up to its end. NULL after an error. */
+struct expr *parser_condition(struct parser *ps);
+
+#endif

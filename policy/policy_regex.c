@@ -1,0 +1,135 @@
+#include "policy/policy_regex.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+enum {
+	MATCH_LIMIT = 50000,            /* steps from one starting point: some tenths of a millisecond */
+	DEPTH_LIMIT = 5000,             /* nested backtracking */
+	HEAP_LIMIT_KIB = 4096,          /* of the interpreter */
+	NEST_LIMIT = 50,                /* parentheses in a pattern */
+	CODE_BYTES_MAX = 128 * 1024,    /* of one compiled pattern */
+	JIT_STACK_BYTES = 256 * 1024,
+};
+
+struct policy_regex {
+	pcre2_code *code;
+	bool jit;
+};
+
+/* One of each per process: nothing waits during a match. */
+static struct {
+	pcre2_compile_context *compile;
+	pcre2_match_context *match;
+	pcre2_match_data *data;
+	pcre2_jit_stack *jit_stack;
+	int jit;                        /* -1: not decided yet */
+} shared = { .jit = -1 };
+
+/* A hardened system may forbid memory that is writable and executable: try once, and keep to the answer. */
+static bool jit_works(void)
+{
+	uint32_t has = 0;
+	int error;
+	PCRE2_SIZE at;
+	pcre2_code *probe;
+	bool ok = false;
+
+	if (pcre2_config(PCRE2_CONFIG_JIT, &has) < 0 || !has)
+		return false;
+	probe = pcre2_compile((PCRE2_SPTR)"a+b", 3, 0, &error, &at, NULL);
+	if (probe)
+		ok = pcre2_jit_compile(probe, PCRE2_JIT_COMPLETE) == 0;
+	pcre2_code_free(probe);
+	return ok;
+}
+
+void policy_regex_use_jit(bool on)
+{
+	shared.jit = on;
+}
+
+static bool shared_init(void)
+{
+	if (shared.jit < 0)
+		shared.jit = jit_works();
+	if (!shared.compile && (shared.compile = pcre2_compile_context_create(NULL))) {
+		pcre2_set_max_pattern_length(shared.compile, REGEX_PATTERN_MAX);
+		pcre2_set_parens_nest_limit(shared.compile, NEST_LIMIT);
+	}
+	if (!shared.match && (shared.match = pcre2_match_context_create(NULL))) {
+		pcre2_set_match_limit(shared.match, MATCH_LIMIT);
+		pcre2_set_depth_limit(shared.match, DEPTH_LIMIT);
+		pcre2_set_heap_limit(shared.match, HEAP_LIMIT_KIB);
+	}
+	if (!shared.data)
+		shared.data = pcre2_match_data_create(1, NULL);
+	if (shared.jit && !shared.jit_stack && shared.match) {
+		shared.jit_stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK_BYTES, NULL);
+		if (shared.jit_stack)
+			pcre2_jit_stack_assign(shared.match, NULL, shared.jit_stack);
+		else
+			shared.jit = 0;
+	}
+	return shared.compile && shared.match && shared.data;
+}
+
+struct policy_regex *policy_regex_new(const char *pattern, size_t len, size_t *offset, struct buf *err)
+{
+	struct policy_regex *r = calloc(1, sizeof(*r));
+	char text[128];
+	size_t size = 0;
+	int error = 0;
+	PCRE2_SIZE at = 0;
+
+	*offset = 0;
+	if (!r || !shared_init()) {
+		buf_adds(err, "no memory for a regular expression");
+		free(r);
+		return NULL;
+	}
+	r->code = pcre2_compile((PCRE2_SPTR)pattern, len, PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &at,
+				shared.compile);
+	if (!r->code) {
+		pcre2_get_error_message(error, (PCRE2_UCHAR *)text, sizeof(text));
+		buf_adds(err, text);
+		*offset = at;
+		free(r);
+		return NULL;
+	}
+	if (pcre2_pattern_info(r->code, PCRE2_INFO_SIZE, &size) < 0 || size > CODE_BYTES_MAX) {
+		buf_addf(err, "a regular expression of %zu bytes when compiled", size);
+		policy_regex_free(r);
+		return NULL;
+	}
+	r->jit = shared.jit && pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE) == 0;     /* else interpreted: the same answers */
+	return r;
+}
+
+void policy_regex_free(struct policy_regex *r)
+{
+	if (!r)
+		return;
+	pcre2_code_free(r->code);
+	free(r);
+}
+
+bool policy_regex_has_jit(const struct policy_regex *r)
+{
+	return r->jit;
+}
+
+enum regex_match policy_regex_match(const struct policy_regex *r, const char *subject, size_t len)
+{
+	int rc;
+
+	if (len > REGEX_SUBJECT_MAX)
+		len = REGEX_SUBJECT_MAX;
+	rc = pcre2_match(r->code, (PCRE2_SPTR)subject, len, 0, r->jit ? 0 : PCRE2_NO_JIT, shared.data, shared.match);
+	if (rc >= 0)
+		return REGEX_YES;
+	return rc == PCRE2_ERROR_NOMATCH || rc == PCRE2_ERROR_PARTIAL ? REGEX_NO : REGEX_LIMIT;
+}

@@ -1,0 +1,59 @@
+/*
+ * policy_rule - the inside of a struct policy, for the files that make and run it
+ */
+#ifndef POLICY_RULE_H
+#define POLICY_RULE_H
+
+#include "policy/policy.h"
+#include "policy/policy_expr.h"
+#include "policy/policy_list.h"
+
+enum {
+	POLICY_RULES_MAX = 10000,
+	POLICY_LISTS_MAX = 1000,
+	POLICY_TEXT_MAX = 4 << 20,      /* bytes of a policy file */
+	POLICY_NODES_MAX = 200000,      /* of all conditions */
+	POLICY_DEPTH_MAX = 50,          /* parentheses and nots inside each other */
+	POLICY_VALUES_MAX = 10000,      /* in one (...) or {...} */
+	POLICY_REGEX_MAX = 1000,        /* regular expressions */
+	POLICY_ERRORS_MAX = 20,
+};
+
+struct named_list {
+	char *name;
+	struct policy_list *list;
+	bool used;
+	int line, column;
+};
+
+struct policy {
+	char *name;                     /* of the file */
+	struct rule *rule;
+	size_t rule_count, rule_cap;
+	struct named_list *list;        /* list[0] is `local` */
+	size_t list_count, list_cap;
+	uint32_t filters;
+	int *false_stage;               /* of each rule: from when on it can be known that it does not apply; STAGE_COUNT: never */
+};
+
+/* The rule itself takes part in the verdict; tag and observe rules do not. */
+static inline bool rule_decides(const struct rule *r)
+{
+	return !r->observe && r->action != ACTION_TAG;
+}
+
+/* Stages, filters; rules that can never matter go to warnings. 0 or -ENOMEM. */
+int policy_analyse(struct policy *p, struct buf *warnings);
+
+/*
+ * Texts of rules (policy_reply.c). Each: 0 and *out (heap, complete), or -EINVAL and err ("what is wrong, what was expected").
+ * reply: "550 5.7.1 text", "550 text", "5.7.1 text" or "text"; action is reject or defer.
+ */
+int policy_reply_text(enum action action, const char *text, size_t len, char **out, struct buf *err);
+int policy_tag_prefix(const char *text, size_t len, char **out, struct buf *err);
+int policy_tag_header(const char *text, size_t len, char **out, struct buf *err);
+
+/* Of candidates (NULL last) the one that was probably meant by word, or NULL. */
+const char *policy_suggest(const char *word, size_t len, const char *const *candidates);
+
+#endif

@@ -1,0 +1,173 @@
+#include "policy/policy_rule.h"
+
+#include <string.h>
+
+enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f, struct buf *why)
+{
+	struct expr_eval ev = { .facts = f, .temporary_fact = FACT_NONE };
+
+	return expr_truth(r->cond, &ev, why);
+}
+
+/* The two would do the same to the message. */
+static bool same_verdict(const struct rule *a, const struct rule *b)
+{
+	if (a->action != b->action)
+		return false;
+	return a->reply == b->reply || (a->reply && b->reply && strcmp(a->reply, b->reply) == 0);
+}
+
+/* One more rule in a short array that is kept in the order of the file; what does not fit are the last ones. */
+static void keep(const struct rule **kept, size_t *count, const struct rule *r)
+{
+	size_t i = *count;
+
+	for (size_t k = 0; k < *count; k++)
+		if (kept[k] == r)
+			return;
+	if (i == POLICY_TAGS_MAX) {
+		if (kept[i - 1] < r)
+			return;
+		i--;
+	} else {
+		++*count;
+	}
+	for (; i > 0 && kept[i - 1] > r; i--)   /* rules lie in one array */
+		kept[i] = kept[i - 1];
+	kept[i] = r;
+}
+
+/*
+ * tag and observe rules above the one that decided (r->next). r->settled: all before it are known. Sets r->waiting. may wait
+ */
+static void settle(const struct policy *p, struct policy_run *r, struct expr_eval *ev)
+{
+	bool refused = r->rule && (r->rule->action == ACTION_REJECT || r->rule->action == ACTION_DEFER);
+	size_t first_open = r->next;
+
+	for (size_t i = r->settled; i < r->next; i++) {
+		const struct rule *rule = &p->rule[i];
+		enum truth t;
+
+		if (rule_decides(rule) || (refused && !rule->observe))
+			continue;
+		ev->temporary_fact = FACT_NONE;
+		t = expr_truth(rule->cond, ev, NULL);
+		if (t == TRUTH_TRUE && rule->observe)
+			keep(r->observed, &r->observed_count, rule);
+		else if (t == TRUTH_TRUE)
+			keep(r->tags, &r->tag_count, rule);
+		else if (t == TRUTH_UNKNOWN && first_open == r->next)
+			first_open = i;
+	}
+	r->settled = first_open;
+	r->waiting = first_open < r->next;
+}
+
+/*
+ * Rule i hangs on a fact that could not be established. What would the rules below do without it? If for certain the same: then the
+ * verdict does not hang on it, *same is that rule's index (rule_count: the end, which accepts). If for certain something else:
+ * POLICY_TEMPORARY. POLICY_UNDECIDED while later facts may show either.
+ */
+static enum policy_event look_below(const struct policy *p, size_t i, struct expr_eval *ev, size_t *same)
+{
+	const struct rule *hanging = &p->rule[i];
+	bool may_be_same = false, may_differ = false, open = false;
+	size_t j;
+
+	for (j = i + 1; j < p->rule_count; j++) {
+		const struct rule *rule = &p->rule[j];
+		bool equal;
+		enum truth t;
+
+		if (!rule_decides(rule))
+			continue;
+		equal = same_verdict(hanging, rule);
+		t = expr_truth(rule->cond, ev, NULL);
+		if (t == TRUTH_FALSE || (t == TRUTH_TEMPORARY && equal))
+			continue;
+		open |= t == TRUTH_UNKNOWN;
+		may_be_same |= equal;
+		may_differ |= !equal;
+		if (t != TRUTH_UNKNOWN)
+			break;                  /* it decides, or hangs itself on something */
+	}
+	if (j == p->rule_count) {
+		if (hanging->action == ACTION_ACCEPT)
+			may_be_same = true;
+		else
+			may_differ = true;
+	}
+	*same = j;
+	if (!may_be_same)
+		return POLICY_TEMPORARY;
+	return may_differ || open ? POLICY_UNDECIDED : POLICY_DECIDED;
+}
+
+static enum policy_event decide(const struct policy *p, struct policy_run *r, struct expr_eval *ev, size_t i)
+{
+	r->next = i;
+	r->rule = i < p->rule_count ? &p->rule[i] : NULL;
+	r->decided = true;
+	settle(p, r, ev);
+	return POLICY_DECIDED;
+}
+
+/* A greylist rule that is true: asked once. */
+static bool greylist(const struct policy *p, struct policy_run *r, size_t i)
+{
+	r->next = i + 1;
+	if (r->greylisted > i)
+		return false;
+	r->greylisted = i + 1;
+	r->rule = &p->rule[i];
+	return true;
+}
+
+enum policy_event policy_next(const struct policy *p, struct policy_run *r, const struct policy_facts *f, bool final)
+{
+	struct expr_eval ev = { .facts = f, .final = final };
+
+	if (r->decided) {
+		settle(p, r, &ev);
+		return POLICY_DECIDED;
+	}
+	if (f->temperror_expired && !r->expired) {
+		r->expired = true;
+		r->next = 0;            /* rules above may name temperror.expired */
+	}
+	while (r->next < p->rule_count) {
+		size_t i = r->next, same;
+		enum policy_event event;
+		enum truth t;
+
+		if (!rule_decides(&p->rule[i])) {
+			r->next++;
+			continue;
+		}
+		ev.temporary_fact = FACT_NONE;
+		t = expr_truth(p->rule[i].cond, &ev, NULL);
+		if (t == TRUTH_FALSE) {
+			r->next++;
+			continue;
+		}
+		if (t == TRUTH_UNKNOWN)
+			return POLICY_UNDECIDED;
+		if (t == TRUTH_TEMPORARY) {
+			r->temporary_fact = ev.temporary_fact;
+			event = look_below(p, i, &ev, &same);
+			if (event != POLICY_DECIDED) {
+				r->rule = &p->rule[i];
+				return event;
+			}
+			i = same;
+		}
+		if (i < p->rule_count && p->rule[i].action == ACTION_GREYLIST) {
+			if (greylist(p, r, i))
+				return POLICY_GREYLIST;
+			continue;
+		}
+		return decide(p, r, &ev, i);
+	}
+	return decide(p, r, &ev, p->rule_count);
+}
