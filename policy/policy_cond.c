@@ -9,6 +9,11 @@ enum { VALUE_MAX = 1000 };              /* bytes of a constant */
 
 static struct expr *parse_or(struct parser *ps, int depth);
 
+static bool no_memory(struct parser *ps)
+{
+	return parser_fail(ps, &ps->t, "no memory for the policy, expected a shorter one");
+}
+
 static struct expr *node(struct parser *ps, enum expr_kind kind)
 {
 	struct expr *e;
@@ -20,7 +25,7 @@ static struct expr *node(struct parser *ps, enum expr_kind kind)
 	ps->nodes++;
 	e = expr_new(kind);
 	if (!e)
-		parser_fail(ps, &ps->t, "no memory for the policy, expected a shorter one");
+		no_memory(ps);
 	return e;
 }
 
@@ -234,7 +239,6 @@ static bool value(struct parser *ps, struct expr *e, bool in)
 /* (a, b, c); the parenthesis is next. */
 static bool values(struct parser *ps, struct expr *e)
 {
-	struct token open = ps->t;
 	char show[PARSER_SHOW_MAX];
 	enum fact_type type = fact_def(e->fact)->type;
 	size_t n = 0;
@@ -379,7 +383,7 @@ static bool no_fact(struct parser *ps, const struct token *t)
 	int n = fact_count();
 
 	parser_show(t, show);
-	if (t->kind != TOKEN_WORD)
+	if (t->kind != TOKEN_WORD || parser_at_statement(ps))
 		return parser_fail(ps, t, "%s instead of a condition, expected a fact, not or (", show);
 	if (parser_list(ps, t->text, t->len))
 		return parser_fail(ps, t, "%s is a list, expected a fact before it: client.ip in %.*s", show, (int)t->len, t->text);
@@ -450,6 +454,7 @@ static struct expr *parse_unary(struct parser *ps, int depth)
 			return NULL;
 		}
 		if (expr_add(e, inner) < 0) {
+			no_memory(ps);
 			expr_free(e);
 			return NULL;
 		}
@@ -485,8 +490,10 @@ static struct expr *parse_chain(struct parser *ps, int depth, enum expr_kind kin
 		return NULL;
 	}
 	for (;;) {
-		if (expr_add(all, e) < 0)
+		if (expr_add(all, e) < 0) {
+			no_memory(ps);
 			return NULL;
+		}
 		if (!parser_at(ps, word))
 			break;
 		parser_next(ps);

@@ -288,7 +288,6 @@ static int add_mailbox(struct policy_list *l, const char *text, size_t len)
 int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool quoted, struct buf *err)
 {
 	char text[LIST_ENTRY_MAX + 1], key[LIST_ENTRY_MAX + 1];
-	bool domains = l->domains, mailboxes = l->mailboxes;
 	int rc;
 
 	if (len == 0 || len > LIST_ENTRY_MAX || memchr(entry, '\0', len)) {
@@ -304,17 +303,14 @@ int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool q
 		rc = add_domain(l, text + 1, len - 1, HOLDS_BELOW);
 	else if (rc == 0)
 		rc = add_domain(l, text, len, HOLDS_SELF | HOLDS_BELOW);
-	if (rc == 0 && quoted) {
-		l->domains = domains;
-		l->mailboxes = mailboxes;
+	if (rc >= 0 && quoted) {
+		l->texts = true;
 		rc = key_add(l, key, text_key(KIND_TEXT, text, len, key), HOLDS_SELF) < 0 ? -ENOSPC : 1;
 	}
 	if (rc == 0) {
 		buf_addf(err, "%.80s is no entry, expected a domain, a mailbox, an address, a network, or any text in double quotes", text);
 		return -EINVAL;
 	}
-	if (rc > 0)
-		l->texts = true;
 	if (rc == -ENOSPC)
 		buf_addf(err, "too many entries, expected at most %d", LIST_ENTRIES_MAX);
 	return rc < 0 ? rc : 0;
@@ -429,7 +425,7 @@ bool policy_list_useful(const struct policy_list *l, enum fact_type type)
 	case FACT_ADDRESS:
 		return l->mailboxes;
 	case FACT_TEXT:
-		return l->texts;
+		return l->texts || l->mailboxes;
 	default:
 		return false;
 	}

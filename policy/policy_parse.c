@@ -85,10 +85,10 @@ struct named_list *parser_list(struct parser *ps, const char *name, size_t len)
 	return NULL;
 }
 
-static bool statement_word(const struct token *t)
+bool parser_at_statement(const struct parser *ps)
 {
 	for (size_t i = 0; statements[i]; i++)
-		if (token_is(t, statements[i]))
+		if (ps->t.first && token_is(&ps->t, statements[i]))
 			return true;
 	return false;
 }
@@ -96,10 +96,8 @@ static bool statement_word(const struct token *t)
 /* After an error: on to the next line that begins as a rule or list does. */
 static void recover(struct parser *ps)
 {
-	if (ps->t.kind != TOKEN_END && !(ps->t.first && statement_word(&ps->t)))
-		do
-			policy_lex_next(&ps->lex, &ps->t);
-		while (ps->t.kind != TOKEN_END && !(ps->t.first && statement_word(&ps->t)));
+	while (ps->t.kind != TOKEN_END && !parser_at_statement(ps))
+		policy_lex_next(&ps->lex, &ps->t);
 }
 
 /* A name for lists and labels: letters, digits, - and _, beginning with a letter. */
@@ -193,7 +191,7 @@ static bool list_file(struct parser *ps, struct policy_list *l)
 	buf_add(&full, path.data, path.len);
 	rc = policy_list_load(l, buf_str(&full), buf_str(&path), ps->errors);
 	if (rc < 0)
-		return parser_fail(ps, &t, "%s cannot be read (%s), expected a list file", show[0] ? parser_show(&t, show) : "",
+		return parser_fail(ps, &t, "%s cannot be read (%s), expected a list file", parser_show(&t, show),
 				   rc == -EFBIG ? "too large" : rc == -EINVAL ? "not a file" : strerror(-rc));
 	ps->error_count += rc;
 	parser_next(ps);

@@ -23,6 +23,8 @@ enum { PARSER_TEXT_MAX = 64 * 1024 };
 /* Eat the token. */
 void parser_next(struct parser *ps);
 bool parser_at(const struct parser *ps, const char *word);
+/* Whether it begins a rule or list: an action, observe or list at the beginning of a line. */
+bool parser_at_statement(const struct parser *ps);
 
 /* "name:line:column: ..." to errors, at token t; a token that the lexer found bad gives the lexer's words instead. Always false. */
 bool parser_fail(struct parser *ps, const struct token *t, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
