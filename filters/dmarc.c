@@ -186,6 +186,12 @@ static int dmarc_run_author(struct txn *t, struct dmarc_state *s, struct identif
 	rc = domains_copy(t, "dkim.pass_domains", ids->dkim, &ids->dkim_count);
 	if (rc == 0)
 		rc = domains_copy(t, "dkim.temperror_domains", ids->temp, &ids->temp_count);
+	if (rc == 0 && ids->temp_count == 0 && fact_is(t, "dkim.temperror_domains", "temperror")) {
+		/* Signatures could not be read at all: one of them may align. */
+		ids->temp[0] = strdup(ids->author);
+		ids->temp_count = ids->temp[0] != NULL;
+		rc = ids->temp[0] ? 0 : -ENOMEM;
+	}
 	if (rc < 0)
 		return rc;
 	q.spf_pass = passed ? ids->spf : NULL;
@@ -264,6 +270,8 @@ static void dmarc_release(struct evidence *e, int self)
 	e->filter[self] = NULL;
 }
 
+static const char *const dmarc_uses[] = { "from", "spf", "dkim", NULL };
+
 const struct filter filter_dmarc = {
 	.name = "dmarc",
 	.scope = SCOPE_TXN,
@@ -272,4 +280,5 @@ const struct filter filter_dmarc = {
 	.start = dmarc_start,
 	.run = dmarc_run,
 	.release = dmarc_release,
+	.uses = dmarc_uses,
 };

@@ -37,6 +37,9 @@ struct filter {
 	int (*run)(struct txn *t, int self, struct facts *out);
 
 	void (*release)(struct evidence *e, int self);
+
+	/* Names of the filters whose facts run reads, NULL last: who needs this filter needs those. */
+	const char *const *uses;
 };                                              /* a NULL member: nothing to do */
 
 extern const struct filter *const filters[];    /* NULL last; at most FILTER_MAX */

@@ -49,8 +49,40 @@ int filters_setup(const struct site *site, struct buf *err)
 	return 0;
 }
 
+/* The bits of what filter i uses. */
+static uint32_t used_by(int i)
+{
+	uint32_t bits = 0;
+
+	for (const char *const *u = filters[i]->uses; u && *u; u++)
+		for (int k = 0; filters[k]; k++)
+			if (strcmp(filters[k]->name, *u) == 0)
+				bits |= 1u << k;
+	return bits;
+}
+
+/* needed, what those filters use, what these use, and so on. */
+static uint32_t with_used(uint32_t needed)
+{
+	static uint32_t used[FILTER_MAX];
+	static bool known;
+	uint32_t before;
+
+	for (int i = 0; !known && filters[i]; i++)
+		used[i] = used_by(i);
+	known = true;
+	do {
+		before = needed;
+		for (int i = 0; filters[i]; i++)
+			if (needed & 1u << i)
+				needed |= used[i];
+	} while (needed != before);
+	return needed;
+}
+
 void filters_start(struct txn *t, enum stage stage, uint32_t needed)
 {
+	needed = with_used(needed);
 	for (int i = 0; filters[i]; i++) {
 		struct evidence *e = filter_evidence(t, i);
 
@@ -64,6 +96,7 @@ void filters_start(struct txn *t, enum stage stage, uint32_t needed)
 
 int filters_body(struct txn *t, uint32_t needed, const char *p, size_t len)
 {
+	needed = with_used(needed);
 	for (int i = 0; filters[i]; i++) {
 		int rc = 0;
 
