@@ -20,6 +20,6 @@ int authres_received_spf(const struct txn *t, const char *receiver, struct buf *
 
 /* Whether the body of an Authentication-Results field names authserv_id, after comments, folding, quoting and case (PITFALLS 11). A body that cannot be parsed but
    contains the id counts as claiming it. */
-bool authres_claims(const char *body, size_t len, const char *authserv_id);
+bool authres_claims(const char *body, size_t len, const char *authserv_id);  /* authres_claims.c */
 
 #endif
