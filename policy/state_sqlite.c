@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "policy/sqlite_file.h"
 
 enum { STMT_GET, STMT_PUT, STMT_DELETE, STMT_DELETE_SPACE, STMT_SWEEP, STMT_SURPLUS, STMT_COUNT };
 
@@ -43,34 +43,6 @@ struct record {
 	char text[STATE_TEXT_MAX];
 };
 
-/* What an SQLite code means to those who ask. */
-static int error_of(int code)
-{
-	switch (code & 0xff) {
-	case SQLITE_OK:
-	case SQLITE_DONE:
-	case SQLITE_ROW:
-		return 0;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-		return -EBADMSG;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	default:
-		return -EIO;
-	}
-}
-
-static int exec(struct state_sqlite *db, const char *sql)
-{
-	return error_of(sqlite3_exec(db->sql, sql, NULL, NULL, NULL));
-}
-
 static void disconnect(struct state_sqlite *db)
 {
 	for (int i = 0; i < STMT_COUNT; i++) {
@@ -82,65 +54,29 @@ static void disconnect(struct state_sqlite *db)
 	db->dirty = false;
 }
 
-static int number(struct state_sqlite *db, const char *sql, int64_t *out)
-{
-	sqlite3_stmt *st = NULL;
-	int rc = error_of(sqlite3_prepare_v2(db->sql, sql, -1, &st, NULL));
-
-	if (rc == 0) {
-		int code = sqlite3_step(st);
-
-		rc = error_of(code);
-		if (code == SQLITE_ROW)
-			*out = sqlite3_column_int64(st, 0);
-	}
-	sqlite3_finalize(st);
-	return rc;
-}
-
 static int connect_db(struct state_sqlite *db)
 {
 	int64_t version = 0;
-	int rc = error_of(sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
+	int rc = sqlite_error(sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
 
 	if (rc == 0)
 		sqlite3_busy_timeout(db->sql, 1000);    /* somebody looks with the shell */
 	if (rc == 0)
-		rc = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;"
+		rc = sqlite_exec(db->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;"
 			      "PRAGMA journal_size_limit = 16777216;");
 	if (rc == 0)
-		rc = number(db, "PRAGMA user_version", &version);
+		rc = sqlite_number(db->sql, "PRAGMA user_version", &version);
 	if (rc == 0 && version > STATE_SCHEMA) {
 		log_error("state", "error", "the database was written by a newer gatepost", "path", db->path, NULL);
 		return -EPROTONOSUPPORT;
 	}
 	if (rc == 0 && version == 0)
-		rc = exec(db, schema);
+		rc = sqlite_exec(db->sql, schema);
 	for (int i = 0; i < STMT_COUNT && rc == 0; i++)
-		rc = error_of(sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
+		rc = sqlite_error(sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
 	if (rc == 0)
-		rc = number(db, "SELECT count(*) FROM state", &db->rows);
+		rc = sqlite_number(db->sql, "SELECT count(*) FROM state", &db->rows);
 	return rc;
-}
-
-/* Out of the way with a damaged database, its WAL with it: a WAL that meets another database would be replayed into it. */
-static int move_aside(struct state_sqlite *db)
-{
-	static const char *const parts[] = { "", "-wal", "-shm" };
-	char from[512], to[512];
-	long long stamp = (long long)clock_wall_s();
-
-	if (strlen(db->path) > 400)
-		return -ENAMETOOLONG;
-	for (int i = 0; i < 3; i++) {
-		snprintf(from, sizeof(from), "%s%s", db->path, parts[i]);
-		snprintf(to, sizeof(to), "%s.damaged-%lld%s", db->path, stamp, parts[i]);
-		if (rename(from, to) < 0 && errno != ENOENT)
-			return -errno;
-	}
-	snprintf(to, sizeof(to), "%s.damaged-%lld", db->path, stamp);
-	log_error("state", "error", "the database is damaged: moved aside, begun afresh", "path", db->path, "kept", to, NULL);
-	return 0;
 }
 
 static int begin_afresh(struct state_sqlite *db)
@@ -148,7 +84,7 @@ static int begin_afresh(struct state_sqlite *db)
 	int rc;
 
 	disconnect(db);
-	rc = move_aside(db);
+	rc = sqlite_move_aside(db->path, "state");
 	return rc < 0 ? rc : connect_db(db);
 }
 
@@ -195,7 +131,7 @@ static void bind_key(sqlite3_stmt *st, const struct state_op *op)
 /* Run a statement that gives no rows. */
 static int finish(sqlite3_stmt *st)
 {
-	int rc = error_of(sqlite3_step(st));
+	int rc = sqlite_error(sqlite3_step(st));
 
 	sqlite3_reset(st);
 	sqlite3_clear_bindings(st);
@@ -223,7 +159,7 @@ static int record_get(struct state_sqlite *db, const struct state_op *op, int64_
 	}
 	sqlite3_reset(st);
 	sqlite3_clear_bindings(st);
-	return error_of(code);
+	return sqlite_error(code);
 }
 
 static int record_put(struct state_sqlite *db, const struct state_op *op, const struct record *r)
@@ -322,19 +258,19 @@ static int run_once(struct state_sqlite *db, struct state_op *ops, size_t count,
 	int rc = 0;
 
 	if (writes && !db->dirty) {
-		rc = exec(db, "BEGIN");
+		rc = sqlite_exec(db->sql, "BEGIN");
 		db->dirty = rc == 0;
 	}
 	if (rc == 0 && writes)
-		rc = exec(db, "SAVEPOINT request");
+		rc = sqlite_exec(db->sql, "SAVEPOINT request");
 	for (size_t i = 0; i < count && rc == 0; i++)
 		rc = op_run(db, &ops[i], now_s);
 	if (writes && db->dirty) {
 		if (rc < 0) {
 			db->rows = rows;
-			(void)exec(db, "ROLLBACK TO request");
+			(void)sqlite_exec(db->sql, "ROLLBACK TO request");
 		}
-		(void)exec(db, "RELEASE request");
+		(void)sqlite_exec(db->sql, "RELEASE request");
 		db->dirty = !sqlite3_get_autocommit(db->sql);   /* a full disk may have ended the transaction */
 	}
 	return rc;
@@ -379,15 +315,15 @@ int state_sqlite_commit(struct state_sqlite *db)
 
 	if (!db->dirty)
 		return 0;
-	rc = exec(db, "COMMIT");
+	rc = sqlite_exec(db->sql, "COMMIT");
 	if (rc < 0) {
-		(void)exec(db, "ROLLBACK");
+		(void)sqlite_exec(db->sql, "ROLLBACK");
 		if (rc == -EBADMSG) {
 			rc = begin_afresh(db);
 			if (rc < 0)
 				disconnect(db);
 		} else {
-			(void)number(db, "SELECT count(*) FROM state", &db->rows);
+			(void)sqlite_number(db->sql, "SELECT count(*) FROM state", &db->rows);
 		}
 	}
 	db->dirty = false;
@@ -403,7 +339,7 @@ int state_sqlite_sweep(struct state_sqlite *db, int64_t now_s)
 	if (!db->sql || !st)
 		return 0;
 	if (!db->dirty) {
-		rc = exec(db, "BEGIN");
+		rc = sqlite_exec(db->sql, "BEGIN");
 		db->dirty = rc == 0;
 	}
 	if (rc < 0)

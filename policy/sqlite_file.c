@@ -1,0 +1,72 @@
+#include "policy/sqlite_file.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+int sqlite_error(int code)
+{
+	switch (code & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_DONE:
+	case SQLITE_ROW:
+		return 0;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return -EBADMSG;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	default:
+		return -EIO;
+	}
+}
+
+int sqlite_exec(struct sqlite3 *sql, const char *text)
+{
+	return sqlite_error(sqlite3_exec(sql, text, NULL, NULL, NULL));
+}
+
+int sqlite_number(struct sqlite3 *sql, const char *text, int64_t *out)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite_error(sqlite3_prepare_v2(sql, text, -1, &st, NULL));
+
+	if (rc == 0) {
+		int code = sqlite3_step(st);
+
+		rc = sqlite_error(code);
+		if (code == SQLITE_ROW)
+			*out = sqlite3_column_int64(st, 0);
+	}
+	sqlite3_finalize(st);
+	return rc;
+}
+
+/* The WAL goes along: one that meets another database would be replayed into it. */
+int sqlite_move_aside(const char *path, const char *event)
+{
+	static const char *const parts[] = { "", "-wal", "-shm" };
+	char from[512], to[512];
+	long long stamp = (long long)clock_wall_s();
+
+	if (strlen(path) > 400)
+		return -ENAMETOOLONG;
+	for (int i = 0; i < 3; i++) {
+		snprintf(from, sizeof(from), "%s%s", path, parts[i]);
+		snprintf(to, sizeof(to), "%s.damaged-%lld%s", path, stamp, parts[i]);
+		if (rename(from, to) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	snprintf(to, sizeof(to), "%s.damaged-%lld", path, stamp);
+	log_error(event, "error", "the database is damaged: moved aside, begun afresh", "path", path, "kept", to, NULL);
+	return 0;
+}

@@ -1,0 +1,60 @@
+#include "policy/store.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "filters/message.h"
+
+int store_open(struct store *s)
+{
+	return s->open(s);
+}
+
+static int write_all(int fd, const char *p, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* A message that lies in memory, into a file. */
+static int message_copy(struct message *m, int fd)
+{
+	size_t off = 0, len = 1;
+	const char *p;
+
+	while (len > 0) {
+		int rc = message_read(m, off, &p, &len);
+
+		if (rc == 0)
+			rc = write_all(fd, p, len);
+		if (rc < 0)
+			return rc;
+		off += len;
+	}
+	return 0;
+}
+
+int store_keep(struct store *s, struct message *m, const char *meta_json, char id[STORE_ID_MAX])
+{
+	int fd = message_fd(m), rc;
+
+	if (fd >= 0)
+		return s->keep(s, fd, meta_json, id);
+	fd = store_open(s);
+	if (fd < 0)
+		return fd;
+	rc = message_copy(m, fd);
+	if (rc == 0)
+		rc = s->keep(s, fd, meta_json, id);
+	close(fd);
+	return rc;
+}

@@ -1,0 +1,425 @@
+#include "policy/store_keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "policy/sqlite_file.h"
+#include "policy/store_index.h"
+#include "policy/store_tidy.h"
+
+enum {
+	ID_TRIES = 20,
+	TIDY_DAYS = 2,                  /* what a crash can have left lies in the last days */
+	NAME_MAX_BYTES = 64,            /* "2026-11-22/.ID.json.tmp" */
+};
+
+#define MESSAGE_BYTES_MAX ((off_t)4 << 30)
+
+static const char index_name[] = "quarantine.db";
+
+struct store_keeper {
+	int dir_fd, proc_fd;
+	char *index_path;
+	struct store_index *index;
+	struct store_tidy *tidy;
+	int64_t last_ms;                /* of the last id, so that ids never go back while we live */
+};
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+static int index_open(struct store_keeper *k)
+{
+	bool fresh = false;
+	int rc = store_index_open(k->index_path, &k->index, &fresh);
+
+	if (rc < 0)
+		return rc;
+	store_tidy_free(k->tidy);
+	k->tidy = store_tidy_new(k->dir_fd, fresh ? 0 : TIDY_DAYS);
+	return 0;
+}
+
+/* Damaged while in use: aside with it, and a fresh one from the files. */
+static int index_renew(struct store_keeper *k)
+{
+	int rc;
+
+	store_index_close(k->index);
+	k->index = NULL;
+	rc = sqlite_move_aside(k->index_path, "store");
+	return rc < 0 ? rc : index_open(k);
+}
+
+int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out)
+{
+	struct store_keeper *k = calloc(1, sizeof(*k));
+	int rc = 0;
+
+	if (!k) {
+		close_fd(&proc_fd);
+		return -ENOMEM;
+	}
+	k->proc_fd = proc_fd >= 0 ? proc_fd : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		rc = -errno;
+	k->dir_fd = rc < 0 ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (rc == 0 && k->dir_fd < 0)
+		rc = -errno;
+	if (rc == 0 && asprintf(&k->index_path, "%s/%s", dir, index_name) < 0) {
+		k->index_path = NULL;
+		rc = -ENOMEM;
+	}
+	if (rc < 0)
+		log_error("store", "error", strerror(-rc), "path", dir, NULL);
+	else
+		rc = index_open(k);
+	if (rc < 0) {
+		store_keeper_close(k);
+		return rc;
+	}
+	*out = k;
+	return 0;
+}
+
+void store_keeper_close(struct store_keeper *k)
+{
+	if (!k)
+		return;
+	store_tidy_free(k->tidy);
+	store_index_close(k->index);
+	close_fd(&k->dir_fd);
+	close_fd(&k->proc_fd);
+	free(k->index_path);
+	free(k);
+}
+
+/* Where the file system knows no O_TMPFILE (some overlays, NFS): a file whose name is taken away at once; keeping it costs a copy. */
+static int temp_unlinked(struct store_keeper *k)
+{
+	char name[NAME_MAX_BYTES];
+	uint64_t chance = 0;
+	int fd;
+
+	if (getrandom(&chance, sizeof(chance), 0) < 0)
+		return -errno;
+	snprintf(name, sizeof(name), ".%016llx.tmp", (unsigned long long)chance);
+	fd = openat(k->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	unlinkat(k->dir_fd, name, 0);
+	return fd;
+}
+
+int store_keeper_temp(struct store_keeper *k)
+{
+	int fd = openat(k->dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		return fd;
+	return errno == EOPNOTSUPP || errno == EISDIR ? temp_unlinked(k) : -errno;
+}
+
+static int write_all(int fd, const char *p, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int copy_bytes(int from, int to, uint64_t bytes)
+{
+	char chunk[2048];
+	uint64_t at = 0;
+
+	while (at < bytes) {
+		ssize_t n = pread(from, chunk, sizeof(chunk), (off_t)at);
+		int rc;
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		rc = write_all(to, chunk, (size_t)n);
+		if (rc < 0)
+			return rc;
+		at += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* fd has no name that could be linked (a memfd, another file system): a copy under a temporary name, then the link. */
+static int place_copy(struct store_keeper *k, int fd, uint64_t bytes, const char *day, const char *name)
+{
+	char temp[NAME_MAX_BYTES], path[NAME_MAX_BYTES];
+	int out, rc;
+
+	snprintf(temp, sizeof(temp), "%s/.%s.tmp", day, name);
+	snprintf(path, sizeof(path), "%s/%s", day, name);
+	out = openat(k->dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (out < 0)
+		return -errno;
+	rc = copy_bytes(fd, out, bytes);
+	if (rc == 0 && fsync(out) < 0)
+		rc = -errno;
+	if (rc == 0 && linkat(k->dir_fd, temp, k->dir_fd, path, 0) < 0)
+		rc = -errno;
+	unlinkat(k->dir_fd, temp, 0);
+	close(out);
+	return rc;
+}
+
+/* Give fd, already fsynced, the name day/name. -EEXIST: it is taken. */
+static int place(struct store_keeper *k, int fd, uint64_t bytes, const char *day, const char *name)
+{
+	char number[16], path[NAME_MAX_BYTES];
+
+	snprintf(number, sizeof(number), "%d", fd);
+	snprintf(path, sizeof(path), "%s/%s", day, name);
+	if (linkat(k->proc_fd, number, k->dir_fd, path, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	if (errno == EEXIST || errno == ENOSPC || errno == EDQUOT || errno == EIO)
+		return -errno;
+	return place_copy(k, fd, bytes, day, name);
+}
+
+/* The message's descriptor comes from a worker: a regular file and nothing else, so that no read waits. */
+static int item_check(struct store_item *it)
+{
+	struct stat st;
+
+	if (it->meta_len > STORE_META_MAX)
+		return -EMSGSIZE;
+	if (fstat(it->fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (st.st_size > MESSAGE_BYTES_MAX)
+		return -EFBIG;
+	it->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static void item_id(struct store_keeper *k, struct store_item *it, int64_t now_ms)
+{
+	unsigned chance = 0;
+
+	(void)!getrandom(&chance, sizeof(chance), 0);
+	if (now_ms <= k->last_ms)
+		now_ms = k->last_ms + 1;
+	k->last_ms = now_ms;
+	store_id_make(now_ms, chance, it->id);
+	(void)store_id_day(it->id, it->day);
+}
+
+/* The metadata with what the store knows, as the file will hold it. */
+static int item_json(struct store_item *it)
+{
+	json_t *meta = json_loadb(it->meta, it->meta_len, JSON_ALLOW_NUL, NULL);
+	int rc = -EINVAL;
+
+	free(it->json);
+	it->json = NULL;
+	if (json_is_object(meta)) {
+		json_object_set_new(meta, "id", json_string(it->id));
+		json_object_set_new(meta, "kept_at", json_integer(store_id_ms(it->id) / 1000));
+		json_object_set_new(meta, "bytes", json_integer((json_int_t)it->bytes));
+		it->json = json_dumps(meta, JSON_COMPACT);
+		rc = it->json ? 0 : -ENOMEM;
+	}
+	json_decref(meta);
+	return rc;
+}
+
+/* The metadata in a nameless file, and both files on stable storage. */
+static int item_sync(struct store_keeper *k, struct store_item *it)
+{
+	int rc;
+
+	close_fd(&it->json_fd);
+	it->json_fd = store_keeper_temp(k);
+	if (it->json_fd < 0)
+		return it->json_fd;
+	rc = write_all(it->json_fd, it->json, strlen(it->json));
+	if (rc == 0 && fsync(it->json_fd) < 0)
+		rc = -errno;
+	if (rc == 0 && fsync(it->fd) < 0)
+		rc = -errno;
+	return rc;
+}
+
+/* *made: the directory above needs its fsync too. */
+static int day_make(struct store_keeper *k, const char *day, bool *made)
+{
+	if (mkdirat(k->dir_fd, day, 0700) == 0)
+		*made = true;
+	else if (errno != EEXIST)
+		return -errno;
+	return 0;
+}
+
+static void item_unlink(struct store_keeper *k, const struct store_item *it)
+{
+	char path[NAME_MAX_BYTES];
+
+	snprintf(path, sizeof(path), "%s/%s.eml", it->day, it->id);
+	unlinkat(k->dir_fd, path, 0);
+	snprintf(path, sizeof(path), "%s/%s.json", it->day, it->id);
+	unlinkat(k->dir_fd, path, 0);
+}
+
+/* The metadata's name first: a message that has its name has all. */
+static int item_link(struct store_keeper *k, struct store_item *it, bool *made)
+{
+	char name[NAME_MAX_BYTES];
+	int rc = day_make(k, it->day, made);
+
+	if (rc < 0)
+		return rc;
+	snprintf(name, sizeof(name), "%s.json", it->id);
+	rc = place(k, it->json_fd, strlen(it->json), it->day, name);
+	if (rc < 0)
+		return rc;
+	snprintf(name, sizeof(name), "%s.eml", it->id);
+	rc = place(k, it->fd, it->bytes, it->day, name);
+	if (rc < 0) {
+		snprintf(name, sizeof(name), "%s/%s.json", it->day, it->id);
+		unlinkat(k->dir_fd, name, 0);
+		return rc;
+	}
+	it->linked = true;
+	return 0;
+}
+
+static int item_place(struct store_keeper *k, struct store_item *it, int64_t now_ms, bool *made)
+{
+	int rc = item_check(it);
+
+	for (int i = 0; rc == 0 && i < ID_TRIES; i++) {
+		item_id(k, it, now_ms);
+		rc = item_json(it);
+		if (rc == 0)
+			rc = item_sync(k, it);
+		if (rc == 0)
+			rc = item_link(k, it, made);
+		if (rc != -EEXIST)
+			return rc;
+		rc = 0;                 /* the clock went back onto an id of before */
+	}
+	return rc < 0 ? rc : -EEXIST;
+}
+
+static int dir_sync(struct store_keeper *k, const char *name)
+{
+	int fd = openat(k->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) < 0)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/* Every day directory that got a name, once; then the one above if a day is new. */
+static int batch_sync(struct store_keeper *k, const struct store_item *items, size_t count, bool made)
+{
+	const char *done = "";
+	int rc = made ? dir_sync(k, ".") : 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		if (items[i].linked && strcmp(items[i].day, done) != 0) {
+			done = items[i].day;
+			rc = dir_sync(k, done);
+		}
+	return rc;
+}
+
+static int batch_index_once(struct store_keeper *k, const struct store_item *items, size_t count)
+{
+	int rc = store_index_begin(k->index);
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		if (items[i].linked)
+			rc = store_index_add(k->index, items[i].id, store_id_ms(items[i].id) / 1000, items[i].bytes, items[i].json);
+	if (rc == 0)
+		rc = store_index_commit(k->index);
+	if (rc < 0)
+		store_index_rollback(k->index);
+	return rc;
+}
+
+static int batch_index(struct store_keeper *k, const struct store_item *items, size_t count)
+{
+	int rc = k->index ? 0 : index_open(k);
+
+	if (rc == 0)
+		rc = batch_index_once(k, items, count);
+	if (rc != -EBADMSG)
+		return rc;
+	rc = index_renew(k);
+	return rc < 0 ? rc : batch_index_once(k, items, count);
+}
+
+void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t count, int64_t now_ms)
+{
+	bool made = false, any = false;
+	int rc = 0;
+
+	/* All begin their way to the disk together; each fsync then finds less to do. */
+	for (size_t i = 0; i < count; i++)
+		(void)sync_file_range(items[i].fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	for (size_t i = 0; i < count; i++) {
+		items[i].json = NULL;
+		items[i].json_fd = -1;
+		items[i].linked = false;
+		items[i].rc = item_place(k, &items[i], now_ms, &made);
+		any |= items[i].linked;
+	}
+	if (any)
+		rc = batch_sync(k, items, count, made);
+	if (any && rc == 0)
+		rc = batch_index(k, items, count);
+	for (size_t i = 0; i < count; i++) {
+		if (rc < 0 && items[i].linked) {
+			item_unlink(k, &items[i]);
+			items[i].rc = rc == -EBADMSG ? -EIO : rc;
+		}
+		close_fd(&items[i].json_fd);
+		free(items[i].json);
+		items[i].json = NULL;
+	}
+}
+
+bool store_keeper_tidy(struct store_keeper *k)
+{
+	if (!k->tidy || !k->index)
+		return false;
+	if (store_tidy_step(k->tidy, k->index))
+		return true;
+	store_tidy_free(k->tidy);
+	k->tidy = NULL;
+	return false;
+}
+
+int64_t store_keeper_count(struct store_keeper *k)
+{
+	return k->index ? store_index_count(k->index) : -1;
+}

@@ -1,0 +1,195 @@
+#include "policy/store_tidy.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "policy/store_index.h"
+#include "policy/store_keeper.h"
+
+enum { STEP_FILES = 200, DAYS_MAX = 20000 };
+
+struct store_tidy {
+	int dir_fd;
+	char (*day)[STORE_DAY_MAX];
+	size_t count, next;
+	DIR *open;                      /* the day being read: day[next - 1] */
+	int indexed, removed;
+};
+
+static bool is_day(const char *name)
+{
+	return strlen(name) == 10 && strspn(name, "0123456789-") == 10 && name[4] == '-' && name[7] == '-';
+}
+
+static int day_compare(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+struct store_tidy *store_tidy_new(int dir_fd, int days)
+{
+	struct store_tidy *t = calloc(1, sizeof(*t));
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (fd >= 0 && !d)
+		close(fd);
+	if (t)
+		t->dir_fd = dir_fd;
+	for (struct dirent *e; t && d && (e = readdir(d)) && t->count < DAYS_MAX;) {
+		void *more;
+
+		if (!is_day(e->d_name))
+			continue;
+		more = reallocarray(t->day, t->count + 1, sizeof(*t->day));
+		if (!more)
+			break;
+		t->day = more;
+		snprintf(t->day[t->count++], STORE_DAY_MAX, "%s", e->d_name);
+	}
+	if (!d) {
+		free(t);
+		return NULL;
+	}
+	closedir(d);
+	if (t && t->count > 0)
+		qsort(t->day, t->count, sizeof(*t->day), day_compare);
+	if (t && days > 0 && t->count > (size_t)days)
+		t->next = t->count - (size_t)days;
+	return t;
+}
+
+void store_tidy_free(struct store_tidy *t)
+{
+	if (!t)
+		return;
+	if (t->open)
+		closedir(t->open);
+	free(t->day);
+	free(t);
+}
+
+static bool there(int fd, const char *id, const char *end, struct stat *st)
+{
+	char name[STORE_ID_MAX + 8];
+
+	snprintf(name, sizeof(name), "%s%s", id, end);
+	return fstatat(fd, name, st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st->st_mode);
+}
+
+/* The metadata file as text, or NULL. */
+static char *meta_read(int fd, const char *name, off_t size)
+{
+	int file = size > 0 && size <= 2 * STORE_META_MAX ? openat(fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	char *text = file < 0 ? NULL : calloc(1, (size_t)size + 1);
+
+	if (text && pread(file, text, (size_t)size, 0) != size) {
+		free(text);
+		text = NULL;
+	}
+	if (file >= 0)
+		close(file);
+	return text;
+}
+
+static void tidy_meta(struct store_tidy *t, struct store_index *index, int fd, const char *name, const char *id)
+{
+	struct stat eml, json;
+	char *text;
+
+	if (store_index_has(index, id))
+		return;
+	if (!there(fd, id, ".eml", &eml)) {
+		t->removed += unlinkat(fd, name, 0) == 0;
+		return;
+	}
+	if (!there(fd, id, ".json", &json))
+		return;
+	text = meta_read(fd, name, json.st_size);
+	if (text && store_index_add(index, id, store_id_ms(id) / 1000, (uint64_t)eml.st_size, text) == 0)
+		t->indexed++;
+	else
+		log_warning("store", "error", "metadata that cannot be read", "id", id, NULL);
+	free(text);
+}
+
+static void tidy_file(struct store_tidy *t, struct store_index *index, const char *name)
+{
+	int fd = dirfd(t->open);
+	size_t len = strlen(name);
+	char id[STORE_ID_MAX];
+	struct stat st;
+
+	if (name[0] == '.') {
+		if (len > 4 && strcmp(name + len - 4, ".tmp") == 0)
+			t->removed += unlinkat(fd, name, 0) == 0;
+		return;
+	}
+	snprintf(id, sizeof(id), "%.*s", STORE_ID_LEN, name);
+	if (store_id_ms(id) < 0)
+		return;                 /* somebody else's */
+	if (strcmp(name + STORE_ID_LEN, ".json") == 0)
+		tidy_meta(t, index, fd, name, id);
+	else if (strcmp(name + STORE_ID_LEN, ".eml") == 0 && !there(fd, id, ".json", &st) && !store_index_has(index, id))
+		t->removed += unlinkat(fd, name, 0) == 0;
+}
+
+static void tidy_done(struct store_tidy *t)
+{
+	struct log_line l;
+
+	if (t->indexed == 0 && t->removed == 0)
+		return;
+	log_start(&l, LOG_LEVEL_NOTICE, "store");
+	log_str(&l, "what", "tidied after a crash, or with a fresh index");
+	log_num(&l, "indexed", t->indexed);
+	log_num(&l, "removed", t->removed);
+	log_emit(&l);
+}
+
+static bool tidy_next_day(struct store_tidy *t)
+{
+	int fd;
+
+	if (t->open)
+		closedir(t->open);
+	t->open = NULL;
+	while (!t->open && t->next < t->count) {
+		fd = openat(t->dir_fd, t->day[t->next++], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		t->open = fd < 0 ? NULL : fdopendir(fd);
+		if (fd >= 0 && !t->open)
+			close(fd);
+	}
+	return t->open != NULL;
+}
+
+bool store_tidy_step(struct store_tidy *t, struct store_index *index)
+{
+	int rc;
+
+	if (!t->open && !tidy_next_day(t)) {
+		tidy_done(t);
+		return false;
+	}
+	rc = store_index_begin(index);
+	for (int i = 0; i < STEP_FILES && rc == 0; i++) {
+		struct dirent *e = readdir(t->open);
+
+		if (e)
+			tidy_file(t, index, e->d_name);
+		else if (!tidy_next_day(t))
+			break;
+	}
+	if (rc == 0)
+		rc = store_index_commit(index);
+	if (rc < 0)
+		store_index_rollback(index);
+	return true;                    /* the step that finds nothing more says so */
+}
