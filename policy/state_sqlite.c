@@ -13,10 +13,10 @@
 enum { STMT_GET, STMT_PUT, STMT_DELETE, STMT_DELETE_SPACE, STMT_SWEEP, STMT_SURPLUS, STMT_COUNT };
 
 static const char schema[] =
-	"CREATE TABLE state (space TEXT NOT NULL, key TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"
+	"BEGIN; CREATE TABLE state (space TEXT NOT NULL, key TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"
 	" count INTEGER NOT NULL, expires INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (space, key)) WITHOUT ROWID;"
 	"CREATE INDEX state_expires ON state (expires);"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = 1; COMMIT;";
 
 static const char *const statements[STMT_COUNT] = {
 	[STMT_GET] = "SELECT first, last, count, expires, text FROM state WHERE space = ?1 AND key = ?2",

@@ -12,12 +12,12 @@
 enum { STMT_HAS, STMT_MESSAGE, STMT_RECIPIENT, STMT_COUNT };
 
 static const char schema[] =
-	"CREATE TABLE message (id TEXT PRIMARY KEY, at INTEGER NOT NULL, bytes INTEGER NOT NULL, sender TEXT, client TEXT, rule TEXT,"
+	"BEGIN; CREATE TABLE message (id TEXT PRIMARY KEY, at INTEGER NOT NULL, bytes INTEGER NOT NULL, sender TEXT, client TEXT, rule TEXT,"
 	" meta TEXT NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX message_at ON message (at);"
 	"CREATE INDEX message_sender ON message (sender, at);"
 	"CREATE TABLE recipient (address TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (address, id)) WITHOUT ROWID;"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = 1; COMMIT;";
 
 static const char *const statements[STMT_COUNT] = {
 	[STMT_HAS] = "SELECT 1 FROM message WHERE id = ?1",

@@ -52,7 +52,7 @@ struct store_tidy *store_tidy_new(int dir_fd, int days)
 		if (!more)
 			break;
 		t->day = more;
-		snprintf(t->day[t->count++], STORE_DAY_MAX, "%s", e->d_name);
+		memcpy(t->day[t->count++], e->d_name, 11);
 	}
 	if (!d) {
 		free(t);
