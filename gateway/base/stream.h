@@ -1,13 +1,16 @@
 /*
  * stream - a connection as a sequence of bytes, plain or TLS, with deadlines and bounds
  *
- * One task uses a stream. Reads try the socket first and park the task only when there is nothing; the events are registered once,
- * edge-triggered. Buffers exist only while there are bytes in them: an idle stream costs its struct. What is written is
- * collected and sent by stream_flush, or before a read has to wait, so that pipelined replies leave together (RFC 2920).
+ * At most one task reads and at most one writes at a time (as a rule the same; a pump may have two). Reads try the socket first
+ * and park the task only when there is nothing; the descriptor is registered once, edge-triggered. Buffers exist only while there
+ * are bytes in them: an idle stream costs its struct, and one with bytes at most four times what came. What is written
+ * is collected and sent by stream_flush, or before a read has to wait, so that pipelined replies leave together (RFC 2920).
+ * A peer that always has more to say is read eight times in a row; then the others get their turn.
  *
  * Results: a count or 0, or -ETIMEDOUT, -ECANCELED, -EPIPE (the peer has closed or reset; at end of file with bytes
  * missing too), -EMSGSIZE (line too long), -EPROTO (TLS broken), -ENOMEM. After an error other than -EMSGSIZE and -ETIMEDOUT
- * the stream is only good for freeing.
+ * the stream is only good for freeing; so it is after a write that timed out with a part of its bytes gone (then -EPIPE follows).
+ * A cancelled task reads nothing more, but what it writes still goes as far as it goes without waiting (a last reply).
  */
 #ifndef STREAM_H
 #define STREAM_H
@@ -26,7 +29,11 @@ enum { STREAM_CHUNK = 64 * 1024 };      /* read at once from the socket at most;
 
 /* Takes fd over (closes it with the stream), makes it non-blocking. NULL: no memory, and fd is closed. */
 struct stream *stream_new(int fd);
-void stream_free(struct stream *s);     /* closes at once, without flush; TLS close_notify is tried, never waited for */
+/*
+ * Closes at once, without flush; TLS close_notify is tried, never waited for. If the peer has sent what was not read, TCP resets
+ * the connection, and what the peer has not read yet may be lost with it: a last reply that matters wants stream_close first.
+ */
+void stream_free(struct stream *s);
 AUTO_DEFINE(stream)
 
 /* Connect; from NULL or with port 0 as the source address. may wait. 0 and *out, or -errno of connect(2), -ETIMEDOUT. */
@@ -39,14 +46,16 @@ void stream_set_deadline(struct stream *s, int64_t deadline_ms);
 int64_t stream_deadline(const struct stream *s);
 
 /*
- * One line up to and including LF, at most max bytes with it. *line points into the stream's buffer, not NUL-terminated,
+ * One line up to and including LF, at most max bytes (and STREAM_CHUNK) with it. *line points into the stream's buffer, not NUL-terminated,
  * valid until the next call; the line is eaten. *len counts the CRLF or LF. -EMSGSIZE: the line is longer; the rest of it is skipped up to
- * its LF first. may wait
+ * its LF first (of more than 1 MiB: -EPIPE). The time is for the whole line. may wait
  */
 int stream_read_line(struct stream *s, size_t max, int timeout_ms, const char **line, size_t *len);
 
 /*
- * Whatever is there, at least one byte (waiting for it), at most STREAM_CHUNK; not eaten until stream_eat. 0 bytes never come. may wait
+ * Whatever is there, at least one byte (waiting for it), at most STREAM_CHUNK; not eaten until stream_eat, which ends
+ * the life of *p. What was not eaten is shown again, without a wait: eat something, or there is no progress. 0 bytes never come.
+ * At the end, -EPIPE. may wait
  */
 int stream_peek(struct stream *s, int timeout_ms, const char **p, size_t *len);
 void stream_eat(struct stream *s, size_t len);
@@ -54,10 +63,10 @@ void stream_eat(struct stream *s, size_t len);
 /* Bytes already received (in the buffer or inside TLS) and not eaten. Never waits. */
 size_t stream_pending(const struct stream *s);
 
-/* Wait until there is something to read, without allocating for it; flushes first. 0 or an error. may wait */
+/* Wait until there is something to read (an end or error counts), without allocating for it; flushes first. may wait */
 int stream_wait_readable(struct stream *s, int timeout_ms);
 
-/* Add to the write buffer; flushes by itself when it exceeds STREAM_CHUNK. may wait */
+/* Add to the write buffer; flushes by itself when it exceeds STREAM_CHUNK. 16 KiB or more go at once, uncopied. may wait */
 int stream_write(struct stream *s, const void *p, size_t len);
 int stream_printf(struct stream *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int stream_flush(struct stream *s, int timeout_ms);

@@ -2,7 +2,7 @@
  * tls - OpenSSL contexts for both legs, TLS 1.2 and 1.3
  *
  * A context is made from PEM text, not from paths: the parent reads files, workers get bytes. TLS is done by streams
- * (stream_starttls_*), which own the SSL objects.
+ * (stream_tls_accept, stream_tls_connect), which own the SSL objects.
  */
 #ifndef TLS_H
 #define TLS_H
