@@ -143,6 +143,10 @@ static void answer(DKIM_SIGINFO *sig, struct dkim_job *job)
 		job->why = "l= is more than there is";
 		return;
 	}
+	if (error == DKIM_SIGERROR_NOKEY) {     /* its buffer for the record has about 1 KiB: keys of up to 5,000 bits or so */
+		job->why = "the key is larger than the library takes";
+		return;
+	}
 	if (error != DKIM_SIGERROR_OK && error != DKIM_SIGERROR_UNKNOWN && error != DKIM_SIGERROR_BADSIG) {
 		job->why = dkim_sig_geterrorstr(error);
 		return;
