@@ -12,8 +12,8 @@
  * - redirect= is handed over behind the mechanisms, and other modifiers not at all;
  * - its error codes become temperror and permerror.
  *
- * What is left: it refuses prefix lengths of 0; a client on 127.0.0.0/8 always passes; lookups made for %{p} count as terms. Results
- * give no mechanism and no explanation. Its own out-of-memory path calls abort().
+ * What is left: it refuses prefix lengths of 0; %{d2} of a name of two labels loses its first letter; lookups made for %{p} count as terms;
+ * a client on 127.0.0.0/8 always passes. Results give no mechanism and no explanation. Its own out-of-memory path calls abort().
  */
 #ifndef SPF_LIBSPF2_H
 #define SPF_LIBSPF2_H
