@@ -52,7 +52,8 @@ struct smtp_client {
 	struct smtp_reply reply;        /* the last well-formed one */
 	bool broken;                    /* only good for freeing */
 	bool closing;                   /* it said 421: not to be used for another transaction */
-	char why[SMTP_WHY_MAX];         /* of the last failure; printable */
+	int error;                      /* of what broke it: -ETIMEDOUT, -EPROTO... */
+	char why[SMTP_WHY_MAX];         /* the same in words; printable */
 };
 
 /*
@@ -68,10 +69,11 @@ AUTO_DEFINE(smtp_client)
 /* QUIT, a short wait for its reply, free. may wait */
 void smtp_client_quit(struct smtp_client *c);
 
-/* Nothing has come that was not asked for, and the server has not closed. Never waits. */
+/* Nothing has come that was not asked for, and the server has not closed. Does not wait (under TLS it may yield). */
 bool smtp_client_quiet(struct smtp_client *c);
 
-/* 0: c->reply has the answer (2xx, 4xx, 5xx). params: as in struct envelope; those that this server does not offer are left out.
+/* 0: c->reply has the answer (2xx, 4xx, 5xx). Nothing sent: -EINVAL (controls in an address), -ENOTSUP (SMTPUTF8, which this server does not
+   know: 553 5.6.7). params: as in struct envelope; those that this server does not offer are left out.
    size: SIZE= if it offers that; 0: not known. */
 int smtp_client_mail(struct smtp_client *c, const char *from, const char *params, uint64_t size, int64_t deadline_ms);
 int smtp_client_rcpt(struct smtp_client *c, const char *to, const char *params, int64_t deadline_ms);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/stream.h"
+
 enum { OUT_LINES_MAX = 20 };
 
 static bool is_digit(char c)
@@ -97,6 +99,28 @@ enum parse smtp_reply_add(struct smtp_reply *r, const char *line, size_t len)
 	buf_add(&r->text, line + 4, text_len < room ? text_len : room);
 	r->lines++;
 	return last ? PARSE_OK : PARSE_MORE;
+}
+
+int smtp_reply_read(struct stream *s, int timeout_ms, struct smtp_reply *r)
+{
+	buf_clear(&r->text);
+	r->code = r->lines = 0;
+	for (;;) {
+		const char *line;
+		size_t len;
+		int rc = stream_read_line(s, SMTP_REPLY_LINE_MAX, timeout_ms, &line, &len);
+
+		if (rc < 0)
+			return rc == -EMSGSIZE ? -EPROTO : rc;
+		switch (smtp_reply_add(r, line, len)) {
+		case PARSE_OK:
+			return r->text.failed ? -ENOMEM : 0;
+		case PARSE_MORE:
+			break;
+		case PARSE_BAD:
+			return -EPROTO;
+		}
+	}
 }
 
 bool smtp_reply_final(const struct smtp_reply *r)

@@ -1,0 +1,662 @@
+#include "smtp/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/dns.h"
+#include "base/log.h"
+#include "base/stream.h"
+#include "base/task.h"
+#include "base/tls.h"
+#include "policy/conf.h"
+
+enum {
+	ADDRESSES_MAX = 8,              /* of one host name that are tried */
+	BACKOFF_MIN_MS = 1000,
+	TICK_MS = 1000,                 /* idle sessions are looked at */
+	POLL_MS = 50,                   /* how soon a session freed by another worker is noticed */
+	FAULT_MS = 5000,                /* a wait this long is the backend's fault, whatever the caller's deadline */
+	MEMBERS_MAX = 64,
+};
+
+enum health { UNSEEN, UP, AWAY };
+
+struct backend {
+	struct backend_group *group;
+	const struct backend_conf *conf;
+	struct smtp_client_conf client_conf;
+	struct ssl_ctx_st *tls_ctx;
+	struct backend_shared own, *shared;
+	int self;
+
+	enum health state;
+	int backoff_ms;
+	int64_t retry_at_ms;            /* AWAY: not before */
+	int64_t seen_ms;                /* last success */
+	uint64_t turn;                  /* when it was last chosen */
+	bool probed;                    /* once at least, whatever came out */
+	bool caps_seen;
+	struct smtp_caps caps;
+	char address[NET_TEXT_MAX];
+
+	struct backend_session *idle;   /* the youngest first */
+	struct gate queue;              /* who waits for a free session; only the first looks */
+	struct future *freed;           /* of that first */
+	struct task *probe;
+	struct future wake;             /* of the probe task */
+};
+
+struct backend_group {
+	const struct site *site;
+	struct dns *dns;
+	struct backend *member;
+	size_t count;
+	uint64_t turn;
+	int users;                      /* the owner, tasks, sessions */
+	bool ending;
+};
+
+static void group_unref(struct backend_group *g)
+{
+	if (--g->users > 0)
+		return;
+	for (size_t i = 0; i < g->count; i++)
+		tls_ctx_free(g->member[i].tls_ctx);
+	free(g->member);
+	free(g);
+}
+
+/* --- health --- */
+
+static void changed(const struct backend *b, const char *to, const char *why)
+{
+	struct log_line l;
+
+	log_start(&l, strcmp(to, "up") == 0 ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, "backend");
+	log_str(&l, "name", b->conf->name);
+	log_str(&l, "host", b->conf->host);
+	log_num(&l, "port", b->conf->port);
+	log_str(&l, "state", to);
+	log_str(&l, "why", why);
+	if (strcmp(to, "away") == 0)
+		log_num(&l, "retry_ms", b->backoff_ms);
+	log_emit(&l);
+}
+
+static void backend_up(struct backend *b, const struct smtp_caps *caps)
+{
+	if (b->state != UP)
+		changed(b, "up", b->state == AWAY ? "it answers again" : NULL);
+	b->state = UP;
+	b->probed = true;
+	b->backoff_ms = 0;
+	b->seen_ms = clock_ms();
+	if (caps) {
+		b->caps = *caps;
+		b->caps_seen = true;
+	}
+}
+
+static void session_close(struct backend_session *bs);
+
+static void idle_drop(struct backend *b)
+{
+	while (b->idle) {
+		struct backend_session *bs = b->idle;
+
+		b->idle = bs->next;
+		session_close(bs);
+	}
+}
+
+static void backend_away(struct backend *b, const char *why)
+{
+	bool news = b->state != AWAY;
+	int64_t most = b->conf->probe_interval_ms > BACKOFF_MIN_MS ? b->conf->probe_interval_ms : BACKOFF_MIN_MS;
+
+	b->backoff_ms = news ? BACKOFF_MIN_MS : b->backoff_ms * 2 > most ? (int)most : b->backoff_ms * 2;
+	b->retry_at_ms = clock_ms() + b->backoff_ms;
+	b->state = AWAY;
+	b->probed = true;
+	if (news)
+		changed(b, "away", why);
+	idle_drop(b);
+	future_resolve(&b->wake, 0);
+}
+
+/* --- how many sessions --- */
+
+static int sessions(const struct backend *b)
+{
+	int sum = 0;
+
+	for (int i = 0; i < BACKEND_WORKERS_MAX; i++)
+		sum += atomic_load(&b->shared->inside[i]);
+	return sum;
+}
+
+static bool slot_try(struct backend *b)
+{
+	atomic_fetch_add(&b->shared->inside[b->self], 1);
+	if (b->conf->max_sessions == 0 || sessions(b) <= b->conf->max_sessions)
+		return true;
+	atomic_fetch_sub(&b->shared->inside[b->self], 1);
+	return false;
+}
+
+static void slot_leave(struct backend *b)
+{
+	atomic_fetch_sub(&b->shared->inside[b->self], 1);
+	if (b->freed)
+		future_resolve(b->freed, 0);
+}
+
+static struct backend_session *idle_pop(struct backend *b)
+{
+	struct backend_session *bs = b->idle;
+
+	if (bs)
+		b->idle = bs->next;
+	return bs;
+}
+
+/* Wait for a slot or an idle session (*idle). 0, -ETIMEDOUT, -ECANCELED. may wait */
+static int slot_wait(struct backend *b, int64_t until_ms, struct backend_session **idle)
+{
+	int64_t left = until_ms - clock_ms();
+	int rc = gate_enter(&b->queue, left > 0 ? (int)left : 0);
+
+	*idle = NULL;
+	if (rc < 0)
+		return rc;
+	atomic_fetch_add(&b->shared->wanted, 1);
+	for (;;) {
+		struct future freed = { 0 };
+
+		*idle = idle_pop(b);
+		if (*idle || slot_try(b)) {
+			rc = 0;
+			break;
+		}
+		left = until_ms - clock_ms();
+		if (left <= 0) {
+			rc = -ETIMEDOUT;
+			break;
+		}
+		b->freed = &freed;
+		rc = future_wait(&freed, left < POLL_MS ? (int)left : POLL_MS);
+		b->freed = NULL;
+		if (rc == -ECANCELED)
+			break;
+	}
+	atomic_fetch_sub(&b->shared->wanted, 1);
+	gate_leave(&b->queue);
+	return rc;
+}
+
+/* --- addresses --- */
+
+/* Whether a is an address of this machine. */
+static bool is_local(const struct net_addr *a)
+{
+	struct ifaddrs *all = NULL, *i;
+	bool found = net_is_loopback(a);
+
+	if (found || getifaddrs(&all) != 0)
+		return found;
+	for (i = all; i && !found; i = i->ifa_next) {
+		struct net_addr own;
+
+		if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
+			continue;
+		net_from_sockaddr(i->ifa_addr, &own);
+		found = net_same_ip(&own, a);
+	}
+	freeifaddrs(all);
+	return found;
+}
+
+static bool is_any(const struct net_addr *a)
+{
+	static const unsigned char zero[16];
+
+	return memcmp(a->ip, zero, a->family == AF_INET ? 4 : 16) == 0;
+}
+
+/* Mail for a backend that is ourselves would go round for ever (PITFALLS 11). */
+static bool is_ourselves(const struct site *site, const struct net_addr *a)
+{
+	for (size_t i = 0; i < site->listener_count; i++) {
+		const struct net_addr *l = &site->listener[i].address;
+
+		if (l->port != a->port)
+			continue;
+		if (net_same_ip(l, a) || (is_any(l) && is_local(a)) || (is_any(a) && is_local(l)))
+			return true;
+	}
+	return false;
+}
+
+static size_t take_answer(const struct dns_answer *answer, int family, unsigned short port, struct net_addr *out, size_t n)
+{
+	size_t want = family == AF_INET ? 4 : 16;
+
+	for (size_t i = 0; answer->status == DNS_OK && i < answer->count && n < ADDRESSES_MAX; i++) {
+		if (answer->rr[i].len != want)
+			continue;
+		memset(&out[n], 0, sizeof(out[n]));
+		out[n].family = family;
+		out[n].port = port;
+		memcpy(out[n++].ip, answer->rr[i].data, want);
+	}
+	return n;
+}
+
+/* The addresses of a member; 0 and why. may wait */
+static size_t resolve(struct backend *b, struct net_addr *out, char *why)
+{
+	AUTO(dns_lookup) struct dns_lookup *a = NULL, *aaaa = NULL;
+	const struct dns_answer *answer;
+	size_t n = 0;
+
+	if (net_parse(b->conf->host, &out[0]) == 0) {
+		out[0].port = b->conf->port;
+		return 1;
+	}
+	if (!b->group->dns || dns_start_within(b->group->dns, b->conf->host, DNS_A, b->conf->connect_timeout_ms, &a) < 0 ||
+	    dns_start_within(b->group->dns, b->conf->host, DNS_AAAA, b->conf->connect_timeout_ms, &aaaa) < 0) {
+		snprintf(why, SMTP_WHY_MAX, "no resolver");
+		return 0;
+	}
+	answer = dns_wait(a);
+	n = take_answer(answer, AF_INET, b->conf->port, out, n);
+	if (n == 0)
+		snprintf(why, SMTP_WHY_MAX, "%.100s has no address (%s)", b->conf->host,
+			 answer->status == DNS_TEMPFAIL ? answer->why : "no such record");
+	return take_answer(dns_wait(aaaa), AF_INET6, b->conf->port, out, n);
+}
+
+/* --- sessions --- */
+
+static void session_free(struct backend_session *bs)
+{
+	struct backend *b = bs->backend;
+
+	smtp_client_free(bs->client);
+	free(bs);
+	slot_leave(b);
+	group_unref(b->group);
+}
+
+static void quit_task(void *arg)
+{
+	struct backend_session *bs = arg;
+
+	smtp_client_quit(bs->client);
+	bs->client = NULL;
+	session_free(bs);
+}
+
+/* Say goodbye in a task of its own; the slot is free when the connection has gone. */
+static void session_close(struct backend_session *bs)
+{
+	if (bs->client->broken || bs->backend->group->ending || task_spawn("backend quit", quit_task, bs, NULL) < 0)
+		session_free(bs);
+}
+
+/* Try the member's addresses in turn; the slot is taken already and is given back on failure. may wait */
+static int session_open(struct backend *b, int64_t deadline_ms, struct backend_session **out)
+{
+	struct net_addr *addr = calloc(ADDRESSES_MAX, sizeof(*addr));
+	struct backend_session *bs = calloc(1, sizeof(*bs));
+	char why[SMTP_WHY_MAX] = "out of memory";
+	int64_t begun = clock_ms();
+	int rc = -ENOMEM;
+	size_t n = addr && bs ? resolve(b, addr, why) : 0;
+
+	if (addr && bs && n == 0)
+		rc = task_cancelled() ? -ECANCELED : -EHOSTUNREACH;
+	for (size_t i = 0; i < n && rc != 0 && rc != -ECANCELED; i++) {
+		net_text_port(&addr[i], b->address);
+		if (is_ourselves(b->group->site, &addr[i])) {
+			snprintf(why, sizeof(why), "%s is ourselves: mail would loop", b->address);
+			rc = -ELOOP;
+			continue;
+		}
+		rc = smtp_client_open(&b->client_conf, &addr[i], NULL, deadline_ms, &bs->client, why);
+	}
+	free(addr);
+	if (rc == 0) {
+		bs->backend = b;
+		bs->fresh = true;
+		b->group->users++;
+		backend_up(b, &bs->client->caps);
+		*out = bs;
+		return 0;
+	}
+	free(bs);
+	slot_leave(b);
+	/* no time left is the caller's affair, a long silence is the backend's */
+	if (rc != -ECANCELED && rc != -ENOMEM && (rc != -ETIMEDOUT || deadline_ms == 0 || clock_ms() < deadline_ms || clock_ms() - begun >= FAULT_MS))
+		backend_away(b, why);
+	return rc;
+}
+
+static bool idle_good(struct backend_session *bs)
+{
+	const struct backend_conf *cf = bs->backend->conf;
+	int limit = bs->client->caps.limit_mail;
+
+	return clock_ms() - bs->idle_since_ms <= cf->reuse_idle_ms && (cf->reuse_max == 0 || bs->messages < cf->reuse_max) &&
+	       (limit == 0 || bs->messages < limit) && smtp_client_quiet(bs->client);
+}
+
+/* An idle session made ready again, or NULL. may wait */
+static struct backend_session *session_reuse(struct backend_session *bs, int64_t deadline_ms)
+{
+	/* whoever does not answer RSET soon leaves time to try another */
+	int64_t until = clock_ms() + bs->backend->conf->connect_timeout_ms;
+
+	if (idle_good(bs) && smtp_client_rset(bs->client, deadline_ms && deadline_ms < until ? deadline_ms : until) == 0 &&
+	    bs->client->reply.code / 100 == 2) {
+		bs->fresh = false;
+		return bs;
+	}
+	if (bs->client->error == -ETIMEDOUT && clock_ms() >= until)
+		backend_away(bs->backend, bs->client->why);
+	session_close(bs);
+	return NULL;
+}
+
+/* 0; -EAGAIN: full now; or what session_open says. may wait */
+static int session_get(struct backend *b, int64_t deadline_ms, struct backend_session **out)
+{
+	struct backend_session *bs;
+
+	while ((bs = idle_pop(b)) != NULL) {
+		bs = session_reuse(bs, deadline_ms);
+		if (bs) {
+			b->seen_ms = clock_ms();
+			*out = bs;
+			return 0;
+		}
+		if (task_cancelled())
+			return -ECANCELED;
+	}
+	return slot_try(b) ? session_open(b, deadline_ms, out) : -EAGAIN;
+}
+
+/* The member to try: not in `not`, not away, the lowest priority, by turns. A member whose time to come back has come is tried by one only. */
+static struct backend *choose(struct backend_group *g, uint64_t not)
+{
+	struct backend *best = NULL;
+	int64_t now = clock_ms();
+
+	for (size_t i = 0; i < g->count; i++) {
+		struct backend *b = &g->member[i];
+
+		if ((not >> i & 1) || (b->state == AWAY && now < b->retry_at_ms))
+			continue;
+		if (!best || b->conf->priority < best->conf->priority ||
+		    (b->conf->priority == best->conf->priority && b->turn < best->turn))
+			best = b;
+	}
+	if (best)
+		best->turn = ++g->turn;
+	if (best && best->state == AWAY)
+		best->retry_at_ms = now + best->backoff_ms;
+	return best;
+}
+
+int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out)
+{
+	struct backend *full = NULL;    /* the first of the best tier that has no session free */
+	uint64_t not = 0;
+
+	for (;;) {
+		struct backend *b = choose(g, not);
+		int rc;
+
+		if (full && (!b || b->conf->priority > full->conf->priority)) {
+			/* A tier that answers is waited for; the next is for when it is away. */
+			struct backend_session *idle;
+			int64_t until = clock_ms() + full->conf->max_sessions_wait_ms;
+
+			rc = slot_wait(full, deadline_ms && deadline_ms < until ? deadline_ms : until, &idle);
+			if (rc < 0)
+				return rc == -ETIMEDOUT ? -EBUSY : rc;
+			if (idle) {
+				*out = session_reuse(idle, deadline_ms);
+				if (*out)
+					return 0;
+				continue;
+			}
+			rc = session_open(full, deadline_ms, out);
+			not |= 1ull << (full - g->member);
+			full = NULL;
+		} else if (!b) {
+			return -EHOSTUNREACH;
+		} else {
+			rc = session_get(b, deadline_ms, out);
+			if (rc == -EAGAIN && !full)
+				full = b;
+			not |= 1ull << (b - g->member);
+		}
+		if (rc == 0 || rc == -ECANCELED || rc == -ENOMEM)
+			return rc;
+		if (deadline_ms && clock_ms() >= deadline_ms)
+			return -ETIMEDOUT;
+	}
+}
+
+void backend_give(struct backend_session *bs, bool clean)
+{
+	struct backend *b = bs->backend;
+	struct smtp_client *c = bs->client;
+
+	bs->messages++;
+	if (c->closing || c->error == -ETIMEDOUT)
+		backend_away(b, c->closing && !c->broken ? "it said 421" : c->why);
+	if (!clean || c->broken || c->closing || !b->conf->reuse || bs->identity || b->group->ending || b->state == AWAY ||
+	    (b->conf->reuse_max && bs->messages >= b->conf->reuse_max)) {
+		session_close(bs);
+		return;
+	}
+	bs->idle_since_ms = clock_ms();
+	bs->next = b->idle;
+	b->idle = bs;
+	if (b->freed)
+		future_resolve(b->freed, 0);
+}
+
+/* --- the task that watches one member --- */
+
+/* Close what has been idle too long; all, if somebody elsewhere waits for a session. */
+static void idle_expire(struct backend *b)
+{
+	bool all = atomic_load(&b->shared->wanted) > 0;
+	struct backend_session **p = &b->idle;
+
+	while (*p) {
+		struct backend_session *bs = *p;
+
+		if (!all && clock_ms() - bs->idle_since_ms <= b->conf->reuse_idle_ms) {
+			p = &bs->next;
+			continue;
+		}
+		*p = bs->next;
+		session_close(bs);
+	}
+}
+
+static void probe(struct backend *b)
+{
+	struct backend_session *bs;
+	int64_t budget = b->group->site->timeouts.budget_ms;
+
+	if (!slot_try(b)) {
+		b->seen_ms = clock_ms();        /* all its sessions are at work: it is well */
+		return;
+	}
+	if (b->state == AWAY)
+		b->retry_at_ms = clock_ms() + b->backoff_ms;
+	if (session_open(b, budget > 0 ? clock_ms() + budget : 0, &bs) == 0)
+		session_close(bs);
+}
+
+static void watch_task(void *arg)
+{
+	struct backend *b = arg;
+
+	while (!b->group->ending) {
+		int64_t due = b->state == UNSEEN ? 0 : b->state == AWAY ? b->retry_at_ms : b->seen_ms + b->conf->probe_interval_ms;
+		int64_t left = due - clock_ms();
+
+		if (left <= 0 && (b->state != UP || b->conf->probe_interval_ms > 0)) {
+			probe(b);
+			continue;
+		}
+		idle_expire(b);
+		memset(&b->wake, 0, sizeof(b->wake));
+		if (future_wait(&b->wake, left > 0 && left < TICK_MS ? (int)left : TICK_MS) == -ECANCELED)
+			break;
+	}
+	b->probe = NULL;
+	group_unref(b->group);
+}
+
+/* --- the group --- */
+
+int backend_group_new(const struct site *site, struct dns *dns, struct backend_group **out, struct buf *err)
+{
+	struct backend_group *g = calloc(1, sizeof(*g));
+	int rc = 0;
+
+	assert(site->backend_count <= MEMBERS_MAX);
+	if (g)
+		g->member = calloc(site->backend_count ? site->backend_count : 1, sizeof(*g->member));
+	if (!g || !g->member) {
+		free(g);
+		return -ENOMEM;
+	}
+	g->site = site;
+	g->dns = dns;
+	g->users = 1;
+	g->count = site->backend_count;
+	for (size_t i = 0; i < g->count && rc == 0; i++) {
+		struct backend *b = &g->member[i];
+
+		b->group = g;
+		b->conf = &site->backend[i];
+		b->shared = &b->own;
+		b->queue.limit = 1;
+		b->client_conf = (struct smtp_client_conf){
+			.hostname = site->hostname,
+			.tls = b->conf->tls,
+			.tls_name = b->conf->tls_name ? b->conf->tls_name : b->conf->host,
+			.connect_timeout_ms = b->conf->connect_timeout_ms,
+			.timeouts = &site->timeouts,
+		};
+		if (b->conf->tls != TLS_OFF)
+			rc = tls_client_ctx(b->conf->tls == TLS_REQUIRED, b->conf->tls_ca_pem, &b->tls_ctx, err);
+		b->client_conf.tls_ctx = b->tls_ctx;
+	}
+	if (rc < 0) {
+		group_unref(g);
+		return rc;
+	}
+	*out = g;
+	return 0;
+}
+
+void backend_group_share(struct backend_group *g, size_t i, struct backend_shared *shared, int self)
+{
+	assert(i < g->count && self >= 0 && self < BACKEND_WORKERS_MAX);
+	g->member[i].shared = shared;
+	g->member[i].self = self;
+}
+
+int backend_group_start(struct backend_group *g)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		int rc = task_spawn("backend watch", watch_task, &g->member[i], &g->member[i].probe);
+
+		if (rc < 0)
+			return rc;
+		g->users++;
+	}
+	return 0;
+}
+
+void backend_group_free(struct backend_group *g)
+{
+	if (!g)
+		return;
+	g->ending = true;
+	for (size_t i = 0; i < g->count; i++) {
+		idle_drop(&g->member[i]);
+		if (g->member[i].probe)
+			task_cancel(g->member[i].probe);
+	}
+	group_unref(g);
+}
+
+const char *backend_name(const struct backend *b)
+{
+	return b->conf->name;
+}
+
+const char *backend_address(const struct backend *b)
+{
+	return b->address;
+}
+
+bool backend_group_caps(const struct backend_group *g, struct smtp_caps *out)
+{
+	bool any = false;
+
+	memset(out, 0, sizeof(*out));
+	for (size_t i = 0; i < g->count; i++) {
+		if (!g->member[i].caps_seen)
+			continue;
+		if (any)
+			smtp_caps_meet(out, &g->member[i].caps);
+		else
+			*out = g->member[i].caps;
+		any = true;
+	}
+	return any;
+}
+
+int backend_group_ready(struct backend_group *g, int timeout_ms)
+{
+	int64_t until = clock_ms() + timeout_ms;
+
+	for (;;) {
+		size_t seen = 0;
+
+		for (size_t i = 0; i < g->count; i++)
+			seen += g->member[i].probed;
+		if (seen == g->count)
+			return 0;
+		if (clock_ms() >= until)
+			return -ETIMEDOUT;
+		if (task_sleep(10) < 0)
+			return -ECANCELED;
+	}
+}
+
+size_t backend_group_up(const struct backend_group *g)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < g->count; i++)
+		n += g->member[i].state != AWAY;
+	return n;
+}

@@ -1,0 +1,51 @@
+/*
+ * script_server - a server on loopback that says and expects exactly what a test wrote down
+ *
+ * It runs in the test's own loop. Each connection plays the next script (the last one again and again); a script is a list of
+ * steps, NULL last:
+ *
+ *     "S:bytes"   send these bytes
+ *     "C:text"    read one line, which must begin with text
+ *     "D"         read to CRLF.CRLF; what came is added to `received`, the end included
+ *     "B:n"       read n bytes; added to `received`
+ *     "H"         hang: read and forget until the client closes
+ *     "X"         close now
+ *     "W:ms"      wait
+ *
+ * After the last step the server reads until the client closes. A step that does not fit sets `failed`.
+ */
+#ifndef SCRIPT_SERVER_H
+#define SCRIPT_SERVER_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/net.h"
+
+struct event;
+
+enum { SCRIPTS_MAX = 16 };
+
+struct script_server {
+	struct net_addr addr;
+	const char **script[SCRIPTS_MAX];       /* copies */
+	size_t script_count;
+	size_t connections;             /* so far */
+	size_t open;                    /* now */
+	size_t most;                    /* open at once */
+	struct buf received;
+	char failed[300];               /* "" if all is well */
+	int fd;
+	struct event *event;
+};
+
+/* In a running loop (after loop_init). Aborts when there is no port. port 0: any. */
+void script_server_start(struct script_server *s, unsigned short port);
+void script_server_add(struct script_server *s, const char *const *script);
+void script_server_stop(struct script_server *s);       /* no further connections: refused */
+void script_server_release(struct script_server *s);
+
+/* Run fn(arg) in a task, and the loop until it returns; then let the other tasks end (bounded). */
+void script_run(void (*fn)(void *arg), void *arg);
+
+#endif

@@ -1,0 +1,519 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/task.h"
+#include "policy/conf.h"
+#include "smtp/backend.h"
+#include "support/script_server.h"
+
+#define S(...) (const char *const[]){ __VA_ARGS__, NULL }
+#define EHLO "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
+#define TRANSACTION "C:MAIL", "S:250 ok\r\n", "C:RCPT", "S:250 ok\r\n"
+
+static struct site site;
+static struct backend_conf conf[4];
+static struct listener_conf listener;
+static struct script_server server[4];
+static struct backend_group *group;
+
+/* n members on n scripted servers, priorities all the same. */
+static void set_up(size_t n)
+{
+	static char host[] = "127.0.0.1", hostname[] = "gw.example";
+	static char names[4][4] = { "a", "b", "c", "d" };
+
+	memset(&site, 0, sizeof(site));
+	memset(conf, 0, sizeof(conf));
+	site.hostname = hostname;
+	site.backend = conf;
+	site.backend_count = n;
+	site.timeouts = (struct smtp_timeouts){ .greeting_ms = 2000, .helo_ms = 2000, .mail_ms = 2000, .rcpt_ms = 2000, .data_ms = 2000,
+						.block_ms = 2000, .dot_ms = 2000, .quit_ms = 200, .budget_ms = 3000 };
+	for (size_t i = 0; i < n; i++) {
+		script_server_start(&server[i], 0);
+		conf[i] = (struct backend_conf){ .name = names[i], .host = host, .port = server[i].addr.port, .priority = 10,
+						 .connect_timeout_ms = 300, .probe_interval_ms = 60000, .max_sessions_wait_ms = 300,
+						 .reuse_idle_ms = 30000, .reuse_max = 100 };
+	}
+}
+
+static void begin(void)
+{
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+
+	if (backend_group_new(&site, NULL, &group, &err) != 0)
+		abort();
+}
+
+static void end(size_t n)
+{
+	backend_group_free(group);
+	group = NULL;
+	for (size_t i = 0; i < n; i++)
+		script_server_release(&server[i]);
+}
+
+static int64_t soon(void)
+{
+	return clock_ms() + 3000;
+}
+
+/* What a test task found wrong: asserts must not jump out of a task. */
+static int wrong_line;
+static char wrong_text[200];
+#define CHECK(x)                                                                                           \
+	do {                                                                                               \
+		if (!(x) && !wrong_line) {                                                                 \
+			wrong_line = __LINE__;                                                             \
+			snprintf(wrong_text, sizeof(wrong_text), "%s", #x);                                \
+		}                                                                                          \
+	} while (0)
+
+static void run(void (*fn)(void *))
+{
+	wrong_line = 0;
+	script_run(fn, NULL);
+	if (wrong_line)
+		fail_msg("line %d: %s", wrong_line, wrong_text);
+}
+
+static const char *take_name(struct backend_session **bs)
+{
+	return backend_take(group, soon(), bs) == 0 ? backend_name((*bs)->backend) : "none";
+}
+
+static void turns_task(void *arg)
+{
+	struct backend_session *bs;
+	int count[2] = { 0 };
+
+	set_up(3);
+	for (int i = 0; i < 3; i++)
+		script_server_add(&server[i], S(EHLO));
+	conf[2].priority = 20;
+	begin();
+	for (int i = 0; i < 6; i++) {
+		const char *name = take_name(&bs);
+
+		CHECK(name[0] == 'a' || name[0] == 'b');
+		if (name[0] == 'n')
+			break;
+		count[name[0] == 'b']++;
+		backend_give(bs, true);
+	}
+	CHECK(count[0] == 3 && count[1] == 3);
+	CHECK(server[2].connections == 0);
+	end(3);
+}
+
+static void test_turns_and_priority(void **state)
+{
+	run(turns_task);
+}
+
+static void failover_task(void *arg)
+{
+	struct backend_session *bs;
+
+	set_up(3);
+	script_server_add(&server[0], S("S:421 too busy\r\n"));
+	script_server_stop(&server[1]);                         /* refused by TCP */
+	script_server_add(&server[2], S(EHLO));
+	conf[2].priority = 20;
+	begin();
+	CHECK(take_name(&bs)[0] == 'c');
+	CHECK(backend_group_up(group) == 1);
+	backend_give(bs, true);
+	/* those that failed are left out for a second */
+	CHECK(take_name(&bs)[0] == 'c');
+	backend_give(bs, true);
+	CHECK(server[0].connections == 1);
+	end(3);
+}
+
+static void test_failover(void **state)
+{
+	run(failover_task);
+}
+
+static void none_task(void *arg)
+{
+	struct backend_session *bs = NULL;
+	int64_t begun = clock_ms();
+
+	set_up(2);
+	script_server_stop(&server[0]);
+	script_server_add(&server[1], S("H"));                  /* silent: greeting times out */
+	site.timeouts.greeting_ms = 200;
+	begin();
+	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
+	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
+	CHECK(server[1].connections == 1);
+	CHECK(clock_ms() - begun < 2000);
+	end(2);
+}
+
+static void test_none(void **state)
+{
+	run(none_task);
+}
+
+static void recovery_task(void *arg)
+{
+	struct backend_session *bs;
+	struct smtp_caps caps;
+	unsigned short port;
+	int64_t until;
+
+	set_up(1);
+	port = server[0].addr.port;
+	script_server_stop(&server[0]);
+	begin();
+	CHECK(!backend_group_caps(group, &caps));
+	CHECK(backend_group_start(group) == 0);
+	CHECK(backend_group_ready(group, 1000) == 0);
+	CHECK(backend_group_up(group) == 0);
+	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
+	script_server_release(&server[0]);
+	script_server_start(&server[0], port);
+	script_server_add(&server[0], S(EHLO, "C:QUIT", "S:221 bye\r\n"));
+	/* the probe finds it */
+	until = clock_ms() + 4000;
+	while (backend_group_up(group) == 0 && clock_ms() < until)
+		task_sleep(20);
+	CHECK(backend_group_up(group) == 1);
+	CHECK(backend_group_caps(group, &caps) && caps.eightbit && caps.size_max == 1000);
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	backend_give(bs, true);
+	end(1);
+}
+
+static void test_recovery(void **state)
+{
+	run(recovery_task);
+}
+
+static void caps_task(void *arg)
+{
+	struct smtp_caps caps;
+
+	set_up(3);
+	script_server_add(&server[0], S("S:220 mx\r\n", "C:EHLO", "S:250-mx\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n"));
+	script_server_add(&server[1], S("S:220 mx\r\n", "C:EHLO", "S:250-mx\r\n250-SIZE 500\r\n250-8BITMIME\r\n250 XEXCH50\r\n"));
+	script_server_stop(&server[2]);                         /* never seen: counts for nothing */
+	begin();
+	CHECK(backend_group_start(group) == 0);
+	CHECK(backend_group_ready(group, 2000) == 0);
+	CHECK(backend_group_caps(group, &caps));
+	CHECK(caps.size && caps.size_max == 500 && caps.eightbit && !caps.smtputf8 && !caps.dsn);
+	end(3);
+}
+
+static void test_caps_meet(void **state)
+{
+	run(caps_task);
+}
+
+static void reuse_task(void *arg)
+{
+	struct backend_session *bs;
+
+	set_up(1);
+	script_server_add(&server[0], S(EHLO, TRANSACTION, "C:RSET", "S:250 ok\r\n", TRANSACTION, "C:RSET", "S:250 ok\r\n", "H"));
+	script_server_add(&server[0], S(EHLO, "C:RSET", "S:451 no\r\n", "H"));
+	script_server_add(&server[0], S(EHLO, "W:50", "S:421 idle too long\r\n", "X"));
+	script_server_add(&server[0], S(EHLO));
+	conf[0].reuse = true;
+	conf[0].reuse_max = 3;
+	begin();
+	for (int i = 0; i < 3; i++) {
+		CHECK(backend_take(group, soon(), &bs) == 0);
+		CHECK(bs->fresh == (i == 0));
+		if (i < 2) {
+			smtp_client_mail(bs->client, "", "", 0, soon());
+			smtp_client_rcpt(bs->client, "x@y", "", soon());
+		}
+		CHECK(!bs->client->broken);
+		backend_give(bs, true);
+	}
+	CHECK(server[0].connections == 1);
+	/* three messages are enough: a new one. It does not take the RSET: another new one. */
+	CHECK(backend_take(group, soon(), &bs) == 0 && bs->fresh);
+	backend_give(bs, true);
+	CHECK(backend_take(group, soon(), &bs) == 0 && bs->fresh);
+	CHECK(server[0].connections == 3);
+	backend_give(bs, true);
+	/* a 421 that came while it was idle: it is not used, and the backend is well */
+	task_sleep(100);
+	CHECK(backend_take(group, soon(), &bs) == 0 && bs->fresh);
+	CHECK(server[0].connections == 4);
+	CHECK(backend_group_up(group) == 1);
+	/* a client's identity is never kept */
+	bs->identity = true;
+	backend_give(bs, true);
+	CHECK(backend_take(group, soon(), &bs) == 0 && bs->fresh);
+	backend_give(bs, false);                                /* nor is what is not clean */
+	CHECK(backend_take(group, soon(), &bs) == 0 && bs->fresh);
+	backend_give(bs, true);
+	CHECK(server[0].failed[0] == '\0');
+	end(1);
+}
+
+static void test_reuse(void **state)
+{
+	run(reuse_task);
+}
+
+static void idle_task(void *arg)
+{
+	struct backend_session *bs;
+	int64_t until = clock_ms() + 4000;
+
+	set_up(1);
+	script_server_add(&server[0], S(EHLO));
+	conf[0].reuse = true;
+	conf[0].reuse_idle_ms = 50;
+	begin();
+	CHECK(backend_group_start(group) == 0);
+	CHECK(backend_group_ready(group, 1000) == 0);
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	backend_give(bs, true);
+	while (server[0].open > 0 && clock_ms() < until)
+		task_sleep(10);
+	CHECK(server[0].open == 0);
+	end(1);
+}
+
+static void test_idle_expires(void **state)
+{
+	run(idle_task);
+}
+
+struct user {
+	int rc;
+	bool done;
+	int hold_ms;
+};
+
+static void user_task(void *arg)
+{
+	struct user *u = arg;
+	struct backend_session *bs;
+
+	u->rc = backend_take(group, soon(), &bs);
+	if (u->rc == 0) {
+		task_sleep(u->hold_ms);
+		backend_give(bs, true);
+	}
+	u->done = true;
+}
+
+static void limit_task(void *arg)
+{
+	static struct user u[12];
+	size_t done = 0;
+
+	set_up(1);
+	script_server_add(&server[0], S(EHLO));
+	conf[0].max_sessions = 3;
+	conf[0].max_sessions_wait_ms = 2000;
+	begin();
+	for (size_t i = 0; i < 12; i++) {
+		u[i] = (struct user){ .hold_ms = 40 };
+		task_spawn("user", user_task, &u[i], NULL);
+	}
+	for (int64_t until = clock_ms() + 4000; done < 12 && clock_ms() < until;) {
+		task_sleep(10);
+		done = 0;
+		for (size_t i = 0; i < 12; i++)
+			done += u[i].done && u[i].rc == 0;
+	}
+	CHECK(done == 12);
+	CHECK(server[0].most <= 3);
+	CHECK(server[0].connections == 12);
+	end(1);
+}
+
+static void test_max_sessions(void **state)
+{
+	run(limit_task);
+}
+
+static void reuse_limit_task(void *arg)
+{
+	static struct user u[12];
+	size_t done = 0;
+
+	set_up(1);
+	script_server_add(&server[0], S(EHLO, "C:RSET", "S:250 ok\r\n", "C:RSET", "S:250 ok\r\n", "C:RSET", "S:250 ok\r\n", "C:RSET", "S:250 ok\r\n",
+					"C:RSET", "S:250 ok\r\n", "C:RSET", "S:250 ok\r\n", "C:RSET", "S:250 ok\r\n", "C:RSET", "S:250 ok\r\n", "C:RSET",
+					"S:250 ok\r\n"));
+	conf[0].max_sessions = 2;
+	conf[0].reuse = true;
+	conf[0].max_sessions_wait_ms = 2000;
+	begin();
+	for (size_t i = 0; i < 12; i++) {
+		u[i] = (struct user){ .hold_ms = 10 };
+		task_spawn("user", user_task, &u[i], NULL);
+	}
+	for (int64_t until = clock_ms() + 4000; done < 12 && clock_ms() < until;) {
+		task_sleep(10);
+		done = 0;
+		for (size_t i = 0; i < 12; i++)
+			done += u[i].done && u[i].rc == 0;
+	}
+	CHECK(done == 12);
+	CHECK(server[0].connections == 2);
+	end(1);
+}
+
+static void test_max_sessions_with_reuse(void **state)
+{
+	run(reuse_limit_task);
+}
+
+static void wait_task(void *arg)
+{
+	struct backend_session *bs, *other = NULL;
+	static struct backend_shared shared;
+	int64_t begun;
+
+	memset(&shared, 0, sizeof(shared));
+	set_up(2);
+	script_server_add(&server[0], S(EHLO));
+	script_server_add(&server[1], S(EHLO));
+	conf[0].max_sessions = 2;
+	conf[1].priority = 20;          /* for when a is away, not for when it is busy */
+	begin();
+	backend_group_share(group, 0, &shared, 1);
+	shared.inside[0] = 1;           /* another worker's */
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	CHECK(shared.inside[1] == 1);
+	begun = clock_ms();
+	CHECK(backend_take(group, soon(), &other) == -EBUSY);
+	CHECK(clock_ms() - begun >= 290 && clock_ms() - begun < 1500);
+	CHECK(shared.inside[1] == 1 && shared.wanted == 0);
+	/* that worker dies: whoever notices zeroes its slot */
+	shared.inside[0] = 0;
+	CHECK(backend_take(group, soon(), &other) == 0);
+	backend_give(other, true);
+	backend_give(bs, true);
+	end(2);
+}
+
+static void test_max_sessions_over_workers(void **state)
+{
+	run(wait_task);
+}
+
+static void trouble_task(void *arg)
+{
+	struct backend_session *bs;
+
+	set_up(2);
+	script_server_add(&server[0], S(EHLO, "C:MAIL", "S:421 4.3.2 closing\r\n"));
+	script_server_add(&server[1], S(EHLO, "C:MAIL", "H"));
+	conf[1].priority = 20;
+	site.timeouts.mail_ms = 100;
+	begin();
+	CHECK(take_name(&bs)[0] == 'a');
+	CHECK(smtp_client_mail(bs->client, "", "", 0, soon()) == 0);
+	backend_give(bs, true);
+	CHECK(backend_group_up(group) == 1);
+	CHECK(take_name(&bs)[0] == 'b');
+	CHECK(smtp_client_mail(bs->client, "", "", 0, soon()) == -ETIMEDOUT);
+	backend_give(bs, false);
+	CHECK(backend_group_up(group) == 0);
+	end(2);
+}
+
+static void test_trouble_in_use(void **state)
+{
+	run(trouble_task);
+}
+
+static void ourselves_task(void *arg)
+{
+	struct backend_session *bs;
+
+	set_up(1);
+	script_server_add(&server[0], S(EHLO));
+	memset(&listener, 0, sizeof(listener));
+	net_parse("0.0.0.0", &listener.address);
+	listener.address.port = server[0].addr.port;
+	site.listener = &listener;
+	site.listener_count = 1;
+	begin();
+	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
+	CHECK(server[0].connections == 0);
+	end(1);
+}
+
+static void test_ourselves(void **state)
+{
+	run(ourselves_task);
+}
+
+/* The group may go while a session is in use. */
+static void free_task(void *arg)
+{
+	struct backend_session *bs;
+
+	set_up(1);
+	script_server_add(&server[0], S(EHLO, "C:NOOP", "S:250 ok\r\n"));
+	begin();
+	CHECK(backend_group_start(group) == 0);
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	end(1);
+	CHECK(smtp_client_noop(bs->client, soon()) == 0 || bs->client->broken);
+	backend_give(bs, true);
+}
+
+static void test_free_in_use(void **state)
+{
+	run(free_task);
+}
+
+static int setup(void **state)
+{
+	signal(SIGPIPE, SIG_IGN);
+	log_open("test", LOG_LEVEL_ERROR);
+	return loop_init();
+}
+
+static int teardown(void **state)
+{
+	loop_release();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_turns_and_priority),
+		cmocka_unit_test(test_failover),
+		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_recovery),
+		cmocka_unit_test(test_caps_meet),
+		cmocka_unit_test(test_reuse),
+		cmocka_unit_test(test_idle_expires),
+		cmocka_unit_test(test_max_sessions),
+		cmocka_unit_test(test_max_sessions_with_reuse),
+		cmocka_unit_test(test_max_sessions_over_workers),
+		cmocka_unit_test(test_trouble_in_use),
+		cmocka_unit_test(test_ourselves),
+		cmocka_unit_test(test_free_in_use),
+	};
+
+	return cmocka_run_group_tests_name("backend", tests, setup, teardown);
+}
