@@ -16,12 +16,13 @@
 
 enum {
 	LINE_MAX_BYTES = 8192,
-	LINE_ROOM = LINE_MAX_BYTES - 16,        /* values stop here: "..." a quote and the LF still fit */
+	LINE_ROOM = LINE_MAX_BYTES - 16, /* values stop here: "..." a quote and the LF still fit */
 };
 
 /*
- * How a write is kept from blocking. The flags of descriptor 2 belong to everybody who shares it (the shell, too), so it is
- * not made non-blocking: a pipe or terminal is opened anew, a socket is sent to with a flag, a file does not block.
+ * How a write is kept from blocking. The flags of descriptor 2 belong to everybody who shares it
+ * (the shell, too), so it is not made non-blocking: a pipe or terminal is opened anew, a socket is
+ * sent to with a flag, a file does not block.
  */
 enum log_sink { SINK_POLL, SINK_SOCKET, SINK_FILE, SINK_OWN };
 
@@ -30,14 +31,14 @@ static struct {
 	enum log_level level;
 	bool opened, journal, colour;
 	enum log_sink sink;
-	int fd;                 /* 2, or our own of SINK_OWN */
-	bool torn;              /* the last write was cut short: its line has no LF yet */
+	int fd;    /* 2, or our own of SINK_OWN */
+	bool torn; /* the last write was cut short: its line has no LF yet */
 	uint64_t dropped, dropped_told;
 } out = { .process = "gatepost", .level = LOG_LEVEL_INFO, .fd = -1 };
 
 static const struct {
 	const char *name, *colour;
-	char priority;          /* of syslog, sd-daemon(3) */
+	char priority; /* of syslog, sd-daemon(3) */
 } levels[] = {
 	[LOG_LEVEL_ERROR] = { "error", "\033[31m", '3' },
 	[LOG_LEVEL_WARNING] = { "warning", "\033[33m", '4' },
@@ -46,13 +47,17 @@ static const struct {
 	[LOG_LEVEL_DEBUG] = { "debug", "\033[2m", '7' },
 };
 
-/* $JOURNAL_STREAM names the journal's socket; stderr may have been sent elsewhere since (systemd.exec(5)). */
+/*
+ * $JOURNAL_STREAM names the journal's socket; stderr may have been sent elsewhere since
+ * (systemd.exec(5)).
+ */
 static bool stderr_is_journal(const struct stat *st)
 {
 	const char *v = getenv("JOURNAL_STREAM");
 	unsigned long long dev, ino;
 
-	return v && sscanf(v, "%llu:%llu", &dev, &ino) == 2 && dev == st->st_dev && ino == st->st_ino;
+	return v && sscanf(v, "%llu:%llu", &dev, &ino) == 2 && dev == st->st_dev &&
+	       ino == st->st_ino;
 }
 
 static void sink_open(void)
@@ -102,7 +107,10 @@ static ssize_t sink_write(struct iovec *iov, int count)
 	case SINK_SOCKET:
 		return sendmsg(out.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	case SINK_POLL:
-		/* A pipe that is writable takes PIPE_BUF bytes without waiting; longer lines take their chance. */
+		/*
+		 * A pipe that is writable takes PIPE_BUF bytes without waiting; longer lines take
+		 * their chance.
+		 */
 		if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)) {
 			errno = EAGAIN;
 			return -1;
@@ -118,7 +126,8 @@ static ssize_t sink_write(struct iovec *iov, int count)
 /* One write for the line; whether it is out. A line that was torn before is ended first. */
 static bool line_write(const char *p, size_t len)
 {
-	struct iovec iov[2] = { { .iov_base = "\n", .iov_len = out.torn ? 1 : 0 }, { .iov_base = (char *)p, .iov_len = len } };
+	struct iovec iov[2] = { { .iov_base = "\n", .iov_len = out.torn ? 1 : 0 },
+				{ .iov_base = (char *)p, .iov_len = len } };
 	ssize_t want = (ssize_t)(len + iov[0].iov_len), n;
 
 	do {
@@ -151,8 +160,9 @@ static void line_prefix(struct log_line *l)
 	}
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
-	buf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s%s%s %s:", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-		 tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000, out.colour ? levels[l->level].colour : "", levels[l->level].name,
+	buf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s%s%s %s:", tm.tm_year + 1900,
+		 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000,
+		 out.colour ? levels[l->level].colour : "", levels[l->level].name,
 		 out.colour && *levels[l->level].colour ? "\033[0m" : "", out.process);
 }
 
@@ -184,17 +194,18 @@ static bool needs_quotes(const unsigned char *p, size_t len)
 static size_t escape(unsigned char c, char *e)
 {
 	static const char hex[] = "0123456789abcdef";
-	const char *plain = c == '"' ? "\\\"" : c == '\\' ? "\\\\" : c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : NULL;
+	static const char special[] = "\"\\\n\r\t", letter[] = "\"\\nrt";
+	const char *p = c ? strchr(special, c) : NULL;
 
-	if (plain) {
-		memcpy(e, plain, 2);
+	e[0] = '\\';
+	if (p) {
+		e[1] = letter[p - special];
 		return 2;
 	}
 	if (c >= ' ' && c < 0x7f) {
 		e[0] = (char)c;
 		return 1;
 	}
-	e[0] = '\\';
 	e[1] = 'x';
 	e[2] = hex[c >> 4];
 	e[3] = hex[c & 15];
@@ -248,7 +259,8 @@ static void dropped_tell(void)
 	uint64_t lines = out.dropped;
 
 	line_prefix(&l);
-	buf_addf(&l.text, " event=log_dropped lines=%llu\n", (unsigned long long)(lines - out.dropped_told));
+	buf_addf(&l.text, " event=log_dropped lines=%llu\n",
+		 (unsigned long long)(lines - out.dropped_told));
 	if (!l.text.failed && line_write(l.text.data, l.text.len))
 		out.dropped_told = lines;
 	buf_release(&l.text);

@@ -22,16 +22,17 @@
 enum {
 	WRITE_TIMEOUT_MS = 5 * 60 * 1000,
 	/*
-	 * What a read brought stays in the chunk it was read into if it is much, and is moved to memory of its size if not:
-	 * what a session holds while it waits is at most four times what its peer has sent.
+	 * What a read brought stays in the chunk it was read into if it is much, and is moved to
+	 * memory of its size if not: what a session holds while it waits is at most four times what
+	 * its peer has sent.
 	 */
 	SMALL_BYTES = STREAM_CHUNK / 4,
-	SMALL_REST = 4096,              /* what is left of a chunk is moved when it is no more than this */
-	DIRECT_BYTES = 16 * 1024,       /* longer writes are not copied */
+	SMALL_REST = 4096, /* what is left of a chunk is moved when it is no more than this */
+	DIRECT_BYTES = 16 * 1024, /* longer writes are not copied */
 	CHUNKS_KEPT = 32,
-	FILLS_IN_A_ROW = 8,             /* reads without a wait, then others get their turn */
-	SKIP_MAX = 1024 * 1024,         /* of a line that is too long; then the peer is not worth it */
-	CLOSE_READS = 64,               /* what a peer may still send while we wait for its end */
+	FILLS_IN_A_ROW = 8,     /* reads without a wait, then others get their turn */
+	SKIP_MAX = 1024 * 1024, /* of a line that is too long; then the peer is not worth it */
+	CLOSE_READS = 64,       /* what a peer may still send while we wait for its end */
 };
 
 /* Chunks: the same few, warm in the cache, serve every stream of the process. */
@@ -76,8 +77,8 @@ static void stream_event(evutil_socket_t fd, short what, void *arg)
 }
 
 /*
- * Register for reading, and for writing too once a write has had to wait. When the descriptor is added anew, its present state
- * is reported, so no edge is lost.
+ * Register for reading, and for writing too once a write has had to wait. When the descriptor is
+ * added anew, its present state is reported, so no edge is lost.
  */
 static int stream_register(struct stream *s, bool writing)
 {
@@ -148,7 +149,10 @@ struct stream *stream_new(int fd)
 	}
 	if (!(flags & O_NONBLOCK))
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	/* We collect what belongs together ourselves; what is flushed leaves at once. No TCP socket: no matter. */
+	/*
+	 * We collect what belongs together ourselves; what is flushed leaves at once. No TCP
+	 * socket: no matter.
+	 */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	s->fd = fd;
 	s->readable = s->writable = true;
@@ -218,7 +222,8 @@ static int connect_finish(struct stream *s, int timeout_ms)
 	return rc ? rc : -error;
 }
 
-int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms, struct stream **out)
+int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms,
+		   struct stream **out)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = net_to_sockaddr(to, &ss);
@@ -266,15 +271,20 @@ int64_t stream_deadline(const struct stream *s)
 
 /* Sending. */
 
-/* What is collected, then p[0..len): how many bytes went, 0 when it would block, -EPIPE or -EPROTO. */
+/*
+ * What is collected, then p[0..len): how many bytes went, 0 when it would block, -EPIPE or -EPROTO.
+ */
 static ssize_t send_some(struct stream *s, const char *p, size_t len)
 {
-	struct iovec iov[2] = { { .iov_base = s->out + s->out_at, .iov_len = s->out_len }, { .iov_base = (char *)p, .iov_len = len } };
-	struct msghdr m = { .msg_iov = s->out_len ? iov : iov + 1, .msg_iovlen = (s->out_len != 0) + (len != 0) };
+	struct iovec iov[2] = { { .iov_base = s->out + s->out_at, .iov_len = s->out_len },
+				{ .iov_base = (char *)p, .iov_len = len } };
+	struct msghdr m = { .msg_iov = s->out_len ? iov : iov + 1,
+			    .msg_iovlen = (s->out_len != 0) + (len != 0) };
 	ssize_t n;
 
 	if (s->ssl)
-		return s->out_len ? stream_tls_write(s, iov[0].iov_base, s->out_len) : stream_tls_write(s, p, len);
+		return s->out_len ? stream_tls_write(s, iov[0].iov_base, s->out_len)
+				  : stream_tls_write(s, p, len);
 	n = sendmsg(s->fd, &m, MSG_NOSIGNAL);
 	if (n >= 0) {
 		s->sent_since = true;
@@ -288,7 +298,10 @@ static ssize_t send_some(struct stream *s, const char *p, size_t len)
 	return 0;
 }
 
-/* All of it. The time begins anew with each chunk that has gone: a large message is not bound by the time of one. */
+/*
+ * All of it. The time begins anew with each chunk that has gone: a large message is not bound by
+ * the time of one.
+ */
 static int send_all(struct stream *s, const char *p, size_t len, int timeout_ms)
 {
 	int64_t until = 0;
@@ -411,8 +424,8 @@ static ssize_t recv_some(struct stream *s, char *p, size_t size)
 	if (s->ssl)
 		return stream_tls_read(s, p, size);
 	/*
-	 * The last read emptied the socket, a write has gone through since (so no reset was waiting to be told), and no event has
-	 * come: there is nothing to be had.
+	 * The last read emptied the socket, a write has gone through since (so no reset was waiting
+	 * to be told), and no event has come: there is nothing to be had.
 	 */
 	if (s->short_read && s->sent_since && !s->hung_up) {
 		s->readable = false;
@@ -433,7 +446,10 @@ static ssize_t recv_some(struct stream *s, char *p, size_t size)
 	return -EPIPE;
 }
 
-/* The bytes [at, in_len) of the buffer and those before them that are still shown, in memory of their own size. */
+/*
+ * The bytes [at, in_len) of the buffer and those before them that are still shown, in memory of
+ * their own size.
+ */
 static void in_shrink(struct stream *s, unsigned shown)
 {
 	unsigned from = s->in_at - shown, len = shown + s->in_len;
@@ -501,7 +517,10 @@ static ssize_t in_fill(struct stream *s)
 	return n;
 }
 
-/* A wait for input: what was written leaves first, and what is not needed is given back. *until is set when it is 0. */
+/*
+ * A wait for input: what was written leaves first, and what is not needed is given back. *until is
+ * set when it is 0.
+ */
 static int in_wait(struct stream *s, int timeout_ms, int64_t *until)
 {
 	int rc;
@@ -517,7 +536,7 @@ static int in_wait(struct stream *s, int timeout_ms, int64_t *until)
 		in_shrink(s, 0);
 	if (!*until)
 		*until = stream_until(s, timeout_ms);
-	if (s->readable && !s->writable)        /* OpenSSL has something to say first */
+	if (s->readable && !s->writable) /* OpenSSL has something to say first */
 		rc = stream_wait_out(s, *until);
 	else
 		rc = stream_wait_in(s, *until);
@@ -539,7 +558,9 @@ static int in_more(struct stream *s, int timeout_ms, int64_t *until)
 		if (task_cancelled())
 			return -ECANCELED;
 	}
-	/* Nothing more is to be expected before our reply: it leaves now, and a vain read is saved. */
+	/*
+	 * Nothing more is to be expected before our reply: it leaves now, and a vain read is saved.
+	 */
 	if (s->short_read && s->out_len && !s->flushing) {
 		rc = flush_now(s, NULL, 0, s->write_timeout_ms);
 		if (rc)
@@ -554,8 +575,9 @@ static int in_more(struct stream *s, int timeout_ms, int64_t *until)
 }
 
 /*
- * Drop the rest of a line that is too long, its LF included; the bytes are not kept. A wait that ends early leaves the rest to
- * the next call, so that the tail of a line is never taken for a line.
+ * Drop the rest of a line that is too long, its LF included; the bytes are not kept. A wait that
+ * ends early leaves the rest to the next call, so that the tail of a line is never taken for a
+ * line.
  */
 static int line_skip(struct stream *s, int timeout_ms, int64_t *until)
 {
@@ -663,8 +685,11 @@ int stream_wait_readable(struct stream *s, int timeout_ms)
 	if (rc)
 		return rc;
 	in_release(s);
-	/* The end of the stream, and an error, count as something to read: the read will say which. */
-	while (recv(s->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR)) {
+	/*
+	 * The end of the stream, and an error, count as something to read: the read will say which.
+	 */
+	while (recv(s->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+	       (errno == EAGAIN || errno == EINTR)) {
 		s->readable = false;
 		rc = in_wait(s, timeout_ms, &until);
 		if (rc)

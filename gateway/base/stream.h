@@ -1,16 +1,19 @@
 /*
  * stream - a connection as a sequence of bytes, plain or TLS, with deadlines and bounds
  *
- * At most one task reads and at most one writes at a time (as a rule the same; a pump may have two). Reads try the socket first
- * and park the task only when there is nothing; the descriptor is registered once, edge-triggered. Buffers exist only while there
- * are bytes in them: an idle stream costs its struct, and one with bytes at most four times what came. What is written
- * is collected and sent by stream_flush, or before a read has to wait, so that pipelined replies leave together (RFC 2920).
- * A peer that always has more to say is read eight times in a row; then the others get their turn.
+ * At most one task reads and at most one writes at a time (as a rule the same; a pump may have
+ * two). Reads try the socket first and park the task only when there is nothing; the descriptor is
+ * registered once, edge-triggered. Buffers exist only while there are bytes in them: an idle stream
+ * costs its struct, and one with bytes at most four times what came. What is written is collected
+ * and sent by stream_flush, or before a read has to wait, so that pipelined replies leave together
+ * (RFC 2920). A peer that always has more to say is read eight times in a row; then the others get
+ * their turn.
  *
- * Results: a count or 0, or -ETIMEDOUT, -ECANCELED, -EPIPE (the peer has closed or reset; at end of file with bytes
- * missing too), -EMSGSIZE (line too long), -EPROTO (TLS broken), -ENOMEM. After an error other than -EMSGSIZE and -ETIMEDOUT
- * the stream is only good for freeing; so it is after a write that timed out with a part of its bytes gone (then -EPIPE follows).
- * A cancelled task reads nothing more, but what it writes still goes as far as it goes without waiting (a last reply).
+ * Results: a count or 0, or -ETIMEDOUT, -ECANCELED, -EPIPE (the peer has closed or reset; at end of
+ * file with bytes missing too), -EMSGSIZE (line too long), -EPROTO (TLS broken), -ENOMEM. After an
+ * error other than -EMSGSIZE and -ETIMEDOUT the stream is only good for freeing; so it is after a
+ * write that timed out with a part of its bytes gone (then -EPIPE follows). A cancelled task reads
+ * nothing more, but what it writes still goes as far as it goes without waiting (a last reply).
  */
 #ifndef STREAM_H
 #define STREAM_H
@@ -25,37 +28,50 @@
 struct stream;
 struct ssl_ctx_st;
 
-enum { STREAM_CHUNK = 64 * 1024 };      /* read at once from the socket at most; the write buffer's bound before it flushes */
+/* Read at once from the socket at most; what is written and exceeds it is flushed. */
+enum { STREAM_CHUNK = 64 * 1024 };
 
-/* Takes fd over (closes it with the stream), makes it non-blocking. NULL: no memory, and fd is closed. */
+/*
+ * Takes fd over (closes it with the stream), makes it non-blocking. NULL: no memory, and fd is
+ * closed.
+ */
 struct stream *stream_new(int fd);
 /*
- * Closes at once, without flush; TLS close_notify is tried, never waited for. If the peer has sent what was not read, TCP resets
- * the connection, and what the peer has not read yet may be lost with it: a last reply that matters wants stream_close first.
+ * Closes at once, without flush; TLS close_notify is tried, never waited for. If the peer has sent
+ * what was not read, TCP resets the connection, and what the peer has not read yet may be lost with
+ * it: a last reply that matters wants stream_close first.
  */
 void stream_free(struct stream *s);
 AUTO_DEFINE(stream)
 
-/* Connect; from NULL or with port 0 as the source address. may wait. 0 and *out, or -errno of connect(2), -ETIMEDOUT. */
-int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms, struct stream **out);
+/*
+ * Connect; from NULL or with port 0 as the source address. may wait. 0 and *out, or -errno of
+ * connect(2), -ETIMEDOUT.
+ */
+int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms,
+		   struct stream **out);
 
 int stream_fd(const struct stream *s);
 
-/* No wait on this stream ends later than this moment of clock_ms() (a budget over several commands); 0: none. */
+/*
+ * No wait on this stream ends later than this moment of clock_ms() (a budget over several
+ * commands); 0: none.
+ */
 void stream_set_deadline(struct stream *s, int64_t deadline_ms);
 int64_t stream_deadline(const struct stream *s);
 
 /*
- * One line up to and including LF, at most max bytes (and STREAM_CHUNK) with it. *line points into the stream's buffer, not NUL-terminated,
- * valid until the next call; the line is eaten. *len counts the CRLF or LF. -EMSGSIZE: the line is longer; the rest of it is skipped up to
- * its LF first (of more than 1 MiB: -EPIPE). The time is for the whole line. may wait
+ * One line up to and including LF, at most max bytes (and STREAM_CHUNK) with it. *line points into
+ * the stream's buffer, not NUL-terminated, valid until the next call; the line is eaten. *len
+ * counts the CRLF or LF. -EMSGSIZE: the line is longer; the rest of it is skipped up to its LF
+ * first (of more than 1 MiB: -EPIPE). The time is for the whole line. may wait
  */
 int stream_read_line(struct stream *s, size_t max, int timeout_ms, const char **line, size_t *len);
 
 /*
- * Whatever is there, at least one byte (waiting for it), at most STREAM_CHUNK; not eaten until stream_eat, which ends
- * the life of *p. What was not eaten is shown again, without a wait: eat something, or there is no progress. 0 bytes never come.
- * At the end, -EPIPE. may wait
+ * Whatever is there, at least one byte (waiting for it), at most STREAM_CHUNK; not eaten until
+ * stream_eat, which ends the life of *p. What was not eaten is shown again, without a wait: eat
+ * something, or there is no progress. 0 bytes never come. At the end, -EPIPE. may wait
  */
 int stream_peek(struct stream *s, int timeout_ms, const char **p, size_t *len);
 void stream_eat(struct stream *s, size_t len);
@@ -63,10 +79,16 @@ void stream_eat(struct stream *s, size_t len);
 /* Bytes already received (in the buffer or inside TLS) and not eaten. Never waits. */
 size_t stream_pending(const struct stream *s);
 
-/* Wait until there is something to read (an end or error counts), without allocating for it; flushes first. may wait */
+/*
+ * Wait until there is something to read (an end or error counts), without allocating for it;
+ * flushes first. may wait
+ */
 int stream_wait_readable(struct stream *s, int timeout_ms);
 
-/* Add to the write buffer; flushes by itself when it exceeds STREAM_CHUNK. 16 KiB or more go at once, uncopied. may wait */
+/*
+ * Add to the write buffer; flushes by itself when it exceeds STREAM_CHUNK. 16 KiB or more go at
+ * once, uncopied. may wait
+ */
 int stream_write(struct stream *s, const void *p, size_t len);
 int stream_printf(struct stream *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int stream_flush(struct stream *s, int timeout_ms);
@@ -74,18 +96,23 @@ int stream_flush(struct stream *s, int timeout_ms);
 void stream_set_write_timeout(struct stream *s, int timeout_ms);
 
 /*
- * The handshake. The caller has made sure that nothing is pending (PITFALLS 2). hostname: SNI, and the name that is verified if the context
- * verifies. -EPROTO with stream_error() saying why. may wait
+ * The handshake. The caller has made sure that nothing is pending (PITFALLS 2). hostname: SNI, and
+ * the name that is verified if the context verifies. -EPROTO with stream_error() saying why. may
+ * wait
  */
 int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms);
-int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname, int timeout_ms);
+int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname,
+		       int timeout_ms);
 bool stream_is_tls(const struct stream *s);
-const char *stream_tls_version(const struct stream *s);         /* "TLSv1.3"; NULL when plain */
+const char *stream_tls_version(const struct stream *s); /* "TLSv1.3"; NULL when plain */
 const char *stream_tls_cipher(const struct stream *s);
 bool stream_tls_verified(const struct stream *s);
-const char *stream_error(const struct stream *s);               /* the last TLS error in words, or "" */
+const char *stream_error(const struct stream *s); /* the last TLS error in words, or "" */
 
-/* Ends the writing side politely (close_notify, FIN) and waits for the peer's end up to timeout_ms. may wait */
+/*
+ * Ends the writing side politely (close_notify, FIN) and waits for the peer's end up to timeout_ms.
+ * may wait
+ */
 void stream_close(struct stream *s, int timeout_ms);
 
 /* Whether all that was written has been acknowledged by the peer's TCP (SIOCOUTQ). */

@@ -1,5 +1,6 @@
 /*
- * stream_impl - what stream.c (buffers, waits) and stream_tls.c (OpenSSL) share; nobody else includes it
+ * stream_impl - what stream.c (buffers, waits) and stream_tls.c (OpenSSL) share; nobody else
+ * includes it
  */
 #ifndef STREAM_IMPL_H
 #define STREAM_IMPL_H
@@ -14,24 +15,26 @@
 struct stream {
 	int fd;
 	/*
-	 * Edge-triggered: readable and writable say that nobody has met EAGAIN since the last event, so a try is worth it.
-	 * They begin true; the descriptor is registered when the first wait comes.
+	 * Edge-triggered: readable and writable say that nobody has met EAGAIN since the last
+	 * event, so a try is worth it. They begin true; the descriptor is registered when the first
+	 * wait comes.
 	 */
 	bool readable, writable;
-	bool reading_ev, writing_ev;            /* what the descriptor is registered for */
-	bool hung_up;                           /* the peer has ended its side: the next read finds it */
-	bool eof, broken;                       /* no more reads; nothing more at all */
-	bool skipping;                          /* inside a line that was too long */
-	bool flushing;                          /* somebody is inside a write */
-	bool short_read, sent_since;            /* the last read emptied the socket; a write has succeeded since */
-	bool chunked;                           /* in is a chunk of the pool */
-	bool tls_up, tls_verify;                /* handshake done; the context verifies */
-	unsigned char fills;                    /* reads since this task last let others run */
+	bool reading_ev, writing_ev; /* what the descriptor is registered for */
+	bool hung_up;                /* the peer has ended its side: the next read finds it */
+	bool eof, broken;            /* no more reads; nothing more at all */
+	bool skipping;               /* inside a line that was too long */
+	bool flushing;               /* somebody is inside a write */
+	bool short_read;             /* the last read emptied the socket */
+	bool sent_since;             /* and a write has succeeded since */
+	bool chunked;                /* in is a chunk of the pool */
+	bool tls_up, tls_verify;     /* handshake done; the context verifies */
+	unsigned char fills;         /* reads since this task last let others run */
 	int write_timeout_ms;
-	struct task *reader, *writer;           /* who waits */
-	char *in;                               /* in_len bytes at in + in_at have not been eaten */
-	unsigned in_at, in_len, in_seen;        /* in_seen of them hold no LF */
-	char *out;                              /* out_len bytes at out + out_at have not been sent */
+	struct task *reader, *writer;    /* who waits */
+	char *in;                        /* in_len bytes at in + in_at have not been eaten */
+	unsigned in_at, in_len, in_seen; /* in_seen of them hold no LF */
+	char *out;                       /* out_len bytes at out + out_at have not been sent */
 	unsigned out_at, out_len, out_cap;
 	SSL *ssl;
 	char *error;
@@ -48,13 +51,14 @@ int stream_wait_in(struct stream *s, int64_t until_ms);
 int stream_wait_out(struct stream *s, int64_t until_ms);
 
 /*
- * Through OpenSSL, as read(2) and write(2) would: bytes; 0 when it would block, and readable or writable is false then (a
- * write may have to wait for input, a read for output); -EPIPE or -EPROTO.
+ * Through OpenSSL, as read(2) and write(2) would: bytes; 0 when it would block, and readable or
+ * writable is false then (a write may have to wait for input, a read for output); -EPIPE or
+ * -EPROTO.
  */
 ssize_t stream_tls_read(struct stream *s, char *p, size_t size);
 ssize_t stream_tls_write(struct stream *s, const char *p, size_t len);
 size_t stream_tls_pending(const struct stream *s);
-void stream_tls_shutdown(struct stream *s);             /* close_notify, if it goes at once */
+void stream_tls_shutdown(struct stream *s); /* close_notify, if it goes at once */
 void stream_tls_release(struct stream *s);
 
 #endif

@@ -18,7 +18,8 @@ static void error_keep(struct stream *s)
 
 	tls_error(text, sizeof(text));
 	free(s->error);
-	s->error = strdup(s->tls_verify && verify != X509_V_OK ? X509_verify_cert_error_string(verify) : text);
+	s->error = strdup(
+	    s->tls_verify && verify != X509_V_OK ? X509_verify_cert_error_string(verify) : text);
 }
 
 static bool eof_in_queue(void)
@@ -38,19 +39,22 @@ static int outcome(struct stream *s, int ret)
 	case SSL_ERROR_WANT_WRITE:
 		s->writable = false;
 		return 0;
-	case SSL_ERROR_ZERO_RETURN:     /* close_notify */
+	case SSL_ERROR_ZERO_RETURN: /* close_notify */
 		return -EPIPE;
 	case SSL_ERROR_SYSCALL:
 		rc = -EPIPE;
 		break;
 	case SSL_ERROR_SSL:
-		/* The protocols inside have ends of their own: a lost close_notify is no more than a lost connection. */
+		/*
+		 * The protocols inside have ends of their own: a lost close_notify is no more than
+		 * a lost connection.
+		 */
 		if (eof_in_queue())
 			rc = -EPIPE;
 		break;
 	}
 	error_keep(s);
-	s->tls_up = false;              /* OpenSSL forbids a shutdown after a fatal error */
+	s->tls_up = false; /* OpenSSL forbids a shutdown after a fatal error */
 	s->broken = true;
 	return rc;
 }
@@ -169,23 +173,29 @@ int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms)
 	return handshake(s, timeout_ms);
 }
 
-/* What the certificate must name, and what the server is told that we look for (no addresses there: RFC 6066 section 3). */
+/*
+ * What the certificate must name, and what the server is told that we look for (no addresses there:
+ * RFC 6066 section 3).
+ */
 static int name_set(struct stream *s, const char *hostname)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(s->ssl);
 	struct in6_addr ip;
-	bool is_ip = inet_pton(AF_INET, hostname, &ip) == 1 || inet_pton(AF_INET6, hostname, &ip) == 1;
+	bool is_ip =
+	    inet_pton(AF_INET, hostname, &ip) == 1 || inet_pton(AF_INET6, hostname, &ip) == 1;
 	int ok;
 
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	if (is_ip)
 		ok = X509_VERIFY_PARAM_set1_ip_asc(param, hostname);
 	else
-		ok = X509_VERIFY_PARAM_set1_host(param, hostname, 0) && SSL_set_tlsext_host_name(s->ssl, hostname);
+		ok = X509_VERIFY_PARAM_set1_host(param, hostname, 0) &&
+		     SSL_set_tlsext_host_name(s->ssl, hostname);
 	return ok == 1 ? 0 : -EPROTO;
 }
 
-int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname, int timeout_ms)
+int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname,
+		       int timeout_ms)
 {
 	int rc = stream_flush(s, timeout_ms);
 
@@ -197,7 +207,7 @@ int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hos
 	if (hostname)
 		rc = name_set(s, hostname);
 	else if (s->tls_verify)
-		rc = -EPROTO;           /* verified without a name means nothing */
+		rc = -EPROTO; /* verified without a name means nothing */
 	if (rc == 0)
 		return handshake(s, timeout_ms);
 	error_keep(s);
@@ -226,5 +236,6 @@ const char *stream_tls_cipher(const struct stream *s)
 
 bool stream_tls_verified(const struct stream *s)
 {
-	return s->tls_up && s->tls_verify && SSL_get_verify_result(s->ssl) == X509_V_OK && SSL_get0_peer_certificate(s->ssl);
+	return s->tls_up && s->tls_verify && SSL_get_verify_result(s->ssl) == X509_V_OK &&
+	       SSL_get0_peer_certificate(s->ssl);
 }

@@ -42,7 +42,10 @@ void task_context_make(struct task_context *c, void *stack, size_t size, void (*
 	uintptr_t top = ((uintptr_t)stack + size) & ~(uintptr_t)15;
 	struct frame *f = (struct frame *)(top - sizeof(*f));
 
-	/* After the frame is popped the stack pointer is top: aligned to 16, as both ABIs want it before a call. */
+	/*
+	 * After the frame is popped the stack pointer is top: aligned to 16, as both ABIs want it
+	 * before a call.
+	 */
 	memset(f, 0, sizeof(*f));
 	frame_fill(f, entry);
 	c->sp = f;

@@ -1,6 +1,6 @@
 /*
- * The switch for architectures without an assembler one: makecontext to get onto a new stack once, _setjmp and _longjmp
- * from then on, which keep no signal mask and so make no system call.
+ * The switch for architectures without an assembler one: makecontext to get onto a new stack once,
+ * _setjmp and _longjmp from then on, which keep no signal mask and so make no system call.
  */
 
 /* The checked longjmp of the C library takes a jump to another stack for an error. */

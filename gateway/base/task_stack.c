@@ -7,16 +7,7 @@
 
 #include "base/task.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TASK_ASAN 1
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#define TASK_ASAN 1
-#endif
-
-#ifdef TASK_ASAN
+#if TASK_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
@@ -36,8 +27,8 @@
 #endif
 
 /*
- * A free stack is kept with its top pages, which the next task touches anyway. 256 of them are 2 MiB at most, and
- * enough that a steady coming and going of sessions maps nothing anew.
+ * A free stack is kept with its top pages, which the next task touches anyway. 256 of them are 2
+ * MiB at most, and enough that a steady coming and going of sessions maps nothing anew.
  */
 enum { POOL_MAX = 256, KEEP_BYTES = 8192 };
 
@@ -63,7 +54,8 @@ size_t task_stack_size(void)
 static int stack_map(struct task_stack *out)
 {
 	size_t guard = page_size(), size = task_stack_size();
-	char *p = mmap(NULL, guard + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	char *p = mmap(NULL, guard + size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 
 	if (p == MAP_FAILED)
 		return -ENOMEM;
@@ -73,7 +65,7 @@ static int stack_map(struct task_stack *out)
 	}
 	out->low = p + guard;
 	out->valgrind_id = VALGRIND_STACK_REGISTER(out->low, out->low + size);
-#ifdef TASK_ASAN
+#if TASK_ASAN
 	/* Heap blocks that only a parked task knows of are not leaks. */
 	__lsan_register_root_region(out->low, size);
 #endif
@@ -84,7 +76,7 @@ static void stack_unmap(struct task_stack s)
 {
 	size_t guard = page_size(), size = task_stack_size();
 
-#ifdef TASK_ASAN
+#if TASK_ASAN
 	__lsan_unregister_root_region(s.low, size);
 #endif
 	VALGRIND_STACK_DEREGISTER(s.valgrind_id);
@@ -102,7 +94,7 @@ int task_stack_get(struct task_stack *out)
 
 void task_stack_put(struct task_stack s)
 {
-#ifdef TASK_ASAN
+#if TASK_ASAN
 	/* The last frames of a task are left, not returned from: their red zones would stay. */
 	ASAN_UNPOISON_MEMORY_REGION(s.low, task_stack_size());
 #endif
@@ -128,7 +120,7 @@ void task_stack_release(void)
 		stack_unmap(pool.slot[--pool.count]);
 }
 
-#ifdef TASK_ASAN
+#if TASK_ASAN
 void task_fibre_leave(struct task_fibre *from, const struct task_fibre *to)
 {
 	__sanitizer_start_switch_fiber(from ? &from->fake : NULL, to->low, to->size);
@@ -136,7 +128,8 @@ void task_fibre_leave(struct task_fibre *from, const struct task_fibre *to)
 
 void task_fibre_enter(struct task_fibre *self, struct task_fibre *came_from)
 {
-	__sanitizer_finish_switch_fiber(self->fake, came_from ? &came_from->low : NULL, came_from ? &came_from->size : NULL);
+	__sanitizer_finish_switch_fiber(self->fake, came_from ? &came_from->low : NULL,
+					came_from ? &came_from->size : NULL);
 }
 #else
 void task_fibre_leave(struct task_fibre *from, const struct task_fibre *to)

@@ -1,9 +1,9 @@
 /*
- * task_context_switch - keep the registers that a called function must preserve, change stacks, restore
+ * task_context_switch - keep what a called function must preserve, change stacks, restore
  *
- * One pass of each: what the ABI lets a function destroy, the compiler has saved already. task_context_start
- * is where a fresh context begins: its frame is laid out by task_context_make (task_context.c).
- * There is no return address below it, so that debuggers and unwinders stop there.
+ * One pass of each: what the ABI lets a function destroy, the compiler has saved already.
+ * task_context_start is where a fresh context begins: its frame is laid out by task_context_make
+ * (task_context.c). There is no return address below it: debuggers and unwinders stop there.
  */
 #include "base/task_switch.h"
 
@@ -86,7 +86,7 @@ task_context_start:
 	.size	task_context_start, . - task_context_start
 
 #elif defined(__aarch64__)
-/* AAPCS64, 6.1.1 and 6.1.2: x19 to x28, the frame pointer x29, the link register x30, the low halves of v8 to v15. */
+/* AAPCS64, 6.1.1 and 6.1.2: x19 to x28, frame pointer x29, link x30, the low halves of v8 to v15. */
 	.p2align 4
 task_context_switch:
 	.cfi_startproc

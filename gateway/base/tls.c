@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 /*
- * Forward secrecy always. CBC suites come last, for servers on Windows Server 2012 R2, whose ECDHE with an RSA certificate has
- * no others. TLS 1.3 suites are OpenSSL's own three.
+ * Forward secrecy always. CBC suites come last, for servers on Windows Server 2012 R2, whose ECDHE
+ * with an RSA certificate has no others. TLS 1.3 suites are OpenSSL's own three.
  */
 static const char CIPHERS[] = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES";
 
@@ -23,7 +23,7 @@ enum { CHAIN_MAX = 16, CA_MAX = 2000, CERT_DAYS = 3650, PEM_MAX = 64 * 1024 };
 
 static int no_password(char *p, int size, int writing, void *arg)
 {
-	return 0;               /* the default would ask on the terminal */
+	return 0; /* the default would ask on the terminal */
 }
 
 const char *tls_error(char *out, size_t size)
@@ -74,9 +74,14 @@ static SSL_CTX *ctx_new(const SSL_METHOD *method)
 		return NULL;
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_cipher_list(ctx, CIPHERS);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	/* Safe although TLS begins in mid-stream: what is read before the handshake never passes through OpenSSL. */
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+				     SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	/*
+	 * Safe although TLS begins in mid-stream: what is read before the handshake never passes
+	 * through OpenSSL.
+	 */
 	SSL_CTX_set_read_ahead(ctx, 1);
 	return ctx;
 }
@@ -95,7 +100,9 @@ static int use_chain(SSL_CTX *ctx, BIO *bio, struct buf *err)
 	for (int i = 0; i < CHAIN_MAX; i++) {
 		cert = PEM_read_bio_X509(bio, NULL, no_password, NULL);
 		if (!cert)
-			return pem_ended() ? 0 : refuse(err, "a certificate of the chain cannot be read");
+			return pem_ended()
+				   ? 0
+				   : refuse(err, "a certificate of the chain cannot be read");
 		if (SSL_CTX_add0_chain_cert(ctx, cert) != 1) {
 			X509_free(cert);
 			return refuse(err, "a certificate of the chain cannot be used");
@@ -110,7 +117,8 @@ static int use_key(SSL_CTX *ctx, BIO *bio, struct buf *err)
 	int ok;
 
 	if (!key)
-		return refuse(err, "the private key cannot be read (one with a password cannot be used)");
+		return refuse(err, "the private key cannot be read (one with a password cannot be "
+				   "used)");
 	ok = SSL_CTX_use_PrivateKey(ctx, key) == 1;
 	EVP_PKEY_free(key);
 	if (!ok || SSL_CTX_check_private_key(ctx) != 1)
@@ -130,7 +138,8 @@ static int server_fill(SSL_CTX *ctx, const char *cert_pem, const char *key_pem, 
 	return rc;
 }
 
-int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out, struct buf *err)
+int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out,
+		   struct buf *err)
 {
 	SSL_CTX *ctx = ctx_new(TLS_server_method());
 	int rc;
@@ -140,7 +149,10 @@ int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st 
 	SSL_CTX_set_dh_auto(ctx, 1);
 	/* One ticket is what a mail client can use. */
 	SSL_CTX_set_num_tickets(ctx, 1);
-	/* Tickets resume sessions; a cache would be memory for each. Resumption wants a name for its context. */
+	/*
+	 * Tickets resume sessions; a cache would be memory for each. Resumption wants a name for
+	 * its context.
+	 */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"gatepost", 8);
 	rc = server_fill(ctx, cert_pem, key_pem, err);
@@ -176,7 +188,10 @@ static int trust_pem(SSL_CTX *ctx, const char *ca_pem, struct buf *err)
 	return rc;
 }
 
-/* One file with all, where distributions keep it: OpenSSL's own default may be a directory that is read when needed. */
+/*
+ * One file with all, where distributions keep it: OpenSSL's own default may be a directory that is
+ * read when needed.
+ */
 static int trust_system(SSL_CTX *ctx, struct buf *err)
 {
 	const char *named = getenv(X509_get_default_cert_file_env());
@@ -191,7 +206,8 @@ static int trust_system(SSL_CTX *ctx, struct buf *err)
 		if (access(files[i], R_OK) == 0 && SSL_CTX_load_verify_file(ctx, files[i]) == 1)
 			return 0;
 	}
-	return refuse(err, "the system has no CA certificates to verify with (package ca-certificates)");
+	return refuse(err,
+		      "the system has no CA certificates to verify with (package ca-certificates)");
 }
 
 int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, struct buf *err)
@@ -206,7 +222,10 @@ int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, str
 		rc = ca_pem ? trust_pem(ctx, ca_pem, err) : trust_system(ctx, err);
 	} else {
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
-		/* A weak certificate is no worse than none; TLS 1.2 and the cipher list hold all the same. */
+		/*
+		 * A weak certificate is no worse than none; TLS 1.2 and the cipher list hold all
+		 * the same.
+		 */
 		SSL_CTX_set_security_level(ctx, 1);
 	}
 	if (rc) {
@@ -229,7 +248,8 @@ static bool hostname_ok(const char *name)
 	size_t len = strlen(name);
 
 	return len >= 1 && len <= 253 &&
-	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == len;
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") ==
+		   len;
 }
 
 static int extension_add(X509 *cert, int nid, const char *value)
@@ -251,12 +271,16 @@ static int extension_add(X509 *cert, int nid, const char *value)
 static int cert_name(X509 *cert, const char *hostname)
 {
 	X509_NAME *name = X509_get_subject_name(cert);
-	/* A common name has 64 characters at most (ub-common-name); who verifies looks at the alternative name. */
+	/*
+	 * A common name has 64 characters at most (ub-common-name); who verifies looks at the
+	 * alternative name.
+	 */
 	const char *cn = strlen(hostname) <= 64 ? hostname : "gatepost";
 	char san[4 + 253 + 1];
 
 	snprintf(san, sizeof(san), "DNS:%s", hostname);
-	return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0) &&
+	return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1,
+					  -1, 0) &&
 	       X509_set_issuer_name(cert, name) && extension_add(cert, NID_subject_alt_name, san);
 }
 
@@ -273,10 +297,13 @@ static int cert_fill(X509 *cert, EVP_PKEY *key, const char *hostname)
 	ok = bn && BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert));
 	BN_free(bn);
 	/* Valid from an hour ago: clocks differ. */
-	return ok && X509_set_version(cert, X509_VERSION_3) && X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
-	       X509_time_adj_ex(X509_getm_notAfter(cert), CERT_DAYS, 0, NULL) && X509_set_pubkey(cert, key) &&
-	       cert_name(cert, hostname) && extension_add(cert, NID_basic_constraints, "critical,CA:FALSE") &&
-	       extension_add(cert, NID_key_usage, "critical,digitalSignature") && extension_add(cert, NID_ext_key_usage, "serverAuth") &&
+	return ok && X509_set_version(cert, X509_VERSION_3) &&
+	       X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
+	       X509_time_adj_ex(X509_getm_notAfter(cert), CERT_DAYS, 0, NULL) &&
+	       X509_set_pubkey(cert, key) && cert_name(cert, hostname) &&
+	       extension_add(cert, NID_basic_constraints, "critical,CA:FALSE") &&
+	       extension_add(cert, NID_key_usage, "critical,digitalSignature") &&
+	       extension_add(cert, NID_ext_key_usage, "serverAuth") &&
 	       X509_sign(cert, key, EVP_sha256());
 }
 
@@ -293,7 +320,8 @@ static int pem_write(X509 *cert, EVP_PKEY *key, struct buf *cert_pem, struct buf
 	BIO *c = BIO_new(BIO_s_mem()), *k = BIO_new(BIO_s_secmem());
 	int rc = -ENOMEM;
 
-	if (c && k && PEM_write_bio_X509(c, cert) == 1 && PEM_write_bio_PrivateKey(k, key, NULL, NULL, 0, NULL, NULL) == 1)
+	if (c && k && PEM_write_bio_X509(c, cert) == 1 &&
+	    PEM_write_bio_PrivateKey(k, key, NULL, NULL, 0, NULL, NULL) == 1)
 		rc = bio_to_buf(c, cert_pem);
 	if (rc == 0)
 		rc = bio_to_buf(k, key_pem);

@@ -1,8 +1,8 @@
 /*
  * tls - OpenSSL contexts for both legs, TLS 1.2 and 1.3
  *
- * A context is made from PEM text, not from paths: the parent reads files, workers get bytes. TLS is done by streams
- * (stream_tls_accept, stream_tls_connect), which own the SSL objects.
+ * A context is made from PEM text, not from paths: the parent reads files, workers get bytes. TLS
+ * is done by streams (stream_tls_accept, stream_tls_connect), which own the SSL objects.
  */
 #ifndef TLS_H
 #define TLS_H
@@ -15,15 +15,19 @@
 struct ssl_ctx_st;
 
 /* As configured for the backend leg. */
-enum tls_mode { TLS_OFF, TLS_OPPORTUNISTIC, TLS_REQUIRED };     /* required: verified by CA and name */
+enum tls_mode { TLS_OFF, TLS_OPPORTUNISTIC, TLS_REQUIRED }; /* required: verified by CA and name */
 
 /*
- * A server context with its certificate chain and key. 0, or -EINVAL with the reason in err (a sentence for people).
- * *out is freed with tls_ctx_free.
+ * A server context with its certificate chain and key. 0, or -EINVAL with the reason in err (a
+ * sentence for people). *out is freed with tls_ctx_free.
  */
-int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out, struct buf *err);
+int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out,
+		   struct buf *err);
 
-/* A client context; ca_pem NULL: the system's store, loaded now (before any chroot). verify false: any certificate. */
+/*
+ * A client context; ca_pem NULL: the system's store, loaded now (before any chroot). verify false:
+ * any certificate.
+ */
 int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, struct buf *err);
 void tls_ctx_free(struct ssl_ctx_st *ctx);
 

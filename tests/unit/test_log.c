@@ -188,7 +188,8 @@ static void test_journal_priorities(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
 	far = s[0];
 	fstat(s[1], &st);
-	snprintf(name, sizeof(name), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	snprintf(name, sizeof(name), "%llu:%llu", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
 	setenv("JOURNAL_STREAM", name, 1);
 	redirect(s[1], LOG_LEVEL_DEBUG);
 	log_error("a", NULL);

@@ -147,7 +147,9 @@ static void side_b(void *arg)
 	join(now.kind);
 	assert_int_equal(task_spawn("a", side_a, NULL, &now.task_a), 0);
 	if (now.kind >= TLS12) {
-		assert_int_equal(stream_tls_connect(now.b, client_ctx[now.kind], "mx.example.com", LONG_MS), 0);
+		assert_int_equal(stream_tls_connect(now.b, client_ctx[now.kind], "mx.example.com",
+						    LONG_MS),
+				 0);
 		assert_true(stream_is_tls(now.b) && stream_tls_verified(now.b));
 	}
 	now.run_b(now.b);
@@ -241,7 +243,7 @@ static void too_long_a(struct stream *s)
 	const char *line;
 	size_t len;
 
-	assert_int_equal(stream_read_line(s, 10, LONG_MS, &line, &len), 0);     /* 10 with its CRLF */
+	assert_int_equal(stream_read_line(s, 10, LONG_MS, &line, &len), 0); /* 10 with its CRLF */
 	assert_int_equal(stream_read_line(s, 10, LONG_MS, &line, &len), -EMSGSIZE);
 	assert_int_equal(stream_read_line(s, 10, LONG_MS, &line, &len), -EMSGSIZE);
 	assert_int_equal(stream_read_line(s, 10, LONG_MS, &line, &len), 0);
@@ -387,7 +389,10 @@ static void test_peer_closes(void **state)
 	talk_over_all(partial_line_a, partial_line_b);
 }
 
-/* Data and end in one event, then a wait after a reply: the end is noticed although no new event comes. */
+/*
+ * Data and end in one event, then a wait after a reply: the end is noticed although no new event
+ * comes.
+ */
 static void ends_at_once_a(struct stream *s)
 {
 	assert_int_equal(stream_wait_readable(s, LONG_MS), 0);
@@ -603,7 +608,7 @@ static void big_b(struct stream *s)
 
 		assert_int_equal(stream_peek(s, LONG_MS, &p, &len), 0);
 		assert_true(len > 0 && len <= STREAM_CHUNK);
-		n = got % 3 || len < 100 ? len : len - 77;     /* now and then something is left */
+		n = got % 3 || len < 100 ? len : len - 77; /* now and then something is left */
 		for (size_t k = 0; k < n; k++)
 			if ((unsigned char)p[k] != pattern(got + k))
 				fail_msg("byte %zu differs", got + k);
@@ -651,8 +656,12 @@ static void test_big_transfer_is_fast(void **state)
 	message = calloc(1, BIG);
 	for (int k = 0; k < KINDS; k++) {
 		talk((enum kind)k, fast_a, fast_b);
-		print_message("             10 MB over %s: %lld ms, %u reads\n", kind_names[k], (long long)took_ms, reads);
-		/* 161 are the fewest that STREAM_CHUNK allows for; many more mean that records or segments are read one by one. */
+		print_message("             10 MB over %s: %lld ms, %u reads\n", kind_names[k],
+			      (long long)took_ms, reads);
+		/*
+		 * 161 are the fewest that STREAM_CHUNK allows for; many more mean that records or
+		 * segments are read one by one.
+		 */
 		if (k == TCP && !UNDER_ASAN)
 			assert_true(reads < 1500);
 	}
@@ -860,13 +869,15 @@ static void hold_many(void *arg)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
 		far[i] = s[1];
 		assert_int_equal(write(far[i], "EHLO client.example.com\r\n", 25), 25);
-		assert_int_equal(task_spawn("session", session, (void *)(intptr_t)s[0], &sessions[i]), 0);
+		assert_int_equal(task_spawn("session", session, (void *)(intptr_t)s[0],
+					    &sessions[i]),
+				 0);
 	}
 	while (greeted < (unsigned)n)
 		task_sleep(1);
 	task_sleep(10);
-	print_message("             %d idle sessions: %zu bytes each; struct stream: %zu\n", n, (rss_bytes() - before) / (size_t)n,
-		      sizeof(struct stream));
+	print_message("             %d idle sessions: %zu bytes each; struct stream: %zu\n", n,
+		      (rss_bytes() - before) / (size_t)n, sizeof(struct stream));
 	assert_true((rss_bytes() - before) / (size_t)n < 10 * 1024);
 	for (int i = 0; i < n; i++) {
 		task_cancel(sessions[i]);
