@@ -352,7 +352,7 @@ static bool statement_rule(struct parser *ps)
 
 	if (!r || ps->policy->rule_count >= POLICY_RULES_MAX) {
 		parser_fail(ps, &first, "too many rules, expected at most %d", POLICY_RULES_MAX);
-		ps->lex.p = ps->lex.end;        /* one such error is enough */
+		ps->t.kind = TOKEN_END;         /* one such error is enough */
 		return false;
 	}
 	r->line = first.line;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Pairs of rules that are compared in search of unreachable ones: enough for 1,400 rules. */
 enum { PAIRS_MAX = 1000000 };
@@ -114,7 +115,7 @@ void policy_describe(const struct policy *p, struct buf *out)
 
 		buf_addf(out, "%s:%-4d %-7s %s\n", p->name, r->line, expr_never(r->cond) ? "never" : stage_name(r->earliest), r->text);
 		if (by >= 0 && latest > (int)r->earliest) {
-			buf_addf(out, "%*s held back by %s", 12, "", p->rule[by].name);
+			buf_addf(out, "%*sheld back by %s", (int)strlen(p->name) + 14, "", p->rule[by].name);
 			if (latest < STAGE_COUNT)
 				buf_addf(out, " until %s", stage_name((enum stage)latest));
 			else

@@ -1,0 +1,242 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/policy_facts.h"
+
+/*
+ * A dialogue with one run: what is said at each stage, from connect to data, and what the tags and observed rules are at the end. Words of `said`,
+ * one per stage: "-" undecided, "grey@2" a greylist rule (passed at once), "temp@2:spf", "accept@3", "accept@end".
+ */
+static void dialogue(const struct policy *p, const char *facts, bool expired, struct buf *out)
+{
+	struct policy_facts_source source = { .stage = STAGE_CONNECT };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source, .temperror_expired = expired };
+	struct policy_run run = { 0 };
+
+	policy_facts_set(&source.facts, facts);
+	for (int stage = 0; stage < STAGE_COUNT; stage++) {
+		enum policy_event e;
+
+		source.stage = (enum stage)stage;
+		buf_adds(out, stage ? " " : "");
+		while ((e = policy_next(p, &run, &f, stage == STAGE_DATA)) == POLICY_GREYLIST)
+			buf_addf(out, "grey@%d,", run.rule->line);
+		if (e == POLICY_UNDECIDED)
+			buf_adds(out, "-");
+		else if (e == POLICY_TEMPORARY)
+			buf_addf(out, "temp@%d:%s", run.rule->line, fact_def(run.temporary_fact)->name);
+		else if (run.rule)
+			buf_addf(out, "%s@%d", action_name(run.rule->action), run.rule->line);
+		else
+			buf_adds(out, "accept@end");
+		if (e == POLICY_DECIDED && run.waiting)
+			buf_adds(out, "...");
+	}
+	for (size_t i = 0; i < run.tag_count; i++)
+		buf_addf(out, " tag@%d", run.tags[i]->line);
+	for (size_t i = 0; i < run.observed_count; i++)
+		buf_addf(out, " observed@%d", run.observed[i]->line);
+	facts_release(&source.facts);
+}
+
+static const struct { const char *policy, *facts, *said; bool expired; } rows[] = {
+	/* first match, at the earliest certain moment */
+	{ "accept", "", "accept@1 accept@1 accept@1 accept@1 accept@1 accept@1", false },
+	{ "", "", "accept@end accept@end accept@end accept@end accept@end accept@end", false },
+	{ "reject if dnsbl.score >= 5", "dnsbl.score=5", "reject@1 reject@1 reject@1 reject@1 reject@1 reject@1", false },
+	{ "reject if dnsbl.score >= 5", "dnsbl.score=4", "accept@end accept@end accept@end accept@end accept@end accept@end", false },
+	{ "reject if spf = fail\naccept", "spf=fail", "- - reject@1 reject@1 reject@1 reject@1", false },
+	{ "reject if spf = fail\naccept", "spf=pass", "- - accept@2 accept@2 accept@2 accept@2", false },
+	{ "reject if spf = fail\naccept", "", "- - accept@2 accept@2 accept@2 accept@2", false },
+	{ "reject if spf = fail\naccept if client.ip in (192.0.2.0/24)\nquarantine", "spf=none client.ip=192.0.2.1", "- - accept@2 accept@2 accept@2 accept@2", false },
+	{ "reject if spf = fail and dnsbl.score > 0\naccept", "dnsbl.score=0", "accept@2 accept@2 accept@2 accept@2 accept@2 accept@2", false },
+	{ "quarantine if dkim = fail or dnsbl.score > 0\naccept", "dnsbl.score=1 dkim=pass", "quarantine@1 quarantine@1 quarantine@1 quarantine@1 quarantine@1 quarantine@1", false },
+	/* a rule that is still open holds back those below, also where they would do the same */
+	{ "reject if dkim = fail\nreject if dnsbl.score > 0", "dnsbl.score=1 dkim=pass", "- - - - - reject@2", false },
+	{ "defer if header.subject = x", "header.subject=x", "- - - - defer@1 defer@1", false },
+	/* greylist: before what comes below, and asked once */
+	{ "greylist if spf = none\nreject if dnsbl.score > 0", "spf=none dnsbl.score=1", "- - grey@1,reject@2 reject@2 reject@2 reject@2", false },
+	{ "greylist if spf = none\nreject if dkim = fail", "spf=none dkim=fail", "- - grey@1,- - - reject@2", false },
+	{ "greylist if spf = none\nreject if dnsbl.score > 0", "spf=pass dnsbl.score=1", "- - reject@2 reject@2 reject@2 reject@2", false },
+	{ "greylist\ngreylist if spf = none\naccept", "spf=none", "grey@1,- - grey@2,accept@3 accept@3 accept@3 accept@3", false },
+	/* tags: of what the cursor has passed, looked at once the verdict is certain */
+	{ "tag \"a\" if not tls\ntag \"b\" if spf = pass\naccept", "tls=false spf=pass", "accept@3... accept@3... accept@3 accept@3 accept@3 accept@3 tag@1 tag@2", false },
+	{ "tag \"a\" if dkim = pass\naccept\ntag \"b\"", "dkim=pass", "accept@2... accept@2... accept@2... accept@2... accept@2... accept@2 tag@1", false },
+	{ "tag \"a\" if dkim = pass\ntag \"b\" if tls\naccept", "dkim=pass tls=true", "accept@3... accept@3... accept@3... accept@3... accept@3... accept@3 tag@1 tag@2", false },
+	{ "tag \"a\" if dkim = pass\nreject if dnsbl.score > 0", "dkim=pass dnsbl.score=1", "reject@2 reject@2 reject@2 reject@2 reject@2 reject@2", false },
+	{ "tag \"a\" if dkim = pass\nquarantine if dnsbl.score > 0", "dkim=TEMPERROR dnsbl.score=1", "quarantine@2... quarantine@2... quarantine@2... quarantine@2... quarantine@2... quarantine@2", false },
+	/* observe: says so, decides nothing */
+	{ "observe reject if spf = fail\naccept", "spf=fail", "accept@2... accept@2... accept@2 accept@2 accept@2 accept@2 observed@1", false },
+	{ "observe accept\nreject", "", "reject@2 reject@2 reject@2 reject@2 reject@2 reject@2 observed@1", false },
+	{ "observe greylist\nobserve tag \"x\"\naccept", "", "accept@3 accept@3 accept@3 accept@3 accept@3 accept@3 observed@1 observed@2", false },
+	{ "accept\nobserve reject", "", "accept@1 accept@1 accept@1 accept@1 accept@1 accept@1", false },
+	/* a fact that could not be established: deferred only where the verdict hangs on it */
+	{ "reject if spf = fail\naccept", "spf=TEMPERROR", "- - temp@1:spf temp@1:spf temp@1:spf temp@1:spf", false },
+	{ "reject if spf = fail\naccept", "spf=TEMPERROR", "- - accept@2 accept@2 accept@2 accept@2", true },
+	{ "reject if spf = fail and tls\naccept", "spf=TEMPERROR tls=false", "- accept@2 accept@2 accept@2 accept@2 accept@2", false },
+	{ "reject if spf in (fail, temperror)\naccept", "spf=TEMPERROR", "- - reject@1 reject@1 reject@1 reject@1", false },
+	{ "accept if spf = pass\naccept", "spf=TEMPERROR", "- - accept@2 accept@2 accept@2 accept@2", false },
+	{ "accept if spf = pass", "spf=TEMPERROR", "- - accept@end accept@end accept@end accept@end", false },
+	{ "accept if spf = pass\nreject if dnsbl.score > 0", "spf=TEMPERROR dnsbl.score=0", "- - accept@end accept@end accept@end accept@end", false },
+	{ "accept if spf = pass\nreject if dnsbl.score > 0", "spf=TEMPERROR dnsbl.score=1", "- - temp@1:spf temp@1:spf temp@1:spf temp@1:spf", false },
+	{ "accept if spf = pass\nquarantine if dkim = fail", "spf=TEMPERROR dkim=pass", "- - - - - accept@end", false },
+	{ "accept if spf = pass\nquarantine if dkim = fail", "spf=TEMPERROR dkim=fail", "- - - - - temp@1:spf", false },
+	{ "accept if spf = pass\nquarantine if dkim = fail", "spf=TEMPERROR dkim=fail", "- - - - - quarantine@2", true },
+	{ "reject \"a\" if spf = fail\nreject \"b\" if tls", "spf=TEMPERROR tls=true", "- - temp@1:spf temp@1:spf temp@1:spf temp@1:spf", false },
+	{ "reject \"a\" if spf = fail\nreject \"a\" if tls", "spf=TEMPERROR tls=true", "- - reject@2 reject@2 reject@2 reject@2", false },
+	{ "reject if spf = fail\nreject if dkim = fail\naccept", "spf=TEMPERROR dkim=fail", "- - - - - reject@2", false },
+	{ "reject if spf = fail\nreject if dkim = fail\naccept", "spf=TEMPERROR dkim=pass", "- - - - - temp@1:spf", false },
+	{ "reject if spf = fail\nreject if dkim = fail\nreject", "spf=TEMPERROR dkim=TEMPERROR", "- - - - - reject@3", false },
+	{ "reject if spf = fail\nquarantine if dkim = fail\nreject", "spf=TEMPERROR dkim=TEMPERROR", "- - - - - temp@1:spf", false },
+	{ "greylist if spf = none\naccept", "spf=TEMPERROR", "- - temp@1:spf temp@1:spf temp@1:spf temp@1:spf", false },
+	{ "greylist if spf = none\ngreylist if tls\naccept", "spf=TEMPERROR tls=true", "- - grey@2,accept@3 accept@3 accept@3 accept@3", false },
+	{ "tag \"x\" if spf = fail\naccept", "spf=TEMPERROR", "accept@2... accept@2... accept@2 accept@2 accept@2 accept@2", false },
+	{ "quarantine if temperror.expired\nreject if spf = fail\naccept", "spf=TEMPERROR", "- - temp@2:spf temp@2:spf temp@2:spf temp@2:spf", false },
+	{ "quarantine if temperror.expired\nreject if spf = fail\naccept", "spf=TEMPERROR", "quarantine@1 quarantine@1 quarantine@1 quarantine@1 quarantine@1 quarantine@1", true },
+};
+
+static void test_rows(void **state)
+{
+	int wrong = 0;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		AUTO(policy) struct policy *p = policy_facts_parse(rows[i].policy);
+		AUTO(buf) struct buf out = BUF_INIT(1000);
+
+		dialogue(p, rows[i].facts, rows[i].expired, &out);
+		if (strcmp(buf_str(&out), rows[i].said) != 0)
+			fprintf(stderr, "%s\nwith %s\ngot:    %s\nwanted: %s\n", rows[i].policy, rows[i].facts, buf_str(&out), rows[i].said), wrong++;
+	}
+	assert_int_equal(wrong, 0);
+}
+
+/* The wait ends while the session is on: rules above that name it are looked at, a greylist that let pass is not asked again. */
+static void test_expiry_later(void **state)
+{
+	AUTO(policy) struct policy *p = policy_facts_parse("quarantine if temperror.expired and header.subject = x\ngreylist if tls\nreject if dkim = fail\naccept");
+	struct policy_facts_source source = { .stage = STAGE_DATA };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+	struct policy_run run = { 0 };
+
+	policy_facts_set(&source.facts, "tls=true header.subject=x dkim=TEMPERROR");
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_GREYLIST);
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_TEMPORARY);
+	assert_int_equal(run.temporary_fact, fact_find("dkim", 4));
+	assert_int_equal(run.rule->line, 3);
+	f.temperror_expired = true;
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_DECIDED);
+	assert_int_equal(run.rule->line, 1);
+	facts_release(&source.facts);
+
+	run = (struct policy_run){ 0 };
+	f.temperror_expired = false;
+	policy_facts_set(&source.facts, "tls=true header.subject=y dkim=TEMPERROR");
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_GREYLIST);
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_TEMPORARY);
+	f.temperror_expired = true;
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_DECIDED);
+	assert_int_equal(run.rule->line, 4);
+	facts_release(&source.facts);
+}
+
+/* More tags than there is room for: the first of the file stay. */
+static void test_many_tags(void **state)
+{
+	AUTO(buf) struct buf text = BUF_INIT(4000), out = BUF_INIT(1000);
+	AUTO(policy) struct policy *p = NULL;
+
+	buf_adds(&text, "tag \"late\" if dkim = pass\n");
+	for (int i = 0; i < 10; i++)
+		buf_addf(&text, "tag \"%d\"\nobserve reject if dkim = pass\n", i);
+	p = policy_facts_parse(buf_str(&text));
+	dialogue(p, "dkim=pass", false, &out);
+	assert_non_null(strstr(buf_str(&out), " tag@1 tag@2 tag@4 tag@6 tag@8 tag@10 tag@12 tag@14 observed@3 observed@5 observed@7 observed@9 observed@11 "
+					      "observed@13 observed@15 observed@17"));
+}
+
+/* A fact is asked for only when a rule needs it. */
+static void test_on_demand(void **state)
+{
+	AUTO(policy) struct policy *p = policy_facts_parse("accept if client.ip in (192.0.2.1)\ntag \"x\" if spf = pass\nreject if dnsbl.score > 3 and dkim = fail\naccept");
+	struct policy_facts_source source = { .stage = STAGE_DATA };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+	struct policy_run run = { 0 };
+
+	policy_facts_set(&source.facts, "client.ip=192.0.2.1");
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_DECIDED);
+	assert_int_equal(source.asked, 1);
+	facts_release(&source.facts);
+
+	run = (struct policy_run){ 0 };
+	source.asked = 0;
+	policy_facts_set(&source.facts, "client.ip=192.0.2.2 dnsbl.score=0");
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_DECIDED);
+	assert_int_equal(source.asked, 3);      /* client.ip, dnsbl.score, spf for the tag; dkim could not matter */
+	facts_release(&source.facts);
+	assert_int_equal(policy_filters(p), 1 << 0 | 1 << 2 | 1 << 3);  /* those of client.ip and dnsbl.score, spf, dkim */
+}
+
+/* Stages of rules as a careful admin would write them, and what holds back what. */
+static void test_stages(void **state)
+{
+	static const char text[] =
+		"list partners = { partner.example, 192.0.2.0/24 }\n"
+		"accept     if client.ip in partners\n"
+		"reject     if dnsbl.score >= 5\n"
+		"greylist   if spf in (none, softfail, temperror) and client.fcrdns != pass\n"
+		"reject     \"550 5.7.1 spoofed sender\" if from.domain in local and dmarc != pass\n"
+		"quarantine if dmarc = fail and dmarc.policy in (quarantine, reject)\n"
+		"tag \"[EXTERNAL] \" if not tls and spf != pass\n"
+		"observe quarantine bait: if header.subject ~ /(?i)invoice.*overdue/\n"
+		"quarantine if dnsbl.score >= 3 and client.fcrdns = none\n"
+		"accept\n"
+		"reject if spf = fail\n";
+	static const struct { enum stage earliest; int held_by; } want[] = {
+		{ STAGE_CONNECT, -1 }, { STAGE_CONNECT, -1 }, { STAGE_MAIL, -1 }, { STAGE_DATA, -1 }, { STAGE_DATA, -1 },
+		{ STAGE_MAIL, 4 }, { STAGE_HEADER, 4 }, { STAGE_CONNECT, 4 }, { STAGE_CONNECT, 4 }, { STAGE_MAIL, 8 },
+	};
+	AUTO(policy) struct policy *p = policy_facts_parse(text);
+	AUTO(buf) struct buf out = BUF_INIT(8000);
+
+	assert_int_equal(policy_rule_count(p), sizeof(want) / sizeof(*want));
+	policy_describe(p, &out);
+	for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
+		if (policy_rule(p, i)->earliest != want[i].earliest || policy_held_back_by(p, i) != want[i].held_by)
+			fail_msg("rule %zu: stage %s held by %d\n%s", i, stage_name(policy_rule(p, i)->earliest), policy_held_back_by(p, i), buf_str(&out));
+	}
+	assert_string_equal(buf_str(&out),
+		"test:2    connect accept if client.ip in partners\n"
+		"test:3    connect reject if dnsbl.score >= 5\n"
+		"test:4    mail    greylist if spf in (none, softfail, temperror) and client.fcrdns != pass\n"
+		"test:5    data    reject \"550 5.7.1 spoofed sender\" if from.domain in local and dmarc != pass\n"
+		"test:6    data    quarantine if dmarc = fail and dmarc.policy in (quarantine, reject)\n"
+		"test:7    mail    tag \"[EXTERNAL] \" if not tls and spf != pass\n"
+		"                  held back by line 6 until data\n"
+		"test:8    header  observe quarantine bait: if header.subject ~ /(?i)invoice.*overdue/\n"
+		"                  held back by line 6 until data\n"
+		"test:9    connect quarantine if dnsbl.score >= 3 and client.fcrdns = none\n"
+		"                  held back by line 6 until data\n"
+		"test:10   connect accept\n"
+		"                  held back by line 6 until data\n"
+		"test:11   mail    reject if spf = fail\n"
+		"                  held back by line 10 for ever\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_expiry_later),
+		cmocka_unit_test(test_many_tags),
+		cmocka_unit_test(test_on_demand),
+		cmocka_unit_test(test_stages),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
