@@ -149,7 +149,7 @@ static void header_fix(struct message *m)
 /* The header is header_len octets, the body begins at body_at: what is behind moves to the body. */
 static int header_end(struct message *m, size_t header_len, size_t body_at)
 {
-	int rc = buf_add(&m->body, m->head.data + body_at, m->head.len - body_at);
+	int rc = m->head.len > body_at ? buf_add(&m->body, m->head.data + body_at, m->head.len - body_at) : 0;
 
 	if (rc < 0)
 		return rc;

@@ -40,7 +40,7 @@ static const char *text_of(const struct txn *t, const char *name)
 static void result_begin(struct authres_text *x, const char *method, const char *result, const char *comment)
 {
 	authres_text_line(x);
-	authres_text_pair(x, method, result, 0);
+	authres_text_pair(x, method, result, VALUE_MAX);
 	if (comment && comment[0])
 		authres_text_comment(x, comment, COMMENT_MAX);
 }
