@@ -2,74 +2,143 @@
 
 #include <string.h>
 
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/x509.h>
-
 #include "filters/dkim_tag.h"
 
 enum { RSA_BITS_MIN = 1024, RSA_BITS_MAX = 8192 };      /* RFC 8301 section 3.2: up to 4096 is a must */
 enum { ED25519_BYTES = 32 };                            /* RFC 8463 section 4 */
 
-/* The public exponent: odd and at least 3, or signatures can be made by anyone. */
-static bool exponent_ok(const EVP_PKEY *key)
-{
-	BIGNUM *e = NULL;
-	bool ok;
+/* DER, as much of it as a public key has (X.690; RFC 8017 A.1.1, RFC 5280 4.1.2.7). */
+struct der {
+	const unsigned char *p, *end;
+};
 
-	if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) != 1)
+/* The element with this tag that comes next: its content in *in, and p moves past it. */
+static bool der_next(struct der *d, unsigned char tag, struct der *in)
+{
+	size_t len, have = (size_t)(d->end - d->p), head = 2;
+
+	if (have < 2 || d->p[0] != tag)
 		return false;
-	ok = BN_is_odd(e) && !BN_is_one(e);
-	BN_free(e);
-	return ok;
+	len = d->p[1];
+	if (len & 0x80) {               /* the long form; 80 alone, without end, is not DER */
+		size_t bytes = len & 0x7f;
+
+		if (bytes == 0 || bytes > 2 || have < 2 + bytes)
+			return false;
+		len = 0;
+		for (size_t i = 0; i < bytes; i++)
+			len = len << 8 | d->p[2 + i];
+		head += bytes;
+	}
+	if (len > have - head)
+		return false;
+	in->p = d->p + head;
+	in->end = in->p + len;
+	d->p = in->end;
+	return true;
 }
 
-/* RSA key of either form, the whole of p[0..len); NULL if it is none. */
-static EVP_PKEY *rsa_read(const unsigned char *p, size_t len)
+/* A positive INTEGER without its leading zeros. */
+static bool der_number(struct der *d, struct der *in)
 {
-	const unsigned char *at = p;
-	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, (long)len);
+	if (!der_next(d, 0x02, in) || in->p == in->end || in->p[0] & 0x80)
+		return false;
+	while (in->p < in->end && in->p[0] == 0)
+		in->p++;
+	return in->p < in->end;
+}
 
-	if (!key) {
-		at = p;
-		key = d2i_PublicKey(EVP_PKEY_RSA, NULL, &at, (long)len);
+static unsigned bits_of(const struct der *n)
+{
+	unsigned bits = (unsigned)(n->end - n->p) * 8;
+
+	for (unsigned char top = n->p[0]; !(top & 0x80); top = (unsigned char)(top << 1))
+		bits--;
+	return bits;
+}
+
+/* RSAPublicKey, the whole of d: modulus and exponent. Both odd, and the exponent no 1, or anybody could sign. */
+static bool rsa_numbers(struct der d, struct der *n, struct der *e)
+{
+	struct der seq;
+
+	return der_next(&d, 0x30, &seq) && d.p == d.end && der_number(&seq, n) && der_number(&seq, e) && seq.p == seq.end &&
+	       n->end[-1] & 1 && e->end[-1] & 1 && bits_of(e) > 1;
+}
+
+/* rsaEncryption with its NULL: what stands before the BIT STRING of a SubjectPublicKeyInfo. */
+static const unsigned char RSA_ALGORITHM[] = { 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00 };
+
+/* The RSAPublicKey inside a SubjectPublicKeyInfo, or d itself if it is none. */
+static struct der rsa_unwrap(struct der d)
+{
+	struct der whole = d, seq, bits;
+	size_t n = sizeof(RSA_ALGORITHM);
+
+	if (!der_next(&d, 0x30, &seq) || d.p != d.end || (size_t)(seq.end - seq.p) < n || memcmp(seq.p, RSA_ALGORITHM, n) != 0)
+		return whole;
+	seq.p += n;
+	if (!der_next(&seq, 0x03, &bits) || seq.p != seq.end || bits.p == bits.end || bits.p[0] != 0)
+		return whole;
+	bits.p++;               /* the number of unused bits */
+	return bits;
+}
+
+/* Tag and length in the shortest form. */
+static unsigned char *der_head(unsigned char *out, unsigned char tag, size_t len)
+{
+	*out++ = tag;
+	if (len >= 0x100) {
+		*out++ = 0x82;
+		*out++ = (unsigned char)(len >> 8);
+	} else if (len >= 0x80) {
+		*out++ = 0x81;
 	}
-	if (key && (at != p + len || EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA || !exponent_ok(key))) {
-		EVP_PKEY_free(key);
-		key = NULL;
-	}
-	return key;
+	*out++ = (unsigned char)len;
+	return out;
+}
+
+static size_t der_head_len(size_t len)
+{
+	return len >= 0x100 ? 4 : len >= 0x80 ? 3 : 2;
+}
+
+/* RSAPublicKey as a SubjectPublicKeyInfo; its length. */
+static size_t rsa_wrap(const struct der *key, unsigned char out[DKIM_KEY_BYTES_MAX])
+{
+	size_t len = (size_t)(key->end - key->p), bits = len + 1, all = sizeof(RSA_ALGORITHM) + der_head_len(bits) + bits;
+	unsigned char *p;
+
+	if (all + 4 > DKIM_KEY_BYTES_MAX)
+		return 0;
+	p = der_head(out, 0x30, all);
+	memcpy(p, RSA_ALGORITHM, sizeof(RSA_ALGORITHM));
+	p = der_head(p + sizeof(RSA_ALGORITHM), 0x03, bits);
+	*p++ = 0;
+	memcpy(p, key->p, len);
+	return (size_t)(p - out) + len;
 }
 
 static enum dkim_key_state rsa_parse(const unsigned char *p, size_t len, struct dkim_key *out, const char **why)
 {
-	enum dkim_key_state state = DKIM_KEY_BAD;
-	unsigned char *at = out->bytes;
-	EVP_PKEY *key;
-	int n;
+	struct der key = rsa_unwrap((struct der){ p, p + len }), n, e;
 
 	out->type = DKIM_KEY_RSA;
-	*why = "p= is not an RSA key";
-	key = rsa_read(p, len);
-	if (key) {
-		out->bits = (unsigned)EVP_PKEY_get_bits(key);
-		n = i2d_PUBKEY(key, NULL);
-		if (out->bits < RSA_BITS_MIN) {
-			state = DKIM_KEY_WEAK;
-			*why = "the key has fewer than 1024 bits";
-		} else if (out->bits > RSA_BITS_MAX || n <= 0 || n > DKIM_KEY_BYTES_MAX) {
-			*why = "the key has more than 8192 bits";
-		} else {
-			out->len = (size_t)i2d_PUBKEY(key, &at);
-			*why = NULL;
-			state = DKIM_KEY_GOOD;
-		}
-		EVP_PKEY_free(key);
+	if (!rsa_numbers(key, &n, &e)) {
+		*why = "p= is not an RSA key";
+		return DKIM_KEY_BAD;
 	}
-	ERR_clear_error();
-	return state;
+	out->bits = bits_of(&n);
+	if (out->bits < RSA_BITS_MIN) {
+		*why = "the key has fewer than 1024 bits";
+		return DKIM_KEY_WEAK;
+	}
+	out->len = out->bits > RSA_BITS_MAX ? 0 : rsa_wrap(&key, out->bytes);
+	if (out->len == 0) {
+		*why = "the key has more than 8192 bits";
+		return DKIM_KEY_BAD;
+	}
+	return DKIM_KEY_GOOD;
 }
 
 static enum dkim_key_state ed25519_parse(const unsigned char *p, size_t len, struct dkim_key *out, const char **why)
