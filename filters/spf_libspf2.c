@@ -29,6 +29,9 @@ enum {
 
 struct guard {
 	SPF_dns_server_t layer;
+	SPF_server_t *server;
+	SPF_request_t *request;
+	const struct net_addr *client;
 	struct dns *dns;
 	struct spf_result *out;
 	int64_t deadline_ms;
@@ -111,29 +114,62 @@ static bool term_safe(const struct spf_term *t)
 
 /*
  * Write the record again as the library understands it: mechanisms up to "all", then the redirect. It would act on redirect= in its place,
- * trips over other modifiers, and must not see exp=.
+ * trips over other modifiers, and must not see exp=. lean: without the addresses that do not cover the client.
  */
-static int record_write(const struct spf_record *r, struct buf *out)
+static int record_write(const struct spf_record *r, const struct net_addr *client, bool lean, struct buf *out, int *mechanisms)
 {
 	bool all = false;
 
+	buf_clear(out);
 	buf_adds(out, "v=spf1");
+	*mechanisms = 0;
 	for (size_t i = 0; i < r->count && !all; i++) {
 		const struct spf_term *t = &r->term[i];
 
 		if (!term_safe(t))
 			return -E2BIG;
+		if (lean && (t->kind == SPF_IP4 || t->kind == SPF_IP6) && !spf_term_covers(t, client))
+			continue;
 		all = t->kind == SPF_ALL;
 		buf_addc(out, ' ');
 		buf_add(out, t->text, t->len);
+		++*mechanisms;
 	}
 	if (r->redirect.len > 0 && !all) {
 		if (!term_safe(&r->redirect))
 			return -E2BIG;
 		buf_addc(out, ' ');
 		buf_add(out, r->redirect.text, r->redirect.len);
+		++*mechanisms;                  /* it is one to the library */
 	}
 	return out->failed ? -E2BIG : 0;
+}
+
+/* Whether the library holds the whole record: it keeps 512 bytes of what it compiles and drops the rest without a word. */
+static bool record_held(struct guard *g, const char *text, int mechanisms)
+{
+	SPF_response_t *said = SPF_response_new(g->request);
+	SPF_record_t *r = NULL;
+	bool held;
+
+	if (!said)
+		return false;
+	held = SPF_record_compile(g->server, said, &r, text) != SPF_E_SUCCESS || !r || r->num_mech == mechanisms;
+	if (r)
+		SPF_record_free(r);
+	SPF_response_free(said);
+	return held;            /* or an error that it will report when it is asked */
+}
+
+static int record_fit(struct guard *g, const struct spf_record *r, struct buf *out)
+{
+	for (int lean = 0; lean < 2; lean++) {
+		int mechanisms, rc = record_write(r, g->client, lean, out, &mechanisms);
+
+		if (rc == 0 && record_held(g, buf_str(out), mechanisms))
+			return 0;
+	}
+	return -E2BIG;
 }
 
 /* A TXT record's text to what the library gets: 0 and out; -ENOENT: not its business; else the check is stopped. */
@@ -152,9 +188,9 @@ static int record_guard(struct guard *g, const char *name, const char *text, siz
 		stop(g, SPF_PERMERROR, "the record of %s has %s", name, err.what);
 	if (rc < 0)
 		return rc;
-	rc = record_write(&r, out);
+	rc = record_fit(g, &r, out);
 	if (rc < 0)
-		stop(g, SPF_PERMERROR, "the record of %s has a term that is too long for libspf2, or has too many macros", name);
+		stop(g, SPF_PERMERROR, "the record of %s is too long for libspf2, or has a term that is, or that has too many macros", name);
 	return rc;
 }
 
@@ -351,6 +387,8 @@ static int ask_library(const struct spf_query *q, const struct spf_identity *id,
 	if (!request || client_set(request, &q->client) < 0 || SPF_request_set_env_from(request, id->sender) ||
 	    SPF_request_set_helo_dom(request, helo))
 		goto out;
+	g->server = server;
+	g->request = request;
 	SPF_request_query_mailfrom(request, &response);
 	rc = 0;
 	if (g->stopped || !response)
@@ -383,6 +421,7 @@ int spf_libspf2_check(const struct spf_query *q, const struct spf_identity *id, 
 		return -ENOMEM;
 	g->dns = dns;
 	g->out = out;
+	g->client = &q->client;
 	g->timeout_ms = q->timeout_ms;
 	g->deadline_ms = clock_ms() + q->timeout_ms;
 	g->layer = (SPF_dns_server_t){ .lookup = guard_lookup, .name = "gatepost", .hook = g };

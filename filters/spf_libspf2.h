@@ -7,6 +7,8 @@
  * - its DNS is ours: one struct dns with the native engine's budget; a lookup past it ends the check as permerror, whatever the library makes of it;
  * - each record is read by our strict reader first (spf_record.h); one that does not pass is a permerror, and so is a
  *   term over 253 bytes or with more than 32 macros;
+ * - it keeps 512 bytes of a compiled record and silently drops the rest: a longer one is handed over without the addresses that do not cover
+ *   the client, and one that is still longer is a permerror;
  * - exp= is taken out of the record, and our own explanation has no macros: there is no text for it to expand;
  * - the client's address is unfolded, the domain checked by section 4.3, the identity bounded, before it is called;
  * - redirect= is handed over behind the mechanisms, and other modifiers not at all;
