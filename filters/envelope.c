@@ -6,6 +6,7 @@
 #include <strings.h>
 
 static const char *const directions[] = { "inbound", "outbound", "internal", NULL };
+static const char *const greylist_words[] = { "pass", "wait", "unavailable", NULL };
 
 static const struct fact_def envelope_facts[] = {
 	{ "sender", FACT_ADDRESS, false, STAGE_MAIL, NULL, "envelope sender; empty for the null sender" },
@@ -19,6 +20,8 @@ const struct fact_def recipient_facts[] = {
 	{ "rcpt", FACT_ADDRESS, false, STAGE_RCPT, NULL, "the recipient judged" },
 	{ "rcpt.domain", FACT_DOMAIN, false, STAGE_RCPT, NULL, "its domain" },
 	{ "rcpt.postmaster", FACT_BOOL, false, STAGE_RCPT, NULL, "it is postmaster" },
+	{ "greylist", FACT_WORD, false, STAGE_RCPT, greylist_words, "what a greylist rule found" },
+	{ "temperror.expired", FACT_BOOL, false, STAGE_RCPT, NULL, "deferred too long for a check that fails" },
 	{ 0 },
 };
 
@@ -35,7 +38,7 @@ int recipient_facts_set(const struct recipient *r, struct facts *out)
 		rc = facts_set(out, "rcpt.domain", r->domain);
 	if (rc == 0)
 		rc = facts_set_bool(out, "rcpt.postmaster", recipient_is_postmaster(r->address));
-	return rc;
+	return rc < 0 ? rc : facts_set_bool(out, "temperror.expired", false);
 }
 
 static int envelope_run(struct txn *t, int self, struct facts *out)

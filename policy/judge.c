@@ -1,0 +1,203 @@
+#include "policy/judge.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "filters/envelope.h"
+#include "filters/filter.h"
+#include "policy/greylist.h"
+#include "policy/state.h"
+
+int judge_init(struct judge *j, struct txn *t, const struct recipient *rcpt)
+{
+	*j = (struct judge){ .txn = t, .rcpt = rcpt, .verdict.temporary_fact = FACT_NONE };
+	return recipient_facts_set(rcpt, &j->facts);
+}
+
+void judge_release(struct judge *j)
+{
+	facts_release(&j->facts);
+}
+
+const struct fact *judge_fact(struct judge *j, int id)
+{
+	const struct fact *own = facts_get(&j->facts, id);
+
+	return own ? own : filters_fact(j->txn, id);
+}
+
+static const struct fact *get_fact(void *arg, int id, bool *final)
+{
+	struct judge *j = arg;
+
+	*final = filters_can_know(j->txn, id);
+	return judge_fact(j, id);
+}
+
+/*
+ * Postmaster passes the address checks (RFC 5321 4.5.1): what is certain before the message has come is no reason to
+ * refuse it.
+ */
+static bool spares_postmaster(const struct judge *j, enum action action)
+{
+	return (action == ACTION_REJECT || action == ACTION_DEFER) && j->txn->stage <= STAGE_RCPT &&
+	       recipient_is_postmaster(j->rcpt->address);
+}
+
+static void decide(struct judge *j, enum action action, const struct rule *rule)
+{
+	if (spares_postmaster(j, action))
+		action = ACTION_ACCEPT;
+	j->verdict.certain = true;
+	j->verdict.action = action;
+	j->verdict.rule = rule;
+}
+
+static void reply(struct judge *j, const char *text)
+{
+	snprintf(j->verdict.reply, sizeof(j->verdict.reply), "%s", text);
+}
+
+static void decide_by_rule(struct judge *j, const struct rule *rule)
+{
+	enum action action;
+
+	decide(j, rule ? rule->action : ACTION_ACCEPT, rule);
+	action = j->verdict.action;
+	if (action != ACTION_REJECT && action != ACTION_DEFER)
+		return;
+	if (rule && rule->reply)
+		reply(j, rule->reply);
+	else if (action == ACTION_REJECT)
+		reply(j, "550 5.7.1 refused by policy");
+	else
+		reply(j, "451 4.7.1 deferred by policy, try again later");
+}
+
+/* What stands for "the same message" while it is deferred: the client's network, the sender, the recipient. */
+static void defer_key(const struct judge *j, struct state_op *op)
+{
+	const struct greylist_conf *g = &j->txn->site->greylist;
+	char network[NET_TEXT_MAX];
+
+	net_network_text(&j->txn->client->addr, g->v4_bits, g->v6_bits, network);
+	state_key(op, "defer", network, j->txn->env.from, j->rcpt->address, NULL);
+}
+
+/* Whether this message has been deferred for a temporary failure for too long already. A state that is away: not yet. may wait */
+static bool deferred_long_enough(struct judge *j)
+{
+	const int keep_s = 7 * 86400;
+	struct state_op op = { .verb = STATE_TOUCH, .ttl_s = keep_s };
+
+	defer_key(j, &op);
+	if (!j->txn->state || state_run(j->txn->state, &op, 1) < 0 || !op.found)
+		return false;
+	return clock_wall_s() - op.first_s >= j->txn->site->temperror_max_s;
+}
+
+/* true: decided (defer). false: go on, without that fact. may wait */
+static bool temporary(struct judge *j)
+{
+	const struct fact_def *d = fact_def(j->run.temporary_fact);
+
+	if (deferred_long_enough(j)) {
+		j->temperror_expired = true;
+		facts_set_bool(&j->facts, "temperror.expired", true);
+		return false;
+	}
+	decide(j, ACTION_DEFER, NULL);
+	j->verdict.temporary_fact = j->run.temporary_fact;
+	snprintf(j->verdict.reply, sizeof(j->verdict.reply),
+		 "451 4.4.3 a check could not be done (%s), try again later", d->name);
+	return true;
+}
+
+/* The domain that SPF passed for, or NULL. may wait */
+static const char *spf_domain(struct judge *j)
+{
+	int result = fact_find("spf", 3), domain = fact_find("spf.domain", 10);
+	const struct fact *f = result == FACT_NONE ? NULL : judge_fact(j, result);
+
+	if (!f || f->state != FACT_KNOWN || strcmp(f->text[0], "pass") != 0)
+		return NULL;
+	f = domain == FACT_NONE ? NULL : judge_fact(j, domain);
+	return f && f->state == FACT_KNOWN && f->count ? f->text[0] : NULL;
+}
+
+/* true: decided (defer until it comes again). false: passed. may wait */
+static bool greylist(struct judge *j, const struct rule *rule)
+{
+	struct greylist_query q = {
+		.client = &j->txn->client->addr, .from = j->txn->env.from, .rcpt = j->rcpt->address,
+		.spf_domain = spf_domain(j),
+	};
+	enum greylist_answer answer = GREYLIST_PASS;
+	char why[160] = "";
+	int retry_s = 0;
+
+	if (recipient_is_postmaster(j->rcpt->address))
+		return false;
+	/* The state is away: greylisting is no reason to hold mail up. */
+	if (!j->txn->state ||
+	    greylist_check(j->txn->state, &j->txn->site->greylist, &q, &answer, &retry_s, why) < 0)
+		facts_set_why(&j->facts, "greylist", "unavailable", j->txn->state ? "the state did not answer" : "nothing is remembered here");
+	else
+		facts_set_why(&j->facts, "greylist", answer == GREYLIST_PASS ? "pass" : "wait", "%s", why);
+	if (answer == GREYLIST_PASS)
+		return false;
+	decide(j, ACTION_DEFER, rule);
+	j->verdict.greylisted = true;
+	if (rule->reply)
+		reply(j, rule->reply);
+	else
+		snprintf(j->verdict.reply, sizeof(j->verdict.reply),
+			 "451 4.7.1 greylisted, please try again in %d seconds", retry_s);
+	return true;
+}
+
+bool judge_step(struct judge *j, enum judge_how how)
+{
+	struct policy_facts facts = { .get = get_fact, .arg = j };
+	enum policy_event event;
+
+	facts.temperror_expired = j->temperror_expired;
+	if (j->verdict.certain && j->run.waiting)       /* tags, that a later stage may make known */
+		policy_next(j->txn->site->policy, &j->run, &facts, how == JUDGE_FINAL);
+	while (!j->verdict.certain) {
+		if (j->waits_for_greylist) {
+			if (how == JUDGE_BEFORE_GREYLIST)
+				return false;
+			j->waits_for_greylist = false;
+			if (greylist(j, j->run.rule))
+				break;
+		}
+		facts.temperror_expired = j->temperror_expired;
+		event = policy_next(j->txn->site->policy, &j->run, &facts, how == JUDGE_FINAL);
+		if (event == POLICY_UNDECIDED)
+			return false;
+		if (event == POLICY_GREYLIST)
+			j->waits_for_greylist = true;
+		else if (event == POLICY_DECIDED)
+			decide_by_rule(j, j->run.rule);
+		else
+			temporary(j);
+	}
+	return true;
+}
+
+uint32_t judge_filters(const struct site *s)
+{
+	static const char *const headers[] = { "spf", "dkim", "dmarc", "client.fcrdns" };
+	uint32_t needed = policy_filters(s->policy);
+
+	for (size_t i = 0; i < sizeof(headers) / sizeof(*headers); i++) {
+		int id = fact_find(headers[i], strlen(headers[i]));
+
+		if (id != FACT_NONE && fact_owner(id) >= 0)
+			needed |= 1u << fact_owner(id);
+	}
+	return needed;
+}

@@ -1,0 +1,182 @@
+#include "policy/record.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "filters/filter.h"
+#include "policy/conf.h"
+
+/* The octets of one UTF-8 sequence at p (RFC 3629), 0 if there is none. */
+static size_t utf8_len(const unsigned char *p, size_t len)
+{
+	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+
+	if (!n || n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+json_t *record_string(const char *p, size_t len)
+{
+	AUTO(buf) struct buf out = BUF_INIT(256 * 1024);
+
+	for (size_t i = 0; i < len;) {
+		size_t n = utf8_len((const unsigned char *)p + i, len - i);
+
+		if (n)
+			buf_add(&out, p + i, n);
+		else
+			buf_adds(&out, "\xef\xbf\xbd");
+		i += n ? n : 1;
+	}
+	return json_stringn(buf_str(&out), out.len);
+}
+
+static json_t *string(const char *s)
+{
+	return s ? record_string(s, strlen(s)) : json_null();
+}
+
+void record_fact_text(const struct fact *f, struct buf *out)
+{
+	enum fact_type type = fact_def(f->id)->type;
+
+	if (f->state == FACT_TEMPERROR)
+		buf_adds(out, "temperror");
+	else if (type == FACT_BOOL)
+		buf_adds(out, f->number ? "yes" : "no");
+	else if (type == FACT_NUMBER)
+		buf_addf(out, "%lld", (long long)f->number);
+	for (size_t i = 0; f->state == FACT_KNOWN && i < f->count && type != FACT_BOOL && type != FACT_NUMBER; i++) {
+		if (i)
+			buf_addc(out, ',');
+		buf_adds(out, f->text[i]);
+	}
+}
+
+static json_t *fact_value(const struct fact *f)
+{
+	const struct fact_def *d = fact_def(f->id);
+	json_t *list;
+
+	if (f->state == FACT_TEMPERROR)
+		return json_pack("{s:o}", "temperror", string(f->why ? f->why : ""));
+	if (d->type == FACT_BOOL)
+		return json_boolean(f->number);
+	if (d->type == FACT_NUMBER)
+		return json_integer(f->number);
+	if (!d->list)
+		return string(f->count ? f->text[0] : "");
+	list = json_array();
+	for (size_t i = 0; i < f->count; i++)
+		json_array_append_new(list, string(f->text[i]));
+	return list;
+}
+
+static void add_facts(const struct facts *f, json_t *values, json_t *whys)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		const char *name = fact_def(f->v[i].id)->name;
+
+		if (f->v[i].state == FACT_UNKNOWN)
+			continue;
+		json_object_set_new(values, name, fact_value(&f->v[i]));
+		if (f->v[i].why)
+			json_object_set_new(whys, name, string(f->v[i].why));
+	}
+}
+
+static json_t *client_json(const struct client *c)
+{
+	return json_pack("{s:o, s:o, s:o, s:o}", "ip", string(c->ip), "helo", string(c->helo), "tls", string(c->tls_version),
+			 "rdns", string(facts_word(&c->evidence.facts, "client.rdns")));
+}
+
+static json_t *envelope_json(const struct txn *t, const struct recipient *const *rcpt, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_pack("{s:o, s:o}", "address", string(rcpt[i]->address), "params", string(rcpt[i]->params)));
+	return json_pack("{s:o, s:o, s:o}", "from", string(t->env.from), "params", string(t->env.params), "rcpt", list);
+}
+
+static json_t *field_json(const struct message *m, const char *name)
+{
+	const struct header_field *h = message_find(m, name, 0);
+	const char *p;
+	size_t n;
+
+	if (!h)
+		return json_null();
+	for (p = h->body, n = h->body_len; n && (*p == ' ' || *p == '\t'); n--)
+		p++;
+	return record_string(p, n);
+}
+
+static json_t *message_json(const struct message *m)
+{
+	if (!m)
+		return json_null();
+	return json_pack("{s:o, s:o, s:o, s:I}", "id", field_json(m, "Message-ID"), "from", field_json(m, "From"),
+			 "subject", field_json(m, "Subject"), "size", (json_int_t)message_size(m));
+}
+
+static json_t *verdict_json(const struct verdict *v)
+{
+	json_t *rule = json_null();
+
+	if (v->rule)
+		rule = json_pack("{s:i, s:o, s:o}", "line", v->rule->line, "name", string(v->rule->name), "text", string(v->rule->text));
+	return json_pack("{s:s, s:o, s:o}", "action", action_name(v->action), "rule", rule, "reply", string(v->reply));
+}
+
+json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count, const struct judge *j)
+{
+	json_t *facts = json_object(), *whys = json_object();
+
+	add_facts(&t->client->evidence.facts, facts, whys);
+	add_facts(&t->evidence.facts, facts, whys);
+	if (j)
+		add_facts(&j->facts, facts, whys);
+	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "id", t->id, "time", (json_int_t)clock_wall_s(),
+			 "client", client_json(t->client), "envelope", envelope_json(t, rcpt, count),
+			 "message", message_json(t->message), "facts", facts, "why", whys,
+			 "verdict", j ? verdict_json(&j->verdict) : json_null());
+}
+
+static const struct fact *find(const struct txn *t, const struct judge *j, const char *name)
+{
+	int id = fact_find(name, strlen(name));
+	const struct fact *f = NULL;
+
+	if (id == FACT_NONE)
+		return NULL;
+	if (j)
+		f = facts_get(&j->facts, id);
+	if (!f)
+		f = facts_get(&t->evidence.facts, id);
+	return f ? f : facts_get(&t->client->evidence.facts, id);
+}
+
+void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out)
+{
+	static const char *const brief[] = {
+		"spf", "dkim", "dmarc", "dmarc.policy", "dnsbl.score", "client.fcrdns", "helo.kind", "from.domain", "greylist",
+		"client.early_talker",
+	};
+
+	for (size_t i = 0; i < sizeof(brief) / sizeof(*brief); i++) {
+		const struct fact *f = find(t, j, brief[i]);
+
+		if (!f || (fact_def(f->id)->type == FACT_BOOL && !f->number))
+			continue;
+		buf_addf(out, "%s%s=", out->len ? " " : "", brief[i]);
+		record_fact_text(f, out);
+	}
+}

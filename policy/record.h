@@ -1,0 +1,30 @@
+/*
+ * record - a transaction as JSON: what the quarantine keeps beside a message and what `explain --json` prints
+ *
+ *     { "id": ..., "time": ..., "client": { "ip", "helo", "tls", "rdns" }, "envelope": { "from", "params", "rcpt": [ { "address", "params" } ] },
+ *       "message": { "id", "from", "subject", "size" }, "facts": { name: value or [values] or { "temperror": why } }, "why": { name: words },
+ *       "verdict": { "action", "rule": { "line", "name", "text" }, "reply" } }
+ *
+ * Octets that are no UTF-8 are given as U+FFFD.
+ */
+#ifndef RECORD_H
+#define RECORD_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "policy/judge.h"
+
+/* For the recipients rcpt[0..count); j: the judge of one of them, whose verdict and facts are given. New reference, or NULL. */
+json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count, const struct judge *j);
+
+/* Known facts of t and j in short, "spf=fail dmarc=fail dnsbl.score=4", those that matter to a person first. */
+void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out);
+
+/* The value of one known fact as text: "a,b" for lists, "yes"/"no" for booleans, "temperror". */
+void record_fact_text(const struct fact *f, struct buf *out);
+
+/* A JSON string of any octets. */
+json_t *record_string(const char *p, size_t len);
+
+#endif
