@@ -1,0 +1,338 @@
+#include "command/cmd_explain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/dns_unbound.h"
+#include "base/log.h"
+#include "base/task.h"
+#include "filters/filter.h"
+#include "policy/conf.h"
+#include "policy/judge.h"
+#include "policy/policy.h"
+#include "policy/record.h"
+#include "smtp/smtp_address.h"
+
+enum { RCPT_MAX = 20, ERRORS_MAX = 64 * 1024 };
+
+static const char usage[] =
+	"usage: gatepost explain -c FILE --client IP --helo NAME --from ADDRESS --to ADDRESS [--to ...] [--json] MESSAGE\n"
+	"\n"
+	"Print what the filters find in a message, the truth of each rule, and the verdict. MESSAGE is a file\n"
+	"(- for standard input); line ends are made CRLF. --from '<>' is the null sender.\n"
+	"Greylisting is reported, not asked: nothing is remembered.\n"
+	"\n"
+	"  -c, --config FILE   configuration (/etc/gatepost/gatepost.conf)\n"
+	"      --client IP     address that the message came from\n"
+	"      --helo NAME     what the client said in EHLO\n"
+	"      --from ADDRESS  envelope sender\n"
+	"      --to ADDRESS    envelope recipient\n"
+	"      --json          for programs\n"
+	"  -h, --help          this text\n";
+
+struct explain {
+	const char *conf, *ip, *helo, *from, *path;
+	const char *to[RCPT_MAX];
+	size_t to_count;
+	bool json;
+
+	struct site *site;
+	struct dns_unbound *unbound;
+	struct client client;
+	struct txn txn;
+	struct judge judge[RCPT_MAX];
+	int status;
+};
+
+static int fail(const char *what, const char *detail)
+{
+	fprintf(stderr, "gatepost explain: %s: %s\n", what, detail);
+	return 1;
+}
+
+static int parse_options(struct explain *x, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "client", required_argument, NULL, 'C' },
+		{ "helo", required_argument, NULL, 'H' }, { "from", required_argument, NULL, 'F' },
+		{ "to", required_argument, NULL, 'T' }, { "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (c) {
+		case 'c': x->conf = optarg; break;
+		case 'C': x->ip = optarg; break;
+		case 'H': x->helo = optarg; break;
+		case 'F': x->from = optarg; break;
+		case 'T':
+			if (x->to_count == RCPT_MAX)
+				return fail("--to", "at most 20 recipients");
+			x->to[x->to_count++] = optarg;
+			break;
+		case 'j': x->json = true; break;
+		case 'h': fputs(usage, stdout); exit(0);
+		default: fputs(usage, stderr); return 1;
+		}
+	}
+	if (optind + 1 != argc || !x->ip || !x->helo || !x->from || !x->to_count) {
+		fputs(usage, stderr);
+		return 1;
+	}
+	x->path = argv[optind];
+	return 0;
+}
+
+/* The envelope, through the same parser that sessions use. */
+static int fill_envelope(struct explain *x)
+{
+	struct envelope *env = &x->txn.env;
+	struct smtp_mailbox m;
+	const char *from = strcmp(x->from, "<>") == 0 ? "" : x->from;
+
+	memset(&m, 0, sizeof(m));
+	if (*from && smtp_mailbox_parse(from, strlen(from), MAILBOX_UTF8 | MAILBOX_LONG_LOCAL, &m) != ADDRESS_OK)
+		return fail(x->from, "not an address, expected local@domain or <>");
+	env->from = strdup(m.text);
+	env->from_domain = strdup(m.domain);
+	env->params = strdup("");
+	env->rcpt = calloc(x->to_count, sizeof(*env->rcpt));
+	if (!env->rcpt)
+		return fail("envelope", "out of memory");
+	for (size_t i = 0; i < x->to_count; i++) {
+		struct recipient *r = &env->rcpt[i];
+
+		if (smtp_mailbox_parse(x->to[i], strlen(x->to[i]), MAILBOX_UTF8, &m) != ADDRESS_OK)
+			return fail(x->to[i], "not an address, expected local@domain");
+		r->address = strdup(m.text);
+		r->params = strdup("");
+		r->domain = strdup(m.domain);
+		r->local = site_accepts(x->site, m.domain);
+		env->rcpt_count++;
+	}
+	return env->from && env->from_domain && env->params ? 0 : fail("envelope", "out of memory");
+}
+
+static int memory_file(void *arg)
+{
+	int fd = memfd_create("message", MFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Line ends become CRLF, as any client makes them. */
+static int add_line(struct message *m, const char *line, size_t len)
+{
+	size_t n = len;
+	int rc;
+
+	while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+		n--;
+	rc = message_add(m, line, n);
+	return rc < 0 ? rc : message_add(m, "\r\n", 2);
+}
+
+static int read_message(struct explain *x)
+{
+	FILE *f = strcmp(x->path, "-") == 0 ? stdin : fopen(x->path, "re");
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t n;
+	int rc = 0;
+
+	if (!f)
+		return fail(x->path, strerror(errno));
+	x->txn.message = message_new(&x->site->limits.message, memory_file, NULL);
+	while (x->txn.message && rc == 0 && (n = getline(&line, &size, f)) > 0)
+		rc = add_line(x->txn.message, line, (size_t)n);
+	free(line);
+	if (f != stdin)
+		fclose(f);
+	if (!x->txn.message)
+		return fail(x->path, "out of memory");
+	if (rc == 0)
+		rc = message_end(x->txn.message);
+	return rc < 0 ? fail(x->path, strerror(-rc)) : 0;
+}
+
+/* Every filter is asked, whether or not a rule needs it. may wait */
+static void establish_all(struct explain *x)
+{
+	size_t off = message_body_offset(x->txn.message), n;
+	const char *p;
+
+	for (int stage = STAGE_CONNECT; stage <= STAGE_HEADER; stage++) {
+		x->txn.stage = (enum stage)stage;
+		filters_start(&x->txn, (enum stage)stage, UINT32_MAX);
+	}
+	while (message_read(x->txn.message, off, &p, &n) == 0 && n) {
+		filters_body(&x->txn, UINT32_MAX, p, n);
+		off += n;
+	}
+	x->txn.stage = STAGE_DATA;
+	for (int id = 0; id < fact_count(); id++)
+		filters_fact(&x->txn, id);
+}
+
+static void print_facts(const struct facts *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		AUTO(buf) struct buf text = BUF_INIT(8192);
+
+		record_fact_text(&f->v[i], &text);
+		printf("  %-24s %s", fact_def(f->v[i].id)->name, text.len ? buf_str(&text) : "-");
+		if (f->v[i].why)
+			printf("   (%s)", f->v[i].why);
+		putchar('\n');
+	}
+}
+
+static const struct fact *get_fact(void *arg, int id, bool *final)
+{
+	*final = true;
+	return judge_fact(arg, id);
+}
+
+static const char *truth_name(enum truth t)
+{
+	static const char *const names[] = { "false", "true", "unknown", "temporary" };
+
+	return names[t];
+}
+
+/* may wait */
+static void print_rules(struct explain *x, struct judge *j)
+{
+	struct policy_facts facts = { .get = get_fact, .arg = j };
+
+	for (size_t i = 0; i < policy_rule_count(x->site->policy); i++) {
+		const struct rule *r = policy_rule(x->site->policy, i);
+		AUTO(buf) struct buf why = BUF_INIT(1024);
+		enum truth t = policy_truth(x->site->policy, r, &facts, &why);
+
+		printf("%s %4d  %-9s  %s", r == j->verdict.rule ? ">" : " ", r->line, truth_name(t), r->text);
+		printf(why.len ? "   (%s)\n" : "\n", buf_str(&why));
+	}
+}
+
+static void print_judge(struct explain *x, struct judge *j)
+{
+	const struct verdict *v = &j->verdict;
+
+	printf("\nrecipient %s\n", j->rcpt->address);
+	if (!j->rcpt->local)
+		printf("  outside the accepted domains: 550 5.7.1 relaying denied, whatever the rules say\n");
+	print_facts(&j->facts);
+	print_rules(x, j);
+	printf("verdict: %s%s%s%s%s\n", action_name(v->action), v->rule ? ", by " : ", at the end of the policy",
+	       v->rule ? v->rule->name : "", v->reply[0] ? ": " : "", v->reply);
+}
+
+static void print_json(struct explain *x)
+{
+	json_t *all = json_array();
+	char *text;
+
+	for (size_t i = 0; i < x->to_count; i++) {
+		struct policy_facts facts = { .get = get_fact, .arg = &x->judge[i] };
+		const struct recipient *rcpt = x->judge[i].rcpt;
+		json_t *record = record_make(&x->txn, &rcpt, 1, &x->judge[i]), *rules = json_array();
+
+		for (size_t k = 0; k < policy_rule_count(x->site->policy); k++) {
+			const struct rule *r = policy_rule(x->site->policy, k);
+			json_t *rule = json_pack("{s:i, s:o, s:s}", "line", r->line, "text", record_string(r->text, strlen(r->text)), "truth",
+						 truth_name(policy_truth(x->site->policy, r, &facts, NULL)));
+
+			json_array_append_new(rules, rule);
+		}
+		json_object_set_new(record, "rules", rules);
+		json_array_append_new(all, record);
+	}
+	text = json_dumps(all, JSON_INDENT(2));
+	puts(text ? text : "null");
+	free(text);
+	json_decref(all);
+}
+
+static void explain_task(void *arg)
+{
+	struct explain *x = arg;
+
+	establish_all(x);
+	for (size_t i = 0; i < x->to_count; i++) {
+		if (judge_init(&x->judge[i], &x->txn, &x->txn.env.rcpt[i]) < 0)
+			x->status = fail("policy", "out of memory");
+		judge_step(&x->judge[i], JUDGE_FINAL);
+	}
+	if (x->json) {
+		print_json(x);
+	} else {
+		printf("facts\n");
+		print_facts(&x->client.evidence.facts);
+		print_facts(&x->txn.evidence.facts);
+		for (size_t i = 0; i < x->to_count; i++)
+			print_judge(x, &x->judge[i]);
+	}
+	for (size_t i = 0; i < x->to_count; i++)
+		judge_release(&x->judge[i]);
+	txn_release(&x->txn);
+	client_release(&x->client);
+	loop_stop();
+}
+
+static int prepare(struct explain *x)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(ERRORS_MAX), warnings = BUF_INIT(ERRORS_MAX);
+
+	x->site = site_load(x->conf, &errors, &warnings);
+	if (!x->site) {
+		fputs(buf_str(&errors), stderr);
+		return 1;
+	}
+	if (net_parse(x->ip, &x->client.addr) < 0)
+		return fail(x->ip, "not an address, expected IPv4 or IPv6");
+	net_text(&x->client.addr, x->client.ip);
+	x->client.helo = strdup(x->helo);
+	x->client.esmtp = true;
+	if (loop_init() < 0)
+		return fail("event loop", "cannot start");
+	x->unbound = dns_unbound_new(&x->site->dns, &errors);
+	if (!x->unbound || filters_setup(x->site, &errors) < 0)
+		return fail("set-up", buf_str(&errors));
+	txn_init(&x->txn, x->site, dns_unbound_dns(x->unbound), &x->client);
+	snprintf(x->txn.id, sizeof(x->txn.id), "explain");
+	if (fill_envelope(x) || read_message(x))
+		return 1;
+	return task_spawn("explain", explain_task, x, NULL) < 0 ? fail("task", "out of memory") : 0;
+}
+
+int cmd_explain(int argc, char **argv)
+{
+	struct explain *x = calloc(1, sizeof(*x));
+	int status;
+
+	if (!x)
+		return fail("start", "out of memory");
+	x->conf = GATEPOST_CONFIG;
+	status = parse_options(x, argc, argv);
+	if (status == 0) {
+		log_open("gatepost explain", LOG_LEVEL_WARNING);
+		fact_register_all();
+		status = prepare(x);
+		if (status == 0) {
+			loop_run();
+			status = x->status;
+		}
+		dns_unbound_free(x->unbound);
+		site_free(x->site);
+	}
+	free(x);
+	return status;
+}

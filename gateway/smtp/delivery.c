@@ -1,0 +1,264 @@
+#include "smtp/delivery.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "policy/conf.h"
+#include "smtp/backend.h"
+
+enum { ATTEMPTS = 2 };          /* a session that has gone is replaced once */
+
+struct delivery {
+	struct backend_group *group;
+	const struct txn *txn;
+	struct backend_session *session;        /* NULL: none, or it was lost */
+	char **held;                            /* recipients in the transaction there, in order */
+	size_t held_count, held_cap;
+	char backend[64];                       /* last used, for the log */
+};
+
+struct delivery *delivery_new(struct backend_group *g, const struct txn *t)
+{
+	struct delivery *d = calloc(1, sizeof(*d));
+
+	if (d) {
+		d->group = g;
+		d->txn = t;
+	}
+	return d;
+}
+
+static void forget_held(struct delivery *d)
+{
+	for (size_t i = 0; i < d->held_count; i++)
+		free(d->held[i]);
+	d->held_count = 0;
+}
+
+static void drop_session(struct delivery *d)
+{
+	if (d->session)
+		backend_give(d->session, !d->session->client->broken);
+	d->session = NULL;
+	forget_held(d);
+}
+
+void delivery_free(struct delivery *d)
+{
+	if (!d)
+		return;
+	drop_session(d);
+	free(d->held);
+	free(d);
+}
+
+const char *delivery_backend(const struct delivery *d)
+{
+	return d->backend[0] ? d->backend : NULL;
+}
+
+/* A backend's reply as one line for our client. */
+static void pass_reply(const struct smtp_reply *r, char *reply)
+{
+	snprintf(reply, DELIVERY_REPLY_MAX, "%d %.*s", r->code, DELIVERY_REPLY_MAX - 8, buf_str(&r->text));
+	for (char *p = reply; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+}
+
+static enum delivery_result result_of(const struct smtp_reply *r)
+{
+	return r->code / 100 == 2 ? DELIVERY_TAKEN : r->code / 100 == 5 ? DELIVERY_REFUSED : DELIVERY_LATER;
+}
+
+static int64_t deadline(int budget_ms)
+{
+	return budget_ms ? clock_ms() + budget_ms : 0;
+}
+
+static int hold(struct delivery *d, const char *address)
+{
+	if (d->held_count == d->held_cap) {
+		size_t cap = d->held_cap ? d->held_cap * 2 : 4;
+		char **held = reallocarray(d->held, cap, sizeof(*held));
+
+		if (!held)
+			return -ENOMEM;
+		d->held = held;
+		d->held_cap = cap;
+	}
+	d->held[d->held_count] = strdup(address);
+	if (!d->held[d->held_count])
+		return -ENOMEM;
+	d->held_count++;
+	return 0;
+}
+
+/* The session broke in the middle of something: who wants to know why reads the log. */
+static void lost(struct delivery *d)
+{
+	log_notice("backend-lost", "tx", d->txn->id, "backend", d->backend, "why", d->session->client->why, NULL);
+	drop_session(d);
+}
+
+static void no_backend(int rc, char *reply)
+{
+	snprintf(reply, DELIVERY_REPLY_MAX, rc == -EBUSY ? "451 4.3.2 the mail server behind is busy, try again later" :
+		 "451 4.4.1 the mail server behind does not answer, try again later");
+}
+
+/* MAIL in a session, a new one if there is none. 0: the reply is in the client; DELIVERY_* in *result. -errno: broken, or no backend. may wait */
+static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_result *result)
+{
+	const struct envelope *env = &d->txn->env;
+	uint64_t size = d->txn->message ? message_size(d->txn->message) : env->size_declared;
+	struct smtp_client *c;
+	int rc;
+
+	*result = DELIVERY_LATER;
+	if (!d->session) {
+		rc = backend_take(d->group, until, &d->session);
+		if (rc < 0) {
+			d->session = NULL;
+			no_backend(rc, reply);
+			return rc;
+		}
+		snprintf(d->backend, sizeof(d->backend), "%s", backend_name(d->session->backend));
+	}
+	c = d->session->client;
+	rc = smtp_client_mail(c, env->from, env->params, size, until);
+	if (rc < 0) {
+		lost(d);
+		no_backend(rc, reply);
+		return rc;
+	}
+	*result = result_of(&c->reply);
+	if (*result != DELIVERY_TAKEN) {
+		pass_reply(&c->reply, reply);
+		drop_session(d);
+	}
+	return 0;
+}
+
+/* RCPT in the transaction that is open. As begin. may wait */
+static int add(struct delivery *d, const struct recipient *r, int64_t until, char *reply, enum delivery_result *result)
+{
+	struct smtp_client *c = d->session->client;
+	int rc = smtp_client_rcpt(c, r->address, r->params, until);
+
+	*result = DELIVERY_LATER;
+	if (rc < 0) {
+		lost(d);
+		no_backend(rc, reply);
+		return rc;
+	}
+	*result = result_of(&c->reply);
+	pass_reply(&c->reply, reply);
+	if (*result != DELIVERY_TAKEN)
+		return 0;
+	rc = hold(d, r->address);
+	if (rc < 0) {
+		snprintf(reply, DELIVERY_REPLY_MAX, "452 4.3.1 out of memory, try again later");
+		*result = DELIVERY_LATER;
+		drop_session(d);
+	}
+	return 0;
+}
+
+enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r, char *reply)
+{
+	int64_t until = deadline(d->txn->site->timeouts.budget_ms);
+	enum delivery_result result = DELIVERY_LATER;
+
+	for (int i = 0; i < ATTEMPTS; i++) {
+		bool had_session = d->session != NULL;
+
+		if (!had_session && (begin(d, until, reply, &result) < 0 || result != DELIVERY_TAKEN))
+			return result;
+		if (add(d, r, until, reply, &result) == 0 || !had_session)
+			return result;
+	}
+	return result;
+}
+
+static bool holds_exactly(const struct delivery *d, const struct recipient *const *rcpt, size_t count)
+{
+	if (!d->session || d->held_count != count || smtp_client_quiet(d->session->client) == false)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(d->held[i], rcpt[i]->address) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * Bring the transaction there to hold exactly those. A reply that now differs: nobody has the message yet, and the client is told to
+ * come again. may wait
+ */
+static int hold_exactly(struct delivery *d, const struct recipient *const *rcpt, size_t count, int64_t until, char *reply)
+{
+	enum delivery_result result;
+	int rc;
+
+	if (holds_exactly(d, rcpt, count))
+		return 0;
+	if (d->session && (!smtp_client_quiet(d->session->client) || smtp_client_rset(d->session->client, until) < 0 ||
+			   d->session->client->reply.code / 100 != 2))
+		drop_session(d);
+	forget_held(d);
+	rc = begin(d, until, reply, &result);
+	for (size_t i = 0; rc == 0 && result == DELIVERY_TAKEN && i < count; i++)
+		rc = add(d, rcpt[i], until, reply, &result);
+	if (rc == 0 && result != DELIVERY_TAKEN) {
+		log_notice("backend-differs", "tx", d->txn->id, "backend", d->backend, "reply", reply, NULL);
+		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.0 the mail server behind has changed its mind, try again");
+		return -EAGAIN;
+	}
+	return rc;
+}
+
+/* The data of a transaction that is ready. DELIVERY_LATER with *again: the session was gone before anything was sent. may wait */
+static enum delivery_result send_data(struct delivery *d, const struct buf *header, int64_t until, char *reply, bool *again)
+{
+	struct message *m = d->txn->message;
+	struct smtp_edit edit = { .off = 0, .len = message_body_offset(m), .text = header->data, .text_len = header->len };
+	struct smtp_content content = { .message = m, .edit = &edit, .edit_count = 1 };
+	struct smtp_client *c = d->session->client;
+	enum smtp_outcome outcome;
+	int rc = smtp_client_data(c, &content, until, &outcome);
+
+	*again = false;
+	forget_held(d);
+	if (rc == 0) {
+		pass_reply(&c->reply, reply);
+		return result_of(&c->reply);
+	}
+	lost(d);
+	if (outcome == OUTCOME_UNKNOWN) {
+		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.2 the mail server behind gave no answer, try again later");
+		return DELIVERY_UNKNOWN;
+	}
+	*again = rc == -EPIPE;
+	no_backend(rc, reply);
+	return DELIVERY_LATER;
+}
+
+enum delivery_result delivery_send(struct delivery *d, const struct recipient *const *rcpt, size_t count,
+				   const struct buf *header, char *reply)
+{
+	int64_t until = deadline(d->txn->site->timeouts.dot_budget_ms);
+	enum delivery_result result = DELIVERY_LATER;
+	bool again = true;
+
+	for (int i = 0; again && i < ATTEMPTS; i++) {
+		again = false;
+		if (hold_exactly(d, rcpt, count, until, reply) < 0)
+			return DELIVERY_LATER;
+		result = send_data(d, header, until, reply, &again);
+	}
+	return result;
+}

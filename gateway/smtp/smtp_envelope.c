@@ -1,0 +1,291 @@
+/* MAIL and RCPT, RFC 5321 4.1.1.2 and 4.1.1.3. */
+#include "smtp/smtp_session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "filters/envelope.h"
+#include "filters/filter.h"
+#include "smtp/backend.h"
+#include "smtp/delivery.h"
+#include "smtp/recipient.h"
+
+enum { PARAMS_MAX = 1024 };
+
+void smtp_transaction_end(struct smtp_session *s)
+{
+	struct smtp_txn *t = s->t;
+
+	if (s->state & (SMTP_MAIL | SMTP_RCPT | SMTP_BDAT))
+		s->state = SMTP_READY;
+	if (!t)
+		return;
+	s->t = NULL;
+	for (size_t i = 0; i < t->txn.env.rcpt_count; i++)
+		judge_release(&t->judge[i]);
+	free(t->judge);
+	delivery_free(t->delivery);
+	txn_release(&t->txn);
+	free(t);
+}
+
+/* MAIL */
+
+/* What the parameters ask for and we cannot do, as a reply; NULL if all is well. */
+static const char *refuse_mail(const struct smtp_session *s, const struct smtp_command *c, const struct smtp_caps *caps)
+{
+	const struct site *site = s->svc->site;
+	uint64_t size = site->limits.message_bytes;
+
+	if (caps->size_max && caps->size_max < size)
+		size = caps->size_max;
+	if (c->has_size && c->size > size)
+		return "552 5.3.4 the message is larger than is taken here";
+	if (c->smtputf8 && !caps->smtputf8)
+		return "553 5.6.7 the mail server behind takes no internationalized addresses";
+	if (c->body == BODY_8BITMIME && !caps->eightbit && !site->eightbit_pass)
+		return "554 5.6.3 the mail server behind takes no 8-bit content";
+	if (!caps->dsn && (c->ret != RET_NONE || c->envid[0]))
+		return "555 5.5.4 DSN is not offered";
+	return NULL;
+}
+
+static int fill_sender(struct smtp_txn *t, struct smtp_command *c, const struct smtp_caps *caps)
+{
+	AUTO(buf) struct buf params = BUF_INIT(PARAMS_MAX);
+
+	t->utf8 = c->smtputf8;
+	t->eightbit = c->body == BODY_8BITMIME;
+	if (!caps->eightbit)
+		c->body = BODY_NONE;
+	if (smtp_command_params(c, &params) < 0)
+		return -ENOMEM;
+	t->txn.env.from = strdup(c->path.text);
+	t->txn.env.from_domain = strdup(c->path.domain);
+	t->txn.env.params = buf_steal(&params);
+	t->txn.env.size_declared = c->has_size ? c->size : 0;
+	return t->txn.env.from && t->txn.env.from_domain && t->txn.env.params ? 0 : -ENOMEM;
+}
+
+static int begin_transaction(struct smtp_session *s, struct smtp_command *c, const struct smtp_caps *caps)
+{
+	struct smtp_txn *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	s->t = t;
+	s->state = SMTP_MAIL;
+	txn_init(&t->txn, s->svc->site, s->svc->dns, &s->client);
+	t->txn.state = s->svc->state;
+	t->number = ++s->transactions;
+	t->start_ms = clock_ms();
+	snprintf(t->txn.id, sizeof(t->txn.id), "%s-%u", s->id, t->number);
+	t->txn.stage = STAGE_MAIL;
+	return fill_sender(t, c, caps);
+}
+
+int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
+{
+	const struct site *site = s->svc->site;
+	struct smtp_caps caps;
+	const char *refusal;
+
+	if (s->transactions >= (unsigned)site->limits.transactions) {
+		s->state = SMTP_CLOSING;
+		return smtp_say(s, "421 4.7.0 that is all for one session, please connect again");
+	}
+	smtp_offered(s, &caps);
+	refusal = refuse_mail(s, c, &caps);
+	if (refusal)
+		return smtp_refuse(s, refusal);
+	if (begin_transaction(s, c, &caps) < 0) {
+		smtp_transaction_end(s);
+		return smtp_say(s, "452 4.3.1 out of memory, try again later");
+	}
+	filters_start(&s->t->txn, STAGE_HELO, s->svc->needed);
+	filters_start(&s->t->txn, STAGE_MAIL, s->svc->needed);
+	return smtp_say(s, "250 2.1.0 ok");
+}
+
+/* RCPT */
+
+static void recipient_release(struct recipient *r)
+{
+	free(r->address);
+	free(r->params);
+	free(r->domain);
+}
+
+static int fill_recipient(struct smtp_session *s, const struct smtp_command *c, struct recipient *r)
+{
+	AUTO(buf) struct buf params = BUF_INIT(PARAMS_MAX);
+	char domain[SMTP_DOMAIN_MAX + 1];
+
+	if (smtp_command_params(c, &params) < 0)
+		return -ENOMEM;
+	if (smtp_domain_ascii(c->path.domain, domain) < 0)
+		snprintf(domain, sizeof(domain), "%s", c->path.domain);
+	r->address = strdup(c->path.text);
+	r->params = buf_steal(&params);
+	r->domain = strdup(domain);
+	r->local = !c->path.domain[0] || site_accepts(s->svc->site, domain);
+	return r->address && r->params && r->domain ? 0 : -ENOMEM;
+}
+
+/* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
+static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, const struct recipient *r)
+{
+	const struct site *site = s->svc->site;
+	struct smtp_caps caps;
+
+	if (s->t->txn.env.rcpt_count >= (size_t)site->limits.recipients)
+		return "452 4.5.3 too many recipients";
+	if (!r->local || c->path.literal)
+		return "550 5.7.1 relaying denied";
+	if (c->path.trick)
+		return "550 5.7.1 relaying denied: % ! and @ have no place in a local part here";
+	if (!s->t->txn.env.from[0] && s->t->txn.env.rcpt_count > 0)
+		return "452 4.5.3 a bounce has one recipient";
+	smtp_offered(s, &caps);
+	if (!caps.dsn && (c->notify || c->orcpt[0]))
+		return "555 5.5.4 DSN is not offered";
+	return NULL;
+}
+
+/* The recipient is taken: it and its judge go into the transaction. Judges point at recipients, which may have moved. */
+static int keep_recipient(struct smtp_txn *t, struct recipient *r, struct judge *j)
+{
+	struct envelope *env = &t->txn.env;
+
+	if (env->rcpt_count == t->judge_cap) {
+		size_t cap = t->judge_cap ? t->judge_cap * 2 : 2;
+		struct recipient *rcpt = reallocarray(env->rcpt, cap, sizeof(*rcpt));
+		struct judge *judge;
+
+		if (!rcpt)
+			return -ENOMEM;
+		env->rcpt = rcpt;
+		judge = reallocarray(t->judge, cap, sizeof(*judge));
+		if (!judge)
+			return -ENOMEM;
+		t->judge = judge;
+		t->judge_cap = cap;
+		for (size_t i = 0; i < env->rcpt_count; i++)
+			t->judge[i].rcpt = &env->rcpt[i];
+	}
+	env->rcpt[env->rcpt_count] = *r;
+	t->judge[env->rcpt_count] = *j;
+	t->judge[env->rcpt_count].rcpt = &env->rcpt[env->rcpt_count];
+	env->rcpt_count++;
+	memset(r, 0, sizeof(*r));
+	memset(j, 0, sizeof(*j));
+	return 0;
+}
+
+static bool observing(const struct smtp_session *s)
+{
+	return s->svc->site->mode == MODE_OBSERVE;
+}
+
+/* One line for a recipient that was refused, by whom ever. */
+static void log_refused(struct smtp_session *s, struct judge *j, const struct verdict *v, const char *verdict, const char *reply)
+{
+	const struct recipient *rcpt = j->rcpt;
+	struct smtp_verdict_line line = {
+		.verdict = verdict, .v = v, .reply = reply, .rcpt = &rcpt, .rcpt_count = 1, .judge = j,
+		.backend = s->t->delivery ? delivery_backend(s->t->delivery) : NULL,
+	};
+
+	smtp_log_verdict(s, &line);
+}
+
+/* The policy's refusal, if it is certain now; NULL: go on. may wait */
+static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum judge_how how)
+{
+	const struct verdict *v = &j->verdict;
+
+	if (!judge_step(j, how) || (v->action != ACTION_REJECT && v->action != ACTION_DEFER))
+		return NULL;
+	if (observing(s))
+		return NULL;
+	log_refused(s, j, v, v->greylisted ? "greylist" : action_name(v->action), v->reply);
+	return v->reply;
+}
+
+/* Whoever the site names says whether the recipient exists. NULL: it does, or the backend will tell. may wait */
+static const char *source_refusal(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, char *text)
+{
+	AUTO(smtp_reply) struct smtp_reply reply;
+	enum recipient_answer answer;
+
+	smtp_reply_init(&reply);
+	answer = recipient_ask(s->svc->recipients, to, clock_ms() + s->svc->site->timeouts.budget_ms, &reply);
+	if (answer == RECIPIENT_YES || answer == RECIPIENT_ASK)
+		return NULL;
+	snprintf(text, DELIVERY_REPLY_MAX, "%d %.400s", reply.code, buf_str(&reply.text));
+	log_refused(s, j, NULL, answer == RECIPIENT_NO ? "unknown-recipient" : "recipient-deferred", text);
+	return text;
+}
+
+/* And the backend itself. NULL: it takes the recipient. may wait */
+static const char *backend_refusal(struct smtp_session *s, struct judge *j, char *reply)
+{
+	enum delivery_result result;
+
+	if (!s->t->delivery)
+		s->t->delivery = delivery_new(s->svc->group, &s->t->txn);
+	if (!s->t->delivery)
+		return "452 4.3.1 out of memory, try again later";
+	result = delivery_rcpt(s->t->delivery, j->rcpt, reply);
+	if (result == DELIVERY_TAKEN)
+		return NULL;
+	log_refused(s, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);
+	return reply;
+}
+
+/* NULL: the recipient is taken. Order: what the policy knows without greylisting, whether the recipient exists, greylisting. may wait */
+static const char *judge_recipient(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, char *reply)
+{
+	const char *refusal = policy_refusal(s, j, JUDGE_BEFORE_GREYLIST);
+
+	if (!refusal)
+		refusal = source_refusal(s, j, to, reply);
+	if (!refusal)
+		refusal = backend_refusal(s, j, reply);
+	if (!refusal)
+		refusal = policy_refusal(s, j, JUDGE_ALL);
+	return refusal;
+}
+
+int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
+{
+	char reply[DELIVERY_REPLY_MAX];
+	struct recipient r = { 0 };
+	struct judge j = { 0 };
+	const char *refusal = "452 4.3.1 out of memory, try again later";
+	int rc;
+
+	if (fill_recipient(s, c, &r) == 0)
+		refusal = refuse_recipient(s, c, &r);
+	if (!refusal) {
+		s->t->txn.stage = STAGE_RCPT;
+		refusal = "452 4.3.1 out of memory, try again later";
+		if (judge_init(&j, &s->t->txn, &r) == 0)
+			refusal = judge_recipient(s, &j, &c->path, reply);
+	}
+	if (!refusal && keep_recipient(s->t, &r, &j) < 0)
+		refusal = "452 4.3.1 out of memory, try again later";
+	if (!refusal) {
+		s->state = SMTP_RCPT;
+		rc = smtp_say(s, "250 2.1.5 ok");
+	} else {
+		s->t->refused_rcpt = true;
+		rc = refusal[0] == '5' ? smtp_refuse(s, refusal) : smtp_say(s, refusal);
+	}
+	judge_release(&j);
+	recipient_release(&r);
+	return rc;
+}

@@ -1,0 +1,478 @@
+#include "smtp/smtp_server.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/tls.h"
+#include "filters/filter.h"
+#include "policy/state.h"
+#include "smtp/backend.h"
+#include "smtp/client_table.h"
+#include "smtp/smtp_session.h"
+
+enum { TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024, SEEN_LIFE_S = 36 * 86400 };
+
+/* A busy gateway says so in one write and closes (RFC 5321 3.8). */
+static const char busy[] = "421 4.3.2 too many connections, try again later\r\n";
+
+/* Replies */
+
+int smtp_say(struct smtp_session *s, const char *text)
+{
+	AUTO(buf) struct buf out = BUF_INIT(SMTP_REPLY_OUT_MAX * 4);
+	int code = atoi(text), rc;
+
+	rc = smtp_reply_format(&out, code, code / 100 == 3 ? "" : NULL, strlen(text) > 4 ? text + 4 : "");
+	return rc < 0 ? rc : stream_write(s->stream, out.data, out.len);
+}
+
+int smtp_sayf(struct smtp_session *s, const char *fmt, ...)
+{
+	char text[REPLY_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return smtp_say(s, text);
+}
+
+int smtp_refuse(struct smtp_session *s, const char *text)
+{
+	if (++s->errors < (unsigned)s->svc->site->limits.errors)
+		return smtp_say(s, text);
+	s->state = SMTP_CLOSING;
+	return smtp_say(s, "421 4.7.0 too many errors, closing");
+}
+
+/* Greeting and EHLO */
+
+void smtp_seen_key(struct smtp_session *s, struct state_op *op)
+{
+	const struct greylist_conf *g = &s->svc->site->greylist;
+	char network[NET_TEXT_MAX];
+
+	net_network_text(&s->client.addr, g->v4_bits, g->v6_bits, network);
+	state_key(op, "seen", network, NULL);
+}
+
+/* Whether mail from this client's network has passed lately. may wait */
+static bool seen_passing(struct smtp_session *s)
+{
+	struct state_op op = { .verb = STATE_GET };
+
+	smtp_seen_key(s, &op);
+	return s->svc->state && state_run(s->svc->state, &op, 1) == 0 && op.found;
+}
+
+/* Whoever speaks before the banner is no mail server (RFC 5321 4.3.1). may wait */
+static int wait_before_banner(struct smtp_session *s)
+{
+	int delay_ms = s->svc->site->banner_delay_ms, rc;
+
+	if (delay_ms > 0 && seen_passing(s))
+		delay_ms = 0;
+	rc = stream_wait_readable(s->stream, delay_ms);
+	if (rc == -ETIMEDOUT)
+		return 0;
+	s->client.early_talker = rc == 0;
+	return rc;
+}
+
+/* Client-scope filters hang at a transaction that has only a client. */
+static void start_client_filters(struct smtp_session *s)
+{
+	struct txn t;
+
+	txn_init(&t, s->svc->site, s->svc->dns, &s->client);
+	t.state = s->svc->state;
+	filters_start(&t, STAGE_CONNECT, s->svc->needed);
+}
+
+static int greet(struct smtp_session *s)
+{
+	int rc;
+
+	start_client_filters(s);
+	rc = wait_before_banner(s);
+	if (rc < 0)
+		return rc;
+	s->state = SMTP_GREETED;
+	return stream_printf(s->stream, "220 %s ESMTP\r\n", s->svc->site->hostname);
+}
+
+void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
+{
+	backend_group_caps(s->svc->group, out);
+}
+
+static void offer(struct buf *out, bool last, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void offer(struct buf *out, bool last, const char *fmt, ...)
+{
+	char line[200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	buf_addf(out, "250%c%s\r\n", last ? ' ' : '-', line);
+}
+
+/* What is offered: hop-local keywords are ours, end-to-end ones only if every backend has them (DESIGN, "What is offered"). */
+static int say_extensions(struct smtp_session *s)
+{
+	AUTO(buf) struct buf out = BUF_INIT(4096);
+	const struct site *site = s->svc->site;
+	struct smtp_caps caps;
+	uint64_t size = site->limits.message_bytes;
+
+	smtp_offered(s, &caps);
+	if (caps.size_max && caps.size_max < size)
+		size = caps.size_max;
+	offer(&out, false, "%s", site->hostname);
+	offer(&out, false, "PIPELINING");
+	offer(&out, false, "SIZE %llu", (unsigned long long)size);
+	if (caps.eightbit)
+		offer(&out, false, "8BITMIME");
+	if (caps.smtputf8)
+		offer(&out, false, "SMTPUTF8");
+	if (caps.dsn)
+		offer(&out, false, "DSN");
+	if (s->svc->tls && !stream_is_tls(s->stream))
+		offer(&out, false, "STARTTLS");
+	offer(&out, false, "ENHANCEDSTATUSCODES");
+	offer(&out, false, "CHUNKING");
+	offer(&out, true, "LIMITS MAILMAX=%d RCPTMAX=%d", site->limits.transactions, site->limits.recipients);
+	return stream_write(s->stream, out.data, out.len);
+}
+
+static int do_helo(struct smtp_session *s, struct smtp_command *c)
+{
+	if (!c->helo[0])
+		return smtp_refuse(s, "501 5.5.4 a domain name or address literal is needed");
+	smtp_transaction_end(s);
+	free(s->client.helo);
+	s->client.helo = strdup(c->helo);
+	if (!s->client.helo)
+		return -ENOMEM;
+	s->client.esmtp = c->verb == VERB_EHLO;
+	s->state = SMTP_READY;
+	if (c->verb == VERB_EHLO)
+		return say_extensions(s);
+	return stream_printf(s->stream, "250 %s\r\n", s->svc->site->hostname);
+}
+
+/* RFC 3207. What was sent before the handshake is forgotten, what came along with the command ends the session (CVE-2011-0411). */
+static int do_starttls(struct smtp_session *s, struct smtp_command *c)
+{
+	int rc;
+
+	if (!s->svc->tls)
+		return smtp_refuse(s, "502 5.5.1 STARTTLS is not offered");
+	if (stream_is_tls(s->stream))
+		return smtp_refuse(s, "503 5.5.1 TLS is in use already");
+	if (stream_pending(s->stream)) {
+		log_notice("starttls-injection", "sid", s->id, "client", s->client.ip, NULL);
+		return -EPROTO;
+	}
+	rc = smtp_say(s, "220 2.0.0 ready to start TLS");
+	if (rc == 0)
+		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
+	if (rc == 0)
+		rc = stream_tls_accept(s->stream, s->svc->tls, TLS_HANDSHAKE_MS);
+	if (rc < 0) {
+		log_info("tls-failed", "sid", s->id, "client", s->client.ip, "error", stream_error(s->stream), NULL);
+		return rc;
+	}
+	smtp_transaction_end(s);
+	free(s->client.helo);
+	s->client.helo = NULL;
+	s->client.tls_version = stream_tls_version(s->stream);
+	s->client.tls_cipher = stream_tls_cipher(s->stream);
+	s->state = SMTP_GREETED;
+	task_stack_trim();
+	return 0;
+}
+
+/* Small commands */
+
+static int do_rset(struct smtp_session *s, struct smtp_command *c)
+{
+	smtp_transaction_end(s);
+	return smtp_say(s, "250 2.0.0 ok");
+}
+
+static int do_noop(struct smtp_session *s, struct smtp_command *c)
+{
+	return smtp_say(s, "250 2.0.0 ok");
+}
+
+static int do_quit(struct smtp_session *s, struct smtp_command *c)
+{
+	s->state = SMTP_CLOSING;
+	return smtp_say(s, "221 2.0.0 bye");
+}
+
+/* Who exists is learnt by RCPT, which is counted and logged (RFC 5321 3.5.3 allows 252). */
+static int do_vrfy(struct smtp_session *s, struct smtp_command *c)
+{
+	return smtp_say(s, "252 2.5.2 send some mail, it will be tried");
+}
+
+static int do_help(struct smtp_session *s, struct smtp_command *c)
+{
+	return smtp_say(s, "214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY STARTTLS HELP");
+}
+
+static int do_not_here(struct smtp_session *s, struct smtp_command *c)
+{
+	return smtp_refuse(s, "502 5.5.1 command not implemented");
+}
+
+static int do_http(struct smtp_session *s, struct smtp_command *c)
+{
+	log_notice("http", "sid", s->id, "client", s->client.ip, "command", c->word, NULL);
+	s->state = SMTP_CLOSING;
+	return smtp_say(s, "554 5.5.2 this is no web server");
+}
+
+enum { ANY = SMTP_GREETED | SMTP_READY | SMTP_MAIL | SMTP_RCPT | SMTP_BDAT, IDLE = SMTP_GREETED | SMTP_READY | SMTP_MAIL | SMTP_RCPT };
+
+static const struct command {
+	enum smtp_verb verb;
+	int (*run)(struct smtp_session *s, struct smtp_command *c);
+	int states;
+	const char *otherwise;          /* the reply in another state */
+} commands[] = {
+	{ VERB_EHLO, do_helo, IDLE, "503 5.5.1 finish the chunks or RSET first" },
+	{ VERB_HELO, do_helo, IDLE, "503 5.5.1 finish the chunks or RSET first" },
+	{ VERB_STARTTLS, do_starttls, SMTP_GREETED | SMTP_READY, "503 5.5.1 not during a transaction" },
+	{ VERB_MAIL, smtp_do_mail, SMTP_READY, "503 5.5.1 EHLO first, and one transaction at a time" },
+	{ VERB_RCPT, smtp_do_rcpt, SMTP_MAIL | SMTP_RCPT, "503 5.5.1 MAIL first" },
+	{ VERB_DATA, smtp_do_data, SMTP_MAIL | SMTP_RCPT, "503 5.5.1 MAIL and RCPT first" },
+	{ VERB_BDAT, smtp_do_bdat, ANY, NULL },         /* its octets come whatever the state: it judges for itself */
+	{ VERB_RSET, do_rset, ANY, NULL },
+	{ VERB_NOOP, do_noop, ANY, NULL },
+	{ VERB_QUIT, do_quit, ANY, NULL },
+	{ VERB_VRFY, do_vrfy, IDLE, "503 5.5.1 not now" },
+	{ VERB_HELP, do_help, IDLE, "503 5.5.1 not now" },
+	{ VERB_HTTP, do_http, ANY, NULL },
+};
+
+static int dispatch(struct smtp_session *s, struct smtp_command *c)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		if (commands[i].verb != c->verb)
+			continue;
+		if (!(s->state & commands[i].states))
+			return smtp_refuse(s, commands[i].otherwise);
+		return commands[i].run(s, c);
+	}
+	return do_not_here(s, c);
+}
+
+/* The dialogue */
+
+/* One line, parsed into a command on the heap: idle sessions hold none. may wait */
+static int read_command(struct smtp_session *s, struct smtp_command **out, enum smtp_command_error *error)
+{
+	const struct site *site = s->svc->site;
+	const char *line;
+	size_t len;
+	int rc = stream_wait_readable(s->stream, site->timeouts.command_ms);
+
+	if (rc == 0)
+		rc = stream_read_line(s->stream, site->limits.line_bytes, site->timeouts.command_ms, &line, &len);
+	if (rc < 0)
+		return rc;
+	*out = malloc(sizeof(**out));
+	if (!*out)
+		return -ENOMEM;
+	*error = smtp_command_parse(line, len, s->t && s->t->utf8, *out);
+	return 0;
+}
+
+static int run_command(struct smtp_session *s, struct smtp_command *c, enum smtp_command_error error)
+{
+	char text[128];
+
+	s->commands++;
+	if (s->svc->draining && !s->t && c->verb != VERB_QUIT) {
+		s->state = SMTP_CLOSING;
+		return smtp_say(s, "421 4.3.2 shutting down, try again");
+	}
+	if (error == COMMAND_OK || (c->verb == VERB_HTTP))
+		return dispatch(s, c);
+	if (c->verb == VERB_BDAT) {     /* how many octets follow is unknown: no way to go on */
+		s->state = SMTP_CLOSING;
+		return smtp_say(s, smtp_command_reply(c, error, text, sizeof(text)));
+	}
+	return smtp_refuse(s, smtp_command_reply(c, error, text, sizeof(text)));
+}
+
+static int serve_command(struct smtp_session *s)
+{
+	struct smtp_command *c = NULL;
+	enum smtp_command_error error;
+	int rc = read_command(s, &c, &error);
+
+	if (rc == -EMSGSIZE)
+		return smtp_refuse(s, "500 5.5.2 line too long");
+	if (rc == 0)
+		rc = run_command(s, c, error);
+	free(c);
+	return rc;
+}
+
+/* Last words, where they can be said. */
+static void say_goodbye(struct smtp_session *s, int rc)
+{
+	if (rc == -ETIMEDOUT)
+		smtp_say(s, "421 4.4.2 timeout, closing");
+	else if (rc == -ECANCELED)
+		smtp_say(s, "421 4.3.2 shutting down, try again");
+	else if (rc == -ENOMEM)
+		smtp_say(s, "421 4.3.2 out of memory, try again later");
+	stream_flush(s->stream, 1000);
+}
+
+static void serve(struct smtp_session *s)
+{
+	const struct site *site = s->svc->site;
+	int rc;
+
+	if (site->timeouts.session_ms)
+		stream_set_deadline(s->stream, clock_ms() + site->timeouts.session_ms);
+	rc = greet(s);
+	while (rc == 0 && s->state != SMTP_CLOSING)
+		rc = serve_command(s);
+	if (rc < 0)
+		say_goodbye(s, rc);
+	else
+		stream_close(s->stream, 5000);
+}
+
+static void session_free(struct smtp_session *s)
+{
+	smtp_transaction_end(s);
+	client_release(&s->client);
+	client_table_leave(s->svc->clients, &s->client.addr);
+	s->svc->sessions--;
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		s->svc->first = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	stream_free(s->stream);
+	free(s);
+}
+
+static void session_main(void *arg)
+{
+	struct smtp_session *s = arg;
+
+	s->task = task_self();
+	serve(s);
+	session_free(s);
+}
+
+static void make_id(char *out, size_t size)
+{
+	unsigned char r[5] = { 0 };
+
+	if (getrandom(r, sizeof(r), GRND_NONBLOCK) < 0)
+		memset(r, 0, sizeof(r));
+	snprintf(out, size, "%02x%02x%02x%02x%02x", r[0], r[1], r[2], r[3], r[4]);
+}
+
+static struct smtp_session *session_new(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	struct smtp_session *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		close(fd);
+		return NULL;
+	}
+	s->svc = svc;
+	s->listener = l;
+	s->client.addr = *peer;
+	net_text(peer, s->client.ip);
+	make_id(s->id, sizeof(s->id));
+	s->stream = stream_new(fd);
+	svc->sessions++;
+	s->next = svc->first;
+	if (s->next)
+		s->next->prev = s;
+	svc->first = s;
+	return s;
+}
+
+static void turn_away(int fd, const struct net_addr *peer, const char *why)
+{
+	char ip[NET_TEXT_MAX];
+
+	log_notice("turned-away", "client", net_text(peer, ip), "reason", why, NULL);
+	if (send(fd, busy, sizeof(busy) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		/* the connection is closed all the same */
+	}
+	close(fd);
+}
+
+void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	const struct smtp_limits *lim = &svc->site->limits;
+	struct smtp_session *s;
+	int mine;
+
+	if (svc->sessions >= lim->sessions) {
+		turn_away(fd, peer, "sessions");
+		return;
+	}
+	mine = client_table_enter(svc->clients, peer);
+	if (mine < 0)
+		turn_away(fd, peer, "memory");
+	else if (mine > lim->sessions_per_client)
+		turn_away(fd, peer, "sessions of this client");
+	if (mine < 0 || mine > lim->sessions_per_client) {
+		if (mine > 0)
+			client_table_leave(svc->clients, peer);
+		return;
+	}
+	s = session_new(svc, l, fd, peer);
+	if (!s) {
+		client_table_leave(svc->clients, peer);
+		return;
+	}
+	if (!s->stream || task_spawn("smtp", session_main, s, &s->task) < 0)
+		session_free(s);
+}
+
+int smtp_service_init(struct smtp_service *svc)
+{
+	svc->needed = judge_filters(svc->site);
+	svc->clients = client_table_new();
+	return svc->clients ? 0 : -ENOMEM;
+}
+
+void smtp_service_drain(struct smtp_service *svc)
+{
+	svc->draining = true;
+	for (struct smtp_session *s = svc->first; s; s = s->next)
+		if (!s->t && s->task)
+			task_cancel(s->task);
+}
+
+void smtp_service_release(struct smtp_service *svc)
+{
+	client_table_free(svc->clients);
+	svc->clients = NULL;
+}

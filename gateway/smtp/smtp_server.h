@@ -1,0 +1,52 @@
+/*
+ * smtp_server - the gateway's side towards SMTP clients, RFC 5321
+ *
+ * What the sessions of one worker share is a struct smtp_service; each connection is a task that runs 
+ */
+#ifndef SMTP_SERVER_H
+#define SMTP_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/net.h"
+#include "policy/conf.h"
+
+struct backend_group;
+struct dns;
+struct ssl_ctx_st;
+struct recipient_check;
+struct state;
+struct store;
+struct client_table;
+struct smtp_session;
+
+struct smtp_service {
+	const struct site *site;
+	struct dns *dns;
+	struct state *state;
+	struct store *store;
+	struct backend_group *group;
+	struct recipient_check *recipients;
+	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
+	uint32_t needed;                        /* judge_filters() */
+	struct client_table *clients;           /* sessions per client network */
+	int sessions;                           /* now */
+	struct smtp_session *first;             /* they */
+	bool draining;                          /* no further transactions: 421 */
+};
+
+/* tls may be NULL. 0 or -ENOMEM. svc->needed and clients are filled in. */
+int smtp_service_init(struct smtp_service *svc);
+void smtp_service_release(struct smtp_service *svc);
+
+/* No new transactions: who waits between transactions is told 421, the others end by themselves (svc->sessions becomes 0). */
+void smtp_service_drain(struct smtp_service *svc);
+
+/*
+ * Take over a connection; it runs in a task of its own until it ends. peer is the client. When there are too many (site limits, or
+ * no task can be had) the client hears 421 and the connection is closed.
+ */
+void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer);
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * smtp_session - what the files of the client's leg share: one connection from a client
+ *
+ * smtp_server.c is the dialogue: greeting, commands, replies. smtp_envelope.c does MAIL and RCPT, smtp_receive.c takes the message
+ * by DATA or BDAT, smtp_verdict.c judges it and has it delivered, quarantined or refused, smtp_log.c writes the lines.
+ */
+#ifndef SMTP_SESSION_H
+#define SMTP_SESSION_H
+
+#include "base/stream.h"
+#include "filters/txn.h"
+#include "policy/judge.h"
+#include "smtp/smtp_command.h"
+#include "smtp/smtp_data.h"
+#include "smtp/smtp_reply.h"
+#include "smtp/smtp_server.h"
+
+enum smtp_state {
+	SMTP_GREETED = 1,       /* before EHLO */
+	SMTP_READY = 2,         /* after EHLO, no transaction */
+	SMTP_MAIL = 4,          /* MAIL was accepted */
+	SMTP_RCPT = 8,          /* and at least one recipient */
+	SMTP_BDAT = 16,         /* chunks have begun */
+	SMTP_CLOSING = 32,
+};
+
+struct delivery;
+
+/* Moments of a transaction that its log line tells. */
+enum smtp_time { SMTP_TIME_RECEIVED, SMTP_TIME_CHECKED, SMTP_TIME_DELIVERED, SMTP_TIMES };
+
+/* One transaction of a session; on the heap only while there is one. */
+struct smtp_txn {
+	struct txn txn;
+	struct judge *judge;            /* one for each of txn.env.rcpt */
+	size_t judge_cap;
+	unsigned number;                /* in the session, from 1 */
+	bool utf8, eightbit;            /* SMTPUTF8, BODY=8BITMIME */
+	bool refused_rcpt;              /* some recipient was refused */
+	int64_t start_ms, time_ms[SMTP_TIMES];
+	struct delivery *delivery;      /* the backend's side, NULL before the first RCPT */
+	const char *receive_reply;      /* the message is not wanted any more: what the client hears at its end; NULL: it is */
+	bool bdat;                      /* came by BDAT */
+	uint64_t received;              /* octets, also those that were not kept */
+	size_t hashed;                  /* since others had their turn */
+	int64_t session_deadline_ms;    /* the stream's, while the message has a nearer one */
+	struct smtp_data data;
+};
+
+struct smtp_session {
+	struct smtp_service *svc;
+	const struct listener_conf *listener;
+	struct stream *stream;
+	struct client client;
+	enum smtp_state state;
+	char id[16];
+	unsigned transactions, errors, commands;
+	struct smtp_txn *t;
+	struct task *task;
+	struct smtp_session *prev, *next;       /* all sessions of the service */
+};
+
+
+
+/* What every backend can do, so that it can be offered. */
+struct smtp_caps;
+void smtp_offered(const struct smtp_session *s, struct smtp_caps *out);
+
+/* A reply to the client, "250 2.1.0 text", cleaned and cut; collected until the next read. 0 or an error of the stream. may wait */
+int smtp_say(struct smtp_session *s, const char *text);
+int smtp_sayf(struct smtp_session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A refusal of the client's doing: counts, and becomes 421 when there were too many. */
+int smtp_refuse(struct smtp_session *s, const char *text);
+
+/* The state's key for "mail from this client's network has passed". */
+struct state_op;
+void smtp_seen_key(struct smtp_session *s, struct state_op *op);
+
+/* The transaction ends, whatever became of it. */
+void smtp_transaction_end(struct smtp_session *s);
+
+/* smtp_envelope.c. Each: 0, or an error of the client's stream. may wait */
+int smtp_do_mail(struct smtp_session *s, struct smtp_command *c);
+int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c);
+
+/* smtp_receive.c: the message arrives, filters see it; then smtp_judge_message. may wait */
+int smtp_do_data(struct smtp_session *s, struct smtp_command *c);
+int smtp_do_bdat(struct smtp_session *s, struct smtp_command *c);
+
+/* smtp_verdict.c: the message is complete: judge, act, reply. may wait */
+int smtp_judge_message(struct smtp_session *s);
+
+/* smtp_log.c: one line for one verdict, on rcpt[from..from+count) of the envelope or on a recipient that was refused. */
+struct smtp_verdict_line {
+	const char *verdict;            /* "accept", "reject"... what was done */
+	const char *would;              /* observe mode: what the policy would have done, or NULL */
+	const struct verdict *v;        /* NULL: no policy was asked */
+	const char *reply;              /* what the client heard */
+	const char *backend;            /* name, or NULL */
+	const char *quarantine_id;      /* or NULL */
+	const struct recipient *const *rcpt;
+	size_t rcpt_count;
+	struct judge *judge;            /* for its facts, may be NULL */
+};
+void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *line);
+/* A transaction that ended without a verdict, and why; reply may be NULL. */
+void smtp_log_broken(struct smtp_session *s, const char *why, const char *reply);
+
+#endif
