@@ -1,39 +1,104 @@
-# Gatepost. `make help` lists what there is to make.
+# Gatepost: `make` builds, `make run` shows it, `make test` tests it; `make help` lists the rest.
 
 VERSION := 0.1
-PREFIX  ?= /usr/local
+PREFIX     ?= /usr/local
 SYSCONFDIR ?= /etc/gatepost
 BUILD   ?= build
 CC      ?= gcc
 PYTHON  := /usr/bin/python3
 
-PACKAGES := libevent libevent_pthreads libunbound openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wframe-larger-than=4096 -Wno-unused-parameter
-CPPFLAGS += -D_GNU_SOURCE -DGATEPOST_VERSION='"$(VERSION)"' -I. -Igateway
-CFLAGS ?= -O2 -g
-# -fno-strict-aliasing: the socket API is made of casts between sockaddr types.
-ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing $(WARN) $(CFLAGS) $(shell pkg-config --cflags $(PACKAGES)) -MMD -MP
-LIBS = $(shell pkg-config --libs $(PACKAGES)) -lspf2 -lopendmarc -lresolv -lm
+# Debian packages: to build, to test, to compare with in the bench. What each library is for: README, "Parts".
+DEPS := build-essential pkg-config libevent-dev libunbound-dev libssl-dev libspf2-dev libopendkim-dev libopendmarc-dev \
+	libpsl-dev libidn2-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev publicsuffix curl
+DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dnspython python3-dkim python3-spf \
+	postfix knot knot-dnsutils swaks openssl sqlite3 mandoc iproute2 procps valgrind
+DEPS_LINT := clang clang-tidy cppcheck mandoc
+DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython
 
-# SAN=1: everything under the address and undefined sanitizers, in a build directory of its own.
+PACKAGES := libevent libevent_pthreads libunbound openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $$(PACKAGES)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $$(PACKAGES)))$(PKG_LIBS)
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wframe-larger-than=4096 -Wno-unused-parameter
+CPPFLAGS += -D_GNU_SOURCE -DGATEPOST_VERSION='"$(VERSION)"' -DGATEPOST_CONFIG='"$(SYSCONFDIR)/gatepost.conf"' -I. -Igateway
+CFLAGS ?= -O2 -g
+# Exposed to the Internet: what Debian's own hardening flags are. -fno-strict-aliasing: the socket API is made of casts.
+HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+LDHARDEN := -pie -Wl,-z,relro -Wl,-z,now
+ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing $(WARN) $(CFLAGS) $(HARDEN) $(PKG_CFLAGS) -MMD -MP
+LIBS = $(PKG_LIBS) -lspf2 -lopendmarc -lresolv -lm
+
+# SAN=1: under the address and undefined sanitizers. FUZZ=1: with clang, for libFuzzer. Each has a directory of its own.
+SANITIZE := address,undefined
 ifdef SAN
 BUILD := $(BUILD)/san
-CFLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+endif
+ifdef FUZZ
+BUILD := $(BUILD)/fuzz
+CC := clang
+SANITIZE := fuzzer-no-link,address,undefined
+endif
+ifneq ($(SAN)$(FUZZ),)
+CFLAGS := -O1 -g -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined
+HARDEN :=
+LDHARDEN :=
+# Redzones make every frame larger.
 WARN := $(filter-out -Wframe-larger-than=4096,$(WARN))
 endif
+
+# Tests run on the ordinary stack.
+$(BUILD)/tests/%.o: WARN := $(filter-out -Wframe-larger-than=4096,$(WARN))
 
 SRC := $(wildcard gateway/*/*.c gateway/*/*.S filters/*.c policy/*.c)
 OBJ := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(SRC))))
 LIBOBJ := $(filter-out $(BUILD)/gateway/command/main.o,$(OBJ))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 TESTLIB := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(wildcard tests/support/*.c))))
-CONFORMANCE := $(patsubst tests/conformance/%.c,$(BUILD)/tests/conformance/%,$(wildcard tests/conformance/run_*.c))
+CONFORM := $(patsubst tests/conformance/%.c,$(BUILD)/tests/conformance/%,$(wildcard tests/conformance/run_*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+MANUALS := conf/gatepost.8 conf/gatepost.conf.5 conf/gatepost-policy.5
 
 all: $(BUILD)/gatepost
 
-$(BUILD)/gatepost: $(OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+help:
+	@echo 'make            build $(BUILD)/gatepost'
+	@echo 'make run        demo on 127.0.0.1:2525; BACKEND=host:port DOMAIN=example.com: before a real server'
+	@echo 'make test       everything below, under the sanitizers: unit, conformance, fuzz-short, e2e'
+	@echo 'make unit | conformance | fuzz-short | e2e'
+	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (600)'
+	@echo 'make bench      speed and memory, beside HAProxy and Postfix with its add-ons'
+	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages'
+	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
+	@echo 'make clean'
+
+# What is missing is installed by root, without starting the daemons; for others it is named, ready to copy.
+define install_packages
+	@missing=; for p in $(1); do \
+		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" != 0 ]; then \
+		echo "missing packages; as root: apt-get install --no-install-recommends$$missing" >&2; exit 1; \
+	fi; \
+	made=; if [ ! -e /usr/sbin/policy-rc.d ]; then \
+		made=1; printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; \
+	fi; \
+	trap '[ -z "$$made" ] || rm -f /usr/sbin/policy-rc.d' EXIT; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+endef
+
+deps:
+	$(call install_packages,$(DEPS))
+deps-test: deps
+	$(call install_packages,$(DEPS_TEST))
+deps-lint: deps
+	$(call install_packages,$(DEPS_LINT))
+deps-bench: deps
+	$(call install_packages,$(DEPS_BENCH))
+
+$(BUILD)/gatepost: $(BUILD)/gateway/command/main.o $(BUILD)/libgatepost.a
+	$(CC) $(LDFLAGS) $(LDHARDEN) -o $@ $^ $(LIBS)
 
 $(BUILD)/libgatepost.a: $(LIBOBJ)
 	@rm -f $@
@@ -41,31 +106,83 @@ $(BUILD)/libgatepost.a: $(LIBOBJ)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
+	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -c -o $@ $<
 
 $(BUILD)/%.o: %.S Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -c -o $@ $<
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libgatepost.a $(TESTLIB)
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libgatepost.a $(TESTLIB)
+	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a $(LIBS)
 
-$(BUILD)/tests/conformance/%: tests/conformance/%.c $(BUILD)/libgatepost.a $(TESTLIB)
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libgatepost.a $(TESTLIB)
+	$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
 
 units: $(UNIT)
-conformances: $(CONFORMANCE)
+conformances: $(CONFORM)
+fuzzers: $(FUZZERS)
 
-# unit: each program prints its own cases; the first that fails stops.
-unit: units
-	@for t in $(UNIT); do echo "== $$t"; $$t || exit 1; done
+JOBS := $(shell nproc)
+FUZZ_SECONDS ?= 600
+
+run: deps
+	@$(MAKE) -s -j$(JOBS) all
+	@BUILD=$(BUILD) BACKEND='$(BACKEND)' DOMAIN='$(DOMAIN)' sh conf/demo/run.sh
+
+# The parts of `make test`; tests/run.py runs the programs, counts their cases and closes with the sum.
+build-unit: deps-test
+	@$(MAKE) -s -j$(JOBS) SAN=1 units
+build-conformance: deps-test
+	@$(MAKE) -s -j$(JOBS) SAN=1 conformances
+build-fuzz: deps-test
+	@$(MAKE) -s -j$(JOBS) FUZZ=1 fuzzers
+build-e2e: deps-test
+	@$(MAKE) -s -j$(JOBS) all
+	@$(MAKE) -s -j$(JOBS) SAN=1 all
+
+unit: build-unit
+	@$(PYTHON) tests/run.py unit
+conformance: build-conformance
+	@$(PYTHON) tests/run.py conformance
+fuzz-short: build-fuzz
+	@$(PYTHON) tests/run.py fuzz
+e2e: build-e2e
+	@$(PYTHON) tests/run.py e2e
+fuzz: build-fuzz
+	@$(PYTHON) tests/run.py fuzz --seconds $(FUZZ_SECONDS)
+test: build-unit build-conformance build-fuzz build-e2e
+	@$(PYTHON) tests/run.py unit conformance fuzz e2e
+bench: deps-bench
+	@$(MAKE) -s -j$(JOBS) all
+	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
+
+lint: deps-lint
+	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-gcc CFLAGS='-O2 -Werror' all units conformances
+	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-clang CC=clang CFLAGS='-O2 -Werror' all
+	cppcheck -q -j $(JOBS) --std=c11 --error-exitcode=1 --inline-suppr --suppressions-list=tests/cppcheck.txt \
+		--enable=warning,portability -D__x86_64__ -D__linux__ -D__GNUC__=12 -I. -Igateway gateway filters policy
+	printf '%s\n' $(filter %.c,$(SRC)) | xargs -P $(JOBS) -n 8 clang-tidy --quiet --warnings-as-errors='*' \
+		-extra-arg=-w 2>/dev/null -- -std=gnu11 $(subst ",\",$(CPPFLAGS)) $(PKG_CFLAGS)
+	mandoc -T lint -W warning $(MANUALS)
+	$(PYTHON) tests/layout.py
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(PREFIX)/lib/systemd/system \
+		$(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 $(BUILD)/gatepost $(DESTDIR)$(PREFIX)/sbin/gatepost
+	for f in gatepost.conf policy.conf; do \
+		[ -e $(DESTDIR)$(SYSCONFDIR)/$$f ] || install -m 644 conf/$$f $(DESTDIR)$(SYSCONFDIR)/$$f; \
+	done
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' conf/gatepost.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/gatepost.service
+	install -m 644 conf/gatepost.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 conf/gatepost.conf.5 conf/gatepost-policy.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORMANCE:=.d) $(TESTLIB:.o=.d)
+-include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(TESTLIB:.o=.d)
 
-.PHONY: all unit units conformances clean
+.PHONY: all help deps deps-test deps-lint deps-bench units conformances fuzzers run build-unit build-conformance build-fuzz \
+	build-e2e unit conformance fuzz-short e2e fuzz test bench lint install clean
 .SECONDARY:

@@ -1,0 +1,69 @@
+import pathlib
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from lab.gateway import Gateway             # noqa: E402
+from lab.knot import Knot                   # noqa: E402
+from lab.postfix import Postfix             # noqa: E402
+from lab.zones import ZONES                 # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def scratch():
+    """A directory that the servers' own users can enter."""
+    with tempfile.TemporaryDirectory(prefix="gatepost-e2e-") as name:
+        path = pathlib.Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def dns(scratch):
+    server = Knot(scratch / "knot", ZONES)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postfix_shared(scratch):
+    server = Postfix(scratch / "postfix")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postfix(postfix_shared):
+    """The session's Postfix, with empty mailboxes."""
+    postfix_shared.empty()
+    return postfix_shared
+
+
+@pytest.fixture
+def lab(tmp_path, dns):
+    """Makes gateways; each is stopped, and its exit status and sanitizers' words checked, when the test ends."""
+    made = []
+
+    def make(backends, **kw):
+        kw.setdefault("dns", dns.server)
+        g = Gateway(tmp_path / f"gate{len(made)}", backends, **kw).start()
+        made.append(g)
+        return g
+
+    yield make
+    problems = []
+    for g in made:
+        status = g.stop()
+        output = g.process.output()
+        if status != 0 or any(w in output for w in ("Sanitizer", "runtime error:")):
+            problems.append(f"exit status {status}:\n{output[-20000:]}")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def gate(lab, postfix):
+    """A gateway with default settings before the Postfix."""
+    return lab([postfix.port])

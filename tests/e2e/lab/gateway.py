@@ -1,0 +1,146 @@
+"""A Gatepost of its own for one test: configuration, process, log lines, quarantine."""
+import json
+import os
+import pathlib
+import re
+import shlex
+import signal
+import socket
+import subprocess
+
+from .process import Process, free_port
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+BINARY = os.environ.get("GATEPOST", str(ROOT / "build" / "gatepost"))
+
+POLICY = """
+reject     if dnsbl.score >= 5
+reject     "550 5.7.1 exactly one From field with one author is needed" if from.count != 1 or not from.valid
+quarantine if dmarc = fail and dmarc.policy in (quarantine, reject)
+accept
+"""
+
+
+def parse_logfmt(line):
+    """key=value pairs of a log line, quotes undone."""
+    out = {}
+    for key, quoted, plain in re.findall(r'([A-Za-z0-9_.-]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))', line):
+        value = quoted or plain
+        out[key] = re.sub(r'\\(x[0-9a-f]{2}|.)', lambda m: {"n": "\n", "r": "\r", "t": "\t"}.get(
+            m[1], chr(int(m[1][1:], 16)) if m[1][0] == "x" and len(m[1]) == 3 else m[1]), value)
+    return out
+
+
+class Gateway:
+    """conf: text put into the configuration as it is; policy: the policy file; backends: ports or 'host:port'."""
+
+    def __init__(self, directory, backends, dns=None, conf="", policy=POLICY, domains=("example.com",), binary=None,
+                 backend_options="", dns_conf="", workers=1, env=None, wrap=()):
+        self.dir = pathlib.Path(directory)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.binary = binary or BINARY
+        self.conf_path = self.dir / "gatepost.conf"
+        self.policy_path = self.dir / "policy.conf"
+        self.state = self.dir / "state"
+        self.env = env
+        self.wrap = list(wrap)
+        self.settings = dict(backends=backends, dns=dns, conf=conf, domains=domains, backend_options=backend_options,
+                             dns_conf=dns_conf, workers=workers)
+        self.policy_path.write_text(policy)
+        self.write_conf()
+        self.process = None
+
+    def write_conf(self, **changes):
+        self.settings.update(changes)
+        s = self.settings
+        blocks = []
+        for i, b in enumerate(s["backends"]):
+            address = b if isinstance(b, str) else f"127.0.0.1:{b}"
+            blocks.append(f'backend b{i} {{ address = "{address}" priority = {10 + i} {s["backend_options"]} }}')
+        forward = f'forward = {{"{s["dns"]}"}}' if s["dns"] else ""
+        domains = ", ".join(f'"{d}"' for d in s["domains"])
+        self.conf_path.write_text(f"""
+hostname = "gate.example"
+domains = {{ {domains} }}
+workers = {s["workers"]}
+user = ""
+state_dir = "{self.state}"
+policy = "{self.policy_path}"
+listener smtp {{ address = "127.0.0.1:{self.port}" }}
+dns {{ {forward} dnssec = no {s["dns_conf"]} }}
+{chr(10).join(blocks)}
+{s["conf"]}
+""")
+
+    def start(self):
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = str(self.dir / "notify")
+        if os.path.exists(path):
+            os.unlink(path)
+        notify.bind(path)
+        notify.settimeout(60)
+        env = dict(os.environ, NOTIFY_SOCKET=path, **(self.env or {}))
+        self.process = Process([*self.wrap, self.binary, "run", "-c", str(self.conf_path)], env=env)
+        self.notify = notify
+        self.wait_notify("READY=1")
+        return self
+
+    def wait_notify(self, word):
+        while True:
+            try:
+                text = self.notify.recv(4096).decode()
+            except socket.timeout:
+                raise AssertionError(f"no {word}:\n{self.process.output()}")
+            if word in text:
+                return text
+
+    def __enter__(self):
+        return self if self.process else self.start()
+
+    def __exit__(self, kind, *_):
+        status = self.stop()
+        output = self.process.output()
+        if kind is None:
+            assert "AddressSanitizer" not in output and "runtime error" not in output and "LeakSanitizer" not in output, output
+            assert status == 0, f"exit status {status}:\n{output}"
+
+    def stop(self):
+        self.notify.close()
+        return self.process.stop(signal.SIGTERM)
+
+    # what it says
+
+    def mark(self):
+        return self.process.mark()
+
+    def wait_line(self, pattern, since=0, timeout=30):
+        return self.process.wait_line(pattern, since, timeout)
+
+    def verdict(self, pattern=r"", since=0):
+        """The first verdict line that matches, as a dict."""
+        return parse_logfmt(self.wait_line(rf"verdict=.*{pattern}", since))
+
+    # what it keeps
+
+    def quarantined(self):
+        """Message files in the quarantine."""
+        base = self.state / "quarantine"
+        return sorted(p for p in base.rglob("*.eml")) if base.is_dir() else []
+
+    # other commands
+
+    def command(self, *argv, check=True, input=None):
+        return subprocess.run([self.binary, *argv], check=check, input=input, capture_output=True, timeout=120)
+
+    def explain(self, message, client="192.0.2.1", helo="client.example", sender="alice@sender.example", to="bob@example.com", extra=()):
+        path = self.dir / "message.eml"
+        path.write_bytes(message)
+        return self.command("explain", "-c", str(self.conf_path), "--client", client, "--helo", helo, "--from", sender,
+                            "--to", to, *extra, str(path)).stdout.decode()
+
+    def explain_json(self, message, **kw):
+        return json.loads(self.explain(message, extra=("--json",), **kw))
+
+    def __str__(self):
+        return shlex.join([self.binary, "run", "-c", str(self.conf_path)])

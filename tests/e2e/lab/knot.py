@@ -1,0 +1,60 @@
+"""Knot DNS with the zones of a test, on a free port of loopback."""
+import pathlib
+
+from .process import Process, free_port
+
+
+def absolute(records):
+    """Zone lines "name TYPE data" with absolute names."""
+    for line in records.strip().splitlines():
+        line = line.strip()
+        if line and not line.startswith("#"):
+            name, rest = line.split(None, 1)
+            yield (name if name.endswith(".") else name + "."), rest
+
+
+class Knot:
+    """Serves the root zone: every name that the records do not have is NXDOMAIN."""
+
+    def __init__(self, directory, records):
+        self.dir = pathlib.Path(directory)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.serial = 1
+        self.records = records
+        self._write_zone()
+        (self.dir / "knot.conf").write_text(f"""
+server:
+    rundir: "{self.dir}"
+    listen: "127.0.0.1@{self.port}"
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+log:
+  - target: stderr
+    any: info
+database:
+    storage: "{self.dir}"
+zone:
+  - domain: "."
+    storage: "{self.dir}"
+    file: "root.zone"
+    zonefile-load: whole
+    zonefile-sync: -1
+    journal-content: none
+""")
+        self.process = Process(["/usr/sbin/knotd", "-c", str(self.dir / "knot.conf")])
+        self.process.wait_line(r"\[\.\] loaded")
+        self.process.wait_line(r"server started")
+
+    def _write_zone(self):
+        lines = ["$TTL 60", f". SOA ns.root. admin.root. {self.serial} 60 60 600 1", ". NS ns.root.", "ns.root. A 127.0.0.1"]
+        lines += [f"{name} {rest}" for name, rest in absolute(self.records)]
+        (self.dir / "root.zone").write_text("\n".join(lines) + "\n")
+
+    @property
+    def server(self):
+        return f"127.0.0.1@{self.port}"
+
+    def stop(self):
+        self.process.stop()

@@ -1,0 +1,119 @@
+"""A Postfix of our own: own configuration, queue and port; mail for its domains ends in Maildirs."""
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+import time
+
+from .process import WAIT_S, free_port, wait_for_port
+
+MASTER = """
+{port} inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+class Postfix:
+    def __init__(self, directory, domains=("example.com",), users=("bob", "carol", "postmaster"), **settings):
+        self.dir = pathlib.Path(directory)
+        self.port = free_port()
+        self.conf = self.dir / "conf"
+        self.mail = self.dir / "mail"
+        for sub in ("conf", "queue", "data", "mail"):
+            (self.dir / sub).mkdir(parents=True, exist_ok=True)
+        owner = pwd.getpwnam("postfix")
+        os.chown(self.dir / "data", owner.pw_uid, owner.pw_gid)
+        os.chown(self.mail, owner.pw_uid, owner.pw_gid)
+        for parent in [self.dir, *self.dir.parents]:
+            if str(parent).startswith("/tmp/") or parent == self.dir:
+                os.chmod(parent, 0o755)
+        (self.conf / "master.cf").write_text(MASTER.format(port=f"127.0.0.1:{self.port}"))
+        (self.conf / "mailboxes").write_text("".join(f"{u}@{d} {d}/{u}/\n" for d in domains for u in users))
+        main = {
+            "compatibility_level": "3.6",
+            "queue_directory": self.dir / "queue",
+            "data_directory": self.dir / "data",
+            "maillog_file": self.dir / "log",
+            "maillog_file_prefixes": self.dir,
+            "myhostname": "server.example.com",
+            "mydestination": "",
+            "mynetworks": "127.0.0.0/8",
+            "inet_protocols": "ipv4",
+            "virtual_mailbox_domains": " ".join(domains),
+            "virtual_mailbox_base": self.mail,
+            "virtual_mailbox_maps": f"texthash:{self.conf}/mailboxes",
+            "virtual_uid_maps": f"static:{owner.pw_uid}",
+            "virtual_gid_maps": f"static:{owner.pw_gid}",
+            "smtpd_recipient_restrictions": "reject_unauth_destination",
+            "smtpd_peername_lookup": "no",
+            "smtpd_client_connection_count_limit": "0",
+            "smtputf8_enable": "yes",
+            "message_size_limit": "104857600",
+            "mailbox_size_limit": "0",
+            "virtual_mailbox_limit": "0",
+            "alias_maps": "",
+            "alias_database": "",
+        }
+        main.update(settings)
+        (self.conf / "main.cf").write_text("".join(f"{k} = {v}\n" for k, v in main.items()))
+        self._postfix("start")
+        wait_for_port(self.port)
+
+    def _postfix(self, command):
+        subprocess.run(["/usr/sbin/postfix", "-c", str(self.conf), command], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+
+    def stop(self):
+        subprocess.run(["/usr/sbin/postfix", "-c", str(self.conf), "stop"], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+
+    def pause(self):
+        """Nobody listens until resume."""
+        self._postfix("stop")
+
+    def resume(self):
+        self._postfix("start")
+        wait_for_port(self.port)
+
+    def messages(self, address):
+        user, domain = address.split("@")
+        new = self.mail / domain / user / "new"
+        return sorted(new.iterdir()) if new.is_dir() else []
+
+    def wait_message(self, address, count=1, timeout=WAIT_S):
+        """The bytes of the newest message of a mailbox once it has `count` of them."""
+        end = time.monotonic() + timeout
+        while len(self.messages(address)) < count:
+            if time.monotonic() > end:
+                raise AssertionError(f"{address} has {len(self.messages(address))} messages, expected {count}:\n{self.log()}")
+            time.sleep(0.02)
+        found = self.messages(address)
+        return max(found, key=lambda p: p.stat().st_mtime_ns).read_bytes()
+
+    def empty(self):
+        shutil.rmtree(self.mail, ignore_errors=True)
+        self.mail.mkdir()
+        owner = pwd.getpwnam("postfix")
+        os.chown(self.mail, owner.pw_uid, owner.pw_gid)
+
+    def log(self):
+        path = self.dir / "log"
+        return path.read_text(errors="replace")[-4000:] if path.exists() else ""

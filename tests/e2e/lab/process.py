@@ -1,0 +1,106 @@
+"""A child process whose output lines can be waited for. Ends with its test, whatever happens."""
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+WAIT_S = 30
+
+
+def free_port():
+    """A port that nobody listens on; the kernel does not give it out again soon."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for_port(port, host="127.0.0.1", timeout=WAIT_S):
+    """A server that offers no other sign is up when it accepts."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            with socket.create_connection((host, port), timeout=5):
+                return
+        except OSError:
+            if time.monotonic() > end:
+                raise TimeoutError(f"nobody listens on {host}:{port}")
+            time.sleep(0.02)
+
+
+class Process:
+    def __init__(self, argv, env=None, cwd=None, pass_fds=()):
+        self.lines = []
+        self.changed = threading.Condition()
+        self.proc = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=env, cwd=cwd, pass_fds=pass_fds, start_new_session=True)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for raw in self.proc.stdout:
+            with self.changed:
+                self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
+
+    @property
+    def pid(self):
+        return self.proc.pid
+
+    def mark(self):
+        """A position in the output: wait_line(..., since=mark) sees only what comes after it."""
+        with self.changed:
+            return len(self.lines)
+
+    def wait_line(self, pattern, since=0, timeout=WAIT_S):
+        """The first line from `since` on in which the pattern is found; a regular expression."""
+        rx = re.compile(pattern)
+        end = time.monotonic() + timeout
+        at = since
+        with self.changed:
+            while True:
+                while at < len(self.lines):
+                    if rx.search(self.lines[at]):
+                        return self.lines[at]
+                    at += 1
+                left = end - time.monotonic()
+                if left <= 0 or not self.reader.is_alive():
+                    tail = "\n".join(self.lines[-40:])
+                    raise AssertionError(f"no line matches {pattern!r}:\n{tail}")
+                self.changed.wait(left)
+
+    def output(self, since=0):
+        with self.changed:
+            return "\n".join(self.lines[since:])
+
+    def signal(self, number):
+        self.proc.send_signal(number)
+
+    def wait(self, timeout=WAIT_S):
+        rc = self.proc.wait(timeout)
+        self.reader.join(timeout)
+        return rc
+
+    def stop(self, number=signal.SIGTERM, timeout=WAIT_S):
+        """End it and everything in its process group; returns its exit status."""
+        if self.proc.poll() is None:
+            self.proc.send_signal(number)
+            try:
+                self.proc.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.kill()
+        self.reader.join(5)
+        return self.proc.returncode
+
+    def kill(self):
+        try:
+            os.killpg(self.proc.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.proc.wait()
