@@ -403,7 +403,8 @@ static void task_resume(void *arg)
 	struct task *t = arg;
 
 	/* What a library did on the loop's stack, as a validator that met a bad signature. */
-	ERR_clear_error();
+	if (ERR_peek_error())
+		ERR_clear_error();
 	loop.running = t;
 	t->state = TASK_RUNNING;
 	task_fibre_leave(&loop.fibre, &t->fibre);
