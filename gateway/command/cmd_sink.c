@@ -481,6 +481,8 @@ static int options(struct sink *s, int argc, char **argv)
 	}
 	if (optind < argc)
 		return usage("nothing is expected after the options, but there is", argv[optind]);
+	if (strchr(s->hostname, '/') || !s->hostname[0])        /* it becomes part of file names */
+		return usage("--hostname wants a host name, not", s->hostname);
 	if (!listening || !s->maildir)
 		return usage("--listen and --maildir are needed", NULL);
 	return 0;

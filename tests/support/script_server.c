@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/stream.h"
 #include "base/task.h"
+#include "base/tls.h"
 
 enum { WAIT_MS = 20000 };
 
@@ -116,6 +117,9 @@ static int play(struct visit *v, const char *step)
 		return read_data(v);
 	case 'B':
 		return read_bytes(v, strtoul(step + 2, NULL, 10));
+	case 'T':
+		script_server_tls(v->server);
+		return stream_tls_accept(v->stream, v->server->tls, WAIT_MS);
 	case 'W':
 		return task_sleep(atoi(step + 2));
 	case 'H':
@@ -191,6 +195,18 @@ void script_server_add(struct script_server *s, const char *const *script)
 	s->script[s->script_count++] = script_copy(script);
 }
 
+const char *script_server_tls(struct script_server *s)
+{
+	AUTO(buf) struct buf cert = BUF_INIT(65536), key = BUF_INIT(65536), err = BUF_INIT(1000);
+
+	if (s->tls)
+		return s->tls_cert;
+	if (tls_self_signed("mx.example", &cert, &key) < 0 || tls_server_ctx(buf_str(&cert), buf_str(&key), &s->tls, &err) < 0)
+		abort();
+	s->tls_cert = strdup(buf_str(&cert));
+	return s->tls_cert;
+}
+
 void script_server_stop(struct script_server *s)
 {
 	if (s->event)
@@ -207,6 +223,10 @@ void script_server_release(struct script_server *s)
 	for (size_t i = 0; i < s->script_count; i++)
 		free(s->script[i]);
 	s->script_count = 0;
+	tls_ctx_free(s->tls);
+	s->tls = NULL;
+	free(s->tls_cert);
+	s->tls_cert = NULL;
 	buf_release(&s->received);
 }
 

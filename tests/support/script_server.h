@@ -11,6 +11,7 @@
  *     "H"         hang: read and forget until the client closes
  *     "X"         close now
  *     "W:ms"      wait
+ *     "T"         TLS handshake with a self-signed certificate for mx.example
  *
  * After the last step the server reads until the client closes. A step that does not fit sets `failed`.
  */
@@ -35,6 +36,8 @@ struct script_server {
 	size_t most;                    /* open at once */
 	struct buf received;
 	char failed[300];               /* "" if all is well */
+	struct ssl_ctx_st *tls;         /* made when first needed */
+	char *tls_cert;                 /* its certificate as PEM, after script_server_tls */
 	int fd;
 	struct event *event;
 };
@@ -42,6 +45,8 @@ struct script_server {
 /* In a running loop (after loop_init). Aborts when there is no port. port 0: any. */
 void script_server_start(struct script_server *s, unsigned short port);
 void script_server_add(struct script_server *s, const char *const *script);
+/* Make the certificate now; owned by s. */
+const char *script_server_tls(struct script_server *s);
 void script_server_stop(struct script_server *s);       /* no further connections: refused */
 void script_server_release(struct script_server *s);
 

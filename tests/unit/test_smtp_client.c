@@ -417,6 +417,57 @@ static void test_starttls(void **state)
 	tls_ctx_free(ctx);
 }
 
+/* With TLS: what was offered in the clear is forgotten; the certificate is verified where TLS is required. */
+static void tls_task(void *arg)
+{
+	struct job *j = arg;
+	struct smtp_client_conf conf = plain;
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	struct ssl_ctx_st *ctx = NULL;
+
+	script_server_start(&j->server, 0);
+	script_server_add(&j->server, j->script);
+	conf.tls = TLS_REQUIRED;
+	conf.tls_name = j->params;
+	if (tls_client_ctx(true, strcmp(j->text, "trusted") == 0 ? script_server_tls(&j->server) : NULL, &ctx, &err) < 0)
+		abort();
+	conf.tls_ctx = ctx;
+	j->conf = &conf;
+	j->params = "BODY=8BITMIME";
+	j->text = "Subject: x\r\n\r\nbody\r\n";
+	dialogue(j);
+	script_server_stop(&j->server);
+	tls_ctx_free(ctx);
+}
+
+static void test_tls(void **state)
+{
+	const char *const *script = S("S:220 mx\r\n", "C:EHLO", "S:250-mx\r\n250-8BITMIME\r\n250 STARTTLS\r\n", "C:STARTTLS", "S:220 go\r\n", "T",
+				      "C:EHLO gw.example\r\n", "S:250-mx\r\n250-CHUNKING\r\n250 STARTTLS\r\n", "C:MAIL FROM:<a@x.example>\r\n",
+				      "S:250 ok\r\n", "C:RCPT", "S:250 ok\r\n", "C:DATA", "S:354 go\r\n", "D", "S:250 ok\r\n");
+	struct job j = { .script = script, .params = "mx.example", .text = "trusted" };
+
+	script_run(tls_task, &j);
+	assert_string_equal(j.server.failed, "");
+	assert_int_equal(j.r.rc, 0);
+	assert_int_equal(j.r.outcome, OUTCOME_ANSWERED);
+	assert_true(j.r.caps.chunking && !j.r.caps.eightbit);
+	script_server_release(&j.server);
+
+	j = (struct job){ .script = script, .params = "other.example", .text = "trusted" };
+	script_run(tls_task, &j);
+	assert_true(j.r.rc < 0);
+	assert_string_equal(j.r.stage, "open");
+	assert_int_equal(j.server.connections, 1);      /* required: not once more without */
+	script_server_release(&j.server);
+
+	j = (struct job){ .script = script, .params = "mx.example", .text = "unknown" };
+	script_run(tls_task, &j);
+	assert_true(j.r.rc < 0);
+	assert_string_equal(j.r.stage, "open");
+	script_server_release(&j.server);
+}
+
 static void test_caps(void **state)
 {
 	struct smtp_caps a, b;
@@ -460,6 +511,7 @@ int main(void)
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_no_injection),
 		cmocka_unit_test(test_starttls),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_caps),
 	};
 

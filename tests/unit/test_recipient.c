@@ -1,0 +1,327 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/task.h"
+#include "policy/conf.h"
+#include "policy/state.h"
+#include "smtp/backend.h"
+#include "smtp/recipient.h"
+#include "support/script_server.h"
+
+#define S(...) (const char *const[]){ __VA_ARGS__, NULL }
+#define EHLO "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250 mx\r\n", "C:MAIL FROM:<>\r\n", "S:250 ok\r\n"
+
+/* A store of a few records in memory. */
+static struct state_op kept[20];
+static size_t kept_count;
+static int store_error;
+
+static int store_run(struct state *s, struct state_op *ops, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct state_op *op = &ops[i], *found = NULL;
+
+		if (store_error)
+			return store_error;
+		for (size_t k = 0; k < kept_count; k++)
+			if (!strcmp(kept[k].space, op->space) && !strcmp(kept[k].key, op->key))
+				found = &kept[k];
+		if (op->verb == STATE_PUT) {
+			if (!found)
+				found = &kept[kept_count++];
+			*found = *op;
+		} else if (op->verb == STATE_DELETE) {
+			op->count = (int64_t)kept_count;
+			kept_count = 0;
+		} else if (found) {
+			op->found = 1;
+			op->count = found->add;
+			memcpy(op->text, found->text, sizeof(op->text));
+		}
+	}
+	return 0;
+}
+
+static struct state store = { store_run };
+static struct site site;
+static struct script_server server;
+static struct recipient_check *check;
+
+static int wrong_line;
+static char wrong_text[200];
+#define CHECK(x)                                                                                           \
+	do {                                                                                               \
+		if (!(x) && !wrong_line) {                                                                 \
+			wrong_line = __LINE__;                                                             \
+			snprintf(wrong_text, sizeof(wrong_text), "%s", #x);                                \
+		}                                                                                          \
+	} while (0)
+
+static void run(void (*fn)(void *))
+{
+	wrong_line = 0;
+	script_run(fn, NULL);
+	if (wrong_line)
+		fail_msg("line %d: %s", wrong_line, wrong_text);
+}
+
+static void begin(enum rcpt_verify verify)
+{
+	static char hostname[] = "gw.example";
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+
+	memset(&site, 0, sizeof(site));
+	kept_count = 0;
+	store_error = 0;
+	script_server_start(&server, 0);
+	site.hostname = hostname;
+	site.verify = verify;
+	site.callout = server.addr;
+	site.verify_positive_s = 1000;
+	site.verify_negative_s = 100;
+	site.timeouts = (struct smtp_timeouts){ .greeting_ms = 300, .helo_ms = 300, .mail_ms = 300, .rcpt_ms = 300, .quit_ms = 100,
+						.data_ms = 300, .block_ms = 300, .dot_ms = 300, .budget_ms = 1000 };
+	if (recipient_check_new(&site, &store, NULL, &check, &err) < 0)
+		abort();
+}
+
+static void end(void)
+{
+	CHECK(server.failed[0] == '\0');
+	recipient_check_free(check);
+	script_server_release(&server);
+}
+
+/* The answer, and in text the code and text of the reply. */
+static enum recipient_answer ask(const char *address, char *text, size_t size)
+{
+	AUTO(smtp_reply) struct smtp_reply r;
+	struct smtp_mailbox m;
+	enum recipient_answer a;
+
+	smtp_reply_init(&r);
+	if (smtp_mailbox_parse(address, strlen(address), MAILBOX_POSTMASTER, &m) != ADDRESS_OK)
+		abort();
+	a = recipient_ask(check, &m, clock_ms() + 2000, &r);
+	if (text)
+		snprintf(text, size, "%d %s", r.code, buf_str(&r.text));
+	return a;
+}
+
+static void file_task(void *arg)
+{
+	char *list[] = { (char *)"@all.example", (char *)"a@x.example", (char *)"c@x.example" };
+	char text[200];
+
+	begin(VERIFY_FILE);
+	site.verify_list = list;
+	site.verify_list_count = 3;
+	CHECK(ask("A@X.example", NULL, 0) == RECIPIENT_YES);
+	CHECK(ask("anybody@all.example", NULL, 0) == RECIPIENT_YES);
+	CHECK(ask("b@x.example", text, sizeof(text)) == RECIPIENT_NO);
+	CHECK(strncmp(text, "550 5.1.1 ", 10) == 0);
+	CHECK(ask("x.example@x.example", NULL, 0) == RECIPIENT_NO);
+	CHECK(ask("PostMaster@x.example", NULL, 0) == RECIPIENT_YES);
+	CHECK(ask("postmaster", NULL, 0) == RECIPIENT_YES);
+	site.verify_list_count = 0;
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_NO);
+	site.verify = VERIFY_NONE;
+	CHECK(ask("b@x.example", NULL, 0) == RECIPIENT_YES);
+	site.verify = VERIFY_BACKEND;
+	CHECK(ask("b@x.example", NULL, 0) == RECIPIENT_ASK);
+	CHECK(server.connections == 0);
+	end();
+}
+
+static void test_file(void **state)
+{
+	run(file_task);
+}
+
+static void callout_task(void *arg)
+{
+	char text[200];
+
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<no@x.example>\r\n", "S:550-5.1.1 nobody\r\n550 5.1.1 here\r\n"));
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<yes@x.example>\r\n", "S:250 ok\r\n"));
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<later@x.example>\r\n", "S:451 4.2.0 not now\r\n"));
+	CHECK(ask("no@x.example", text, sizeof(text)) == RECIPIENT_NO);
+	CHECK(strcmp(text, "550 5.1.1 nobody\n5.1.1 here") == 0);
+	/* x.example refused somebody: it is no accept-all, and is not asked about that again */
+	CHECK(ask("yes@x.example", NULL, 0) == RECIPIENT_YES);
+	CHECK(ask("later@x.example", text, sizeof(text)) == RECIPIENT_LATER);
+	CHECK(strcmp(text, "451 4.2.0 not now") == 0);
+	CHECK(server.connections == 3);
+	/* cached; case does not matter */
+	CHECK(ask("YES@x.example", NULL, 0) == RECIPIENT_YES);
+	CHECK(ask("no@x.example", text, sizeof(text)) == RECIPIENT_NO);
+	CHECK(strcmp(text, "550 5.1.1 nobody") == 0);
+	CHECK(server.connections == 3);
+	CHECK(kept_count == 2 && kept[0].ttl_s == 100 && kept[1].ttl_s == 1000);
+	/* postmaster is never asked about */
+	CHECK(ask("postmaster@x.example", NULL, 0) == RECIPIENT_YES);
+	CHECK(server.connections == 3);
+	end();
+}
+
+static void test_callout(void **state)
+{
+	run(callout_task);
+}
+
+static void all_task(void *arg)
+{
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<a@x.example>\r\n", "S:250 ok\r\n", "C:RCPT TO:<gatepost-", "S:250 ok\r\n"));
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<a@y.example>\r\n", "S:250 ok\r\n", "C:RCPT TO:<gatepost-", "S:550 no\r\n"));
+	/* it takes everything: its word is worth nothing, and it is not asked again */
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	CHECK(ask("b@x.example", NULL, 0) == RECIPIENT_ASK);
+	CHECK(kept_count == 0);
+	CHECK(server.connections == 1);
+	/* another domain is another matter */
+	CHECK(ask("a@y.example", NULL, 0) == RECIPIENT_YES);
+	CHECK(server.connections == 2 && kept_count == 1);
+	end();
+}
+
+static void test_accept_all(void **state)
+{
+	run(all_task);
+}
+
+static void odd_task(void *arg)
+{
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S("S:554 go away\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);            /* left alone for a while */
+	CHECK(server.connections == 1);
+	end();
+
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S("S:220 mx\r\n", "C:EHLO", "S:250 mx\r\n", "C:MAIL", "S:550 5.7.1 no null sender\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	end();
+
+	begin(VERIFY_CALLOUT);                                          /* may not be asked: no verdict about the user */
+	script_server_add(&server, S(EHLO, "C:RCPT", "S:550 5.7.1 relaying denied\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	CHECK(kept_count == 0);
+	end();
+
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S(EHLO, "C:RCPT", "S:999 huh\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	end();
+
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S(EHLO, "C:RCPT", "S:421 busy\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	end();
+
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S(EHLO, "C:RCPT", "H"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	end();
+
+	begin(VERIFY_CALLOUT);                                          /* no cache: asked each time */
+	store_error = -EIO;
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<a@x.example>\r\n", "S:550 no\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_NO);
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_NO);
+	CHECK(server.connections == 2);
+	end();
+}
+
+static void test_odd_source(void **state)
+{
+	run(odd_task);
+}
+
+static void forget_task(void *arg)
+{
+	int64_t count = 0;
+
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S(EHLO, "C:RCPT", "S:550 no\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_NO);
+	CHECK(recipient_forget(&store, &count) == 0 && count == 1);
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_NO);
+	CHECK(server.connections == 2);
+	end();
+}
+
+static void test_forget(void **state)
+{
+	run(forget_task);
+}
+
+/* The backend's word is tested beside the mail, once. */
+static void backend_task(void *arg)
+{
+	struct backend_conf conf = { .name = (char *)"a", .host = (char *)"127.0.0.1", .connect_timeout_ms = 300, .probe_interval_ms = 60000 };
+	struct backend_group *group;
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+
+	begin(VERIFY_BACKEND);
+	recipient_check_free(check);
+	conf.port = server.addr.port;
+	site.backend = &conf;
+	site.backend_count = 1;
+	CHECK(backend_group_new(&site, NULL, &group, &err) == 0);
+	CHECK(recipient_check_new(&site, &store, group, &check, &err) == 0);
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<gatepost-", "S:250 ok\r\n", "C:QUIT", "S:221 bye\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	CHECK(ask("b@x.example", NULL, 0) == RECIPIENT_ASK);
+	for (int64_t until = clock_ms() + 2000; (server.connections == 0 || server.open > 0) && clock_ms() < until;)
+		task_sleep(5);
+	CHECK(ask("c@x.example", NULL, 0) == RECIPIENT_ASK);
+	task_sleep(20);
+	CHECK(server.connections == 1);
+	backend_group_free(group);
+	end();
+}
+
+static void test_backend(void **state)
+{
+	run(backend_task);
+}
+
+static int setup(void **state)
+{
+	signal(SIGPIPE, SIG_IGN);
+	log_open("test", LOG_LEVEL_ERROR);
+	return loop_init();
+}
+
+static int teardown(void **state)
+{
+	loop_release();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_callout),
+		cmocka_unit_test(test_accept_all),
+		cmocka_unit_test(test_odd_source),
+		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_backend),
+	};
+
+	return cmocka_run_group_tests_name("recipient", tests, setup, teardown);
+}
