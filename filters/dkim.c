@@ -24,7 +24,7 @@ static const struct fact_def facts[] = {
 	{ "dkim.from_added", FACT_BOOL, false, STAGE_DATA, NULL, "there are more From fields than a valid signature covers" },
 	{ "dkim.testing", FACT_BOOL, false, STAGE_DATA, NULL, "a signature's key says that the domain is trying DKIM out (t=y)" },
 	{ "dkim.results", FACT_TEXT, true, STAGE_DATA, NULL, "each signature's result, names and reason" },
-	{ NULL },
+	{ 0 },
 };
 
 struct dkim_state {
@@ -98,6 +98,17 @@ static int body_read(struct dkim_state *s, struct txn *t)
 	}
 }
 
+/* Add to a list what it does not have yet. */
+static int add_once(struct facts *out, const char *name, const char *value)
+{
+	const struct fact *f = facts_get_name(out, name);
+
+	for (size_t i = 0; f && i < f->count; i++)
+		if (strcmp(f->text[i], value) == 0)
+			return 0;
+	return facts_add(out, name, value);
+}
+
 /* What one signature adds to the lists. */
 static int result_add(struct facts *out, const struct dkim_result *r)
 {
@@ -120,13 +131,13 @@ static int result_add(struct facts *out, const struct dkim_result *r)
 	if (b.failed)
 		return -ENOMEM;
 	if (r->domain[0])
-		rc |= facts_add(out, "dkim.domains", r->domain);
+		rc |= add_once(out, "dkim.domains", r->domain);
 	if (r->domain[0] && r->word == DKIM_RESULT_TEMPERROR)
-		rc |= facts_add(out, "dkim.temperror_domains", r->domain);
+		rc |= add_once(out, "dkim.temperror_domains", r->domain);
 	if (r->selector[0])
-		rc |= facts_add(out, "dkim.selectors", r->selector);
+		rc |= add_once(out, "dkim.selectors", r->selector);
 	if (algorithm[0])
-		rc |= facts_add(out, "dkim.algorithms", algorithm);
+		rc |= add_once(out, "dkim.algorithms", algorithm);
 	rc |= facts_add(out, "dkim.results", buf_str(&b));
 	return rc ? -ENOMEM : 0;
 }
@@ -157,7 +168,7 @@ static int word_set(struct facts *out, const struct dkim_result *r, size_t count
 	rc |= facts_set_empty(out, "dkim.pass_domains");
 	for (size_t i = 0; i < count; i++)
 		if (r[i].word == DKIM_RESULT_PASS)
-			rc |= facts_add(out, "dkim.pass_domains", r[i].domain);
+			rc |= add_once(out, "dkim.pass_domains", r[i].domain);
 	return rc;
 }
 

@@ -89,7 +89,7 @@ static void claimed_nul(void **state)
 
 static void claimed_deep(void **state)
 {
-	char body[4096] = "";
+	char body[2048] = "";
 
 	for (int i = 0; i < 1000; i++)
 		strcat(body, "(");
@@ -133,7 +133,7 @@ static void facts_define(void)
 		{ "spf.mechanism", FACT_TEXT, false, STAGE_MAIL, NULL, "" },
 		{ "client.rdns", FACT_DOMAIN, false, STAGE_CONNECT, NULL, "" },
 		{ "client.fcrdns", FACT_WORD, false, STAGE_CONNECT, words, "" },
-		{ NULL },
+		{ 0 },
 	};
 	static struct fact_def missing[8];
 	size_t n = 0;

@@ -163,7 +163,7 @@ static void two_signatures(void **state)
 	begin(&x, "dual-rsa-ed");
 	session(&x, 10);
 	want_word(&x, "dkim", "pass");
-	want_list(&x, "dkim.pass_domains", "example.com,example.com");
+	want_list(&x, "dkim.pass_domains", "example.com");
 	want_list(&x, "dkim.temperror_domains", "");
 	want_list(&x, "dkim.algorithms", "ed25519-sha256,rsa-sha256");
 	assert_int_equal(fact(&x, "dkim.signatures")->number, 2);
@@ -341,7 +341,7 @@ static void limit_of_signatures(void **state)
 	want_word(&x, "dkim", "pass");
 	f = fact(&x, "dkim.results");
 	assert_int_equal(f->count, 20);
-	assert_int_equal(fact(&x, "dkim.pass_domains")->count, 10);
+	assert_int_equal(fact(&x, "dkim.pass_domains")->count, 1);
 	assert_int_equal(fact(&x, "dkim.signatures")->number, 20);
 	for (size_t i = 0; i < f->count; i++)
 		policy += strncmp(f->text[i], "policy;", 7) == 0;
@@ -457,7 +457,7 @@ static void waiter(void *arg)
 	session(&x, 50);
 	assert_int_equal(dns_table_waiting(dns), 2);
 	want_word(&x, "dkim", "pass");
-	assert_int_equal(fact(&x, "dkim.pass_domains")->count, 2);
+	assert_int_equal(strncmp(fact(&x, "dkim.results")->text[1], "pass ", 5), 0);
 	end(&x);
 
 	/* A session that ends while its keys are on the way. */
