@@ -1,0 +1,252 @@
+/* conf_site - the top level of gatepost.conf, and the parts that stand beside the wire: recipients, tls */
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "filters/domain.h"
+#include "policy/conf_table.h"
+
+/* ---- the top level ---- */
+
+static const char *const modes[] = { "enforce", "observe", NULL };
+
+static void hostname_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+	char name[DOMAIN_MAX];
+
+	if (domain_canonical(value, strlen(value), name) < 0) {
+		conf_error(c, line, "hostname: \"%s\" is no host name, expected one such as \"mx.example.com\"", value);
+		return;
+	}
+	free(s->hostname);
+	s->hostname = conf_copy(name);
+}
+
+static void authserv_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+
+	/* RFC 8601 2.2: a value; one that needs no quoting is asked for, so that it is compared without surprise. */
+	if (!*value || strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != strlen(value)) {
+		conf_error(c, line, "authserv_id: \"%s\" is no name, expected letters, digits, dots and hyphens", value);
+		return;
+	}
+	free(s->authserv_id);
+	s->authserv_id = conf_copy(value);
+}
+
+/* "example.com", or ".example.com" for all below it. */
+static void domain_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+	char name[DOMAIN_MAX + 1];
+	bool below = value[0] == '.';
+
+	name[0] = '.';
+	if (domain_canonical(value + below, strlen(value + below), name + 1) < 0) {
+		conf_error(c, line, "domains: \"%s\" is no domain, expected one such as \"example.com\", or \".example.com\" for all below it", value);
+		return;
+	}
+	conf_list_add(&s->domains, &s->domain_count, below ? name : name + 1);
+}
+
+static void user_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+
+	if (!getpwnam(value)) {
+		conf_error(c, line, "user: there is no user \"%s\", expected one of this machine", value);
+		return;
+	}
+	free(s->user);
+	s->user = conf_copy(value);
+}
+
+static const struct conf_option top_options[] = {
+	{ "hostname", CONF_CUSTOM, 0, .read = hostname_read },
+	{ "authserv_id", CONF_CUSTOM, 0, .read = authserv_read },
+	{ "domains", CONF_LIST, 0, .read = domain_read },
+	{ "mode", CONF_WORD, offsetof(struct site, mode), "enforce", .words = modes },
+	CONF_OPTION("policy", CONF_PATH, offsetof(struct site, policy_path), "policy.conf"),
+	{ "user", CONF_CUSTOM, 0, .read = user_read },
+	CONF_NUMBER("workers", CONF_INT, offsetof(struct site, workers), "0", 0, 256),
+	CONF_OPTION("state_dir", CONF_PATH, offsetof(struct site, state_dir), "/var/lib/gatepost"),
+	CONF_OPTION("control", CONF_PATH, offsetof(struct site, control_path), NULL),
+	CONF_NUMBER("temperror_max", CONF_DURATION_S, offsetof(struct site, temperror_max_s), "4h", 0, 7 * 86400),
+	CONF_NUMBER("dnsbl_test_interval", CONF_DURATION_S, offsetof(struct site, dnsbl_test_interval_s), "1h", 60, 86400),
+	{ 0 },
+};
+
+static int text_order(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void hostname_default(struct conf *c, struct site *s)
+{
+	char name[256] = "";
+
+	if (s->hostname)
+		return;
+	gethostname(name, sizeof name - 1);
+	hostname_read(c, s, *name ? name : "localhost", 0);
+	if (!s->hostname)
+		s->hostname = conf_copy("localhost");   /* an error has been said */
+	else if (!strchr(s->hostname, '.'))
+		conf_warning(c, 0, "hostname: is not set and this machine's, \"%s\", has no domain; others may refuse it", s->hostname);
+}
+
+static void top_close(struct conf *c, void *at, int line)
+{
+	struct site *s = at;
+
+	hostname_default(c, s);
+	if (!s->authserv_id)
+		s->authserv_id = conf_copy(s->hostname);
+	if (!conf_given(c, "domains"))
+		conf_error(c, 0, "domains: is not set, expected the domains whose mail is accepted");
+	if (s->domain_count > 0)
+		qsort(s->domains, s->domain_count, sizeof *s->domains, text_order);
+	if (s->workers == 0)
+		s->workers = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	if (s->workers < 1)
+		s->workers = 1;
+	if (s->state_dir && !s->control_path) {
+		AUTO(buf) struct buf path = BUF_INIT(8192);
+
+		buf_addf(&path, "%s/control", s->state_dir);
+		s->control_path = conf_copy(buf_str(&path));
+	}
+}
+
+const struct conf_section conf_top = { "", NULL, top_options, NULL, top_close };
+
+bool site_accepts(const struct site *s, const char *domain)
+{
+	if (s->domain_count == 0)
+		return false;
+	if (bsearch(&domain, s->domains, s->domain_count, sizeof *s->domains, text_order))
+		return true;
+	for (const char *dot = strchr(domain, '.'); dot; dot = strchr(dot + 1, '.'))
+		if (bsearch(&dot, s->domains, s->domain_count, sizeof *s->domains, text_order))
+			return true;
+	return false;
+}
+
+/* ---- recipients ---- */
+
+static const char *const verifies[] = { "backend", "callout", "file", "none", NULL };
+
+static void callout_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+
+	if (net_parse_port(value, 0, &s->callout) < 0 || s->callout.port == 0) {
+		conf_error(c, line, "callout: \"%s\" is no address with a port, expected one such as \"192.0.2.10:2525\"", value);
+		memset(&s->callout, 0, sizeof s->callout);
+	}
+}
+
+/* An address or @domain, lower-case; blanks around it are dropped. NULL: it is neither. */
+static char *recipient_text(char *line)
+{
+	char *p = line + strspn(line, " \t\r"), *at;
+	char domain[DOMAIN_MAX], *out;
+	AUTO(buf) struct buf b = BUF_INIT(1024);
+
+	p[strcspn(p, "#")] = '\0';
+	for (size_t n = strlen(p); n > 0 && strchr(" \t\r", p[n - 1]); n--)
+		p[n - 1] = '\0';
+	at = strrchr(p, '@');
+	if (!at || strpbrk(p, " \t<>") || domain_canonical(at + 1, strlen(at + 1), domain) < 0)
+		return NULL;
+	for (char *q = p; q < at; q++)
+		buf_addc(&b, *q >= 'A' && *q <= 'Z' ? (char)(*q + 32) : *q);
+	buf_addf(&b, "@%s", domain);
+	out = b.failed ? NULL : conf_copy(buf_str(&b));
+	return out;
+}
+
+static void recipients_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+	size_t len;
+	char *text = conf_file(c, "file", value, line, &len), *rest = text, *entry, *path;
+	int n = 0;
+
+	if (!text)
+		return;
+	path = conf_path(c, value);
+	while ((entry = strsep(&rest, "\n"))) {
+		char *name;
+
+		n++;
+		if (!entry[strspn(entry, " \t\r")] || entry[strspn(entry, " \t\r")] == '#')
+			continue;
+		name = recipient_text(entry);
+		if (!name) {
+			buf_addf(c->other, "%s:%d: \"%s\" is no recipient, expected \"user@example.com\", or \"@example.com\" for a whole domain\n", path, n, entry);
+			continue;
+		}
+		s->verify_list = conf_grow(s->verify_list, &s->verify_list_count, sizeof *s->verify_list);
+		s->verify_list[s->verify_list_count - 1] = name;
+	}
+	if (s->verify_list_count > 0)
+		qsort(s->verify_list, s->verify_list_count, sizeof *s->verify_list, text_order);
+	free(path);
+	free(text);
+}
+
+static const struct conf_option recipients_options[] = {
+	{ "verify", CONF_WORD, offsetof(struct site, verify), "backend", .words = verifies },
+	{ "callout", CONF_CUSTOM, 0, .read = callout_read },
+	{ "file", CONF_CUSTOM, 0, .read = recipients_read },
+	CONF_NUMBER("positive", CONF_DURATION_S, offsetof(struct site, verify_positive_s), "7d", 0, 90 * 86400),
+	CONF_NUMBER("negative", CONF_DURATION_S, offsetof(struct site, verify_negative_s), "1h", 0, 7 * 86400),
+	{ 0 },
+};
+
+static void recipients_close(struct conf *c, void *at, int line)
+{
+	struct site *s = at;
+
+	if (s->verify == VERIFY_CALLOUT && !conf_given(c, "callout"))
+		conf_error(c, line, "recipients: verify = callout without callout, expected callout = \"192.0.2.10:2525\"");
+	if (s->verify != VERIFY_CALLOUT && s->callout.family)
+		conf_warning(c, line, "recipients: callout plays no part without verify = callout");
+	if (s->verify == VERIFY_FILE && !conf_given(c, "file"))
+		conf_error(c, line, "recipients: verify = file without file, expected file = \"recipients\"");
+	if (s->verify != VERIFY_FILE && s->verify_list_count > 0)
+		conf_warning(c, line, "recipients: file plays no part without verify = file");
+}
+
+const struct conf_section conf_recipients = { "recipients", NULL, recipients_options, NULL, recipients_close };
+
+/* ---- tls ---- */
+
+static const struct conf_option tls_options[] = {
+	CONF_OPTION("offer", CONF_BOOL, offsetof(struct site, tls_offer), "yes"),
+	CONF_OPTION("certificate", CONF_FILE, offsetof(struct site, tls_cert_pem), NULL),
+	CONF_OPTION("key", CONF_FILE, offsetof(struct site, tls_key_pem), NULL),
+	{ 0 },
+};
+
+static void tls_close(struct conf *c, void *at, int line)
+{
+	AUTO(buf) struct buf err = BUF_INIT(1024);
+	struct site *s = at;
+	struct ssl_ctx_st *ctx = NULL;
+
+	bool cert = conf_given(c, "certificate"), key = conf_given(c, "key");
+
+	if (cert != key)
+		conf_error(c, line, "tls: %s without %s, expected both, or neither for a certificate made on first start", cert ? "certificate" : "key",
+		           cert ? "key" : "certificate");
+	else if (s->tls_cert_pem && s->tls_key_pem && tls_server_ctx(s->tls_cert_pem, s->tls_key_pem, &ctx, &err) < 0)
+		conf_error(c, line, "tls: %s, expected a certificate with its chain, and the key of it, as PEM", buf_str(&err));
+	tls_ctx_free(ctx);
+}
+
+const struct conf_section conf_tls = { "tls", NULL, tls_options, NULL, tls_close };

@@ -1,0 +1,116 @@
+/*
+ * conf_table - what gatepost.conf can hold: sections of options, each with its kind, bounds and default, and where its value goes
+ *
+ * The tables stand in conf_*.c by subject. Defaults are text and go through the same readers as what the file says; the man page and the shipped file are
+ * held against these tables by a test.
+ */
+#ifndef CONF_TABLE_H
+#define CONF_TABLE_H
+
+#include "policy/conf.h"
+
+enum conf_kind {
+	CONF_TEXT,              /* char *, as it is */
+	CONF_PATH,              /* char *, relative to the directory of the file */
+	CONF_FILE,              /* char *, what is in the file of that name; path NULL: none */
+	CONF_DURATION_MS,       /* int; "500ms", "30s", "5m", "4h", "7d", or 0 */
+	CONF_DURATION_S,        /* int */
+	CONF_SIZE,              /* size_t; "2048", "256K", "50M", "1G" */
+	CONF_SIZE64,            /* uint64_t */
+	CONF_INT,               /* int */
+	CONF_BOOL,              /* bool; yes or no */
+	CONF_WORD,              /* an enum; its values are the places in words */
+	CONF_CUSTOM,            /* read() takes it */
+	CONF_LIST,              /* { "a", "b" }: read() takes each */
+};
+
+struct conf;
+
+struct conf_option {
+	const char *name;
+	enum conf_kind kind;
+	size_t offset;                  /* in what the section's open() gives */
+	const char *value;              /* default as text; NULL: none, as of every list */
+	int64_t min, max;               /* of numbers, durations in their unit, sizes in bytes */
+	const char *const *words;       /* NULL last */
+	/* CONF_CUSTOM, CONF_LIST: errors are said with conf_error. */
+	void (*read)(struct conf *c, void *at, const char *value, int line);
+};
+
+/* Lines of a table: name, kind, offset, default; and bounds. */
+#define CONF_OPTION(n, k, o, v) { .name = n, .kind = k, .offset = o, .value = v }
+#define CONF_NUMBER(n, k, o, v, low, high) { .name = n, .kind = k, .offset = o, .value = v, .min = low, .max = high }
+
+struct conf_section {
+	const char *name;               /* "" is the top level */
+	const char *titled;             /* what its title is ("name", "zone"), NULL: none, and it comes once */
+	const struct conf_option *options;      /* name NULL last */
+	/* A new one, with its title: where options go. NULL: an error has been said. For sections without title: NULL stands for the site. */
+	void *(*open)(struct conf *c, const char *title, int line);
+	/* After its options. line is where it begins, 0 when it is not in the file (those without title are closed always). */
+	void (*close)(struct conf *c, void *at, int line);
+};
+
+extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls, conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc,
+	conf_greylist, conf_smtp, conf_limits, conf_timeouts;
+extern const struct conf_section *const conf_sections[];        /* all, NULL last; conf_top first */
+
+enum { CONF_ERRORS_MAX = 100, CONF_TEXT_MAX = 1024 * 1024, CONF_VALUES_MAX = 20000 };
+
+struct conf_instance {                  /* a section as it stands in the file */
+	const struct conf_section *section;
+	char *title;
+	int line;
+};
+
+struct conf_value {                     /* one value, as libconfuse read it */
+	const void *section;            /* its cfg_t */
+	const char *name;               /* of the option, a literal of the tables */
+	char *text;
+	int line;
+};
+
+struct conf_message {
+	int line;
+	char *text;
+};
+
+/* One reading of a file. */
+struct conf {
+	struct site *site;
+	const char *path;
+	char *dir;                      /* of the file, "." at least */
+	struct conf_instance *section;
+	size_t section_count;
+	struct conf_value *value;
+	size_t value_count;
+	struct conf_message error[CONF_ERRORS_MAX];
+	size_t error_count;
+	const void *current;            /* the section that is being read: its cfg_t, NULL when it is not in the file */
+	struct buf *warnings, *other;   /* warnings; errors of other files, complete lines */
+};
+
+/* Say what is wrong on a line (0: of the file as a whole), and what was expected. */
+void conf_error(struct conf *c, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void conf_warning(struct conf *c, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Read text as o says into at. Errors are said. */
+void conf_read(struct conf *c, const struct conf_option *o, void *at, const char *text, int line);
+
+/* Whether the file sets that option in the section that is being closed. */
+bool conf_given(const struct conf *c, const char *name);
+
+const struct conf_section *conf_section_find(const char *name, size_t len);
+const struct conf_option *conf_option_find(const struct conf_section *s, const char *name, size_t len);
+
+/* For the tables: a copy that is there (the process ends when there is no memory: nothing runs yet), a longer list. */
+char *conf_copy(const char *text);
+void *conf_grow(void *list, size_t *count, size_t size);        /* a list with one more, zeroed; *count is raised */
+void conf_list_add(char ***list, size_t *count, const char *text);
+
+/* path, or dir/path when it is relative; the caller frees it. */
+char *conf_path(const struct conf *c, const char *path);
+/* What is in a file, at most 1 MiB, no NUL; NULL: said. */
+char *conf_file(struct conf *c, const char *name, const char *path, int line, size_t *len);
+
+#endif

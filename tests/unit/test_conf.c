@@ -1,0 +1,763 @@
+/* gatepost.conf: every option set and read back, every default, wrong files with the very line of the error, and what is shipped against the tables. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "policy/conf_scan.h"
+#include "policy/conf_table.h"
+
+static char dir[] = "/tmp/gatepost-conf-XXXXXX";
+
+static const char *in_dir(const char *name)
+{
+	static char path[256];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	return path;
+}
+
+static void put(const char *name, const char *text, size_t len)
+{
+	FILE *f = fopen(in_dir(name), "w");
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, len, f), len);
+	fclose(f);
+}
+
+static void puts_file(const char *name, const char *text)
+{
+	put(name, text, strlen(text));
+}
+
+static int setup(void **state)
+{
+	AUTO(buf) struct buf cert = BUF_INIT(65536), key = BUF_INIT(65536), cert2 = BUF_INIT(65536), key2 = BUF_INIT(65536);
+
+	assert_non_null(mkdtemp(dir));
+	puts_file("policy.conf", "accept\n");
+	puts_file("bad-policy.conf", "accept\nnonsense here\n");
+	puts_file("recipients", "# known\nb@Example.com\n  A@example.com  # the boss\n\n@example.org\r\n");
+	puts_file("bad-recipients", "a@example.com\nno address\n\n@\n");
+	assert_int_equal(tls_self_signed("mx.example.com", &cert, &key), 0);
+	assert_int_equal(tls_self_signed("mx.example.com", &cert2, &key2), 0);
+	puts_file("cert.pem", buf_str(&cert));
+	puts_file("key.pem", buf_str(&key));
+	puts_file("other-key.pem", buf_str(&key2));
+	puts_file("anchor", ". IN DS 1 2 3 abcd\n");
+	put("binary", "a\0b", 3);
+	puts_file("empty", "");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "anchor", "binary",
+	                                     "empty", "gatepost.conf" };
+
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		unlink(in_dir(files[i]));
+	rmdir(dir);
+	return 0;
+}
+
+static struct site *load(const char *text, struct buf *errors, struct buf *warnings)
+{
+	puts_file("gatepost.conf", text);
+	return site_load(in_dir("gatepost.conf"), errors, warnings);
+}
+
+/* A file without mistakes. */
+static struct site *load_good(const char *text)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+	struct site *s = load(text, &errors, &warnings);
+
+	assert_string_equal(buf_str(&errors), "");
+	assert_non_null(s);
+	return s;
+}
+
+#define MINIMAL "hostname = mx.example.com\ndomains = { example.com }\nbackend main { address = \"10.0.0.5\" }\n"
+
+static void test_minimal(void **state)
+{
+	struct site *s = load_good(MINIMAL);
+	char text[NET_TEXT_MAX];
+
+	assert_string_equal(s->hostname, "mx.example.com");
+	assert_string_equal(s->authserv_id, "mx.example.com");
+	assert_int_equal(s->listener_count, 2);
+	assert_string_equal(net_text_port(&s->listener[0].address, text), "0.0.0.0:25");
+	assert_string_equal(net_text_port(&s->listener[1].address, text), "[::]:25");
+	assert_int_equal(s->backend_count, 1);
+	assert_string_equal(s->backend[0].name, "main");
+	assert_string_equal(s->backend[0].host, "10.0.0.5");
+	assert_int_equal(s->backend[0].port, 25);
+	assert_string_equal(s->backend[0].tls_name, "10.0.0.5");
+	assert_int_equal(s->backend[0].tls, TLS_OPPORTUNISTIC);
+	assert_int_equal(s->backend[0].max_sessions_wait_ms, 10000);
+	assert_int_equal(s->backend[0].line, 3);
+	assert_true(s->workers >= 1);
+	assert_string_equal(s->state_dir, "/var/lib/gatepost");
+	assert_string_equal(s->control_path, "/var/lib/gatepost/control");
+	assert_string_equal(s->policy_path, in_dir("policy.conf"));
+	assert_non_null(s->policy);
+	assert_int_equal(s->verify, VERIFY_BACKEND);
+	assert_int_equal(s->verify_positive_s, 7 * 86400);
+	assert_int_equal(s->verify_negative_s, 3600);
+	assert_null(s->tls_cert_pem);
+	assert_true(s->tls_offer);
+	assert_true(s->dns.dnssec);
+	assert_int_equal(s->dns.forward_count, 0);
+	assert_int_equal(s->dns.timeout_ms, 5000);
+	assert_int_equal(s->temperror_max_s, 4 * 3600);
+	assert_int_equal(s->dnsbl_test_interval_s, 3600);
+	assert_int_equal(s->spf_timeout_ms, 20000);
+	assert_int_equal(s->dkim_max_signatures, 10);
+	assert_int_equal(s->greylist.delay_s, 300);
+	assert_int_equal(s->greylist.window_s, 2 * 86400);
+	assert_int_equal(s->greylist.life_s, 36 * 86400);
+	assert_true(s->eightbit_pass);
+	assert_false(s->add_received_spf);
+	assert_int_equal(s->banner_delay_ms, 0);
+	assert_int_equal(s->timeouts.command_ms, 300000);
+	assert_int_equal(s->timeouts.budget_ms, 240000);
+	assert_int_equal(s->timeouts.dot_budget_ms, 480000);
+	assert_int_equal(s->limits.line_bytes, 2048);
+	assert_int_equal(s->limits.message_bytes, 50 * 1024 * 1024);
+	assert_int_equal(s->limits.message.memory_bytes, 256 * 1024);
+	assert_int_equal(s->limits.message.header_fields, 2000);
+	site_free(s);
+	site_free(NULL);
+}
+
+static const char everything[] =
+	"hostname = \"MX.Example.com\"\n"
+	"authserv_id = auth-1.example.com\n"
+	"domains = { \"b.example\", \"Example.com\", \".Example.org\", \"b\xc3\xbc" "cher.example\" }\n"
+	"domains += { \"a.example\" }\n"
+	"mode = observe\n"
+	"policy = \"./policy.conf\"\n"
+	"user = root\n"
+	"workers = 3\n"
+	"state_dir = state\n"
+	"control = \"/run/x/control\"\n"
+	"temperror_max = 2h\n"
+	"dnsbl_test_interval = 30m\n"
+	"listener one { protocol = smtp  address = \"127.0.0.1:2525\" }\n"
+	"listener \"two\" {\n\taddress = \"[2001:db8::1]:26\"\n}\n"
+	"listener three { address = \"192.0.2.1\" }\n"
+	"backend main {\n"
+	"	address = \"mail.internal.example:2025\"\n"
+	"	priority = 5\n	max_sessions = 20\n	max_sessions_wait = 7s\n	tls = required\n	tls_name = \"Mail.example.com\"\n"
+	"	tls_ca = cert.pem\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
+	"}\n"
+	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
+	"recipients { verify = file  file = recipients  callout = \"10.0.0.5:2525\"  positive = 1d  negative = 5m }\n"
+	"tls { offer = no  certificate = cert.pem  key = key.pem }\n"
+	"dns { forward = { \"192.0.2.53\", \"192.0.2.54:5353\", \"[2001:db8::53]:54\", \"2001:db8::54\" } timeout = 2s dnssec = no trust_anchor = anchor cache_size = 8M\n"
+	"	local_zone = { \"example. static\" } local_data = { 'www.example. A 192.0.2.1', \"example. TXT \\\"v=spf1 -all\\\"\" } }\n"
+	"zone internal.example { servers = { \"10.0.0.53\", \"10.0.0.54:54\" } }\n"
+	"dnsbl Zen.example.org { codes = { 127.0.0.2, \"127.0.0.10/31=3\", \"127.0.1.0/24=-2\" } weight = 4 ipv4 = no ipv6 = yes timeout = 900ms test = no }\n"
+	"dnsbl wl.example.org { weight = -3 }\n"
+	"spf { engine = libspf2 timeout = 15s received_spf = yes }\n"
+	"dkim { max_signatures = 4 }\n"
+	"dmarc { engine = libopendmarc }\n"
+	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
+	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse }\n"
+	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
+	"	memory = 64K header_size = 128K header_fields = 300 }\n"
+	"timeouts { command = 1s data = 2s session = 3s transaction = 4s backend_greeting = 5s backend_helo = 6s backend_mail = 7s backend_rcpt = 8s\n"
+	"	backend_data = 9s backend_block = 10s backend_dot = 11s backend_quit = 12s backend_budget = 13s backend_dot_budget = 14s }\n";
+
+static void check_wire(const struct site *s)
+{
+	const struct backend_conf *b = &s->backend[0];
+	char text[NET_TEXT_MAX];
+
+	assert_int_equal(s->listener_count, 3);
+	assert_string_equal(s->listener[0].name, "one");
+	assert_string_equal(net_text_port(&s->listener[0].address, text), "127.0.0.1:2525");
+	assert_string_equal(net_text_port(&s->listener[1].address, text), "[2001:db8::1]:26");
+	assert_int_equal(s->listener[1].line, 14);
+	assert_string_equal(net_text_port(&s->listener[2].address, text), "192.0.2.1:25");
+	assert_int_equal(s->backend_count, 2);
+	assert_string_equal(b->host, "mail.internal.example");
+	assert_int_equal(b->port, 2025);
+	assert_int_equal(b->priority, 5);
+	assert_int_equal(b->max_sessions, 20);
+	assert_int_equal(b->max_sessions_wait_ms, 7000);
+	assert_int_equal(b->tls, TLS_REQUIRED);
+	assert_string_equal(b->tls_name, "mail.example.com");
+	assert_non_null(strstr(b->tls_ca_pem, "BEGIN CERTIFICATE"));
+	assert_false(b->reuse);
+	assert_int_equal(b->reuse_idle_ms, 11000);
+	assert_int_equal(b->reuse_max, 12);
+	assert_int_equal(b->connect_timeout_ms, 1500);
+	assert_int_equal(b->probe_interval_ms, 120000);
+	assert_int_equal(b->line, 18);
+	assert_string_equal(s->backend[1].host, "2001:db8::5");
+	assert_int_equal(s->backend[1].port, 27);
+	assert_int_equal(s->backend[1].tls, TLS_OFF);
+}
+
+static void check_dns(const struct site *s)
+{
+	const struct dnsbl_conf *d = &s->dnsbl[0];
+
+	assert_int_equal(s->dns.forward_count, 2);
+	assert_string_equal(s->dns.forward[0].zone, ".");
+	assert_int_equal(s->dns.forward[0].server_count, 4);
+	assert_string_equal(s->dns.forward[0].servers[0], "192.0.2.53@53");
+	assert_string_equal(s->dns.forward[0].servers[1], "192.0.2.54@5353");
+	assert_string_equal(s->dns.forward[0].servers[2], "2001:db8::53@54");
+	assert_string_equal(s->dns.forward[0].servers[3], "2001:db8::54@53");
+	assert_string_equal(s->dns.forward[1].zone, "internal.example");
+	assert_int_equal(s->dns.forward[1].server_count, 2);
+	assert_string_equal(s->dns.forward[1].servers[1], "10.0.0.54@54");
+	assert_int_equal(s->dns.timeout_ms, 2000);
+	assert_false(s->dns.dnssec);
+	assert_string_equal(s->dns.trust_anchor, ". IN DS 1 2 3 abcd\n");
+	assert_int_equal(s->dns.cache_bytes, 8 * 1024 * 1024);
+	assert_int_equal(s->dns.local_zone_count, 1);
+	assert_string_equal(s->dns.local_zone[0], "example. static");
+	assert_int_equal(s->dns.local_data_count, 2);
+	assert_string_equal(s->dns.local_data[0], "www.example. A 192.0.2.1");
+	assert_string_equal(s->dns.local_data[1], "example. TXT \"v=spf1 -all\"");
+	assert_int_equal(s->dnsbl_count, 2);
+	assert_string_equal(d->zone, "zen.example.org");
+	assert_int_equal(d->weight, 4);
+	assert_int_equal(d->code_count, 3);
+	assert_int_equal(d->code[0].weight, 4);
+	assert_int_equal(d->code[0].codes.bits, 32);
+	assert_int_equal(d->code[1].weight, 3);
+	assert_int_equal(d->code[1].codes.bits, 31);
+	assert_int_equal(d->code[2].weight, -2);
+	assert_true(!d->ipv4 && d->ipv6 && !d->test);
+	assert_int_equal(d->timeout_ms, 900);
+	assert_int_equal(s->dnsbl[1].weight, -3);
+	assert_int_equal(s->dnsbl[1].code_count, 0);
+	assert_true(s->dnsbl[1].ipv4 && s->dnsbl[1].ipv6 && s->dnsbl[1].test);
+}
+
+static void check_numbers(const struct site *s)
+{
+	const struct smtp_limits *l = &s->limits;
+	const int *t = &s->timeouts.command_ms;
+
+	for (int i = 0; i < 14; i++)
+		assert_int_equal(t[i], (i + 1) * 1000);         /* they stand in the file in the order of the struct */
+	assert_int_equal(sizeof s->timeouts / sizeof *t, 14);
+	assert_int_equal(l->line_bytes, 4096);
+	assert_int_equal(l->message_bytes, 10 * 1024 * 1024);
+	assert_int_equal(l->recipients, 200);
+	assert_int_equal(l->transactions, 7);
+	assert_int_equal(l->errors, 8);
+	assert_int_equal(l->hops, 50);
+	assert_int_equal(l->sessions, 900);
+	assert_int_equal(l->sessions_per_client, 9);
+	assert_int_equal(l->message.memory_bytes, 64 * 1024);
+	assert_int_equal(l->message.header_bytes, 128 * 1024);
+	assert_int_equal(l->message.header_fields, 300);
+	assert_int_equal(s->greylist.delay_s, 60);
+	assert_int_equal(s->greylist.window_s, 86400);
+	assert_int_equal(s->greylist.life_s, 30 * 86400);
+	assert_int_equal(s->greylist.auto_passes, 0);
+	assert_int_equal(s->greylist.v4_bits, 20);
+	assert_int_equal(s->greylist.v6_bits, 56);
+}
+
+static void test_everything(void **state)
+{
+	struct site *s = load_good(everything);
+	char state_dir[256];
+
+	snprintf(state_dir, sizeof state_dir, "%s/state", dir);
+	assert_string_equal(s->path, in_dir("gatepost.conf"));
+	assert_string_equal(s->hostname, "mx.example.com");
+	assert_string_equal(s->authserv_id, "auth-1.example.com");
+	assert_int_equal(s->domain_count, 5);
+	assert_int_equal(s->mode, MODE_OBSERVE);
+	assert_string_equal(s->user, "root");
+	assert_int_equal(s->workers, 3);
+	assert_string_equal(s->state_dir, state_dir);
+	assert_string_equal(s->control_path, "/run/x/control");
+	assert_int_equal(s->temperror_max_s, 7200);
+	assert_int_equal(s->dnsbl_test_interval_s, 1800);
+	check_wire(s);
+	check_dns(s);
+	check_numbers(s);
+	assert_int_equal(s->verify, VERIFY_FILE);
+	assert_int_equal(s->callout.port, 2525);
+	assert_int_equal(s->verify_list_count, 3);
+	assert_string_equal(s->verify_list[0], "@example.org");
+	assert_string_equal(s->verify_list[1], "a@example.com");
+	assert_string_equal(s->verify_list[2], "b@example.com");
+	assert_int_equal(s->verify_positive_s, 86400);
+	assert_int_equal(s->verify_negative_s, 300);
+	assert_false(s->tls_offer);
+	assert_non_null(strstr(s->tls_cert_pem, "BEGIN CERTIFICATE"));
+	assert_non_null(strstr(s->tls_key_pem, "PRIVATE KEY"));
+	assert_int_equal(s->spf_engine, ENGINE_LIBRARY);
+	assert_int_equal(s->spf_timeout_ms, 15000);
+	assert_true(s->add_received_spf);
+	assert_int_equal(s->dkim_max_signatures, 4);
+	assert_int_equal(s->dmarc_engine, ENGINE_LIBRARY);
+	assert_int_equal(s->banner_delay_ms, 250);
+	assert_int_equal(s->bare_lf, BARE_REFUSE);
+	assert_false(s->eightbit_pass);
+	site_free(s);
+}
+
+/* No option is left out of the file above. */
+static void test_everything_is_all(void **state)
+{
+	for (size_t i = 0; conf_sections[i]; i++) {
+		for (const struct conf_option *o = conf_sections[i]->options; o->name; o++) {
+			char needle[64];
+
+			snprintf(needle, sizeof needle, "%s = ", o->name);
+			if (!strstr(everything, needle))
+				fail_msg("%s of %s is not tested", o->name, conf_sections[i]->name);
+		}
+	}
+}
+
+static void test_accepts(void **state)
+{
+	struct site *s = load_good(everything);
+
+	assert_true(site_accepts(s, "example.com"));
+	assert_true(site_accepts(s, "a.example"));
+	assert_true(site_accepts(s, "xn--bcher-kva.example"));
+	assert_true(site_accepts(s, "a.example.org"));
+	assert_true(site_accepts(s, "a.b.example.org"));
+	assert_false(site_accepts(s, "example.org"));
+	assert_false(site_accepts(s, "a.example.com"));
+	assert_false(site_accepts(s, "badexample.com"));
+	assert_false(site_accepts(s, "com"));
+	assert_false(site_accepts(s, ""));
+	assert_false(site_accepts(s, "."));
+	site_free(s);
+}
+
+/* What the syntax allows. */
+static void test_syntax(void **state)
+{
+	struct site *s = load_good("/* a comment\n   of two lines */ hostname=mx.example.com // more\n"
+	                           "domains = { # the first\n  \"a.example\", /* and */ 'b.example'\n  // the last\n  , c.example }\r\n"
+	                           "backend \"main\"\n{\n\taddress = \"10.0.0.5\" # why\n}\n"
+	                           "state_dir = \"/a#b\" control = '/x//y'\n");
+
+	assert_int_equal(s->domain_count, 3);
+	assert_string_equal(s->domains[1], "b.example");
+	assert_string_equal(s->state_dir, "/a#b");
+	assert_string_equal(s->control_path, "/x//y");
+	site_free(s);
+}
+
+static void test_syntax_2(void **state)
+{
+	struct site *s = load_good("domains = a.example /* one */\nhostname = \"mx.example.com\"\nbackend main{address=10.0.0.5:26}limits{}\ntimeouts {\n}");
+
+	assert_int_equal(s->domain_count, 1);
+	assert_int_equal(s->backend[0].port, 26);
+	site_free(s);
+}
+
+/* The text stands behind MINIMAL, so it begins on line 4. want: the errors, "@" standing for the path of the file, "%" for its directory. */
+static const struct { const char *name, *text, *want; } wrong[] = {
+	{ "unknown option", "nonsense = 1\n", "@:4: nonsense: unknown option, expected one that gatepost.conf(5) lists\n" },
+	{ "near miss", "hostnam = x\n", "@:4: hostnam: unknown option, expected perhaps hostname\n" },
+	{ "near miss, swapped", "wrokers = 2\n", "@:4: wrokers: unknown option, expected perhaps workers\n" },
+	{ "near miss of a section", "limit { line = 2K }\n", "@:4: limit: unknown option, expected perhaps limits\n" },
+	{ "option of another section", "max_signatures = 2\n", "@:4: max_signatures: unknown option at the top level, expected in section dkim\n" },
+	{ "option of the top in a section", "limits { workers = 2 }\n", "@:4: workers: unknown option in limits, expected at the top level\n" },
+	{ "unknown in a section", "limits {\n\tlines = 2K\n}\n", "@:5: lines: unknown option in limits, expected perhaps line\n" },
+	{ "unknown list", "foo = { a, b,\n c }\nbar = 1\n",
+	  "@:4: foo: unknown option, expected one that gatepost.conf(5) lists\n@:6: bar: unknown option, expected one that gatepost.conf(5) lists\n" },
+	{ "unknown section", "quux title {\n a = 1\n b { c = 2 }\n}\nworkers = x\n",
+	  "@:4: quux: unknown option, expected one that gatepost.conf(5) lists\n@:8: workers: \"x\" is no number, expected one such as 20\n" },
+	{ "all errors of a file", "workers = many\nlimits {\n\tline = 1\n\trecipients = 5\n}\nmode = off\n",
+	  "@:4: workers: \"many\" is no number, expected one such as 20\n@:6: line: 1 is out of range, expected 512 to 64K\n"
+	  "@:7: recipients: 5 is out of range, expected 100 to 100000\n@:9: mode: \"off\" is not known, expected enforce or observe\n" },
+	{ "after a C comment", "/* a\n b */ /* c */\nworkers = x # d\n", "@:6: workers: \"x\" is no number, expected one such as 20\n" },
+	{ "value of a list on its line", "dns {\n forward = {\n  \"192.0.2.1\",\n  \"x\"\n }\n}\n",
+	  "@:7: forward: \"x\" is no server, expected an address such as \"192.0.2.53\" or \"192.0.2.53:5353\"\n" },
+	{ "set twice", "workers = 1\nworkers = 2\n", "@:5: workers: is set twice, first on line 4\n" },
+	{ "section twice", "limits { }\nlimits { line = 3K }\n", "@:5: limits: comes twice, first on line 4\n" },
+	{ "title twice", "backend main { address = \"10.0.0.6\" }\n", "@:4: backend main: comes twice, first on line 3\n" },
+	{ "no title", "backend { address = \"10.0.0.6\" }\n", "@:4: backend: has no title, expected backend \"name\" { ... }\n" },
+	{ "a title too many", "limits x { }\n", "@:4: limits: has the title \"x\", expected none\n" },
+	{ "section in a section", "limits { tls { } }\n", "@:4: tls: is a section in a section, expected limits to end before it\n" },
+	{ "list where one is wanted", "workers = { 1, 2 }\n", "@:4: workers: is a list, expected one value\n" },
+	{ "no equals sign", "workers 2\n", "@:4: missing equal sign after option 'workers', expected name = value, name = { value, value }, or section { ... }\n" },
+	{ "no value", "workers =\n", "@:5: premature end of file, expected name = value, name = { value, value }, or section { ... }\n" },
+	{ "brace not closed", "limits {\n", "@:4: limits: begins here and does not end, expected its closing brace\n" },
+	{ "brace too many", "}\n", "@:4: unexpected closing brace, expected name = value, name = { value, value }, or section { ... }\n" },
+	{ "string without end", "workers = 1\nuser = \"root\n", "@:5: a string begins here and does not end, expected its end\n" },
+	{ "comment without end", "workers = 1 /* one\n", "@:4: a comment begins here and does not end, expected its end\n" },
+	/* values */
+	{ "duration without unit", "temperror_max = 5\n", "@:4: temperror_max: \"5\" is no duration, expected a number and ms, s, m, h or d, such as \"30s\"\n" },
+	{ "duration with another unit", "temperror_max = 5w\n", "@:4: temperror_max: \"5w\" is no duration, expected a number and ms, s, m, h or d, such as \"30s\"\n" },
+	{ "negative duration", "temperror_max = -5s\n", "@:4: temperror_max: \"-5s\" is no duration, expected a number and ms, s, m, h or d, such as \"30s\"\n" },
+	{ "duration of nothing", "temperror_max = \"\"\n", "@:4: temperror_max: \"\" is no duration, expected a number and ms, s, m, h or d, such as \"30s\"\n" },
+	{ "duration too long", "temperror_max = 8d\n", "@:4: temperror_max: 8d is out of range, expected 0 to 7d\n" },
+	{ "duration far too long", "temperror_max = 999999999999d\n", "@:4: temperror_max: \"999999999999d\" is no duration" },
+	{ "duration too fine", "greylist { delay = 1500ms }\n", "@:4: delay: 1500ms is too fine, expected whole seconds\n" },
+	{ "size with another unit", "limits { message_size = 50MB }\n", "@:4: message_size: \"50MB\" is no size, expected a number of bytes, or with K, M or G, such as \"50M\"\n" },
+	{ "size too large", "limits { message_size = 5G }\n", "@:4: message_size: 5G is out of range, expected 64K to 4G\n" },
+	{ "number with a unit", "workers = 2K\n", "@:4: workers: \"2K\" is no number, expected one such as 20\n" },
+	{ "negative number", "workers = -1\n", "@:4: workers: -1 is out of range, expected 0 to 256\n" },
+	{ "huge number", "workers = 99999999999999999999\n", "@:4: workers: \"99999999999999999999\" is no number, expected one such as 20\n" },
+	{ "true for yes", "dns { dnssec = true }\n", "@:4: dnssec: \"true\" is neither yes nor no, expected one of them\n" },
+	{ "unknown word of three", "backend b { address = \"10.0.0.6\" tls = on }\n", "@:4: tls: \"on\" is not known, expected off, opportunistic or required\n" },
+	{ "unknown engine", "dmarc { engine = opendmarc }\n", "@:4: engine: \"opendmarc\" is not known, expected native or libopendmarc\n" },
+	{ "eightbit", "smtp { eightbit = convert }\n", "@:4: eightbit: \"convert\" is not known, expected refuse or pass\n" },
+	{ "host name", "authserv_id = \"a b\"\n", "@:4: authserv_id: \"a b\" is no name, expected letters, digits, dots and hyphens\n" },
+	{ "domain", "domains += { \"a..b\" }\n", "@:4: domains: \"a..b\" is no domain, expected one such as \"example.com\", or \".example.com\" for all below it\n" },
+	{ "domain with a star", "domains += { \"*.example.com\" }\n",
+	  "@:4: domains: \"*.example.com\" is no domain, expected one such as \"example.com\", or \".example.com\" for all below it\n" },
+	{ "user", "user = no-such-user-here\n", "@:4: user: there is no user \"no-such-user-here\", expected one of this machine\n" },
+	{ "empty path", "state_dir = \"\"\n", "@:4: state_dir: is empty, expected a path\n" },
+	/* sections */
+	{ "listener without address", "listener x { }\n", "@:4: listener x: has no address, expected one such as address = \"0.0.0.0:25\"\n" },
+	{ "listener address", "listener x { address = localhost }\n", "@:4: address: \"localhost\" is no address, expected one such as \"0.0.0.0:25\" or \"[::]:25\"\n" },
+	{ "listener name", "listener \"a b\" { address = \"[::]:25\" }\n", "@:4: listener: \"a b\" is no name, expected up to 40 letters, digits, dots and hyphens\n" },
+	{ "listener protocol", "listener x { address = \"[::]:25\" protocol = lmtp }\n", "@:4: protocol: \"lmtp\" is not known, expected smtp\n" },
+	{ "two listeners, one address", "listener x { address = \"[::]:25\" }\nlistener y {\n address = \"[::]:25\"\n}\n",
+	  "@:5: listener y: has the address of listener x, expected another\n" },
+	{ "backend without address", "\nbackend b {\n}\n", "@:5: backend b: has no address, expected one such as address = \"10.0.0.5:25\"\n" },
+	{ "backend port", "backend b { address = \"10.0.0.6:0\" }\n", "@:4: address: \"10.0.0.6:0\" is no server" },
+	{ "backend port too high", "backend b { address = \"host:65536\" }\n", "@:4: address: \"host:65536\" is no server" },
+	{ "backend host", "backend b { address = \"a_b!:25\" }\n", "@:4: address: \"a_b!:25\" is no server" },
+	{ "backend half an address", "backend b { address = \"10.0.0:25\" }\n", "@:4: address: \"10.0.0:25\" is no server" },
+	{ "backend CA that is none", "backend b { address = \"h\" tls_ca = policy.conf }\n", "@:4: backend b: tls_ca: " },
+	{ "CA that is not there", "backend b { address = \"h\" tls_ca = nowhere.pem }\n", "@:4: tls_ca: %/nowhere.pem: No such file or directory, expected a readable text file\n" },
+	{ "callout without port", "recipients { verify = callout callout = \"10.0.0.5\" }\n",
+	  "@:4: callout: \"10.0.0.5\" is no address with a port, expected one such as \"192.0.2.10:2525\"\n" },
+	{ "verify = callout alone", "recipients { verify = callout }\n", "@:4: recipients: verify = callout without callout, expected callout = \"192.0.2.10:2525\"\n" },
+	{ "verify = file alone", "recipients { verify = file }\n", "@:4: recipients: verify = file without file, expected file = \"recipients\"\n" },
+	{ "lines of the recipients", "recipients { verify = file file = bad-recipients }\n",
+	  "%/bad-recipients:2: \"no address\" is no recipient, expected \"user@example.com\", or \"@example.com\" for a whole domain\n"
+	  "%/bad-recipients:4: \"@\" is no recipient, expected \"user@example.com\", or \"@example.com\" for a whole domain\n" },
+	{ "certificate without key", "tls {\n certificate = cert.pem\n}\n", "@:4: tls: certificate without key, expected both, or neither for a certificate made on first start\n" },
+	{ "key without certificate", "tls { key = key.pem }\n", "@:4: tls: key without certificate, expected both, or neither for a certificate made on first start\n" },
+	{ "key of another certificate", "tls { certificate = cert.pem key = other-key.pem }\n", "@:4: tls: " },
+	{ "certificate that is none", "tls { certificate = policy.conf key = key.pem }\n", "@:4: tls: " },
+	{ "certificate that is a directory", "tls { certificate = \"/tmp\" key = key.pem }\n", "@:4: certificate: /tmp: not a file, expected a readable text file\n" },
+	{ "certificate with a NUL", "tls { certificate = binary key = key.pem }\n", "@:4: certificate: %/binary: not text, expected a readable text file\n" },
+	{ "local_zone", "dns { local_zone = { example. } }\n", "@:4: local_zone: \"example.\" is none, expected a zone and its type, such as \"example. static\"\n" },
+	{ "local_data", "dns { local_data = { \"www.example. A\" } }\n",
+	  "@:4: local_data: \"www.example. A\" is no record, expected name, type and data, such as \"www.example. A 192.0.2.1\"\n" },
+	{ "zone", "zone \"a b\" { servers = { \"10.0.0.1\" } }\n", "@:4: zone: \"a b\" is no domain, expected one such as \"internal.example\"\n" },
+	{ "zone without servers", "zone example { }\n", "@:4: zone example: has no servers, expected some such as servers = { \"10.0.0.53\" }\n" },
+	{ "zone twice in another case", "zone example { servers = { \"10.0.0.1\" } }\nzone Example { servers = { \"10.0.0.1\" } }\n", "@:5: zone example: comes twice, expected once\n" },
+	{ "dnsbl zone", "dnsbl \"127.0.0.1/8\" { }\n", "@:4: dnsbl: \"127.0.0.1/8\" is no domain, expected one such as \"zen.example.org\"\n" },
+	{ "dnsbl code outside", "dnsbl a.example { codes = { \"10.0.0.1\" } }\n",
+	  "@:4: codes: \"10.0.0.1\" is no answer of a DNS list, expected one in 127.0.0.0/8 such as \"127.0.0.2\" or \"127.0.0.10/31=3\"\n" },
+	{ "dnsbl code with host bits", "dnsbl a.example { codes = { \"127.0.0.3/24\" } }\n", "@:4: codes: \"127.0.0.3/24\" is no answer of a DNS list" },
+	{ "dnsbl code without weight", "dnsbl a.example { codes = { \"127.0.0.2=\" } }\n", "@:4: codes: \"127.0.0.2=\" has no weight after =, expected -1000 to 1000\n" },
+	{ "dnsbl code with half a weight", "dnsbl a.example { codes = { \"127.0.0.2=3x\" } }\n", "@:4: codes: \"127.0.0.2=3x\" has no weight after =, expected -1000 to 1000\n" },
+	{ "dnsbl for nobody", "dnsbl a.example { ipv4 = no ipv6 = no }\n", "@:4: dnsbl a.example: neither ipv4 nor ipv6, expected at least one\n" },
+	{ "greylist window", "greylist { delay = 1h window = 1h }\n", "@:4: greylist: window is not longer than delay, expected a retry to have time\n" },
+	{ "greylist life", "greylist { window = 2d life = 1d }\n", "@:4: greylist: life is shorter than window, expected at least as long\n" },
+	{ "header larger than message", "limits { message_size = 64K header_size = 128K }\n", "@:4: limits: header_size is larger than message_size, expected it to fit\n" },
+	{ "policy that is not there", "policy = nowhere.conf\n", "%/nowhere.conf: No such file or directory, expected a policy file\n" },
+	{ "policy with a mistake", "policy = bad-policy.conf\n", "%/bad-policy.conf:2:" },
+};
+
+/* want with "@" and "%" put in; whether got is that, or begins with it when want is no whole line. */
+static bool as_wanted(const char *got, const char *want)
+{
+	AUTO(buf) struct buf b = BUF_INIT(65536);
+
+	for (const char *p = want; *p; p++) {
+		if (*p == '@' && (p == want || p[-1] == '\n') && p[1] == ':')
+			buf_adds(&b, in_dir("gatepost.conf"));
+		else if (*p == '%')
+			buf_adds(&b, dir);
+		else
+			buf_addc(&b, *p);
+	}
+	if (b.len > 0 && b.data[b.len - 1] == '\n')
+		return strcmp(got, buf_str(&b)) == 0;
+	return strncmp(got, buf_str(&b), b.len) == 0;
+}
+
+static void test_wrong(void **state)
+{
+	int differ = 0;
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), text = BUF_INIT(65536);
+		struct site *s;
+
+		print_message("    %s\n", wrong[i].name);
+		buf_addf(&text, "%s%s", MINIMAL, wrong[i].text);
+		s = load(buf_str(&text), &errors, NULL);
+		site_free(s);
+		if (!s && as_wanted(buf_str(&errors), wrong[i].want))
+			continue;
+		print_error("got:\n%sexpected:\n%s\n", buf_str(&errors), wrong[i].want);
+		differ++;
+	}
+	assert_int_equal(differ, 0);
+}
+
+static const struct { const char *name, *text, *want; } lacking[] = {
+	{ "nothing at all", "", "@: domains: is not set, expected the domains whose mail is accepted\n"
+	                        "@: backend: there is none, expected at least one: backend main { address = \"10.0.0.5:25\" }\n" },
+	{ "no backend", "domains = { example.com }\n", "@: backend: there is none, expected at least one: backend main { address = \"10.0.0.5:25\" }\n" },
+	{ "no domains", "backend main { address = \"10.0.0.5\" }\n", "@: domains: is not set, expected the domains whose mail is accepted\n" },
+	{ "host name", "hostname = \"a/b\"\ndomains = { a }\nbackend b { address = h }\n",
+	  "@:1: hostname: \"a/b\" is no host name, expected one such as \"mx.example.com\"\n" },
+};
+
+static void test_lacking(void **state)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(65536);
+
+	for (size_t i = 0; i < sizeof lacking / sizeof *lacking; i++) {
+		print_message("    %s\n", lacking[i].name);
+		buf_clear(&errors);
+		assert_null(load(lacking[i].text, &errors, NULL));
+		if (!as_wanted(buf_str(&errors), lacking[i].want))
+			fail_msg("got:\n%sexpected:\n%s", buf_str(&errors), lacking[i].want);
+	}
+	buf_clear(&errors);
+	assert_null(site_load(in_dir("nowhere.conf"), &errors, NULL));
+	assert_non_null(strstr(buf_str(&errors), "nowhere.conf: No such file or directory"));
+	buf_clear(&errors);
+	assert_null(site_load(in_dir("binary"), &errors, NULL));
+	assert_non_null(strstr(buf_str(&errors), "not text"));
+	assert_null(site_load(dir, NULL, NULL));
+}
+
+static void test_warnings(void **state)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+	struct site *s = load(MINIMAL "recipients {\n callout = \"10.0.0.5:2525\"\n}\nbackend b { address = \"h\" tls_name = \"x\" }\n", &errors, &warnings);
+
+	assert_non_null(s);
+	assert_true(as_wanted(buf_str(&warnings), "@:7: backend b: tls_ca and tls_name play no part without tls = required\n"
+	                                          "@:4: recipients: callout plays no part without verify = callout\n"));
+	site_free(s);
+}
+
+/* Any beginning of a whole file, and any byte of it changed, is a clear error or a file: nothing else. */
+static void test_mangled(void **state)
+{
+	size_t len = strlen(everything);
+	char *text = strdup(everything);
+
+	for (size_t i = 0; i < len; i += 7) {
+		AUTO(buf) struct buf errors = BUF_INIT(1024 * 1024);
+		struct site *s;
+		char was = text[i];
+
+		text[i] = "{}\"'#=+,/*\\\n $"[i % 14];
+		s = load(text, &errors, NULL);
+		assert_true((s != NULL) == (errors.len == 0));
+		site_free(s);
+		buf_clear(&errors);
+		text[i] = '\0';
+		s = load(text, &errors, NULL);
+		assert_true((s != NULL) == (errors.len == 0));
+		site_free(s);
+		text[i] = was;
+	}
+	free(text);
+}
+
+/* ---- what is shipped ---- */
+
+static char *slurp(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	char *text = calloc(1, 256 * 1024);
+
+	if (!f)
+		fail_msg("%s: %s (run it at the top of the source tree)", path, strerror(errno));
+	assert_true(fread(text, 1, 256 * 1024 - 1, f) > 0);
+	fclose(f);
+	return text;
+}
+
+/* Where the lines of a section begin in the shipped file: "limits {" or "#dnsbl zen.example.org {". */
+static const char *shipped_section(const char *text, const struct conf_section *s)
+{
+	size_t len = strlen(s->name);
+
+	if (!len)
+		return text;
+	for (const char *p = text; p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
+		const char *q = p + (*p == '#');
+
+		if (strncmp(q, s->name, len) == 0 && q[len] == ' ' && memchr(q, '{', strcspn(q, "\n")))
+			return strchr(p, '\n') + 1;
+	}
+	return NULL;
+}
+
+/* The value that the shipped file shows for an option, before the section's end; NULL: it shows none. */
+static char *shipped_value(const char *text, const char *option)
+{
+	size_t len = strlen(option);
+
+	for (const char *p = text; p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
+		const char *q = p + strspn(p, "#\t");
+
+		if (*q == '}')
+			return NULL;
+		if (strncmp(q, option, len) == 0 && strncmp(q + len, " = ", 3) == 0) {
+			q += len + 3;
+			return *q == '"' ? strndup(q + 1, strcspn(q + 1, "\"\n")) : strndup(q, strcspn(q, "\n"));
+		}
+	}
+	return NULL;
+}
+
+static void test_shipped_file(void **state)
+{
+	char *text = slurp("conf/gatepost.conf");
+
+	for (size_t i = 0; conf_sections[i]; i++) {
+		const char *at = shipped_section(text, conf_sections[i]);
+
+		if (!at)
+			fail_msg("conf/gatepost.conf has no section %s", conf_sections[i]->name);
+		for (const struct conf_option *o = conf_sections[i]->options; o->name; o++) {
+			char *value = shipped_value(at, o->name);
+
+			if (!value)
+				fail_msg("conf/gatepost.conf does not show %s of %s", o->name, conf_sections[i]->name);
+			if (o->value && strcmp(o->value, value) != 0)
+				fail_msg("conf/gatepost.conf shows %s = %s, the default is %s", o->name, value, o->value);
+			free(value);
+		}
+	}
+	free(text);
+}
+
+/* As it is, and with every default that it shows taken in, it is a good file. */
+static void test_shipped_file_loads(void **state)
+{
+	char *text = slurp("conf/gatepost.conf");
+	AUTO(buf) struct buf all = BUF_INIT(256 * 1024);
+
+	site_free(load_good(text));
+	for (char *rest = text, *line; (line = strsep(&rest, "\n"));) {
+		size_t tabs = strspn(line, "\t"), name = strcspn(line + tabs + (line[tabs] == '#'), " ");
+		bool taken = false;
+
+		for (size_t i = 0; line[tabs] == '#' && conf_sections[i]; i++) {
+			const struct conf_option *o = conf_option_find(conf_sections[i], line + tabs + 1, name);
+
+			taken |= o && o->value && strncmp(line + tabs + 1 + name, " = ", 3) == 0 && (tabs > 0) == (i > 0);
+		}
+		buf_addf(&all, "%s\n", taken ? line + tabs + 1 : line);
+	}
+	site_free(load_good(buf_str(&all)));
+	free(text);
+}
+
+/* The page has a subsection for each section, an item for each option, and its default. */
+static void test_man_page(void **state)
+{
+	char *text = slurp("conf/gatepost.conf.5");
+
+	for (size_t i = 0; conf_sections[i]; i++) {
+		const struct conf_section *s = conf_sections[i];
+		char head[64], item[64], value[64];
+		const char *at, *end;
+
+		snprintf(head, sizeof head, ".Ss %s%s", s->name[0] ? s->name : "The top level", s->name[0] ? " " : "\n");
+		at = strstr(text, head);
+		if (!at)
+			fail_msg("gatepost.conf(5) has no section %s", s->name);
+		end = strstr(at, "\n.El");
+		for (const struct conf_option *o = s->options; o->name; o++) {
+			const char *here, *next;
+
+			snprintf(item, sizeof item, "\n.It Ic %s = ", o->name);
+			here = strstr(at, item);
+			if (!here || here > end)
+				fail_msg("gatepost.conf(5) does not describe %s of %s", o->name, s->name);
+			next = strstr(here + 1, "\n.It ");
+			next = !next || next > end ? end : next;
+			for (int form = 0; o->value && form < 3; form++) {
+				static const char *const forms[] = { "%s.\n", ".Cm %s", ".Pa %s" };
+				const char *found;
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+				snprintf(value, sizeof value, forms[form], o->value);
+#pragma GCC diagnostic pop
+				found = strstr(here, value);
+				if ((found && found < next) || strcmp(o->value, "0") == 0)
+					break;
+				if (form == 2)
+					fail_msg("gatepost.conf(5) does not say that the default of %s is %s", o->name, o->value);
+			}
+		}
+	}
+	free(text);
+}
+
+/* ---- the scanner ---- */
+
+static void test_comments(void **state)
+{
+	static const struct { const char *in, *out; int line; const char *what; } rows[] = {
+		{ "a # b\nc", "a    \nc", 0, NULL },
+		{ "a // b\nc", "a     \nc", 0, NULL },
+		{ "a /* b\n */ c", "a     \n    c", 0, NULL },
+		{ "a = \"#\" # b", "a = \"#\"    ", 0, NULL },
+		{ "a = '//' // b", "a = '//'     ", 0, NULL },
+		{ "\"\\\"#\"#", "\"\\\"#\" ", 0, NULL },
+		{ "a /b", "a /b", 0, NULL },
+		{ "/**/x", "    x", 0, NULL },
+		{ "", "", 0, NULL },
+		{ "a\n/* b", NULL, 2, "comment" },
+		{ "/*/", NULL, 1, "comment" },
+		{ "\n\n\"x\n", NULL, 3, "string" },
+		{ "'x\\'", NULL, 1, "string" },
+		{ "\"x\\", NULL, 1, "string" },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char *text = strdup(rows[i].in);
+		const char *what = NULL;
+
+		assert_int_equal(conf_scan_comments(text, strlen(text), &what), rows[i].line);
+		if (rows[i].out)
+			assert_string_equal(text, rows[i].out);
+		else
+			assert_string_equal(what, rows[i].what);
+		free(text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_minimal),      cmocka_unit_test(test_everything),         cmocka_unit_test(test_everything_is_all),
+		cmocka_unit_test(test_accepts),      cmocka_unit_test(test_syntax),             cmocka_unit_test(test_syntax_2),           cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_lacking),      cmocka_unit_test(test_warnings),           cmocka_unit_test(test_mangled),
+		cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_shipped_file_loads), cmocka_unit_test(test_man_page),
+		cmocka_unit_test(test_comments),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
