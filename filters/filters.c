@@ -5,14 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filters/conn.h"
 #include "filters/content.h"
 #include "filters/dkim.h"
 #include "filters/dmarc.h"
+#include "filters/dnsbl.h"
 #include "filters/envelope.h"
 #include "filters/from.h"
+#include "filters/helo.h"
 #include "filters/spf.h"
 
 const struct filter *const filters[] = {
+	&filter_client,
+	&filter_rdns,
+	&filter_dnsbl,
+	&filter_tls,
+	&filter_helo,
+	&filter_helo_dns,
 	&filter_envelope,
 	&filter_header,
 	&filter_message,

@@ -1,0 +1,211 @@
+#include "filters/dnsbl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/task.h"
+#include "filters/dnsbl_health.h"
+#include "policy/conf.h"
+
+enum { PENDING_STEP_MS = 10, TIMEOUT_DEFAULT_MS = 5000, WHY_MAX = 480 };
+
+static const struct fact_def facts[] = {
+	{ "dnsbl.score", FACT_NUMBER, false, STAGE_CONNECT, NULL, "the sum of the weights of all zones that list the client" },
+	{ "dnsbl.zones", FACT_DOMAIN, true, STAGE_CONNECT, NULL, "the zones that list it" },
+	{ "dnsbl.codes", FACT_TEXT, true, STAGE_CONNECT, NULL, "what they answered: zen.example=127.0.0.2" },
+	{ "dnsbl.benched", FACT_DOMAIN, true, STAGE_CONNECT, NULL, "zones that count nothing now, as they failed their tests" },
+	{ 0 },
+};
+
+struct dnsbl {
+	int64_t start_ms;
+	size_t count;
+	struct dns_lookup *l[];         /* by zone; NULL: not asked */
+};
+
+static int timeout_of(const struct dnsbl_conf *z)
+{
+	return z->timeout_ms > 0 ? z->timeout_ms : TIMEOUT_DEFAULT_MS;
+}
+
+static int zone_ask(struct txn *t, const struct dnsbl_conf *z, struct dns_lookup **out)
+{
+	struct sockaddr_storage sa;
+	char name[DNS_NAME_MAX];
+
+	net_to_sockaddr(&t->client->addr, &sa);
+	if (dns_reverse((struct sockaddr *)&sa, z->zone, name, sizeof(name)) < 0)
+		return 0;                       /* a zone too long to be asked: lists nobody */
+	return dns_start_within(t->dns, name, DNS_A, timeout_of(z), out);
+}
+
+static int begin(struct txn *t, int self)
+{
+	const struct site *site = t->site;
+	struct dnsbl *d = calloc(1, sizeof(*d) + site->dnsbl_count * sizeof(struct dns_lookup *));
+	bool v6 = t->client->addr.family == AF_INET6;
+	int rc = 0;
+
+	if (!d)
+		return -ENOMEM;
+	d->count = site->dnsbl_count;
+	d->start_ms = clock_ms();
+	for (size_t i = 0; i < d->count && rc == 0; i++) {
+		const struct dnsbl_conf *z = &site->dnsbl[i];
+
+		/* One whose first test is under way is asked: by the time of run it may be well. */
+		if ((v6 ? z->ipv6 : z->ipv4) && (!dnsbl_health_benched(i) || dnsbl_health_pending(i)))
+			rc = zone_ask(t, z, &d->l[i]);
+	}
+	t->client->evidence.filter[self] = d;
+	return rc;
+}
+
+static void start(struct txn *t, int self)
+{
+	begin(t, self);
+}
+
+/* The weight of one accepted code; *weight is written if it is one. */
+static bool code_weight(const struct dnsbl_conf *z, const struct dns_rr *rr, int *weight)
+{
+	struct net_addr code = { .family = AF_INET };
+
+	if (!dnsbl_code_ok(rr))
+		return false;
+	if (z->code_count == 0) {
+		*weight = z->weight;
+		return true;
+	}
+	memcpy(code.ip, rr->data, 4);
+	for (size_t k = 0; k < z->code_count; k++) {
+		if (net_in(&code, &z->code[k].codes)) {
+			*weight = z->code[k].weight;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Before a zone has been tested for the first time its answer is worth nothing: wait for that, no longer than for an answer. may wait */
+static bool trusted(size_t i, int64_t deadline_ms)
+{
+	while (dnsbl_health_pending(i) && task_self() && clock_ms() < deadline_ms)
+		if (task_sleep(PENDING_STEP_MS) < 0)
+			break;
+	return !dnsbl_health_benched(i);
+}
+
+/* "zone: what", behind what is there. */
+static void why_add(struct buf *why, const char *zone, const char *what)
+{
+	buf_addf(why, "%s%s: %s", why->len > 0 ? ", " : "", zone, what);
+}
+
+static int code_add(struct facts *out, const char *zone, const struct dns_rr *rr)
+{
+	char text[DNS_NAME_MAX + 20];
+
+	snprintf(text, sizeof(text), "%s=%u.%u.%u.%u", zone, rr->data[0], rr->data[1], rr->data[2], rr->data[3]);
+	return facts_add(out, "dnsbl.codes", text);
+}
+
+/* What zone i said: adds to score and lists. */
+static int zone_count(const struct dnsbl_conf *z, size_t i, const struct dns_answer *a, struct facts *out, int64_t *score, struct buf *why)
+{
+	enum dnsbl_answer kind = dnsbl_answer_kind(a);
+	const struct dns_rr *best = NULL;
+	int weight = 0, best_weight = 0, rc = 0;
+	char said[48];
+
+	if (kind == DNSBL_ERROR || kind == DNSBL_FOREIGN) {
+		dnsbl_health_suspect(i);
+		why_add(why, z->zone, dnsbl_health_text(kind == DNSBL_ERROR ? DNSBL_ERRORS : DNSBL_STRANGE));
+		return 0;
+	}
+	if (a->status == DNS_TEMPFAIL)
+		why_add(why, z->zone, a->why);
+	for (size_t k = 0; k < a->count && rc == 0; k++) {
+		if (!code_weight(z, &a->rr[k], &weight))
+			continue;
+		rc = code_add(out, z->zone, &a->rr[k]);
+		if (!best || abs(weight) > abs(best_weight)) {
+			best = &a->rr[k];
+			best_weight = weight;
+		}
+	}
+	if (!best || rc < 0)
+		return rc;
+	*score += best_weight;
+	snprintf(said, sizeof(said), "%u.%u.%u.%u counts %+d", best->data[0], best->data[1], best->data[2], best->data[3], best_weight);
+	why_add(why, z->zone, said);
+	return facts_add(out, "dnsbl.zones", z->zone);
+}
+
+static int count_all(struct txn *t, struct dnsbl *d, struct facts *out)
+{
+	AUTO(buf) struct buf why = BUF_INIT(WHY_MAX);
+	int64_t score = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < d->count && rc == 0; i++) {
+		const struct dnsbl_conf *z = &t->site->dnsbl[i];
+
+		if (!trusted(i, d->start_ms + timeout_of(z)))
+			rc = facts_add(out, "dnsbl.benched", z->zone);
+		else if (d->l[i])
+			rc = zone_count(z, i, dns_wait(d->l[i]), out, &score, &why);
+	}
+	if (rc == 0)
+		rc = facts_set_num(out, "dnsbl.score", score);
+	if (rc == 0 && why.len > 0)
+		rc = facts_why(out, "dnsbl.score", "%s", buf_str(&why));
+	return rc;
+}
+
+static int run(struct txn *t, int self, struct facts *out)
+{
+	struct dnsbl *d = t->client->evidence.filter[self];
+	int rc = d ? 0 : begin(t, self);
+
+	d = t->client->evidence.filter[self];
+	if (rc == 0)
+		rc = facts_set_empty(out, "dnsbl.zones");
+	if (rc == 0)
+		rc = facts_set_empty(out, "dnsbl.codes");
+	if (rc == 0)
+		rc = facts_set_empty(out, "dnsbl.benched");
+	return rc < 0 ? rc : count_all(t, d, out);
+}
+
+static void release(struct evidence *e, int self)
+{
+	struct dnsbl *d = e->filter[self];
+
+	for (size_t i = 0; i < d->count; i++)
+		dns_drop(d->l[i]);
+	free(d);
+	e->filter[self] = NULL;
+}
+
+static int setup(const struct site *site, struct buf *err)
+{
+	if (site->dnsbl_count <= DNSBL_ZONES_MAX)
+		return 0;
+	buf_addf(err, "dnsbl: %zu zones, expected at most %d", site->dnsbl_count, DNSBL_ZONES_MAX);
+	return -EINVAL;
+}
+
+const struct filter filter_dnsbl = {
+	.name = "dnsbl",
+	.scope = SCOPE_CLIENT,
+	.stage = STAGE_CONNECT,
+	.facts = facts,
+	.setup = setup,
+	.start = start,
+	.run = run,
+	.release = release,
+};
