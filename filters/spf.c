@@ -14,12 +14,12 @@ static const struct fact_def facts[] = {
 	{ "spf.domain", FACT_DOMAIN, false, STAGE_MAIL, NULL, "the domain that was checked" },
 	{ "spf.mechanism", FACT_TEXT, false, STAGE_MAIL, NULL, "the term of the SPF record that decided" },
 	{ "spf.explanation", FACT_TEXT, false, STAGE_MAIL, NULL, "what the domain says about a fail" },
-	{ NULL },
+	{ 0 },
 };
 
 static const struct fact_def helo_facts[] = {
 	{ "spf.helo", FACT_WORD, false, STAGE_MAIL, words, "whether the client may use its HELO name (RFC 7208 2.3)" },
-	{ NULL },
+	{ 0 },
 };
 
 static int begin(struct txn *t, int self, bool helo)
