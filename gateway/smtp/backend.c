@@ -141,6 +141,12 @@ static int sessions(const struct backend *b)
 	return sum;
 }
 
+void backend_shared_forget(struct backend_shared *shared, int worker)
+{
+	atomic_store(&shared->inside[worker], 0);
+	atomic_store(&shared->wanted[worker], 0);
+}
+
 static bool slot_try(struct backend *b)
 {
 	atomic_fetch_add(&b->shared->inside[b->self], 1);
@@ -175,7 +181,7 @@ static int slot_wait(struct backend *b, int64_t until_ms, struct backend_session
 	*idle = NULL;
 	if (rc < 0)
 		return rc;
-	atomic_fetch_add(&b->shared->wanted, 1);
+	atomic_fetch_add(&b->shared->wanted[b->self], 1);
 	for (;;) {
 		struct future freed = { 0 };
 
@@ -195,7 +201,7 @@ static int slot_wait(struct backend *b, int64_t until_ms, struct backend_session
 		if (rc == -ECANCELED)
 			break;
 	}
-	atomic_fetch_sub(&b->shared->wanted, 1);
+	atomic_fetch_sub(&b->shared->wanted[b->self], 1);
 	gate_leave(&b->queue);
 	return rc;
 }
@@ -230,7 +236,7 @@ static bool is_any(const struct net_addr *a)
 }
 
 /* Mail for a backend that is ourselves would go round for ever (PITFALLS 11). */
-static bool is_ourselves(const struct site *site, const struct net_addr *a)
+bool backend_is_ourselves(const struct site *site, const struct net_addr *a)
 {
 	for (size_t i = 0; i < site->listener_count; i++) {
 		const struct net_addr *l = &site->listener[i].address;
@@ -324,7 +330,7 @@ static int session_open(struct backend *b, int64_t deadline_ms, struct backend_s
 		rc = task_cancelled() ? -ECANCELED : -EHOSTUNREACH;
 	for (size_t i = 0; i < n && rc != 0 && rc != -ECANCELED; i++) {
 		net_text_port(&addr[i], b->address);
-		if (is_ourselves(b->group->site, &addr[i])) {
+		if (backend_is_ourselves(b->group->site, &addr[i])) {
 			snprintf(why, sizeof(why), "%s is ourselves: mail would loop", b->address);
 			rc = -ELOOP;
 			continue;
@@ -480,9 +486,11 @@ void backend_give(struct backend_session *bs, bool clean)
 /* Close what has been idle too long; all, if somebody elsewhere waits for a session. */
 static void idle_expire(struct backend *b)
 {
-	bool all = atomic_load(&b->shared->wanted) > 0;
 	struct backend_session **p = &b->idle;
+	bool all = false;
 
+	for (int i = 0; i < BACKEND_WORKERS_MAX; i++)
+		all |= atomic_load(&b->shared->wanted[i]) > 0;
 	while (*p) {
 		struct backend_session *bs = *p;
 

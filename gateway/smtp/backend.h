@@ -37,11 +37,14 @@ struct site;
 
 enum { BACKEND_WORKERS_MAX = 64 };
 
-/* One member's counters, in memory that all workers share; zeroed at start. When a worker dies, whoever notices zeroes its slot. */
+/* One member's counters, in memory that all workers share; zeroed at start. */
 struct backend_shared {
 	_Atomic int inside[BACKEND_WORKERS_MAX];        /* sessions that each worker holds, idle ones included */
-	_Atomic int wanted;                             /* how many wait: idle sessions are given up */
+	_Atomic int wanted[BACKEND_WORKERS_MAX];        /* how many wait in each: idle sessions are given up */
 };
+
+/* A worker has died: what it held is free. */
+void backend_shared_forget(struct backend_shared *shared, int worker);
 
 struct backend_session {
 	struct smtp_client *client;
@@ -88,5 +91,8 @@ bool backend_group_caps(const struct backend_group *g, struct smtp_caps *out);
 /* Wait until every member has been probed once, or timeout. 0 or -ETIMEDOUT, -ECANCELED. may wait */
 int backend_group_ready(struct backend_group *g, int timeout_ms);
 size_t backend_group_up(const struct backend_group *g);         /* members that are not away */
+
+/* Whether a is an address that one of our listeners has (PITFALLS 11). */
+bool backend_is_ourselves(const struct site *site, const struct net_addr *a);
 
 #endif

@@ -228,13 +228,15 @@ static void source_failed(struct recipient_check *rc, const char *why)
 }
 
 /*
- * Whether a refusal says that there is no such user, rather than that we may not ask: "5.1.x", "5.2.1", or no enhanced code and
- * a basic one that means a mailbox.
+ * Whether a refusal says that there is no such user, rather than that we may not ask: "5.1.x", "5.2.1", Exchange Online's "5.4.1",
+ * or no enhanced code and a basic one that means a mailbox.
  */
 static bool means_unknown(const struct smtp_reply *r)
 {
+	int subject = r->status[1], detail = r->status[2];
+
 	if (r->status[0])
-		return r->status[1] == 1 || (r->status[1] == 2 && r->status[2] == 1) || (r->status[1] == 0 && r->status[2] == 0);
+		return subject == 1 || (subject == 0 && detail == 0) || (detail == 1 && (subject == 2 || subject == 4));
 	return r->code == 550 || r->code == 551 || r->code == 553;
 }
 
@@ -353,8 +355,14 @@ static enum recipient_answer file(const struct site *site, const struct smtp_mai
 
 int recipient_check_new(const struct site *site, struct state *state, struct backend_group *group, struct recipient_check **out, struct buf *err)
 {
-	struct recipient_check *rc = calloc(1, sizeof(*rc));
+	struct recipient_check *rc;
+	char address[NET_TEXT_MAX];
 
+	if (site->verify == VERIFY_CALLOUT && backend_is_ourselves(site, &site->callout)) {
+		buf_addf(err, "recipients cannot be asked of %s: that is ourselves", net_text_port(&site->callout, address));
+		return -ELOOP;
+	}
+	rc = calloc(1, sizeof(*rc));
 	if (!rc)
 		return -ENOMEM;
 	rc->site = site;

@@ -14,6 +14,7 @@
 #include "base/task.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"
+#include "support/dns_table.h"
 #include "support/script_server.h"
 
 #define S(...) (const char *const[]){ __VA_ARGS__, NULL }
@@ -402,9 +403,9 @@ static void wait_task(void *arg)
 	begun = clock_ms();
 	CHECK(backend_take(group, soon(), &other) == -EBUSY);
 	CHECK(clock_ms() - begun >= 290 && clock_ms() - begun < 1500);
-	CHECK(shared.inside[1] == 1 && shared.wanted == 0);
-	/* that worker dies: whoever notices zeroes its slot */
-	shared.inside[0] = 0;
+	CHECK(shared.inside[1] == 1 && shared.wanted[1] == 0);
+	/* that worker dies */
+	backend_shared_forget(&shared, 0);
 	CHECK(backend_take(group, soon(), &other) == 0);
 	backend_give(other, true);
 	backend_give(bs, true);
@@ -464,6 +465,76 @@ static void test_ourselves(void **state)
 	run(ourselves_task);
 }
 
+/* A backend by name: its addresses are tried in turn. */
+static void name_task(void *arg)
+{
+	static char host[] = "mx.example", nowhere[] = "nowhere.example";
+	AUTO(dns_table) struct dns_table *t = dns_table_new();
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	struct backend_session *bs;
+
+	dns_table_add(t, host, "A", "127.0.0.2");
+	dns_table_add(t, host, "A", "127.0.0.1");
+	dns_table_add(t, host, "AAAA", "::1");
+	set_up(1);
+	script_server_add(&server[0], S(EHLO));
+	conf[0].host = host;
+	CHECK(backend_group_new(&site, dns_table_dns(t), &group, &err) == 0);
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	CHECK(strncmp(backend_address(bs->backend), "127.0.0.1:", 10) == 0);
+	backend_give(bs, true);
+	end(1);
+
+	set_up(1);
+	conf[0].host = nowhere;
+	CHECK(backend_group_new(&site, dns_table_dns(t), &group, &err) == 0);
+	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
+	end(1);
+
+	set_up(1);
+	conf[0].host = nowhere;
+	dns_table_add(t, nowhere, "TIMEOUT", "");
+	CHECK(backend_group_new(&site, dns_table_dns(t), &group, &err) == 0);
+	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
+	end(1);
+}
+
+static void test_host_name(void **state)
+{
+	run(name_task);
+}
+
+/* A worker that waits makes the others give up their idle sessions. */
+static void wanted_task(void *arg)
+{
+	static struct backend_shared shared;
+	struct backend_session *bs;
+	int64_t until = clock_ms() + 3000;
+
+	memset(&shared, 0, sizeof(shared));
+	set_up(1);
+	script_server_add(&server[0], S(EHLO));
+	conf[0].reuse = true;
+	conf[0].max_sessions = 1;
+	begin();
+	backend_group_share(group, 0, &shared, 3);
+	CHECK(backend_group_start(group) == 0);
+	CHECK(backend_group_ready(group, 1000) == 0);
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	backend_give(bs, true);
+	CHECK(shared.inside[3] == 1);
+	shared.wanted[0] = 1;
+	while (shared.inside[3] > 0 && clock_ms() < until)
+		task_sleep(10);
+	CHECK(shared.inside[3] == 0);
+	end(1);
+}
+
+static void test_idle_is_given_up(void **state)
+{
+	run(wanted_task);
+}
+
 /* The group may go while a session is in use. */
 static void free_task(void *arg)
 {
@@ -512,6 +583,8 @@ int main(void)
 		cmocka_unit_test(test_max_sessions_over_workers),
 		cmocka_unit_test(test_trouble_in_use),
 		cmocka_unit_test(test_ourselves),
+		cmocka_unit_test(test_host_name),
+		cmocka_unit_test(test_idle_is_given_up),
 		cmocka_unit_test(test_free_in_use),
 	};
 

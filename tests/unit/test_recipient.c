@@ -236,6 +236,11 @@ static void odd_task(void *arg)
 	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
 	end();
 
+	begin(VERIFY_CALLOUT);                                          /* Exchange Online's way to say unknown */
+	script_server_add(&server, S(EHLO, "C:RCPT", "S:550 5.4.1 Recipient address rejected: Access denied\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_NO);
+	end();
+
 	begin(VERIFY_CALLOUT);                                          /* no cache: asked each time */
 	store_error = -EIO;
 	script_server_add(&server, S(EHLO, "C:RCPT TO:<a@x.example>\r\n", "S:550 no\r\n"));
@@ -248,6 +253,25 @@ static void odd_task(void *arg)
 static void test_odd_source(void **state)
 {
 	run(odd_task);
+}
+
+static void ourselves_task(void *arg)
+{
+	struct listener_conf listener = { 0 };
+	struct recipient_check *other = NULL;
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+
+	begin(VERIFY_CALLOUT);
+	listener.address = server.addr;
+	site.listener = &listener;
+	site.listener_count = 1;
+	CHECK(recipient_check_new(&site, &store, NULL, &other, &err) == -ELOOP && err.len > 0);
+	end();
+}
+
+static void test_ourselves(void **state)
+{
+	run(ourselves_task);
 }
 
 static void forget_task(void *arg)
@@ -319,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_callout),
 		cmocka_unit_test(test_accept_all),
 		cmocka_unit_test(test_odd_source),
+		cmocka_unit_test(test_ourselves),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_backend),
 	};
