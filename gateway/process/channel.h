@@ -32,7 +32,7 @@ enum channel_type {
 	/* between parent and child */
 	CHANNEL_READY = 1,      /* notice to the parent: I serve */
 	CHANNEL_WIRE,           /* notice to a child: the descriptor is a channel to (or from) role, slot: struct channel_wire */
-	CHANNEL_DRAIN,          /* notice to a worker: stop accepting; payload: int32 seconds until sessions are cancelled */
+	CHANNEL_DRAIN,          /* notice to a worker: stop accepting, and end: struct channel_drain */
 	CHANNEL_STOP,           /* notice to a keeper: finish what has been asked, then end */
 
 	CHANNEL_STATE_RUN = 32, /* to the state keeper: policy/state_wire.h */
@@ -45,6 +45,11 @@ enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_COUNT
 
 struct channel_wire {           /* payload of CHANNEL_WIRE */
 	int32_t role, slot;     /* who is at the other end */
+};
+
+struct channel_drain {          /* payload of CHANNEL_DRAIN, in seconds from now */
+	int32_t patience_s;     /* until then sessions may go on as they are */
+	int32_t limit_s;        /* then they are cut */
 };
 
 struct channel_msg {

@@ -1,0 +1,263 @@
+#include "process/control.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "process/shared.h"
+
+struct control_client {
+	struct control *control;
+	int fd;
+	struct event *event;
+	struct buf line;
+};
+
+struct control {
+	struct event_base *base;
+	struct event *accept;
+	struct shared *shared;
+	const struct control_command *table;
+	void *arg;
+	struct control_client client[CONTROL_CLIENTS_MAX];
+};
+
+static void client_close(struct control_client *c)
+{
+	if (c->fd < 0)
+		return;
+	if (c->event)
+		event_free(c->event);
+	close(c->fd);
+	c->fd = -1;
+	c->event = NULL;
+	buf_release(&c->line);
+}
+
+static void workers_describe(const struct shared *s, json_t *answer)
+{
+	json_t *workers = json_array();
+
+	for (int i = 0; i < SHARED_SLOTS; i++) {
+		const struct shared_slot *l = &s->slot[i];
+
+		if (atomic_load(&l->pid) <= 0)
+			continue;
+		json_array_append_new(workers, json_pack("{s:i,s:i,s:i,s:I,s:I}", "pid", atomic_load(&l->pid), "generation",
+							 (int)atomic_load(&l->generation), "sessions", atomic_load(&l->sessions), "accepted",
+							 (json_int_t)atomic_load(&l->accepted), "log_dropped",
+							 (json_int_t)atomic_load(&l->log_dropped)));
+	}
+	json_object_set_new(answer, "workers", workers);
+	json_object_set_new(answer, "generation", json_integer(atomic_load(&s->generation)));
+	json_object_set_new(answer, "accepted", json_integer((json_int_t)atomic_load(&s->accepted)));
+	json_object_set_new(answer, "restarts", json_integer(atomic_load(&s->restarts)));
+	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));
+}
+
+static int command_run(struct control *c, json_t *request, json_t *answer)
+{
+	const char *name = json_string_value(json_object_get(request, "cmd"));
+
+	if (!name)
+		return -EBADMSG;
+	for (const struct control_command *t = c->table; t->name; t++)
+		if (strcmp(t->name, name) == 0) {
+			int rc = t->run(c->arg, request, answer);
+
+			if (rc == 0 && strcmp(name, "status") == 0)
+				workers_describe(c->shared, answer);
+			return rc;
+		}
+	return -ENOSYS;
+}
+
+static const char *error_words(int rc)
+{
+	if (rc == -EBADMSG)
+		return "not a command: one JSON object with \"cmd\", on one line, was expected";
+	if (rc == -ENOSYS)
+		return "unknown command";
+	return strerror(-rc);
+}
+
+/* One answer, and the connection is over. It fits the socket's buffer: nobody is waited for. */
+static void client_answer(struct control_client *c)
+{
+	json_t *request = json_loadb(c->line.data, c->line.len, JSON_REJECT_DUPLICATES, NULL), *answer = json_object();
+	int rc = json_is_object(request) ? command_run(c->control, request, answer) : -EBADMSG;
+	char *text;
+
+	json_object_set_new(answer, "ok", json_boolean(rc == 0));
+	if (rc < 0)
+		json_object_set_new(answer, "error", json_string(error_words(rc)));
+	text = json_dumps(answer, JSON_COMPACT);
+	if (text) {
+		size_t len = strlen(text);
+
+		text[len] = '\n';       /* over its NUL: sent by length */
+		(void)!send(c->fd, text, len + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	free(text);
+	json_decref(answer);
+	json_decref(request);
+	client_close(c);
+}
+
+static void on_client(int fd, short what, void *arg)
+{
+	struct control_client *c = arg;
+	char chunk[2048];
+	ssize_t n;
+
+	if (what & EV_TIMEOUT) {
+		client_close(c);
+		return;
+	}
+	n = recv(fd, chunk, sizeof(chunk), MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0 || buf_add(&c->line, chunk, (size_t)n) < 0) {
+		client_close(c);
+		return;
+	}
+	if (memchr(chunk, '\n', (size_t)n))
+		client_answer(c);
+}
+
+static void client_take(struct control *control, int fd)
+{
+	struct timeval timeout = { CONTROL_TIMEOUT_MS / 1000, 0 };
+
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		struct control_client *c = &control->client[i];
+
+		if (c->fd >= 0)
+			continue;
+		c->event = event_new(control->base, fd, EV_READ | EV_PERSIST, on_client, c);
+		if (!c->event || event_add(c->event, &timeout) < 0)
+			break;
+		c->fd = fd;
+		return;
+	}
+	close(fd);
+}
+
+static void on_accept(int fd, short what, void *arg)
+{
+	int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (client >= 0)
+		client_take(arg, client);
+}
+
+struct control *control_new(struct event_base *base, int fd, struct shared *shared, const struct control_command *table, void *arg)
+{
+	struct control *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	*c = (struct control){ .base = base, .shared = shared, .table = table, .arg = arg };
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		c->client[i] = (struct control_client){ .control = c, .fd = -1 };
+		buf_init(&c->client[i].line, CONTROL_LINE_MAX);
+	}
+	c->accept = event_new(base, fd, EV_READ | EV_PERSIST, on_accept, c);
+	if (!c->accept || event_add(c->accept, NULL) < 0) {
+		control_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		client_close(&c->client[i]);
+	if (c->accept)
+		event_free(c->accept);
+	free(c);
+}
+
+static int dial(const char *path, struct buf *err)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct timeval timeout = { 2 * CONTROL_TIMEOUT_MS / 1000, 0 };
+	int fd, rc;
+
+	if (strlen(path) >= sizeof(sa.sun_path)) {
+		buf_addf(err, "control socket %s: the name is too long", path);
+		return -ENAMETOOLONG;
+	}
+	strcpy(sa.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0) {
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+		(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+		return fd;
+	}
+	rc = -errno;
+	buf_addf(err, "control socket %s: %s%s", path, strerror(-rc), rc == -ENOENT || rc == -ECONNREFUSED ? " (is gatepost running?)" : "");
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+static int exchange(int fd, const char *text, struct buf *answer)
+{
+	size_t len = strlen(text);
+	char chunk[2048];
+
+	while (len > 0) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EPIPE;
+		text += n;
+		len -= (size_t)n;
+	}
+	if (send(fd, "\n", 1, MSG_NOSIGNAL) != 1)
+		return -errno;
+	for (;;) {
+		ssize_t n = recv(fd, chunk, sizeof(chunk), 0);
+
+		if (n < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		if (n == 0)
+			return answer->len ? 0 : -EPIPE;
+		if (buf_add(answer, chunk, (size_t)n) < 0)
+			return -EMSGSIZE;
+	}
+}
+
+int control_ask(const char *path, json_t *request, json_t **answer, struct buf *err)
+{
+	AUTO(buf) struct buf line = BUF_INIT(16 * CONTROL_LINE_MAX);
+	char *text = json_dumps(request, JSON_COMPACT);
+	int fd, rc;
+
+	if (!text)
+		return -ENOMEM;
+	fd = dial(path, err);
+	rc = fd < 0 ? fd : exchange(fd, text, &line);
+	free(text);
+	if (fd < 0)
+		return rc;
+	close(fd);
+	if (rc == 0) {
+		*answer = json_loadb(line.data, line.len, 0, NULL);
+		rc = json_is_object(*answer) ? 0 : -EBADMSG;
+	}
+	if (rc < 0)
+		buf_addf(err, "control socket %s: %s", path, rc == -EBADMSG ? "the answer is no JSON object" : strerror(-rc));
+	return rc;
+}

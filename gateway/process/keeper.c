@@ -1,0 +1,265 @@
+#include "process/keeper.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+enum {
+	REQUESTS_A_ROUND = 16,          /* of one worker, before others get their turn */
+	TICK_MS = 1000,
+};
+
+/* An answer that the worker's socket did not take yet. */
+struct held {
+	struct channel_msg m;           /* its own copy of data and descriptor */
+	struct held *next;
+};
+
+struct keeper_peer {
+	struct keeper *keeper;
+	int fd;                         /* -1: the worker is gone; freed at the end of the round */
+	int32_t slot;
+	struct event *readable, *writable;
+	struct held *first, *last;
+	struct keeper_peer *next;
+};
+
+static void held_free(struct held *h)
+{
+	channel_msg_release(&h->m);
+	free(h);
+}
+
+static void peer_close(struct keeper_peer *p)
+{
+	if (p->fd < 0)
+		return;
+	event_free(p->readable);
+	event_free(p->writable);
+	close(p->fd);
+	p->fd = -1;
+	while (p->first) {
+		struct held *h = p->first;
+
+		p->first = h->next;
+		held_free(h);
+	}
+}
+
+static void peers_sweep(struct keeper *k, bool all)
+{
+	struct keeper_peer **at = &k->peers;
+
+	while (*at) {
+		struct keeper_peer *p = *at;
+
+		if (all)
+			peer_close(p);
+		if (p->fd >= 0) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		free(p);
+	}
+}
+
+static int answer_hold(struct keeper_peer *p, const struct channel_msg *m)
+{
+	struct held *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->m = *m;
+	h->m.fd = -1;
+	h->m.data = malloc(m->len + 1);
+	if (m->fd >= 0)
+		h->m.fd = dup(m->fd);
+	if (!h->m.data || (m->fd >= 0 && h->m.fd < 0)) {
+		held_free(h);
+		return -ENOMEM;
+	}
+	if (m->len)
+		memcpy(h->m.data, m->data, m->len);
+	if (p->last && p->first)
+		p->last->next = h;
+	else
+		p->first = h;
+	p->last = h;
+	(void)event_del(p->readable);   /* no more requests until these are out */
+	return event_add(p->writable, NULL);
+}
+
+void keeper_answer(struct keeper_peer *p, uint16_t type, uint32_t id, int status, const void *data, size_t len, int fd)
+{
+	struct channel_msg m = { .type = type, .reply = true, .id = id, .status = status, .data = (char *)data, .len = len, .fd = fd };
+	int rc;
+
+	if (p->fd < 0)
+		return;
+	rc = p->first ? -EAGAIN : channel_send(p->fd, &m);
+	if (rc == -EAGAIN)
+		rc = answer_hold(p, &m);
+	if (rc < 0)
+		peer_close(p);          /* the worker sees -EPIPE and is not left waiting */
+}
+
+static void on_writable(int fd, short what, void *arg)
+{
+	struct keeper_peer *p = arg;
+
+	while (p->first) {
+		struct held *h = p->first;
+		int rc = channel_send(fd, &h->m);
+
+		if (rc == -EAGAIN)
+			return;
+		if (rc < 0) {
+			peer_close(p);
+			return;
+		}
+		p->first = h->next;
+		held_free(h);
+	}
+	(void)event_del(p->writable);
+	if (event_add(p->readable, NULL) < 0)
+		peer_close(p);
+}
+
+static void on_request(int fd, short what, void *arg)
+{
+	struct keeper_peer *p = arg;
+
+	for (int i = 0; i < REQUESTS_A_ROUND && p->fd >= 0 && !p->first; i++) {
+		struct channel_msg m = CHANNEL_MSG_INIT;
+		int rc = channel_recv(fd, &m);
+
+		if (rc == -EAGAIN)
+			return;
+		if (rc == -EPROTO)
+			log_error("channel", "error", "a worker sent what is no message: its channel is closed", NULL);
+		if (rc < 0) {
+			peer_close(p);
+			return;
+		}
+		if (!m.reply && m.id != 0)
+			p->keeper->role->request(p->keeper, p, &m);
+		channel_msg_release(&m);
+	}
+}
+
+/* A worker's channel comes from the parent. */
+static void peer_add(struct keeper *k, int fd, int32_t slot)
+{
+	struct keeper_peer *p = calloc(1, sizeof(*p));
+
+	if (p) {
+		p->keeper = k;
+		p->fd = fd;
+		p->slot = slot;
+		p->readable = event_new(k->base, fd, EV_READ | EV_PERSIST, on_request, p);
+		p->writable = event_new(k->base, fd, EV_WRITE | EV_PERSIST, on_writable, p);
+		if (p->readable && p->writable && event_add(p->readable, NULL) == 0) {
+			p->next = k->peers;
+			k->peers = p;
+			return;
+		}
+		if (p->readable)
+			event_free(p->readable);
+		if (p->writable)
+			event_free(p->writable);
+		free(p);
+	}
+	close(fd);
+}
+
+/* From the parent: wire this channel, or stop. That it is gone is a stop, too. */
+static void on_control(int fd, short what, void *arg)
+{
+	struct keeper *k = arg;
+	struct channel_msg m = CHANNEL_MSG_INIT;
+	struct channel_wire w;
+	int rc = channel_recv(fd, &m);
+
+	if (rc == -EAGAIN)
+		return;
+	if (rc < 0 || m.type == CHANNEL_STOP)
+		k->stopping = true;
+	if (rc == 0 && m.type == CHANNEL_WIRE && m.fd >= 0 && m.len == sizeof(w)) {
+		memcpy(&w, m.data, sizeof(w));
+		peer_add(k, m.fd, w.slot);
+		m.fd = -1;
+	}
+	channel_msg_release(&m);
+}
+
+static void on_tick(int fd, short what, void *arg)
+{
+	struct keeper *k = arg;
+
+	if (k->role->tick)
+		k->role->tick(k);
+}
+
+static int keeper_start(struct keeper *k)
+{
+	const struct keeper_env *env = k->env;
+	bool chroots = confine_chroots(&env->confine);
+	struct channel_msg ready = { .type = CHANNEL_READY, .fd = -1 };
+	int rc = k->role->prepare ? k->role->prepare(k) : 0;
+
+	if (rc == 0)
+		rc = confine_child(&env->confine, env->dir, env->parent);
+	if (rc < 0) {
+		log_error("keeper", "error", "cannot confine itself", "why", strerror(-rc), NULL);
+		return rc;
+	}
+	rc = k->role->open(k, chroots ? "/" : env->dir);
+	return rc < 0 ? rc : channel_send(env->control_fd, &ready);
+}
+
+static void keeper_loop(struct keeper *k)
+{
+	struct timeval tick = { TICK_MS / 1000, TICK_MS % 1000 * 1000 };
+	struct event *control = event_new(k->base, k->env->control_fd, EV_READ | EV_PERSIST, on_control, k);
+	struct event *timer = event_new(k->base, -1, EV_PERSIST, on_tick, k);
+
+	if (!control || !timer || event_add(control, NULL) < 0 || event_add(timer, &tick) < 0)
+		k->rc = -ENOMEM;
+	while (!k->stopping && k->rc == 0) {
+		bool again = k->soon;
+
+		k->soon = false;
+		if (event_base_loop(k->base, EVLOOP_ONCE | (again ? EVLOOP_NONBLOCK : 0)) < 0)
+			k->rc = -EIO;
+		k->role->round(k);
+		peers_sweep(k, false);
+	}
+	if (control)
+		event_free(control);
+	if (timer)
+		event_free(timer);
+}
+
+int keeper_run(const struct keeper_env *env)
+{
+	struct keeper k = { .env = env, .role = env->role == ROLE_STORE ? &keeper_store : &keeper_state };
+
+	prctl(PR_SET_NAME, k.role->name);
+	k.base = event_base_new();
+	k.rc = k.base ? keeper_start(&k) : -ENOMEM;
+	if (k.rc == 0)
+		keeper_loop(&k);
+	if (k.data)
+		k.role->close(&k);
+	peers_sweep(&k, true);
+	if (k.base)
+		event_base_free(k.base);
+	return k.rc == 0 ? 0 : 1;
+}

@@ -1,0 +1,151 @@
+/*
+ * keeper_store - the keeper of the messages
+ *
+ * Descriptors are handed out at once; messages to keep are gathered over a round and made durable together (policy/store_keeper.h), then
+ * answered.
+ */
+#include "process/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "policy/store_keeper.h"
+
+struct waiting {
+	struct keeper_peer *peer;
+	uint32_t id;
+	char *meta;
+};
+
+struct store_role {
+	struct store_keeper *store;
+	int proc_fd;
+	struct store_item items[STORE_BATCH_MAX];
+	struct waiting waiting[STORE_BATCH_MAX];
+	size_t count;
+	bool tidying;
+};
+
+/* The way to /proc leads out of the chroot: opened before. */
+static int store_prepare(struct keeper *k)
+{
+	struct store_role *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	k->data = s;
+	return 0;
+}
+
+static int store_role_open(struct keeper *k, const char *dir)
+{
+	struct store_role *s = k->data;
+	int proc_fd = s->proc_fd;
+
+	s->proc_fd = -1;
+	s->tidying = true;
+	k->soon = true;
+	return store_keeper_open(dir, proc_fd, &s->store);
+}
+
+static void store_flush(struct store_role *s)
+{
+	if (s->count == 0)
+		return;
+	store_keeper_keep(s->store, s->items, s->count, clock_wall_s() * 1000);
+	for (size_t i = 0; i < s->count; i++) {
+		const struct store_item *it = &s->items[i];
+		const struct waiting *w = &s->waiting[i];
+
+		if (it->rc < 0)
+			log_error("store", "error", "a message could not be kept", "why", strerror(-it->rc), NULL);
+		keeper_answer(w->peer, CHANNEL_STORE_KEEP, w->id, it->rc, it->rc < 0 ? NULL : it->id, it->rc < 0 ? 0 : strlen(it->id), -1);
+		close(it->fd);
+		free(w->meta);
+	}
+	s->count = 0;
+}
+
+static void request_keep(struct store_role *s, struct keeper_peer *p, struct channel_msg *m)
+{
+	if (m->fd < 0) {
+		keeper_answer(p, m->type, m->id, -EINVAL, NULL, 0, -1);
+		return;
+	}
+	if (s->count == STORE_BATCH_MAX)
+		store_flush(s);
+	s->items[s->count] = (struct store_item){ .fd = m->fd, .meta = m->data, .meta_len = m->len };
+	s->waiting[s->count] = (struct waiting){ .peer = p, .id = m->id, .meta = m->data };
+	s->count++;
+	m->fd = -1;
+	m->data = NULL;
+}
+
+static void request_open(struct store_role *s, struct keeper_peer *p, struct channel_msg *m)
+{
+	int fd = store_keeper_temp(s->store);
+
+	keeper_answer(p, m->type, m->id, fd < 0 ? fd : 0, NULL, 0, fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void store_request(struct keeper *k, struct keeper_peer *p, struct channel_msg *m)
+{
+	struct store_role *s = k->data;
+
+	if (m->type == CHANNEL_STORE_OPEN)
+		request_open(s, p, m);
+	else if (m->type == CHANNEL_STORE_KEEP)
+		request_keep(s, p, m);
+	else
+		keeper_answer(p, m->type, m->id, -ENOSYS, NULL, 0, -1);
+}
+
+static void store_round(struct keeper *k)
+{
+	struct store_role *s = k->data;
+
+	store_flush(s);
+	if (s->tidying)
+		s->tidying = store_keeper_tidy(s->store);
+	k->soon = s->tidying;
+}
+
+/* An index that was begun afresh meanwhile wants its messages. */
+static void store_tick(struct keeper *k)
+{
+	struct store_role *s = k->data;
+
+	s->tidying = store_keeper_tidy(s->store);
+	k->soon = s->tidying;
+}
+
+static void store_close(struct keeper *k)
+{
+	struct store_role *s = k->data;
+
+	if (s->store)
+		store_flush(s);
+	store_keeper_close(s->store);
+	if (s->proc_fd >= 0)
+		close(s->proc_fd);
+	free(s);
+	k->data = NULL;
+}
+
+const struct keeper_role keeper_store = {
+	.name = "gp-store",
+	.prepare = store_prepare,
+	.open = store_role_open,
+	.request = store_request,
+	.round = store_round,
+	.tick = store_tick,
+	.close = store_close,
+};

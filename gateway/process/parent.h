@@ -1,0 +1,38 @@
+/*
+ * parent - the process that starts and keeps all others
+ *
+ * It reads the configuration, binds the listeners, reads keys, maps the shared memory, starts two keepers and the workers, wires their
+ * channels, and starts again, with back-off, what dies. It never reads a byte from the network.
+ *
+ * SIGHUP   reload: the new configuration is read first; if it is wrong, or its workers do not come up, the old one goes on. Else the new
+ *          generation accepts before the old one stops: no connection is lost. The old one drains for PARENT_DRAIN_RELOAD_S at most.
+ * SIGTERM  (SIGINT) drain: stop accepting, let sessions end for PARENT_DRAIN_STOP_S, stop the keepers, end. A second one: at once.
+ */
+#ifndef PARENT_H
+#define PARENT_H
+
+#include "base/buf.h"
+#include "process/worker.h"
+
+enum {
+	PARENT_DRAIN_STOP_S = 30,
+	PARENT_DRAIN_RELOAD_S = 3600,
+	PARENT_GENERATIONS_MAX = 4,     /* older ones are given PARENT_DRAIN_STOP_S */
+	PARENT_START_S = 60,            /* until a process must say that it serves */
+};
+
+struct parent_options {
+	const char *path;               /* of the configuration file */
+	/* As site_load and site_free of policy/conf.h. */
+	struct site *(*load)(const char *path, struct buf *errors, struct buf *warnings);
+	void (*free)(struct site *s);
+	/* May be NULL. Once, and at each reload, before workers start: what of the shared memory belongs to parts of the site. */
+	int (*share)(struct shared *shared, struct site *s, struct buf *err);
+	const struct worker_protocol *const *protocols;
+	int drain_stop_s, drain_reload_s;       /* 0: the defaults */
+};
+
+/* Runs until told to end: the exit status, 0 after a drain. Errors of the first start are on stderr, one per line, and it is 1. */
+int parent_run(const struct parent_options *opt);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * shared - the memory that all processes of a site share: counters, per worker slot, and what is known per site
+ *
+ * Mapped by the parent before it starts anybody and kept over reloads. Everything is atomic; nobody waits for anybody. A worker
+ * has a slot while it lives (old and new generations at once); when it has died, the parent clears its slot, so that what it
+ * held (backend sessions) is free again.
+ */
+#ifndef SHARED_H
+#define SHARED_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "smtp/backend.h"
+
+enum {
+	SHARED_SLOTS = BACKEND_WORKERS_MAX,     /* workers alive at once, all generations */
+	SHARED_BACKENDS = 64,
+	SHARED_NAME_MAX = 64,
+	SHARED_ROOM = 256 * 1024,               /* for the site-wide state of a filter: shared_room() */
+};
+
+struct shared_slot {
+	_Atomic int pid;                        /* 0: free */
+	_Atomic unsigned generation;
+	_Atomic int sessions;                   /* open now */
+	_Atomic uint64_t accepted;              /* connections, since it started */
+	_Atomic uint64_t log_dropped;
+};
+
+struct shared {
+	int64_t started_s;
+	_Atomic uint64_t accepted;              /* over all workers that have ever been */
+	_Atomic unsigned generation;            /* the present one */
+	_Atomic int reloads_refused;
+	_Atomic int restarts;                   /* children that died and were started again */
+	struct shared_slot slot[SHARED_SLOTS];
+	char backend_name[SHARED_BACKENDS][SHARED_NAME_MAX];
+	struct backend_shared backend[SHARED_BACKENDS];
+	size_t room_used;
+	_Alignas(64) unsigned char room[SHARED_ROOM];
+};
+
+/* NULL: no memory. */
+struct shared *shared_map(void);
+void shared_unmap(struct shared *s);
+
+/* Parent only, before workers start: the index of the backend's counters, the same over reloads as long as it keeps its name. -1: all taken. */
+int shared_backend_claim(struct shared *s, const char *name);
+/* Forget backends that are not in the list, so that their places can be taken. Parent only. */
+void shared_backend_keep(struct shared *s, const char *const *names, size_t count);
+/* The same, of a claimed one, by workers. -1: not claimed. */
+int shared_backend_find(const struct shared *s, const char *name);
+
+/* Parent only: a free slot, or -1. */
+int shared_slot_claim(struct shared *s, unsigned generation);
+/* The worker of this slot is dead: everything it held is free. */
+void shared_slot_clear(struct shared *s, int slot);
+
+int shared_sessions(const struct shared *s);    /* over all slots */
+
+/*
+ * Zeroed room for a filter's site-wide state (the health of DNSBL zones), asked for by the parent before anybody is started. NULL: none is left.
+ */
+void *shared_room(struct shared *s, size_t bytes);
+
+#endif

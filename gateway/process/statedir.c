@@ -1,0 +1,173 @@
+#include "process/statedir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/tls.h"
+
+enum { PATH_BYTES = 1024, PEM_MAX = 64 * 1024 };
+
+static const struct { const char *name; mode_t mode; bool users; const char *file; } parts[] = {
+	{ "tls", 0700, false, NULL },
+	{ "empty", 0555, false, NULL },
+	{ "state", 0700, true, "state.db" },
+	{ "quarantine", 0700, true, "quarantine.db" },
+};
+
+static int failed(struct buf *err, const char *dir, const char *name, const char *what, int rc)
+{
+	buf_addf(err, "state_dir %s/%s: %s: %s\n", dir, name, what, strerror(-rc));
+	return rc;
+}
+
+/* With the directories above it. */
+static int make_path(const char *path)
+{
+	char p[PATH_BYTES];
+
+	if ((size_t)snprintf(p, sizeof(p), "%s", path) >= sizeof(p))
+		return -ENAMETOOLONG;
+	for (char *s = p + 1; *s; s++)
+		if (*s == '/') {
+			*s = 0;
+			if (mkdir(p, 0755) < 0 && errno != EEXIST)
+				return -errno;
+			*s = '/';
+		}
+	return mkdir(p, 0755) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* A file that an earlier run under another user has left would make every write fail: say so now. */
+static int check_owner(int dir, int i, const char *path, uid_t uid, struct buf *err)
+{
+	struct stat st;
+
+	if (!parts[i].file || fstatat(dir, parts[i].file, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_uid == uid)
+		return 0;
+	buf_addf(err, "state_dir %s/%s/%s belongs to uid %u, gatepost writes as uid %u; to hand it over: chown -R %u %s/%s\n", path, parts[i].name,
+		 parts[i].file, (unsigned)st.st_uid, (unsigned)uid, (unsigned)uid, path, parts[i].name);
+	return -EACCES;
+}
+
+static int make_part(int top, int i, const char *path, const struct confine *c, struct buf *err)
+{
+	uid_t uid = c->drop && parts[i].users ? c->uid : geteuid();
+	gid_t gid = c->drop && parts[i].users ? c->gid : getegid();
+	int rc = 0, fd;
+
+	if (mkdirat(top, parts[i].name, parts[i].mode) < 0 && errno != EEXIST)
+		return failed(err, path, parts[i].name, "cannot make it", -errno);
+	fd = openat(top, parts[i].name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return failed(err, path, parts[i].name, "cannot open it", -errno);
+	if ((geteuid() == 0 && fchown(fd, uid, gid) < 0) || fchmod(fd, parts[i].mode) < 0)
+		rc = failed(err, path, parts[i].name, "cannot set its owner and mode", -errno);
+	if (rc == 0)
+		rc = check_owner(fd, i, path, uid, err);
+	close(fd);
+	return rc;
+}
+
+static int take_lock(int top, const char *path, struct buf *err)
+{
+	int fd = openat(top, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return failed(err, path, "lock", "cannot open it", -errno);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		buf_addf(err, "state_dir %s: another gatepost is running on it\n", path);
+		close(fd);
+		return -EBUSY;
+	}
+	return fd;
+}
+
+int statedir_open(const char *path, const struct confine *c, struct buf *err)
+{
+	int rc = make_path(path), top = -1, lock = -1;
+
+	if (rc == 0) {
+		top = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		rc = top < 0 ? -errno : 0;
+	}
+	if (rc < 0)
+		buf_addf(err, "state_dir %s: %s\n", path, strerror(-rc));
+	if (rc == 0) {
+		lock = take_lock(top, path, err);
+		rc = lock < 0 ? lock : 0;
+	}
+	for (int i = 0; rc == 0 && i < (int)(sizeof(parts) / sizeof(parts[0])); i++)
+		rc = make_part(top, i, path, c, err);
+	if (top >= 0)
+		close(top);
+	if (rc < 0 && lock >= 0)
+		close(lock);
+	return rc < 0 ? rc : lock;
+}
+
+static int read_all(const char *path, struct buf *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), rc = 0;
+	ssize_t n = 1;
+
+	if (fd < 0)
+		return -errno;
+	while (rc == 0 && n > 0) {
+		char chunk[4000];
+
+		n = read(fd, chunk, sizeof(chunk) - 1);
+		rc = n < 0 ? -errno : buf_add(out, chunk, (size_t)n);
+	}
+	close(fd);
+	return rc;
+}
+
+/* Under another name first: a half-written key is no key. */
+static int write_new(const char *path, const struct buf *text)
+{
+	char temp[PATH_BYTES + 8];
+	int fd, rc = 0;
+
+	snprintf(temp, sizeof(temp), "%s.new", path);
+	unlink(temp);
+	fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text->data, text->len) != (ssize_t)text->len || fsync(fd) < 0)
+		rc = errno ? -errno : -EIO;
+	close(fd);
+	if (rc == 0 && rename(temp, path) < 0)
+		rc = -errno;
+	return rc;
+}
+
+int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem, struct buf *key_pem, struct buf *err)
+{
+	char cert[PATH_BYTES], key[PATH_BYTES];
+	int rc, rc2;
+
+	snprintf(cert, sizeof(cert), "%s/tls/cert.pem", path);
+	snprintf(key, sizeof(key), "%s/tls/key.pem", path);
+	rc = read_all(cert, cert_pem);
+	rc2 = read_all(key, key_pem);
+	if (rc == 0 && rc2 == 0)
+		return 0;
+	if (rc != -ENOENT && rc != 0)
+		return failed(err, path, "tls/cert.pem", "cannot read it", rc);
+	if (rc2 != -ENOENT && rc2 != 0)
+		return failed(err, path, "tls/key.pem", "cannot read it", rc2);
+	buf_clear(cert_pem);
+	buf_clear(key_pem);
+	rc = tls_self_signed(hostname, cert_pem, key_pem);
+	if (rc == 0)
+		rc = write_new(key, key_pem);           /* the key first: a certificate without one is never found */
+	if (rc == 0)
+		rc = write_new(cert, cert_pem);
+	return rc < 0 ? failed(err, path, "tls", "cannot make the self-signed certificate", rc) : 0;
+}

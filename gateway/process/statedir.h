@@ -1,0 +1,26 @@
+/*
+ * statedir - the directory where a site keeps what must last, as the parent prepares it
+ *
+ *     lock            held by the parent: one gatepost per directory
+ *     tls/            0700 root: the self-signed certificate and its key, made at the first start
+ *     empty/          0555 root: the root directory of the workers
+ *     state/          0700 of the user: the state keeper's, its root directory; state.db
+ *     quarantine/     0700 of the user: the store keeper's, its root directory
+ *
+ * Nothing that belongs to the user is written, or followed, by root.
+ */
+#ifndef STATEDIR_H
+#define STATEDIR_H
+
+#include "base/buf.h"
+#include "process/confine.h"
+
+struct site;
+
+/* Make what is missing, check what is there, take the lock. The lock's descriptor, or -errno with a sentence in err. */
+int statedir_open(const char *path, const struct confine *c, struct buf *err);
+
+/* The self-signed certificate of host name, made at the first call. 0, or -errno with a sentence in err. */
+int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem, struct buf *key_pem, struct buf *err);
+
+#endif

@@ -1,0 +1,344 @@
+#include "process/worker.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/dns_unbound.h"
+#include "base/log.h"
+#include "filters/filter.h"
+
+enum {
+	ACCEPT_BATCH = 32,              /* connections taken before sessions get their turn */
+	TICK_MS = 1000,
+	TICK_DRAINING_MS = 20,
+};
+
+static int tick_start(struct worker *w, int ms)
+{
+	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+	return event_add(w->tick, &tv) < 0 ? -ENOMEM : 0;
+}
+
+static int sessions(const struct worker *w)
+{
+	int n = 0;
+
+	for (int i = 0; w->env->protocols[i]; i++)
+		if (w->env->protocols[i]->sessions)
+			n += w->env->protocols[i]->sessions(w->service[i]);
+	return n;
+}
+
+/* Accepting */
+
+static int protocol_of(const struct worker *w, const struct listener_conf *l)
+{
+	for (int i = 0; w->env->protocols[i]; i++)
+		if (w->env->protocols[i]->protocol == l->protocol)
+			return i;
+	return -1;
+}
+
+/*
+ * No descriptor is left: the connection at the head of the queue would be reported for ever. The spare one is given up for it, and the client
+ * is closed at once.
+ */
+static void accept_without_fd(struct worker *w, int listen_fd)
+{
+	int fd;
+
+	if (w->spare_fd < 0)
+		return;
+	close(w->spare_fd);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		close(fd);
+	w->spare_fd = fcntl(w->env->control_fd, F_DUPFD_CLOEXEC, 0);
+	log_warning("accept", "error", "no file descriptors left: a client was turned away", NULL);
+}
+
+static void accepted(struct worker *w, const struct listener_conf *l, int fd, const struct sockaddr_storage *from)
+{
+	struct shared_slot *slot = &w->env->shared->slot[w->env->slot];
+	struct net_addr peer;
+	int p = protocol_of(w, l);
+
+	net_from_sockaddr((const struct sockaddr *)from, &peer);
+	atomic_fetch_add(&slot->accepted, 1);
+	atomic_fetch_add(&w->env->shared->accepted, 1);
+	if (p < 0)
+		close(fd);
+	else
+		w->env->protocols[p]->accept(w->service[p], l, fd, &peer);
+	atomic_store(&slot->sessions, sessions(w));
+}
+
+/* One batch from one listener; others and sessions come before the next. */
+static void accept_batch(struct worker *w, size_t i)
+{
+	int listen_fd = w->env->listen_fd[i];
+
+	for (int n = 0; n < ACCEPT_BATCH && !w->draining; n++) {
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		int fd = accept4(listen_fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd >= 0) {
+			accepted(w, &w->site->listener[i], fd, &from);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE)
+			accept_without_fd(w, listen_fd);
+		else if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
+			continue;       /* that client has gone; the next one, please */
+		return;
+	}
+}
+
+static void on_accept(int fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct epoll_event ready[16];
+	int n = epoll_wait(w->accept_epoll, ready, 16, 0);
+
+	for (int i = 0; i < n && !w->draining; i++)
+		accept_batch(w, ready[i].data.u32);
+}
+
+/*
+ * The listening sockets are in an epoll set of their own, since libevent has no way to say EPOLLEXCLUSIVE: without that every idle worker
+ * would be woken for every connection.
+ */
+static int accept_start(struct worker *w)
+{
+	w->spare_fd = fcntl(w->env->control_fd, F_DUPFD_CLOEXEC, 0);
+	w->accept_epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (w->accept_epoll < 0)
+		return -errno;
+	for (size_t i = 0; i < w->site->listener_count; i++) {
+		struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = (uint32_t)i };
+
+		if (epoll_ctl(w->accept_epoll, EPOLL_CTL_ADD, w->env->listen_fd[i], &ev) < 0)
+			return -errno;
+	}
+	w->accept_event = event_new(loop_base(), w->accept_epoll, EV_READ | EV_PERSIST, on_accept, w);
+	return w->accept_event && event_add(w->accept_event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static void accept_stop(struct worker *w)
+{
+	if (w->accept_event) {
+		event_free(w->accept_event);
+		w->accept_event = NULL;
+		for (size_t i = 0; i < w->site->listener_count; i++)
+			close(w->env->listen_fd[i]);
+	}
+	if (w->accept_epoll >= 0)
+		close(w->accept_epoll);
+	w->accept_epoll = -1;
+}
+
+/* Draining */
+
+static void hurry(struct worker *w)
+{
+	if (w->hurried)
+		return;
+	w->hurried = true;
+	for (int i = 0; w->env->protocols[i]; i++)
+		if (w->env->protocols[i]->drain)
+			w->env->protocols[i]->drain(w->service[i]);
+}
+
+/* May come again, with nearer times. */
+static void drain(struct worker *w, const struct channel_drain *d)
+{
+	int64_t now_ms = clock_ms();
+
+	w->hurry_ms = now_ms + (int64_t)d->patience_s * 1000;
+	w->drain_deadline_ms = now_ms + (int64_t)d->limit_s * 1000;
+	if (!w->draining) {
+		w->draining = true;
+		accept_stop(w);
+		(void)tick_start(w, TICK_DRAINING_MS);
+	}
+	if (d->patience_s <= 0)
+		hurry(w);
+}
+
+static void on_tick(int fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct shared_slot *slot = &w->env->shared->slot[w->env->slot];
+	int n = sessions(w);
+
+	atomic_store(&slot->sessions, n);
+	atomic_store(&slot->log_dropped, log_dropped());
+	if (!w->draining)
+		return;
+	if (clock_ms() >= w->hurry_ms)
+		hurry(w);
+	if (n > 0 && clock_ms() >= w->drain_deadline_ms) {
+		struct log_line l;
+
+		log_start(&l, LOG_LEVEL_WARNING, "drain");
+		log_str(&l, "what", "the time is over: sessions are cut");
+		log_num(&l, "sessions", n);
+		log_emit(&l);
+		n = 0;
+	}
+	if (n == 0)
+		loop_stop();
+}
+
+/* The parent */
+
+static void wired(struct worker *w, const struct channel_msg *m)
+{
+	struct channel_wire wire;
+	int fd;
+
+	if (m->fd < 0 || m->len != sizeof(wire))
+		return;
+	memcpy(&wire, m->data, sizeof(wire));
+	fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 0);          /* the message's own is closed with it */
+	if (fd < 0)
+		return;
+	if (wire.role == ROLE_STATE)
+		(void)channel_attach(&w->state_channel, fd);
+	else if (wire.role == ROLE_STORE)
+		(void)channel_attach(&w->store_channel, fd);
+	else
+		close(fd);
+}
+
+static void on_parent(struct channel *c, const struct channel_msg *m, void *arg)
+{
+	struct worker *w = arg;
+	struct channel_drain d;
+
+	if (!m) {
+		w->status = 1;          /* the parent is gone; so are we */
+		loop_stop();
+	} else if (m->type == CHANNEL_WIRE) {
+		wired(w, m);
+	} else if (m->type == CHANNEL_DRAIN && m->len == sizeof(d)) {
+		memcpy(&d, m->data, sizeof(d));
+		drain(w, &d);
+	}
+}
+
+/* Beginning and end */
+
+static int failed(const char *what, int rc, const struct buf *err)
+{
+	log_error("worker", "error", what, "why", err && err->len ? buf_str(err) : strerror(-rc), NULL);
+	return rc;
+}
+
+/* All that needs the file system. */
+static int worker_prepare(struct worker *w)
+{
+	AUTO(buf) struct buf err = BUF_INIT(4096);
+	int rc = loop_init();
+
+	if (rc < 0)
+		return failed("no event loop", rc, NULL);
+	w->unbound = dns_unbound_new(&w->site->dns, &err);
+	if (!w->unbound)
+		return failed("no resolver", -EINVAL, &err);
+	w->dns = dns_unbound_dns(w->unbound);
+	rc = filters_setup(w->site, &err);
+	if (rc < 0)
+		return failed("a filter cannot be set up", rc, &err);
+	for (int i = 0; w->env->protocols[i]; i++) {
+		rc = w->env->protocols[i]->open ? w->env->protocols[i]->open(w, &w->service[i], &err) : 0;
+		if (rc < 0)
+			return failed("a protocol cannot be set up", rc, &err);
+	}
+	return 0;
+}
+
+static int worker_start(struct worker *w)
+{
+	const struct worker_env *env = w->env;
+	int rc = confine_child(&env->confine, env->root, env->parent);
+
+	if (rc < 0)
+		return failed("cannot confine itself", rc, NULL);
+	w->tick = event_new(loop_base(), -1, EV_PERSIST, on_tick, w);
+	rc = w->tick ? tick_start(w, TICK_MS) : -ENOMEM;
+	if (rc == 0)
+		rc = channel_attach(&w->parent, env->control_fd);
+	for (int i = 0; rc == 0 && env->protocols[i]; i++)
+		if (env->protocols[i]->start)
+			rc = env->protocols[i]->start(w->service[i]);
+	if (rc == 0)
+		rc = accept_start(w);
+	if (rc == 0)
+		rc = channel_notify(&w->parent, CHANNEL_READY, NULL, 0, -1);
+	return rc < 0 ? failed("cannot start", rc, NULL) : 0;
+}
+
+static void worker_end(struct worker *w)
+{
+	accept_stop(w);
+	for (int i = 0; w->env->protocols[i]; i++)
+		if (w->env->protocols[i]->close && w->service[i])
+			w->env->protocols[i]->close(w->service[i]);
+	channel_release(&w->state_channel);
+	channel_release(&w->store_channel);
+	channel_release(&w->parent);
+	if (w->tick)
+		event_free(w->tick);
+	if (w->spare_fd >= 0)
+		close(w->spare_fd);
+	if (w->unbound)
+		dns_unbound_free(w->unbound);
+}
+
+int worker_run(const struct worker_env *env)
+{
+	struct worker *w = calloc(1, sizeof(*w));       /* three channels are too much for a frame */
+	char title[16];
+	int rc;
+
+	if (!w)
+		return 1;
+	w->env = env;
+	w->site = env->site;
+	w->accept_epoll = w->spare_fd = -1;
+	snprintf(title, sizeof(title), "gp-worker %d", env->number);
+	prctl(PR_SET_NAME, title);
+	channel_init(&w->parent, on_parent, w);
+	channel_init(&w->state_channel, NULL, NULL);
+	channel_init(&w->store_channel, NULL, NULL);
+	state_channel_init(&w->state_client, &w->state_channel);
+	store_channel_init(&w->store_client, &w->store_channel);
+	w->state = &w->state_client.state;
+	w->store = &w->store_client.store;
+	atomic_store(&env->shared->slot[env->slot].pid, (int)getpid());
+	rc = worker_prepare(w);
+	if (rc == 0)
+		rc = worker_start(w);
+	if (rc == 0) {
+		loop_run();
+		rc = w->status;
+	}
+	/* Sessions that are cut at the deadline still have their stacks: the process ends under them. */
+	if (rc == 0 && sessions(w) > 0)
+		_exit(0);
+	worker_end(w);
+	free(w);
+	return rc == 0 ? 0 : 1;
+}
