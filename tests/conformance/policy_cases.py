@@ -200,7 +200,7 @@ def world():
     record('212.113.0.203.' + 'few.example', 'A', '127.0.0.3')
     record('212.113.0.203.' + 'some.example', 'A', '127.0.0.2')
     record('213.113.0.203.' + 'bl.example', 'A', '127.0.0.2')
-    record('214.113.0.203.' + 'few.example', 'A', '127.0.0.3')
+    record('214.113.0.203.' + 'one.example', 'A', '127.0.0.3')
     for arpa in ('.'.join(reversed(''.join('%04x' % int(p, 16) for p in expand('2001:db8:bad::1')))),):
         record(arpa + '.bl.example', 'A', '127.0.0.2')
     host('203.0.113.213', 'mx.paid.example')
@@ -208,7 +208,6 @@ def world():
     spf('paid.example', 'ip4:203.0.113.213 -all')
     host('203.0.113.214', 'mx.shared.example')
     spf('shared.example', 'ip4:203.0.113.214 -all')
-    record('214.113.0.203.' + 'bl.example', 'NODATA', '')
     host('203.0.113.220', 'dyn-220.cable.example', forward=False)
     record('dyn-220.cable.example', 'A', '203.0.113.99')
 
@@ -367,7 +366,7 @@ def bad():
     refused('bank, subdomain that does not exist', 'dmarc', *vps, 'v@plain.example', mail('service@login.bank.example'))
     held('bank, p=reject, forger with SPF of his own', 'dmarc-failed', *cheap, mail('Your Bank <service@bank.example>'))
     held('bank, p=reject, forger with signature of his own', 'dmarc-failed', *cheap, sign(mail('Your Bank <service@bank.example>'), 'cheap.example'))
-    held('bank, a signature with i= of the bank but d= of the forger', 'dmarc-failed', *cheap,
+    held('bank, bank, signed by a name that looks like it', 'dmarc-failed', *cheap,
          sign(mail('service@bank.example'), 'cheap.example', identity=b'@bank.cheap.example'))
     held('existing subdomain of the bank, sp=quarantine', 'dmarc-failed', *cheap, mail('service@shop.bank.example'))
     held('strict alignment, signed by the bank for its subdomain', 'dmarc-failed', *cheap, sign(mail('service@shop.bank.example'), 'bank.example'))
@@ -377,7 +376,7 @@ def bad():
     held('shop, list fields do not help', 'dmarc-failed', *cheap, LIST + mail('orders@shop.example'))
     held('text appended to a message signed in part (l=)', 'appended', *cheap,
          sign(mail('orders@shop.example'), 'shop.example', length=True) + b'\r\nPay here: http://evil.example/\r\n')
-    held('as the bank by its display name only, domain in U-labels of another', 'dmarc-failed', *cheap, mail('"Bank" <x@look4.example>'),
+    held('author with p=reject and no SPF record', 'dmarc-failed', *cheap, mail('"Bank" <x@look4.example>'),
          lines=['_dmarc.look4.example TXT v=DMARC1; p=reject'])
 
 
