@@ -116,7 +116,7 @@ static bool name_ok(const char *p, size_t len)
 	for (size_t i = 0; statements[i]; i++)
 		if (strlen(statements[i]) == len && memcmp(statements[i], p, len) == 0)
 			return false;
-	return fact_find(p, len) == FACT_NONE;
+	return true;
 }
 
 /* --- lists --- */
@@ -206,7 +206,7 @@ static bool statement_list(struct parser *ps)
 
 	parser_next(ps);
 	name = ps->t;
-	if (name.kind != TOKEN_WORD || !name_ok(name.text, name.len))
+	if (name.kind != TOKEN_WORD || !name_ok(name.text, name.len) || fact_find(name.text, name.len) != FACT_NONE)
 		return parser_fail(ps, &name, "%s cannot name a list, expected letters, digits, - and _ that are no fact and no word of the language",
 				   parser_show(&name, show));
 	l = parser_list(ps, name.text, name.len);
@@ -264,7 +264,7 @@ static bool rule_label(struct parser *ps, struct rule *r)
 	if (t.kind != TOKEN_WORD || t.first || t.text[t.len - 1] != ':')
 		return true;
 	if (!name_ok(t.text, t.len - 1))
-		return parser_fail(ps, &t, "%.*s cannot be a label, expected letters, digits, - and _ that are no fact and no word of the language",
+		return parser_fail(ps, &t, "%.*s cannot be a label, expected letters, digits, - and _ that are no word of the language",
 				   (int)(t.len > 60 ? 60 : t.len), t.text);
 	for (size_t i = 0; i < ps->policy->rule_count; i++) {
 		const struct rule *o = &ps->policy->rule[i];

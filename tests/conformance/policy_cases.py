@@ -361,12 +361,15 @@ def bad():
     refused('our own domain, nobody vouches', 'ourselves', *vps, 'v@plain.example', mail('Boss <%s>' % boss, subject='Urgent transfer'))
     refused('our own domain in sender and From', 'spf', *vps, boss, mail('Boss <%s>' % boss, subject='Urgent transfer'))
 
+    held('our own domain, forger with SPF and signature of his own', 'in-our-name', *cheap, sign(mail('Boss <%s>' % boss, subject='Urgent transfer'), 'cheap.example'))
+    held('our own domain, replies go elsewhere', 'in-our-name', *cheap, mail('Boss <%s>' % boss, extra=['Reply-To: b@evil.example']))
+
     # the author's domain
     refused('bank, p=reject, sender without SPF', 'dmarc', *vps, 'v@plain.example', mail('Your Bank <service@bank.example>'))
     refused('bank, subdomain that does not exist', 'dmarc', *vps, 'v@plain.example', mail('service@login.bank.example'))
     held('bank, p=reject, forger with SPF of his own', 'dmarc-failed', *cheap, mail('Your Bank <service@bank.example>'))
     held('bank, p=reject, forger with signature of his own', 'dmarc-failed', *cheap, sign(mail('Your Bank <service@bank.example>'), 'cheap.example'))
-    held('bank, bank, signed by a name that looks like it', 'dmarc-failed', *cheap,
+    held('bank, signed by a name that looks like it', 'dmarc-failed', *cheap,
          sign(mail('service@bank.example'), 'cheap.example', identity=b'@bank.cheap.example'))
     held('existing subdomain of the bank, sp=quarantine', 'dmarc-failed', *cheap, mail('service@shop.bank.example'))
     held('strict alignment, signed by the bank for its subdomain', 'dmarc-failed', *cheap, sign(mail('service@shop.bank.example'), 'bank.example'))
@@ -378,6 +381,89 @@ def bad():
          sign(mail('orders@shop.example'), 'shop.example', length=True) + b'\r\nPay here: http://evil.example/\r\n')
     held('author with p=reject and no SPF record', 'dmarc-failed', *cheap, mail('"Bank" <x@look4.example>'),
          lines=['_dmarc.look4.example TXT v=DMARC1; p=reject'])
+
+
+# What each message that reaches the end of data was made to be: spf, dkim, dmarc. run_policy.c checks it, so that a
+# case cannot pass for a wrong reason.
+MADE = {
+    'pass pass pass': """signed, SPF, DMARC reject
+IPv6, no TLS
+empty subject and body
+two authors of one domain, with Sender
+HELO is a literal, the right one
+HELO with an underscore
+bare HELO of a sender with SPF
+list that changes nothing
+list that writes itself into From
+digest of a list
+forwarded with a rewritten sender
+forwarded with the null sender
+log-in code
+log-in code from another network of the pool
+log-in code from a pool host without PTR
+log-in code over IPv6
+newsletter by a provider, both signatures, key behind a CNAME
+RSA and Ed25519
+one of a domain whose key is gone
+raw UTF-8 in the header
+text appended to a message signed in part (l=)""",
+    'none none none': """no records at all
+bounce, HELO without SPF
+bounce whose From has no domain
+raw GB18030
+our own domain, nobody vouches
+a bounce for many""",
+    'pass fail fail': """list with prefix and footer, author p=none
+shop, real message with another body
+shop, real message with another Subject""",
+    'pass pass none': """list with footer that signs, author without DMARC
+our own user on a list that changes nothing
+authors of two domains
+our own domain, forger with SPF and signature of his own""",
+    'pass fail none': "our own user on a list with a footer, we have no DMARC",
+    'pass none fail': """list with footer, author trying quarantine out (t=y)
+bank, p=reject, forger with SPF of his own
+existing subdomain of the bank, sp=quarantine
+shop, list fields do not help
+author with p=reject and no SPF record""",
+    'fail pass pass': """forwarded as it is, SPF fails, signature holds, p=reject
+forwarded twice""",
+    'softfail none fail': "forwarded, softfail, unsigned, p=none",
+    'pass none pass': "bounce, HELO with SPF",
+    'none pass pass': "out of office, null sender, signed",
+    'pass none none': """no PTR, but SPF
+sent by a provider in our own name
+U-label and UTF-8 local part
+listed, but a list of good senders outweighs it
+listed a little, by one
+no From
+two From
+an address in front of the angles
+From without an address
+From with an empty group
+our own domain, replies go elsewhere""",
+    'permerror none none': """SPF: two records
+SPF: unknown mechanism
+SPF: too many lookups
+SPF: include that is not there""",
+    'pass pass fail': """one broken, one that holds
+bank, p=reject, forger with signature of his own
+bank, signed by a name that looks like it
+strict alignment, signed by the bank for its subdomain""",
+    'fail none none': """SPF -all, unsigned
+SPF -all, another From
+null sender, HELO with SPF -all
+our own domain in sender and From""",
+    'fail none fail': "domain that never sends",
+    'fail fail fail': """SPF -all, signature broken
+SPF -all, signature expired""",
+    'fail fail none': """SPF -all, key of 512 bits
+SPF -all, rsa-sha1""",
+    'none none fail': """bank, p=reject, sender without SPF
+bank, subdomain that does not exist
+shop, p=quarantine""",
+}
+made = {name: facts.split() for facts, names in MADE.items() for name in names.split('\n')}
 
 
 def field(out, name, value):
@@ -403,6 +489,8 @@ def write(out):
         field(out, 'from', c['sender'])
         for to in c['to']:
             field(out, 'to', to)
+        if c['name'] in made:
+            field(out, 'made', 'spf=%s dkim=%s dmarc=%s' % tuple(made.pop(c['name'])))
         if c['early']:
             out.write('early\n')
         if c['tls']:
@@ -429,3 +517,4 @@ names = [c['name'] for c in cases]
 assert len(set(names)) == len(names)
 print(sum('accept' in c['want'] for c in cases), 'good,', sum('accept' not in c['want'] for c in cases), 'bad', file=sys.stderr)
 write(sys.stdout)
+assert not made, made

@@ -12,6 +12,7 @@
  *     want reject, quarantine
  *     rule LABEL               that decides
  *     client, helo, from, to   of the session; from may be empty; several to
+ *     made spf=pass ...        words that these facts must have, for messages that are judged at their end
  *     tls, early               encrypted; spoke before the banner
  *     message                  lines follow, each "| text", \xHH for other bytes than printable ASCII
  */
@@ -33,7 +34,7 @@
 enum { TO_MAX = 16, MESSAGE_MAX = 256 * 1024, GOOD_MIN = 40, BAD_MIN = 40, RETRY_S = 900 };
 
 struct mail {
-	char *name, *want, *rule, *client, *helo, *from;
+	char *name, *want, *rule, *client, *helo, *from, *made;
 	char *to[TO_MAX];
 	size_t to_count;
 	bool tls, early;
@@ -129,6 +130,24 @@ static void receive(const struct mail *m, struct txn *t)
 	}
 }
 
+/* Whether the message is what its case says; " but spf=none" is added to text otherwise. */
+static void check_made(const struct mail *m, struct judge *j, struct buf *text)
+{
+	char *words = copy(m->made), *save = NULL;
+
+	for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		char *eq = strchr(word, '=');
+		const struct fact *f;
+
+		assert(eq);
+		*eq = '\0';
+		f = judge_fact(j, fact_find(word, strlen(word)));
+		if (!f || !f->count || strcmp(f->text[0], eq + 1) != 0)
+			buf_addf(text, " but %s=%s", word, f && f->count ? f->text[0] : "unknown");
+	}
+	free(words);
+}
+
 /* One attempt. *stage: when it was decided. text: "reject by dmarc". */
 static void attempt(const struct mail *m, struct dns *dns, struct state *state, struct buf *text, enum stage *stage, struct buf *reply)
 {
@@ -168,6 +187,8 @@ static void attempt(const struct mail *m, struct dns *dns, struct state *state, 
 	if (j.verdict.temporary_fact != FACT_NONE)
 		buf_addf(text, " for %s", fact_def(j.verdict.temporary_fact)->name);
 	buf_addf(text, " by %s", j.verdict.rule ? j.verdict.rule->name : "nothing");
+	if (m->made && t.message)
+		check_made(m, &j, text);
 	buf_adds(reply, j.verdict.reply);
 	judge_release(&j);
 	txn_release(&t);
@@ -208,7 +229,7 @@ static void run(const struct mail *m, const char *world)
 	if (strcmp(m->want, "greylist accept") == 0)
 		ok = begins(buf_str(&first), "greylist") && begins(buf_str(&second), "accept");
 	else
-		ok = begins(buf_str(&first), m->want);
+		ok = begins(buf_str(&first), m->want) && !strstr(buf_str(&first), " but ");
 	if (m->rule) {
 		buf_addf(&want, " by %s", m->rule);
 		ok = ok && strstr(buf_str(&first), buf_str(&want)) && strlen(strstr(buf_str(&first), buf_str(&want))) == want.len;
@@ -250,7 +271,7 @@ static void set(char **out, const char *value)
 
 static void mail_clear(struct mail *m)
 {
-	char **all[] = { &m->name, &m->want, &m->rule, &m->client, &m->helo, &m->from };
+	char **all[] = { &m->name, &m->want, &m->rule, &m->client, &m->helo, &m->from, &m->made };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
 		free(*all[i]);
@@ -290,13 +311,13 @@ static void take_line(struct mail *m, struct buf *world, char *line)
 	} else if (strcmp(line, "early") == 0) {
 		m->early = true;
 	} else {
-		static const char *const keys[] = { "want", "rule", "client", "helo", "from" };
-		char **fields[] = { &m->want, &m->rule, &m->client, &m->helo, &m->from };
+		static const char *const keys[] = { "want", "rule", "client", "helo", "from", "made" };
+		char **fields[] = { &m->want, &m->rule, &m->client, &m->helo, &m->from, &m->made };
 		size_t i = 0;
 
-		while (i < 5 && strcmp(line, keys[i]) != 0)
+		while (i < 6 && strcmp(line, keys[i]) != 0)
 			i++;
-		if (i == 5) {
+		if (i == 6) {
 			fprintf(stderr, "run_policy: %s: unknown line \"%s\"\n", CASES, line);
 			exit(1);
 		}

@@ -29,9 +29,10 @@ static const struct { const char *text, *errors; } bad[] = {
 	{ "accept if tls accept", "p:1:15: \"accept\" after the condition, expected and, or or a new line\n" },
 	{ "accept if tls spf = pass", "p:1:15: \"spf\" after the condition, expected and, or or a new line\n" },
 	/* labels */
-	{ "reject tls: if tls", "p:1:8: tls: cannot be a label, expected letters, digits, - and _ that are no fact and no word of the language\n" },
-	{ "reject if: if tls", "p:1:8: if: cannot be a label, expected letters, digits, - and _ that are no fact and no word of the language\n" },
-	{ "reject 9a: if tls", "p:1:8: 9a: cannot be a label, expected letters, digits, - and _ that are no fact and no word of the language\n" },
+	{ "reject not: if tls", "p:1:8: not: cannot be a label, expected letters, digits, - and _ that are no word of the language\n" },
+	{ "reject tls.version: if tls", "p:1:8: tls.version: cannot be a label, expected letters, digits, - and _ that are no word of the language\n" },
+	{ "reject if: if tls", "p:1:8: if: cannot be a label, expected letters, digits, - and _ that are no word of the language\n" },
+	{ "reject 9a: if tls", "p:1:8: 9a: cannot be a label, expected letters, digits, - and _ that are no word of the language\n" },
 	{ "reject a:\nreject a: if tls", "p:2:8: label a is that of line 1 already, expected another\n" },
 	/* replies */
 	{ "reject \"\"", "p:1:8: a reply without text or with blanks at its ends, expected \"550 5.7.1 text\" or \"text\"\n" },
@@ -269,6 +270,7 @@ static void test_rules(void **state)
 	static const struct { const char *text; enum action action; const char *name, *shown, *reply; bool observe, header; } rules[] = {
 		{ "accept", ACTION_ACCEPT, "line 1", "accept", NULL, false, false },
 		{ "accept  known :", ACTION_ACCEPT, NULL, NULL, NULL, false, false },
+		{ "accept tls: if tls", ACTION_ACCEPT, "tls", "accept tls: if tls", NULL, false, false },
 		{ "accept known:", ACTION_ACCEPT, "known", "accept known:", NULL, false, false },
 		{ "reject", ACTION_REJECT, "line 1", "reject", NULL, false, false },
 		{ "reject \"no\"", ACTION_REJECT, "line 1", "reject \"no\"", "550 5.7.1 no", false, false },
@@ -348,7 +350,7 @@ static void test_bounds(void **state)
 		{ "reject \"", "a", 461, "\"", "p:1:8: a reply of 461 characters, expected at most 460\n" },
 		{ "reject \"", "a", 3000, "\"", "p:1:8: a text of 3000 bytes, expected fewer than 500\n" },
 		{ "tag \"", "a", 101, "\"", "p:1:5: a subject prefix of 101 bytes, expected 1 to 100 characters of printable ASCII (others as an RFC 2047 word)\n" },
-		{ "reject ", "a", 41, ": if tls", "p:1:8: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: cannot be a label, expected letters, digits, - and _ that are no fact and no word of the language\n" },
+		{ "reject ", "a", 41, ": if tls", "p:1:8: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: cannot be a label, expected letters, digits, - and _ that are no word of the language\n" },
 		{ "", "#", POLICY_TEXT_MAX, "", NULL },
 		{ "", "#", POLICY_TEXT_MAX + 1, "", "p:1:1: a policy of 4194305 bytes, expected at most 4194304\n" },
 	};
