@@ -9,16 +9,21 @@
 
 enum { SIGNATURES_READ = 10 };          /* as many as are verified at most */
 
-static const char *const outcome_words[] = { "none", "pass", "fail", "temperror", "permerror", NULL };
+static const char *const outcome_words[] = {
+	"none", "pass", "fail", "temperror", "permerror", NULL,
+};
 static const char *const policy_words[] = { "none", "quarantine", "reject", NULL };
 static const char *const aligned_words[] = { "spf", "dkim", NULL };
 
 static const struct fact_def dmarc_facts[] = {
 	{ "dmarc", FACT_WORD, false, STAGE_DATA, outcome_words, "result of DMARC, RFC 9989" },
-	{ "dmarc.policy", FACT_WORD, false, STAGE_DATA, policy_words, "what the author domain asks for a failure: p, sp or np, one step milder with t=y" },
+	{ "dmarc.policy", FACT_WORD, false, STAGE_DATA, policy_words,
+	  "what the author domain asks for a failure: p, sp or np, one step milder with t=y" },
 	{ "dmarc.record_domain", FACT_DOMAIN, false, STAGE_DATA, NULL, "where the policy stands" },
-	{ "dmarc.org_domain", FACT_DOMAIN, false, STAGE_DATA, NULL, "organizational domain of the author domain" },
-	{ "dmarc.aligned", FACT_WORD, true, STAGE_DATA, aligned_words, "what passed for an aligned domain" },
+	{ "dmarc.org_domain", FACT_DOMAIN, false, STAGE_DATA, NULL,
+	  "organizational domain of the author domain" },
+	{ "dmarc.aligned", FACT_WORD, true, STAGE_DATA, aligned_words,
+	  "what passed for an aligned domain" },
 	{ "dmarc.testing", FACT_BOOL, false, STAGE_DATA, NULL, "the policy is being tested (t=y)" },
 	{ 0 },
 };
@@ -51,7 +56,8 @@ static struct dmarc_state *state_get(struct txn *t, int self)
 		free(s);
 		return NULL;
 	}
-	return *at = s;
+	*at = s;
+	return s;
 }
 
 int dmarc_signature_domain(const char *p, size_t len, char *out)
@@ -68,7 +74,8 @@ int dmarc_signature_domain(const char *p, size_t len, char *out)
 			continue;
 		while (from < equals && memchr(" \t\r\n", *from, 4))
 			from++;
-		if (from == equals || *from != 'd' || (from + 1 < equals && !memchr(" \t\r\n", from[1], 4)))
+		if (from == equals || *from != 'd' ||
+		    (from + 1 < equals && !memchr(" \t\r\n", from[1], 4)))
 			continue;
 		for (from = equals + 1; from < to && memchr(" \t\r\n", *from, 4); from++)
 			;
@@ -90,14 +97,17 @@ static void dmarc_start(struct txn *t, int self)
 	if (!s)
 		return;
 	/* Nothing is kept but the lookups: run reads the fact from.domain. */
-	if (from_of_message(t->message, &a, &why) == 1 && a.domain_count == 1 && domain_canonical(a.domain[0], strlen(a.domain[0]), author) == 0) {
+	if (from_of_message(t->message, &a, &why) == 1 && a.domain_count == 1 &&
+	    domain_canonical(a.domain[0], strlen(a.domain[0]), author) == 0) {
 		dmarc_walk_start(s->walks, author);
 		dmarc_exists_start(s->walks, author);
 		if (!sender || !*sender)
 			sender = t->client ? t->client->helo : NULL;
 		if (sender && domain_canonical(sender, strlen(sender), domain) == 0)
 			dmarc_prefetch(s->walks, author, domain);
-		for (size_t i = 0; i < SIGNATURES_READ && (h = message_find(t->message, "DKIM-Signature", i)); i++) {
+		for (size_t i = 0;
+		     i < SIGNATURES_READ && (h = message_find(t->message, "DKIM-Signature", i));
+		     i++) {
 			if (dmarc_signature_domain(h->body, h->body_len, domain) == 0)
 				dmarc_prefetch(s->walks, author, domain);
 		}
@@ -159,7 +169,8 @@ static int domains_copy(struct txn *t, const char *name, char **out, size_t *cou
 	return 0;
 }
 
-/* The domain that SPF's result is about: MAIL FROM's, or for the null sender HELO's (RFC 9989 4.10.3, RFC 7208 2.4). may wait */
+/* The domain that SPF's result is about: MAIL FROM's, or for the null sender HELO's (RFC
+ * 9989 4.10.3, RFC 7208 2.4). may wait */
 static int spf_domain(struct txn *t, char *out)
 {
 	const struct fact *f = fact_of(t, "spf.domain");
@@ -173,7 +184,8 @@ static int spf_domain(struct txn *t, char *out)
 }
 
 /* may wait */
-static int dmarc_run_author(struct txn *t, struct dmarc_state *s, struct identifiers *ids, struct dmarc_result *r)
+static int dmarc_run_author(struct txn *t, struct dmarc_state *s, struct identifiers *ids,
+                            struct dmarc_result *r)
 {
 	struct dmarc_query q = { .author = ids->author };
 	bool passed, temporary;
@@ -207,8 +219,12 @@ static int result_set(struct facts *out, const struct dmarc_result *r)
 {
 	int rc;
 
-	/* A temperror is one: policy weighs it as a fact that could not be established, with a value of its own besides. */
-	rc = r->outcome == DMARC_TEMPERROR ? facts_temperror(out, "dmarc", r->why) : facts_set_why(out, "dmarc", dmarc_outcome_name(r->outcome), "%s", r->why);
+	/* A temperror is one: policy weighs it as a fact that could not be established, with a
+	 * value of its own besides. */
+	if (r->outcome == DMARC_TEMPERROR)
+		rc = facts_temperror(out, "dmarc", r->why);
+	else
+		rc = facts_set_why(out, "dmarc", dmarc_outcome_name(r->outcome), "%s", r->why);
 	if (rc == 0 && r->org_domain[0])
 		rc = facts_set(out, "dmarc.org_domain", r->org_domain);
 	if (rc == 0 && r->outcome != DMARC_TEMPERROR)
@@ -217,15 +233,18 @@ static int result_set(struct facts *out, const struct dmarc_result *r)
 		rc = facts_add(out, "dmarc.aligned", "spf");
 	if (rc == 0 && r->aligned_dkim)
 		rc = facts_add(out, "dmarc.aligned", "dkim");
+	if (rc == 0 && !r->has_policy && r->outcome == DMARC_TEMPERROR)
+		rc = facts_temperror(out, "dmarc.policy", r->why);
 	if (rc < 0 || !r->has_policy)
-		return rc == 0 && r->outcome == DMARC_TEMPERROR ? facts_temperror(out, "dmarc.policy", r->why) : rc;
+		return rc;
 	rc = facts_set(out, "dmarc.record_domain", r->record_domain);
 	if (rc == 0)
 		rc = facts_set_bool(out, "dmarc.testing", r->testing);
 	if (rc < 0)
 		return rc;
 	if (r->policy_temperror)
-		return facts_temperror(out, "dmarc.policy", "whether the author domain exists could not be asked");
+		return facts_temperror(out, "dmarc.policy",
+		                       "whether the author domain exists could not be asked");
 	return facts_set(out, "dmarc.policy", dmarc_policy_name(r->policy));
 }
 
@@ -236,11 +255,13 @@ static int author_get(struct txn *t, char *author, struct facts *out)
 	int rc;
 
 	if (count && count->number > 1)
-		rc = facts_set_why(out, "dmarc", "none", "%lld From fields", (long long)count->number);
+		rc = facts_set_why(out, "dmarc", "none", "%lld From fields",
+		                   (long long)count->number);
 	else if (!domain || domain->state != FACT_KNOWN)
 		rc = facts_set_why(out, "dmarc", "none", "no single author domain");
 	else if (domain_canonical(domain->text[0], strlen(domain->text[0]), author) < 0)
-		rc = facts_set_why(out, "dmarc", "permerror", "the author domain is no domain name");
+		rc = facts_set_why(out, "dmarc", "permerror",
+		                   "the author domain is no domain name");
 	else
 		return 1;
 	return rc < 0 ? rc : facts_set_empty(out, "dmarc.aligned");

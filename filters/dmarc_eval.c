@@ -18,7 +18,8 @@ struct check {
 	struct dmarc_result *out;
 };
 
-static void __attribute__((format(printf, 2, 3))) say(struct dmarc_result *out, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3)))
+say(struct dmarc_result *out, const char *fmt, ...)
 {
 	size_t used = strlen(out->why);
 	va_list ap;
@@ -46,9 +47,11 @@ static bool aligns(struct check *c, const char *domain, bool strict)
 	if (strict)
 		return false;
 	if (c->walk.temperror) {
-		/* Organizational domains are tails: with another top-level domain they cannot be equal. */
+		/* Organizational domains are tails: with another top-level domain they cannot be
+		 * equal. */
 		if (strcmp(domain_tail(domain, 1), domain_tail(author, 1)) == 0)
-			unsure(c, c->walk.step[c->walk.count - 1].name, c->walk.step[c->walk.count - 1].why);
+			unsure(c, c->walk.step[c->walk.count - 1].name,
+			       c->walk.step[c->walk.count - 1].why);
 		return false;
 	}
 	if (!domain_within(domain, c->walk.org))
@@ -61,13 +64,15 @@ static bool aligns(struct check *c, const char *domain, bool strict)
 	return strcmp(walk.org, c->walk.org) == 0;
 }
 
-/* An identifier without a result yet: if it aligns, the message may still pass at another time (RFC 9989 5.4). may wait */
+/* An identifier without a result yet: if it aligns, the message may still pass at another time (RFC
+ * 9989 5.4). may wait */
 static void aligns_temporary(struct check *c, const char *domain, bool strict, const char *what)
 {
 	if (!aligns(c, domain, strict))
 		return;
 	if (!c->unsure)
-		snprintf(c->unsure_why, sizeof c->unsure_why, "%s of %.100s: temporary error", what, domain);
+		snprintf(c->unsure_why, sizeof c->unsure_why, "%s of %.100s: temporary error", what,
+		         domain);
 	c->unsure = true;
 }
 
@@ -92,7 +97,8 @@ static void identifiers_compare(struct check *c)
 static void policy_choose(struct check *c, bool own)
 {
 	const struct dmarc_record *r = c->record;
-	enum dmarc_policy p = dmarc_record_policy(r, own, true), other = dmarc_record_policy(r, own, false);
+	enum dmarc_policy p = dmarc_record_policy(r, own, true);
+	enum dmarc_policy other = dmarc_record_policy(r, own, false);
 
 	if (p != other) {
 		int exists = dmarc_exists(c->walks, c->q->author);
@@ -147,7 +153,8 @@ static void nothing_applies(struct check *c, const struct dmarc_name *found)
 {
 	c->out->outcome = DMARC_NONE;
 	if (found) {
-		say(c->out, "the record at _dmarc.%s has neither a valid p nor a valid rua", found->name);
+		say(c->out, "the record at _dmarc.%s has neither a valid p nor a valid rua",
+		    found->name);
 		return;
 	}
 	say(c->out, "no record for %s", c->q->author);
@@ -174,7 +181,8 @@ static void lookups_start(struct dmarc_walks *w, const struct dmarc_query *q)
 		dmarc_prefetch(w, q->author, q->dkim_pass[i]);
 }
 
-int dmarc_check(enum engine engine, const struct dmarc_query *q, struct dmarc_walks *w, struct dmarc_result *out)
+int dmarc_check(enum engine engine, const struct dmarc_query *q, struct dmarc_walks *w,
+                struct dmarc_result *out)
 {
 	struct check c = { .q = q, .walks = w, .out = out };
 	struct dmarc_name own;

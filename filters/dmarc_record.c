@@ -70,7 +70,8 @@ static bool read_policy(struct span v, enum dmarc_policy *out)
 	return false;
 }
 
-/* local@domain, the characters of RFC 6068 2 loosely; a "!" is only there before a size (RFC 7489 6.2), which is dropped. */
+/* local@domain, the characters of RFC 6068 2 loosely; a "!" is only there before a size (RFC
+ * 7489 6.2), which is dropped. */
 static bool mailto_ok(struct span v)
 {
 	const char *at, *bang = memchr(v.p, '!', v.len), *query = memchr(v.p, '?', v.len);
@@ -148,11 +149,16 @@ static unsigned read_fo(struct span v)
 	return fo;
 }
 
-enum tag { TAG_V, TAG_P, TAG_SP, TAG_NP, TAG_ADKIM, TAG_ASPF, TAG_T, TAG_PSD, TAG_RUA, TAG_RUF, TAG_FO, TAG_UNKNOWN };
+enum tag {
+	TAG_V, TAG_P, TAG_SP, TAG_NP, TAG_ADKIM, TAG_ASPF, TAG_T, TAG_PSD, TAG_RUA, TAG_RUF, TAG_FO,
+	TAG_UNKNOWN,
+};
 
 static enum tag tag_find(struct span name)
 {
-	static const char *const names[] = { "v", "p", "sp", "np", "adkim", "aspf", "t", "psd", "rua", "ruf", "fo" };
+	static const char *const names[] = {
+		"v", "p", "sp", "np", "adkim", "aspf", "t", "psd", "rua", "ruf", "fo",
+	};
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		if (same(name, names[i]))
@@ -183,7 +189,10 @@ static void tag_read(struct dmarc_record *r, enum tag tag, struct span v)
 		r->testing = same(v, "y");
 		break;
 	case TAG_PSD:
-		r->psd = same(v, "y") ? DMARC_PSD_YES : same(v, "n") ? DMARC_PSD_NO : DMARC_PSD_UNKNOWN;
+		if (same(v, "y"))
+			r->psd = DMARC_PSD_YES;
+		else if (same(v, "n"))
+			r->psd = DMARC_PSD_NO;
 		break;
 	case TAG_RUA:
 		r->rua = any_uri_ok(v);
@@ -264,7 +273,8 @@ const char *dmarc_record_text(const struct dmarc_record *r, char out[DMARC_RECOR
 {
 	bool sp = r->has_p && r->has_sp;
 
-	snprintf(out, DMARC_RECORD_TEXT_MAX, "v=DMARC1; p=%s%s%s", dmarc_policy_name(r->has_p ? r->p : DMARC_P_NONE), sp ? "; sp=" : "",
+	snprintf(out, DMARC_RECORD_TEXT_MAX, "v=DMARC1; p=%s%s%s",
+	         dmarc_policy_name(r->has_p ? r->p : DMARC_P_NONE), sp ? "; sp=" : "",
 	         sp ? dmarc_policy_name(r->sp) : "");
 	return out;
 }

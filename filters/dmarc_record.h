@@ -1,9 +1,10 @@
 /*
  * dmarc_record - the text of one DMARC policy record, RFC 9989 section 4.7 and 4.8
  *
- * A strict reader: the first tag must be v=DMARC1, to the letter; of the rest, what is malformed is as if it were not there.
- * Unknown tags, and those that RFC 9989 dropped (pct, rf, ri), are skipped. A tag that is known and comes twice makes the
- * list invalid, as RFC 6376 3.2 has it for every list of tags. No I/O here.
+ * A strict reader: the first tag must be v=DMARC1, to the letter; of the rest, what is malformed is
+ * as if it were not there. Unknown tags, and those that RFC 9989 dropped (pct, rf, ri), are
+ * skipped. A tag that is known and comes twice makes the list invalid, as RFC 6376 3.2 has it for
+ * every list of tags. No I/O here.
  */
 #ifndef DMARC_RECORD_H
 #define DMARC_RECORD_H
@@ -30,12 +31,14 @@ struct dmarc_record {
 /* 0, or -EBADMSG when p[0..len) is no DMARC record. *out is written on 0 only. */
 int dmarc_record_parse(const char *p, size_t len, struct dmarc_record *out);
 
-/* Whether it says anything about policy: a valid p, or a valid rua, which stands for p=none (RFC 9989 4.10.1). */
+/* Whether it says anything about policy: a valid p, or a valid rua, which stands for p=none (RFC
+ * 9989 4.10.1). */
 bool dmarc_record_applies(const struct dmarc_record *r);
 
 /*
- * What a receiver should do with a failure. own: the record stands at the author domain; exists: the author domain does. An own record's
- * p; else np for a domain that does not exist, or sp; np falls back to sp, sp to p. t= is not applied here.
+ * What a receiver should do with a failure. own: the record stands at the author domain; exists:
+ * the author domain does. An own record's p; else np for a domain that does not exist, or sp; np
+ * falls back to sp, sp to p. t= is not applied here.
  */
 enum dmarc_policy dmarc_record_policy(const struct dmarc_record *r, bool own, bool exists);
 
@@ -43,7 +46,8 @@ enum dmarc_policy dmarc_record_policy(const struct dmarc_record *r, bool own, bo
 enum dmarc_policy dmarc_policy_milder(enum dmarc_policy p);
 const char *dmarc_policy_name(enum dmarc_policy p);
 
-/* The policy anew, from what was read: "v=DMARC1; p=reject; sp=none". Only what RFC 7489 knows of it. Returns out. */
+/* The policy anew, from what was read: "v=DMARC1; p=reject; sp=none". Only what RFC 7489 knows of
+ * it. Returns out. */
 const char *dmarc_record_text(const struct dmarc_record *r, char out[DMARC_RECORD_TEXT_MAX]);
 
 #endif

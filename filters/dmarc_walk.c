@@ -12,7 +12,7 @@ enum { JUMP_LABELS = 7 };       /* 4.10: a name of 8 labels or more is cut to so
 /* A name that was asked in this message. */
 struct node {
 	char name[DOMAIN_MAX];
-	struct dns_lookup *record;      /* TXT of _dmarc.name; NULL: could not be started, or has been read */
+	struct dns_lookup *record;      /* TXT of _dmarc.name; NULL: could not be started */
 	bool read;
 	bool nxdomain;                  /* of _dmarc.name */
 	struct dmarc_name result;
@@ -64,7 +64,8 @@ static void existence_start(struct node *n)
 		n->existence = NULL;
 }
 
-/* The record's lookup is done: a continuation, from the loop's queue; or called at once when it was done already. */
+/* The record's lookup is done: a continuation, from the loop's queue; or called at once when it was
+ * done already. */
 static void record_answered(struct dns_lookup *l, void *arg)
 {
 	struct node *n = arg;
@@ -73,7 +74,8 @@ static void record_answered(struct dns_lookup *l, void *arg)
 		existence_start(n);
 }
 
-/* The node of name, asked for now if it was not before; NULL when there are too many or no memory. */
+/* The node of name, asked for now if it was not before; NULL when there are too many or no memory.
+ */
 static struct node *node_get(struct dmarc_walks *w, const char *name)
 {
 	char query[sizeof "_dmarc." + DOMAIN_MAX];
@@ -91,7 +93,8 @@ static struct node *node_get(struct dmarc_walks *w, const char *name)
 	strcpy(n->name, name);
 	n->walks = w;
 	w->node[w->count++] = n;
-	/* With a domain of nearly 253 bytes this is no name any more: the resolver says DNS_BADNAME, there is no record. */
+	/* With a domain of nearly 253 bytes this is no name any more: the resolver says
+	 * DNS_BADNAME, there is no record. */
 	snprintf(query, sizeof query, "_dmarc.%s", name);
 	if (dns_start(w->dns, query, DNS_TXT, &n->record) < 0) {
 		n->record = NULL;
@@ -102,7 +105,8 @@ static struct node *node_get(struct dmarc_walks *w, const char *name)
 	return n;
 }
 
-/* 4.10, step 2: of the TXT records those that begin with the version count, and only when there is one of them. */
+/* 4.10, step 2: of the TXT records those that begin with the version count, and only when there is
+ * one of them. */
 static void records_read(struct dmarc_name *out, const struct dns_answer *a)
 {
 	size_t records = 0;
@@ -162,7 +166,9 @@ static void name_read(struct dmarc_walks *w, const char *name, struct dmarc_name
 	struct node *n = node_get(w, name);
 
 	if (!n) {
-		*out = (struct dmarc_name){ .name = name, .temperror = true, .why = "too many names for one message" };
+		*out = (struct dmarc_name){ .name = name,
+			                    .temperror = true,
+			                    .why = "too many names for one message" };
 		return;
 	}
 	node_read(n);
@@ -209,7 +215,8 @@ static const char *walk_org(const struct dmarc_walk *walk, const char *domain)
 	return domain;
 }
 
-/* 4.10.1: the author domain's own record, else the organizational domain's, else the public suffix domain's. */
+/* 4.10.1: the author domain's own record, else the organizational domain's, else the public suffix
+ * domain's. */
 static const struct dmarc_name *walk_policy(const struct dmarc_walk *walk)
 {
 	const struct dmarc_name *last = &walk->step[walk->count - 1];
@@ -255,7 +262,8 @@ int dmarc_exists(struct dmarc_walks *w, const char *domain)
 	node_read(n);
 	if (n->result.temperror)
 		return -EAGAIN;
-	/* Something at _dmarc below it, or no such type there: then the domain is no NXDOMAIN (RFC 8020). */
+	/* Something at _dmarc below it, or no such type there: then the domain is no NXDOMAIN (RFC
+	 * 8020). */
 	if (!n->nxdomain)
 		return 1;
 	existence_start(n);

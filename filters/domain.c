@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { LABEL_BYTES = 63, NAME_BYTES = DOMAIN_MAX - 1 };         /* RFC 1035 2.3.4 */
-enum { ULABELS_BYTES = 4 * DOMAIN_MAX };                        /* what is handed to libidn2 at most */
+enum { ULABELS_BYTES = 4 * DOMAIN_MAX };        /* what is handed to libidn2 at most */
 
 /* Lower-case ASCII, checked label by label. */
 static int ascii_canonical(const char *p, size_t len, char out[DOMAIN_MAX])
@@ -27,7 +27,8 @@ static int ascii_canonical(const char *p, size_t len, char out[DOMAIN_MAX])
 			if (label == 0)
 				return -EINVAL;
 			label = 0;
-		} else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_') {
+		} else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+		           c == '_') {
 			if (++label > LABEL_BYTES)
 				return -EINVAL;
 		} else {

@@ -6,11 +6,14 @@ enum { FIELDS_READ = 16 };
 
 static const struct fact_def from_facts[] = {
 	{ "from.count", FACT_NUMBER, false, STAGE_HEADER, NULL, "From fields; a message has one" },
-	{ "from.valid", FACT_BOOL, false, STAGE_HEADER, NULL, "there is a From field, and it follows RFC 5322" },
+	{ "from.valid", FACT_BOOL, false, STAGE_HEADER, NULL,
+	  "there is a From field, and it follows RFC 5322" },
 	{ "from.addresses", FACT_ADDRESS, true, STAGE_HEADER, NULL, "the authors' addresses" },
-	{ "from.domains", FACT_DOMAIN, true, STAGE_HEADER, NULL, "the authors' domains, each once" },
+	{ "from.domains", FACT_DOMAIN, true, STAGE_HEADER, NULL,
+	  "the authors' domains, each once" },
 	{ "from.domain_count", FACT_NUMBER, false, STAGE_HEADER, NULL, "how many those are" },
-	{ "from.domain", FACT_DOMAIN, false, STAGE_HEADER, NULL, "the authors' domain, when there is exactly one" },
+	{ "from.domain", FACT_DOMAIN, false, STAGE_HEADER, NULL,
+	  "the authors' domain, when there is exactly one" },
 	{ 0 },
 };
 

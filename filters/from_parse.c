@@ -26,7 +26,8 @@ static bool is_atext(char c)
 {
 	if ((unsigned char)c >= 0x80)
 		return true;
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c));
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c));
 }
 
 static bool bad(struct reader *r, const char *why)
@@ -37,7 +38,8 @@ static bool bad(struct reader *r, const char *why)
 	return false;
 }
 
-/* The byte at i may stand in a comment or quoted string: NUL never, line ends only as part of a fold. */
+/* The byte at i may stand in a comment or quoted string: NUL never, line ends only as part of a
+ * fold. */
 static bool quotable(const struct reader *r, size_t i)
 {
 	char c = r->p[i];
@@ -45,7 +47,8 @@ static bool quotable(const struct reader *r, size_t i)
 	if (c == '\r')
 		return i + 1 < r->len && r->p[i + 1] == '\n';
 	if (c == '\n')
-		return i > 0 && r->p[i - 1] == '\r' && i + 1 < r->len && (r->p[i + 1] == ' ' || r->p[i + 1] == '\t');
+		return i > 0 && r->p[i - 1] == '\r' && i + 1 < r->len &&
+		       (r->p[i + 1] == ' ' || r->p[i + 1] == '\t');
 	return c != '\0';
 }
 
@@ -227,7 +230,8 @@ static int author_add(struct from_authors *a, const struct text *local, const st
 
 	if (local->cut || domain->cut || memchr(local->s, '\0', local->len))
 		return -EBADMSG;
-	if (!literal_text(domain, name, sizeof name) && domain_canonical(domain->s, domain->len, name) < 0)
+	if (!literal_text(domain, name, sizeof name) &&
+	    domain_canonical(domain->s, domain->len, name) < 0)
 		return -EBADMSG;
 	if (a->address_count == FROM_ADDRESSES_MAX) {
 		a->overflow = true;
@@ -242,7 +246,8 @@ static int author_add(struct from_authors *a, const struct text *local, const st
 	return list_add(&a->address, &a->address_count, address);
 }
 
-/* word *("." word): a local part, or with literal a domain. RFC 5322 4.4 allows blanks around the dots. */
+/* word *("." word): a local part, or with literal a domain. RFC 5322 4.4 allows blanks around the
+ * dots. */
 static bool read_dotted(struct reader *r, struct text *out, bool domain)
 {
 	if (domain && r->kind == TOKEN_LITERAL) {
@@ -277,7 +282,8 @@ static int read_domain(struct reader *r, const struct text *local, struct from_a
 		return -EBADMSG;
 	rc = author_add(a, local, &domain);
 	if (rc == -EBADMSG)
-		bad(r, a->overflow ? "too many addresses" : "the part after @ is not a domain name");
+		bad(r, a->overflow ? "too many addresses"
+		                   : "the part after @ is not a domain name");
 	return rc;
 }
 
@@ -320,8 +326,8 @@ static int read_angle(struct reader *r, struct from_authors *a)
 }
 
 /*
- * What begins with words: a local part and its domain, or a phrase (with the dots of RFC 5322 4.1) before "<" or, with
- * group not NULL, before the ":" of a group.
+ * What begins with words: a local part and its domain, or a phrase (with the dots of RFC 5322 4.1)
+ * before "<" or, with group not NULL, before the ":" of a group.
  */
 static int read_words(struct reader *r, struct from_authors *a, bool *group)
 {
@@ -419,7 +425,8 @@ static int scan_address(const char *p, size_t len, size_t i, struct from_authors
 
 	while (from > 0 && i - from < FROM_ADDRESS_BYTES / 2 && is_address_byte(p[from - 1]))
 		from--;
-	while (to < len && to - i < DOMAIN_MAX && (is_address_byte(p[to]) || p[to] == '[' || p[to] == ']'))
+	while (to < len && to - i < DOMAIN_MAX &&
+	       (is_address_byte(p[to]) || p[to] == '[' || p[to] == ']'))
 		to++;
 	text_add(&local, p + from, i - from);
 	text_add(&domain, p + i + 1, to - i - 1);
@@ -427,8 +434,9 @@ static int scan_address(const char *p, size_t len, size_t i, struct from_authors
 }
 
 /*
- * Every "words@domain" that stands outside of well-formed quoted strings and comments. Past the first that has no end, its opening character is
- * one like any other: each byte is read at most three times.
+ * Every "words@domain" that stands outside of well-formed quoted strings and comments. Past the
+ * first that has no end, its opening character is one like any other: each byte is read at most
+ * three times.
  */
 static int scan_for_addresses(const char *p, size_t len, struct from_authors *a)
 {

@@ -1,6 +1,7 @@
 /*
- * The way of a file: blank out comments; look through the statements (conf_scan); let libconfuse read what is left, every value as text, and note each with its
- * line; then section by section read defaults and values as the tables say.
+ * The way of a file: blank out comments; look through the statements (conf_scan); let libconfuse
+ * read what is left, every value as text, and note each with its line; then section by section read
+ * defaults and values as the tables say.
  */
 #include "policy/conf.h"
 
@@ -15,8 +16,10 @@
 #include "policy/conf_table.h"
 
 const struct conf_section *const conf_sections[] = {
-	&conf_top,   &conf_listener, &conf_backend, &conf_recipients, &conf_tls,  &conf_dns,    &conf_zone,     &conf_dnsbl,
-	&conf_spf,   &conf_dkim,     &conf_dmarc,   &conf_greylist,   &conf_smtp, &conf_limits, &conf_timeouts, NULL,
+	&conf_top,  &conf_listener, &conf_backend,  &conf_recipients,
+	&conf_tls,  &conf_dns,      &conf_zone,     &conf_dnsbl,
+	&conf_spf,  &conf_dkim,     &conf_dmarc,    &conf_greylist,
+	&conf_smtp, &conf_limits,   &conf_timeouts, NULL,
 };
 
 enum { OPTIONS_MAX = 48 };
@@ -37,7 +40,8 @@ static int value_read(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result
 		v = &c->value[c->value_count - 1];
 		*v = (struct conf_value){ cfg, cfg_opt_name(opt), conf_copy(text), cfg->line };
 	} else if (c->value_count == CONF_VALUES_MAX) {
-		conf_error(c, cfg->line, "more than %d values, expected a smaller file", CONF_VALUES_MAX);
+		conf_error(c, cfg->line, "more than %d values, expected a smaller file",
+		           CONF_VALUES_MAX);
 	}
 	*(const char **)result = text;
 	return 0;
@@ -48,7 +52,8 @@ static void syntax_error(cfg_t *cfg, const char *fmt, va_list ap)
 	char text[512];
 
 	vsnprintf(text, sizeof text, fmt, ap);
-	conf_error(reading, cfg->line, "%s, expected name = value, name = { value, value }, or section { ... }", text);
+	conf_error(reading, cfg->line,
+	           "%s, expected name = value, name = { value, value }, or section { ... }", text);
 }
 
 /* ---- libconfuse's tables, made from ours ---- */
@@ -94,7 +99,8 @@ static void tables_fill(struct confuse_tables *t)
 static const struct conf_value *value_before(const struct conf *c, size_t i)
 {
 	for (size_t k = 0; k < i; k++)
-		if (c->value[k].section == c->value[i].section && c->value[k].name == c->value[i].name)
+		if (c->value[k].section == c->value[i].section &&
+		    c->value[k].name == c->value[i].name)
 			return &c->value[k];
 	return NULL;
 }
@@ -115,14 +121,16 @@ static void values_apply(struct conf *c, const struct conf_section *s, void *at)
 		o = conf_option_find(s, v->name, strlen(v->name));
 		first = o->kind == CONF_LIST ? NULL : value_before(c, i);
 		if (first)
-			conf_error(c, v->line, "%s: is set twice, first on line %d", o->name, first->line);
+			conf_error(c, v->line, "%s: is set twice, first on line %d", o->name,
+			           first->line);
 		else
 			conf_read(c, o, at, v->text, v->line);
 	}
 }
 
 /* The nth section of its kind as it stands in the file. */
-static const struct conf_instance *instance(const struct conf *c, const struct conf_section *s, size_t n)
+static const struct conf_instance *instance(const struct conf *c, const struct conf_section *s,
+                                            size_t n)
 {
 	for (size_t i = 0; i < c->section_count; i++)
 		if (c->section[i].section == s && n-- == 0)
@@ -151,7 +159,8 @@ static void site_fill(struct conf *c, cfg_t *top)
 		const struct conf_section *s = conf_sections[i];
 		unsigned n = cfg_size(top, s->name);
 
-		/* A section without title is always there for libconfuse; in the file it may not be. */
+		/* A section without title is always there for libconfuse; in the file it may not
+		 * be. */
 		for (unsigned k = 0; s->titled && k < n; k++) {
 			const struct conf_instance *in = instance(c, s, k);
 
@@ -160,7 +169,8 @@ static void site_fill(struct conf *c, cfg_t *top)
 		if (!s->titled) {
 			const struct conf_instance *in = instance(c, s, 0);
 
-			section_apply(c, s, in ? cfg_getsec(top, s->name) : NULL, in ? in->line : 0);
+			section_apply(c, s, in ? cfg_getsec(top, s->name) : NULL,
+			              in ? in->line : 0);
 		}
 	}
 }
@@ -187,7 +197,9 @@ static void site_check(struct conf *c)
 
 	listeners_default(c);
 	if (!instance(c, &conf_backend, 0))
-		conf_error(c, 0, "backend: there is none, expected at least one: backend main { address = \"10.0.0.5:25\" }");
+		conf_error(c, 0,
+		           "backend: there is none, expected at least one: backend main { address "
+		           "= \"10.0.0.5:25\" }");
 	if (!s->policy_path)
 		return;
 	s->policy = policy_load(s->policy_path, c->other, c->warnings);
@@ -213,9 +225,11 @@ static int text_parse(struct conf *c, char *text, size_t len)
 	reading = c;
 	rc = cfg_parse_buf(cfg, text);
 	if (rc != CFG_SUCCESS && c->error_count == 0)
-		conf_error(c, cfg->line, "cannot be read any further, expected name = value, or section { ... }");
+		conf_error(c, cfg->line,
+		           "cannot be read any further, expected name = value, or section { ... }");
 	else if (rc == CFG_SUCCESS && line > 0)
-		conf_error(c, line, "cannot be read any further, expected name = value, or section { ... }");
+		conf_error(c, line,
+		           "cannot be read any further, expected name = value, or section { ... }");
 	/* With half a file, what is missing in it is not worth saying. */
 	if (rc == CFG_SUCCESS && line == 0) {
 		site_fill(c, cfg);
@@ -229,9 +243,9 @@ static int text_parse(struct conf *c, char *text, size_t len)
 
 static void file_read(struct conf *c)
 {
-	const char *what = "";
+	const char *what = "", *slash = strrchr(c->path, '/');
 	size_t len = 0;
-	char *name = strrchr(c->path, '/') ? strrchr(c->path, '/') + 1 : (char *)c->path, *text = conf_file(c, "file", name, 0, &len);
+	char *text = conf_file(c, "file", slash ? slash + 1 : c->path, 0, &len);
 	int line;
 
 	if (!text)
@@ -253,7 +267,8 @@ static int by_line(const void *a, const void *b)
 	return 0;
 }
 
-/* In the order of the file; errors of the same line stay in theirs (glibc's qsort is a merge sort). */
+/* In the order of the file; errors of the same line stay in theirs (glibc's qsort is a merge sort).
+ */
 static void errors_write(struct conf *c, struct buf *out)
 {
 	qsort(c->error, c->error_count, sizeof *c->error, by_line);

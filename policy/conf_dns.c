@@ -7,14 +7,21 @@
 #include "filters/domain.h"
 #include "policy/conf_table.h"
 
+#define SITE(field) offsetof(struct site, field)
+#define DNSBL(field) offsetof(struct dnsbl_conf, field)
+
 /* "192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53" as libunbound writes them: address@port. */
-static bool server_text(struct conf *c, const char *option, const char *value, int line, char *out, size_t size)
+static bool server_text(struct conf *c, const char *option, const char *value, int line, char *out,
+                        size_t size)
 {
 	struct net_addr a;
 	char ip[NET_TEXT_MAX];
 
 	if ((net_parse(value, &a) < 0 && net_parse_port(value, 53, &a) < 0)) {
-		conf_error(c, line, "%s: \"%s\" is no server, expected an address such as \"192.0.2.53\" or \"192.0.2.53:5353\"", option, value);
+		conf_error(c, line,
+		           "%s: \"%s\" is no server, expected an address such as \"192.0.2.53\" or "
+		           "\"192.0.2.53:5353\"",
+		           option, value);
 		return false;
 	}
 	snprintf(out, size, "%s@%u", net_text(&a, ip), a.port ? a.port : 53u);
@@ -52,7 +59,10 @@ static void local_zone_read(struct conf *c, void *at, const char *value, int lin
 	char zone[256], type[32], more;
 
 	if (sscanf(value, "%255s %31s %c", zone, type, &more) != 2)
-		conf_error(c, line, "local_zone: \"%s\" is none, expected a zone and its type, such as \"example. static\"", value);
+		conf_error(c, line,
+		           "local_zone: \"%s\" is none, expected a zone and its type, such as "
+		           "\"example. static\"",
+		           value);
 	else
 		conf_list_add(&d->local_zone, &d->local_zone_count, value);
 }
@@ -63,17 +73,21 @@ static void local_data_read(struct conf *c, void *at, const char *value, int lin
 	char name[256], type[32], first;
 
 	if (sscanf(value, "%255s %31s %c", name, type, &first) != 3)
-		conf_error(c, line, "local_data: \"%s\" is no record, expected name, type and data, such as \"www.example. A 192.0.2.1\"", value);
+		conf_error(c, line,
+		           "local_data: \"%s\" is no record, expected name, type and data, such as "
+		           "\"www.example. A 192.0.2.1\"",
+		           value);
 	else
 		conf_list_add(&d->local_data, &d->local_data_count, value);
 }
 
 static const struct conf_option dns_options[] = {
 	{ "forward", CONF_LIST, 0, .read = forward_read },
-	CONF_NUMBER("timeout", CONF_DURATION_MS, offsetof(struct site, dns.timeout_ms), "5s", 100, 60000),
-	CONF_OPTION("dnssec", CONF_BOOL, offsetof(struct site, dns.dnssec), "yes"),
-	CONF_OPTION("trust_anchor", CONF_FILE, offsetof(struct site, dns.trust_anchor), NULL),
-	CONF_NUMBER("cache_size", CONF_SIZE, offsetof(struct site, dns.cache_bytes), "64M", 1024 * 1024, (int64_t)64 * 1024 * 1024 * 1024),
+	CONF_NUMBER("timeout", CONF_DURATION_MS, SITE(dns.timeout_ms), "5s", 100, 60000),
+	CONF_OPTION("dnssec", CONF_BOOL, SITE(dns.dnssec), "yes"),
+	CONF_OPTION("trust_anchor", CONF_FILE, SITE(dns.trust_anchor), NULL),
+	CONF_NUMBER("cache_size", CONF_SIZE, SITE(dns.cache_bytes), "64M", 1 << 20,
+	            (int64_t)1 << 36),
 	{ "local_zone", CONF_LIST, 0, .read = local_zone_read },
 	{ "local_data", CONF_LIST, 0, .read = local_data_read },
 	{ 0 },
@@ -84,7 +98,9 @@ static void dns_close(struct conf *c, void *at, int line)
 	const struct dns_conf *d = &((struct site *)at)->dns;
 
 	if (d->local_data_count > 0 && d->local_zone_count == 0)
-		conf_warning(c, line, "dns: local_data without local_zone: what is not in it is asked of the world");
+		conf_warning(c, line,
+		             "dns: local_data without local_zone: what is not in it is asked of "
+		             "the world");
 }
 
 const struct conf_section conf_dns = { "dns", NULL, dns_options, NULL, dns_close };
@@ -111,7 +127,9 @@ static void *zone_open(struct conf *c, const char *title, int line)
 	char zone[DOMAIN_MAX];
 
 	if (domain_canonical(title, strlen(title), zone) < 0) {
-		conf_error(c, line, "zone: \"%s\" is no domain, expected one such as \"internal.example\"", title);
+		conf_error(c, line,
+		           "zone: \"%s\" is no domain, expected one such as \"internal.example\"",
+		           title);
 		return NULL;
 	}
 	for (size_t i = 0; i < c->site->dns.forward_count; i++) {
@@ -128,7 +146,10 @@ static void zone_close(struct conf *c, void *at, int line)
 	const struct dns_zone_forward *f = at;
 
 	if (!conf_given(c, "servers"))
-		conf_error(c, line, "zone %s: has no servers, expected some such as servers = { \"10.0.0.53\" }", f->zone);
+		conf_error(c, line,
+		           "zone %s: has no servers, expected some such as servers = { "
+		           "\"10.0.0.53\" }",
+		           f->zone);
 }
 
 const struct conf_section conf_zone = { "zone", "domain", zone_options, zone_open, zone_close };
@@ -151,12 +172,18 @@ static void code_read(struct conf *c, void *at, const char *value, int line)
 		*equals = '\0';
 		weight = strtol(equals + 1, &end, 10);
 	}
-	if (net_parse_prefix(text, &p) < 0 || p.addr.family != AF_INET || p.bits < 8 || p.addr.ip[0] != 127) {
-		conf_error(c, line, "codes: \"%s\" is no answer of a DNS list, expected one in 127.0.0.0/8 such as \"127.0.0.2\" or \"127.0.0.10/31=3\"", value);
+	if (net_parse_prefix(text, &p) < 0 || p.addr.family != AF_INET || p.bits < 8 ||
+	    p.addr.ip[0] != 127) {
+		conf_error(c, line,
+		           "codes: \"%s\" is no answer of a DNS list, expected one in 127.0.0.0/8 "
+		           "such as \"127.0.0.2\" or \"127.0.0.10/31=3\"",
+		           value);
 	} else if (equals && (!equals[1] || *end || weight < -WEIGHT_MAX || weight > WEIGHT_MAX)) {
-		conf_error(c, line, "codes: \"%s\" has no weight after =, expected -1000 to 1000", value);
+		conf_error(c, line, "codes: \"%s\" has no weight after =, expected -1000 to 1000",
+		           value);
 	} else if (d->code_count == sizeof d->code / sizeof *d->code) {
-		conf_error(c, line, "codes: \"%s\" is one too many, expected at most %zu", value, d->code_count);
+		conf_error(c, line, "codes: \"%s\" is one too many, expected at most %zu", value,
+		           d->code_count);
 	} else {
 		d->code[d->code_count].codes = p;
 		/* INT_MIN: the zone's own weight, which may stand further down; set in close. */
@@ -166,12 +193,12 @@ static void code_read(struct conf *c, void *at, const char *value, int line)
 }
 
 static const struct conf_option dnsbl_options[] = {
-	CONF_NUMBER("weight", CONF_INT, offsetof(struct dnsbl_conf, weight), "5", -WEIGHT_MAX, WEIGHT_MAX),
+	CONF_NUMBER("weight", CONF_INT, DNSBL(weight), "5", -WEIGHT_MAX, WEIGHT_MAX),
 	{ "codes", CONF_LIST, 0, .read = code_read },
-	CONF_OPTION("ipv4", CONF_BOOL, offsetof(struct dnsbl_conf, ipv4), "yes"),
-	CONF_OPTION("ipv6", CONF_BOOL, offsetof(struct dnsbl_conf, ipv6), "yes"),
-	CONF_NUMBER("timeout", CONF_DURATION_MS, offsetof(struct dnsbl_conf, timeout_ms), "4s", 100, 60000),
-	CONF_OPTION("test", CONF_BOOL, offsetof(struct dnsbl_conf, test), "yes"),
+	CONF_OPTION("ipv4", CONF_BOOL, DNSBL(ipv4), "yes"),
+	CONF_OPTION("ipv6", CONF_BOOL, DNSBL(ipv6), "yes"),
+	CONF_NUMBER("timeout", CONF_DURATION_MS, DNSBL(timeout_ms), "4s", 100, 60000),
+	CONF_OPTION("test", CONF_BOOL, DNSBL(test), "yes"),
 	{ 0 },
 };
 
@@ -182,8 +209,11 @@ static void *dnsbl_open(struct conf *c, const char *title, int line)
 	char zone[DOMAIN_MAX];
 
 	/* 33 labels of nibbles stand before it for IPv6: 64 bytes. */
-	if (domain_canonical(title, strlen(title), zone) < 0 || strlen(zone) > DOMAIN_MAX - 1 - 64) {
-		conf_error(c, line, "dnsbl: \"%s\" is no domain, expected one such as \"zen.example.org\"", title);
+	if (domain_canonical(title, strlen(title), zone) < 0 ||
+	    strlen(zone) > DOMAIN_MAX - 1 - 64) {
+		conf_error(c, line,
+		           "dnsbl: \"%s\" is no domain, expected one such as \"zen.example.org\"",
+		           title);
 		return NULL;
 	}
 	s->dnsbl = conf_grow(s->dnsbl, &s->dnsbl_count, sizeof *s->dnsbl);
@@ -201,7 +231,8 @@ static void dnsbl_close(struct conf *c, void *at, int line)
 		if (d->code[i].weight == INT_MIN)
 			d->code[i].weight = d->weight;
 	if (!d->ipv4 && !d->ipv6)
-		conf_error(c, line, "dnsbl %s: neither ipv4 nor ipv6, expected at least one", d->zone);
+		conf_error(c, line, "dnsbl %s: neither ipv4 nor ipv6, expected at least one",
+		           d->zone);
 }
 
 const struct conf_section conf_dnsbl = { "dnsbl", "zone", dnsbl_options, dnsbl_open, dnsbl_close };

@@ -8,19 +8,21 @@ enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
 #define KIB ((int64_t)1024)
 #define MIB (1024 * KIB)
 #define LIMIT(field) offsetof(struct site, limits.field)
-#define TIMEOUT(field) offsetof(struct site, timeouts.field)
+#define TIME(field) offsetof(struct site, timeouts.field)
 
+/* RFC 5321 4.5.3.1: a line of 512 and a message of 64K at least, 100 recipients; 6.3: 100 hops. */
 static const struct conf_option limits_options[] = {
-	CONF_NUMBER("line", CONF_SIZE, LIMIT(line_bytes), "2K", 512, 64 * KIB),                  /* RFC 5321 4.5.3.1.4: at least 512 */
-	CONF_NUMBER("message_size", CONF_SIZE64, LIMIT(message_bytes), "50M", 64 * KIB, 4096 * MIB),     /* 4.5.3.1.7: at least 64K */
-	CONF_NUMBER("recipients", CONF_INT, LIMIT(recipients), "1000", 100, 100000),             /* 4.5.3.1.8: at least 100 */
+	CONF_NUMBER("line", CONF_SIZE, LIMIT(line_bytes), "2K", 512, 64 * KIB),
+	CONF_NUMBER("message_size", CONF_SIZE64, LIMIT(message_bytes), "50M", 64 * KIB, 4096 * MIB),
+	CONF_NUMBER("recipients", CONF_INT, LIMIT(recipients), "1000", 100, 100000),
 	CONF_NUMBER("transactions", CONF_INT, LIMIT(transactions), "100", 1, 1000000),
 	CONF_NUMBER("errors", CONF_INT, LIMIT(errors), "20", 1, 10000),
-	CONF_NUMBER("hops", CONF_INT, LIMIT(hops), "100", 10, 10000),                            /* 6.3: at least 100 advised */
+	CONF_NUMBER("hops", CONF_INT, LIMIT(hops), "100", 10, 10000),
 	CONF_NUMBER("sessions", CONF_INT, LIMIT(sessions), "10000", 1, 30000),
 	CONF_NUMBER("sessions_per_client", CONF_INT, LIMIT(sessions_per_client), "50", 1, 30000),
 	CONF_NUMBER("memory", CONF_SIZE, LIMIT(message.memory_bytes), "256K", 4 * KIB, 64 * MIB),
-	CONF_NUMBER("header_size", CONF_SIZE, LIMIT(message.header_bytes), "256K", 16 * KIB, 64 * MIB),
+	CONF_NUMBER("header_size", CONF_SIZE, LIMIT(message.header_bytes), "256K", 16 * KIB,
+	            64 * MIB),
 	CONF_NUMBER("header_fields", CONF_SIZE, LIMIT(message.header_fields), "2000", 50, 100000),
 	{ 0 },
 };
@@ -30,30 +32,34 @@ static void limits_close(struct conf *c, void *at, int line)
 	const struct smtp_limits *l = &((struct site *)at)->limits;
 
 	if (l->message.header_bytes > l->message_bytes)
-		conf_error(c, line, "limits: header_size is larger than message_size, expected it to fit");
+		conf_error(c, line,
+		           "limits: header_size is larger than message_size, expected it to fit");
 	if (l->sessions_per_client > l->sessions)
-		conf_warning(c, line, "limits: sessions_per_client plays no part, it is larger than sessions");
+		conf_warning(
+			c, line,
+			"limits: sessions_per_client plays no part, it is larger than sessions");
 }
 
 const struct conf_section conf_limits = { "limits", NULL, limits_options, NULL, limits_close };
 
 static const struct conf_option timeouts_options[] = {
 	/* The client's leg; RFC 5321 4.5.3.2.7 asks for 5 minutes. */
-	CONF_NUMBER("command", CONF_DURATION_MS, TIMEOUT(command_ms), "5m", 1000, HOUR_MS),
-	CONF_NUMBER("data", CONF_DURATION_MS, TIMEOUT(data_block_ms), "3m", 1000, HOUR_MS),
-	CONF_NUMBER("session", CONF_DURATION_MS, TIMEOUT(session_ms), "1h", 0, DAY_MS),
-	CONF_NUMBER("transaction", CONF_DURATION_MS, TIMEOUT(transaction_ms), "30m", 0, DAY_MS),
+	CONF_NUMBER("command", CONF_DURATION_MS, TIME(command_ms), "5m", 1000, HOUR_MS),
+	CONF_NUMBER("data", CONF_DURATION_MS, TIME(data_block_ms), "3m", 1000, HOUR_MS),
+	CONF_NUMBER("session", CONF_DURATION_MS, TIME(session_ms), "1h", 0, DAY_MS),
+	CONF_NUMBER("transaction", CONF_DURATION_MS, TIME(transaction_ms), "30m", 0, DAY_MS),
 	/* The backend's leg, 4.5.3.2.1 to 6. */
-	CONF_NUMBER("backend_greeting", CONF_DURATION_MS, TIMEOUT(greeting_ms), "5m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_helo", CONF_DURATION_MS, TIMEOUT(helo_ms), "5m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_mail", CONF_DURATION_MS, TIMEOUT(mail_ms), "5m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_rcpt", CONF_DURATION_MS, TIMEOUT(rcpt_ms), "5m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_data", CONF_DURATION_MS, TIMEOUT(data_ms), "2m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_block", CONF_DURATION_MS, TIMEOUT(block_ms), "3m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_dot", CONF_DURATION_MS, TIMEOUT(dot_ms), "10m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_quit", CONF_DURATION_MS, TIMEOUT(quit_ms), "5s", 100, HOUR_MS),
-	CONF_NUMBER("backend_budget", CONF_DURATION_MS, TIMEOUT(budget_ms), "4m", 1000, HOUR_MS),
-	CONF_NUMBER("backend_dot_budget", CONF_DURATION_MS, TIMEOUT(dot_budget_ms), "8m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_greeting", CONF_DURATION_MS, TIME(greeting_ms), "5m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_helo", CONF_DURATION_MS, TIME(helo_ms), "5m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_mail", CONF_DURATION_MS, TIME(mail_ms), "5m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_rcpt", CONF_DURATION_MS, TIME(rcpt_ms), "5m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_data", CONF_DURATION_MS, TIME(data_ms), "2m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_block", CONF_DURATION_MS, TIME(block_ms), "3m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_dot", CONF_DURATION_MS, TIME(dot_ms), "10m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_quit", CONF_DURATION_MS, TIME(quit_ms), "5s", 100, HOUR_MS),
+	CONF_NUMBER("backend_budget", CONF_DURATION_MS, TIME(budget_ms), "4m", 1000, HOUR_MS),
+	CONF_NUMBER("backend_dot_budget", CONF_DURATION_MS, TIME(dot_budget_ms), "8m", 1000,
+	            HOUR_MS),
 	{ 0 },
 };
 

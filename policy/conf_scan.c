@@ -162,7 +162,8 @@ static int distance(const char *a, size_t alen, const char *b)
 
 			d = before[k] + 1 < d ? before[k] + 1 : d;
 			d = now[k - 1] + 1 < d ? now[k - 1] + 1 : d;
-			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] && twice[k - 2] + 1 < d)
+			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
+			    twice[k - 2] + 1 < d)
 				d = twice[k - 2] + 1;
 			now[k] = d;
 		}
@@ -170,7 +171,8 @@ static int distance(const char *a, size_t alen, const char *b)
 	return row[alen % 3][blen];
 }
 
-/* The name in a section (or, at the top, of a section) that is nearest to what was written; NULL when none is near. */
+/* The name in a section (or, at the top, of a section) that is nearest to what was written; NULL
+ * when none is near. */
 static const char *near_miss(const struct conf_section *in, const char *name, size_t len)
 {
 	int best = len < 4 ? 2 : 3;
@@ -196,7 +198,8 @@ static const char *near_miss(const struct conf_section *in, const char *name, si
 }
 
 /* The section in which an option of that name stands, for a hint; NULL. */
-static const struct conf_section *elsewhere(const struct conf_section *in, const char *name, size_t len)
+static const struct conf_section *elsewhere(const struct conf_section *in, const char *name,
+                                            size_t len)
 {
 	for (size_t i = 0; conf_sections[i]; i++)
 		if (conf_sections[i] != in && conf_option_find(conf_sections[i], name, len))
@@ -204,19 +207,24 @@ static const struct conf_section *elsewhere(const struct conf_section *in, const
 	return NULL;
 }
 
-static void unknown(struct conf *c, const struct conf_section *in, const char *name, size_t len, int line)
+static void unknown(struct conf *c, const struct conf_section *in, const char *name, size_t len,
+                    int line)
 {
 	const char *near = near_miss(in, name, len);
 	const struct conf_section *other = elsewhere(in, name, len);
 	const char *where = in->name[0] ? " in " : "";
 
 	if (near)
-		conf_error(c, line, "%.*s: unknown option%s%s, expected perhaps %s", (int)len, name, where, in->name, near);
+		conf_error(c, line, "%.*s: unknown option%s%s, expected perhaps %s", (int)len, name,
+		           where, in->name, near);
 	else if (other)
-		conf_error(c, line, "%.*s: unknown option%s%s, expected %s%s", (int)len, name, where, in->name[0] ? in->name : " at the top level",
+		conf_error(c, line, "%.*s: unknown option%s%s, expected %s%s", (int)len, name,
+		           where, in->name[0] ? in->name : " at the top level",
 		           other->name[0] ? "in section " : "at the top level", other->name);
 	else
-		conf_error(c, line, "%.*s: unknown option%s%s, expected one that gatepost.conf(5) lists", (int)len, name, where, in->name);
+		conf_error(c, line,
+		           "%.*s: unknown option%s%s, expected one that gatepost.conf(5) lists",
+		           (int)len, name, where, in->name);
 }
 
 /* A title as libconfuse will see it, near enough for comparing. */
@@ -229,16 +237,19 @@ static char *title_text(const char *text, const struct conf_token *t)
 	return strndup(text + start, end - start);
 }
 
-/* A section begins: note it. False: it comes twice, or lacks its title; that has been said. Takes title. */
+/* A section begins: note it. False: it comes twice, or lacks its title; that has been said. Takes
+ * title. */
 static bool section_begin(struct conf *c, const struct conf_section *s, char *title, int line)
 {
 	struct conf_instance *more;
 
 	if (!s->titled != !title) {
 		if (title)
-			conf_error(c, line, "%s: has the title \"%s\", expected none", s->name, title);
+			conf_error(c, line, "%s: has the title \"%s\", expected none", s->name,
+			           title);
 		else
-			conf_error(c, line, "%s: has no title, expected %s \"%s\" { ... }", s->name, s->name, s->titled);
+			conf_error(c, line, "%s: has no title, expected %s \"%s\" { ... }", s->name,
+			           s->name, s->titled);
 		free(title);
 		return false;
 	}
@@ -247,7 +258,8 @@ static bool section_begin(struct conf *c, const struct conf_section *s, char *ti
 
 		if (o->section != s || (title && strcmp(o->title, title) != 0))
 			continue;
-		conf_error(c, line, "%s%s%s: comes twice, first on line %d", s->name, title ? " " : "", title ? title : "", o->line);
+		conf_error(c, line, "%s%s%s: comes twice, first on line %d", s->name,
+		           title ? " " : "", title ? title : "", o->line);
 		free(title);
 		return false;
 	}
@@ -260,9 +272,11 @@ static bool section_begin(struct conf *c, const struct conf_section *s, char *ti
 static bool statements(struct conf *c, struct conf_scan *s, const struct conf_section *in);
 
 /* name [title] {: the brace has been read. False: the text cannot be followed any further. */
-static bool section(struct conf *c, struct conf_scan *s, const struct conf_token *name, const struct conf_token *title)
+static bool section(struct conf *c, struct conf_scan *s, const struct conf_token *name,
+                    const struct conf_token *title)
 {
-	const struct conf_section *sec = conf_section_find(s->text + name->start, name->end - name->start);
+	const struct conf_section *sec =
+		conf_section_find(s->text + name->start, name->end - name->start);
 
 	if (!sec)
 		unknown(c, &conf_top, s->text + name->start, name->end - name->start, name->line);
@@ -275,7 +289,8 @@ static bool section(struct conf *c, struct conf_scan *s, const struct conf_token
 }
 
 /* name = value: the equals sign has been read. */
-static bool assignment(struct conf *c, struct conf_scan *s, const struct conf_token *name, const struct conf_section *in)
+static bool assignment(struct conf *c, struct conf_scan *s, const struct conf_token *name,
+                       const struct conf_section *in)
 {
 	size_t len = name->end - name->start;
 	const struct conf_option *o = conf_option_find(in, s->text + name->start, len);
@@ -295,7 +310,8 @@ static bool assignment(struct conf *c, struct conf_scan *s, const struct conf_to
 }
 
 /* One statement, its first token being name. */
-static bool statement(struct conf *c, struct conf_scan *s, const struct conf_token *name, const struct conf_section *in)
+static bool statement(struct conf *c, struct conf_scan *s, const struct conf_token *name,
+                      const struct conf_section *in)
 {
 	struct conf_token t = conf_scan_next(s), title = t;
 
@@ -306,7 +322,9 @@ static bool statement(struct conf *c, struct conf_scan *s, const struct conf_tok
 	if (!is_mark(&t, '{'))
 		return false;
 	if (in != &conf_top) {
-		conf_error(c, name->line, "%.*s: is a section in a section, expected %s to end before it", (int)(name->end - name->start), s->text + name->start, in->name);
+		conf_error(c, name->line,
+		           "%.*s: is a section in a section, expected %s to end before it",
+		           (int)(name->end - name->start), s->text + name->start, in->name);
 		if (!skip_braces(s))
 			return false;
 		blank(s->text, name->start, s->at);
@@ -322,7 +340,9 @@ static bool statements(struct conf *c, struct conf_scan *s, const struct conf_se
 		struct conf_token t = conf_scan_next(s);
 
 		if (t.kind == CONF_TOKEN_END && in != &conf_top) {
-			conf_error(c, c->section[c->section_count - 1].line, "%s: begins here and does not end, expected its closing brace", in->name);
+			conf_error(c, c->section[c->section_count - 1].line,
+			           "%s: begins here and does not end, expected its closing brace",
+			           in->name);
 			s->line = -1;   /* said */
 			return false;
 		}

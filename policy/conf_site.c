@@ -1,4 +1,5 @@
-/* conf_site - the top level of gatepost.conf, and the parts that stand beside the wire: recipients, tls */
+/* conf_site - the top level of gatepost.conf, and the parts that stand beside the wire: recipients,
+ * tls */
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,8 @@
 
 #include "filters/domain.h"
 #include "policy/conf_table.h"
+
+#define SITE(field) offsetof(struct site, field)
 
 /* ---- the top level ---- */
 
@@ -17,7 +20,10 @@ static void hostname_read(struct conf *c, void *at, const char *value, int line)
 	char name[DOMAIN_MAX];
 
 	if (domain_canonical(value, strlen(value), name) < 0) {
-		conf_error(c, line, "hostname: \"%s\" is no host name, expected one such as \"mx.example.com\"", value);
+		conf_error(
+			c, line,
+			"hostname: \"%s\" is no host name, expected one such as \"mx.example.com\"",
+			value);
 		return;
 	}
 	free(s->hostname);
@@ -28,9 +34,15 @@ static void authserv_read(struct conf *c, void *at, const char *value, int line)
 {
 	struct site *s = at;
 
-	/* RFC 8601 2.2: a value; one that needs no quoting is asked for, so that it is compared without surprise. */
-	if (!*value || strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != strlen(value)) {
-		conf_error(c, line, "authserv_id: \"%s\" is no name, expected letters, digits, dots and hyphens", value);
+	/* RFC 8601 2.2: a value; one that needs no quoting is asked for, so that it is compared
+	 * without surprise. */
+	if (!*value ||
+	    strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") !=
+	            strlen(value)) {
+		conf_error(c, line,
+		           "authserv_id: \"%s\" is no name, expected letters, digits, dots and "
+		           "hyphens",
+		           value);
 		return;
 	}
 	free(s->authserv_id);
@@ -46,7 +58,10 @@ static void domain_read(struct conf *c, void *at, const char *value, int line)
 
 	name[0] = '.';
 	if (domain_canonical(value + below, strlen(value + below), name + 1) < 0) {
-		conf_error(c, line, "domains: \"%s\" is no domain, expected one such as \"example.com\", or \".example.com\" for all below it", value);
+		conf_error(c, line,
+		           "domains: \"%s\" is no domain, expected one such as \"example.com\", or "
+		           "\".example.com\" for all below it",
+		           value);
 		return;
 	}
 	conf_list_add(&s->domains, &s->domain_count, below ? name : name + 1);
@@ -57,7 +72,8 @@ static void user_read(struct conf *c, void *at, const char *value, int line)
 	struct site *s = at;
 
 	if (!getpwnam(value)) {
-		conf_error(c, line, "user: there is no user \"%s\", expected one of this machine", value);
+		conf_error(c, line, "user: there is no user \"%s\", expected one of this machine",
+		           value);
 		return;
 	}
 	free(s->user);
@@ -68,14 +84,15 @@ static const struct conf_option top_options[] = {
 	{ "hostname", CONF_CUSTOM, 0, .read = hostname_read },
 	{ "authserv_id", CONF_CUSTOM, 0, .read = authserv_read },
 	{ "domains", CONF_LIST, 0, .read = domain_read },
-	{ "mode", CONF_WORD, offsetof(struct site, mode), "enforce", .words = modes },
-	CONF_OPTION("policy", CONF_PATH, offsetof(struct site, policy_path), "policy.conf"),
+	{ "mode", CONF_WORD, SITE(mode), "enforce", .words = modes },
+	CONF_OPTION("policy", CONF_PATH, SITE(policy_path), "policy.conf"),
 	{ "user", CONF_CUSTOM, 0, .read = user_read },
-	CONF_NUMBER("workers", CONF_INT, offsetof(struct site, workers), "0", 0, 256),
-	CONF_OPTION("state_dir", CONF_PATH, offsetof(struct site, state_dir), "/var/lib/gatepost"),
-	CONF_OPTION("control", CONF_PATH, offsetof(struct site, control_path), NULL),
-	CONF_NUMBER("temperror_max", CONF_DURATION_S, offsetof(struct site, temperror_max_s), "4h", 0, 7 * 86400),
-	CONF_NUMBER("dnsbl_test_interval", CONF_DURATION_S, offsetof(struct site, dnsbl_test_interval_s), "1h", 60, 86400),
+	CONF_NUMBER("workers", CONF_INT, SITE(workers), "0", 0, 256),
+	CONF_OPTION("state_dir", CONF_PATH, SITE(state_dir), "/var/lib/gatepost"),
+	CONF_OPTION("control", CONF_PATH, SITE(control_path), NULL),
+	CONF_NUMBER("temperror_max", CONF_DURATION_S, SITE(temperror_max_s), "4h", 0, 7 * 86400),
+	CONF_NUMBER("dnsbl_test_interval", CONF_DURATION_S, SITE(dnsbl_test_interval_s), "1h", 60,
+	            86400),
 	{ 0 },
 };
 
@@ -95,7 +112,10 @@ static void hostname_default(struct conf *c, struct site *s)
 	if (!s->hostname)
 		s->hostname = conf_copy("localhost");   /* an error has been said */
 	else if (!strchr(s->hostname, '.'))
-		conf_warning(c, 0, "hostname: is not set and this machine's, \"%s\", has no domain; others may refuse it", s->hostname);
+		conf_warning(c, 0,
+		             "hostname: is not set and this machine's, \"%s\", has no domain; "
+		             "others may refuse it",
+		             s->hostname);
 }
 
 static void top_close(struct conf *c, void *at, int line)
@@ -106,7 +126,8 @@ static void top_close(struct conf *c, void *at, int line)
 	if (!s->authserv_id)
 		s->authserv_id = conf_copy(s->hostname);
 	if (!conf_given(c, "domains"))
-		conf_error(c, 0, "domains: is not set, expected the domains whose mail is accepted");
+		conf_error(c, 0,
+		           "domains: is not set, expected the domains whose mail is accepted");
 	if (s->domain_count > 0)
 		qsort(s->domains, s->domain_count, sizeof *s->domains, text_order);
 	if (s->workers == 0)
@@ -144,7 +165,10 @@ static void callout_read(struct conf *c, void *at, const char *value, int line)
 	struct site *s = at;
 
 	if (net_parse_port(value, 0, &s->callout) < 0 || s->callout.port == 0) {
-		conf_error(c, line, "callout: \"%s\" is no address with a port, expected one such as \"192.0.2.10:2525\"", value);
+		conf_error(c, line,
+		           "callout: \"%s\" is no address with a port, expected one such as "
+		           "\"192.0.2.10:2525\"",
+		           value);
 		memset(&s->callout, 0, sizeof s->callout);
 	}
 }
@@ -187,10 +211,14 @@ static void recipients_read(struct conf *c, void *at, const char *value, int lin
 			continue;
 		name = recipient_text(entry);
 		if (!name) {
-			buf_addf(c->other, "%s:%d: \"%s\" is no recipient, expected \"user@example.com\", or \"@example.com\" for a whole domain\n", path, n, entry);
+			buf_addf(c->other,
+			         "%s:%d: \"%s\" is no recipient, expected \"user@example.com\", or "
+			         "\"@example.com\" for a whole domain\n",
+			         path, n, entry);
 			continue;
 		}
-		s->verify_list = conf_grow(s->verify_list, &s->verify_list_count, sizeof *s->verify_list);
+		s->verify_list =
+			conf_grow(s->verify_list, &s->verify_list_count, sizeof *s->verify_list);
 		s->verify_list[s->verify_list_count - 1] = name;
 	}
 	if (s->verify_list_count > 0)
@@ -200,11 +228,11 @@ static void recipients_read(struct conf *c, void *at, const char *value, int lin
 }
 
 static const struct conf_option recipients_options[] = {
-	{ "verify", CONF_WORD, offsetof(struct site, verify), "backend", .words = verifies },
+	{ "verify", CONF_WORD, SITE(verify), "backend", .words = verifies },
 	{ "callout", CONF_CUSTOM, 0, .read = callout_read },
 	{ "file", CONF_CUSTOM, 0, .read = recipients_read },
-	CONF_NUMBER("positive", CONF_DURATION_S, offsetof(struct site, verify_positive_s), "7d", 0, 90 * 86400),
-	CONF_NUMBER("negative", CONF_DURATION_S, offsetof(struct site, verify_negative_s), "1h", 0, 7 * 86400),
+	CONF_NUMBER("positive", CONF_DURATION_S, SITE(verify_positive_s), "7d", 0, 90 * 86400),
+	CONF_NUMBER("negative", CONF_DURATION_S, SITE(verify_negative_s), "1h", 0, 7 * 86400),
 	{ 0 },
 };
 
@@ -213,23 +241,28 @@ static void recipients_close(struct conf *c, void *at, int line)
 	struct site *s = at;
 
 	if (s->verify == VERIFY_CALLOUT && !conf_given(c, "callout"))
-		conf_error(c, line, "recipients: verify = callout without callout, expected callout = \"192.0.2.10:2525\"");
+		conf_error(c, line,
+		           "recipients: verify = callout without callout, expected callout = "
+		           "\"192.0.2.10:2525\"");
 	if (s->verify != VERIFY_CALLOUT && s->callout.family)
 		conf_warning(c, line, "recipients: callout plays no part without verify = callout");
 	if (s->verify == VERIFY_FILE && !conf_given(c, "file"))
-		conf_error(c, line, "recipients: verify = file without file, expected file = \"recipients\"");
+		conf_error(
+			c, line,
+			"recipients: verify = file without file, expected file = \"recipients\"");
 	if (s->verify != VERIFY_FILE && s->verify_list_count > 0)
 		conf_warning(c, line, "recipients: file plays no part without verify = file");
 }
 
-const struct conf_section conf_recipients = { "recipients", NULL, recipients_options, NULL, recipients_close };
+const struct conf_section conf_recipients = { "recipients", NULL, recipients_options, NULL,
+	                                      recipients_close };
 
 /* ---- tls ---- */
 
 static const struct conf_option tls_options[] = {
-	CONF_OPTION("offer", CONF_BOOL, offsetof(struct site, tls_offer), "yes"),
-	CONF_OPTION("certificate", CONF_FILE, offsetof(struct site, tls_cert_pem), NULL),
-	CONF_OPTION("key", CONF_FILE, offsetof(struct site, tls_key_pem), NULL),
+	CONF_OPTION("offer", CONF_BOOL, SITE(tls_offer), "yes"),
+	CONF_OPTION("certificate", CONF_FILE, SITE(tls_cert_pem), NULL),
+	CONF_OPTION("key", CONF_FILE, SITE(tls_key_pem), NULL),
 	{ 0 },
 };
 
@@ -242,10 +275,16 @@ static void tls_close(struct conf *c, void *at, int line)
 	bool cert = conf_given(c, "certificate"), key = conf_given(c, "key");
 
 	if (cert != key)
-		conf_error(c, line, "tls: %s without %s, expected both, or neither for a certificate made on first start", cert ? "certificate" : "key",
+		conf_error(c, line,
+		           "tls: %s without %s, expected both, or neither for a certificate made on "
+		           "first start", cert ? "certificate" : "key",
 		           cert ? "key" : "certificate");
-	else if (s->tls_cert_pem && s->tls_key_pem && tls_server_ctx(s->tls_cert_pem, s->tls_key_pem, &ctx, &err) < 0)
-		conf_error(c, line, "tls: %s, expected a certificate with its chain, and the key of it, as PEM", buf_str(&err));
+	else if (s->tls_cert_pem && s->tls_key_pem &&
+	         tls_server_ctx(s->tls_cert_pem, s->tls_key_pem, &ctx, &err) < 0)
+		conf_error(
+			c, line,
+			"tls: %s, expected a certificate with its chain, and the key of it, as PEM",
+			buf_str(&err));
 	tls_ctx_free(ctx);
 }
 

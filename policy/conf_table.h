@@ -1,8 +1,9 @@
 /*
- * conf_table - what gatepost.conf can hold: sections of options, each with its kind, bounds and default, and where its value goes
+ * conf_table - what gatepost.conf can hold: sections of options, each with its kind, bounds and
+ * default, and where its value goes
  *
- * The tables stand in conf_*.c by subject. Defaults are text and go through the same readers as what the file says; the man page and the shipped file are
- * held against these tables by a test.
+ * The tables stand in conf_*.c by subject. Defaults are text and go through the same readers as
+ * what the file says; the man page and the shipped file are held against these tables by a test.
  */
 #ifndef CONF_TABLE_H
 #define CONF_TABLE_H
@@ -39,20 +40,26 @@ struct conf_option {
 
 /* Lines of a table: name, kind, offset, default; and bounds. */
 #define CONF_OPTION(n, k, o, v) { .name = n, .kind = k, .offset = o, .value = v }
-#define CONF_NUMBER(n, k, o, v, low, high) { .name = n, .kind = k, .offset = o, .value = v, .min = low, .max = high }
+#define CONF_NUMBER(n, k, o, v, low, high)                                                         \
+	{                                                                                          \
+		.name = n, .kind = k, .offset = o, .value = v, .min = low, .max = high             \
+	}
 
 struct conf_section {
 	const char *name;               /* "" is the top level */
-	const char *titled;             /* what its title is ("name", "zone"), NULL: none, and it comes once */
+	const char *titled;             /* what its title is: "zone"; NULL: none, it comes once */
 	const struct conf_option *options;      /* name NULL last */
-	/* A new one, with its title: where options go. NULL: an error has been said. For sections without title: NULL stands for the site. */
+	/* A new one, with its title: where options go. NULL: an error has been said. For sections
+	 * without title: NULL stands for the site. */
 	void *(*open)(struct conf *c, const char *title, int line);
-	/* After its options. line is where it begins, 0 when it is not in the file (those without title are closed always). */
+	/* After its options. line is where it begins, 0 when it is not in the file (those without
+	 * title are closed always). */
 	void (*close)(struct conf *c, void *at, int line);
 };
 
-extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls, conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc,
-	conf_greylist, conf_smtp, conf_limits, conf_timeouts;
+extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
+	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp,
+	conf_limits, conf_timeouts;
 extern const struct conf_section *const conf_sections[];        /* all, NULL last; conf_top first */
 
 enum { CONF_ERRORS_MAX = 100, CONF_TEXT_MAX = 1024 * 1024, CONF_VALUES_MAX = 20000 };
@@ -86,13 +93,15 @@ struct conf {
 	size_t value_count;
 	struct conf_message error[CONF_ERRORS_MAX];
 	size_t error_count;
-	const void *current;            /* the section that is being read: its cfg_t, NULL when it is not in the file */
+	const void *current;            /* the cfg_t of the section being read; or NULL */
 	struct buf *warnings, *other;   /* warnings; errors of other files, complete lines */
 };
 
 /* Say what is wrong on a line (0: of the file as a whole), and what was expected. */
-void conf_error(struct conf *c, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void conf_warning(struct conf *c, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void conf_error(struct conf *c, int line, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void conf_warning(struct conf *c, int line, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* Read text as o says into at. Errors are said. */
 void conf_read(struct conf *c, const struct conf_option *o, void *at, const char *text, int line);
@@ -101,11 +110,14 @@ void conf_read(struct conf *c, const struct conf_option *o, void *at, const char
 bool conf_given(const struct conf *c, const char *name);
 
 const struct conf_section *conf_section_find(const char *name, size_t len);
-const struct conf_option *conf_option_find(const struct conf_section *s, const char *name, size_t len);
+const struct conf_option *conf_option_find(const struct conf_section *s, const char *name,
+                                           size_t len);
 
-/* For the tables: a copy that is there (the process ends when there is no memory: nothing runs yet), a longer list. */
+/* For the tables: a copy that is there (the process ends when there is no memory: nothing runs
+ * yet), a longer list. */
 char *conf_copy(const char *text);
-void *conf_grow(void *list, size_t *count, size_t size);        /* a list with one more, zeroed; *count is raised */
+/* The list with one more, zeroed; *count is raised. */
+void *conf_grow(void *list, size_t *count, size_t size);
 void conf_list_add(char ***list, size_t *count, const char *text);
 
 /* path, or dir/path when it is relative; the caller frees it. */

@@ -106,7 +106,8 @@ char *conf_file(struct conf *c, const char *name, const char *path, int line, si
 {
 	AUTO(buf) struct buf b = BUF_INIT(CONF_TEXT_MAX + 4096);
 	char *full = conf_path(c, path);
-	int fd = open(full, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), rc = fd < 0 ? -errno : read_all(fd, &b);
+	int fd = open(full, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int rc = fd < 0 ? -errno : read_all(fd, &b);
 
 	if (fd >= 0)
 		close(fd);
@@ -115,7 +116,10 @@ char *conf_file(struct conf *c, const char *name, const char *path, int line, si
 	if (rc == 0 && b.data && memchr(b.data, '\0', b.len))
 		rc = -EILSEQ;
 	if (rc < 0)
-		conf_error(c, line, "%s: %s: %s, expected a readable text file", name, full, rc == -EISDIR ? "not a file" : rc == -EILSEQ ? "not text" : strerror(-rc));
+		conf_error(c, line, "%s: %s: %s, expected a readable text file", name, full,
+		           rc == -EISDIR   ? "not a file"
+		           : rc == -EILSEQ ? "not text"
+		                           : strerror(-rc));
 	free(full);
 	if (rc < 0)
 		return NULL;
@@ -128,8 +132,13 @@ struct unit {
 	int64_t factor;
 };
 
-static const struct unit times[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { NULL, 0 } };
-static const struct unit sizes[] = { { "", 1 }, { "K", 1024 }, { "M", 1024 * 1024 }, { "G", 1024 * 1024 * 1024 }, { NULL, 0 } };
+static const struct unit times[] = {
+	{ "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
+	{ NULL, 0 },
+};
+static const struct unit sizes[] = {
+	{ "", 1 }, { "K", 1024 }, { "M", 1 << 20 }, { "G", 1 << 30 }, { NULL, 0 },
+};
 
 /* A whole number and one of the units. False: it is not that, or too large for any use. */
 static bool read_quantity(const char *text, const struct unit *units, int64_t *out)
@@ -177,7 +186,8 @@ static const char *quantity_text(int64_t v, const struct unit *units, char *out,
 	return out;
 }
 
-static void read_number(struct conf *c, const struct conf_option *o, void *at, const char *text, int line)
+static void read_number(struct conf *c, const struct conf_option *o, void *at, const char *text,
+                        int line)
 {
 	bool time = o->kind == CONF_DURATION_MS || o->kind == CONF_DURATION_S, ok;
 	const struct unit *units = time ? times : sizes;
@@ -186,15 +196,26 @@ static void read_number(struct conf *c, const struct conf_option *o, void *at, c
 
 	ok = o->kind == CONF_INT ? read_int(text, &v) : read_quantity(text, units, &v);
 	if (!ok) {
-		conf_error(c, line, "%s: \"%s\" is no %s, expected %s", o->name, text, time ? "duration" : o->kind == CONF_INT ? "number" : "size",
-		           time ? "a number and ms, s, m, h or d, such as \"30s\"" : o->kind == CONF_INT ? "one such as 20" : "a number of bytes, or with K, M or G, such as \"50M\"");
+		int kind = time ? 0 : o->kind == CONF_INT ? 1 : 2;
+		static const char *const kinds[] = { "duration", "number", "size" };
+		static const char *const expected[] = {
+			"a number and ms, s, m, h or d, such as \"30s\"",
+			"one such as 20",
+			"a number of bytes, or with K, M or G, such as \"50M\"",
+		};
+
+		conf_error(c, line, "%s: \"%s\" is no %s, expected %s", o->name, text, kinds[kind],
+		           expected[kind]);
 		return;
 	}
 	if (v < o->min * scale || v > o->max * scale) {
 		if (o->kind == CONF_INT)
-			conf_error(c, line, "%s: %s is out of range, expected %" PRId64 " to %" PRId64, o->name, text, o->min, o->max);
+			conf_error(c, line,
+			           "%s: %s is out of range, expected %" PRId64 " to %" PRId64,
+			           o->name, text, o->min, o->max);
 		else
-			conf_error(c, line, "%s: %s is out of range, expected %s to %s", o->name, text, quantity_text(o->min * scale, units, min, sizeof min),
+			conf_error(c, line, "%s: %s is out of range, expected %s to %s", o->name,
+			           text, quantity_text(o->min * scale, units, min, sizeof min),
 			           quantity_text(o->max * scale, units, max, sizeof max));
 		return;
 	}
@@ -210,17 +231,20 @@ static void read_number(struct conf *c, const struct conf_option *o, void *at, c
 		*(int *)at = (int)(v / scale);
 }
 
-static void read_bool(struct conf *c, const struct conf_option *o, bool *at, const char *text, int line)
+static void read_bool(struct conf *c, const struct conf_option *o, bool *at, const char *text,
+                      int line)
 {
 	if (strcmp(text, "yes") == 0)
 		*at = true;
 	else if (strcmp(text, "no") == 0)
 		*at = false;
 	else
-		conf_error(c, line, "%s: \"%s\" is neither yes nor no, expected one of them", o->name, text);
+		conf_error(c, line, "%s: \"%s\" is neither yes nor no, expected one of them",
+		           o->name, text);
 }
 
-static void read_word(struct conf *c, const struct conf_option *o, int *at, const char *text, int line)
+static void read_word(struct conf *c, const struct conf_option *o, int *at, const char *text,
+                      int line)
 {
 	AUTO(buf) struct buf all = BUF_INIT(1024);
 
@@ -239,6 +263,8 @@ static void replace(char **at, char *text)
 	free(*at);
 	*at = text;
 }
+
+static_assert(sizeof(enum engine) == sizeof(int), "CONF_WORD writes an int where an enum is");
 
 void conf_read(struct conf *c, const struct conf_option *o, void *base, const char *text, int line)
 {
@@ -269,7 +295,6 @@ void conf_read(struct conf *c, const struct conf_option *o, void *base, const ch
 		read_bool(c, o, at, text, line);
 		break;
 	case CONF_WORD:
-		static_assert(sizeof(enum engine) == sizeof(int), "an enum is an int");
 		read_word(c, o, at, text, line);
 		break;
 	case CONF_CUSTOM:
@@ -282,7 +307,8 @@ void conf_read(struct conf *c, const struct conf_option *o, void *base, const ch
 bool conf_given(const struct conf *c, const char *name)
 {
 	for (size_t i = 0; i < c->value_count; i++)
-		if (c->current && c->value[i].section == c->current && strcmp(c->value[i].name, name) == 0)
+		if (c->current && c->value[i].section == c->current &&
+		    strcmp(c->value[i].name, name) == 0)
 			return true;
 	return false;
 }
@@ -290,12 +316,14 @@ bool conf_given(const struct conf *c, const char *name)
 const struct conf_section *conf_section_find(const char *name, size_t len)
 {
 	for (size_t i = 1; conf_sections[i]; i++)
-		if (strlen(conf_sections[i]->name) == len && memcmp(conf_sections[i]->name, name, len) == 0)
+		if (strlen(conf_sections[i]->name) == len &&
+		    memcmp(conf_sections[i]->name, name, len) == 0)
 			return conf_sections[i];
 	return NULL;
 }
 
-const struct conf_option *conf_option_find(const struct conf_section *s, const char *name, size_t len)
+const struct conf_option *conf_option_find(const struct conf_section *s, const char *name,
+                                           size_t len)
 {
 	for (const struct conf_option *o = s->options; o->name; o++)
 		if (strlen(o->name) == len && memcmp(o->name, name, len) == 0)

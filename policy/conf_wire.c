@@ -5,14 +5,21 @@
 #include "filters/domain.h"
 #include "policy/conf_table.h"
 
+#define LISTENER(field) offsetof(struct listener_conf, field)
+#define BACKEND(field) offsetof(struct backend_conf, field)
+
 /* A title is a word for logs. */
 static bool title_ok(struct conf *c, const char *section, const char *title, int line)
 {
 	size_t len = strlen(title);
 
-	if (len > 0 && len <= 40 && strspn(title, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == len)
+	if (len > 0 && len <= 40 &&
+	    strspn(title, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") ==
+	            len)
 		return true;
-	conf_error(c, line, "%s: \"%s\" is no name, expected up to 40 letters, digits, dots and hyphens", section, title);
+	conf_error(c, line,
+	           "%s: \"%s\" is no name, expected up to 40 letters, digits, dots and hyphens",
+	           section, title);
 	return false;
 }
 
@@ -25,13 +32,16 @@ static void listener_address(struct conf *c, void *at, const char *value, int li
 	struct listener_conf *l = at;
 
 	if (net_parse_port(value, 25, &l->address) < 0) {
-		conf_error(c, line, "address: \"%s\" is no address, expected one such as \"0.0.0.0:25\" or \"[::]:25\"", value);
+		conf_error(c, line,
+		           "address: \"%s\" is no address, expected one such as \"0.0.0.0:25\" or "
+		           "\"[::]:25\"",
+		           value);
 		memset(&l->address, 0, sizeof l->address);
 	}
 }
 
 static const struct conf_option listener_options[] = {
-	{ "protocol", CONF_WORD, offsetof(struct listener_conf, protocol), "smtp", .words = protocols },
+	{ "protocol", CONF_WORD, LISTENER(protocol), "smtp", .words = protocols },
 	{ "address", CONF_CUSTOM, 0, .read = listener_address },
 	{ 0 },
 };
@@ -55,19 +65,26 @@ static void listener_close(struct conf *c, void *at, int line)
 	const struct listener_conf *l = at;
 
 	if (!conf_given(c, "address"))
-		conf_error(c, line, "listener %s: has no address, expected one such as address = \"0.0.0.0:25\"", l->name);
+		conf_error(c, line,
+		           "listener %s: has no address, expected one such as address = "
+		           "\"0.0.0.0:25\"",
+		           l->name);
 	for (const struct listener_conf *o = c->site->listener; l->address.family && o < l; o++)
 		if (net_same_ip(&o->address, &l->address) && o->address.port == l->address.port)
-			conf_error(c, line, "listener %s: has the address of listener %s, expected another", l->name, o->name);
+			conf_error(c, line,
+			           "listener %s: has the address of listener %s, expected another",
+			           l->name, o->name);
 }
 
-const struct conf_section conf_listener = { "listener", "name", listener_options, listener_open, listener_close };
+const struct conf_section conf_listener = { "listener", "name", listener_options, listener_open,
+	                                    listener_close };
 
 /* ---- backend ---- */
 
 static const char *const tls_modes[] = { "off", "opportunistic", "required", NULL };
 
-/* The port behind the last colon of "host:port", 25 when there is none. -1: it is no port. *host_len: of what stands before. */
+/* The port behind the last colon of "host:port", 25 when there is none. -1: it is no port.
+ * *host_len: of what stands before. */
 static int host_port(const char *text, size_t *host_len)
 {
 	const char *colon = strrchr(text, ':');
@@ -76,7 +93,8 @@ static int host_port(const char *text, size_t *host_len)
 	*host_len = colon ? (size_t)(colon - text) : strlen(text);
 	if (!colon)
 		return 25;
-	if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || !colon[1] || strlen(colon + 1) > 5)
+	if (strspn(colon + 1, "0123456789") != strlen(colon + 1) || !colon[1] ||
+	    strlen(colon + 1) > 5)
 		return -1;
 	port = strtol(colon + 1, NULL, 10);
 	return port >= 1 && port <= 65535 ? (int)port : -1;
@@ -93,8 +111,12 @@ static void backend_address(struct conf *c, void *at, const char *value, int lin
 	if (net_parse_port(value, 25, &literal) == 0 && literal.port != 0) {
 		net_text(&literal, host);
 		port = literal.port;
-	} else if (port < 0 || domain_canonical(value, len, host) < 0 || strspn(host, "0123456789.") == strlen(host)) {
-		conf_error(c, line, "address: \"%s\" is no server, expected one such as \"10.0.0.5:25\", \"[2001:db8::5]:25\" or \"mail.internal.example:25\"", value);
+	} else if (port < 0 || domain_canonical(value, len, host) < 0 ||
+	           strspn(host, "0123456789.") == strlen(host)) {
+		conf_error(c, line,
+		           "address: \"%s\" is no server, expected one such as \"10.0.0.5:25\", "
+		           "\"[2001:db8::5]:25\" or \"mail.internal.example:25\"",
+		           value);
 		return;
 	}
 	free(b->host);
@@ -108,7 +130,10 @@ static void backend_tls_name(struct conf *c, void *at, const char *value, int li
 	char name[DOMAIN_MAX];
 
 	if (domain_canonical(value, strlen(value), name) < 0) {
-		conf_error(c, line, "tls_name: \"%s\" is no host name, expected the one in the server's certificate", value);
+		conf_error(c, line,
+		           "tls_name: \"%s\" is no host name, expected the one in the server's "
+		           "certificate",
+		           value);
 		return;
 	}
 	free(b->tls_name);
@@ -117,17 +142,20 @@ static void backend_tls_name(struct conf *c, void *at, const char *value, int li
 
 static const struct conf_option backend_options[] = {
 	{ "address", CONF_CUSTOM, 0, .read = backend_address },
-	CONF_NUMBER("priority", CONF_INT, offsetof(struct backend_conf, priority), "10", 0, 1000),
-	CONF_NUMBER("max_sessions", CONF_INT, offsetof(struct backend_conf, max_sessions), "0", 0, 100000),
-	CONF_NUMBER("max_sessions_wait", CONF_DURATION_MS, offsetof(struct backend_conf, max_sessions_wait_ms), "10s", 0, 300000),
-	{ "tls", CONF_WORD, offsetof(struct backend_conf, tls), "opportunistic", .words = tls_modes },
+	CONF_NUMBER("priority", CONF_INT, BACKEND(priority), "10", 0, 1000),
+	CONF_NUMBER("max_sessions", CONF_INT, BACKEND(max_sessions), "0", 0, 100000),
+	CONF_NUMBER("max_sessions_wait", CONF_DURATION_MS, BACKEND(max_sessions_wait_ms), "10s", 0,
+	            300000),
+	{ "tls", CONF_WORD, BACKEND(tls), "opportunistic", .words = tls_modes },
 	{ "tls_name", CONF_CUSTOM, 0, .read = backend_tls_name },
-	CONF_OPTION("tls_ca", CONF_FILE, offsetof(struct backend_conf, tls_ca_pem), NULL),
-	CONF_OPTION("reuse", CONF_BOOL, offsetof(struct backend_conf, reuse), "yes"),
-	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, offsetof(struct backend_conf, reuse_idle_ms), "30s", 0, 3600000),
-	CONF_NUMBER("reuse_messages", CONF_INT, offsetof(struct backend_conf, reuse_max), "100", 1, 100000),
-	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, offsetof(struct backend_conf, connect_timeout_ms), "10s", 100, 300000),
-	CONF_NUMBER("probe_interval", CONF_DURATION_MS, offsetof(struct backend_conf, probe_interval_ms), "60s", 1000, 3600000),
+	CONF_OPTION("tls_ca", CONF_FILE, BACKEND(tls_ca_pem), NULL),
+	CONF_OPTION("reuse", CONF_BOOL, BACKEND(reuse), "yes"),
+	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, BACKEND(reuse_idle_ms), "30s", 0, 3600000),
+	CONF_NUMBER("reuse_messages", CONF_INT, BACKEND(reuse_max), "100", 1, 100000),
+	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, BACKEND(connect_timeout_ms), "10s", 100,
+	            300000),
+	CONF_NUMBER("probe_interval", CONF_DURATION_MS, BACKEND(probe_interval_ms), "60s", 1000,
+	            3600000),
 	{ 0 },
 };
 
@@ -153,16 +181,26 @@ static void backend_close(struct conf *c, void *at, int line)
 	struct net_addr literal;
 
 	if (!conf_given(c, "address"))
-		conf_error(c, line, "backend %s: has no address, expected one such as address = \"10.0.0.5:25\"", b->name);
+		conf_error(c, line,
+		           "backend %s: has no address, expected one such as address = "
+		           "\"10.0.0.5:25\"",
+		           b->name);
 	if (b->tls_ca_pem && tls_client_ctx(true, b->tls_ca_pem, &ctx, &err) < 0)
-		conf_error(c, line, "backend %s: tls_ca: %s, expected certificates as PEM", b->name, buf_str(&err));
+		conf_error(c, line, "backend %s: tls_ca: %s, expected certificates as PEM", b->name,
+		           buf_str(&err));
 	tls_ctx_free(ctx);
 	if (b->tls != TLS_REQUIRED && (b->tls_ca_pem || b->tls_name))
-		conf_warning(c, line, "backend %s: tls_ca and tls_name play no part without tls = required", b->name);
+		conf_warning(c, line,
+		             "backend %s: tls_ca and tls_name play no part without tls = required",
+		             b->name);
 	if (b->tls == TLS_REQUIRED && !b->tls_name && b->host && net_parse(b->host, &literal) == 0)
-		conf_warning(c, line, "backend %s: its certificate must hold the address %s, as tls_name is not set", b->name, b->host);
+		conf_warning(c, line,
+		             "backend %s: its certificate must hold the address %s, as tls_name is "
+		             "not set",
+		             b->name, b->host);
 	if (b->host && !b->tls_name)
 		b->tls_name = conf_copy(b->host);
 }
 
-const struct conf_section conf_backend = { "backend", "name", backend_options, backend_open, backend_close };
+const struct conf_section conf_backend = { "backend", "name", backend_options, backend_open,
+	                                   backend_close };

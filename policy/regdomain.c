@@ -18,10 +18,11 @@ int regdomain_init(const char *file)
 	if (file)
 		psl.list = psl_load_file(file);
 	else
-		psl.list = psl_latest(NULL);    /* Debian's file if it is newer than what is built in */
+		psl.list = psl_latest(NULL);    /* Debian's file, if newer than what is built in */
 	if (!psl.list)
 		return -ENOENT;
-	snprintf(psl.source, sizeof psl.source, "libpsl %s, %.80s", psl_get_version(), path ? path : "built in");
+	snprintf(psl.source, sizeof psl.source, "libpsl %s, %.80s", psl_get_version(),
+	         path ? path : "built in");
 	return 0;
 }
 

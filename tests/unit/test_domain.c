@@ -62,7 +62,8 @@ static void test_canonical(void **state)
 
 static void test_nul_and_length(void **state)
 {
-	char out[DOMAIN_MAX], big[8192];
+	static char big[8192];
+	char out[DOMAIN_MAX];
 
 	memset(big, 'a', sizeof big);
 	assert_int_equal(domain_canonical("a\0b", 3, out), -EINVAL);
