@@ -92,19 +92,6 @@ static const struct fact_def helo_facts[] = {
 	{ 0 },
 };
 
-/* Our accepted domains; ".example.com" stands for all below it. */
-static bool is_accepted(const struct site *site, const char *domain)
-{
-	for (size_t i = 0; i < site->domain_count; i++) {
-		const char *ours = site->domains[i];
-		bool below = ours[0] == '.';
-
-		if (below ? domain_within(domain, ours + 1) && strcmp(domain, ours + 1) != 0 : strcmp(domain, ours) == 0)
-			return true;
-	}
-	return false;
-}
-
 static bool is_ours(const struct site *site, const char *domain)
 {
 	char ours[DOMAIN_MAX];
@@ -113,7 +100,7 @@ static bool is_ours(const struct site *site, const char *domain)
 		return false;
 	if (site->hostname && domain_canonical(site->hostname, strlen(site->hostname), ours) == 0 && strcmp(ours, domain) == 0)
 		return true;
-	return is_accepted(site, domain);
+	return site_accepts(site, domain);
 }
 
 static int helo_run(struct txn *t, int self, struct facts *out)

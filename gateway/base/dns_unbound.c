@@ -122,20 +122,7 @@ static void timer_stop(struct ub_lookup *l)
 	l->timed = false;
 }
 
-static void timer_fired(evutil_socket_t fd, short what, void *arg)
-{
-	struct ub_lookup *l = arg;
-
-	l->timed = false;
-	l->u->stats.timeouts++;
-	if (l->state == LOOKUP_WAITING) {
-		TAILQ_REMOVE(&l->u->waiting, l, entry);
-		l->u->stats.waiting--;
-		l->state = LOOKUP_OUT;
-	}
-	answer_tempfail(l, "timeout", NULL);
-	dns_lookup_resolve(&l->pub);
-}
+static void timer_fired(evutil_socket_t fd, short what, void *arg);
 
 static void timer_start(struct ub_lookup *l)
 {
@@ -149,6 +136,26 @@ static void timer_start(struct ub_lookup *l)
 	tv = (struct timeval){ .tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000 };
 	evtimer_assign(&l->timer, loop_base(), timer_fired, l);
 	l->timed = event_add(&l->timer, &tv) == 0;
+}
+
+/* The loop's clock is that of the beginning of its round: what fires early is set again. */
+static void timer_fired(evutil_socket_t fd, short what, void *arg)
+{
+	struct ub_lookup *l = arg;
+
+	l->timed = false;
+	if (clock_ms() < l->deadline_ms) {
+		timer_start(l);
+		return;
+	}
+	l->u->stats.timeouts++;
+	if (l->state == LOOKUP_WAITING) {
+		TAILQ_REMOVE(&l->u->waiting, l, entry);
+		l->u->stats.waiting--;
+		l->state = LOOKUP_OUT;
+	}
+	answer_tempfail(l, "timeout", NULL);
+	dns_lookup_resolve(&l->pub);
 }
 
 /* ---- asking ---- */

@@ -97,7 +97,7 @@ static void facts(void **state)
 		{ "192.0.2.7", "all.example",       "ok",  "domain",  "false", "false", "false", "none" },
 		{ "192.0.2.7", "small.example",     "ok",  "domain",  "false", "false", "false", "none" },
 	};
-	static char *domains[] = { "our.example", ".all.example" };
+	static char *domains[] = { ".all.example", "our.example" };
 	struct filter_bench b;
 
 	filter_bench_open(&b, "192.0.2.7");
