@@ -1,7 +1,86 @@
+/*
+ * gatepost COMMAND: the table of commands, and what they share.
+ */
+#include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
-int main(void)
+#include "command/cmd_explain.h"
+#include "command/cmd_sink.h"
+#include "command/command.h"
+
+static int cmd_help(int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "run", cmd_run, "run the gateway in the foreground" },
+	{ "check", cmd_check, "check the configuration and the policy, and show when each rule can decide" },
+	{ "explain", cmd_explain, "what the filters find in a message, what each rule makes of it, and the verdict" },
+	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
+	{ "status", cmd_status, "how the running gateway is" },
+	{ "sink", cmd_sink, "a small mail server that keeps what it gets in a Maildir, for demonstrations" },
+	{ "version", cmd_version, "this program's version, and those of the libraries it runs on" },
+	{ "help", cmd_help, "this list" },
+	{ NULL, NULL, NULL },
+};
+
+static void usage(FILE *to)
 {
-	printf("gatepost %s\n", GATEPOST_VERSION);
+	fprintf(to, "usage: gatepost COMMAND [OPTIONS]\n\n");
+	for (const struct command *c = commands; c->name; c++)
+		fprintf(to, "  %-12s %s\n", c->name, c->help);
+	fprintf(to, "\n`gatepost COMMAND --help` shows the options of one. The manual: gatepost(8).\n");
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	usage(stdout);
 	return 0;
+}
+
+int command_options(int argc, char **argv, const char *text, const char **path, int *status)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	*path = GATEPOST_CONFIG;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		if (c == 'c') {
+			*path = optarg;
+			continue;
+		}
+		fputs(text, c == 'h' ? stdout : stderr);        /* getopt has said what is wrong */
+		*status = c == 'h' ? 0 : 1;
+		return -1;
+	}
+	return optind;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	if (!name) {
+		usage(stderr);
+		return 1;
+	}
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		name = "help";
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+		name = "version";
+	for (const struct command *c = commands; c->name; c++)
+		if (strcmp(c->name, name) == 0)
+			return c->run(argc - 1, argv + 1);
+	fprintf(stderr, "gatepost: there is no command %s\n\n", name);
+	usage(stderr);
+	return 1;
 }

@@ -180,14 +180,14 @@ static int certificate(struct parent *p, struct site *s, struct buf *err)
 	return rc;
 }
 
-static int share(struct parent *p, struct site *s, struct buf *err)
+static int share_backends(struct parent *p, struct site *s, struct buf *err)
 {
 	for (size_t i = 0; i < s->backend_count; i++)
 		if (shared_backend_claim(p->shared, s->backend[i].name) < 0) {
 			buf_addf(err, "%s:%d: more than %d backends\n", s->path, s->backend[i].line, SHARED_BACKENDS);
 			return -ENOSPC;
 		}
-	return p->opt->share ? p->opt->share(p->shared, s, err) : 0;
+	return 0;
 }
 
 /* Everything that the workers of this configuration will need. 0, or -errno with lines in err, and g is empty. */
@@ -198,9 +198,11 @@ static int generation_make(struct parent *p, struct site *site, struct generatio
 	*g = (struct generation){ .number = ++p->last_number, .site = site };
 	rc = certificate(p, site, err);
 	if (rc == 0)
-		rc = share(p, site, err);
+		rc = share_backends(p, site, err);
 	if (rc == 0)
 		rc = listen_open(site->path, site->listener, site->listener_count, &p->now.listen, &g->listen, err);
+	if (rc == 0)
+		shared_dnsbl_begin(p->shared, g->number, site, p->now.number, g == &p->now ? NULL : p->now.site);
 	if (rc < 0)
 		generation_release(p, g);
 	return rc;

@@ -26,8 +26,6 @@ struct parent_options {
 	/* As site_load and site_free of policy/conf.h. */
 	struct site *(*load)(const char *path, struct buf *errors, struct buf *warnings);
 	void (*free)(struct site *s);
-	/* May be NULL. Once, and at each reload, before workers start: what of the shared memory belongs to parts of the site. */
-	int (*share)(struct shared *shared, struct site *s, struct buf *err);
 	const struct worker_protocol *const *protocols;
 	int drain_stop_s, drain_reload_s;       /* 0: the defaults */
 };

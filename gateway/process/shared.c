@@ -2,9 +2,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "policy/conf.h"
 
 struct shared *shared_map(void)
 {
@@ -74,7 +76,7 @@ void shared_slot_clear(struct shared *s, int slot)
 	atomic_store(&l->accepted, 0);
 	atomic_store(&l->log_dropped, 0);
 	for (int i = 0; i < SHARED_BACKENDS; i++)
-		atomic_store(&s->backend[i].inside[slot], 0);
+		backend_shared_forget(&s->backend[i], slot);
 	atomic_store(&l->pid, 0);
 }
 
@@ -87,12 +89,28 @@ int shared_sessions(const struct shared *s)
 	return n;
 }
 
-void *shared_room(struct shared *s, size_t bytes)
+struct dnsbl_health *shared_dnsbl(struct shared *s, unsigned generation)
 {
-	size_t at = (s->room_used + 63) & ~(size_t)63;
+	return &s->dnsbl[generation % SHARED_GENERATIONS];
+}
 
-	if (bytes > SHARED_ROOM || at > SHARED_ROOM - bytes)
-		return NULL;
-	s->room_used = at + bytes;
-	return s->room + at;
+static int zone_find(const struct site *site, const char *zone)
+{
+	for (size_t i = 0; site && i < site->dnsbl_count && i < DNSBL_ZONES_MAX; i++)
+		if (strcasecmp(site->dnsbl[i].zone, zone) == 0)
+			return (int)i;
+	return -1;
+}
+
+void shared_dnsbl_begin(struct shared *s, unsigned generation, const struct site *site, unsigned former, const struct site *former_site)
+{
+	struct dnsbl_health *to = shared_dnsbl(s, generation), *from = shared_dnsbl(s, former);
+
+	atomic_store(&to->tested, 0);
+	for (size_t i = 0; i < DNSBL_ZONES_MAX; i++) {
+		int at = i < site->dnsbl_count ? zone_find(former_site, site->dnsbl[i].zone) : -1;
+
+		atomic_store(&to->zone[i].state, at >= 0 ? atomic_load(&from->zone[at].state) : DNSBL_UNTESTED);
+		atomic_store(&to->zone[i].suspect, 0);
+	}
 }

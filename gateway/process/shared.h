@@ -12,13 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "filters/dnsbl_health.h"
 #include "smtp/backend.h"
 
 enum {
 	SHARED_SLOTS = BACKEND_WORKERS_MAX,     /* workers alive at once, all generations */
 	SHARED_BACKENDS = 64,
 	SHARED_NAME_MAX = 64,
-	SHARED_ROOM = 256 * 1024,               /* for the site-wide state of a filter: shared_room() */
+	SHARED_GENERATIONS = 8,                 /* that may have zones of their own at the same time */
 };
 
 struct shared_slot {
@@ -38,8 +39,7 @@ struct shared {
 	struct shared_slot slot[SHARED_SLOTS];
 	char backend_name[SHARED_BACKENDS][SHARED_NAME_MAX];
 	struct backend_shared backend[SHARED_BACKENDS];
-	size_t room_used;
-	_Alignas(64) unsigned char room[SHARED_ROOM];
+	struct dnsbl_health dnsbl[SHARED_GENERATIONS];
 };
 
 /* NULL: no memory. */
@@ -61,8 +61,10 @@ void shared_slot_clear(struct shared *s, int slot);
 int shared_sessions(const struct shared *s);    /* over all slots */
 
 /*
- * Zeroed room for a filter's site-wide state (the health of DNSBL zones), asked for by the parent before anybody is started. NULL: none is left.
+ * The health of the zones of this generation's configuration, in its order. begin: parent only; zones that the former configuration has under the
+ * same name keep their state.
  */
-void *shared_room(struct shared *s, size_t bytes);
+struct dnsbl_health *shared_dnsbl(struct shared *s, unsigned generation);
+void shared_dnsbl_begin(struct shared *s, unsigned generation, const struct site *site, unsigned former, const struct site *former_site);
 
 #endif

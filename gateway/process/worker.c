@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/dns_unbound.h"
 #include "base/log.h"
+#include "filters/dnsbl_health.h"
 #include "filters/filter.h"
 
 enum {
@@ -258,6 +259,7 @@ static int worker_prepare(struct worker *w)
 	if (!w->unbound)
 		return failed("no resolver", -EINVAL, &err);
 	w->dns = dns_unbound_dns(w->unbound);
+	dnsbl_health_use(shared_dnsbl(w->env->shared, w->env->generation));
 	rc = filters_setup(w->site, &err);
 	if (rc < 0)
 		return failed("a filter cannot be set up", rc, &err);
@@ -267,6 +269,14 @@ static int worker_prepare(struct worker *w)
 			return failed("a protocol cannot be set up", rc, &err);
 	}
 	return 0;
+}
+
+/* The first worker tests the zones for all. */
+static void test_zones(void *arg)
+{
+	struct worker *w = arg;
+
+	dnsbl_health_run(w->site, w->dns);
 }
 
 static int worker_start(struct worker *w)
@@ -283,6 +293,8 @@ static int worker_start(struct worker *w)
 	for (int i = 0; rc == 0 && env->protocols[i]; i++)
 		if (env->protocols[i]->start)
 			rc = env->protocols[i]->start(w->service[i]);
+	if (rc == 0 && env->number == 1 && w->site->dnsbl_count > 0)
+		rc = task_spawn("zones", test_zones, w, NULL);
 	if (rc == 0)
 		rc = accept_start(w);
 	if (rc == 0)

@@ -1,0 +1,62 @@
+#include <stdio.h>
+
+#include "command/command.h"
+#include "filters/filter.h"
+#include "policy/conf.h"
+#include "policy/regdomain.h"
+#include "process/confine.h"
+
+static const char usage[] =
+	"usage: gatepost check [-c FILE] [--help]\n"
+	"\n"
+	"Reads the configuration and the policy as `gatepost run` would, and starts nothing. Errors and warnings are on stderr as file:line: text;\n"
+	"the rules, each with the stage at which it can decide, on stdout. Exit status 1 if there is an error.\n";
+
+/* What can be wrong with a site that reads well. */
+static int check_site(const struct site *s)
+{
+	AUTO(buf) struct buf err = BUF_INIT(64 * 1024);
+	struct confine confine;
+	int bad = 0;
+
+	if (confine_user(s->user, &confine) < 0) {
+		fprintf(stderr, "%s: user %s: there is no such user\n", s->path, s->user);
+		bad = 1;
+	}
+	if (filters_setup(s, &err) < 0) {
+		fprintf(stderr, "%s: %s\n", s->path, buf_str(&err));
+		bad = 1;
+	}
+	return bad;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(1 << 20), warnings = BUF_INIT(1 << 20), rules = BUF_INIT(16 << 20);
+	const char *path;
+	int status, at = command_options(argc, argv, usage, &path, &status);
+	struct site *s;
+
+	if (at < 0)
+		return status;
+	if (at < argc) {
+		fprintf(stderr, "gatepost check: %s was not expected\n%s", argv[at], usage);
+		return 1;
+	}
+	(void)regdomain_init(NULL);
+	fact_register_all();            /* the policy is written in their names */
+	s = site_load(path, &errors, &warnings);
+	fputs(buf_str(&errors), stderr);
+	fputs(buf_str(&warnings), stderr);
+	if (!s)
+		return 1;
+	status = check_site(s);
+	if (s->policy) {
+		policy_describe(s->policy, &rules);
+		fputs(buf_str(&rules), stdout);
+	}
+	if (!status)
+		printf("%s: no errors\n", path);
+	site_free(s);
+	return status;
+}

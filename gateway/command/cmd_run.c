@@ -1,0 +1,31 @@
+#include <stdio.h>
+
+#include "base/log.h"
+#include "command/command.h"
+#include "filters/fact.h"
+#include "policy/conf.h"
+#include "process/parent.h"
+#include "smtp/smtp_worker.h"
+
+static const char usage[] =
+	"usage: gatepost run [-c FILE]\n"
+	"\n"
+	"Runs the gateway in the foreground. FILE: gatepost.conf(5), " GATEPOST_CONFIG " if not given.\n"
+	"SIGHUP reloads, SIGTERM lets sessions end and stops, a second SIGTERM stops at once.\n";
+
+int cmd_run(int argc, char **argv)
+{
+	static const struct worker_protocol *const protocols[] = { &smtp_worker, NULL };
+	struct parent_options opt = { .load = site_load, .free = site_free, .protocols = protocols };
+	int status, at = command_options(argc, argv, usage, &opt.path, &status);
+
+	if (at < 0)
+		return status;
+	if (at < argc) {
+		fprintf(stderr, "gatepost run: %s was not expected\n%s", argv[at], usage);
+		return 1;
+	}
+	log_open("gatepost", LOG_LEVEL_INFO);
+	fact_register_all();            /* the policy is written in their names */
+	return parent_run(&opt);
+}
