@@ -147,22 +147,26 @@ static int zone_count(const struct dnsbl_conf *z, size_t i, const struct dns_ans
 
 static int count_all(struct txn *t, struct dnsbl *d, struct facts *out)
 {
-	AUTO(buf) struct buf why = BUF_INIT(WHY_MAX);
+	AUTO(buf) struct buf why = BUF_INIT(WHY_MAX), benched = BUF_INIT(WHY_MAX);
 	int64_t score = 0;
 	int rc = 0;
 
 	for (size_t i = 0; i < d->count && rc == 0; i++) {
 		const struct dnsbl_conf *z = &t->site->dnsbl[i];
 
-		if (!trusted(i, d->start_ms + timeout_of(z)))
+		if (!trusted(i, d->start_ms + timeout_of(z))) {
+			why_add(&benched, z->zone, dnsbl_health_text(dnsbl_health_state(i)));
 			rc = facts_add(out, "dnsbl.benched", z->zone);
-		else if (d->l[i])
+		} else if (d->l[i]) {
 			rc = zone_count(z, i, dns_wait(d->l[i]), out, &score, &why);
+		}
 	}
 	if (rc == 0)
 		rc = facts_set_num(out, "dnsbl.score", score);
 	if (rc == 0 && why.len > 0)
 		rc = facts_why(out, "dnsbl.score", "%s", buf_str(&why));
+	if (rc == 0 && benched.len > 0)
+		rc = facts_why(out, "dnsbl.benched", "%s", buf_str(&benched));
 	return rc;
 }
 
@@ -172,6 +176,8 @@ static int run(struct txn *t, int self, struct facts *out)
 	int rc = d ? 0 : begin(t, self);
 
 	d = t->client->evidence.filter[self];
+	if (rc == 0)
+		rc = facts_set_num(out, "dnsbl.score", 0);
 	if (rc == 0)
 		rc = facts_set_empty(out, "dnsbl.zones");
 	if (rc == 0)

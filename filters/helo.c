@@ -113,7 +113,7 @@ static int helo_run(struct txn *t, int self, struct facts *out)
 	helo_parse(t->client->helo, &h);
 	rc = facts_set(out, "helo", t->client->helo);
 	if (rc == 0)
-		rc = facts_set_why(out, "helo.syntax", h.ok ? "ok" : "bad", "%s", h.why);
+		rc = h.ok ? facts_set(out, "helo.syntax", "ok") : facts_set_why(out, "helo.syntax", "bad", "%s", h.why);
 	if (rc == 0)
 		rc = facts_set(out, "helo.kind", kind_words[h.kind]);
 	if (rc == 0)

@@ -12,6 +12,7 @@
 #include "base/dns_unbound.h"
 #include "base/log.h"
 #include "base/task.h"
+#include "filters/dnsbl_health.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
 #include "policy/judge.h"
@@ -265,6 +266,7 @@ static void explain_task(void *arg)
 {
 	struct explain *x = arg;
 
+	dnsbl_health_test(x->site, x->txn.dns, NULL);   /* a zone that the workers have benched would be here, too */
 	establish_all(x);
 	for (size_t i = 0; i < x->to_count; i++) {
 		if (judge_init(&x->judge[i], &x->txn, &x->txn.env.rcpt[i]) < 0)

@@ -200,6 +200,7 @@ static void health(void **state)
 		dns_table_add(b.dns, "7.2.0.192.z", "A", "127.0.0.2");
 		check(&b, rows[i].name, rows[i].want == DNSBL_WELL ? "4" : "0", rows[i].want == DNSBL_WELL ? "z" : "", rows[i].want == DNSBL_WELL ? "z=127.0.0.2" : "");
 		assert_string_equal(filter_bench_word(&b, "dnsbl.benched"), rows[i].want == DNSBL_WELL ? "" : "z");
+		assert_int_equal(strlen(filter_bench_why(&b, "dnsbl.benched")) > 3, rows[i].want != DNSBL_WELL);
 		assert_int_equal(dns_table_asked(b.dns), rows[i].want == DNSBL_WELL);
 		filter_bench_close(&b);
 	}
