@@ -9,11 +9,13 @@
  *     quarantine if dmarc = fail and dmarc.policy in (quarantine, reject)
  *     accept
  *
- * Rules are read in order. A condition is true, false, unknown (a fact whose stage has not come) or temporary (it hangs on a fact that is
- * TEMPERROR and that the condition does not name as a value). and/or/not follow Kleene; `or` with one true side is true whatever
- * the other. The verdict is certain when a deciding rule is true and all deciding and greylist rules above it are false.
+ * Rules are read in order. A condition is true, false, unknown (a fact whose stage has not come) or
+ * temporary (it hangs on a fact that is TEMPERROR and that the condition does not name as a value).
+ * and/or/not follow Kleene; `or` with one true side is true whatever the other. The verdict is
+ * certain when a deciding rule is true and all deciding and greylist rules above it are false.
  *
- * A run is a cursor that is fed as the session proceeds; it never goes back. What was true stays true: facts do not change.
+ * A run is a cursor that is fed as the session proceeds; it never goes back. What was true stays
+ * true: facts do not change.
  *
  * Facts must have been registered (fact_register_all) before a policy is parsed. One thread.
  */
@@ -38,25 +40,30 @@ struct expr;
 struct rule {
 	enum action action;
 	int line, column;               /* in the file */
-	char *name;                     /* "line 12", or its label: `reject spoofed: "550 ..." if ...` see gatepost-policy */
+	char *name;                     /* "line 12", or its label: gatepost-policy(5) */
 	char *text;                     /* as written, one line, for people */
-	char *reply;                    /* reject, defer: "550 5.7.1 text", NULL for the default; tag: the prefix or "Name: value" */
+	char *reply;                    /* reject, defer: "550 5.7.1 text", NULL for the default;
+					   tag: the prefix, or "Name: value" */
 	struct expr *cond;              /* NULL: always */
 	enum stage earliest;            /* the first stage at which it can be certain */
 	bool observe;                   /* only report */
-	bool header;                    /* tag: reply is a whole header field, not a subject prefix */
+	bool header;                    /* tag: reply is a header field, not a subject prefix */
 };
 
-/* Parse text (of file `name`, for messages). NULL and errors, one per line "file:line:column: what, what was expected". Warnings
-   (unreachable rules) go to warnings and do not fail. base_dir: where relative list files are sought; NULL: list files are refused. */
-struct policy *policy_parse(const char *name, const char *text, size_t len, const char *base_dir, struct buf *errors, struct buf *warnings);
+/* Parse text (of file `name`, for messages). NULL and errors, one per line "file:line:column: what,
+   what was expected". Warnings (unreachable rules) go to warnings and do not fail. base_dir: where
+   relative list files are sought; NULL: list files are refused. */
+struct policy *policy_parse(const char *name, const char *text, size_t len, const char *base_dir,
+			    struct buf *errors, struct buf *warnings);
 struct policy *policy_load(const char *path, struct buf *errors, struct buf *warnings);
 void policy_free(struct policy *p);
 AUTO_DEFINE(policy)
 
-/* What the built-in list `local` holds: the site's accepted domains (".example.com": all below). 0, -EINVAL, -ENOMEM. */
+/* What the built-in list `local` holds: the site's accepted domains (".example.com": all below).
+   0, -EINVAL, -ENOMEM. */
 int policy_set_local(struct policy *p, char *const *domains, size_t count);
-/* Whether regular expressions parsed from now on are compiled to machine code; without a call: if the system lets us. */
+/* Whether regular expressions parsed from now on are compiled to machine code; without a call: if
+   the system lets us. */
 void policy_use_jit(bool on);
 
 size_t policy_rule_count(const struct policy *p);
@@ -65,56 +72,65 @@ const struct rule *policy_rule(const struct policy *p, size_t i);
 uint32_t policy_filters(const struct policy *p);
 /* The rule above that keeps rule i from deciding at its own earliest stage, or -1. */
 int policy_held_back_by(const struct policy *p, size_t i);
-/* What `gatepost check` prints: each rule with the earliest stage at which it can decide, and what holds it back. */
+/* What `gatepost check` prints: each rule with the earliest stage at which it can decide, and what
+   holds it back. */
 void policy_describe(const struct policy *p, struct buf *out);
 
 enum truth { TRUTH_FALSE, TRUTH_TRUE, TRUTH_UNKNOWN, TRUTH_TEMPORARY };
 
-/* Where facts come from. get: the fact or NULL (unknown so far, or not to be had; final says which); may wait. */
+/* Where facts come from. get: the fact or NULL (unknown so far, or not to be had; final says
+   which); may wait. */
 struct policy_facts {
 	const struct fact *(*get)(void *arg, int id, bool *final);
 	void *arg;
 	bool temperror_expired;         /* temporary counts as false from now on */
 };
 
-/* The truth of one condition now; why: which comparison made it so, in words (may be NULL). may wait */
-enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f, struct buf *why);
+/* The truth of one condition now; why: which comparison made it so, in words (may be NULL).
+   may wait */
+enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f,
+			struct buf *why);
 
 enum policy_event {
 	POLICY_UNDECIDED,       /* come back at a later stage */
 	POLICY_GREYLIST,        /* rule is true: pass the greylist, then call again to go on */
-	POLICY_TEMPORARY,       /* the verdict hangs on a fact that could not be established: defer */
+	POLICY_TEMPORARY,       /* it hangs on a fact that could not be established: defer */
 	POLICY_DECIDED,         /* rule decides */
 };
 
 enum { POLICY_TAGS_MAX = 8 };
 
-struct policy_run {             /* zeroed to begin */
+/* Zeroed to begin. Tags and observed rules are those that were true, in the order of the file. */
+struct policy_run {
 	size_t next;                                    /* the rule to look at next */
-	const struct rule *tags[POLICY_TAGS_MAX];       /* tag rules that were true, in the order of the file */
+	const struct rule *tags[POLICY_TAGS_MAX];
 	size_t tag_count;
-	const struct rule *observed[POLICY_TAGS_MAX];   /* observe rules that were true, likewise */
+	const struct rule *observed[POLICY_TAGS_MAX];
 	size_t observed_count;
-	const struct rule *rule;                        /* of the event; NULL: the end of the rules */
-	int temporary_fact;                             /* of POLICY_TEMPORARY */
-	bool decided;                                   /* POLICY_DECIDED was said: it is final */
-	bool waiting;                                   /* after POLICY_DECIDED: some tag or observe rule is still unknown */
+	const struct rule *rule;        /* of the event; NULL: the end of the rules */
+	int temporary_fact;             /* of POLICY_TEMPORARY */
+	bool decided;                   /* POLICY_DECIDED was said: it is final */
+	bool waiting;                   /* decided, but some tag or observe rule is still unknown */
 	/* its own: */
 	bool expired;
 	size_t settled, greylisted;
 };
 
 /*
- * Go on from r->next. After the last rule: accept (rule NULL). final: no later stage will come; unknown is then false. may wait
+ * Go on from r->next. After the last rule: accept (rule NULL). final: no later stage will come;
+ * unknown is then false. may wait
  *
- * A greylist rule holds back as a deciding one does (its defer must come before later verdicts). POLICY_TEMPORARY is said only
- * where the verdict hangs on the fact: not when the rules below come to the same verdict without it. When the wait for it is over, set
- * temperror_expired and call again.
+ * A greylist rule holds back as a deciding one does (its defer must come before later verdicts).
+ * POLICY_TEMPORARY is said only where the verdict hangs on the fact: not when the rules below come
+ * to the same verdict without it. When the wait for it is over, set temperror_expired and call
+ * again.
  *
- * tag and observe rules hold back nothing. They are looked at once the verdict is certain, those above the rule that decided: while
- * r->waiting, call again at later stages (POLICY_DECIDED again) until final. Tags are not looked at for reject and defer.
+ * tag and observe rules hold back nothing. They are looked at once the verdict is certain, those
+ * above the rule that decided: while r->waiting, call again at later stages (POLICY_DECIDED again)
+ * until final. Tags are not looked at for reject and defer.
  */
-enum policy_event policy_next(const struct policy *p, struct policy_run *r, const struct policy_facts *f, bool final);
+enum policy_event policy_next(const struct policy *p, struct policy_run *r,
+			      const struct policy_facts *f, bool final);
 
 const char *action_name(enum action a);
 

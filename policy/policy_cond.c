@@ -19,7 +19,9 @@ static struct expr *node(struct parser *ps, enum expr_kind kind)
 	struct expr *e;
 
 	if (ps->nodes >= POLICY_NODES_MAX) {
-		parser_fail(ps, &ps->t, "too many comparisons, expected at most %d in all conditions", POLICY_NODES_MAX);
+		parser_fail(ps, &ps->t,
+			    "too many comparisons, expected at most %d in all conditions",
+			    POLICY_NODES_MAX);
 		return NULL;
 	}
 	ps->nodes++;
@@ -88,7 +90,8 @@ static void words_text(const char *const *words, struct buf *out)
 		buf_addf(out, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
 }
 
-static bool value_word(struct parser *ps, struct expr *e, const struct fact_def *d, const struct token *t, const char *value)
+static bool value_word(struct parser *ps, struct expr *e, const struct fact_def *d,
+		       const struct token *t, const char *value)
 {
 	AUTO(buf) struct buf words = BUF_INIT(1000);
 	const char *meant;
@@ -106,11 +109,13 @@ static bool value_word(struct parser *ps, struct expr *e, const struct fact_def 
 		return true;
 	words_text(d->words, &words);
 	meant = policy_suggest(value, strlen(value), d->words);
-	return parser_fail(ps, t, "%s is never %.40s, expected %s%s%s%s", d->name, value, buf_str(&words), meant ? " (did you mean " : "",
-			   meant ? meant : "", meant ? "?)" : "");
+	return parser_fail(ps, t, "%s is never %.40s, expected %s%s%s%s", d->name, value,
+			   buf_str(&words), meant ? " (did you mean " : "", meant ? meant : "",
+			   meant ? "?)" : "");
 }
 
-static bool value_number(struct parser *ps, struct expr *e, const struct token *t, const char *value, bool in)
+static bool value_number(struct parser *ps, struct expr *e, const struct token *t,
+			 const char *value, bool in)
 {
 	char *end;
 	long long n, unit = 1;
@@ -122,15 +127,18 @@ static bool value_number(struct parser *ps, struct expr *e, const struct token *
 		unit = *end == 'K' ? 1 << 10 : *end == 'M' ? 1 << 20 : *end == 'G' ? 1 << 30 : 1;
 	if (unit > 1)
 		end++;
-	if (errno || end == value || *end || isspace((unsigned char)*value) || n > INT64_MAX / unit || n < INT64_MIN / unit)
-		return parser_fail(ps, t, "%s is no number, expected one such as 5, -1 or 10M", parser_show(t, show));
+	if (errno || end == value || *end || isspace((unsigned char)*value) ||
+	    n > INT64_MAX / unit || n < INT64_MIN / unit)
+		return parser_fail(ps, t, "%s is no number, expected one such as 5, -1 or 10M",
+				   parser_show(t, show));
 	n *= unit;
 	if (!in) {
 		e->number = n;
 		return true;
 	}
 	if ((e->number_count & (e->number_count - 1)) == 0) {
-		int64_t *grown = realloc(e->numbers, (e->number_count ? e->number_count * 2 : 1) * sizeof(*grown));
+		int64_t *grown = realloc(e->numbers, (e->number_count ? e->number_count * 2 : 1) *
+							     sizeof(*grown));
 
 		if (!grown)
 			return no_memory(ps);
@@ -148,7 +156,8 @@ static bool looks_like_network(const char *value)
 	return net_parse(value, &a) == 0 || net_parse_prefix(value, &n) == 0;
 }
 
-/* A value of a fact whose values are written as they are: text, domain, mailbox, IP address. NULL: fine; else what was expected. */
+/* A value of a fact whose values are written as they are: text, domain, mailbox, IP address. NULL:
+   fine; else what was expected. */
 static const char *value_shape(const struct fact_def *d, const char *value, bool in)
 {
 	char domain[254];
@@ -157,30 +166,42 @@ static const char *value_shape(const struct fact_def *d, const char *value, bool
 	switch (d->type) {
 	case FACT_IP:
 		if (!in)
-			return looks_like_network(value) && !strchr(value, '/') ? NULL : "one address such as 192.0.2.1 (networks: with in)";
-		return looks_like_network(value) || strchr(value, '/') ? NULL : "an address or network such as 192.0.2.0/24";
+			return looks_like_network(value) && !strchr(value, '/')
+				       ? NULL
+				       : "one address such as 192.0.2.1 (networks: with in)";
+		return looks_like_network(value) || strchr(value, '/')
+			       ? NULL
+			       : "an address or network such as 192.0.2.0/24";
 	case FACT_DOMAIN:
 		if (strchr(value, '*'))
 			return "a domain without *: in (example.com) holds for all below it too";
 		if (!*value && !in)
 			return NULL;
-		if (looks_like_network(value) || !policy_domain_text(value + (in && *value == '.'), strlen(value + (in && *value == '.')), domain))
-			return "a domain such as example.com (others than ASCII in their xn-- form)";
+		if (looks_like_network(value) ||
+		    !policy_domain_text(value + (in && *value == '.'),
+					strlen(value + (in && *value == '.')), domain))
+			return "a domain such as example.com (others than ASCII in their xn-- "
+			       "form)";
 		return NULL;
 	case FACT_ADDRESS:
 		if (!in && (!*value || strcmp(value, "postmaster") == 0))
 			return NULL;
-		if (!at && in && policy_domain_text(value + (*value == '.'), strlen(value + (*value == '.')), domain))
+		if (!at && in &&
+		    policy_domain_text(value + (*value == '.'), strlen(value + (*value == '.')),
+				       domain))
 			return NULL;
-		if (!at || (!in && at == value) || !policy_domain_text(at + 1, strlen(at + 1), domain))
-			return in ? "a mailbox such as user@example.com or a domain" : "a mailbox such as user@example.com (domains: with in)";
+		if (!at || (!in && at == value) ||
+		    !policy_domain_text(at + 1, strlen(at + 1), domain))
+			return in ? "a mailbox such as user@example.com or a domain"
+				  : "a mailbox such as user@example.com (domains: with in)";
 		return NULL;
 	default:
 		return !*value && in ? "a text that is not empty" : NULL;
 	}
 }
 
-static bool value_text(struct parser *ps, struct expr *e, const struct fact_def *d, const struct token *t, const char *value, bool in)
+static bool value_text(struct parser *ps, struct expr *e, const struct fact_def *d,
+		       const struct token *t, const char *value, bool in)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1000);
 	char show[PARSER_SHOW_MAX];
@@ -188,14 +209,19 @@ static bool value_text(struct parser *ps, struct expr *e, const struct fact_def 
 	size_t len = strlen(value);
 
 	if (expected)
-		return parser_fail(ps, t, "%s is not what %s can be, expected %s", parser_show(t, show), d->name, expected);
+		return parser_fail(ps, t, "%s is not what %s can be, expected %s",
+				   parser_show(t, show), d->name, expected);
 	if (in) {
 		if (policy_list_add(e->list_own, value, len, d->type == FACT_TEXT, &err) < 0)
-			return parser_fail(ps, t, "%s", err.len ? buf_str(&err) : "no memory for the policy, expected a shorter one");
+			return parser_fail(
+				ps, t, "%s",
+				err.len ? buf_str(&err)
+					: "no memory for the policy, expected a shorter one");
 		return true;
 	}
 	if (d->type == FACT_IP)
-		return net_parse(value, &e->ip) == 0 || parser_fail(ps, t, "%s is no address, expected one", parser_show(t, show));
+		return net_parse(value, &e->ip) == 0 ||
+		       parser_fail(ps, t, "%s is no address, expected one", parser_show(t, show));
 	if (d->type == FACT_DOMAIN && len > 1 && value[len - 1] == '.')
 		len--;
 	e->text = strndup(value, len);
@@ -212,15 +238,24 @@ static bool value(struct parser *ps, struct expr *e, bool in)
 
 	parser_show(&t, show);
 	if (t.kind == TOKEN_REGEX)
-		return parser_fail(ps, &t, "a regular expression, expected %s here (regular expressions: with ~)", type_noun(d));
+		return parser_fail(
+			ps, &t,
+			"a regular expression, expected %s here (regular expressions: with ~)",
+			type_noun(d));
 	if (t.kind != TOKEN_WORD && t.kind != TOKEN_STRING)
-		return parser_fail(ps, &t, "%s instead of a value, expected %s", show, type_noun(d));
+		return parser_fail(ps, &t, "%s instead of a value, expected %s", show,
+				   type_noun(d));
 	if (t.kind == TOKEN_WORD && d->type != FACT_WORD && fact_find(t.text, t.len) != FACT_NONE)
-		return parser_fail(ps, &t, "%s is a fact, expected a value (in double quotes if that text is meant)", show);
+		return parser_fail(
+			ps, &t,
+			"%s is a fact, expected a value (in double quotes if that text is meant)",
+			show);
 	if (t.kind == TOKEN_WORD && d->type != FACT_WORD && parser_list(ps, t.text, t.len))
-		return parser_fail(ps, &t, "%s is a list, expected it alone after in: %s in %.*s", show, d->name, (int)t.len, t.text);
+		return parser_fail(ps, &t, "%s is a list, expected it alone after in: %s in %.*s",
+				   show, d->name, (int)t.len, t.text);
 	if (token_value(&t, &v) < 0)
-		return parser_fail(ps, &t, "a value of %zu bytes, expected at most %d", t.len, VALUE_MAX);
+		return parser_fail(ps, &t, "a value of %zu bytes, expected at most %d", t.len,
+				   VALUE_MAX);
 	parser_next(ps);
 	switch (d->type) {
 	case FACT_WORD:
@@ -230,7 +265,8 @@ static bool value(struct parser *ps, struct expr *e, bool in)
 	case FACT_BOOL:
 		e->number = strcmp(buf_str(&v), "true") == 0;
 		return e->number || strcmp(buf_str(&v), "false") == 0 ||
-		       parser_fail(ps, &t, "%s is no value of %s, expected true or false", show, d->name);
+		       parser_fail(ps, &t, "%s is no value of %s, expected true or false", show,
+				   d->name);
 	default:
 		return value_text(ps, e, d, &t, buf_str(&v), in);
 	}
@@ -251,9 +287,13 @@ static bool values(struct parser *ps, struct expr *e)
 	}
 	for (;;) {
 		if (ps->t.kind == TOKEN_CLOSE && n == 0)
-			return parser_fail(ps, &ps->t, "() is empty, expected %s", type_noun(fact_def(e->fact)));
+			return parser_fail(ps, &ps->t, "() is empty, expected %s",
+					   type_noun(fact_def(e->fact)));
 		if (n++ >= POLICY_VALUES_MAX)
-			return parser_fail(ps, &ps->t, "too many values, expected at most %d here (more: list NAME = file \"...\")", POLICY_VALUES_MAX);
+			return parser_fail(ps, &ps->t,
+					   "too many values, expected at most %d here (more: list "
+					   "NAME = file \"...\")",
+					   POLICY_VALUES_MAX);
 		if (!value(ps, e, true))
 			return false;
 		if (ps->t.kind == TOKEN_COMMA)
@@ -261,7 +301,8 @@ static bool values(struct parser *ps, struct expr *e)
 		else if (ps->t.kind == TOKEN_CLOSE)
 			break;
 		else
-			return parser_fail(ps, &ps->t, "%s among the values, expected , or )", parser_show(&ps->t, show));
+			return parser_fail(ps, &ps->t, "%s among the values, expected , or )",
+					   parser_show(&ps->t, show));
 	}
 	parser_next(ps);
 	return true;
@@ -275,26 +316,37 @@ static bool in_list(struct parser *ps, struct expr *e)
 
 	parser_show(&ps->t, show);
 	if (d->type == FACT_WORD || d->type == FACT_NUMBER)
-		return parser_fail(ps, &ps->t, "%s is %s, expected its values in parentheses: %s in (...)", d->name, type_noun(d), d->name);
+		return parser_fail(ps, &ps->t,
+				   "%s is %s, expected its values in parentheses: %s in (...)",
+				   d->name, type_noun(d), d->name);
 	if (!l) {
-		const char **names = calloc(ps->policy->list_count + 1, sizeof(*names)), *meant = NULL;
+		const char **names = calloc(ps->policy->list_count + 1, sizeof(*names)),
+			   *meant = NULL;
 
 		for (size_t i = 0; names && i < ps->policy->list_count; i++)
 			names[i] = ps->policy->list[i].name;
 		if (names)
 			meant = policy_suggest(ps->t.text, ps->t.len, names);
-		parser_fail(ps, &ps->t, "no list is named %s, expected one that is defined above, or values in parentheses%s%s%s", show,
-			    meant ? " (did you mean " : "", meant ? meant : "", meant ? "?)" : "");
+		parser_fail(ps, &ps->t,
+			    "no list is named %s, expected one that is defined above, or values in "
+			    "parentheses%s%s%s",
+			    show, meant ? " (did you mean " : "", meant ? meant : "",
+			    meant ? "?)" : "");
 		free(names);
 		return false;
 	}
 	((struct named_list *)l)->used = true;
 	e->list = l->list;
 	if (l == ps->policy->list && d->type != FACT_DOMAIN && d->type != FACT_ADDRESS)
-		return parser_fail(ps, &ps->t, "local holds the site's domains and %s is %s, expected a fact that is a domain or a mailbox", d->name,
-				   type_noun(d));
-	if (l != ps->policy->list && policy_list_count(l->list) && !policy_list_useful(l->list, d->type))
-		parser_warn(ps, ps->t.line, ps->t.column, "list %s holds nothing that %s can be, so this is never true", l->name, d->name);
+		return parser_fail(ps, &ps->t,
+				   "local holds the site's domains and %s is %s, expected a fact "
+				   "that is a domain or a mailbox",
+				   d->name, type_noun(d));
+	if (l != ps->policy->list && policy_list_count(l->list) &&
+	    !policy_list_useful(l->list, d->type))
+		parser_warn(ps, ps->t.line, ps->t.column,
+			    "list %s holds nothing that %s can be, so this is never true", l->name,
+			    d->name);
 	parser_next(ps);
 	return true;
 }
@@ -307,11 +359,14 @@ static bool regex(struct parser *ps, struct expr *e)
 	size_t at;
 
 	if (t.kind != TOKEN_REGEX)
-		return parser_fail(ps, &t, "%s after ~, expected a regular expression: /.../", parser_show(&t, show));
+		return parser_fail(ps, &t, "%s after ~, expected a regular expression: /.../",
+				   parser_show(&t, show));
 	if (token_value(&t, &pattern) < 0 || pattern.len == 0)
-		return parser_fail(ps, &t, "a regular expression of %zu bytes, expected 1 to %d", pattern.failed ? t.len - 2 : 0, REGEX_PATTERN_MAX);
+		return parser_fail(ps, &t, "a regular expression of %zu bytes, expected 1 to %d",
+				   pattern.failed ? t.len - 2 : 0, REGEX_PATTERN_MAX);
 	if (ps->regexes++ >= POLICY_REGEX_MAX)
-		return parser_fail(ps, &t, "too many regular expressions, expected at most %d", POLICY_REGEX_MAX);
+		return parser_fail(ps, &t, "too many regular expressions, expected at most %d",
+				   POLICY_REGEX_MAX);
 	e->regex = policy_regex_new(pattern.data, pattern.len, &at, &err);
 	if (!e->regex) {
 		t.column += (int)at + 1;
@@ -355,15 +410,20 @@ static bool compare_rest(struct parser *ps, struct expr *e, const struct token *
 		if (op.kind == TOKEN_BAD)
 			return parser_fail(ps, &op, " ");
 		if (token_is(&op, "not") && !op.first)
-			return parser_fail(ps, &op, "not after a fact, expected it before: not %s in ...", d->name);
+			return parser_fail(ps, &op,
+					   "not after a fact, expected it before: not %s in ...",
+					   d->name);
 		if (d->type != FACT_BOOL)
-			return parser_fail(ps, fact, "%s is %s and stands alone, expected %s and a value after it", d->name, type_noun(d),
-					   type_operators(d));
+			return parser_fail(
+				ps, fact,
+				"%s is %s and stands alone, expected %s and a value after it",
+				d->name, type_noun(d), type_operators(d));
 		e->number = 1;
 		return true;
 	}
 	if (!op_fits(d, e->op))
-		return parser_fail(ps, &op, "%s after %s, which is %s, expected %s", op_sign[e->op], d->name, type_noun(d), type_operators(d));
+		return parser_fail(ps, &op, "%s after %s, which is %s, expected %s", op_sign[e->op],
+				   d->name, type_noun(d), type_operators(d));
 	parser_next(ps);
 	if (e->op == EXPR_MATCH)
 		return regex(ps, e);
@@ -372,7 +432,9 @@ static bool compare_rest(struct parser *ps, struct expr *e, const struct token *
 	if (ps->t.kind == TOKEN_OPEN)
 		return values(ps, e);
 	if (ps->t.kind != TOKEN_WORD)
-		return parser_fail(ps, &ps->t, "%s after in, expected a list or values in parentheses", parser_show(&ps->t, show));
+		return parser_fail(ps, &ps->t,
+				   "%s after in, expected a list or values in parentheses",
+				   parser_show(&ps->t, show));
 	return in_list(ps, e);
 }
 
@@ -384,15 +446,19 @@ static bool no_fact(struct parser *ps, const struct token *t)
 
 	parser_show(t, show);
 	if (t->kind != TOKEN_WORD || parser_at_statement(ps))
-		return parser_fail(ps, t, "%s instead of a condition, expected a fact, not or (", show);
+		return parser_fail(ps, t, "%s instead of a condition, expected a fact, not or (",
+				   show);
 	if (parser_list(ps, t->text, t->len))
-		return parser_fail(ps, t, "%s is a list, expected a fact before it: client.ip in %.*s", show, (int)t->len, t->text);
+		return parser_fail(ps, t,
+				   "%s is a list, expected a fact before it: client.ip in %.*s",
+				   show, (int)t->len, t->text);
 	for (int i = 0; i < n; i++)
 		names[i] = fact_def(i)->name;
 	names[n] = NULL;
 	meant = policy_suggest(t->text, t->len, names);
-	return parser_fail(ps, t, "no fact is named %s, expected one of gatepost-policy(5)%s%s%s", show, meant ? " (did you mean " : "",
-			   meant ? meant : "", meant ? "?)" : "");
+	return parser_fail(ps, t, "no fact is named %s, expected one of gatepost-policy(5)%s%s%s",
+			   show, meant ? " (did you mean " : "", meant ? meant : "",
+			   meant ? "?)" : "");
 }
 
 static struct expr *parse_compare(struct parser *ps)
@@ -442,7 +508,8 @@ static struct expr *parse_unary(struct parser *ps, int depth)
 	struct expr *e, *inner;
 
 	if (depth > POLICY_DEPTH_MAX) {
-		parser_fail(ps, &t, "a condition nested too deeply, expected at most %d levels", POLICY_DEPTH_MAX);
+		parser_fail(ps, &t, "a condition nested too deeply, expected at most %d levels",
+			    POLICY_DEPTH_MAX);
 		return NULL;
 	}
 	if (token_is(&t, "not")) {
@@ -467,7 +534,8 @@ static struct expr *parse_unary(struct parser *ps, int depth)
 	if (!e)
 		return NULL;
 	if (ps->t.kind != TOKEN_CLOSE) {
-		parser_fail(ps, &ps->t, "%s inside parentheses, expected and, or or )", parser_show(&ps->t, show));
+		parser_fail(ps, &ps->t, "%s inside parentheses, expected and, or or )",
+			    parser_show(&ps->t, show));
 		expr_free(e);
 		return NULL;
 	}

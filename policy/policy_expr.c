@@ -52,13 +52,19 @@ int expr_add(struct expr *e, struct expr *child)
 
 /* --- truth --- */
 
+/* No quotes or control characters inside quotes. */
+static char shown(char c)
+{
+	return c == '"' || (unsigned char)c < 0x20 || c == 0x7f ? '.' : c;
+}
+
 static void why_text(struct buf *why, const char *text)
 {
 	size_t n = 0;
 
 	buf_addc(why, '"');
 	for (; *text && n < WHY_VALUE_MAX; text++, n++)
-		buf_addc(why, *text == '"' || (unsigned char)*text < 0x20 || *text == 0x7f ? '.' : *text);
+		buf_addc(why, shown(*text));
 	buf_adds(why, *text ? "...\"" : "\"");
 }
 
@@ -74,7 +80,8 @@ static void why_fact(struct buf *why, const struct fact_def *d, const struct fac
 		buf_adds(why, f->number ? "true" : "false");
 	else if (f->count == 0)
 		buf_adds(why, "empty");
-	for (size_t i = 0; d->type != FACT_NUMBER && d->type != FACT_BOOL && i < f->count && i < 3; i++) {
+	for (size_t i = 0; d->type != FACT_NUMBER && d->type != FACT_BOOL && i < f->count && i < 3;
+	     i++) {
 		buf_adds(why, i ? ", " : "");
 		if (d->type == FACT_WORD || d->type == FACT_IP)
 			buf_adds(why, f->text[i]);
@@ -95,7 +102,8 @@ static bool fact_temperror(const struct fact_def *d, const struct fact *f)
 }
 
 /* One value of a text-like fact. */
-static bool value_holds(const struct expr *e, const struct fact_def *d, const char *value, bool *limit)
+static bool value_holds(const struct expr *e, const struct fact_def *d, const char *value,
+			bool *limit)
 {
 	struct net_addr a;
 	enum regex_match m;
@@ -148,10 +156,12 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 	bool final = false, holds = false, limit = false;
 
 	if (e->expired) {
-		holds = e->op == EXPR_IS || e->op == EXPR_EQ ? ev->facts->temperror_expired == !!e->number
-							     : ev->facts->temperror_expired != !!e->number;
+		holds = e->op == EXPR_IS || e->op == EXPR_EQ
+				? ev->facts->temperror_expired == !!e->number
+				: ev->facts->temperror_expired != !!e->number;
 		if (why)
-			buf_addf(why, "temperror.expired is %s", ev->facts->temperror_expired ? "true" : "false");
+			buf_addf(why, "temperror.expired is %s",
+				 ev->facts->temperror_expired ? "true" : "false");
 		return holds ? TRUTH_TRUE : TRUTH_FALSE;
 	}
 	f = ev->facts->get(ev->facts->arg, e->fact, &final);
@@ -159,12 +169,15 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 		bool never = final || ev->final;
 
 		if (why)
-			buf_addf(why, never ? "%s was not established" : "%s is not known before %s", d->name, stage_name(d->stage));
+			buf_addf(why,
+				 never ? "%s was not established" : "%s is not known before %s",
+				 d->name, stage_name(d->stage));
 		return never ? TRUTH_FALSE : TRUTH_UNKNOWN;
 	}
 	if (fact_temperror(d, f)) {
 		if (why)
-			buf_addf(why, "%s is temperror%s%s%s", d->name, f->why ? " (" : "", f->why ? f->why : "", f->why ? ")" : "");
+			buf_addf(why, "%s is temperror%s%s%s", d->name, f->why ? " (" : "",
+				 f->why ? f->why : "", f->why ? ")" : "");
 		if (e->words >> EXPR_WORD_TEMPERROR & 1)
 			return e->op == EXPR_NE ? TRUTH_FALSE : TRUTH_TRUE;
 		if (ev->facts->temperror_expired)
@@ -175,7 +188,8 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 	}
 	if (d->type == FACT_NUMBER || d->type == FACT_BOOL)
 		holds = number_holds(e, f->number);
-	for (size_t i = 0; d->type != FACT_NUMBER && d->type != FACT_BOOL && i < f->count && !holds; i++)
+	for (size_t i = 0; d->type != FACT_NUMBER && d->type != FACT_BOOL && i < f->count && !holds;
+	     i++)
 		holds = value_holds(e, d, f->text[i], &limit);
 	why_fact(why, d, f);
 	if (limit && !holds && why)
@@ -190,13 +204,14 @@ static int openness(enum truth t)
 }
 
 /*
- * and, with `stop` FALSE: the first false side decides; or, with `stop` TRUE, is its mirror. The reason is that of the side that decided,
- * else those of all sides that are as open as the whole.
+ * and, with `stop` FALSE: the first false side decides; or, with `stop` TRUE, is its mirror. The
+ * reason is that of the side that decided, else those of all sides that are as open as the whole.
  */
 static enum truth join(const struct expr *e, enum truth stop, struct expr_eval *ev, struct buf *why)
 {
 	enum truth all = stop == TRUTH_FALSE ? TRUTH_TRUE : TRUTH_FALSE;
-	AUTO(buf) struct buf one = BUF_INIT(why ? why->max : 0), rest = BUF_INIT(why ? why->max : 0);
+	size_t max = why ? why->max : 0;
+	AUTO(buf) struct buf one = BUF_INIT(max), rest = BUF_INIT(max);
 	int temporary = ev->temporary_fact;
 
 	for (size_t i = 0; i < e->child_count; i++) {
@@ -365,7 +380,8 @@ bool expr_implied(const struct expr *e, const struct expr *a)
 		const struct expr *all = e->kind == EXPR_AND ? e : a;
 
 		for (size_t i = 0; i < all->child_count; i++)
-			if (!(all == e ? expr_implied(e->child[i], a) : expr_implied(e, a->child[i])))
+			if (!(all == e ? expr_implied(e->child[i], a)
+				       : expr_implied(e, a->child[i])))
 				return false;
 		return true;
 	}
@@ -416,8 +432,10 @@ bool expr_never(const struct expr *e)
 	for (size_t i = 0; e->kind == EXPR_AND && i < e->child_count; i++) {
 		if (expr_never(e->child[i]))
 			return true;
-		for (size_t j = 0; j < i && i < 100; j++)       /* long conjunctions are not looked through */
-			if (e->child[i]->kind == EXPR_COMPARE && e->child[j]->kind == EXPR_COMPARE &&
+		/* long conjunctions are not looked through */
+		for (size_t j = 0; j < i && i < 100; j++)
+			if (e->child[i]->kind == EXPR_COMPARE &&
+			    e->child[j]->kind == EXPR_COMPARE &&
 			    compare_excludes(e->child[i], e->child[j]))
 				return true;
 	}

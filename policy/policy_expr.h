@@ -1,9 +1,10 @@
 /*
  * policy_expr - a condition of a policy, compiled: facts are numbers, words are bits
  *
- * Its truth has four values. A comparison is unknown while the fact's stage has not come; temporary when the fact is TEMPERROR and the
- * comparison does not name `temperror` as a value; false when the fact will never be known, != included. and, or and not follow Kleene; a
- * side that is unknown outweighs one that is temporary, since it may still settle the matter.
+ * Its truth has four values. A comparison is unknown while the fact's stage has not come; temporary
+ * when the fact is TEMPERROR and the comparison does not name `temperror` as a value; false when
+ * the fact will never be known, != included. and, or and not follow Kleene; a side that is unknown
+ * outweighs one that is temporary, since it may still settle the matter.
  */
 #ifndef POLICY_EXPR_H
 #define POLICY_EXPR_H
@@ -66,7 +67,8 @@ enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *wh
 /* The first stage at which e can be certainly true, and certainly false; STAGE_COUNT: never. */
 void expr_stages(const struct expr *e, int *can_true, int *can_false);
 
-/* What can be seen without facts: that e holds whenever a does (false if unsure). NULL is the condition that always holds. */
+/* What can be seen without facts: that e holds whenever a does (false if unsure). NULL is the
+   condition that always holds. */
 bool expr_implied(const struct expr *e, const struct expr *a);
 /* Whether e can never hold, as far as can be seen: false, or spf = pass and spf = fail. */
 bool expr_never(const struct expr *e);

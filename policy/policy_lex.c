@@ -4,15 +4,16 @@
 
 void policy_lex_init(struct lexer *l, const char *text, size_t len)
 {
-	*l = (struct lexer){ .p = text, .end = text + len, .line_start = text, .counted = text, .line = 1, .column = 1 };
+	*l = (struct lexer){ .p = text, .end = text + len, .line_start = text, .counted = text };
+	l->line = l->column = 1;
 	if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)   /* the mark some editors write */
 		l->p = l->line_start = l->counted = text + 3;
 }
 
 static bool word_byte(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 0x80 ||
-	       (c && strchr("._-+@:/%*", c));
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (unsigned char)c >= 0x80 || (c && strchr("._-+@:/%*", c));
 }
 
 /* Of l->p; counted on from the token before, since a line may be long. */
@@ -22,8 +23,11 @@ static int column_of(struct lexer *l)
 		l->counted = l->line_start;
 		l->column = 1;
 	}
-	for (; l->counted < l->p; l->counted++)
-		l->column += ((unsigned char)*l->counted & 0xc0) != 0x80;       /* not the bytes that continue a character */
+	for (; l->counted < l->p; l->counted++) {
+		unsigned char c = (unsigned char)*l->counted;
+
+		l->column += (c & 0xc0) != 0x80;        /* not bytes that continue a character */
+	}
 	return l->column;
 }
 
@@ -52,7 +56,8 @@ static bool skip_blank(struct lexer *l)
 }
 
 /* From the opening quote or slash to the closing one, on one line. */
-static void quoted(struct lexer *l, struct token *t, char quote, enum token_kind kind, const char *error)
+static void quoted(struct lexer *l, struct token *t, char quote, enum token_kind kind,
+		   const char *error)
 {
 	const char *q = l->p + 1;
 
@@ -110,7 +115,8 @@ static void sign(struct lexer *l, struct token *t)
 		}
 	}
 	t->kind = TOKEN_BAD;
-	t->error = *l->p ? "a character that means nothing here, expected a word, a text in double quotes or an operator"
+	t->error = *l->p ? "a character that means nothing here, expected a word, a text in double "
+			   "quotes or an operator"
 			 : "a NUL byte, expected text";
 	l->p++;
 }
@@ -128,9 +134,11 @@ void policy_lex_next(struct lexer *l, struct token *t)
 		return;
 	}
 	if (*l->p == '"')
-		quoted(l, t, '"', TOKEN_STRING, "a text without its end, expected \" on the same line");
+		quoted(l, t, '"', TOKEN_STRING,
+		       "a text without its end, expected \" on the same line");
 	else if (*l->p == '/')
-		quoted(l, t, '/', TOKEN_REGEX, "a regular expression without its end, expected / on the same line");
+		quoted(l, t, '/', TOKEN_REGEX,
+		       "a regular expression without its end, expected / on the same line");
 	else if (word_byte(*l->p)) {
 		while (l->p < l->end && word_byte(*l->p))
 			l->p++;
@@ -143,7 +151,8 @@ void policy_lex_next(struct lexer *l, struct token *t)
 
 bool token_is(const struct token *t, const char *word)
 {
-	return t->kind == TOKEN_WORD && strlen(word) == t->len && memcmp(word, t->text, t->len) == 0;
+	return t->kind == TOKEN_WORD && strlen(word) == t->len &&
+	       memcmp(word, t->text, t->len) == 0;
 }
 
 int token_value(const struct token *t, struct buf *out)
@@ -151,14 +160,16 @@ int token_value(const struct token *t, struct buf *out)
 	if (t->kind == TOKEN_WORD)
 		return buf_add(out, t->text, t->len);
 	for (size_t i = 1; i + 1 < t->len; i++) {
-		char c = t->text[i], next = t->text[i + 1];     /* the closing quote at the latest */
+		char c = t->text[i], next = t->text[i + 1]; /* the closing quote at the latest */
 		int rc;
 
-		if (c == '\\' && i + 2 < t->len && (next == *t->text || (t->kind == TOKEN_STRING && next == '\\'))) {
+		if (c == '\\' && i + 2 < t->len &&
+		    (next == *t->text || (t->kind == TOKEN_STRING && next == '\\'))) {
 			c = next;
 			i++;
 		} else if (c == '\\' && i + 2 < t->len && t->kind == TOKEN_REGEX) {
-			if ((rc = buf_addc(out, c)) < 0)        /* \\ and the like stay as they are, both bytes */
+			/* \\ and the like stay as they are, both bytes */
+			if ((rc = buf_addc(out, c)) < 0)
 				return rc;
 			c = next;
 			i++;

@@ -1,9 +1,10 @@
 /*
  * policy_lex - the words of a policy file
  *
- * Text is UTF-8 or any bytes without NUL. Blanks, line ends and comments (# to the end of the line) separate. A token points into the text.
+ * Text is UTF-8 or any bytes without NUL. Blanks, line ends and comments (# to the end of the line)
+ * separate. A token points into the text.
  *
- *     word     letters, digits and . _ - + @ : / % * and bytes over 0x7f: spf, 192.0.2.0/24, user@example.com, spoofed:
+ *     word     letters, digits and . _ - + @ : / % * and bytes over 0x7f: 192.0.2.0/24, spoofed:
  *     string   "..." on one line; \" and \\ inside
  *     regex    /.../ on one line; \/ for a slash inside
  *     ( ) { } , = != < <= > >= ~
@@ -44,7 +45,8 @@ void policy_lex_init(struct lexer *l, const char *text, size_t len);
 void policy_lex_next(struct lexer *l, struct token *t);
 
 bool token_is(const struct token *t, const char *word);
-/* The meaning of a word, string or regex: without quotes, with escapes undone (in a regex only \/ is one). 0 or -ENOSPC, -ENOMEM. */
+/* The meaning of a word, string or regex: without quotes, with escapes undone (in a regex only \/
+   is one). 0 or -ENOSPC, -ENOMEM. */
 int token_value(const struct token *t, struct buf *out);
 
 #endif

@@ -18,8 +18,8 @@ enum kind { KIND_DOMAIN = 'd', KIND_MAILBOX = 'm', KIND_NETWORK = 'n', KIND_TEXT
 enum { HOLDS_SELF = 1, HOLDS_BELOW = 2, HOLDS_MAILBOXES = 4 };   /* what a domain entry holds for */
 
 /*
- * Keys lie in one arena: two bytes of length, one of HOLDS_ bits, then the key. Slots hold offsets + 1 into it, open addressing
- * with linear probing, at most half full.
+ * Keys lie in one arena: two bytes of length, one of HOLDS_ bits, then the key. Slots hold offsets
+ * + 1 into it, open addressing with linear probing, at most half full.
  */
 struct policy_list {
 	unsigned char *arena;
@@ -138,7 +138,7 @@ static int key_add(struct policy_list *l, const void *key, size_t len, int holds
 		return -ENOSPC;
 	if (l->arena_len + len + 3 > l->arena_cap) {
 		size_t cap = l->arena_cap ? l->arena_cap * 2 : 1024;
-		unsigned char *a = realloc(l->arena, cap);      /* an entry is far shorter than 1024 */
+		unsigned char *a = realloc(l->arena, cap); /* an entry is far shorter than 1024 */
 
 		if (!a)
 			return -ENOMEM;
@@ -155,7 +155,8 @@ static int key_add(struct policy_list *l, const void *key, size_t len, int holds
 	return 0;
 }
 
-/* Key of a text: its kind, then its bytes in lower case. key has LIST_ENTRY_MAX + 1 bytes; 0 when it does not fit. */
+/* Key of a text: its kind, then its bytes in lower case. key has LIST_ENTRY_MAX + 1 bytes; 0 when
+   it does not fit. */
 static size_t text_key(enum kind kind, const char *text, size_t len, char *key)
 {
 	if (len > LIST_ENTRY_MAX)
@@ -176,7 +177,9 @@ static size_t network_key(const struct net_addr *a, int bits, unsigned char *key
 	for (size_t i = 0; i < bytes; i++) {
 		int kept = bits - (int)i * 8;
 
-		key[3 + i] = kept >= 8 ? a->ip[i] : kept <= 0 ? 0 : a->ip[i] & (unsigned char)(0xff << (8 - kept));
+		key[3 + i] = kept >= 8	 ? a->ip[i]
+			     : kept <= 0 ? 0
+					 : a->ip[i] & (unsigned char)(0xff << (8 - kept));
 	}
 	return bytes + 3;
 }
@@ -200,7 +203,9 @@ bool policy_domain_text(const char *text, size_t len, char *out)
 			label = 0;
 			continue;
 		}
-		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || (c == '-' && !edge)) || ++label > 63)
+		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
+		      (c == '-' && !edge)) ||
+		    ++label > 63)
 			return false;
 	}
 	out[len] = '\0';
@@ -237,12 +242,14 @@ static int add_network(struct policy_list *l, const char *text, struct buf *err)
 			return 0;
 		max = a.family == AF_INET ? 32 : 128;
 		if (*end || end == slash + 1 || n < 0 || n > max) {
-			buf_addf(err, "%s is no network, expected a prefix length of 0 to %d", text, max);
+			buf_addf(err, "%s is no network, expected a prefix length of 0 to %d", text,
+				 max);
 			return -EINVAL;
 		}
 		network_key(&a, (int)n, masked);
 		memcpy(a.ip, masked + 3, a.family == AF_INET ? 4 : 16);
-		buf_addf(err, "%s has bits set beyond its prefix, expected %s/%ld", text, net_text(&a, shown), n);
+		buf_addf(err, "%s has bits set beyond its prefix, expected %s/%ld", text,
+			 net_text(&a, shown), n);
 		return -EINVAL;
 	}
 	rc = key_add(l, key, network_key(&a, bits, key), HOLDS_SELF);
@@ -263,7 +270,9 @@ static int add_domain(struct policy_list *l, const char *text, size_t len, int h
 	if (!policy_domain_text(text, len, domain))
 		return 0;
 	l->domains = l->mailboxes = true;
-	return key_add(l, key, text_key(KIND_DOMAIN, domain, strlen(domain), key), holds) < 0 ? -ENOSPC : 1;
+	return key_add(l, key, text_key(KIND_DOMAIN, domain, strlen(domain), key), holds) < 0
+		       ? -ENOSPC
+		       : 1;
 }
 
 static int add_mailbox(struct policy_list *l, const char *text, size_t len)
@@ -282,10 +291,12 @@ static int add_mailbox(struct policy_list *l, const char *text, size_t len)
 		return add_domain(l, domain, strlen(domain), HOLDS_MAILBOXES);
 	if (text[len - 1] == '.')
 		len--;
-	return key_add(l, key, text_key(KIND_MAILBOX, text, len, key), HOLDS_SELF) < 0 ? -ENOSPC : 1;
+	return key_add(l, key, text_key(KIND_MAILBOX, text, len, key), HOLDS_SELF) < 0 ? -ENOSPC
+										       : 1;
 }
 
-int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool quoted, struct buf *err)
+int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool quoted,
+		    struct buf *err)
 {
 	char text[LIST_ENTRY_MAX + 1], key[LIST_ENTRY_MAX + 1];
 	int rc;
@@ -305,10 +316,14 @@ int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool q
 		rc = add_domain(l, text, len, HOLDS_SELF | HOLDS_BELOW);
 	if (rc >= 0 && quoted) {
 		l->texts = true;
-		rc = key_add(l, key, text_key(KIND_TEXT, text, len, key), HOLDS_SELF) < 0 ? -ENOSPC : 1;
+		rc = key_add(l, key, text_key(KIND_TEXT, text, len, key), HOLDS_SELF) < 0 ? -ENOSPC
+											  : 1;
 	}
 	if (rc == 0) {
-		buf_addf(err, "%.80s is no entry, expected a domain, a mailbox, an address, a network, or any text in double quotes", text);
+		buf_addf(err,
+			 "%.80s is no entry, expected a domain, a mailbox, an address, a network, "
+			 "or any text in double quotes",
+			 text);
 		return -EINVAL;
 	}
 	if (rc == -ENOSPC)
@@ -325,7 +340,8 @@ int policy_list_add_exact(struct policy_list *l, const char *domain)
 }
 
 /* One line of a list file. */
-static void load_line(struct policy_list *l, const char *p, size_t len, const char *label, int line, struct buf *errors, int *bad)
+static void load_line(struct policy_list *l, const char *p, size_t len, const char *label, int line,
+		      struct buf *errors, int *bad)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1000);
 	const char *start = p, *end = p + len, *hash;
@@ -334,12 +350,14 @@ static void load_line(struct policy_list *l, const char *p, size_t len, const ch
 	while (p < end && (*p == ' ' || *p == '\t'))
 		p++;
 	quoted = p < end && *p == '"';
-	hash = quoted ? memchr(p + 1, '"', (size_t)(end - p - 1)) : memchr(p, '#', (size_t)(end - p));
+	hash = quoted ? memchr(p + 1, '"', (size_t)(end - p - 1))
+		      : memchr(p, '#', (size_t)(end - p));
 	if (quoted && hash) {
 		hash++;
 		for (const char *q = hash; q < end && *q != '#'; q++)
 			if (*q != ' ' && *q != '\t' && *q != '\r')
-				buf_clear(&err), buf_adds(&err, "something after the text, expected the end of the line");
+				buf_clear(&err), buf_adds(&err, "something after the text, "
+								"expected the end of the line");
 	} else if (quoted) {
 		buf_adds(&err, "a text without its end, expected \" on the same line");
 	}
@@ -349,11 +367,13 @@ static void load_line(struct policy_list *l, const char *p, size_t len, const ch
 		end--;
 	if (p == end)
 		return;
-	if (!err.len && policy_list_add(l, quoted ? p + 1 : p, (size_t)(end - p) - (quoted ? 2 : 0), quoted, &err) == -ENOMEM)
+	if (!err.len && policy_list_add(l, quoted ? p + 1 : p, (size_t)(end - p) - (quoted ? 2 : 0),
+					quoted, &err) == -ENOMEM)
 		buf_adds(&err, "no memory for the list, expected a shorter one");
 	if (err.len) {
 		++*bad;
-		buf_addf(errors, "%s:%d:%zu: %s\n", label, line, (size_t)(p - start) + 1, buf_str(&err));
+		buf_addf(errors, "%s:%d:%zu: %s\n", label, line, (size_t)(p - start) + 1,
+			 buf_str(&err));
 	}
 }
 
@@ -484,9 +504,11 @@ bool policy_list_has(const struct policy_list *l, enum fact_type type, const cha
 	case FACT_DOMAIN:
 		return has_domain(l, value, HOLDS_SELF);
 	case FACT_ADDRESS:
-		return has_text(l, KIND_MAILBOX, value) || (at && has_domain(l, at + 1, HOLDS_SELF | HOLDS_MAILBOXES));
+		return has_text(l, KIND_MAILBOX, value) ||
+		       (at && has_domain(l, at + 1, HOLDS_SELF | HOLDS_MAILBOXES));
 	case FACT_TEXT:
-		return has_text(l, KIND_TEXT, value) || has_text(l, KIND_DOMAIN, value) || has_text(l, KIND_MAILBOX, value);
+		return has_text(l, KIND_TEXT, value) || has_text(l, KIND_DOMAIN, value) ||
+		       has_text(l, KIND_MAILBOX, value);
 	default:
 		return false;
 	}

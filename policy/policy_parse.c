@@ -11,8 +11,10 @@
 
 enum { NAME_MAX_BYTES = 40, SHOWN_TEXT_MAX = 400 };
 
-static const char *const action_names[] = { "accept", "reject", "defer", "quarantine", "greylist", "tag" };
-static const char *const statements[] = { "accept", "reject", "defer", "quarantine", "greylist", "tag", "observe", "list", NULL };
+static const char *const action_names[] = { "accept",	  "reject",   "defer",
+					    "quarantine", "greylist", "tag" };
+static const char *const statements[] = { "accept", "reject",  "defer", "quarantine", "greylist",
+					  "tag",    "observe", "list",	NULL };
 
 const char *action_name(enum action a)
 {
@@ -43,7 +45,8 @@ const char *parser_show(const struct token *t, char *out)
 	if (t->kind != TOKEN_STRING)
 		out[o++] = '"';
 	for (size_t i = 0; i < n && i < 40; i++)
-		out[o++] = (unsigned char)t->text[i] < 0x20 || t->text[i] == 0x7f ? '.' : t->text[i];
+		out[o++] = (unsigned char)t->text[i] < 0x20 || t->text[i] == 0x7f ? '.'
+										  : t->text[i];
 	if (n > 40)
 		o = (size_t)(stpcpy(out + o, "...") - out);
 	if (t->kind != TOKEN_STRING || n > 40)
@@ -62,7 +65,8 @@ bool parser_fail(struct parser *ps, const struct token *t, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	buf_addf(ps->errors, "%s:%d:%d: %s\n", ps->name, t->line, t->column, t->kind == TOKEN_BAD ? t->error : text);
+	buf_addf(ps->errors, "%s:%d:%d: %s\n", ps->name, t->line, t->column,
+		 t->kind == TOKEN_BAD ? t->error : text);
 	return false;
 }
 
@@ -80,7 +84,8 @@ void parser_warn(struct parser *ps, int line, int column, const char *fmt, ...)
 struct named_list *parser_list(struct parser *ps, const char *name, size_t len)
 {
 	for (size_t i = 0; i < ps->policy->list_count; i++)
-		if (strlen(ps->policy->list[i].name) == len && memcmp(ps->policy->list[i].name, name, len) == 0)
+		if (strlen(ps->policy->list[i].name) == len &&
+		    memcmp(ps->policy->list[i].name, name, len) == 0)
 			return &ps->policy->list[i];
 	return NULL;
 }
@@ -103,12 +108,15 @@ static void recover(struct parser *ps)
 /* A name for lists and labels: letters, digits, - and _, beginning with a letter. */
 static bool name_ok(const char *p, size_t len)
 {
-	static const char *const reserved[] = { "if", "in", "and", "or", "not", "true", "false", "header", "file", NULL };
+	static const char *const reserved[] = { "if",	"in",	 "and",	   "or",   "not",
+						"true", "false", "header", "file", NULL };
 
-	if (len == 0 || len > NAME_MAX_BYTES || !((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')))
+	if (len == 0 || len > NAME_MAX_BYTES ||
+	    !((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')))
 		return false;
 	for (size_t i = 0; i < len; i++)
-		if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') || (p[i] >= '0' && p[i] <= '9') || p[i] == '-' || p[i] == '_'))
+		if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') ||
+		      (p[i] >= '0' && p[i] <= '9') || p[i] == '-' || p[i] == '_'))
 			return false;
 	for (size_t i = 0; reserved[i]; i++)
 		if (strlen(reserved[i]) == len && memcmp(reserved[i], p, len) == 0)
@@ -155,19 +163,30 @@ static bool list_inline(struct parser *ps, struct policy_list *l)
 		AUTO(buf) struct buf value = BUF_INIT(LIST_ENTRY_MAX), err = BUF_INIT(1000);
 
 		if (ps->t.kind != TOKEN_WORD && ps->t.kind != TOKEN_STRING)
-			return parser_fail(ps, &ps->t, "%s in a list, expected a domain, a mailbox, an address, a network, a text in double quotes or }",
+			return parser_fail(ps, &ps->t,
+					   "%s in a list, expected a domain, a mailbox, an "
+					   "address, a network, a text in double quotes or }",
 					   parser_show(&ps->t, show));
 		if (n++ >= POLICY_VALUES_MAX)
-			return parser_fail(ps, &ps->t, "too many entries, expected at most %d here (more: file \"...\")", POLICY_VALUES_MAX);
+			return parser_fail(
+				ps, &ps->t,
+				"too many entries, expected at most %d here (more: file \"...\")",
+				POLICY_VALUES_MAX);
 		if (token_value(&ps->t, &value) < 0)
-			return parser_fail(ps, &ps->t, "an entry of %zu bytes, expected 1 to %d", ps->t.len, LIST_ENTRY_MAX);
-		if (policy_list_add(l, buf_str(&value), value.len, ps->t.kind == TOKEN_STRING, &err) < 0)
-			return parser_fail(ps, &ps->t, "%s", err.len ? buf_str(&err) : "no memory for the list, expected a shorter one");
+			return parser_fail(ps, &ps->t, "an entry of %zu bytes, expected 1 to %d",
+					   ps->t.len, LIST_ENTRY_MAX);
+		if (policy_list_add(l, buf_str(&value), value.len, ps->t.kind == TOKEN_STRING,
+				    &err) < 0)
+			return parser_fail(
+				ps, &ps->t, "%s",
+				err.len ? buf_str(&err)
+					: "no memory for the list, expected a shorter one");
 		parser_next(ps);
 		if (ps->t.kind == TOKEN_COMMA)
 			parser_next(ps);
 		else if (ps->t.kind != TOKEN_CLOSE_BRACE && !ps->t.first)
-			return parser_fail(ps, &ps->t, "%s in a list, expected , or }", parser_show(&ps->t, show));
+			return parser_fail(ps, &ps->t, "%s in a list, expected , or }",
+					   parser_show(&ps->t, show));
 	}
 	parser_next(ps);
 	return true;
@@ -183,16 +202,21 @@ static bool list_file(struct parser *ps, struct policy_list *l)
 	parser_next(ps);
 	t = ps->t;
 	if (t.kind != TOKEN_STRING || token_value(&t, &path) < 0 || path.len == 0)
-		return parser_fail(ps, &t, "%s after file, expected a path in double quotes", parser_show(&t, show));
+		return parser_fail(ps, &t, "%s after file, expected a path in double quotes",
+				   parser_show(&t, show));
 	if (!ps->base_dir)
-		return parser_fail(ps, &t, "a list file, expected the entries themselves in { } here");
+		return parser_fail(ps, &t,
+				   "a list file, expected the entries themselves in { } here");
 	if (*path.data != '/')
 		buf_addf(&full, "%s/", ps->base_dir);
 	buf_add(&full, path.data, path.len);
 	rc = policy_list_load(l, buf_str(&full), buf_str(&path), ps->errors);
 	if (rc < 0)
-		return parser_fail(ps, &t, "%s cannot be read (%s), expected a list file", parser_show(&t, show),
-				   rc == -EFBIG ? "too large" : rc == -EINVAL ? "not a file" : strerror(-rc));
+		return parser_fail(ps, &t, "%s cannot be read (%s), expected a list file",
+				   parser_show(&t, show),
+				   rc == -EFBIG	   ? "too large"
+				   : rc == -EINVAL ? "not a file"
+						   : strerror(-rc));
 	ps->error_count += rc;
 	parser_next(ps);
 	return rc == 0;
@@ -206,16 +230,24 @@ static bool statement_list(struct parser *ps)
 
 	parser_next(ps);
 	name = ps->t;
-	if (name.kind != TOKEN_WORD || !name_ok(name.text, name.len) || fact_find(name.text, name.len) != FACT_NONE)
-		return parser_fail(ps, &name, "%s cannot name a list, expected letters, digits, - and _ that are no fact and no word of the language",
+	if (name.kind != TOKEN_WORD || !name_ok(name.text, name.len) ||
+	    fact_find(name.text, name.len) != FACT_NONE)
+		return parser_fail(ps, &name,
+				   "%s cannot name a list, expected letters, digits, - and _ that "
+				   "are no fact and no word of the language",
 				   parser_show(&name, show));
 	l = parser_list(ps, name.text, name.len);
 	if (l == ps->policy->list)
-		return parser_fail(ps, &name, "list local is built in (the site's domains), expected another name");
+		return parser_fail(
+			ps, &name,
+			"list local is built in (the site's domains), expected another name");
 	if (l)
-		return parser_fail(ps, &name, "list %s is defined on line %d already, expected another name", l->name, l->line);
+		return parser_fail(ps, &name,
+				   "list %s is defined on line %d already, expected another name",
+				   l->name, l->line);
 	if (ps->policy->list_count > POLICY_LISTS_MAX)
-		return parser_fail(ps, &name, "too many lists, expected at most %d", POLICY_LISTS_MAX);
+		return parser_fail(ps, &name, "too many lists, expected at most %d",
+				   POLICY_LISTS_MAX);
 	l = list_new(ps->policy, name.text, name.len);
 	if (!l)
 		return parser_fail(ps, &name, "no memory for the list, expected a shorter one");
@@ -223,12 +255,14 @@ static bool statement_list(struct parser *ps)
 	l->column = name.column;
 	parser_next(ps);
 	if (ps->t.kind != TOKEN_EQ)
-		return parser_fail(ps, &ps->t, "%s after the name of a list, expected =", parser_show(&ps->t, show));
+		return parser_fail(ps, &ps->t, "%s after the name of a list, expected =",
+				   parser_show(&ps->t, show));
 	parser_next(ps);
 	if (parser_at(ps, "file"))
 		return list_file(ps, l->list);
 	if (ps->t.kind != TOKEN_OPEN_BRACE)
-		return parser_fail(ps, &ps->t, "%s is no list, expected { ... } or file \"...\"", parser_show(&ps->t, show));
+		return parser_fail(ps, &ps->t, "%s is no list, expected { ... } or file \"...\"",
+				   parser_show(&ps->t, show));
 	return list_inline(ps, l->list);
 }
 
@@ -264,13 +298,17 @@ static bool rule_label(struct parser *ps, struct rule *r)
 	if (t.kind != TOKEN_WORD || t.first || t.text[t.len - 1] != ':')
 		return true;
 	if (!name_ok(t.text, t.len - 1))
-		return parser_fail(ps, &t, "%.*s cannot be a label, expected letters, digits, - and _ that are no word of the language",
+		return parser_fail(ps, &t,
+				   "%.*s cannot be a label, expected letters, digits, - and _ that "
+				   "are no word of the language",
 				   (int)(t.len > 60 ? 60 : t.len), t.text);
 	for (size_t i = 0; i < ps->policy->rule_count; i++) {
 		const struct rule *o = &ps->policy->rule[i];
 
 		if (strlen(o->name) == t.len - 1 && memcmp(o->name, t.text, t.len - 1) == 0)
-			return parser_fail(ps, &t, "label %s is that of line %d already, expected another", o->name, o->line);
+			return parser_fail(ps, &t,
+					   "label %s is that of line %d already, expected another",
+					   o->name, o->line);
 	}
 	r->name = strndup(t.text, t.len - 1);
 	parser_next(ps);
@@ -292,14 +330,19 @@ static bool rule_text(struct parser *ps, struct rule *r)
 	t = ps->t;
 	if (t.kind != TOKEN_STRING) {
 		if (r->action == ACTION_TAG)
-			return parser_fail(ps, &t, "%s after tag, expected %s", parser_show(&t, show),
-					   r->header ? "a header field: \"Name: value\"" : "a subject prefix in double quotes, or header \"Name: value\"");
+			return parser_fail(ps, &t, "%s after tag, expected %s",
+					   parser_show(&t, show),
+					   r->header ? "a header field: \"Name: value\""
+						     : "a subject prefix in double quotes, or "
+						       "header \"Name: value\"");
 		return true;
 	}
 	if (r->action != ACTION_REJECT && r->action != ACTION_DEFER && r->action != ACTION_TAG)
-		return parser_fail(ps, &t, "a text after %s, expected if or the end of the rule", action_name(r->action));
+		return parser_fail(ps, &t, "a text after %s, expected if or the end of the rule",
+				   action_name(r->action));
 	if (token_value(&t, &text) < 0)
-		return parser_fail(ps, &t, "a text of %zu bytes, expected fewer than 500", t.len - 2);
+		return parser_fail(ps, &t, "a text of %zu bytes, expected fewer than 500",
+				   t.len - 2);
 	if (r->header)
 		rc = policy_tag_header(buf_str(&text), text.len, &r->reply, &err);
 	else if (r->action == ACTION_TAG)
@@ -307,7 +350,10 @@ static bool rule_text(struct parser *ps, struct rule *r)
 	else
 		rc = policy_reply_text(r->action, buf_str(&text), text.len, &r->reply, &err);
 	if (rc < 0)
-		return parser_fail(ps, &t, "%s", rc == -ENOMEM ? "no memory for the policy, expected a shorter one" : buf_str(&err));
+		return parser_fail(ps, &t, "%s",
+				   rc == -ENOMEM
+					   ? "no memory for the policy, expected a shorter one"
+					   : buf_str(&err));
 	parser_next(ps);
 	return true;
 }
@@ -322,10 +368,14 @@ static bool rule_body(struct parser *ps, struct rule *r)
 	while (a < sizeof(action_names) / sizeof(*action_names) && !parser_at(ps, action_names[a]))
 		a++;
 	if (a == sizeof(action_names) / sizeof(*action_names)) {
-		meant = ps->t.kind == TOKEN_WORD ? policy_suggest(ps->t.text, ps->t.len, statements) : NULL;
-		return parser_fail(ps, &ps->t, "%s is no action, expected accept, reject, defer, quarantine, greylist, tag%s%s%s%s",
-				   parser_show(&ps->t, show), r->observe ? "" : ", observe or list", meant ? " (did you mean " : "",
-				   meant ? meant : "", meant ? "?)" : "");
+		meant = ps->t.kind == TOKEN_WORD ? policy_suggest(ps->t.text, ps->t.len, statements)
+						 : NULL;
+		return parser_fail(ps, &ps->t,
+				   "%s is no action, expected accept, reject, defer, quarantine, "
+				   "greylist, tag%s%s%s%s",
+				   parser_show(&ps->t, show), r->observe ? "" : ", observe or list",
+				   meant ? " (did you mean " : "", meant ? meant : "",
+				   meant ? "?)" : "");
 	}
 	r->action = (enum action)a;
 	parser_next(ps);
@@ -337,9 +387,12 @@ static bool rule_body(struct parser *ps, struct rule *r)
 		if (!r->cond)
 			return false;
 		if (ps->t.kind != TOKEN_END && !ps->t.first)
-			return parser_fail(ps, &ps->t, "%s after the condition, expected and, or or a new line", parser_show(&ps->t, show));
+			return parser_fail(ps, &ps->t,
+					   "%s after the condition, expected and, or or a new line",
+					   parser_show(&ps->t, show));
 	} else if (ps->t.kind != TOKEN_END && !ps->t.first) {
-		return parser_fail(ps, &ps->t, "%s after %s, expected if or a new line", parser_show(&ps->t, show), action_name(r->action));
+		return parser_fail(ps, &ps->t, "%s after %s, expected if or a new line",
+				   parser_show(&ps->t, show), action_name(r->action));
 	}
 	return true;
 }
@@ -368,9 +421,11 @@ static bool statement_rule(struct parser *ps)
 	}
 	cut = ps->text.len;
 	if (cut > SHOWN_TEXT_MAX)
-		for (cut = SHOWN_TEXT_MAX; ((unsigned char)ps->text.data[cut] & 0xc0) == 0x80; cut--)
+		for (cut = SHOWN_TEXT_MAX; ((unsigned char)ps->text.data[cut] & 0xc0) == 0x80;
+		     cut--)
 			;
-	if (asprintf(&r->text, "%.*s%s", (int)cut, buf_str(&ps->text), cut < ps->text.len ? "..." : "") < 0)
+	if (asprintf(&r->text, "%.*s%s", (int)cut, buf_str(&ps->text),
+		     cut < ps->text.len ? "..." : "") < 0)
 		r->text = NULL;
 	if (!r->name && asprintf(&r->name, "line %d", r->line) < 0)
 		r->name = NULL;
@@ -394,7 +449,8 @@ static void parse_all(struct parser *ps)
 		else
 			ok = statement_rule(ps);
 		if (ok && ps->t.kind != TOKEN_END && !ps->t.first) {
-			parser_fail(ps, &ps->t, "something after the end of a list, expected a new line");
+			parser_fail(ps, &ps->t,
+				    "something after the end of a list, expected a new line");
 			ok = false;
 		}
 		if (!ok)
@@ -402,13 +458,18 @@ static void parse_all(struct parser *ps)
 	}
 }
 
-struct policy *policy_parse(const char *name, const char *text, size_t len, const char *base_dir, struct buf *errors, struct buf *warnings)
+struct policy *policy_parse(const char *name, const char *text, size_t len, const char *base_dir,
+			    struct buf *errors, struct buf *warnings)
 {
 	AUTO(buf) struct buf own_errors = BUF_INIT(64 * 1024), own_warnings = BUF_INIT(64 * 1024);
 	AUTO(policy) struct policy *p = calloc(1, sizeof(*p));
 	struct policy *done;
-	struct parser ps = { .policy = p, .name = name, .base_dir = base_dir, .errors = errors ? errors : &own_errors,
-			     .warnings = warnings ? warnings : &own_warnings, .text = BUF_INIT(PARSER_TEXT_MAX) };
+	struct parser ps = { .policy = p,
+			     .name = name,
+			     .base_dir = base_dir,
+			     .errors = errors ? errors : &own_errors,
+			     .warnings = warnings ? warnings : &own_warnings,
+			     .text = BUF_INIT(PARSER_TEXT_MAX) };
 	struct token start = { .line = 1, .column = 1 };
 
 	if (!p || !(p->name = strdup(name)) || !list_new(p, "local", 5)) {
@@ -416,14 +477,16 @@ struct policy *policy_parse(const char *name, const char *text, size_t len, cons
 		return NULL;
 	}
 	if (len > POLICY_TEXT_MAX) {
-		parser_fail(&ps, &start, "a policy of %zu bytes, expected at most %d", len, POLICY_TEXT_MAX);
+		parser_fail(&ps, &start, "a policy of %zu bytes, expected at most %d", len,
+			    POLICY_TEXT_MAX);
 		return NULL;
 	}
 	policy_lex_init(&ps.lex, text, len);
 	parse_all(&ps);
 	buf_release(&ps.text);
 	if (ps.error_count > POLICY_ERRORS_MAX)
-		buf_addf(ps.errors, "%s: %d more errors\n", name, ps.error_count - POLICY_ERRORS_MAX);
+		buf_addf(ps.errors, "%s: %d more errors\n", name,
+			 ps.error_count - POLICY_ERRORS_MAX);
 	if (ps.error_count)
 		return NULL;
 	if (policy_analyse(p, ps.warnings) < 0) {
@@ -432,7 +495,8 @@ struct policy *policy_parse(const char *name, const char *text, size_t len, cons
 	}
 	for (size_t i = 1; i < p->list_count; i++)
 		if (!p->list[i].used)
-			parser_warn(&ps, p->list[i].line, p->list[i].column, "list %s is not used by any rule", p->list[i].name);
+			parser_warn(&ps, p->list[i].line, p->list[i].column,
+				    "list %s is not used by any rule", p->list[i].name);
 	done = p;
 	p = NULL;
 	return done;
@@ -488,7 +552,10 @@ struct policy *policy_load(const char *path, struct buf *errors, struct buf *war
 
 	if (rc < 0) {
 		if (errors)
-			buf_addf(errors, "%s: %s, expected a policy file\n", path, rc == -EINVAL ? "not a file" : rc == -ENOSPC ? "too large" : strerror(-rc));
+			buf_addf(errors, "%s: %s, expected a policy file\n", path,
+				 rc == -EINVAL	 ? "not a file"
+				 : rc == -ENOSPC ? "too large"
+						 : strerror(-rc));
 		return NULL;
 	}
 	if (!slash)

@@ -1,5 +1,6 @@
 /*
- * policy_parser - the state while a policy file is read, shared by policy_parse.c (rules and lists) and policy_cond.c (conditions)
+ * policy_parser - the state while a policy file is read, shared by policy_parse.c (rules and lists)
+ * and policy_cond.c (conditions)
  */
 #ifndef POLICY_PARSER_H
 #define POLICY_PARSER_H
@@ -15,7 +16,7 @@ struct parser {
 	struct buf *errors, *warnings;
 	int error_count;
 	size_t nodes, regexes;
-	struct buf text;                /* the rule so far, as written, blanks and comments made one blank */
+	struct buf text;                /* the rule so far, blanks and comments made one blank */
 };
 
 enum { PARSER_TEXT_MAX = 64 * 1024 };
@@ -26,9 +27,12 @@ bool parser_at(const struct parser *ps, const char *word);
 /* Whether it begins a rule or list: an action, observe or list at the beginning of a line. */
 bool parser_at_statement(const struct parser *ps);
 
-/* "name:line:column: ..." to errors, at token t; a token that the lexer found bad gives the lexer's words instead. Always false. */
-bool parser_fail(struct parser *ps, const struct token *t, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void parser_warn(struct parser *ps, int line, int column, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* "name:line:column: ..." to errors, at token t; a token that the lexer found bad gives the lexer's
+   words instead. Always false. */
+bool parser_fail(struct parser *ps, const struct token *t, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void parser_warn(struct parser *ps, int line, int column, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 /* A token for a message: "word" in double quotes, cut, or `the end of the file`. Returns out. */
 enum { PARSER_SHOW_MAX = 64 };
 const char *parser_show(const struct token *t, char *out);

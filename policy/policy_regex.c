@@ -7,11 +7,11 @@
 #include <pcre2.h>
 
 enum {
-	MATCH_LIMIT = 50000,            /* steps from one starting point: some tenths of a millisecond */
-	DEPTH_LIMIT = 5000,             /* nested backtracking */
-	HEAP_LIMIT_KIB = 4096,          /* of the interpreter */
-	NEST_LIMIT = 50,                /* parentheses in a pattern */
-	CODE_BYTES_MAX = 128 * 1024,    /* of one compiled pattern */
+	MATCH_LIMIT = 50000,   /* steps from one starting point: some tenths of a millisecond */
+	DEPTH_LIMIT = 5000,    /* nested backtracking */
+	HEAP_LIMIT_KIB = 4096, /* of the interpreter */
+	NEST_LIMIT = 50,       /* parentheses in a pattern */
+	CODE_BYTES_MAX = 128 * 1024, /* of one compiled pattern */
 	JIT_STACK_BYTES = 256 * 1024,
 };
 
@@ -29,7 +29,8 @@ static struct {
 	int jit;                        /* -1: not decided yet */
 } shared = { .jit = -1 };
 
-/* A hardened system may forbid memory that is writable and executable: try once, and keep to the answer. */
+/* A hardened system may forbid memory that is writable and executable: try once, and keep to the
+   answer. */
 static bool jit_works(void)
 {
 	uint32_t has = 0;
@@ -77,7 +78,8 @@ static bool shared_init(void)
 	return shared.compile && shared.match && shared.data;
 }
 
-struct policy_regex *policy_regex_new(const char *pattern, size_t len, size_t *offset, struct buf *err)
+struct policy_regex *policy_regex_new(const char *pattern, size_t len, size_t *offset,
+				      struct buf *err)
 {
 	struct policy_regex *r = calloc(1, sizeof(*r));
 	char text[128];
@@ -91,8 +93,9 @@ struct policy_regex *policy_regex_new(const char *pattern, size_t len, size_t *o
 		free(r);
 		return NULL;
 	}
-	r->code = pcre2_compile((PCRE2_SPTR)pattern, len, PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &at,
-				shared.compile);
+	r->code = pcre2_compile((PCRE2_SPTR)pattern, len,
+				PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
+				&error, &at, shared.compile);
 	if (!r->code) {
 		pcre2_get_error_message(error, (PCRE2_UCHAR *)text, sizeof(text));
 		buf_adds(err, text);
@@ -105,7 +108,8 @@ struct policy_regex *policy_regex_new(const char *pattern, size_t len, size_t *o
 		policy_regex_free(r);
 		return NULL;
 	}
-	r->jit = shared.jit && pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE) == 0;     /* else interpreted: the same answers */
+	/* what cannot be compiled is interpreted: the same answers */
+	r->jit = shared.jit && pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE) == 0;
 	return r;
 }
 
@@ -128,7 +132,8 @@ enum regex_match policy_regex_match(const struct policy_regex *r, const char *su
 
 	if (len > REGEX_SUBJECT_MAX)
 		len = REGEX_SUBJECT_MAX;
-	rc = pcre2_match(r->code, (PCRE2_SPTR)subject, len, 0, r->jit ? 0 : PCRE2_NO_JIT, shared.data, shared.match);
+	rc = pcre2_match(r->code, (PCRE2_SPTR)subject, len, 0, r->jit ? 0 : PCRE2_NO_JIT,
+			 shared.data, shared.match);
 	if (rc >= 0)
 		return REGEX_YES;
 	return rc == PCRE2_ERROR_NOMATCH || rc == PCRE2_ERROR_PARTIAL ? REGEX_NO : REGEX_LIMIT;

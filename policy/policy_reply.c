@@ -7,9 +7,9 @@
 #include <strings.h>
 
 enum {
-	REPLY_MAX = 480,                /* a reply line is at most 512 bytes with its end, RFC 5321 4.5.3.1.5 */
+	REPLY_MAX = 480, /* a reply line is at most 512 bytes with its end, RFC 5321 4.5.3.1.5 */
 	PREFIX_MAX = 100,
-	HEADER_MAX = 900,               /* a line is at most 998, RFC 5322 2.1.1 */
+	HEADER_MAX = 900, /* a line is at most 998, RFC 5322 2.1.1 */
 	SUGGEST_MAX = 40,
 };
 
@@ -56,21 +56,28 @@ int policy_reply_text(enum action action, const char *text, size_t len, char **o
 {
 	char class = action == ACTION_REJECT ? '5' : '4';
 	const char *word = action == ACTION_REJECT ? "reject" : "defer";
-	const char *code = action == ACTION_REJECT ? "550" : "451", *enhanced = action == ACTION_REJECT ? "5.7.1" : "4.7.1";
+	const char *code = action == ACTION_REJECT ? "550" : "451",
+		   *enhanced = action == ACTION_REJECT ? "5.7.1" : "4.7.1";
 	size_t n, code_len = 3, enhanced_text = 5;
 	AUTO(buf) struct buf b = BUF_INIT(REPLY_MAX + 64);
 
 	if (!printable(text, len))
-		return refuse(err, "a reply with bytes that are not printable ASCII, expected only such (RFC 5321 4.2)");
-	if (len > 3 && digit(text[0]) && digit(text[1]) && digit(text[2]) && (text[3] == ' ' || text[3] == '-')) {
+		return refuse(err, "a reply with bytes that are not printable ASCII, expected only "
+				   "such (RFC 5321 4.2)");
+	if (len > 3 && digit(text[0]) && digit(text[1]) && digit(text[2]) &&
+	    (text[3] == ' ' || text[3] == '-')) {
 		if (text[3] == '-')
-			return refuse(err, "a reply of several lines, expected one: \"550 5.7.1 text\"");
+			return refuse(err,
+				      "a reply of several lines, expected one: \"550 5.7.1 text\"");
 		if (text[0] != class || text[1] > '5') {
-			buf_addf(err, "reply code %.3s, expected %c50 to %c59 or another %cxx with %s", text, class, class, class, word);
+			buf_addf(err,
+				 "reply code %.3s, expected %c50 to %c59 or another %cxx with %s",
+				 text, class, class, class, word);
 			return -EINVAL;
 		}
 		if (memcmp(text, "421", 3) == 0)
-			return refuse(err, "reply code 421 would close the session, expected 450 or 451 with defer");
+			return refuse(err, "reply code 421 would close the session, expected 450 "
+					   "or 451 with defer");
 		code = text;
 		text += 4;
 		len -= 4;
@@ -78,7 +85,10 @@ int policy_reply_text(enum action action, const char *text, size_t len, char **o
 	n = enhanced_len(text, len);
 	if (n) {
 		if (text[0] != class) {
-			buf_addf(err, "enhanced code %.*s, expected one that begins with %c, as the reply code does", (int)n - 1, text, class);
+			buf_addf(err,
+				 "enhanced code %.*s, expected one that begins with %c, as the "
+				 "reply code does",
+				 (int)n - 1, text, class);
 			return -EINVAL;
 		}
 		enhanced = text;
@@ -87,12 +97,15 @@ int policy_reply_text(enum action action, const char *text, size_t len, char **o
 		len -= n;
 	}
 	if (len == 0 || text[0] == ' ' || text[len - 1] == ' ')
-		return refuse(err, "a reply without text or with blanks at its ends, expected \"550 5.7.1 text\" or \"text\"");
+		return refuse(err, "a reply without text or with blanks at its ends, expected "
+				   "\"550 5.7.1 text\" or \"text\"");
 	if (len > REPLY_MAX - 20) {
-		buf_addf(err, "a reply of %zu characters, expected at most %d", len, REPLY_MAX - 20);
+		buf_addf(err, "a reply of %zu characters, expected at most %d", len,
+			 REPLY_MAX - 20);
 		return -EINVAL;
 	}
-	buf_addf(&b, "%.*s %.*s %.*s", (int)code_len, code, (int)enhanced_text, enhanced, (int)len, text);
+	buf_addf(&b, "%.*s %.*s %.*s", (int)code_len, code, (int)enhanced_text, enhanced, (int)len,
+		 text);
 	*out = buf_steal(&b);
 	return *out ? 0 : -ENOMEM;
 }
@@ -100,24 +113,43 @@ int policy_reply_text(enum action action, const char *text, size_t len, char **o
 int policy_tag_prefix(const char *text, size_t len, char **out, struct buf *err)
 {
 	if (len == 0 || len > PREFIX_MAX || !printable(text, len)) {
-		buf_addf(err, "a subject prefix of %zu bytes, expected 1 to %d characters of printable ASCII (others as an RFC 2047 word)", len,
-			 PREFIX_MAX);
+		buf_addf(err,
+			 "a subject prefix of %zu bytes, expected 1 to %d characters of printable "
+			 "ASCII (others as an RFC 2047 word)",
+			 len, PREFIX_MAX);
 		return -EINVAL;
 	}
 	*out = strndup(text, len);
 	return *out ? 0 : -ENOMEM;
 }
 
-/* Fields that there may be one of (RFC 5322 3.6), that trace or that sign: a second one would change what the message says. */
+/* Fields that there may be one of (RFC 5322 3.6), that trace or that sign: a second one would
+   change what the message says. */
 static bool field_reserved(const char *name, size_t len)
 {
-	static const char *const names[] = { "From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Message-ID", "In-Reply-To", "References",
-		"Subject", "Date", "Received", "Return-Path", "DKIM-Signature", "Authentication-Results", "Received-SPF", "MIME-Version" };
+	static const char *const names[] = { "From",
+					     "Sender",
+					     "Reply-To",
+					     "To",
+					     "Cc",
+					     "Bcc",
+					     "Message-ID",
+					     "In-Reply-To",
+					     "References",
+					     "Subject",
+					     "Date",
+					     "Received",
+					     "Return-Path",
+					     "DKIM-Signature",
+					     "Authentication-Results",
+					     "Received-SPF",
+					     "MIME-Version" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (strlen(names[i]) == len && strncasecmp(names[i], name, len) == 0)
 			return true;
-	return (len > 4 && strncasecmp(name, "ARC-", 4) == 0) || (len > 8 && strncasecmp(name, "Content-", 8) == 0) ||
+	return (len > 4 && strncasecmp(name, "ARC-", 4) == 0) ||
+	       (len > 8 && strncasecmp(name, "Content-", 8) == 0) ||
 	       (len > 7 && strncasecmp(name, "Resent-", 7) == 0);
 }
 
@@ -127,13 +159,19 @@ int policy_tag_header(const char *text, size_t len, char **out, struct buf *err)
 	size_t name = colon ? (size_t)(colon - text) : 0, value;
 
 	if (!printable(text, len) || len > HEADER_MAX) {
-		buf_addf(err, "a header field of %zu bytes, expected at most %d characters of printable ASCII", len, HEADER_MAX);
+		buf_addf(err,
+			 "a header field of %zu bytes, expected at most %d characters of printable "
+			 "ASCII",
+			 len, HEADER_MAX);
 		return -EINVAL;
 	}
 	if (name == 0 || memchr(text, ' ', name))
 		return refuse(err, "a header field without a name, expected \"Name: value\"");
 	if (field_reserved(text, name)) {
-		buf_addf(err, "header field %.*s belongs to the message, expected another name, such as X-%.*s", (int)name, text, (int)name, text);
+		buf_addf(err,
+			 "header field %.*s belongs to the message, expected another name, such as "
+			 "X-%.*s",
+			 (int)name, text, (int)name, text);
 		return -EINVAL;
 	}
 	value = name + 1;
@@ -164,7 +202,8 @@ static size_t distance(const char *a, size_t an, const char *b, size_t bn)
 
 			d = last[j] + 1 < d ? last[j] + 1 : d;
 			d = now[j - 1] + 1 < d ? now[j - 1] + 1 : d;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < d)
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    before[j - 2] + 1 < d)
 				d = before[j - 2] + 1;
 			now[j] = d;
 		}
@@ -175,7 +214,7 @@ static size_t distance(const char *a, size_t an, const char *b, size_t bn)
 const char *policy_suggest(const char *word, size_t len, const char *const *candidates)
 {
 	const char *best = NULL;
-	size_t least = len < 4 ? 2 : len < 8 ? 3 : 4;   /* more changes than that are another word */
+	size_t least = len < 4 ? 2 : len < 8 ? 3 : 4; /* more changes than that are another word */
 
 	for (; *candidates; candidates++) {
 		size_t d = distance(word, len, *candidates, strlen(*candidates));

@@ -33,7 +33,8 @@ struct policy {
 	struct named_list *list;        /* list[0] is `local` */
 	size_t list_count, list_cap;
 	uint32_t filters;
-	int *false_stage;               /* of each rule: from when on it can be known that it does not apply; STAGE_COUNT: never */
+	int *false_stage;               /* of each rule: from when on it may be known not to apply;
+					   STAGE_COUNT: never */
 };
 
 /* The rule itself takes part in the verdict; tag and observe rules do not. */
@@ -46,10 +47,12 @@ static inline bool rule_decides(const struct rule *r)
 int policy_analyse(struct policy *p, struct buf *warnings);
 
 /*
- * Texts of rules (policy_reply.c). Each: 0 and *out (heap, complete), or -EINVAL and err ("what is wrong, what was expected").
+ * Texts of rules (policy_reply.c). Each: 0 and *out (heap, complete), or -EINVAL and err ("what is
+ * wrong, what was expected").
  * reply: "550 5.7.1 text", "550 text", "5.7.1 text" or "text"; action is reject or defer.
  */
-int policy_reply_text(enum action action, const char *text, size_t len, char **out, struct buf *err);
+int policy_reply_text(enum action action, const char *text, size_t len, char **out,
+		      struct buf *err);
 int policy_tag_prefix(const char *text, size_t len, char **out, struct buf *err);
 int policy_tag_header(const char *text, size_t len, char **out, struct buf *err);
 

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f, struct buf *why)
+enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f,
+			struct buf *why)
 {
 	struct expr_eval ev = { .facts = f, .temporary_fact = FACT_NONE };
 
@@ -17,7 +18,8 @@ static bool same_verdict(const struct rule *a, const struct rule *b)
 	return a->reply == b->reply || (a->reply && b->reply && strcmp(a->reply, b->reply) == 0);
 }
 
-/* One more rule in a short array that is kept in the order of the file; what does not fit are the last ones. */
+/* One more rule in a short array that is kept in the order of the file; what does not fit are the
+   last ones. */
 static void keep(const struct rule **kept, size_t *count, const struct rule *r)
 {
 	size_t i = *count;
@@ -38,11 +40,13 @@ static void keep(const struct rule **kept, size_t *count, const struct rule *r)
 }
 
 /*
- * tag and observe rules above the one that decided (r->next). r->settled: all before it are known. Sets r->waiting. may wait
+ * tag and observe rules above the one that decided (r->next). r->settled: all before it are known.
+ * Sets r->waiting. may wait
  */
 static void settle(const struct policy *p, struct policy_run *r, struct expr_eval *ev)
 {
-	bool refused = r->rule && (r->rule->action == ACTION_REJECT || r->rule->action == ACTION_DEFER);
+	bool refused = r->rule &&
+		       (r->rule->action == ACTION_REJECT || r->rule->action == ACTION_DEFER);
 	size_t first_open = r->next;
 
 	for (size_t i = r->settled; i < r->next; i++) {
@@ -65,11 +69,13 @@ static void settle(const struct policy *p, struct policy_run *r, struct expr_eva
 }
 
 /*
- * Rule i hangs on a fact that could not be established. What would the rules below do without it? If for certain the same: then the
- * verdict does not hang on it, *same is that rule's index (rule_count: the end, which accepts). If for certain something else:
- * POLICY_TEMPORARY. POLICY_UNDECIDED while later facts may show either.
+ * Rule i hangs on a fact that could not be established. What would the rules below do without it?
+ * If for certain the same: then the verdict does not hang on it, *same is that rule's index
+ * (rule_count: the end, which accepts). If for certain something else: POLICY_TEMPORARY.
+ * POLICY_UNDECIDED while later facts may show either.
  */
-static enum policy_event look_below(const struct policy *p, size_t i, struct expr_eval *ev, size_t *same)
+static enum policy_event look_below(const struct policy *p, size_t i, struct expr_eval *ev,
+				    size_t *same)
 {
 	const struct rule *hanging = &p->rule[i];
 	bool may_be_same = false, may_differ = false, open = false;
@@ -104,7 +110,8 @@ static enum policy_event look_below(const struct policy *p, size_t i, struct exp
 	return may_differ || open ? POLICY_UNDECIDED : POLICY_DECIDED;
 }
 
-static enum policy_event decide(const struct policy *p, struct policy_run *r, struct expr_eval *ev, size_t i)
+static enum policy_event decide(const struct policy *p, struct policy_run *r, struct expr_eval *ev,
+				size_t i)
 {
 	r->next = i;
 	r->rule = i < p->rule_count ? &p->rule[i] : NULL;
@@ -124,7 +131,8 @@ static bool greylist(const struct policy *p, struct policy_run *r, size_t i)
 	return true;
 }
 
-enum policy_event policy_next(const struct policy *p, struct policy_run *r, const struct policy_facts *f, bool final)
+enum policy_event policy_next(const struct policy *p, struct policy_run *r,
+			      const struct policy_facts *f, bool final)
 {
 	struct expr_eval ev = { .facts = f, .final = final };
 

@@ -15,7 +15,8 @@ static void note_filter(int fact, void *arg)
 		*(uint32_t *)arg |= UINT32_C(1) << owner;
 }
 
-static void warn(const struct policy *p, const struct rule *r, struct buf *warnings, const char *what, const struct rule *by)
+static void warn(const struct policy *p, const struct rule *r, struct buf *warnings,
+		 const char *what, const struct rule *by)
 {
 	buf_addf(warnings, "%s:%d:%d: this rule %s", p->name, r->line, r->column, what);
 	if (by)
@@ -36,11 +37,15 @@ static void warn_unreachable(const struct policy *p, size_t i, size_t *pairs, st
 		const struct rule *above = &p->rule[j];
 
 		/* a greylist rule lets pass in the end, so it hides only what it would do again */
-		if (!rule_decides(above) || (above->action == ACTION_GREYLIST && (r->action != ACTION_GREYLIST || r->observe)))
+		if (!rule_decides(above) || (above->action == ACTION_GREYLIST &&
+					     (r->action != ACTION_GREYLIST || r->observe)))
 			continue;
 		if (expr_implied(above->cond, r->cond)) {
-			warn(p, r, warnings, above->cond ? "is never reached: where it applies, one above has decided"
-							 : "is never reached: one above always decides", above);
+			warn(p, r, warnings,
+			     above->cond
+				     ? "is never reached: where it applies, one above has decided"
+				     : "is never reached: one above always decides",
+			     above);
 			return;
 		}
 	}
@@ -107,15 +112,18 @@ int policy_held_back_by(const struct policy *p, size_t i)
 
 void policy_describe(const struct policy *p, struct buf *out)
 {
-	/* the rule that holds back is the same for all below until a later one comes: no walk for each */
+	/* the rule that holds back is the same for all below until a later one comes: no walk for
+	   each */
 	int by = -1, latest = -1;
 
 	for (size_t i = 0; i < p->rule_count; i++) {
 		const struct rule *r = &p->rule[i];
 
-		buf_addf(out, "%s:%-4d %-7s %s\n", p->name, r->line, expr_never(r->cond) ? "never" : stage_name(r->earliest), r->text);
+		buf_addf(out, "%s:%-4d %-7s %s\n", p->name, r->line,
+			 expr_never(r->cond) ? "never" : stage_name(r->earliest), r->text);
 		if (by >= 0 && latest > (int)r->earliest) {
-			buf_addf(out, "%*sheld back by %s", (int)strlen(p->name) + 14, "", p->rule[by].name);
+			buf_addf(out, "%*sheld back by %s", (int)strlen(p->name) + 14, "",
+				 p->rule[by].name);
 			if (latest < STAGE_COUNT)
 				buf_addf(out, " until %s", stage_name((enum stage)latest));
 			else

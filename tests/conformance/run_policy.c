@@ -1,10 +1,12 @@
 /*
- * run_policy - the shipped conf/policy.conf against mail: good mail of which none may be refused or held, bad mail that must be caught
+ * run_policy - the shipped conf/policy.conf against mail: good mail of which none may be refused or
+ * held, bad mail that must be caught
  *
- * Each case of policy_cases.txt goes through all filters, the policy and the greylist (its SQLite on no disk), as a session would ask them; DNS is a
- * table. The file is lines of "key value":
+ * Each case of policy_cases.txt goes through all filters, the policy and the greylist (its SQLite in
+ * memory), as a session would ask them; DNS is a table. The file is lines of "key value":
  *
- *     zone                     records follow, each "  name TYPE data"; before the first case: for all, inside a case: for it alone
+ *     zone                     records follow, each "  name TYPE data"; before the first case: for
+ *                              all, inside a case: for it alone
  *     case NAME
  *     want accept              delivered at the first attempt
  *     want greylist accept     deferred by the greylist, delivered when it comes again
@@ -12,9 +14,10 @@
  *     want reject, quarantine
  *     rule LABEL               that decides
  *     client, helo, from, to   of the session; from may be empty; several to
- *     made spf=pass ...        words that these facts must have, for messages that are judged at their end
+ *     made spf=pass ...        words that these facts must have, for messages judged at their end
  *     tls, early               encrypted; spoke before the banner
- *     message                  lines follow, each "| text", \xHH for other bytes than printable ASCII
+ *     message                  lines follow, each "| text", \xHH for other bytes than printable
+ *                              ASCII
  */
 #include <assert.h>
 #include <ctype.h>
@@ -61,13 +64,27 @@ static struct dnsbl_conf lists[] = {
 };
 
 static struct site site = {
-	.path = "run_policy", .hostname = "gate.site.example", .authserv_id = "gate.site.example",
-	.domains = ours, .domain_count = 1,
-	.dnsbl = lists, .dnsbl_count = sizeof(lists) / sizeof(*lists),
-	.spf_engine = ENGINE_NATIVE, .dmarc_engine = ENGINE_NATIVE, .spf_timeout_ms = 20000, .dkim_max_signatures = 10,
-	.greylist = { .delay_s = 300, .window_s = 2 * 86400, .life_s = 36 * 86400, .auto_passes = 5, .v4_bits = 24, .v6_bits = 64 },
+	.path = "run_policy",
+	.hostname = "gate.site.example",
+	.authserv_id = "gate.site.example",
+	.domains = ours,
+	.domain_count = 1,
+	.dnsbl = lists,
+	.dnsbl_count = sizeof(lists) / sizeof(*lists),
+	.spf_engine = ENGINE_NATIVE,
+	.dmarc_engine = ENGINE_NATIVE,
+	.spf_timeout_ms = 20000,
+	.dkim_max_signatures = 10,
+	.greylist = { .delay_s = 300,
+		      .window_s = 2 * 86400,
+		      .life_s = 36 * 86400,
+		      .auto_passes = 5,
+		      .v4_bits = 24,
+		      .v6_bits = 64 },
 	.temperror_max_s = 4 * 3600,
-	.limits.message = { .memory_bytes = 256 * 1024, .header_bytes = 256 * 1024, .header_fields = 2000 },
+	.limits.message = { .memory_bytes = 256 * 1024,
+			    .header_bytes = 256 * 1024,
+			    .header_fields = 2000 },
 };
 
 /* --- one session --- */
@@ -99,7 +116,10 @@ static void envelope(const struct mail *m, struct txn *t)
 	t->env.rcpt = calloc(m->to_count, sizeof(*t->env.rcpt));
 	assert(t->env.rcpt && m->to_count);
 	for (size_t i = 0; i < m->to_count; i++)
-		t->env.rcpt[i] = (struct recipient){ .address = copy(m->to[i]), .params = copy(""), .domain = domain_of(m->to[i]), .local = true };
+		t->env.rcpt[i] = (struct recipient){ .address = copy(m->to[i]),
+						     .params = copy(""),
+						     .domain = domain_of(m->to[i]),
+						     .local = true };
 	t->env.rcpt_count = m->to_count;
 }
 
@@ -149,9 +169,12 @@ static void check_made(const struct mail *m, struct judge *j, struct buf *text)
 }
 
 /* One attempt. *stage: when it was decided. text: "reject by dmarc". */
-static void attempt(const struct mail *m, struct dns *dns, struct state *state, struct buf *text, enum stage *stage, struct buf *reply)
+static void attempt(const struct mail *m, struct dns *dns, struct state *state, struct buf *text,
+		    enum stage *stage, struct buf *reply)
 {
-	struct client c = { .early_talker = m->early, .esmtp = true, .tls_version = m->tls ? "TLSv1.3" : NULL };
+	struct client c = { .early_talker = m->early,
+			    .esmtp = true,
+			    .tls_version = m->tls ? "TLSv1.3" : NULL };
 	struct judge j;
 	struct txn t;
 	int rc = net_parse(m->client, &c.addr);
@@ -171,7 +194,8 @@ static void attempt(const struct mail *m, struct dns *dns, struct state *state, 
 	judge_step(&j, JUDGE_BEFORE_GREYLIST);
 	judge_step(&j, JUDGE_ALL);
 	*stage = STAGE_RCPT;
-	if (!j.verdict.certain || j.verdict.action == ACTION_ACCEPT || j.verdict.action == ACTION_QUARANTINE) {
+	if (!j.verdict.certain || j.verdict.action == ACTION_ACCEPT ||
+	    j.verdict.action == ACTION_QUARANTINE) {
 		bool early = j.verdict.certain;
 
 		receive(m, &t);
@@ -209,7 +233,8 @@ static bool begins(const char *text, const char *word)
 static void run(const struct mail *m, const char *world)
 {
 	struct dns_table *dns = dns_table_new();
-	AUTO(buf) struct buf first = BUF_INIT(1000), second = BUF_INIT(1000), reply = BUF_INIT(1000), want = BUF_INIT(1000);
+	AUTO(buf) struct buf first = BUF_INIT(1000), second = BUF_INIT(1000);
+	AUTO(buf) struct buf reply = BUF_INIT(1000), want = BUF_INIT(1000);
 	struct state_sqlite *db = NULL;
 	struct state_local state;
 	enum stage stage, again;
@@ -232,14 +257,16 @@ static void run(const struct mail *m, const char *world)
 		ok = begins(buf_str(&first), m->want) && !strstr(buf_str(&first), " but ");
 	if (m->rule) {
 		buf_addf(&want, " by %s", m->rule);
-		ok = ok && strstr(buf_str(&first), buf_str(&want)) && strlen(strstr(buf_str(&first), buf_str(&want))) == want.len;
+		ok = ok && strstr(buf_str(&first), buf_str(&want)) &&
+		     strlen(strstr(buf_str(&first), buf_str(&want))) == want.len;
 	}
 	if (strstr(m->want, "accept"))
 		good++;
 	else
 		bad++;
 	wrong += !ok;
-	printf("%s  %-6s %-60s %s%s%s\n", ok ? "ok  " : "FAIL", stage_name(stage), m->name, buf_str(&first), second.len ? ", then " : "", buf_str(&second));
+	printf("%s  %-6s %-60s %s%s%s\n", ok ? "ok  " : "FAIL", stage_name(stage), m->name,
+	       buf_str(&first), second.len ? ", then " : "", buf_str(&second));
 	if (!ok)
 		printf("      wanted %s%s, replied %s\n", m->want, buf_str(&want), buf_str(&reply));
 	state_sqlite_close(db);
@@ -286,7 +313,8 @@ static void take_line(struct mail *m, struct buf *world, char *line)
 {
 	char *value = strchr(line, ' ');
 
-	if (line[0] == '#' || line[0] == '\0' || strcmp(line, "zone") == 0 || strcmp(line, "message") == 0)
+	if (line[0] == '#' || line[0] == '\0' || strcmp(line, "zone") == 0 ||
+	    strcmp(line, "message") == 0)
 		return;
 	if (strncmp(line, "  ", 2) == 0) {
 		buf_addf(m->name ? &m->zone : world, "%s\n", line + 2);
@@ -311,7 +339,9 @@ static void take_line(struct mail *m, struct buf *world, char *line)
 	} else if (strcmp(line, "early") == 0) {
 		m->early = true;
 	} else {
-		static const char *const keys[] = { "want", "rule", "client", "helo", "from", "made" };
+		static const char *const keys[] = {
+			"want", "rule", "client", "helo", "from", "made"
+		};
 		char **fields[] = { &m->want, &m->rule, &m->client, &m->helo, &m->from, &m->made };
 		size_t i = 0;
 
@@ -327,7 +357,8 @@ static void take_line(struct mail *m, struct buf *world, char *line)
 
 int main(void)
 {
-	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024), world = BUF_INIT(MESSAGE_MAX);
+	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024);
+	AUTO(buf) struct buf world = BUF_INIT(MESSAGE_MAX);
 	struct mail m = { 0 };
 	char *line = NULL;
 	size_t size = 0;
@@ -347,7 +378,8 @@ int main(void)
 	}
 	f = fopen(CASES, "re");
 	if (!f) {
-		fprintf(stderr, "run_policy: %s: %s (run it at the top of the source tree)\n", CASES, strerror(errno));
+		fprintf(stderr, "run_policy: %s: %s (run it at the top of the source tree)\n",
+			CASES, strerror(errno));
 		return 1;
 	}
 	while ((n = getline(&line, &size, f)) >= 0) {
@@ -361,6 +393,7 @@ int main(void)
 	free(line);
 	fclose(f);
 	policy_free(site.policy);
-	printf("\nconf/policy.conf: %d good and %d bad messages, %d judged otherwise than wanted\n", good, bad, wrong);
+	printf("\nconf/policy.conf: %d good and %d bad messages, %d judged otherwise than wanted\n",
+	       good, bad, wrong);
 	return wrong || good < GOOD_MIN || bad < BAD_MIN;
 }

@@ -23,7 +23,8 @@ static const struct fact *get(void *arg, int id, bool *final)
 	return *final ? facts_get(&s->facts, id) : NULL;
 }
 
-/* Every other fact has a value, one that rules are likely to name; every seventh could not be established. */
+/* Every other fact has a value, one that rules are likely to name; every seventh could not be
+ * established. */
 static void fill(struct facts *f)
 {
 	for (int id = 0; id < fact_count(); id++) {
@@ -38,8 +39,11 @@ static void fill(struct facts *f)
 		else if (id % 2 && d->list)
 			facts_add(f, d->name, d->type == FACT_WORD ? d->words[0] : "a.example");
 		else if (id % 2)
-			facts_set(f, d->name, d->type == FACT_WORD ? d->words[id % 3 && d->words[1]] : d->type == FACT_IP ? "192.0.2.1" :
-				  d->type == FACT_ADDRESS ? "u@a.example" : "a.example");
+			facts_set(f, d->name,
+				  d->type == FACT_WORD	    ? d->words[id % 3 && d->words[1]]
+				  : d->type == FACT_IP	    ? "192.0.2.1"
+				  : d->type == FACT_ADDRESS ? "u@a.example"
+							    : "a.example");
 	}
 }
 
@@ -63,7 +67,8 @@ static void run(const struct policy *p, struct source *s, bool expired)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct source s;
-	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024), out = BUF_INIT(1 << 20);
+	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024);
+	AUTO(buf) struct buf out = BUF_INIT(1 << 20);
 	AUTO(policy) struct policy *p = NULL;
 	char *domains[] = { "local.example" };
 

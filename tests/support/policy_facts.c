@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const spf_words[] = { "none", "neutral", "pass", "fail", "softfail", "temperror", "permerror", NULL };
+static const char *const spf_words[] = { "none",     "neutral",	  "pass",      "fail",
+					 "softfail", "temperror", "permerror", NULL };
 static const char *const dkim_words[] = { "none", "pass", "fail", "temperror", NULL };
 static const char *const dmarc_words[] = { "none", "pass", "fail", "temperror", "permerror", NULL };
 static const char *const policy_words[] = { "none", "quarantine", "reject", NULL };
@@ -86,7 +87,8 @@ static void set_one(struct facts *f, const char *name, char *value)
 	else
 		rc = facts_set(f, name, value);
 	if (d->list && strcmp(value, "TEMPERROR") != 0)
-		for (char *v = strtok_r(value, ",", &save); v && rc == 0; v = strtok_r(NULL, ",", &save))
+		for (char *v = strtok_r(value, ",", &save); v && rc == 0;
+		     v = strtok_r(NULL, ",", &save))
 			rc = facts_add(f, name, v);
 	assert(rc == 0);
 }

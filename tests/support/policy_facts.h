@@ -1,8 +1,9 @@
 /*
- * policy_facts - a small vocabulary of facts, and facts from a line of text, for tests of the policy language
+ * policy_facts - a small vocabulary of facts, and facts from a line of text, for tests of the
+ * policy language
  *
- * The vocabulary is registered instead of the filters' (fact_register_all must not be called as well), so that tests of the language
- * do not change when a filter does.
+ * The vocabulary is registered instead of the filters' (fact_register_all must not be called as
+ * well), so that tests of the language do not change when a filter does.
  */
 #ifndef TESTS_POLICY_FACTS_H
 #define TESTS_POLICY_FACTS_H
@@ -12,8 +13,9 @@
 void policy_facts_register(void);       /* idempotent */
 
 /*
- * "spf=fail dnsbl.score=5 tls=true from.domains=a.example,b.example header.subject=two+words dkim=TEMPERROR sender=": separated by
- * blanks, + stands for a blank, commas separate the values of a list, a list with nothing is empty. Asserts that it makes sense.
+ * "spf=fail dnsbl.score=5 tls=true from.domains=a.example,b.example header.subject=two+words
+ * dkim=TEMPERROR sender=": separated by blanks, + stands for a blank, commas separate the values of
+ * a list, a list with nothing is empty. Asserts that it makes sense.
  */
 void policy_facts_set(struct facts *f, const char *line);
 

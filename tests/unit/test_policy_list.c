@@ -20,7 +20,13 @@ static void add(struct policy_list *l, const char *entry, bool quoted)
 
 static void test_rows(void **state)
 {
-	static const struct { const char *entry; bool quoted; enum fact_type type; const char *value; bool has; } rows[] = {
+	static const struct {
+		const char *entry;
+		bool quoted;
+		enum fact_type type;
+		const char *value;
+		bool has;
+	} rows[] = {
 		{ "a.example", false, FACT_DOMAIN, "a.example", true },
 		{ "a.example", false, FACT_DOMAIN, "A.EXAMPLE", true },
 		{ "a.example", false, FACT_DOMAIN, "a.example.", true },
@@ -80,14 +86,32 @@ static void test_rows(void **state)
 
 static void test_bad(void **state)
 {
-	static const char *const rows[] = { "", "a b", "a..b", ".", "@", "..a", "-a.example", "a-.example", "u@", "u@a b", "u@-", "192.0.2.1/24", "192.0.2.0/33",
-		"192.0.2.0/x", "192.0.2.0/-1", "2001:db8::/200", "b\xc3\xbc" "cher.example", "*.example", "a/b" };
+	static const char *const rows[] = { "",
+					    "a b",
+					    "a..b",
+					    ".",
+					    "@",
+					    "..a",
+					    "-a.example",
+					    "a-.example",
+					    "u@",
+					    "u@a b",
+					    "u@-",
+					    "192.0.2.1/24",
+					    "192.0.2.0/33",
+					    "192.0.2.0/x",
+					    "192.0.2.0/-1",
+					    "2001:db8::/200",
+					    "b\xc3\xbc\x63her.example",
+					    "*.example",
+					    "a/b" };
 	AUTO(policy_list) struct policy_list *l = policy_list_new();
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		AUTO(buf) struct buf err = BUF_INIT(1000);
 
-		if (policy_list_add(l, rows[i], strlen(rows[i]), false, &err) != -EINVAL || !strstr(buf_str(&err), "expected"))
+		if (policy_list_add(l, rows[i], strlen(rows[i]), false, &err) != -EINVAL ||
+		    !strstr(buf_str(&err), "expected"))
 			fail_msg("%s: %s", rows[i], buf_str(&err));
 	}
 	assert_int_equal(policy_list_count(l), 0);
@@ -131,8 +155,11 @@ static void test_many(void **state)
 		double start;
 
 		for (int i = 0; i < n; i++) {
-			snprintf(text, sizeof(text), i % 3 == 0 ? "d%d.example" : i % 3 == 1 ? "u%d@mail.example" : "10.%d.%d.%d", i % 3 == 2 ? i >> 16 & 255 : i,
-				 i >> 8 & 255, i & 255);
+			snprintf(text, sizeof(text),
+				 i % 3 == 0   ? "d%d.example"
+				 : i % 3 == 1 ? "u%d@mail.example"
+					      : "10.%d.%d.%d",
+				 i % 3 == 2 ? i >> 16 & 255 : i, i >> 8 & 255, i & 255);
 			add(l, text, false);
 		}
 		assert_int_equal(policy_list_count(l), n);
@@ -144,7 +171,8 @@ static void test_many(void **state)
 			hits += policy_list_has(l, FACT_DOMAIN, text) == (k % 3 == 0);
 			snprintf(text, sizeof(text), "u%d@mail.example", k);
 			hits += policy_list_has(l, FACT_ADDRESS, text) == (k % 3 == 1);
-			snprintf(text, sizeof(text), "10.%d.%d.%d", k >> 16 & 255, k >> 8 & 255, k & 255);
+			snprintf(text, sizeof(text), "10.%d.%d.%d", k >> 16 & 255, k >> 8 & 255,
+				 k & 255);
 			hits += policy_list_has(l, FACT_IP, text) == (k % 3 == 2);
 		}
 		cost[round] = seconds() - start;

@@ -1,6 +1,6 @@
 /*
- * gatepost-policy(5) keeps to the program: its table of facts is what the filters register, and its examples are policies. `test_policy_manual print`
- * prints the table as it should be.
+ * gatepost-policy(5) keeps to the program: its table of facts is what the filters register, and its
+ * examples are policies. `test_policy_manual print` prints the table as it should be.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,8 +37,15 @@ static void read_manual(struct buf *out)
 
 static const char *type_text(const struct fact_def *d)
 {
-	static const char *const one[] = { "word", "text", "domain", "mailbox", "IP address", "number", "true or false" };
-	static const char *const many[] = { "list of words", "list of texts", "list of domains", "list of mailboxes", "list of IP addresses", "", "" };
+	static const char *const one[] = { "word",	 "text",   "domain",	   "mailbox",
+					   "IP address", "number", "true or false" };
+	static const char *const many[] = { "list of words",
+					    "list of texts",
+					    "list of domains",
+					    "list of mailboxes",
+					    "list of IP addresses",
+					    "",
+					    "" };
 
 	return d->list ? many[d->type] : one[d->type];
 }
@@ -74,15 +81,21 @@ static void one_fact(const struct fact_def *d, struct buf *out)
 		return;
 	buf_clear(&text);
 	for (int i = 0; d->words[i]; i++)
-		buf_addf(&text, "%s%s", i == 0 ? "One of " : d->words[i + 1] ? ", " : " or ", d->words[i]);
+		buf_addf(&text, "%s%s",
+			 i == 0		   ? "One of "
+			 : d->words[i + 1] ? ", "
+					   : " or ",
+			 d->words[i]);
 	buf_addc(&text, '.');
 	fill(buf_str(&text), out);
 }
 
 static void facts_table(struct buf *out)
 {
-	static const char *const moments[STAGE_COUNT] = { "When the client connects", "At HELO", "At MAIL", "At RCPT", "At the end of the header",
-		"At the end of the message" };
+	static const char *const moments[STAGE_COUNT] = {
+		"From the connection on", "From HELO on",	"From MAIL on",
+		"From RCPT on",		  "From the header on", "From the end of the message on"
+	};
 
 	for (int stage = 0; stage < STAGE_COUNT; stage++) {
 		bool any = false;
@@ -114,7 +127,9 @@ static void test_facts(void **state)
 	end = strstr(begin, END);
 	assert_non_null(end);
 	if ((size_t)(end - begin) != want.len || memcmp(begin, want.data, want.len) != 0)
-		fail_msg("the facts in %s are not those of the filters: replace them by what `test_policy_manual print` prints", MANUAL);
+		fail_msg(
+			"the facts in %s are not those of the filters: replace them by what `test_policy_manual print` prints",
+			MANUAL);
 }
 
 /* A literal block of the manual as its reader sees it. */
@@ -147,7 +162,8 @@ static void test_examples(void **state)
 	fclose(f);
 	read_manual(&manual);
 	for (const char *p = buf_str(&manual); (p = strstr(p, open)); examples++) {
-		AUTO(buf) struct buf text = BUF_INIT(8000), errors = BUF_INIT(8000), warnings = BUF_INIT(8000);
+		AUTO(buf) struct buf text = BUF_INIT(8000), errors = BUF_INIT(8000);
+		AUTO(buf) struct buf warnings = BUF_INIT(8000);
 		AUTO(policy) struct policy *policy = NULL;
 		const char *end;
 

@@ -188,7 +188,9 @@ static void test_errors(void **state)
 
 		assert_null(p);
 		if (strcmp(buf_str(&errors), bad[i].errors) != 0)
-			fprintf(stderr, "%s\ngot:    %swanted: %s", bad[i].text, buf_str(&errors), bad[i].errors), wrong++;
+			fprintf(stderr, "%s\ngot:    %swanted: %s", bad[i].text, buf_str(&errors),
+				bad[i].errors),
+				wrong++;
 	}
 	assert_int_equal(wrong, 0);
 }
@@ -196,7 +198,8 @@ static void test_errors(void **state)
 /* Every text that is cut off somewhere either parses or says why; it never parses to more rules. */
 static void test_cut(void **state)
 {
-	static const char text[] = "list a = { a.example, 192.0.2.0/24, \"x y\" }\nreject spoof: \"550 5.7.1 no\" if from.domain in a and\n"
+	static const char text[] =
+		"list a = { a.example, 192.0.2.0/24, \"x y\" }\nreject spoof: \"550 5.7.1 no\" if from.domain in a and\n"
 		"  not (spf in (pass, none) or header.subject ~ /a\\/b/)\nobserve tag header \"X-A: b\" if dnsbl.score >= 5\naccept\n";
 
 	policy_facts_register();
@@ -220,7 +223,8 @@ static void test_bytes(void **state)
 	assert_string_equal(buf_str(&errors), "p:2:1: a NUL byte, expected text\n");
 	buf_clear(&errors);
 	assert_null(policy_parse("p", "reject \"a\0b\"", 12, NULL, &errors, NULL));
-	assert_string_equal(buf_str(&errors), "p:1:8: a text without its end, expected \" on the same line\n");
+	assert_string_equal(buf_str(&errors),
+			    "p:1:8: a text without its end, expected \" on the same line\n");
 }
 
 static const struct { const char *text, *warnings; } odd[] = {
@@ -261,33 +265,52 @@ static void test_warnings(void **state)
 		AUTO(policy) struct policy *p = policy_parse("p", odd[i].text, strlen(odd[i].text), NULL, &errors, &warnings);
 
 		if (!p || strcmp(buf_str(&warnings), odd[i].warnings) != 0)
-			fail_msg("%s\ngot:    %s%swanted: %s", odd[i].text, buf_str(&errors), buf_str(&warnings), odd[i].warnings);
+			fail_msg("%s\ngot:    %s%swanted: %s", odd[i].text, buf_str(&errors),
+				 buf_str(&warnings), odd[i].warnings);
 	}
 }
 
 static void test_rules(void **state)
 {
-	static const struct { const char *text; enum action action; const char *name, *shown, *reply; bool observe, header; } rules[] = {
+	static const struct {
+		const char *text;
+		enum action action;
+		const char *name, *shown, *reply;
+		bool observe, header;
+	} rules[] = {
 		{ "accept", ACTION_ACCEPT, "line 1", "accept", NULL, false, false },
 		{ "accept  known :", ACTION_ACCEPT, NULL, NULL, NULL, false, false },
-		{ "accept tls: if tls", ACTION_ACCEPT, "tls", "accept tls: if tls", NULL, false, false },
+		{ "accept tls: if tls", ACTION_ACCEPT, "tls", "accept tls: if tls", NULL, false,
+		  false },
 		{ "accept known:", ACTION_ACCEPT, "known", "accept known:", NULL, false, false },
 		{ "reject", ACTION_REJECT, "line 1", "reject", NULL, false, false },
-		{ "reject \"no\"", ACTION_REJECT, "line 1", "reject \"no\"", "550 5.7.1 no", false, false },
-		{ "reject \"554 no\"", ACTION_REJECT, "line 1", "reject \"554 no\"", "554 5.7.1 no", false, false },
-		{ "reject \"5.7.25 no\"", ACTION_REJECT, "line 1", "reject \"5.7.25 no\"", "550 5.7.25 no", false, false },
-		{ "reject \"521 5.3.2 no\"", ACTION_REJECT, "line 1", "reject \"521 5.3.2 no\"", "521 5.3.2 no", false, false },
-		{ "reject \"5.7 no\"", ACTION_REJECT, "line 1", "reject \"5.7 no\"", "550 5.7.1 5.7 no", false, false },
-		{ "reject \"5.1234.1 no\"", ACTION_REJECT, "line 1", "reject \"5.1234.1 no\"", "550 5.7.1 5.1234.1 no", false, false },
-		{ "reject \"1000 reasons\"", ACTION_REJECT, "line 1", "reject \"1000 reasons\"", "550 5.7.1 1000 reasons", false, false },
-		{ "reject \"say \\\"hi\\\"\"", ACTION_REJECT, "line 1", "reject \"say \\\"hi\\\"\"", "550 5.7.1 say \"hi\"", false, false },
-		{ "defer \"later\"", ACTION_DEFER, "line 1", "defer \"later\"", "451 4.7.1 later", false, false },
-		{ "defer slow: \"450 4.2.0 later\" if tls", ACTION_DEFER, "slow", "defer slow: \"450 4.2.0 later\" if tls", "450 4.2.0 later", false, false },
+		{ "reject \"no\"", ACTION_REJECT, "line 1", "reject \"no\"", "550 5.7.1 no", false,
+		  false },
+		{ "reject \"554 no\"", ACTION_REJECT, "line 1", "reject \"554 no\"", "554 5.7.1 no",
+		  false, false },
+		{ "reject \"5.7.25 no\"", ACTION_REJECT, "line 1", "reject \"5.7.25 no\"",
+		  "550 5.7.25 no", false, false },
+		{ "reject \"521 5.3.2 no\"", ACTION_REJECT, "line 1", "reject \"521 5.3.2 no\"",
+		  "521 5.3.2 no", false, false },
+		{ "reject \"5.7 no\"", ACTION_REJECT, "line 1", "reject \"5.7 no\"",
+		  "550 5.7.1 5.7 no", false, false },
+		{ "reject \"5.1234.1 no\"", ACTION_REJECT, "line 1", "reject \"5.1234.1 no\"",
+		  "550 5.7.1 5.1234.1 no", false, false },
+		{ "reject \"1000 reasons\"", ACTION_REJECT, "line 1", "reject \"1000 reasons\"",
+		  "550 5.7.1 1000 reasons", false, false },
+		{ "reject \"say \\\"hi\\\"\"", ACTION_REJECT, "line 1", "reject \"say \\\"hi\\\"\"",
+		  "550 5.7.1 say \"hi\"", false, false },
+		{ "defer \"later\"", ACTION_DEFER, "line 1", "defer \"later\"", "451 4.7.1 later",
+		  false, false },
+		{ "defer slow: \"450 4.2.0 later\" if tls", ACTION_DEFER, "slow",
+		  "defer slow: \"450 4.2.0 later\" if tls", "450 4.2.0 later", false, false },
 		{ "quarantine", ACTION_QUARANTINE, "line 1", "quarantine", NULL, false, false },
 		{ "greylist", ACTION_GREYLIST, "line 1", "greylist", NULL, false, false },
 		{ "tag \"[X] \"", ACTION_TAG, "line 1", "tag \"[X] \"", "[X] ", false, false },
-		{ "tag ext: header \"X-Ext:yes\" if tls", ACTION_TAG, "ext", "tag ext: header \"X-Ext:yes\" if tls", "X-Ext: yes", false, true },
-		{ "observe reject x:\n  \"no\"  if\ttls # why\n and spf=pass", ACTION_REJECT, "x", "observe reject x: \"no\" if tls and spf=pass", "550 5.7.1 no", true, false },
+		{ "tag ext: header \"X-Ext:yes\" if tls", ACTION_TAG, "ext",
+		  "tag ext: header \"X-Ext:yes\" if tls", "X-Ext: yes", false, true },
+		{ "observe reject x:\n  \"no\"  if\ttls # why\n and spf=pass", ACTION_REJECT, "x",
+		  "observe reject x: \"no\" if tls and spf=pass", "550 5.7.1 no", true, false },
 	};
 
 	policy_facts_register();
@@ -327,32 +350,52 @@ static char *repeated(const char *head, const char *part, size_t n, const char *
 
 static void test_bounds(void **state)
 {
-	static const struct { const char *head, *part; size_t n; const char *tail, *error; } at[] = {
+	static const struct {
+		const char *head, *part;
+		size_t n;
+		const char *tail, *error;
+	} at[] = {
 		{ "", "accept if tls\n", POLICY_RULES_MAX, "", NULL },
-		{ "", "accept if tls\n", POLICY_RULES_MAX + 1, "", "p:10001:1: too many rules, expected at most 10000\n" },
-		{ "reject if ", "(", 49, "tls", "p:1:63: the end of the file inside parentheses, expected and, or or )\n" },
-		{ "reject if ", "(", 51, "tls", "p:1:62: a condition nested too deeply, expected at most 50 levels\n" },
+		{ "", "accept if tls\n", POLICY_RULES_MAX + 1, "",
+		  "p:10001:1: too many rules, expected at most 10000\n" },
+		{ "reject if ", "(", 49, "tls",
+		  "p:1:63: the end of the file inside parentheses, expected and, or or )\n" },
+		{ "reject if ", "(", 51, "tls",
+		  "p:1:62: a condition nested too deeply, expected at most 50 levels\n" },
 		{ "reject if ", "not ", 50, "tls", NULL },
-		{ "reject if ", "not ", 51, "tls", "p:1:215: a condition nested too deeply, expected at most 50 levels\n" },
-		{ "reject if ", "not ", 100000, "tls", "p:1:215: a condition nested too deeply, expected at most 50 levels\n" },
+		{ "reject if ", "not ", 51, "tls",
+		  "p:1:215: a condition nested too deeply, expected at most 50 levels\n" },
+		{ "reject if ", "not ", 100000, "tls",
+		  "p:1:215: a condition nested too deeply, expected at most 50 levels\n" },
 		{ "reject if tls", " or tls", 100000, "", NULL },
-		{ "reject if tls", " or tls", 200000, "", "p:1:1400004: too many comparisons, expected at most 200000 in all conditions\n" },
+		{ "reject if tls", " or tls", 200000, "",
+		  "p:1:1400004: too many comparisons, expected at most 200000 in all conditions\n" },
 		{ "reject if dnsbl.score in (1", ", 1", POLICY_VALUES_MAX - 1, ")", NULL },
 		{ "reject if dnsbl.score in (1", ", 1", POLICY_VALUES_MAX, ")",
 		  "p:1:30027: too many values, expected at most 10000 here (more: list NAME = file \"...\")\n" },
-		{ "list a = {", " a.example,", POLICY_VALUES_MAX + 1, "}", "p:1:110012: too many entries, expected at most 10000 here (more: file \"...\")\n" },
-		{ "list a = { ", "a", 321, "}", "p:1:12: an entry of 321 bytes, expected 1 to 320\n" },
+		{ "list a = {", " a.example,", POLICY_VALUES_MAX + 1, "}",
+		  "p:1:110012: too many entries, expected at most 10000 here (more: file \"...\")\n" },
+		{ "list a = { ", "a", 321, "}",
+		  "p:1:12: an entry of 321 bytes, expected 1 to 320\n" },
 		{ "reject if header.subject ~ /", "a", 1000, "/", NULL },
-		{ "reject if header.subject ~ /", "a", 1001, "/", "p:1:28: a regular expression of 1001 bytes, expected 1 to 1000\n" },
-		{ "reject if header.subject ~ /", "(", 60, "/", "p:1:80: parentheses are too deeply nested, expected a Perl regular expression\n" },
-		{ "reject if header.subject = \"", "a", 1001, "\"", "p:1:28: a value of 1003 bytes, expected at most 1000\n" },
+		{ "reject if header.subject ~ /", "a", 1001, "/",
+		  "p:1:28: a regular expression of 1001 bytes, expected 1 to 1000\n" },
+		{ "reject if header.subject ~ /", "(", 60, "/",
+		  "p:1:80: parentheses are too deeply nested, expected a Perl regular expression\n" },
+		{ "reject if header.subject = \"", "a", 1001, "\"",
+		  "p:1:28: a value of 1003 bytes, expected at most 1000\n" },
 		{ "reject \"", "a", 460, "\"", NULL },
-		{ "reject \"", "a", 461, "\"", "p:1:8: a reply of 461 characters, expected at most 460\n" },
-		{ "reject \"", "a", 3000, "\"", "p:1:8: a text of 3000 bytes, expected fewer than 500\n" },
-		{ "tag \"", "a", 101, "\"", "p:1:5: a subject prefix of 101 bytes, expected 1 to 100 characters of printable ASCII (others as an RFC 2047 word)\n" },
-		{ "reject ", "a", 41, ": if tls", "p:1:8: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: cannot be a label, expected letters, digits, - and _ that are no word of the language\n" },
+		{ "reject \"", "a", 461, "\"",
+		  "p:1:8: a reply of 461 characters, expected at most 460\n" },
+		{ "reject \"", "a", 3000, "\"",
+		  "p:1:8: a text of 3000 bytes, expected fewer than 500\n" },
+		{ "tag \"", "a", 101, "\"",
+		  "p:1:5: a subject prefix of 101 bytes, expected 1 to 100 characters of printable ASCII (others as an RFC 2047 word)\n" },
+		{ "reject ", "a", 41, ": if tls",
+		  "p:1:8: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: cannot be a label, expected letters, digits, - and _ that are no word of the language\n" },
 		{ "", "#", POLICY_TEXT_MAX, "", NULL },
-		{ "", "#", POLICY_TEXT_MAX + 1, "", "p:1:1: a policy of 4194305 bytes, expected at most 4194304\n" },
+		{ "", "#", POLICY_TEXT_MAX + 1, "",
+		  "p:1:1: a policy of 4194305 bytes, expected at most 4194304\n" },
 	};
 
 	policy_facts_register();
@@ -361,8 +404,10 @@ static void test_bounds(void **state)
 		char *text = repeated(at[i].head, at[i].part, at[i].n, at[i].tail);
 		struct policy *p = policy_parse("p", text, strlen(text), NULL, &errors, NULL);
 
-		if (!!p != !at[i].error || strcmp(buf_str(&errors), at[i].error ? at[i].error : "") != 0)
-			fail_msg("%s%s...\ngot:    %swanted: %s", at[i].head, at[i].part, buf_str(&errors), at[i].error ? at[i].error : "nothing\n");
+		if (!!p != !at[i].error ||
+		    strcmp(buf_str(&errors), at[i].error ? at[i].error : "") != 0)
+			fail_msg("%s%s...\ngot:    %swanted: %s", at[i].head, at[i].part,
+				 buf_str(&errors), at[i].error ? at[i].error : "nothing\n");
 		policy_free(p);
 		free(text);
 	}
@@ -406,7 +451,8 @@ static void test_files(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/policy.conf", dir);
 	write_file(dir, "policy.conf", "list a = file \"list.txt\"\naccept if client.ip in a\n");
-	write_file(dir, "list.txt", "# known\n192.0.2.0/24   # ours\n\n  \"any text\"  # said so\r\nb.example\n");
+	write_file(dir, "list.txt",
+		   "# known\n192.0.2.0/24   # ours\n\n  \"any text\"  # said so\r\nb.example\n");
 	p = policy_load(path, &errors, NULL);
 	assert_non_null(p);
 	assert_int_equal(policy_rule_count(p), 1);
@@ -422,16 +468,22 @@ static void test_files(void **state)
 	write_file(dir, "policy.conf", "list a = file \"none.txt\"\naccept if client.ip in a\n");
 	buf_clear(&errors);
 	assert_null(policy_load(path, &errors, NULL));
-	buf_addf(&want, "%s:1:15: \"none.txt\" cannot be read (No such file or directory), expected a list file\n", path);
+	buf_addf(
+		&want,
+		"%s:1:15: \"none.txt\" cannot be read (No such file or directory), expected a list file\n",
+		path);
 	buf_addf(&want, "%s:2:24: ", path);
-	assert_memory_equal(buf_str(&errors), buf_str(&want), strchr(buf_str(&want), '\n') - buf_str(&want));
+	assert_memory_equal(buf_str(&errors), buf_str(&want),
+			    strchr(buf_str(&want), '\n') - buf_str(&want));
 
 	buf_clear(&errors);
 	assert_null(policy_load(dir, &errors, NULL));
 	assert_non_null(strstr(buf_str(&errors), ": not a file, expected a policy file\n"));
 	buf_clear(&errors);
 	assert_null(policy_load("/nonexistent/policy.conf", &errors, NULL));
-	assert_string_equal(buf_str(&errors), "/nonexistent/policy.conf: No such file or directory, expected a policy file\n");
+	assert_string_equal(
+		buf_str(&errors),
+		"/nonexistent/policy.conf: No such file or directory, expected a policy file\n");
 	unlink(path);
 	snprintf(path, sizeof(path), "%s/list.txt", dir);
 	unlink(path);

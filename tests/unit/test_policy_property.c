@@ -1,6 +1,7 @@
 /*
- * On random policies and random facts: a run that is fed stage by stage says the same, in the end and from the moment it says anything, as
- * one that has all facts at once. SEED and ROUNDS in the environment repeat or lengthen it.
+ * On random policies and random facts: a run that is fed stage by stage says the same, in the end
+ * and from the moment it says anything, as one that has all facts at once. SEED and ROUNDS in the
+ * environment repeat or lengthen it.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,8 +60,11 @@ static void condition(struct buf *out, int depth)
 
 static void random_policy(struct buf *out)
 {
-	static const char *const actions[] = { "accept", "reject", "reject \"other\"", "defer", "quarantine", "greylist", "tag \"t\"", "tag header \"X-T: t\"",
-		"observe reject", "observe greylist", "observe tag \"o\"" };
+	static const char *const actions[] = {
+		"accept",	  "reject",	      "reject \"other\"", "defer",
+		"quarantine",	  "greylist",	      "tag \"t\"",	  "tag header \"X-T: t\"",
+		"observe reject", "observe greylist", "observe tag \"o\""
+	};
 	unsigned n = pick(10);
 
 	for (unsigned i = 0; i < n; i++) {
@@ -103,7 +107,8 @@ static void random_facts(struct buf *out)
 			n++;
 		if (r == 0)
 			continue;               /* never established */
-		buf_addf(out, "%s=%s ", vocabulary[i].name, r == 1 ? "TEMPERROR" : vocabulary[i].values[pick(n)]);
+		buf_addf(out, "%s=%s ", vocabulary[i].name,
+			 r == 1 ? "TEMPERROR" : vocabulary[i].values[pick(n)]);
 	}
 }
 
@@ -116,9 +121,12 @@ struct outcome {
 };
 
 /* One call, greylists passed. False when it says something else than before. */
-static bool advance(const struct policy *p, struct policy_facts_source *source, bool expired, bool final, struct outcome *o)
+static bool advance(const struct policy *p, struct policy_facts_source *source, bool expired,
+		    bool final, struct outcome *o)
 {
-	struct policy_facts f = { .get = policy_facts_get, .arg = source, .temperror_expired = expired };
+	struct policy_facts f = { .get = policy_facts_get,
+				  .arg = source,
+				  .temperror_expired = expired };
 	enum policy_event before = o->event;
 	const struct rule *before_rule = o->rule;
 
@@ -137,14 +145,20 @@ static bool same(const struct outcome *a, const struct outcome *b)
 		return false;
 	if (a->event == POLICY_TEMPORARY)
 		return a->run.temporary_fact == b->run.temporary_fact;
-	return !a->run.waiting && !b->run.waiting && a->run.tag_count == b->run.tag_count && a->run.observed_count == b->run.observed_count &&
-	       memcmp(a->run.tags, b->run.tags, sizeof(a->run.tags)) == 0 && memcmp(a->run.observed, b->run.observed, sizeof(a->run.observed)) == 0;
+	return !a->run.waiting && !b->run.waiting && a->run.tag_count == b->run.tag_count &&
+	       a->run.observed_count == b->run.observed_count &&
+	       memcmp(a->run.tags, b->run.tags, sizeof(a->run.tags)) == 0 &&
+	       memcmp(a->run.observed, b->run.observed, sizeof(a->run.observed)) == 0;
 }
 
-/* First match as a reader does it; NULL: the end of the rules. False when some fact in the way is temporary. */
-static bool by_hand(const struct policy *p, struct policy_facts_source *source, bool expired, const struct rule **decided)
+/* First match as a reader does it; NULL: the end of the rules. False when some fact in the way is
+ * temporary. */
+static bool by_hand(const struct policy *p, struct policy_facts_source *source, bool expired,
+		    const struct rule **decided)
 {
-	struct policy_facts f = { .get = policy_facts_get, .arg = source, .temperror_expired = expired };
+	struct policy_facts f = { .get = policy_facts_get,
+				  .arg = source,
+				  .temperror_expired = expired };
 
 	for (size_t i = 0; i < policy_rule_count(p); i++) {
 		const struct rule *r = policy_rule(p, i);
@@ -192,13 +206,16 @@ static void test_early_is_late(void **state)
 		for (int stage = 0; stage < STAGE_COUNT; stage++) {
 			source.stage = (enum stage)stage;
 			if (!advance(p, &source, expired, stage == STAGE_DATA, &cursor))
-				fail_msg("seed %" PRIu64 " changed its mind\n%s%s", this_seed, buf_str(&text), buf_str(&facts));
+				fail_msg("seed %" PRIu64 " changed its mind\n%s%s", this_seed,
+					 buf_str(&text), buf_str(&facts));
 			early += stage == STAGE_RCPT && cursor.event == POLICY_DECIDED;
 			held += stage == STAGE_RCPT && cursor.event == POLICY_UNDECIDED;
 		}
 		if (!same(&batch, &cursor))
-			fail_msg("seed %" PRIu64 ": at once %d %s, by stages %d %s\n%s%s", this_seed, batch.event, batch.rule ? batch.rule->name : "end",
-				 cursor.event, cursor.rule ? cursor.rule->name : "end", buf_str(&text), buf_str(&facts));
+			fail_msg("seed %" PRIu64 ": at once %d %s, by stages %d %s\n%s%s",
+				 this_seed, batch.event, batch.rule ? batch.rule->name : "end",
+				 cursor.event, cursor.rule ? cursor.rule->name : "end",
+				 buf_str(&text), buf_str(&facts));
 		facts_release(&source.facts);
 	}
 	assert_true(early > n / 5 && held > n / 10);    /* both kinds were really there */

@@ -10,13 +10,16 @@
 #include "support/policy_facts.h"
 
 /*
- * A dialogue with one run: what is said at each stage, from connect to data, and what the tags and observed rules are at the end. Words of `said`,
- * one per stage: "-" undecided, "grey@2" a greylist rule (passed at once), "temp@2:spf", "accept@3", "accept@end".
+ * A dialogue with one run: what is said at each stage, from connect to data, and what the tags and
+ * observed rules are at the end. Words of `said`, one per stage: "-" undecided, "grey@2" a greylist
+ * rule (passed at once), "temp@2:spf", "accept@3", "accept@end".
  */
 static void dialogue(const struct policy *p, const char *facts, bool expired, struct buf *out)
 {
 	struct policy_facts_source source = { .stage = STAGE_CONNECT };
-	struct policy_facts f = { .get = policy_facts_get, .arg = &source, .temperror_expired = expired };
+	struct policy_facts f = { .get = policy_facts_get,
+				  .arg = &source,
+				  .temperror_expired = expired };
 	struct policy_run run = { 0 };
 
 	policy_facts_set(&source.facts, facts);
@@ -30,7 +33,8 @@ static void dialogue(const struct policy *p, const char *facts, bool expired, st
 		if (e == POLICY_UNDECIDED)
 			buf_adds(out, "-");
 		else if (e == POLICY_TEMPORARY)
-			buf_addf(out, "temp@%d:%s", run.rule->line, fact_def(run.temporary_fact)->name);
+			buf_addf(out, "temp@%d:%s", run.rule->line,
+				 fact_def(run.temporary_fact)->name);
 		else if (run.rule)
 			buf_addf(out, "%s@%d", action_name(run.rule->action), run.rule->line);
 		else
@@ -111,15 +115,22 @@ static void test_rows(void **state)
 
 		dialogue(p, rows[i].facts, rows[i].expired, &out);
 		if (strcmp(buf_str(&out), rows[i].said) != 0)
-			fprintf(stderr, "%s\nwith %s\ngot:    %s\nwanted: %s\n", rows[i].policy, rows[i].facts, buf_str(&out), rows[i].said), wrong++;
+			fprintf(stderr, "%s\nwith %s\ngot:    %s\nwanted: %s\n", rows[i].policy,
+				rows[i].facts, buf_str(&out), rows[i].said),
+				wrong++;
 	}
 	assert_int_equal(wrong, 0);
 }
 
-/* The wait ends while the session is on: rules above that name it are looked at, a greylist that let pass is not asked again. */
+/* The wait ends while the session is on: rules above that name it are looked at, a greylist that
+ * let pass is not asked again. */
 static void test_expiry_later(void **state)
 {
-	AUTO(policy) struct policy *p = policy_facts_parse("quarantine if temperror.expired and header.subject = x\ngreylist if tls\nreject if dkim = fail\naccept");
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"quarantine if temperror.expired and header.subject = x\n"
+		"greylist if tls\n"
+		"reject if dkim = fail\n"
+		"accept");
 	struct policy_facts_source source = { .stage = STAGE_DATA };
 	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
 	struct policy_run run = { 0 };
@@ -156,14 +167,20 @@ static void test_many_tags(void **state)
 		buf_addf(&text, "tag \"%d\"\nobserve reject if dkim = pass\n", i);
 	p = policy_facts_parse(buf_str(&text));
 	dialogue(p, "dkim=pass", false, &out);
-	assert_non_null(strstr(buf_str(&out), " tag@1 tag@2 tag@4 tag@6 tag@8 tag@10 tag@12 tag@14 observed@3 observed@5 observed@7 observed@9 observed@11 "
-					      "observed@13 observed@15 observed@17"));
+	assert_non_null(strstr(
+		buf_str(&out),
+		" tag@1 tag@2 tag@4 tag@6 tag@8 tag@10 tag@12 tag@14 observed@3 observed@5 observed@7 observed@9 observed@11 "
+		"observed@13 observed@15 observed@17"));
 }
 
 /* A fact is asked for only when a rule needs it. */
 static void test_on_demand(void **state)
 {
-	AUTO(policy) struct policy *p = policy_facts_parse("accept if client.ip in (192.0.2.1)\ntag \"x\" if spf = pass\nreject if dnsbl.score > 3 and dkim = fail\naccept");
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"accept if client.ip in (192.0.2.1)\n"
+		"tag \"x\" if spf = pass\n"
+		"reject if dnsbl.score > 3 and dkim = fail\n"
+		"accept");
 	struct policy_facts_source source = { .stage = STAGE_DATA };
 	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
 	struct policy_run run = { 0 };
@@ -177,9 +194,12 @@ static void test_on_demand(void **state)
 	source.asked = 0;
 	policy_facts_set(&source.facts, "client.ip=192.0.2.2 dnsbl.score=0");
 	assert_int_equal(policy_next(p, &run, &f, true), POLICY_DECIDED);
-	assert_int_equal(source.asked, 3);      /* client.ip, dnsbl.score, spf for the tag; dkim could not matter */
+	assert_int_equal(source.asked,
+			 3); /* client.ip, dnsbl.score, spf for the tag; dkim could not matter */
 	facts_release(&source.facts);
-	assert_int_equal(policy_filters(p), 1 << 0 | 1 << 2 | 1 << 3);  /* those of client.ip and dnsbl.score, spf, dkim */
+	assert_int_equal(policy_filters(p),
+			 1 << 0 | 1 << 2 |
+				 1 << 3); /* those of client.ip and dnsbl.score, spf, dkim */
 }
 
 /* Stages of rules as a careful admin would write them, and what holds back what. */
@@ -207,8 +227,11 @@ static void test_stages(void **state)
 	assert_int_equal(policy_rule_count(p), sizeof(want) / sizeof(*want));
 	policy_describe(p, &out);
 	for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
-		if (policy_rule(p, i)->earliest != want[i].earliest || policy_held_back_by(p, i) != want[i].held_by)
-			fail_msg("rule %zu: stage %s held by %d\n%s", i, stage_name(policy_rule(p, i)->earliest), policy_held_back_by(p, i), buf_str(&out));
+		if (policy_rule(p, i)->earliest != want[i].earliest ||
+		    policy_held_back_by(p, i) != want[i].held_by)
+			fail_msg("rule %zu: stage %s held by %d\n%s", i,
+				 stage_name(policy_rule(p, i)->earliest), policy_held_back_by(p, i),
+				 buf_str(&out));
 	}
 	assert_string_equal(buf_str(&out),
 		"test:2    connect accept if client.ip in partners\n"

@@ -179,10 +179,13 @@ static const struct { const char *cond, *facts; enum truth want; const char *why
 	{ "tls and # why\n spf = pass", "tls=true spf=pass", T, NULL },
 };
 
-static void check(const char *cond, const char *facts, enum stage stage, bool expired, enum truth want, const char *want_why)
+static void check(const char *cond, const char *facts, enum stage stage, bool expired,
+		  enum truth want, const char *want_why)
 {
 	struct policy_facts_source source = { .stage = stage };
-	struct policy_facts f = { .get = policy_facts_get, .arg = &source, .temperror_expired = expired };
+	struct policy_facts f = { .get = policy_facts_get,
+				  .arg = &source,
+				  .temperror_expired = expired };
 	AUTO(buf) struct buf text = BUF_INIT(4000), why = BUF_INIT(1000);
 	AUTO(policy) struct policy *p = NULL;
 	enum truth got;
@@ -194,7 +197,8 @@ static void check(const char *cond, const char *facts, enum stage stage, bool ex
 	assert_int_equal(got, policy_truth(p, policy_rule(p, 0), &f, NULL));
 	facts_release(&source.facts);
 	if (got != want || (want_why && strcmp(want_why, buf_str(&why)) != 0))
-		fail_msg("%s with %s: got %d (%s), wanted %d (%s)", cond, facts, got, buf_str(&why), want, want_why ? want_why : "any");
+		fail_msg("%s with %s: got %d (%s), wanted %d (%s)", cond, facts, got, buf_str(&why),
+			 want, want_why ? want_why : "any");
 }
 
 static void test_rows(void **state)
@@ -203,7 +207,8 @@ static void test_rows(void **state)
 		check(rows[i].cond, rows[i].facts, STAGE_DATA, false, rows[i].want, rows[i].why);
 }
 
-/* At MAIL: what comes later is unknown. Kleene: the definite side wins, unknown outweighs temporary. */
+/* At MAIL: what comes later is unknown. Kleene: the definite side wins, unknown outweighs
+ * temporary. */
 static void test_unknown(void **state)
 {
 	static const struct { const char *cond, *facts; enum truth want; } early[] = {
@@ -243,7 +248,9 @@ static void test_expired(void **state)
 static void test_local(void **state)
 {
 	char *domains[] = { "example.com", ".branch.example" };
-	AUTO(policy) struct policy *p = policy_facts_parse("reject if from.domain in local\nreject if sender in local\n");
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"reject if from.domain in local\n"
+		"reject if sender in local\n");
 	static const struct { const char *facts; bool from, sender; } at[] = {
 		{ "from.domain=example.com sender=a@example.com", true, true },
 		{ "from.domain=EXAMPLE.com sender=a@other.example", true, false },
@@ -259,7 +266,8 @@ static void test_local(void **state)
 
 		policy_facts_set(&source.facts, at[i].facts);
 		assert_int_equal(policy_truth(p, policy_rule(p, 0), &f, NULL), at[i].from ? T : F);
-		assert_int_equal(policy_truth(p, policy_rule(p, 1), &f, NULL), at[i].sender ? T : F);
+		assert_int_equal(policy_truth(p, policy_rule(p, 1), &f, NULL),
+				 at[i].sender ? T : F);
 		facts_release(&source.facts);
 	}
 }
@@ -290,13 +298,15 @@ static void test_regex(void **state)
 			assert_non_null(r);
 			if (!jit)
 				assert_false(policy_regex_has_jit(r));
-			if (policy_regex_match(r, at[i].subject, strlen(at[i].subject)) != at[i].want)
+			if (policy_regex_match(r, at[i].subject, strlen(at[i].subject)) !=
+			    at[i].want)
 				fail_msg("%s on %s, jit %d", at[i].pattern, at[i].subject, jit);
 			policy_regex_free(r);
 		}
 		r = policy_regex_new("b", 1, &offset, &err);
 		assert_non_null(r);
-		assert_int_equal(policy_regex_match(r, big, sizeof(big) - 1), REGEX_NO);        /* beyond what is looked at */
+		assert_int_equal(policy_regex_match(r, big, sizeof(big) - 1),
+				 REGEX_NO); /* beyond what is looked at */
 		assert_int_equal(policy_regex_match(r, big + 1, sizeof(big) - 2), REGEX_YES);
 		policy_regex_free(r);
 	}
