@@ -1,0 +1,134 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "policy/conf.h"
+#include "smtp/outgoing.h"
+#include "smtp/trace.h"
+
+static const struct message_limits limits = { .memory_bytes = 100000, .header_bytes = 100000, .header_fields = 1000 };
+static struct site site = { .hostname = (char *)"gate.example", .authserv_id = (char *)"gate.example" };
+static struct client client = { .ip = "192.0.2.7", .helo = (char *)"mail.sender.example", .esmtp = true };
+
+static int setup(void **state)
+{
+	fact_register_all();
+	net_parse("192.0.2.7", &client.addr);
+	return 0;
+}
+
+static struct message *make(const char *text)
+{
+	struct message *m = message_new(&limits, NULL, NULL);
+
+	assert_int_equal(message_add(m, text, strlen(text)), 0);
+	assert_int_equal(message_end(m), 0);
+	return m;
+}
+
+/* What is below the lines that the gateway adds. */
+static const char *below_ours(const struct buf *out)
+{
+	const char *p = strstr(buf_str(out), "\tby gate.example (Gatepost)");
+
+	assert_non_null(p);
+	p = strstr(p, " +0000\r\n");
+	assert_non_null(p);
+	return p + 8;
+}
+
+static void test_header(void **state)
+{
+	static const struct rule prefix = { .action = ACTION_TAG, .reply = (char *)"[EXTERNAL] " };
+	static const struct rule field = { .action = ACTION_TAG, .reply = (char *)"X-Spam: yes", .header = true };
+	static const struct rule *const both[] = { &prefix, &field };
+	static const struct {
+		const char *name, *in;
+		size_t tags;
+		const char *out;
+	} rows[] = {
+		{ "as it came", "A: 1\r\n  x\r\nB:2\r\n\r\nbody", 0, "A: 1\r\n  x\r\nB:2\r\n\r\n" },
+		{ "forged", "Authentication-Results: (a) gate.example; spf=pass\r\nA: 1\r\n\r\n", 0, "A: 1\r\n\r\n" },
+		{ "forged, last", "A: 1\r\nauthentication-RESULTS: GATE.example;\r\n\tspf=pass\r\n\r\n", 0, "A: 1\r\n\r\n" },
+		{ "of others", "Authentication-Results: x.example; spf=pass\r\n\r\n", 0, "Authentication-Results: x.example; spf=pass\r\n\r\n" },
+		{ "prefix", "Subject: hi\r\nSubject: two\r\n\r\n", 1, "Subject: [EXTERNAL] hi\r\nSubject: two\r\n\r\n" },
+		{ "prefix, folded", "subject:\r\n hi\r\n\r\n", 1, "subject: [EXTERNAL] \r\n hi\r\n\r\n" },
+		{ "prefix, no subject", "A: 1\r\n\r\n", 1, "A: 1\r\nSubject: [EXTERNAL] \r\n\r\n" },
+		{ "field", "Subject: hi\r\n\r\n", 2, "X-Spam: yes\r\nSubject: [EXTERNAL] hi\r\n\r\n" },
+		{ "all header", "A: 1\r\n", 0, "A: 1\r\n" },
+		{ "no header", "\r\nbody", 0, "\r\n" },
+		{ "body at once", "hello world\r\n", 0, "\r\n" },
+		{ "bare LF", "A: 1\n\nbody\n", 0, "A: 1\n\n" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		AUTO(message) struct message *m = make(rows[i].in);
+		AUTO(buf) struct buf out = BUF_INIT(outgoing_bound(m));
+		struct txn t = { .site = &site, .client = &client, .message = m, .id = "1-1" };
+
+		if (outgoing_header(&t, false, both, rows[i].tags, &out) < 0 || strcmp(below_ours(&out), rows[i].out) != 0)
+			fail_msg("%s:\n%s", rows[i].name, buf_str(&out));
+	}
+}
+
+static void test_received(void **state)
+{
+	char address[] = "bob@example.com", odd[] = "a (b)\r\nX: y";
+	struct recipient rcpt = { .address = address };
+	struct txn t = { .site = &site, .client = &client, .id = "5f3c-2", .env = { .rcpt = &rcpt, .rcpt_count = 1 } };
+	struct client strange = client;
+	AUTO(buf) struct buf out = BUF_INIT(4096);
+	AUTO(buf) struct buf tls = BUF_INIT(4096);
+
+	trace_received(&t, false, &out);
+	assert_non_null(strstr(buf_str(&out), "Received: from mail.sender.example (unknown [192.0.2.7])\r\n"
+			       "\tby gate.example (Gatepost) with ESMTP id 5f3c-2\r\n\tfor <bob@example.com>;\r\n\t"));
+	strange.helo = odd;
+	strange.tls_version = "TLSv1.3";
+	strange.tls_cipher = "X";
+	t.client = &strange;
+	trace_received(&t, true, &tls);
+	assert_non_null(strstr(buf_str(&tls), "Received: from a??b????X:?y (unknown [192.0.2.7])\r\n\t(using TLSv1.3 with cipher X)\r\n"));
+	assert_non_null(strstr(buf_str(&tls), " with UTF8SMTPS id "));
+}
+
+static void test_loops(void **state)
+{
+#define OURS "Received: from a (b [192.0.2.1])\r\n\tby gate.example (Gatepost) with ESMTP\r\n"
+#define FOLDED "RECEIVED: from a by\r\n\tGATE.example\r\n (Gatepost) with X\r\n"
+#define OTHER "Received: from a by notgate.example (Gatepost)\r\n"
+	static const struct { const char *in; enum trace_loop want; } rows[] = {
+		{ OURS "\r\n", TRACE_OK },
+		{ OURS OURS "\r\n", TRACE_LOOP },
+		{ OURS FOLDED "\r\n", TRACE_LOOP },
+		{ OURS OTHER OTHER "\r\n", TRACE_OK },
+		{ OTHER OTHER OTHER OTHER "\r\n", TRACE_TOO_MANY_HOPS },
+		{ "X-Received: 1\r\n" OURS "X: by gate.example (Gatepost)\r\n\r\n", TRACE_OK },
+		{ "Received: (Gatepost)\r\nReceived:(Gatepost)\r\n\r\n", TRACE_OK },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		AUTO(message) struct message *m = make(rows[i].in);
+
+		assert_int_equal(trace_check(m, "gate.example", 3), rows[i].want);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_header),
+		cmocka_unit_test(test_received),
+		cmocka_unit_test(test_loops),
+	};
+
+	return cmocka_run_group_tests_name("outgoing", tests, setup, NULL);
+}
