@@ -44,13 +44,13 @@ samples() {
 	  curl -sS --interface 127.0.0.25 smtp://127.0.0.1:$port/mail.good.example --mail-from alice@good.example --mail-rcpt bob@$domain -T $top/conf/demo/genuine.eml
 
 	a forgery: answered 250, kept in build/demo/state/quarantine
-	  curl -sS --interface 127.0.0.30 smtp://127.0.0.1:$port/mail.forger.example --mail-from billing@forger.example --mail-rcpt bob@$domain -T $top/conf/demo/forgery.eml
+	  curl -sS --interface 127.0.0.67 smtp://127.0.0.1:$port/mailer.example --mail-from offers@mailer.example --mail-rcpt bob@$domain -T $top/conf/demo/forgery.eml
 
 	one from a listed address: refused at RCPT, before DATA
 	  curl -sS --interface 127.0.0.66 smtp://127.0.0.1:$port/listed.example --mail-from spam@listed.example --mail-rcpt bob@$domain -T $top/conf/demo/listed.eml
 
 	why, without sending anything:
-	  $bin explain -c $dir/gatepost.conf --client 127.0.0.30 --helo mail.forger.example --from billing@forger.example --to bob@$domain $top/conf/demo/forgery.eml
+	  $bin explain -c $dir/gatepost.conf --client 127.0.0.67 --helo mailer.example --from offers@mailer.example --to bob@$domain $top/conf/demo/forgery.eml
 
 	Ctrl-C ends it. Each message is one line below.
 

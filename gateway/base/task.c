@@ -310,6 +310,18 @@ void loop_stop(void)
 	event_base_loopbreak(loop.base);
 }
 
+void loop_unwind(void)
+{
+	loop.stop = false;
+	for (int i = 0; loop.count && i < RELEASE_ROUNDS; i++) {
+		for (struct task *t = loop.tasks; t; t = t->next)
+			task_cancel(t);
+		loop_round(EVLOOP_NONBLOCK);
+		loop.stop = false;
+	}
+	assert(!loop.count);
+}
+
 void loop_release(void)
 {
 	struct job *j;
@@ -321,14 +333,7 @@ void loop_release(void)
 		task_end(loop.running);
 		loop.running = NULL;
 	}
-	loop.stop = false;
-	for (int i = 0; loop.count && i < RELEASE_ROUNDS; i++) {
-		for (struct task *t = loop.tasks; t; t = t->next)
-			task_cancel(t);
-		loop_round(EVLOOP_NONBLOCK);
-		loop.stop = false;
-	}
-	assert(!loop.count);
+	loop_unwind();
 	while (loop.first) {
 		j = job_pop();
 		free(j);

@@ -40,6 +40,8 @@ typedef void task_fn(void *arg);
  */
 int loop_init(void);
 void loop_release(void);
+/* Cancel every task and let it unwind; the loop goes on to exist (what tasks used can be freed then). loop_release does it too. */
+void loop_unwind(void);
 struct event_base *loop_base(void);
 void loop_run(void);
 void loop_stop(void);

@@ -347,10 +347,9 @@ int worker_run(const struct worker_env *env)
 		loop_run();
 		rc = w->status;
 	}
-	/* Sessions that are cut at the deadline still have their stacks: the process ends under them. */
-	if (rc == 0 && sessions(w) > 0)
-		_exit(0);
+	loop_unwind();          /* sessions that are cut at the deadline, probes */
 	worker_end(w);
+	loop_release();
 	free(w);
 	return rc == 0 ? 0 : 1;
 }

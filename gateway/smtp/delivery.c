@@ -64,7 +64,10 @@ const char *delivery_backend(const struct delivery *d)
 /* A backend's reply as one line for our client. */
 static void pass_reply(const struct smtp_reply *r, char *reply)
 {
-	snprintf(reply, DELIVERY_REPLY_MAX, "%d %.*s", r->code, DELIVERY_REPLY_MAX - 8, buf_str(&r->text));
+	if (r->code == 421)             /* it closes its session, not ours */
+		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.3.2 the mail server behind is closing: %.300s", buf_str(&r->text));
+	else
+		snprintf(reply, DELIVERY_REPLY_MAX, "%d %.*s", r->code, DELIVERY_REPLY_MAX - 8, buf_str(&r->text));
 	for (char *p = reply; *p; p++)
 		if (*p == '\n')
 			*p = ' ';
@@ -105,10 +108,15 @@ static void lost(struct delivery *d)
 	drop_session(d);
 }
 
-static void no_backend(int rc, char *reply)
+static enum delivery_result no_backend(int rc, char *reply)
 {
+	if (rc == -ENOTSUP) {
+		snprintf(reply, DELIVERY_REPLY_MAX, "553 5.6.7 the mail server behind takes no internationalized addresses");
+		return DELIVERY_REFUSED;
+	}
 	snprintf(reply, DELIVERY_REPLY_MAX, rc == -EBUSY ? "451 4.3.2 the mail server behind is busy, try again later" :
 		 "451 4.4.1 the mail server behind does not answer, try again later");
+	return DELIVERY_LATER;
 }
 
 /* MAIL in a session, a new one if there is none. 0: the reply is in the client; DELIVERY_* in *result. -errno: broken, or no backend. may wait */
@@ -133,7 +141,7 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 	rc = smtp_client_mail(c, env->from, env->params, size, until);
 	if (rc < 0) {
 		lost(d);
-		no_backend(rc, reply);
+		*result = no_backend(rc, reply);
 		return rc;
 	}
 	*result = result_of(&c->reply);
@@ -153,7 +161,7 @@ static int add(struct delivery *d, const struct recipient *r, int64_t until, cha
 	*result = DELIVERY_LATER;
 	if (rc < 0) {
 		lost(d);
-		no_backend(rc, reply);
+		*result = no_backend(rc, reply);
 		return rc;
 	}
 	*result = result_of(&c->reply);

@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import time
 
 from .process import Process, free_port
 
@@ -64,7 +65,6 @@ class Gateway:
 hostname = "gate.example"
 domains = {{ {domains} }}
 workers = {s["workers"]}
-user = ""
 state_dir = "{self.state}"
 policy = "{self.policy_path}"
 listener smtp {{ address = "127.0.0.1:{self.port}" }}
@@ -79,19 +79,23 @@ dns {{ {forward} dnssec = no {s["dns_conf"]} }}
         if os.path.exists(path):
             os.unlink(path)
         notify.bind(path)
-        notify.settimeout(60)
         env = dict(os.environ, NOTIFY_SOCKET=path, **(self.env or {}))
         self.process = Process([*self.wrap, self.binary, "run", "-c", str(self.conf_path)], env=env)
         self.notify = notify
+        self.notify.settimeout(0.2)
         self.wait_notify("READY=1")
         return self
 
-    def wait_notify(self, word):
+    def wait_notify(self, word, timeout=60):
+        """What the service manager would be told; at once an error when the process has ended instead."""
+        end = time.monotonic() + timeout
         while True:
             try:
                 text = self.notify.recv(4096).decode()
             except socket.timeout:
-                raise AssertionError(f"no {word}:\n{self.process.output()}")
+                if self.process.proc.poll() is None and time.monotonic() < end:
+                    continue
+                raise AssertionError(f"no {word}:\n{self.process.output()}") from None
             if word in text:
                 return text
 
@@ -117,9 +121,9 @@ dns {{ {forward} dnssec = no {s["dns_conf"]} }}
     def wait_line(self, pattern, since=0, timeout=30):
         return self.process.wait_line(pattern, since, timeout)
 
-    def verdict(self, pattern=r"", since=0):
-        """The first verdict line that matches, as a dict."""
-        return parse_logfmt(self.wait_line(rf"verdict=.*{pattern}", since))
+    def verdict(self, verdict=r"\S+", pattern="", since=0):
+        """The first line with that verdict in which the pattern is found, as a dict."""
+        return parse_logfmt(self.wait_line(rf"verdict={verdict} .*{pattern}", since))
 
     # what it keeps
 

@@ -54,7 +54,7 @@ zone:
 
     @property
     def server(self):
-        return f"127.0.0.1@{self.port}"
+        return f"127.0.0.1:{self.port}"
 
     def stop(self):
         self.process.stop()

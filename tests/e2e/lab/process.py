@@ -78,7 +78,7 @@ class Process:
         with self.changed:
             return "\n".join(self.lines[since:])
 
-    def signal(self, number):
+    def send(self, number):
         self.proc.send_signal(number)
 
     def wait(self, timeout=WAIT_S):
