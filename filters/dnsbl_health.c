@@ -143,7 +143,9 @@ static void state_set(const struct dnsbl_conf *z, size_t i, enum dnsbl_state s, 
 	atomic_store(&health->zone[i].state, s);
 	if (s != DNSBL_WELL)
 		log_warning("dnsbl", "zone", z->zone, "state", "benched", "why", dnsbl_health_text(s), why[0] ? "detail" : NULL, why, NULL);
-	else if (before != DNSBL_UNTESTED)
+	else if (before == DNSBL_UNTESTED)
+		log_info("dnsbl", "zone", z->zone, "state", "well", NULL);
+	else
 		log_notice("dnsbl", "zone", z->zone, "state", "well", "was", dnsbl_health_text(before), NULL);
 }
 

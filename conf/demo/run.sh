@@ -62,7 +62,7 @@ sink=
 trap '[ -z "$sink" ] || kill "$sink" 2>/dev/null || true' EXIT
 trap 'exit 130' INT TERM
 if [ -z "${BACKEND:-}" ]; then
-	"$bin" sink --listen "127.0.0.1:$sink_port" --maildir "$dir/Maildir" &
+	"$bin" sink --listen "127.0.0.1:$sink_port" --maildir "$dir/Maildir" --accept "bob@$domain" --hostname server.example &
 	sink=$!
 	samples
 else

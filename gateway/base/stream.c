@@ -685,6 +685,9 @@ int stream_wait_readable(struct stream *s, int timeout_ms)
 	if (rc)
 		return rc;
 	in_release(s);
+	/* A record that came together with the end of the handshake lies in OpenSSL; the socket will not tell. */
+	if (s->ssl && stream_tls_buffered(s))
+		return 0;
 	/*
 	 * The end of the stream, and an error, count as something to read: the read will say which.
 	 */

@@ -58,6 +58,8 @@ int stream_wait_out(struct stream *s, int64_t until_ms);
 ssize_t stream_tls_read(struct stream *s, char *p, size_t size);
 ssize_t stream_tls_write(struct stream *s, const char *p, size_t len);
 size_t stream_tls_pending(const struct stream *s);
+/* OpenSSL holds bytes that it has not looked at: a read may find something in them. */
+bool stream_tls_buffered(const struct stream *s);
 void stream_tls_shutdown(struct stream *s); /* close_notify, if it goes at once */
 void stream_tls_release(struct stream *s);
 

@@ -98,6 +98,11 @@ size_t stream_tls_pending(const struct stream *s)
 	return n > 0 ? (size_t)n : 0;
 }
 
+bool stream_tls_buffered(const struct stream *s)
+{
+	return SSL_has_pending(s->ssl);
+}
+
 void stream_tls_shutdown(struct stream *s)
 {
 	if (!s->tls_up)

@@ -112,6 +112,15 @@ def test_starttls_and_tls_in_the_trace(gate, postfix):
     assert b"with ESMTPS" in postfix.wait_message("bob@example.com")
 
 
+def test_a_command_that_comes_with_the_end_of_the_handshake(gate):
+    """In one segment with the client's Finished it lies in OpenSSL's buffer, and the socket says nothing."""
+    for _ in range(60):
+        with Client(gate.port, timeout=10) as c:
+            c.ehlo()
+            c.starttls()
+            c.ehlo()
+
+
 def test_swaks_over_tls(gate, postfix):
     done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(gate.port), "--from", "a@sender.example", "--to", "bob@example.com",
                            "--tls", "--ehlo", "client.example", "--header", "Subject: by swaks"], capture_output=True, timeout=60)
@@ -172,7 +181,7 @@ def test_loops_are_detected(gate):
     with Client(gate.port) as c:
         assert c.message("a@sender.example", "bob@example.com", mail(subject="l1", extra=ours * 2)).code == 554
         assert c.message("a@sender.example", "bob@example.com", mail(subject="l2", extra=other * 101)).code == 554
-        assert c.message("a@sender.example", "bob@example.com", mail(subject="l3", extra=other * 99)).code == 250
+        assert c.message("a@sender.example", "bob@example.com", mail(subject="l3", extra=other * 40)).code == 250
 
 
 def test_observe_mode_refuses_nothing(lab, postfix):
