@@ -5,7 +5,7 @@
 #include "filters/fact.h"
 #include "policy/conf.h"
 #include "process/parent.h"
-#include "smtp/smtp_worker.h"
+#include "process/smtp_worker.h"
 
 static const char usage[] =
 	"usage: gatepost run [-c FILE]\n"

@@ -1,4 +1,4 @@
-#include "smtp/smtp_worker.h"
+#include "process/smtp_worker.h"
 
 #include <errno.h>
 #include <stdlib.h>
