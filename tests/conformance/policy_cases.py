@@ -293,6 +293,17 @@ def good():
     ok('raw GB18030', '192.0.2.12', 'mail.plain.example', 'carl@plain.example', mail('carl@plain.example', subject='发票', body='你好\r\n', charset='gb18030'))
     ok('U-label and UTF-8 local part', '192.0.2.11', 'mail.look.example', 'l@look.example', mail('Jürgen <jürgen@bücher.example>'))
 
+    # DNS away: deferred only where the verdict hangs on it, and not for ever
+    away = ['away.example SERVFAIL TXT', '_dmarc.away.example SERVFAIL TXT']
+    ok('SPF record away, but signed', '192.0.2.12', 'mail.plain.example', 'x@away.example', sign(mail('l@look.example'), 'look.example'), lines=away)
+    case('SPF record away, unsigned: waits some hours', 'defer accept', '192.0.2.12', 'mail.plain.example', 'x@away.example', mail('carl@plain.example'), lines=away)
+    case('DMARC record away: waits some hours', 'defer accept', '192.0.2.12', 'mail.plain.example', 'carl@plain.example', mail('x@away.example'), lines=away)
+    case('key away: waits some hours', 'defer accept', '192.0.2.30', 'out.shop.example', 'x@strict.example', sign(mail('s@keyless.example'), 'keyless.example'),
+         lines=['s1._domainkey.keyless.example SERVFAIL TXT'])
+    ok('PTR away, but SPF', '192.0.2.50', 'mx.slow.example', 'n@slow.example', mail('n@slow.example'),
+       lines=['slow.example TXT v=spf1 ip4:192.0.2.50 -all', '50.2.0.192.in-addr.arpa TIMEOUT PTR'])
+    ok('DNS list away', '192.0.2.12', 'mail.plain.example', 'carl@plain.example', mail('carl@plain.example'), lines=['12.2.0.192.bl.example TIMEOUT A'])
+
     # DNS lists
     ok('listed, but a list of good senders outweighs it', '203.0.113.213', 'mx.paid.example', 'p@paid.example', mail('p@paid.example'))
     ok('listed a little, by one', '203.0.113.214', 'mx.shared.example', 's@shared.example', mail('s@shared.example'))
@@ -510,6 +521,7 @@ world()
 rsa_key('weak.example', bits=512)
 spf('weak.example', '-all')
 rsa_key('sha1.example')
+rsa_key('keyless.example', publish=False)
 spf('sha1.example', '-all')
 good()
 bad()
