@@ -13,7 +13,7 @@ DEPS := build-essential pkg-config libevent-dev libunbound-dev libssl-dev libspf
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dnspython python3-dkim python3-spf \
 	postfix knot knot-dnsutils swaks openssl sqlite3 mandoc iproute2 procps valgrind
 DEPS_LINT := clang clang-tidy cppcheck mandoc
-DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython
+DEPS_BENCH := python3 knot haproxy postfix opendkim opendmarc postgrey postfix-policyd-spf-python iproute2 util-linux openssl
 
 PACKAGES := libevent libevent_pthreads libunbound openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $$(PACKAGES)))$(PKG_CFLAGS)
@@ -56,6 +56,7 @@ LIBOBJ := $(filter-out $(BUILD)/gateway/command/main.o,$(OBJ))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 TESTLIB := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(wildcard tests/support/*.c))))
 CONFORM := $(patsubst tests/conformance/%.c,$(BUILD)/tests/conformance/%,$(wildcard tests/conformance/run_*.c))
+BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 MANUALS := conf/gatepost.8 conf/gatepost.conf.5 conf/gatepost-policy.5
 
@@ -115,12 +116,16 @@ $(BUILD)/%.o: %.S Makefile
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libgatepost.a $(TESTLIB)
 	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a $(LIBS)
 
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libgatepost.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libgatepost.a $(TESTLIB)
 	$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
 
 units: $(UNIT)
 conformances: $(CONFORM)
 fuzzers: $(FUZZERS)
+benches: $(BENCH)
 
 JOBS := $(shell nproc)
 FUZZ_SECONDS ?= 600
@@ -153,7 +158,7 @@ fuzz: build-fuzz
 test: build-unit build-conformance build-fuzz build-e2e
 	@$(PYTHON) tests/run.py unit conformance fuzz e2e
 bench: deps-bench
-	@$(MAKE) -s -j$(JOBS) all
+	@$(MAKE) -s -j$(JOBS) all benches
 	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
 lint: deps-lint
@@ -181,8 +186,8 @@ install: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(TESTLIB:.o=.d)
+-include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d)
 
-.PHONY: all help deps deps-test deps-lint deps-bench units conformances fuzzers run build-unit build-conformance build-fuzz \
+.PHONY: all help deps deps-test deps-lint deps-bench units benches conformances fuzzers run build-unit build-conformance build-fuzz \
 	build-e2e unit conformance fuzz-short e2e fuzz test bench lint install clean
 .SECONDARY:

@@ -1,0 +1,200 @@
+"""make bench: speed and memory of Gatepost, and beside it HAProxy, Postfix, and Postfix with the add-ons that do the same.
+
+Options (BENCH_ARGS): --quick, a short run that shows that all works; --only NAME[,NAME]; --messages N; --latency MS[,MS];
+--sessions N[,N]. Everything runs in a network and process namespace of its own, which ends with it. Figures are in
+build/bench/results.json too.
+"""
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import time
+
+import rig
+import systems
+
+SEED = 1
+DOMAINS = 2000
+KEY = rig.ROOT / "tests" / "e2e" / "lab" / "test-key.pem"
+
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--quick", action="store_true")
+    p.add_argument("--only", default="gatepost,haproxy,postfix,postfix+4", help="of gatepost, haproxy, postfix, postfix+4")
+    p.add_argument("--messages", type=int, default=4000)
+    p.add_argument("--latency", default="0,20")
+    p.add_argument("--sessions", default="50,500")
+    p.add_argument("--idle", type=int, default=10000)
+    p.add_argument("--part", default="speed,single,memory", help="of speed, single, memory")
+    a = p.parse_args()
+    a.domains = DOMAINS
+    if a.quick:
+        a.messages, a.domains, a.idle, a.sessions = 300, 200, 1000, "50"
+    a.latency = [float(x) for x in a.latency.split(",")]
+    a.sessions = [int(x) for x in a.sessions.split(",")]
+    a.only = a.only.lower().split(",")
+    a.part = a.part.split(",")
+    return a
+
+
+def corpus(a):
+    directory = rig.WORK / "corpus"
+    wanted = f"{a.domains} {a.messages} {SEED} {(rig.TOOLS / 'corpus').stat().st_mtime}"
+    stamp = directory / "stamp"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    print(f"corpus: {a.domains} domains, {a.messages} messages...", file=sys.stderr)
+    subprocess.run([rig.TOOLS / "corpus", directory, str(a.domains), str(a.messages), str(SEED), KEY], check=True)
+    stamp.write_text(wanted)
+
+
+class Bench:
+    def __init__(self, a):
+        self.a = a
+        self.results = []
+
+    def record(self, **row):
+        self.results.append(row)
+        if "cpu_ms" in row:
+            print(f"{row['system']:10} {row['pass']:9} dns {row['latency']:3.0f} ms  {row['sessions']:4} sessions  "
+                  f"{row['rate']:7.1f} msg/s  cpu {row['cpu_ms']:6.3f} ms  dot p50 {row['dot_p50']:7.1f} p99 {row['dot_p99']:8.1f}  "
+                  f"session p50 {row['session_p50']:7.1f} p99 {row['session_p99']:8.1f}  dns/msg {row['questions']:5.2f}"
+                  + (f"  FAILED {row['failures']}" if row["failures"] else ""), flush=True)
+        else:
+            print("  ".join(f"{k} {v}" for k, v in row.items()), flush=True)
+
+    def one_pass(self, system, dns, name, corpus_set, sessions, messages=None):
+        asked, cpu = dns.questions(), rig.cpu_s(system.roots())
+        figures = rig.load_run(system.address, corpus_set, sessions, messages)
+        system.settle()
+        cpu = rig.cpu_s(system.roots()) - cpu
+        done = max(figures["messages"], 1)
+        self.record(system=system.name, **{"pass": name}, latency=dns.latency_ms, sessions=sessions, cpu_ms=cpu * 1e3 / done,
+                    questions=(dns.questions() - asked) / done, **figures)
+
+    @contextlib.contextmanager
+    def running(self, system, latency_ms):
+        dns = rig.Dns(latency_ms)
+        try:
+            system.start()
+            try:
+                yield dns
+            finally:
+                system.stop()
+        finally:
+            dns.stop()
+
+    def gatepost_speed(self):
+        for latency in self.a.latency:
+            for sessions in self.a.sessions:
+                system = systems.Gatepost()
+                with self.running(system, latency) as dns:
+                    self.one_pass(system, dns, "uncached", "cold", sessions)
+                    # Each worker has a cache of its own: twice before it counts.
+                    for _ in range(2):
+                        rig.load_run(system.address, "warm", sessions)
+                    self.one_pass(system, dns, "cached", "warm", sessions)
+
+    def other_speed(self, system, latencies, sessions_list):
+        for latency in latencies:
+            for sessions in sessions_list:
+                with self.running(system, latency) as dns:
+                    self.one_pass(system, dns, "uncached", "cold", sessions)
+                    self.one_pass(system, dns, "cached", "warm", sessions)
+
+    def single(self):
+        """One session after the other, each of a domain that nobody has asked for: what a sender waits for."""
+        latency = max(self.a.latency)
+        count = 40
+        for make in self.chosen():
+            system = make()
+            with self.running(system, latency) as dns:
+                figures = rig.load_run(system.address, "cold", 1, count)
+                system.settle()
+                self.record(system=system.name, **{"pass": "single"}, latency=latency, session_p50=figures["session_p50"],
+                            dot_p50=figures["dot_p50"], session_p99=figures["session_p99"], questions=dns.questions() / count)
+
+    def memory(self):
+        for make in self.chosen():
+            system = make(workers=1) if make is systems.Gatepost else make()
+            for variant in (None, "message", "tls"):
+                if variant == "tls" and system.name != "Gatepost":
+                    continue
+                count = {"Gatepost": self.a.idle, "HAProxy": min(self.a.idle, 5000)}.get(system.name, 50)
+                if variant == "message":
+                    count = min(count, 2000)
+                with self.running(system, 0):
+                    # What a process allocates with its first session is not the session's.
+                    rig.load_run(system.address, "warm", 10, 20)
+                    system.settle()
+                    time.sleep(1)
+                    before = rig.pss_kib(system.roots())
+                    idle = rig.Idle(system.address, count, variant)
+                    time.sleep(1)
+                    after = rig.pss_kib(system.roots())
+                    left = idle.stop()
+                self.record(system=system.name, **{"pass": f"idle {variant or 'EHLO'}"}, sessions=idle.held, left=left,
+                            kib_per_session=round((after - before) / max(idle.held, 1), 2), base_kib=before)
+
+    def chosen(self):
+        table = {"gatepost": systems.Gatepost, "haproxy": systems.Haproxy, "postfix": lambda: systems.Postfix(False),
+                 "postfix+4": lambda: systems.Postfix(True)}
+        return [table[name] for name in self.a.only]
+
+    def run(self):
+        sink = rig.Sink()
+        try:
+            if "speed" in self.a.part:
+                for make in self.chosen():
+                    if make is systems.Gatepost:
+                        self.gatepost_speed()
+                    elif make is systems.Haproxy:
+                        self.other_speed(make(), self.a.latency[:1], self.a.sessions)
+                    else:
+                        # 50 sessions: Debian's limit is 100 processes of a kind.
+                        self.other_speed(make(), self.a.latency, self.a.sessions[:1])
+            if "single" in self.a.part:
+                self.single()
+            if "memory" in self.a.part:
+                self.memory()
+        finally:
+            sink.stop()
+
+    def table(self):
+        speed = [r for r in self.results if "cpu_ms" in r]
+        if not speed:
+            return
+        print("\n| system | DNS | latency ms | sessions | messages/s | CPU ms/message | of Gatepost | p50 ms to the answer | p99 |")
+        print("|---|---|---|---|---|---|---|---|---|")
+        base = {r["pass"]: r["cpu_ms"] for r in reversed(speed) if r["system"] == "Gatepost"}
+        for r in speed:
+            ratio = f"{r['cpu_ms'] / base[r['pass']]:.2f}" if base.get(r["pass"]) else ""
+            print(f"| {r['system']} | {r['pass']} | {r['latency']:.0f} | {r['sessions']} | {r['rate']:.0f} | {r['cpu_ms']:.2f} | {ratio} | "
+                  f"{r['dot_p50']:.1f} | {r['dot_p99']:.1f} |")
+        by = {(r["latency"], r["sessions"]): r["rate"] for r in speed if r["system"] == "Gatepost" and r["pass"] == "cached"}
+        low, high = min(self.a.latency), max(self.a.latency)
+        for sessions in self.a.sessions:
+            if low != high and by.get((low, sessions)) and by.get((high, sessions)):
+                print(f"\nGatepost, {sessions} sessions: at {high:.0f} ms {by[high, sessions] / by[low, sessions]:.0%} of the speed at {low:.0f} ms")
+
+
+def main():
+    rig.enter_namespace()
+    a = parse()
+    rig.WORK.mkdir(parents=True, exist_ok=True)
+    corpus(a)
+    rig.use_resolver("127.0.0.1")
+    bench = Bench(a)
+    try:
+        bench.run()
+    finally:
+        (rig.WORK / "results.json").write_text(json.dumps(bench.results, indent=1) + "\n")
+    bench.table()
+    return 1 if any(r.get("failures") for r in bench.results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
