@@ -1,5 +1,7 @@
 #include "policy/record.h"
 
+#include <openssl/evp.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -97,13 +99,35 @@ static json_t *client_json(const struct client *c)
 			 "rdns", string(facts_word(&c->evidence.facts, "client.rdns")));
 }
 
+/* What JSON cannot say as text. */
+static void set_exact(json_t *o, const char *key, const char *s)
+{
+	size_t len = s ? strlen(s) : 0;
+	json_t *plain = s ? json_stringn(s, len) : NULL;
+	char *b64;
+
+	json_decref(plain);
+	if (!s || plain)
+		return;
+	b64 = malloc(4 * ((len + 2) / 3) + 1);
+	if (b64 && EVP_EncodeBlock((unsigned char *)b64, (const unsigned char *)s, (int)len) > 0)
+		json_object_set_new(o, key, json_string(b64));
+	free(b64);
+}
+
 static json_t *envelope_json(const struct txn *t, const struct recipient *const *rcpt, size_t count)
 {
-	json_t *list = json_array();
+	json_t *list = json_array(), *envelope;
 
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, json_pack("{s:o, s:o}", "address", string(rcpt[i]->address), "params", string(rcpt[i]->params)));
-	return json_pack("{s:o, s:o, s:o}", "from", string(t->env.from), "params", string(t->env.params), "rcpt", list);
+	for (size_t i = 0; i < count; i++) {
+		json_t *one = json_pack("{s:o, s:o}", "address", string(rcpt[i]->address), "params", string(rcpt[i]->params));
+
+		set_exact(one, "address_b64", rcpt[i]->address);
+		json_array_append_new(list, one);
+	}
+	envelope = json_pack("{s:o, s:o, s:o}", "from", string(t->env.from), "params", string(t->env.params), "rcpt", list);
+	set_exact(envelope, "from_b64", t->env.from);
+	return envelope;
 }
 
 static json_t *field_json(const struct message *m, const char *name)

@@ -5,7 +5,8 @@
  *       "message": { "id", "from", "subject", "size" }, "facts": { name: value or [values] or { "temperror": why } }, "why": { name: words },
  *       "verdict": { "action", "rule": { "line", "name", "text" }, "reply" } }
  *
- * Octets that are no UTF-8 are given as U+FFFD.
+ * Octets that are no UTF-8 are given as U+FFFD; an address of the envelope that has such stands beside it once more, byte for byte, as "from_b64" or
+ * "address_b64", so that a message can be released with its own envelope. The store adds "kept": { "id", "at", "bytes" }.
  */
 #ifndef RECORD_H
 #define RECORD_H

@@ -25,6 +25,11 @@ static const char *const statements[STMT_COUNT] = {
 	[STMT_RECIPIENT] = "INSERT OR IGNORE INTO recipient (address, id) VALUES (?1, ?2)",
 };
 
+/* What the columns hold of a record. */
+static const char *const sender[] = { "envelope", "from", NULL };
+static const char *const client[] = { "client", "ip", NULL };
+static const char *const rule[] = { "verdict", "rule", "name", NULL };
+
 struct store_index {
 	sqlite3 *sql;
 	sqlite3_stmt *stmt[STMT_COUNT];
@@ -121,10 +126,17 @@ static int finish(sqlite3_stmt *st)
 	return rc;
 }
 
-/* The string member; values that are not UTF-8 are objects {"b64": ...} (quarantine.h) and are not searched by. */
-static void bind_member(sqlite3_stmt *st, int at, json_t *meta, const char *key)
+/* The text at path (record.h), or NULL where the record has none. */
+static const char *text_at(json_t *o, const char *const *path)
 {
-	const char *s = json_string_value(json_object_get(meta, key));
+	while (*path)
+		o = json_object_get(o, *path++);
+	return json_string_value(o);
+}
+
+static void bind_at(sqlite3_stmt *st, int at, json_t *meta, const char *const *path)
+{
+	const char *s = text_at(meta, path);
 
 	if (s)
 		sqlite3_bind_text(st, at, s, -1, SQLITE_STATIC);
@@ -136,7 +148,7 @@ static int add_recipients(struct store_index *x, const char *id, json_t *meta)
 	size_t i;
 	int rc = 0;
 
-	json_array_foreach(json_object_get(meta, "rcpt"), i, rcpt) {
+	json_array_foreach(json_object_get(json_object_get(meta, "envelope"), "rcpt"), i, rcpt) {
 		const char *address = json_string_value(json_object_get(rcpt, "address"));
 
 		if (!address)
@@ -163,9 +175,9 @@ int store_index_add(struct store_index *x, const char *id, int64_t at_s, uint64_
 	sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(st, 2, at_s);
 	sqlite3_bind_int64(st, 3, (int64_t)bytes);
-	bind_member(st, 4, meta, "from");
-	bind_member(st, 5, meta, "client");
-	bind_member(st, 6, meta, "rule");
+	bind_at(st, 4, meta, sender);
+	bind_at(st, 5, meta, client);
+	bind_at(st, 6, meta, rule);
 	sqlite3_bind_text(st, 7, meta_text, -1, SQLITE_STATIC);
 	rc = finish(st);
 	if (rc == 0)

@@ -237,9 +237,8 @@ static int item_json(struct store_item *it)
 	free(it->json);
 	it->json = NULL;
 	if (json_is_object(meta)) {
-		json_object_set_new(meta, "id", json_string(it->id));
-		json_object_set_new(meta, "kept_at", json_integer(store_id_ms(it->id) / 1000));
-		json_object_set_new(meta, "bytes", json_integer((json_int_t)it->bytes));
+		json_object_set_new(meta, "kept", json_pack("{s:s, s:I, s:I}", "id", it->id, "at", (json_int_t)(store_id_ms(it->id) / 1000),
+							    "bytes", (json_int_t)it->bytes));
 		it->json = json_dumps(meta, JSON_COMPACT);
 		rc = it->json ? 0 : -ENOMEM;
 	}

@@ -2,7 +2,7 @@
  * store_keeper - the store on disk: what the store keeper does, without its channel
  *
  *     quarantine/2026-11-22/ID.eml    the message, byte for byte
- *     quarantine/2026-11-22/ID.json   envelope, facts and rule (policy/quarantine.h), and id, kept_at, bytes
+ *     quarantine/2026-11-22/ID.json   envelope, facts and rule (policy/record.h), and "kept": {id, at, bytes}
  *     quarantine/quarantine.db        the index
  *
  * The directory is the day (UTC) of the id (store_id.h).

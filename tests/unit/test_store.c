@@ -230,7 +230,7 @@ static int body_fd(struct store_keeper *k, int n, bool memfd)
 static struct store_item item_make(struct store_keeper *k, int n, bool memfd)
 {
 	static char meta[8][200];
-	int len = snprintf(meta[n % 8], sizeof(meta[0]), "{\"n\":%d,\"from\":\"a%d@x.example\",\"rcpt\":[{\"address\":\"b@y.example\"}]}", n, n);
+	int len = snprintf(meta[n % 8], sizeof(meta[0]), "{\"n\":%d,\"envelope\":{\"from\":\"a%d@x.example\",\"rcpt\":[{\"address\":\"b@y.example\"}]}}", n, n);
 
 	return (struct store_item){ .fd = body_fd(k, n, memfd), .meta = meta[n % 8], .meta_len = (size_t)len };
 }
@@ -267,12 +267,12 @@ static int message_there(const char *id)
 {
 	size_t len = 0, json_len = 0, want;
 	char *text = file_read(id, ".eml", &len), *json = file_read(id, ".json", &json_len), body[8192];
-	json_t *meta = json ? json_loadb(json, json_len, 0, NULL) : NULL;
+	json_t *meta = json ? json_loadb(json, json_len, 0, NULL) : NULL, *kept = json_object_get(meta, "kept");
 	int n = meta ? (int)json_integer_value(json_object_get(meta, "n")) : -1;
 
 	want = n >= 0 ? body_make(n, body, sizeof(body)) : 0;
-	if (!text || n < 0 || len != want || memcmp(text, body, want) != 0 || strcmp(json_string_value(json_object_get(meta, "id")), id) != 0 ||
-	    json_integer_value(json_object_get(meta, "bytes")) != (json_int_t)len)
+	if (!text || n < 0 || len != want || memcmp(text, body, want) != 0 || strcmp(json_string_value(json_object_get(kept, "id")), id) != 0 ||
+	    json_integer_value(json_object_get(kept, "bytes")) != (json_int_t)len)
 		n = -1;
 	json_decref(meta);
 	free(text);
