@@ -31,10 +31,10 @@ LIBS = $(PKG_LIBS) -lspf2 -lopendmarc -lresolv -lm
 # SAN=1: under the address and undefined sanitizers. FUZZ=1: with clang, for libFuzzer. Each has a directory of its own.
 SANITIZE := address,undefined
 ifdef SAN
-BUILD := $(BUILD)/san
+override BUILD := $(BUILD)/san
 endif
 ifdef FUZZ
-BUILD := $(BUILD)/fuzz
+override BUILD := $(BUILD)/fuzz
 CC := clang
 SANITIZE := fuzzer-no-link,address,undefined
 endif
