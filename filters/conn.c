@@ -158,6 +158,18 @@ static int rdns_run(struct txn *t, int self, struct facts *out)
 	return r->count > 0 ? confirm(t, r, out) : none(out, "no usable name");
 }
 
+static bool rdns_ready(struct txn *t, int self)
+{
+	const struct rdns *r = t->client->evidence.filter[self];
+
+	if (!r || !r->ptr || !r->ptr->future.done)
+		return false;
+	for (size_t i = 0; i < r->count; i++)
+		if (r->v[i].l && !r->v[i].l->future.done)
+			return false;
+	return true;
+}
+
 static void rdns_release(struct evidence *e, int self)
 {
 	struct rdns *r = e->filter[self];
@@ -173,7 +185,7 @@ static void rdns_release(struct evidence *e, int self)
 
 const struct filter filter_rdns = {
 	.name = "rdns", .scope = SCOPE_CLIENT, .stage = STAGE_CONNECT, .facts = rdns_facts,
-	.start = rdns_start, .run = rdns_run, .release = rdns_release,
+	.start = rdns_start, .run = rdns_run, .ready = rdns_ready, .release = rdns_release,
 };
 
 /* ---- tls, tls.version ---- */

@@ -187,6 +187,16 @@ static int run(struct txn *t, int self, struct facts *out)
 	return rc < 0 ? rc : count_all(t, d, out);
 }
 
+static bool ready(struct txn *t, int self)
+{
+	const struct dnsbl *d = t->client->evidence.filter[self];
+
+	for (size_t i = 0; d && i < d->count; i++)
+		if (dnsbl_health_pending(i) || (d->l[i] && !d->l[i]->future.done))
+			return false;
+	return d != NULL;
+}
+
 static void release(struct evidence *e, int self)
 {
 	struct dnsbl *d = e->filter[self];
@@ -212,6 +222,7 @@ const struct filter filter_dnsbl = {
 	.facts = facts,
 	.setup = setup,
 	.start = start,
+	.ready = ready,
 	.run = run,
 	.release = release,
 };

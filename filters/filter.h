@@ -36,6 +36,9 @@ struct filter {
 	 */
 	int (*run)(struct txn *t, int self, struct facts *out);
 
+	/* Whether run would answer without a wait now, after start. NULL: no, if there is a start; else it never waits. */
+	bool (*ready)(struct txn *t, int self);
+
 	void (*release)(struct evidence *e, int self);
 
 	/* Names of the filters whose facts run reads, NULL last: who needs this filter needs those. */
@@ -62,6 +65,7 @@ int filters_body(struct txn *t, uint32_t needed, const char *p, size_t len);
  */
 const struct fact *filters_fact(struct txn *t, int id);
 bool filters_can_know(const struct txn *t, int id);     /* the stage of this fact has been reached */
+bool filters_at_hand(struct txn *t, int id);            /* filters_fact would not wait */
 void filters_release(struct evidence *e);               /* calls every release; frees the facts */
 
 #endif

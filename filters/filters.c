@@ -122,6 +122,23 @@ bool filters_can_know(const struct txn *t, int id)
 	return t->stage >= fact_def(id)->stage;
 }
 
+bool filters_at_hand(struct txn *t, int id)
+{
+	int owner = fact_owner(id);
+	const struct filter *f;
+	const struct evidence *e;
+
+	if (owner < 0)
+		return true;
+	f = filters[owner];
+	e = filter_evidence(t, owner);
+	if ((e->ran & 1u << owner) || !filters_can_know(t, id))
+		return true;
+	if (f->ready)
+		return (e->started & 1u << owner) && f->ready(t, owner);
+	return !f->start && !f->uses;
+}
+
 /* Every fact of filter i that it did not set could not be looked up. */
 static void mark_temperror(const struct filter *f, struct facts *out, int rc)
 {

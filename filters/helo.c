@@ -215,6 +215,13 @@ static int resolves_run(struct txn *t, int self, struct facts *out)
 	return a->status == DNS_OK ? set(out, "no", "it has addresses of the other family") : set(out, "none", a->why);
 }
 
+static bool resolves_ready(struct txn *t, int self)
+{
+	const struct resolves *r = t->evidence.filter[self];
+
+	return r && (!r->own || r->own->future.done) && (!r->other || r->other->future.done);
+}
+
 static void resolves_release(struct evidence *e, int self)
 {
 	struct resolves *r = e->filter[self];
@@ -227,5 +234,5 @@ static void resolves_release(struct evidence *e, int self)
 
 const struct filter filter_helo_dns = {
 	.name = "helo.dns", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = resolves_facts,
-	.start = resolves_start, .run = resolves_run, .release = resolves_release,
+	.start = resolves_start, .run = resolves_run, .ready = resolves_ready, .release = resolves_release,
 };

@@ -46,6 +46,13 @@ static bool spares_postmaster(const struct judge *j, enum action action)
 	       recipient_is_postmaster(j->rcpt->address);
 }
 
+static bool at_hand(void *arg, int id)
+{
+	struct judge *j = arg;
+
+	return facts_get(&j->facts, id) || filters_at_hand(j->txn, id);
+}
+
 static void decide(struct judge *j, enum action action, const struct rule *rule)
 {
 	if (spares_postmaster(j, action))
@@ -160,7 +167,7 @@ static bool greylist(struct judge *j, const struct rule *rule)
 
 bool judge_step(struct judge *j, enum judge_how how)
 {
-	struct policy_facts facts = { .get = get_fact, .arg = j };
+	struct policy_facts facts = { .get = get_fact, .at_hand = at_hand, .arg = j };
 	enum policy_event event;
 
 	facts.temperror_expired = j->temperror_expired;

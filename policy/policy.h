@@ -82,6 +82,9 @@ enum truth { TRUTH_FALSE, TRUTH_TRUE, TRUTH_UNKNOWN, TRUTH_TEMPORARY };
    which); may wait. */
 struct policy_facts {
 	const struct fact *(*get)(void *arg, int id, bool *final);
+	/* Whether get would answer without a wait; NULL: always. What is at hand is looked at first, so that a lookup that cannot change
+	   the truth of a condition is not waited for. */
+	bool (*at_hand)(void *arg, int id);
 	void *arg;
 	bool temperror_expired;         /* temporary counts as false from now on */
 };

@@ -164,6 +164,10 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 				 ev->facts->temperror_expired ? "true" : "false");
 		return holds ? TRUTH_TRUE : TRUTH_FALSE;
 	}
+	if (ev->at_hand_only && !ev->facts->at_hand(ev->facts->arg, e->fact)) {
+		ev->passed_over = true;
+		return TRUTH_UNKNOWN;
+	}
 	f = ev->facts->get(ev->facts->arg, e->fact, &final);
 	if (!f || f->state == FACT_UNKNOWN) {
 		bool never = final || ev->final;
@@ -203,6 +207,8 @@ static int openness(enum truth t)
 	return t == TRUTH_UNKNOWN ? 2 : t == TRUTH_TEMPORARY ? 1 : 0;
 }
 
+static enum truth truth_of(const struct expr *e, struct expr_eval *ev, struct buf *why);
+
 /*
  * and, with `stop` FALSE: the first false side decides; or, with `stop` TRUE, is its mirror. The
  * reason is that of the side that decided, else those of all sides that are as open as the whole.
@@ -218,7 +224,7 @@ static enum truth join(const struct expr *e, enum truth stop, struct expr_eval *
 		enum truth t;
 
 		buf_clear(&one);
-		t = expr_truth(e->child[i], ev, why ? &one : NULL);
+		t = truth_of(e->child[i], ev, why ? &one : NULL);
 		if (t == stop) {
 			ev->temporary_fact = temporary;
 			if (why)
@@ -240,7 +246,7 @@ static enum truth join(const struct expr *e, enum truth stop, struct expr_eval *
 	return all;
 }
 
-enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *why)
+static enum truth truth_of(const struct expr *e, struct expr_eval *ev, struct buf *why)
 {
 	enum truth t;
 
@@ -250,7 +256,7 @@ enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *wh
 	case EXPR_CONST:
 		return e->truth ? TRUTH_TRUE : TRUTH_FALSE;
 	case EXPR_NOT:
-		t = expr_truth(e->child[0], ev, why);
+		t = truth_of(e->child[0], ev, why);
 		return t == TRUTH_TRUE ? TRUTH_FALSE : t == TRUTH_FALSE ? TRUTH_TRUE : t;
 	case EXPR_AND:
 		return join(e, TRUTH_FALSE, ev, why);
@@ -259,6 +265,31 @@ enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *wh
 	default:
 		return compare(e, ev, why);
 	}
+}
+
+/*
+ * First with what is at hand: a lookup that cannot change the truth is not waited for.
+ */
+enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *why)
+{
+	size_t len = why ? why->len : 0;
+	int temporary = ev->temporary_fact;
+	enum truth t;
+
+	if (!ev->facts->at_hand)
+		return truth_of(e, ev, why);
+	ev->at_hand_only = true;
+	ev->passed_over = false;
+	t = truth_of(e, ev, why);
+	ev->at_hand_only = false;
+	if (t != TRUTH_UNKNOWN || !ev->passed_over)
+		return t;
+	ev->temporary_fact = temporary;
+	if (why && why->data) {
+		why->len = len;
+		why->data[len] = '\0';
+	}
+	return truth_of(e, ev, why);
 }
 
 /* --- what can be said without facts --- */

@@ -59,6 +59,7 @@ struct expr_eval {
 	const struct policy_facts *facts;
 	bool final;                     /* unknown is false */
 	int temporary_fact;             /* out: which fact made it TEMPORARY; FACT_NONE before */
+	bool at_hand_only, passed_over; /* expr_truth's own */
 };
 
 /* NULL: true. why may be NULL. may wait */
