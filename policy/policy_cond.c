@@ -99,7 +99,7 @@ static bool value_word(struct parser *ps, struct expr *e, const struct fact_def 
 
 	if (found)
 		e->words |= 1ull << EXPR_WORD_TEMPERROR;
-	for (int i = 0; d->words[i] && i < EXPR_WORDS_MAX; i++) {
+	for (int i = 0; i < EXPR_WORDS_MAX && d->words[i]; i++) {
 		if (strcmp(d->words[i], value) == 0) {
 			e->words |= 1ull << i;
 			found = true;

@@ -114,7 +114,7 @@ static bool value_holds(const struct expr *e, const struct fact_def *d, const ch
 		return m == REGEX_YES;
 	}
 	if (d->type == FACT_WORD) {
-		for (int i = 0; d->words[i] && i < EXPR_WORDS_MAX; i++)
+		for (int i = 0; i < EXPR_WORDS_MAX && d->words[i]; i++)
 			if (strcmp(d->words[i], value) == 0)
 				return e->words >> i & 1;
 		return false;
@@ -344,7 +344,7 @@ static uint64_t word_mask(const struct expr *e, const struct fact_def *d)
 {
 	int n = 0;
 
-	while (d->words[n] && n < EXPR_WORDS_MAX)
+	while (n < EXPR_WORDS_MAX && d->words[n])
 		n++;
 	return e->op == EXPR_NE ? ~e->words & ((1ull << n) - 1) : e->words;
 }

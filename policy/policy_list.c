@@ -218,6 +218,7 @@ static int add_network(struct policy_list *l, const char *text, struct buf *err)
 	unsigned char key[24];
 	struct net_prefix p;
 	struct net_addr a;
+	size_t key_len;
 	int rc, bits, max;
 	const char *slash = strchr(text, '/');
 	char head[NET_TEXT_MAX], shown[NET_TEXT_MAX];
@@ -252,7 +253,8 @@ static int add_network(struct policy_list *l, const char *text, struct buf *err)
 			 net_text(&a, shown), n);
 		return -EINVAL;
 	}
-	rc = key_add(l, key, network_key(&a, bits, key), HOLDS_SELF);
+	key_len = network_key(&a, bits, key);
+	rc = key_add(l, key, key_len, HOLDS_SELF);
 	if (rc < 0)
 		return rc;
 	l->networks = true;
@@ -471,7 +473,7 @@ static bool has_network(const struct policy_list *l, const char *value)
 /* own: the bits that make an entry of the domain itself hold. */
 static bool has_domain(const struct policy_list *l, const char *value, int own)
 {
-	char domain[254], key[LIST_ENTRY_MAX + 1];
+	char domain[254] = "", key[LIST_ENTRY_MAX + 1];
 	const char *p = domain;
 
 	if (!l->slot_count || !policy_domain_text(value, strlen(value), domain))
