@@ -15,19 +15,23 @@ enum {
 };
 
 /*
- * Who the client is to the greylist, the best known first. All of them are looked up, so that a sender does not begin anew when it
- * becomes better known between two attempts; what is written goes to the first.
+ * Who the client is to the greylist, the best known first. All of them are looked up, so that a
+ * sender does not begin anew when it becomes better known between two attempts; what is written
+ * goes to the first.
  */
 struct identities {
 	char name[IDENTITIES_MAX][IDENTITY_MAX];
 	size_t count;
 };
 
-/* Now, as the store's clock has it, so that no second clock can disagree, and the oldest record of the triplet. */
+/*
+ * Now, as the store's clock has it, so that no second clock can disagree, and the oldest record of
+ * the triplet.
+ */
 struct triplet {
 	int64_t now_s, first_s;
 	bool known, passed;
-	int64_t passes[IDENTITIES_MAX], pass_last_s[IDENTITIES_MAX];    /* of the whole identities */
+	int64_t passes[IDENTITIES_MAX], pass_last_s[IDENTITIES_MAX]; /* of the whole identities */
 };
 
 static void why_set(char *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -63,10 +67,14 @@ static bool domain_below(const char *domain, const char *parent)
 {
 	size_t d = strlen(domain), p = strlen(parent);
 
-	return d >= p && strcasecmp(domain + d - p, parent) == 0 && (d == p || domain[d - p - 1] == '.');
+	return d >= p && strcasecmp(domain + d - p, parent) == 0 &&
+	       (d == p || domain[d - p - 1] == '.');
 }
 
-/* Of the domains seen passing from this network the one that belongs to the sender, else the latest. */
+/*
+ * Of the domains seen passing from this network the one that belongs to the sender, else the
+ * latest.
+ */
 static void dkim_choose(const char *domains, const char *from, char *out, size_t size)
 {
 	const char *at = strrchr(from, '@');
@@ -84,7 +92,8 @@ static void dkim_choose(const char *domains, const char *from, char *out, size_t
 	}
 }
 
-static int identify(struct state *s, const struct greylist_conf *c, const struct greylist_query *q, struct identities *ids)
+static int identify(struct state *s, const struct greylist_conf *c, const struct greylist_query *q,
+		    struct identities *ids)
 {
 	char network[NET_TEXT_MAX], domain[STATE_TEXT_MAX];
 	struct state_op op = { .verb = STATE_GET };
@@ -116,15 +125,20 @@ static void triplet_key(struct state_op *op, const char *identity, const struct 
 	state_key(op, "grey", identity, from[0] ? from : "<>", rcpt, NULL);
 }
 
-/* What the operations of triplet_look found: n triplets, then n passes, then the first triplet again. */
-static void triplet_read(const struct state_op *ops, size_t n, const struct greylist_conf *c, struct triplet *out)
+/*
+ * What the operations of triplet_look found: n triplets, then n passes, then the first triplet
+ * again.
+ */
+static void triplet_read(const struct state_op *ops, size_t n, const struct greylist_conf *c,
+			 struct triplet *out)
 {
 	/* The record just touched, read again, tells the store's time. */
 	*out = (struct triplet){ .now_s = ops[2 * n].last_s };
 	for (size_t i = 0; i < n; i++) {
 		out->passes[i] = ops[n + i].found ? ops[n + i].count : 0;
 		out->pass_last_s[i] = ops[n + i].last_s;
-		if (!ops[i].found || (ops[i].count == 0 && out->now_s - ops[i].first_s > c->window_s))
+		if (!ops[i].found ||
+		    (ops[i].count == 0 && out->now_s - ops[i].first_s > c->window_s))
 			continue;
 		if (!out->known || ops[i].first_s < out->first_s)
 			out->first_s = ops[i].first_s;
@@ -134,11 +148,13 @@ static void triplet_read(const struct state_op *ops, size_t n, const struct grey
 }
 
 /* Look the triplet up under every identity, and note the attempt under the first. */
-static int triplet_look(struct state *s, const struct greylist_conf *c, const struct greylist_query *q, const struct identities *ids,
+static int triplet_look(struct state *s, const struct greylist_conf *c,
+			const struct greylist_query *q, const struct identities *ids,
 			struct triplet *out)
 {
 	size_t n = ids->count;
-	struct state_op *ops = calloc(2 * n + 1, sizeof(*ops));         /* 900 bytes each: too much for a task's stack */
+	/* 900 bytes each: too much for a task's stack. */
+	struct state_op *ops = calloc(2 * n + 1, sizeof(*ops));
 	int rc;
 
 	if (!ops)
@@ -160,7 +176,8 @@ static int triplet_look(struct state *s, const struct greylist_conf *c, const st
 }
 
 /* The triplet's attempt lies outside the window, or there was none: it begins now. */
-static int triplet_begin(struct state *s, const struct greylist_conf *c, const struct greylist_query *q, const struct identities *ids)
+static int triplet_begin(struct state *s, const struct greylist_conf *c,
+			 const struct greylist_query *q, const struct identities *ids)
 {
 	struct state_op op = { .verb = STATE_PUT, .ttl_s = c->window_s };
 
@@ -169,14 +186,17 @@ static int triplet_begin(struct state *s, const struct greylist_conf *c, const s
 }
 
 /*
- * The triplet lives on, and its first pass counts for the whole identity; passes within one delay count once, or a single message to many
- * recipients would open the door for good.
+ * The triplet lives on, and its first pass counts for the whole identity; passes within one delay
+ * count once, or a single message to many recipients would open the door for good.
  */
-static int triplet_pass(struct state *s, const struct greylist_conf *c, const struct greylist_query *q, const struct identities *ids,
+static int triplet_pass(struct state *s, const struct greylist_conf *c,
+			const struct greylist_query *q, const struct identities *ids,
 			const struct triplet *t)
 {
-	struct state_op ops[2] = { { .verb = STATE_COUNT, .ttl_s = c->life_s, .add = 1 }, { .verb = STATE_COUNT, .ttl_s = c->life_s, .add = 1 } };
-	bool counts = !t->passed && c->auto_passes > 0 && (t->passes[0] == 0 || t->now_s - t->pass_last_s[0] >= c->delay_s);
+	struct state_op ops[2] = { { .verb = STATE_COUNT, .ttl_s = c->life_s, .add = 1 },
+				   { .verb = STATE_COUNT, .ttl_s = c->life_s, .add = 1 } };
+	bool counts = !t->passed && c->auto_passes > 0 &&
+		      (t->passes[0] == 0 || t->now_s - t->pass_last_s[0] >= c->delay_s);
 
 	triplet_key(&ops[0], ids->name[0], q);
 	state_key(&ops[1], "pass", ids->name[0], NULL);
@@ -191,7 +211,8 @@ static int identity_renew(struct state *s, const struct greylist_conf *c, const 
 	return state_run(s, &op, 1);
 }
 
-int greylist_check(struct state *s, const struct greylist_conf *c, const struct greylist_query *q, enum greylist_answer *answer, int *retry_s, char *why)
+int greylist_check(struct state *s, const struct greylist_conf *c, const struct greylist_query *q,
+		   enum greylist_answer *answer, int *retry_s, char *why)
 {
 	struct identities ids = { .count = 0 };
 	struct triplet t = { .known = false };
@@ -207,7 +228,8 @@ int greylist_check(struct state *s, const struct greylist_conf *c, const struct 
 			rc = identity_renew(s, c, ids.name[i]);
 			if (rc < 0)
 				return rc;
-			why_set(why, "%.100s has passed %lld times", ids.name[i], (long long)t.passes[i]);
+			why_set(why, "%.100s has passed %lld times", ids.name[i],
+				(long long)t.passes[i]);
 			*answer = GREYLIST_PASS;
 			*retry_s = 0;
 			return 0;
@@ -217,7 +239,8 @@ int greylist_check(struct state *s, const struct greylist_conf *c, const struct 
 		rc = triplet_pass(s, c, q, &ids, &t);
 		if (rc < 0)
 			return rc;
-		why_set(why, "%.80s first seen %lld s ago%s", ids.name[0], (long long)age_s, t.passed ? ", has passed before" : "");
+		why_set(why, "%.80s first seen %lld s ago%s", ids.name[0], (long long)age_s,
+			t.passed ? ", has passed before" : "");
 		*answer = GREYLIST_PASS;
 		*retry_s = 0;
 		return 0;
@@ -228,13 +251,15 @@ int greylist_check(struct state *s, const struct greylist_conf *c, const struct 
 	*answer = GREYLIST_WAIT;
 	*retry_s = (int)(c->delay_s - age_s);
 	if (t.known)
-		why_set(why, "%.80s first seen %lld s ago, passes in %d s", ids.name[0], (long long)age_s, *retry_s);
+		why_set(why, "%.80s first seen %lld s ago, passes in %d s", ids.name[0],
+			(long long)age_s, *retry_s);
 	else
 		why_set(why, "%.80s not seen before, passes in %d s", ids.name[0], *retry_s);
 	return 0;
 }
 
-int greylist_dkim_seen(struct state *s, const struct greylist_conf *c, const struct net_addr *client, const char *domain)
+int greylist_dkim_seen(struct state *s, const struct greylist_conf *c,
+		       const struct net_addr *client, const char *domain)
 {
 	char network[NET_TEXT_MAX], low[256], *save = NULL;
 	struct state_op op = { .verb = STATE_GET };
@@ -253,7 +278,8 @@ int greylist_dkim_seen(struct state *s, const struct greylist_conf *c, const str
 	if (rc < 0)
 		return rc;
 	used = (size_t)snprintf(put.text, sizeof(put.text), "%s", low);
-	for (char *d = op.found ? strtok_r(op.text, " ", &save) : NULL; d && kept < DKIM_DOMAINS; d = strtok_r(NULL, " ", &save)) {
+	for (char *d = op.found ? strtok_r(op.text, " ", &save) : NULL; d && kept < DKIM_DOMAINS;
+	     d = strtok_r(NULL, " ", &save)) {
 		if (strcmp(d, low) == 0 || used + 1 + strlen(d) >= sizeof(put.text))
 			continue;
 		used += (size_t)snprintf(put.text + used, sizeof(put.text) - used, " %s", d);

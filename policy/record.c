@@ -11,14 +11,19 @@
 /* The octets of one UTF-8 sequence at p (RFC 3629), 0 if there is none. */
 static size_t utf8_len(const unsigned char *p, size_t len)
 {
-	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+	size_t n = p[0] < 0x80                   ? 1
+		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+		   : (p[0] & 0xf0) == 0xe0       ? 3
+		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+						 : 0;
 
 	if (!n || n > len)
 		return 0;
 	for (size_t i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return n;
 }
@@ -54,7 +59,9 @@ void record_fact_text(const struct fact *f, struct buf *out)
 		buf_adds(out, f->number ? "yes" : "no");
 	else if (type == FACT_NUMBER)
 		buf_addf(out, "%lld", (long long)f->number);
-	for (size_t i = 0; f->state == FACT_KNOWN && i < f->count && type != FACT_BOOL && type != FACT_NUMBER; i++) {
+	for (size_t i = 0;
+	     f->state == FACT_KNOWN && i < f->count && type != FACT_BOOL && type != FACT_NUMBER;
+	     i++) {
 		if (i)
 			buf_addc(out, ',');
 		buf_adds(out, f->text[i]);
@@ -95,8 +102,9 @@ static void add_facts(const struct facts *f, json_t *values, json_t *whys)
 
 static json_t *client_json(const struct client *c)
 {
-	return json_pack("{s:o, s:o, s:o, s:o}", "ip", string(c->ip), "helo", string(c->helo), "tls", string(c->tls_version),
-			 "rdns", string(facts_word(&c->evidence.facts, "client.rdns")));
+	return json_pack("{s:o, s:o, s:o, s:o}", "ip", string(c->ip), "helo", string(c->helo),
+			 "tls", string(c->tls_version), "rdns",
+			 string(facts_word(&c->evidence.facts, "client.rdns")));
 }
 
 /* What JSON cannot say as text. */
@@ -120,12 +128,14 @@ static json_t *envelope_json(const struct txn *t, const struct recipient *const 
 	json_t *list = json_array(), *envelope;
 
 	for (size_t i = 0; i < count; i++) {
-		json_t *one = json_pack("{s:o, s:o}", "address", string(rcpt[i]->address), "params", string(rcpt[i]->params));
+		json_t *one = json_pack("{s:o, s:o}", "address", string(rcpt[i]->address), "params",
+					string(rcpt[i]->params));
 
 		set_exact(one, "address_b64", rcpt[i]->address);
 		json_array_append_new(list, one);
 	}
-	envelope = json_pack("{s:o, s:o, s:o}", "from", string(t->env.from), "params", string(t->env.params), "rcpt", list);
+	envelope = json_pack("{s:o, s:o, s:o}", "from", string(t->env.from), "params",
+			     string(t->env.params), "rcpt", list);
 	set_exact(envelope, "from_b64", t->env.from);
 	return envelope;
 }
@@ -147,8 +157,9 @@ static json_t *message_json(const struct message *m)
 {
 	if (!m)
 		return json_null();
-	return json_pack("{s:o, s:o, s:o, s:I}", "id", field_json(m, "Message-ID"), "from", field_json(m, "From"),
-			 "subject", field_json(m, "Subject"), "size", (json_int_t)message_size(m));
+	return json_pack("{s:o, s:o, s:o, s:I}", "id", field_json(m, "Message-ID"), "from",
+			 field_json(m, "From"), "subject", field_json(m, "Subject"), "size",
+			 (json_int_t)message_size(m));
 }
 
 static json_t *verdict_json(const struct verdict *v)
@@ -156,11 +167,14 @@ static json_t *verdict_json(const struct verdict *v)
 	json_t *rule = json_null();
 
 	if (v->rule)
-		rule = json_pack("{s:i, s:o, s:o}", "line", v->rule->line, "name", string(v->rule->name), "text", string(v->rule->text));
-	return json_pack("{s:s, s:o, s:o}", "action", action_name(v->action), "rule", rule, "reply", string(v->reply));
+		rule = json_pack("{s:i, s:o, s:o}", "line", v->rule->line, "name",
+				 string(v->rule->name), "text", string(v->rule->text));
+	return json_pack("{s:s, s:o, s:o}", "action", action_name(v->action), "rule", rule, "reply",
+			 string(v->reply));
 }
 
-json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count, const struct judge *j)
+json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count,
+		    const struct judge *j)
 {
 	json_t *facts = json_object(), *whys = json_object();
 
@@ -168,10 +182,11 @@ json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, si
 	add_facts(&t->evidence.facts, facts, whys);
 	if (j)
 		add_facts(&j->facts, facts, whys);
-	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "id", t->id, "time", (json_int_t)clock_wall_s(),
-			 "client", client_json(t->client), "envelope", envelope_json(t, rcpt, count),
-			 "message", message_json(t->message), "facts", facts, "why", whys,
-			 "verdict", j ? verdict_json(&j->verdict) : json_null());
+	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "id", t->id, "time",
+			 (json_int_t)clock_wall_s(), "client", client_json(t->client), "envelope",
+			 envelope_json(t, rcpt, count), "message", message_json(t->message),
+			 "facts", facts, "why", whys, "verdict",
+			 j ? verdict_json(&j->verdict) : json_null());
 }
 
 static const struct fact *find(const struct txn *t, const struct judge *j, const char *name)
@@ -191,8 +206,8 @@ static const struct fact *find(const struct txn *t, const struct judge *j, const
 void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out)
 {
 	static const char *const brief[] = {
-		"spf", "dkim", "dmarc", "dmarc.policy", "dnsbl.score", "client.fcrdns", "helo.kind", "from.domain", "greylist",
-		"client.early_talker",
+		"spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score",
+		"client.fcrdns", "helo.kind", "from.domain", "greylist",     "client.early_talker",
 	};
 
 	for (size_t i = 0; i < sizeof(brief) / sizeof(*brief); i++) {

@@ -1,12 +1,15 @@
 /*
- * record - a transaction as JSON: what the quarantine keeps beside a message and what `explain --json` prints
+ * record - a transaction as JSON: what the quarantine keeps beside a message and what `explain
+ * --json` prints
  *
- *     { "id": ..., "time": ..., "client": { "ip", "helo", "tls", "rdns" }, "envelope": { "from", "params", "rcpt": [ { "address", "params" } ] },
- *       "message": { "id", "from", "subject", "size" }, "facts": { name: value or [values] or { "temperror": why } }, "why": { name: words },
- *       "verdict": { "action", "rule": { "line", "name", "text" }, "reply" } }
+ *     { "id": ..., "time": ..., "client": { "ip", "helo", "tls", "rdns" }, "envelope": { "from",
+ * "params", "rcpt": [ { "address", "params" } ] }, "message": { "id", "from", "subject", "size" },
+ * "facts": { name: value or [values] or { "temperror": why } }, "why": { name: words }, "verdict":
+ * { "action", "rule": { "line", "name", "text" }, "reply" } }
  *
- * Octets that are no UTF-8 are given as U+FFFD; an address of the envelope that has such stands beside it once more, byte for byte, as "from_b64" or
- * "address_b64", so that a message can be released with its own envelope. The store adds "kept": { "id", "at", "bytes" }.
+ * Octets that are no UTF-8 are given as U+FFFD; an address of the envelope that has such stands
+ * beside it once more, byte for byte, as "from_b64" or "address_b64", so that a message can be
+ * released with its own envelope. The store adds "kept": { "id", "at", "bytes" }.
  */
 #ifndef RECORD_H
 #define RECORD_H
@@ -16,10 +19,17 @@
 #include "base/buf.h"
 #include "policy/judge.h"
 
-/* For the recipients rcpt[0..count); j: the judge of one of them, whose verdict and facts are given. New reference, or NULL. */
-json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count, const struct judge *j);
+/*
+ * For the recipients rcpt[0..count); j: the judge of one of them, whose verdict and facts are
+ * given. New reference, or NULL.
+ */
+json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count,
+		    const struct judge *j);
 
-/* Known facts of t and j in short, "spf=fail dmarc=fail dnsbl.score=4", those that matter to a person first. */
+/*
+ * Known facts of t and j in short, "spf=fail dmarc=fail dnsbl.score=4", those that matter to a
+ * person first.
+ */
 void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out);
 
 /* The value of one known fact as text: "a,b" for lists, "yes"/"no" for booleans, "temperror". */

@@ -67,6 +67,7 @@ int sqlite_move_aside(const char *path, const char *event)
 			return -errno;
 	}
 	snprintf(to, sizeof(to), "%s.damaged-%lld", path, stamp);
-	log_error(event, "error", "the database is damaged: moved aside, begun afresh", "path", path, "kept", to, NULL);
+	log_error(event, "error", "the database is damaged: moved aside, begun afresh", "path",
+		  path, "kept", to, NULL);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /*
- * sqlite_file - what every SQLite file of ours needs: its errors as -errno, and a way out when it is damaged
+ * sqlite_file - what every SQLite file of ours needs: its errors as -errno, and a way out when it
+ * is damaged
  */
 #ifndef SQLITE_FILE_H
 #define SQLITE_FILE_H
@@ -18,8 +19,8 @@ int sqlite_exec(struct sqlite3 *sql, const char *text);
 int sqlite_number(struct sqlite3 *sql, const char *text, int64_t *out);
 
 /*
- * Rename a damaged database and its WAL to NAME.damaged-TIME and say so, in a line of the log with this event. It must be closed.
- * 0 or -errno.
+ * Rename a damaged database and its WAL to NAME.damaged-TIME and say so, in a line of the log with
+ * this event. It must be closed. 0 or -errno.
  */
 int sqlite_move_aside(const char *path, const char *event);
 

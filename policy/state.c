@@ -11,7 +11,10 @@ int state_run(struct state *s, struct state_op *ops, size_t count)
 	return s->run(s, ops, count);
 }
 
-/* "#" and the hash in hex: no key of text begins so, since parts are addresses, networks and domains. */
+/*
+ * "#" and the hash in hex: no key of text begins so, since parts are addresses, networks and
+ * domains.
+ */
 static void key_hash(const EVP_MD_CTX *ctx, char *out)
 {
 	unsigned char md[EVP_MAX_MD_SIZE];

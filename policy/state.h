@@ -1,9 +1,10 @@
 /*
  * state - what the site remembers about senders, for some hours or days
  *
- * Greylist triplets, networks that pass, DKIM domains seen from a network, recipients' existence, messages that were deferred for a
- * temporary error. One small key-value store with expiry behind two engines: the keeper's SQLite (the workers ask over
- * their channel) and, later, Redis. A key is (space, text); a record is two times, a count and a short text.
+ * Greylist triplets, networks that pass, DKIM domains seen from a network, recipients' existence,
+ * messages that were deferred for a temporary error. One small key-value store with expiry behind
+ * two engines: the keeper's SQLite (the workers ask over their channel) and, later, Redis. A key is
+ * (space, text); a record is two times, a count and a short text.
  *
  * Several operations travel in one request and are done in order, as one transaction of the store.
  */
@@ -16,11 +17,13 @@
 enum { STATE_KEY_MAX = 400, STATE_TEXT_MAX = 400, STATE_OPS_MAX = 16 };
 
 enum state_verb {
-	STATE_GET,      /* the record as it is */
-	STATE_TOUCH,    /* GET, then: made if absent (first = last = now, count = 0), else last = now; expires = now + ttl_s */
-	STATE_COUNT,    /* as TOUCH, and count += add */
-	STATE_PUT,      /* set count (to add) and text, first = last = now, expires = now + ttl_s */
-	STATE_DELETE,   /* this key; key "" = the whole space. count = how many were deleted */
+	STATE_GET,    /* the record as it is */
+	/* GET, then: made if absent (first = last = now, count = 0), else last = now;
+	   expires = now + ttl_s */
+	STATE_TOUCH,
+	STATE_COUNT,  /* as TOUCH, and count += add */
+	STATE_PUT,    /* set count (to add) and text, first = last = now, expires = now + ttl_s */
+	STATE_DELETE, /* this key; key "" = the whole space. count = how many were deleted */
 };
 
 struct state_op {
@@ -42,7 +45,11 @@ struct state {
 /* Do all. 0, or -errno (store away, deadline): nothing is known then. may wait */
 int state_run(struct state *s, struct state_op *ops, size_t count);
 
-/* Compose a key from parts (NULL last), separated by blanks, hashed (SHA-256, hex) when too long for op->key. */
-void state_key(struct state_op *op, const char *space, const char *part, ...) __attribute__((sentinel));
+/*
+ * Compose a key from parts (NULL last), separated by blanks, hashed (SHA-256, hex) when too long
+ * for op->key.
+ */
+void state_key(struct state_op *op, const char *space, const char *part, ...)
+	__attribute__((sentinel));
 
 #endif

@@ -14,10 +14,12 @@ static int left_ms(int64_t deadline_ms)
 	return left > 0 ? (int)left : 0;
 }
 
-static int ask(struct channel *c, const struct buf *request, int timeout_ms, struct state_op *ops, size_t count)
+static int ask(struct channel *c, const struct buf *request, int timeout_ms, struct state_op *ops,
+	       size_t count)
 {
 	AUTO(channel_msg) struct channel_msg reply = CHANNEL_MSG_INIT;
-	int rc = channel_call(c, CHANNEL_STATE_RUN, request->data, request->len, -1, timeout_ms, &reply);
+	int rc = channel_call(c, CHANNEL_STATE_RUN, request->data, request->len, -1, timeout_ms,
+			      &reply);
 
 	if (rc < 0)
 		return rc;

@@ -13,20 +13,30 @@
 enum { STMT_GET, STMT_PUT, STMT_DELETE, STMT_DELETE_SPACE, STMT_SWEEP, STMT_SURPLUS, STMT_COUNT };
 
 static const char schema[] =
-	"BEGIN; CREATE TABLE state (space TEXT NOT NULL, key TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"
-	" count INTEGER NOT NULL, expires INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (space, key)) WITHOUT ROWID;"
+	"BEGIN;"
+	"CREATE TABLE state ("
+	"	space TEXT NOT NULL, key TEXT NOT NULL, first INTEGER NOT NULL,"
+	"	last INTEGER NOT NULL, count INTEGER NOT NULL, expires INTEGER NOT NULL,"
+	"	text TEXT NOT NULL, PRIMARY KEY (space, key)) WITHOUT ROWID;"
 	"CREATE INDEX state_expires ON state (expires);"
-	"PRAGMA user_version = 1; COMMIT;";
+	"PRAGMA user_version = 1;"
+	"COMMIT;";
 
 static const char *const statements[STMT_COUNT] = {
-	[STMT_GET] = "SELECT first, last, count, expires, text FROM state WHERE space = ?1 AND key = ?2",
-	[STMT_PUT] = "INSERT INTO state (space, key, first, last, count, expires, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-		     " ON CONFLICT (space, key) DO UPDATE SET first = ?3, last = ?4, count = ?5, expires = ?6, text = ?7",
+	[STMT_GET] =
+		"SELECT first, last, count, expires, text FROM state WHERE space = ?1 AND key = ?2",
+	[STMT_PUT] =
+		"INSERT INTO state (space, key, first, last, count, expires, text)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (space, key) DO UPDATE"
+		" SET first = ?3, last = ?4, count = ?5, expires = ?6, text = ?7",
 	[STMT_DELETE] = "DELETE FROM state WHERE space = ?1 AND key = ?2",
 	[STMT_DELETE_SPACE] = "DELETE FROM state WHERE space = ?1",
-	[STMT_SWEEP] = "DELETE FROM state WHERE (space, key) IN"
-		       " (SELECT space, key FROM state WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-	[STMT_SURPLUS] = "DELETE FROM state WHERE (space, key) IN (SELECT space, key FROM state ORDER BY expires LIMIT ?1)",
+	[STMT_SWEEP] =
+		"DELETE FROM state WHERE (space, key) IN"
+		" (SELECT space, key FROM state WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+	[STMT_SURPLUS] =
+		"DELETE FROM state WHERE (space, key) IN"
+		" (SELECT space, key FROM state ORDER BY expires LIMIT ?1)",
 };
 
 struct state_sqlite {
@@ -57,23 +67,30 @@ static void disconnect(struct state_sqlite *db)
 static int connect_db(struct state_sqlite *db)
 {
 	int64_t version = 0;
-	int rc = sqlite_error(sqlite3_open_v2(db->path, &db->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
+	int rc = sqlite_error(
+		sqlite3_open_v2(db->path, &db->sql,
+				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+				NULL));
 
 	if (rc == 0)
 		sqlite3_busy_timeout(db->sql, 1000);    /* somebody looks with the shell */
 	if (rc == 0)
-		rc = sqlite_exec(db->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;"
-			      "PRAGMA journal_size_limit = 16777216;");
+		rc = sqlite_exec(db->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
+					  "PRAGMA temp_store = MEMORY;"
+					  "PRAGMA journal_size_limit = 16777216;");
 	if (rc == 0)
 		rc = sqlite_number(db->sql, "PRAGMA user_version", &version);
 	if (rc == 0 && version > STATE_SCHEMA) {
-		log_error("state", "error", "the database was written by a newer gatepost", "path", db->path, NULL);
+		log_error("state", "error", "the database was written by a newer gatepost", "path",
+			  db->path, NULL);
 		return -EPROTONOSUPPORT;
 	}
 	if (rc == 0 && version == 0)
 		rc = sqlite_exec(db->sql, schema);
 	for (int i = 0; i < STMT_COUNT && rc == 0; i++)
-		rc = sqlite_error(sqlite3_prepare_v3(db->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
+		rc = sqlite_error(sqlite3_prepare_v3(db->sql, statements[i], -1,
+						     SQLITE_PREPARE_PERSISTENT, &db->stmt[i],
+						     NULL));
 	if (rc == 0)
 		rc = sqlite_number(db->sql, "SELECT count(*) FROM state", &db->rows);
 	return rc;
@@ -102,7 +119,9 @@ int state_sqlite_open(const char *path, struct state_sqlite **out)
 		rc = begin_afresh(db);
 	if (rc < 0) {
 		if (rc != -EPROTONOSUPPORT)
-			log_error("state", "error", db->sql ? sqlite3_errmsg(db->sql) : "cannot open", "path", path, NULL);
+			log_error("state", "error",
+				  db->sql ? sqlite3_errmsg(db->sql) : "cannot open", "path", path,
+				  NULL);
 		state_sqlite_close(db);
 		return rc;
 	}
@@ -138,7 +157,8 @@ static int finish(sqlite3_stmt *st)
 	return rc;
 }
 
-static int record_get(struct state_sqlite *db, const struct state_op *op, int64_t now_s, struct record *r)
+static int record_get(struct state_sqlite *db, const struct state_op *op, int64_t now_s,
+		      struct record *r)
 {
 	sqlite3_stmt *st = db->stmt[STMT_GET];
 	int code;
@@ -247,12 +267,18 @@ static int op_run(struct state_sqlite *db, struct state_op *op, int64_t now_s)
 
 static bool op_ok(const struct state_op *op)
 {
-	return op->verb <= STATE_DELETE && op->space[0] && strnlen(op->space, sizeof(op->space)) < sizeof(op->space) &&
-	       strnlen(op->key, STATE_KEY_MAX) < STATE_KEY_MAX && strnlen(op->text, STATE_TEXT_MAX) < STATE_TEXT_MAX;
+	return op->verb <= STATE_DELETE && op->space[0] &&
+	       strnlen(op->space, sizeof(op->space)) < sizeof(op->space) &&
+	       strnlen(op->key, STATE_KEY_MAX) < STATE_KEY_MAX &&
+	       strnlen(op->text, STATE_TEXT_MAX) < STATE_TEXT_MAX;
 }
 
-/* One request, all or none: a savepoint inside the transaction that gathers the requests of this round. */
-static int run_once(struct state_sqlite *db, struct state_op *ops, size_t count, bool writes, int64_t now_s)
+/*
+ * One request, all or none: a savepoint inside the transaction that gathers the requests of this
+ * round.
+ */
+static int run_once(struct state_sqlite *db, struct state_op *ops, size_t count, bool writes,
+		    int64_t now_s)
 {
 	int64_t rows = db->rows;
 	int rc = 0;
@@ -271,7 +297,8 @@ static int run_once(struct state_sqlite *db, struct state_op *ops, size_t count,
 			(void)sqlite_exec(db->sql, "ROLLBACK TO request");
 		}
 		(void)sqlite_exec(db->sql, "RELEASE request");
-		db->dirty = !sqlite3_get_autocommit(db->sql);   /* a full disk may have ended the transaction */
+		/* A full disk may have ended the transaction. */
+		db->dirty = !sqlite3_get_autocommit(db->sql);
 	}
 	return rc;
 }
@@ -288,7 +315,7 @@ int state_sqlite_run(struct state_sqlite *db, struct state_op *ops, size_t count
 			return -EINVAL;
 		writes |= ops[i].verb != STATE_GET;
 	}
-	if (!db->sql)                   /* beginning afresh failed before: the disk may be well again */
+	if (!db->sql) /* beginning afresh failed before: the disk may be well again */
 		rc = connect_db(db);
 	else
 		rc = 0;

@@ -1,8 +1,9 @@
 /*
  * store - messages on disk, owned by the keeper, asked for by the workers
  *
- * store_open gives a descriptor of a file that has no name yet (O_TMPFILE in the store's directory): a big message lies there while
- * it is judged. store_keep gives a message its name: file, then directory, then index are on stable storage before it returns 0.
+ * store_open gives a descriptor of a file that has no name yet (O_TMPFILE in the store's
+ * directory): a big message lies there while it is judged. store_keep gives a message its name:
+ * file, then directory, then index are on stable storage before it returns 0.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -21,8 +22,9 @@ struct store {
 int store_open(struct store *s);
 
 /*
- * Quarantine m with its envelope, facts and rule (meta_json, an object; record.h says what it holds). Writes m into a file first if it
- * lies in memory. 0 and the id, or -errno: -ENOSPC, -EIO, -ETIMEDOUT: then nothing is kept. may wait
+ * Quarantine m with its envelope, facts and rule (meta_json, an object; record.h says what it
+ * holds). Writes m into a file first if it lies in memory. 0 and the id, or -errno: -ENOSPC, -EIO,
+ * -ETIMEDOUT: then nothing is kept. may wait
  */
 int store_keep(struct store *s, struct message *m, const char *meta_json, char id[STORE_ID_MAX]);
 

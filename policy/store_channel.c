@@ -33,14 +33,17 @@ static int store_channel_open(struct store *base)
 	rc = channel_await_peer(c, STORE_OPEN_TIMEOUT_MS);
 	if (rc < 0)
 		return rc;
-	return clock_ms() < deadline_ms ? open_once(c, (int)(deadline_ms - clock_ms())) : -ETIMEDOUT;
+	return clock_ms() < deadline_ms ? open_once(c, (int)(deadline_ms - clock_ms()))
+					: -ETIMEDOUT;
 }
 
-static int store_channel_keep(struct store *base, int fd, const char *meta_json, char id[STORE_ID_MAX])
+static int store_channel_keep(struct store *base, int fd, const char *meta_json,
+			      char id[STORE_ID_MAX])
 {
 	struct channel *c = ((struct store_channel *)base)->channel;
 	AUTO(channel_msg) struct channel_msg reply = CHANNEL_MSG_INIT;
-	int rc = channel_call(c, CHANNEL_STORE_KEEP, meta_json, strlen(meta_json), fd, STORE_KEEP_TIMEOUT_MS, &reply);
+	int rc = channel_call(c, CHANNEL_STORE_KEEP, meta_json, strlen(meta_json), fd,
+			      STORE_KEEP_TIMEOUT_MS, &reply);
 
 	if (rc < 0)
 		return rc;
@@ -54,5 +57,7 @@ static int store_channel_keep(struct store *base, int fd, const char *meta_json,
 
 void store_channel_init(struct store_channel *s, struct channel *channel)
 {
-	*s = (struct store_channel){ .store = { .open = store_channel_open, .keep = store_channel_keep }, .channel = channel };
+	*s = (struct store_channel){ .store = { .open = store_channel_open,
+						.keep = store_channel_keep },
+				     .channel = channel };
 }

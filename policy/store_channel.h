@@ -1,8 +1,9 @@
 /*
  * store_channel - the store as the workers see it: asked of the store keeper over a channel
  *
- * Opening waits, within its deadline, for a keeper that is being started again. Keeping does not ask twice: -EPIPE and -ETIMEDOUT
- * mean that the message may or may not have been kept; the client hears 4xx and keeps it.
+ * Opening waits, within its deadline, for a keeper that is being started again. Keeping does not
+ * ask twice: -EPIPE and -ETIMEDOUT mean that the message may or may not have been kept; the client
+ * hears 4xx and keeps it.
  */
 #ifndef STORE_CHANNEL_H
 #define STORE_CHANNEL_H

@@ -1,8 +1,8 @@
 /*
  * store_id - the name of a kept message: 12 characters of [0-9a-z]
  *
- * Nine for the time in milliseconds, three for chance, base 32: ids sort by time, are safe as file names, and tell their day (UTC), which
- * is the directory they lie in.
+ * Nine for the time in milliseconds, three for chance, base 32: ids sort by time, are safe as file
+ * names, and tell their day (UTC), which is the directory they lie in.
  */
 #ifndef STORE_ID_H
 #define STORE_ID_H

@@ -12,16 +12,22 @@
 enum { STMT_HAS, STMT_MESSAGE, STMT_RECIPIENT, STMT_COUNT };
 
 static const char schema[] =
-	"BEGIN; CREATE TABLE message (id TEXT PRIMARY KEY, at INTEGER NOT NULL, bytes INTEGER NOT NULL, sender TEXT, client TEXT, rule TEXT,"
-	" meta TEXT NOT NULL) WITHOUT ROWID;"
+	"BEGIN;"
+	"CREATE TABLE message ("
+	"	id TEXT PRIMARY KEY, at INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+	"	sender TEXT, client TEXT, rule TEXT, meta TEXT NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX message_at ON message (at);"
 	"CREATE INDEX message_sender ON message (sender, at);"
-	"CREATE TABLE recipient (address TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (address, id)) WITHOUT ROWID;"
-	"PRAGMA user_version = 1; COMMIT;";
+	"CREATE TABLE recipient ("
+	"	address TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (address, id)) WITHOUT ROWID;"
+	"PRAGMA user_version = 1;"
+	"COMMIT;";
 
 static const char *const statements[STMT_COUNT] = {
 	[STMT_HAS] = "SELECT 1 FROM message WHERE id = ?1",
-	[STMT_MESSAGE] = "INSERT OR REPLACE INTO message (id, at, bytes, sender, client, rule, meta) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[STMT_MESSAGE] =
+		"INSERT OR REPLACE INTO message (id, at, bytes, sender, client, rule, meta)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[STMT_RECIPIENT] = "INSERT OR IGNORE INTO recipient (address, id) VALUES (?1, ?2)",
 };
 
@@ -48,24 +54,30 @@ static void disconnect(struct store_index *x)
 static int connect_db(struct store_index *x, const char *path, bool *fresh)
 {
 	int64_t version = 0;
-	int rc = sqlite_error(sqlite3_open_v2(path, &x->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
+	int rc = sqlite_error(
+		sqlite3_open_v2(path, &x->sql,
+				SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+				NULL));
 
 	if (rc == 0)
 		sqlite3_busy_timeout(x->sql, 1000);     /* somebody looks with the shell */
 	if (rc == 0)
-		rc = sqlite_exec(x->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+		rc = sqlite_exec(x->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
+					 "PRAGMA temp_store = MEMORY;"
 					 "PRAGMA journal_size_limit = 16777216;");
 	if (rc == 0)
 		rc = sqlite_number(x->sql, "PRAGMA user_version", &version);
 	if (rc == 0 && version > STORE_INDEX_SCHEMA) {
-		log_error("store", "error", "the index was written by a newer gatepost", "path", path, NULL);
+		log_error("store", "error", "the index was written by a newer gatepost", "path",
+			  path, NULL);
 		return -EPROTONOSUPPORT;
 	}
 	*fresh = version == 0;
 	if (rc == 0 && version == 0)
 		rc = sqlite_exec(x->sql, schema);
 	for (int i = 0; i < STMT_COUNT && rc == 0; i++)
-		rc = sqlite_error(sqlite3_prepare_v3(x->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &x->stmt[i], NULL));
+		rc = sqlite_error(sqlite3_prepare_v3(x->sql, statements[i], -1,
+						     SQLITE_PREPARE_PERSISTENT, &x->stmt[i], NULL));
 	return rc;
 }
 
@@ -85,7 +97,8 @@ int store_index_open(const char *path, struct store_index **out, bool *fresh)
 	}
 	if (rc < 0) {
 		if (rc != -EPROTONOSUPPORT)
-			log_error("store", "error", x->sql ? sqlite3_errmsg(x->sql) : "cannot open", "path", path, NULL);
+			log_error("store", "error", x->sql ? sqlite3_errmsg(x->sql) : "cannot open",
+				  "path", path, NULL);
 		store_index_close(x);
 		return rc;
 	}
@@ -162,7 +175,8 @@ static int add_recipients(struct store_index *x, const char *id, json_t *meta)
 	return rc;
 }
 
-int store_index_add(struct store_index *x, const char *id, int64_t at_s, uint64_t bytes, const char *meta_text)
+int store_index_add(struct store_index *x, const char *id, int64_t at_s, uint64_t bytes,
+		    const char *meta_text)
 {
 	sqlite3_stmt *st = x->stmt[STMT_MESSAGE];
 	json_t *meta = json_loads(meta_text, JSON_ALLOW_NUL, NULL);

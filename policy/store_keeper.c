@@ -30,7 +30,7 @@ struct store_keeper {
 	char *index_path;
 	struct store_index *index;
 	struct store_tidy *tidy;
-	int64_t last_ms;                /* of the last id, so that ids never go back while we live */
+	int64_t last_ms; /* of the last id, so that ids never go back while we live */
 };
 
 static void close_fd(int *fd)
@@ -72,7 +72,8 @@ int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out)
 		close_fd(&proc_fd);
 		return -ENOMEM;
 	}
-	k->proc_fd = proc_fd >= 0 ? proc_fd : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	k->proc_fd =
+		proc_fd >= 0 ? proc_fd : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		rc = -errno;
 	k->dir_fd = rc < 0 ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -106,7 +107,10 @@ void store_keeper_close(struct store_keeper *k)
 	free(k);
 }
 
-/* Where the file system knows no O_TMPFILE (some overlays, NFS): a file whose name is taken away at once; keeping it costs a copy. */
+/*
+ * Where the file system knows no O_TMPFILE (some overlays, NFS): a file whose name is taken away at
+ * once; keeping it costs a copy.
+ */
 static int temp_unlinked(struct store_keeper *k)
 {
 	char name[NAME_MAX_BYTES];
@@ -166,8 +170,12 @@ static int copy_bytes(int from, int to, uint64_t bytes)
 	return 0;
 }
 
-/* fd has no name that could be linked (a memfd, another file system): a copy under a temporary name, then the link. */
-static int place_copy(struct store_keeper *k, int fd, uint64_t bytes, const char *day, const char *name)
+/*
+ * fd has no name that could be linked (a memfd, another file system): a copy under a temporary
+ * name, then the link.
+ */
+static int place_copy(struct store_keeper *k, int fd, uint64_t bytes, const char *day,
+		      const char *name)
 {
 	char temp[NAME_MAX_BYTES], path[NAME_MAX_BYTES];
 	int out, rc;
@@ -201,7 +209,10 @@ static int place(struct store_keeper *k, int fd, uint64_t bytes, const char *day
 	return place_copy(k, fd, bytes, day, name);
 }
 
-/* The message's descriptor comes from a worker: a regular file and nothing else, so that no read waits. */
+/*
+ * The message's descriptor comes from a worker: a regular file and nothing else, so that no read
+ * waits.
+ */
 static int item_check(struct store_item *it)
 {
 	struct stat st;
@@ -237,8 +248,10 @@ static int item_json(struct store_item *it)
 	free(it->json);
 	it->json = NULL;
 	if (json_is_object(meta)) {
-		json_object_set_new(meta, "kept", json_pack("{s:s, s:I, s:I}", "id", it->id, "at", (json_int_t)(store_id_ms(it->id) / 1000),
-							    "bytes", (json_int_t)it->bytes));
+		json_object_set_new(meta, "kept",
+				    json_pack("{s:s, s:I, s:I}", "id", it->id, "at",
+					      (json_int_t)(store_id_ms(it->id) / 1000), "bytes",
+					      (json_int_t)it->bytes));
 		it->json = json_dumps(meta, JSON_COMPACT);
 		rc = it->json ? 0 : -ENOMEM;
 	}
@@ -338,7 +351,8 @@ static int dir_sync(struct store_keeper *k, const char *name)
 }
 
 /* Every day directory that got a name, once; then the one above if a day is new. */
-static int batch_sync(struct store_keeper *k, const struct store_item *items, size_t count, bool made)
+static int batch_sync(struct store_keeper *k, const struct store_item *items, size_t count,
+		      bool made)
 {
 	const char *done = "";
 	int rc = made ? dir_sync(k, ".") : 0;
@@ -357,7 +371,8 @@ static int batch_index_once(struct store_keeper *k, const struct store_item *ite
 
 	for (size_t i = 0; i < count && rc == 0; i++)
 		if (items[i].linked)
-			rc = store_index_add(k->index, items[i].id, store_id_ms(items[i].id) / 1000, items[i].bytes, items[i].json);
+			rc = store_index_add(k->index, items[i].id, store_id_ms(items[i].id) / 1000,
+					     items[i].bytes, items[i].json);
 	if (rc == 0)
 		rc = store_index_commit(k->index);
 	if (rc < 0)
@@ -377,7 +392,8 @@ static int batch_index(struct store_keeper *k, const struct store_item *items, s
 	return rc < 0 ? rc : batch_index_once(k, items, count);
 }
 
-void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t count, int64_t now_ms)
+void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t count,
+		       int64_t now_ms)
 {
 	bool made = false, any = false;
 	int rc = 0;

@@ -2,14 +2,17 @@
  * store_keeper - the store on disk: what the store keeper does, without its channel
  *
  *     quarantine/2026-11-22/ID.eml    the message, byte for byte
- *     quarantine/2026-11-22/ID.json   envelope, facts and rule (policy/record.h), and "kept": {id, at, bytes}
+ *     quarantine/2026-11-22/ID.json   envelope, facts and rule (policy/record.h),
+ *                                     and "kept": {id, at, bytes}
  *     quarantine/quarantine.db        the index
  *
  * The directory is the day (UTC) of the id (store_id.h).
  *
- * A message is kept, and acknowledged, only after: file and metadata fsynced; both names linked, the metadata's first; the day's directory fsynced (and
- * the one above, when the day is new); the index committed. Messages that come together share the later steps. Whatever fails, nothing is left
- * behind; a crash leaves at most a whole message that nobody was told about (indexed at the next start) or half of one (removed then).
+ * A message is kept, and acknowledged, only after: file and metadata fsynced; both names linked,
+ * the metadata's first; the day's directory fsynced (and the one above, when the day is new); the
+ * index committed. Messages that come together share the later steps. Whatever fails, nothing is
+ * left behind; a crash leaves at most a whole message that nobody was told about (indexed at the
+ * next start) or half of one (removed then).
  */
 #ifndef STORE_KEEPER_H
 #define STORE_KEEPER_H
@@ -39,8 +42,9 @@ struct store_item {
 struct store_keeper;
 
 /*
- * dir is made if it is not there. proc_fd: this process's own /proc/self/fd, opened before a chroot (the way to give a name to a nameless file; taken
- * over); -1: opened here. 0 or -errno (said in the log).
+ * dir is made if it is not there. proc_fd: this process's own /proc/self/fd, opened before a chroot
+ * (the way to give a name to a nameless file; taken over); -1: opened here. 0 or -errno (said in
+ * the log).
  */
 int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out);
 void store_keeper_close(struct store_keeper *k);
@@ -48,11 +52,16 @@ void store_keeper_close(struct store_keeper *k);
 /* A descriptor of an empty file without a name, or -errno. */
 int store_keeper_temp(struct store_keeper *k);
 
-/* Keep count <= STORE_BATCH_MAX messages; each has its own result. The moment now_ms is that of the wall clock. */
-void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t count, int64_t now_ms);
+/*
+ * Keep count <= STORE_BATCH_MAX messages; each has its own result. The moment now_ms is that of the
+ * wall clock.
+ */
+void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t count,
+		       int64_t now_ms);
 
 /*
- * Look through the last two days (all, when the index is fresh) for what a crash left: a little at each call. true: there is more to do.
+ * Look through the last two days (all, when the index is fresh) for what a crash left: a little at
+ * each call. true: there is more to do.
  */
 bool store_keeper_tidy(struct store_keeper *k);
 

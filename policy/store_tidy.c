@@ -25,7 +25,8 @@ struct store_tidy {
 
 static bool is_day(const char *name)
 {
-	return strlen(name) == 10 && strspn(name, "0123456789-") == 10 && name[4] == '-' && name[7] == '-';
+	return strlen(name) == 10 && strspn(name, "0123456789-") == 10 && name[4] == '-' &&
+	       name[7] == '-';
 }
 
 static int day_compare(const void *a, const void *b)
@@ -87,7 +88,9 @@ static bool there(int fd, const char *id, const char *end, struct stat *st)
 /* The metadata file as text, or NULL. */
 static char *meta_read(int fd, const char *name, off_t size)
 {
-	int file = size > 0 && size <= 2 * STORE_META_MAX ? openat(fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	int file = size > 0 && size <= 2 * STORE_META_MAX
+			   ? openat(fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+			   : -1;
 	char *text = file < 0 ? NULL : calloc(1, (size_t)size + 1);
 
 	if (text && pread(file, text, (size_t)size, 0) != size) {
@@ -99,7 +102,8 @@ static char *meta_read(int fd, const char *name, off_t size)
 	return text;
 }
 
-static void tidy_meta(struct store_tidy *t, struct store_index *index, int fd, const char *name, const char *id)
+static void tidy_meta(struct store_tidy *t, struct store_index *index, int fd, const char *name,
+		      const char *id)
 {
 	struct stat eml, json;
 	char *text;
@@ -113,7 +117,8 @@ static void tidy_meta(struct store_tidy *t, struct store_index *index, int fd, c
 	if (!there(fd, id, ".json", &json))
 		return;
 	text = meta_read(fd, name, json.st_size);
-	if (text && store_index_add(index, id, store_id_ms(id) / 1000, (uint64_t)eml.st_size, text) == 0)
+	if (text &&
+	    store_index_add(index, id, store_id_ms(id) / 1000, (uint64_t)eml.st_size, text) == 0)
 		t->indexed++;
 	else
 		log_warning("store", "error", "metadata that cannot be read", "id", id, NULL);
@@ -137,7 +142,8 @@ static void tidy_file(struct store_tidy *t, struct store_index *index, const cha
 		return;                 /* somebody else's */
 	if (strcmp(name + STORE_ID_LEN, ".json") == 0)
 		tidy_meta(t, index, fd, name, id);
-	else if (strcmp(name + STORE_ID_LEN, ".eml") == 0 && !there(fd, id, ".json", &st) && !store_index_has(index, id))
+	else if (strcmp(name + STORE_ID_LEN, ".eml") == 0 && !there(fd, id, ".json", &st) &&
+		 !store_index_has(index, id))
 		t->removed += unlinkat(fd, name, 0) == 0;
 }
 
@@ -162,7 +168,8 @@ static bool tidy_next_day(struct store_tidy *t)
 		closedir(t->open);
 	t->open = NULL;
 	while (!t->open && t->next < t->count) {
-		fd = openat(t->dir_fd, t->day[t->next++], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		fd = openat(t->dir_fd, t->day[t->next++],
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		t->open = fd < 0 ? NULL : fdopendir(fd);
 		if (fd >= 0 && !t->open)
 			close(fd);

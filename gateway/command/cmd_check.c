@@ -9,8 +9,10 @@
 static const char usage[] =
 	"usage: gatepost check [-c FILE] [--help]\n"
 	"\n"
-	"Reads the configuration and the policy as `gatepost run` would, and starts nothing. Errors and warnings are on stderr as file:line: text;\n"
-	"the rules, each with the stage at which it can decide, on stdout. Exit status 1 if there is an error.\n";
+	"Reads the configuration and the policy as `gatepost run` would, and starts nothing. "
+	"Errors and warnings are on stderr as file:line: text;\n"
+	"the rules, each with the stage at which it can decide, on stdout. Exit status 1 if there "
+	"is an error.\n";
 
 /* What can be wrong with a site that reads well. */
 static int check_site(const struct site *s)
@@ -32,7 +34,8 @@ static int check_site(const struct site *s)
 
 int cmd_check(int argc, char **argv)
 {
-	AUTO(buf) struct buf errors = BUF_INIT(1 << 20), warnings = BUF_INIT(1 << 20), rules = BUF_INIT(16 << 20);
+	AUTO(buf) struct buf errors = BUF_INIT(1 << 20),
+		   warnings = BUF_INIT(1 << 20), rules = BUF_INIT(16 << 20);
 	const char *path;
 	int status, at = command_options(argc, argv, usage, &path, &status);
 	struct site *s;

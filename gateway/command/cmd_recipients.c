@@ -7,10 +7,10 @@
 #include "policy/conf.h"
 #include "process/control.h"
 
-static const char usage[] =
-	"usage: gatepost recipients [-c FILE] clear [ADDRESS]\n"
-	"\n"
-	"Forgets what is cached of who is a known recipient: of ADDRESS, or of all. The running gateway is asked.\n";
+static const char usage[] = "usage: gatepost recipients [-c FILE] clear [ADDRESS]\n"
+			    "\n"
+			    "Forgets what is cached of who is a known recipient: of ADDRESS, or of "
+			    "all. The running gateway is asked.\n";
 
 static const char status_usage[] =
 	"usage: gatepost status [-c FILE]\n"
@@ -20,7 +20,8 @@ static const char status_usage[] =
 /* Ask the gateway of this configuration; request is taken over. NULL: said on stderr. */
 static json_t *ask(const char *path, json_t *request)
 {
-	AUTO(buf) struct buf errors = BUF_INIT(1 << 20), warnings = BUF_INIT(1 << 20), err = BUF_INIT(2000);
+	AUTO(buf) struct buf errors = BUF_INIT(1 << 20),
+		   warnings = BUF_INIT(1 << 20), err = BUF_INIT(2000);
 	json_t *answer = NULL;
 	struct site *s;
 
@@ -53,11 +54,14 @@ int cmd_recipients(int argc, char **argv)
 	if (at < 0)
 		return status;
 	if (at >= argc || strcmp(argv[at], "clear") != 0 || argc - at > 2) {
-		fprintf(stderr, "gatepost recipients: clear, and at most one address, was expected\n%s", usage);
+		fprintf(stderr,
+			"gatepost recipients: clear, and at most one address, was expected\n%s",
+			usage);
 		return 1;
 	}
 	request = json_pack("{s:s}", "cmd", "recipients.clear");
-	if (argc - at == 2 && json_object_set_new(request, "address", json_string(argv[at + 1])) < 0) {
+	if (argc - at == 2 &&
+	    json_object_set_new(request, "address", json_string(argv[at + 1])) < 0) {
 		fprintf(stderr, "gatepost recipients: the address is not UTF-8\n");
 		json_decref(request);
 		return 1;
@@ -65,7 +69,8 @@ int cmd_recipients(int argc, char **argv)
 	answer = ask(path, request);
 	if (!answer)
 		return 1;
-	printf("%lld forgotten\n", (long long)json_integer_value(json_object_get(answer, "cleared")));
+	printf("%lld forgotten\n",
+	       (long long)json_integer_value(json_object_get(answer, "cleared")));
 	json_decref(answer);
 	return 0;
 }

@@ -10,13 +10,16 @@
 static const char usage[] =
 	"usage: gatepost run [-c FILE]\n"
 	"\n"
-	"Runs the gateway in the foreground. FILE: gatepost.conf(5), " GATEPOST_CONFIG " if not given.\n"
+	"Runs the gateway in the foreground. FILE: gatepost.conf(5), " GATEPOST_CONFIG
+	" if not given.\n"
 	"SIGHUP reloads, SIGTERM lets sessions end and stops, a second SIGTERM stops at once.\n";
 
 int cmd_run(int argc, char **argv)
 {
 	static const struct worker_protocol *const protocols[] = { &smtp_worker, NULL };
-	struct parent_options opt = { .load = site_load, .free = site_free, .protocols = protocols };
+	struct parent_options opt = { .load = site_load,
+				      .free = site_free,
+				      .protocols = protocols };
 	int status, at = command_options(argc, argv, usage, &opt.path, &status);
 
 	if (at < 0)

@@ -39,7 +39,8 @@ static void line(const char *name, const char *version)
 static void line_of_file(const char *name, void *symbol)
 {
 	Dl_info info;
-	char *path = dladdr(symbol, &info) && info.dli_fname ? realpath(info.dli_fname, NULL) : NULL;
+	char *path =
+		dladdr(symbol, &info) && info.dli_fname ? realpath(info.dli_fname, NULL) : NULL;
 
 	if (path)
 		line(name, strrchr(path, '/') + 1);

@@ -1,8 +1,9 @@
 /*
  * command - the subcommands of gatepost
  *
- * Each is a function that gets its own argv (argv[0] is its name) and returns the exit status: 0; 1 for a wrong option, a wrong configuration or anything
- * that did not work, said on stderr. --help prints its usage.
+ * Each is a function that gets its own argv (argv[0] is its name) and returns the exit status: 0; 1
+ * for a wrong option, a wrong configuration or anything that did not work, said on stderr. --help
+ * prints its usage.
  */
 #ifndef COMMAND_H
 #define COMMAND_H
@@ -19,8 +20,9 @@ int cmd_status(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
 /*
- * The options of most commands: -c FILE (--config), -h (--help). *path: the file. The index of the first argument; or -1: the usage has been printed, on
- * stdout and *status 0 for --help, on stderr and 1 for a wrong option.
+ * The options of most commands: -c FILE (--config), -h (--help). *path: the file. The index of the
+ * first argument; or -1: the usage has been printed, on stdout and *status 0 for --help, on stderr
+ * and 1 for a wrong option.
  */
 int command_options(int argc, char **argv, const char *usage, const char **path, int *status);
 

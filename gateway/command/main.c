@@ -18,11 +18,14 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "run", cmd_run, "run the gateway in the foreground" },
-	{ "check", cmd_check, "check the configuration and the policy, and show when each rule can decide" },
-	{ "explain", cmd_explain, "what the filters find in a message, what each rule makes of it, and the verdict" },
+	{ "check", cmd_check,
+	  "check the configuration and the policy, and show when each rule can decide" },
+	{ "explain", cmd_explain,
+	  "what the filters find in a message, what each rule makes of it, and the verdict" },
 	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
 	{ "status", cmd_status, "how the running gateway is" },
-	{ "sink", cmd_sink, "a small mail server that keeps what it gets in a Maildir, for demonstrations" },
+	{ "sink", cmd_sink,
+	  "a small mail server that keeps what it gets in a Maildir, for demonstrations" },
 	{ "version", cmd_version, "this program's version, and those of the libraries it runs on" },
 	{ "help", cmd_help, "this list" },
 	{ NULL, NULL, NULL },
@@ -33,7 +36,8 @@ static void usage(FILE *to)
 	fprintf(to, "usage: gatepost COMMAND [OPTIONS]\n\n");
 	for (const struct command *c = commands; c->name; c++)
 		fprintf(to, "  %-12s %s\n", c->name, c->help);
-	fprintf(to, "\n`gatepost COMMAND --help` shows the options of one. The manual: gatepost(8).\n");
+	fprintf(to,
+		"\n`gatepost COMMAND --help` shows the options of one. The manual: gatepost(8).\n");
 }
 
 static int cmd_help(int argc, char **argv)

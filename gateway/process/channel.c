@@ -20,7 +20,7 @@ enum {
 	RECV_ROUND = 64,                /* messages read before others get a turn */
 };
 
-struct frame {                          /* both ends are one program on one machine: host byte order */
+struct frame { /* both ends are one program on one machine: host byte order */
 	uint16_t type, flags;
 	uint32_t id, length;
 	int32_t status;
@@ -63,7 +63,8 @@ static int payload_file(const char *p, size_t len)
 	return fd;
 }
 
-static int send_frame(int sock, struct frame *f, const char *data, size_t len, const int *fds, size_t count)
+static int send_frame(int sock, struct frame *f, const char *data, size_t len, const int *fds,
+		      size_t count)
 {
 	union {
 		struct cmsghdr align;
@@ -88,13 +89,17 @@ static int send_frame(int sock, struct frame *f, const char *data, size_t len, c
 		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return errno == EWOULDBLOCK ? -EAGAIN : errno == ECONNRESET || errno == ENOTCONN ? -EPIPE : -errno;
+		return errno == EWOULDBLOCK                       ? -EAGAIN
+		       : errno == ECONNRESET || errno == ENOTCONN ? -EPIPE
+								  : -errno;
 	return 0;
 }
 
 int channel_send(int sock, const struct channel_msg *m)
 {
-	struct frame f = { .type = m->type, .id = m->id, .length = (uint32_t)m->len, .status = m->status };
+	struct frame f = {
+		.type = m->type, .id = m->id, .length = (uint32_t)m->len, .status = m->status
+	};
 	int fds[FDS_MAX], file = -1, rc;
 	size_t count = 0;
 
@@ -119,7 +124,10 @@ int channel_send(int sock, const struct channel_msg *m)
 	return rc;
 }
 
-/* The payload from a peer's memfd: read, never mapped, so that a peer that shrinks it does us no harm. */
+/*
+ * The payload from a peer's memfd: read, never mapped, so that a peer that shrinks it does us no
+ * harm.
+ */
 static int payload_read(int fd, char *out, size_t len)
 {
 	size_t have = 0;
@@ -165,7 +173,8 @@ static size_t received_fds(struct msghdr *mh, int *fds, bool *over)
 }
 
 /* Check a received frame and fill *m; owns what it takes out of fds (set to -1). */
-static int message_take(const struct frame *f, const char *p, size_t len, int *fds, size_t count, struct channel_msg *m)
+static int message_take(const struct frame *f, const char *p, size_t len, int *fds, size_t count,
+			struct channel_msg *m)
 {
 	bool in_file = f->flags & FLAG_IN_FILE, has_fd = f->flags & FLAG_FD;
 	struct channel_msg out = CHANNEL_MSG_INIT;
@@ -206,7 +215,10 @@ int channel_recv(int sock, struct channel_msg *m)
 		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
 	} control;
 	struct iovec iov = { receive_buffer, sizeof(receive_buffer) };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes) };
+	struct msghdr mh = { .msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes) };
 	int fds[FDS_MAX], rc = -EPROTO;
 	bool over = false;
 	size_t count;
@@ -220,11 +232,13 @@ int channel_recv(int sock, struct channel_msg *m)
 	if (n == 0)
 		return -EPIPE;
 	count = received_fds(&mh, fds, &over);
-	if ((size_t)n >= sizeof(struct frame) && !over && !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+	if ((size_t)n >= sizeof(struct frame) && !over &&
+	    !(mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
 		struct frame f;
 
 		memcpy(&f, receive_buffer, sizeof(f));
-		rc = message_take(&f, receive_buffer + sizeof(f), (size_t)n - sizeof(f), fds, count, m);
+		rc = message_take(&f, receive_buffer + sizeof(f), (size_t)n - sizeof(f), fds, count,
+				  m);
 	}
 	for (size_t i = 0; i < count; i++)
 		if (fds[i] >= 0)
@@ -244,7 +258,7 @@ void channel_msg_release(struct channel_msg *m)
 
 struct channel_call {
 	struct future future;
-	struct channel_msg request;             /* data and fd are the caller's, who stays in channel_call meanwhile */
+	struct channel_msg request;     /* data and fd are the caller's, who stays here meanwhile */
 	struct channel_msg *reply;
 	bool unsent;
 	struct channel_call *next;              /* among the unsent */
@@ -341,7 +355,9 @@ static void on_readable(int fd, short what, void *arg)
 	}
 }
 
-/* Send what could not be sent before. A call that cannot be sent for its own reasons fails alone. */
+/*
+ * Send what could not be sent before. A call that cannot be sent for its own reasons fails alone.
+ */
 static void on_writable(int fd, short what, void *arg)
 {
 	struct channel *c = arg;
@@ -367,7 +383,9 @@ static void on_writable(int fd, short what, void *arg)
 
 void channel_init(struct channel *c, channel_notice_fn *notice, void *arg)
 {
-	*c = (struct channel){ .fd = -1, .notice = notice, .arg = arg, .gate.limit = CHANNEL_CALLS_MAX };
+	*c = (struct channel){
+		.fd = -1, .notice = notice, .arg = arg, .gate.limit = CHANNEL_CALLS_MAX
+	};
 }
 
 void channel_release(struct channel *c)
@@ -430,7 +448,8 @@ static void call_enter(struct channel *c, struct channel_call *call)
 {
 	do {
 		c->serial++;
-	} while (c->serial == 0 || c->calls[call_slot(c->serial)]);     /* the gate says that there is one */
+		/* The gate says that there is one. */
+	} while (c->serial == 0 || c->calls[call_slot(c->serial)]);
 	call->request.id = c->serial;
 	c->calls[call_slot(c->serial)] = call;
 }
@@ -469,11 +488,15 @@ static int call_run(struct channel *c, struct channel_call *call, int timeout_ms
 	return rc;
 }
 
-int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd, int timeout_ms, struct channel_msg *reply)
+int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd,
+		 int timeout_ms, struct channel_msg *reply)
 {
 	int64_t deadline_ms = clock_ms() + timeout_ms, left_ms;
 	struct channel_msg answer = CHANNEL_MSG_INIT;
-	struct channel_call call = { .request = { .type = (uint16_t)type, .data = (char *)data, .len = len, .fd = fd }, .reply = &answer };
+	struct channel_call call = {
+		.request = { .type = (uint16_t)type, .data = (char *)data, .len = len, .fd = fd },
+		.reply = &answer
+	};
 	int rc;
 
 	if (c->fd < 0)
@@ -494,7 +517,9 @@ int channel_call(struct channel *c, enum channel_type type, const void *data, si
 
 int channel_notify(struct channel *c, enum channel_type type, const void *data, size_t len, int fd)
 {
-	struct channel_msg m = { .type = (uint16_t)type, .data = (char *)data, .len = len, .fd = fd };
+	struct channel_msg m = {
+		.type = (uint16_t)type, .data = (char *)data, .len = len, .fd = fd
+	};
 	int rc;
 
 	if (c->fd < 0)

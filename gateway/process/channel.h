@@ -1,15 +1,17 @@
 /*
  * channel - messages between Gatepost's processes, with descriptors
  *
- * A channel is a socketpair(AF_UNIX, SOCK_SEQPACKET): the kernel keeps message boundaries. A message is a header
- * {type, flags, id, length, status}, a payload and at most one descriptor (SCM_RIGHTS). A payload over CHANNEL_INLINE_MAX
- * travels in a sealed memfd, so that the socket's buffer is never the bound; CHANNEL_PAYLOAD_MAX is.
+ * A channel is a socketpair(AF_UNIX, SOCK_SEQPACKET): the kernel keeps message boundaries. A
+ * message is a header {type, flags, id, length, status}, a payload and at most one descriptor
+ * (SCM_RIGHTS). A payload over CHANNEL_INLINE_MAX travels in a sealed memfd, so that the socket's
+ * buffer is never the bound; CHANNEL_PAYLOAD_MAX is.
  *
- * Neither end trusts the other: a message that is cut, has a wrong length or an undeclared descriptor is -EPROTO, and whoever
- * reads it closes the channel.
+ * Neither end trusts the other: a message that is cut, has a wrong length or an undeclared
+ * descriptor is -EPROTO, and whoever reads it closes the channel.
  *
- * There are two layers. channel_send and channel_recv are for processes with a loop of their own (parent, keepers): they never
- * wait. A struct channel is the worker's end, used from tasks: channel_call sends a request and waits for the answer with its id.
+ * There are two layers. channel_send and channel_recv are for processes with a loop of their own
+ * (parent, keepers): they never wait. A struct channel is the worker's end, used from tasks:
+ * channel_call sends a request and waits for the answer with its id.
  */
 #ifndef CHANNEL_H
 #define CHANNEL_H
@@ -24,21 +26,23 @@
 enum {
 	CHANNEL_INLINE_MAX = 60 * 1024,
 	CHANNEL_PAYLOAD_MAX = 16 * 1024 * 1024,
-	CHANNEL_CALLS_MAX = 256,        /* under way on one struct channel; further ones wait their turn */
+	CHANNEL_CALLS_MAX = 256, /* under way on one struct channel; further ones wait their turn */
 };
 
 /* What the messages of Gatepost mean. A reply has the type of its request. */
 enum channel_type {
-	/* between parent and child */
+	/* Between parent and child. */
 	CHANNEL_READY = 1,      /* notice to the parent: I serve */
-	CHANNEL_WIRE,           /* notice to a child: the descriptor is a channel to (or from) role, slot: struct channel_wire */
-	CHANNEL_DRAIN,          /* notice to a worker: stop accepting, and end: struct channel_drain */
+	CHANNEL_WIRE,           /* notice: the descriptor is a channel; struct channel_wire */
+	CHANNEL_DRAIN,          /* notice to a worker: stop accepting, end; struct channel_drain */
 	CHANNEL_STOP,           /* notice to a keeper: finish what has been asked, then end */
 
-	CHANNEL_STATE_RUN = 32, /* to the state keeper: policy/state_wire.h */
+	/* To the state keeper. */
+	CHANNEL_STATE_RUN = 32, /* policy/state_wire.h */
 
-	CHANNEL_STORE_OPEN = 64,        /* to the store keeper: a descriptor of a nameless file, please */
-	CHANNEL_STORE_KEEP,     /* keep this descriptor; payload: the metadata (JSON); the answer's payload is the id */
+	/* To the store keeper. */
+	CHANNEL_STORE_OPEN = 64,        /* answered with a descriptor of a nameless file */
+	CHANNEL_STORE_KEEP,             /* keep the descriptor; metadata (JSON); answered with the id */
 };
 
 enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_COUNT };
@@ -67,19 +71,28 @@ struct channel_msg {
 /* Both ends non-blocking and close-on-exec. 0 or -errno. */
 int channel_pair(int fd[2]);
 
-/* m->data and m->fd stay the caller's. 0, -EAGAIN (the peer's queue is full), -EPIPE (it is gone), -EMSGSIZE, or another -errno. */
+/*
+ * m->data and m->fd stay the caller's. 0, -EAGAIN (the peer's queue is full), -EPIPE (it is gone),
+ * -EMSGSIZE, or another -errno.
+ */
 int channel_send(int sock, const struct channel_msg *m);
 
-/* 0 and *m, to be released; or -EAGAIN, -EPIPE (the peer is gone), -EPROTO (it sent rubbish), -ENOMEM. */
+/*
+ * 0 and *m, to be released; or -EAGAIN, -EPIPE (the peer is gone), -EPROTO (it sent rubbish),
+ * -ENOMEM.
+ */
 int channel_recv(int sock, struct channel_msg *m);
-void channel_msg_release(struct channel_msg *m);        /* frees data, closes fd; may be called again */
+void channel_msg_release(struct channel_msg *m); /* frees data, closes fd; may be called again */
 static inline void channel_msg_cleanup(struct channel_msg *m)
 {
 	channel_msg_release(m);
 }
 
 struct channel;
-/* A message that answers no call of ours. m NULL: the peer is gone (called once per peer). Runs on the loop's stack; must not wait. */
+/*
+ * A message that answers no call of ours. m NULL: the peer is gone (called once per peer). Runs on
+ * the loop's stack; must not wait.
+ */
 typedef void channel_notice_fn(struct channel *c, const struct channel_msg *m, void *arg);
 
 struct channel_call;
@@ -102,7 +115,10 @@ struct channel {
 void channel_init(struct channel *c, channel_notice_fn *notice, void *arg);
 void channel_release(struct channel *c);        /* calls under way fail with -EPIPE */
 
-/* fd (taken over, even on failure) is the peer from now on; calls to the former one fail with -EPIPE. 0 or -ENOMEM. */
+/*
+ * fd (taken over, even on failure) is the peer from now on; calls to the former one fail with
+ * -EPIPE. 0 or -ENOMEM.
+ */
 int channel_attach(struct channel *c, int fd);
 bool channel_attached(const struct channel *c);
 
@@ -110,10 +126,12 @@ bool channel_attached(const struct channel *c);
 int channel_await_peer(struct channel *c, int timeout_ms);
 
 /*
- * Ask and wait for the answer. 0 and *reply (to be released; its status is what the peer says), or -EPIPE: no peer, or it died before
- * answering; -ETIMEDOUT: it may still do what was asked; -EMSGSIZE, -ENOMEM, -ECANCELED. fd -1: none. may wait
+ * Ask and wait for the answer. 0 and *reply (to be released; its status is what the peer says), or
+ * -EPIPE: no peer, or it died before answering; -ETIMEDOUT: it may still do what was asked;
+ * -EMSGSIZE, -ENOMEM, -ECANCELED. fd -1: none. may wait
  */
-int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd, int timeout_ms, struct channel_msg *reply);
+int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd,
+		 int timeout_ms, struct channel_msg *reply);
 
 /* Send a notice. Never waits: 0, -EAGAIN (not sent), -EPIPE. */
 int channel_notify(struct channel *c, enum channel_type type, const void *data, size_t len, int fd);

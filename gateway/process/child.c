@@ -27,7 +27,10 @@ static int fd_compare(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
-/* Everything but 0, 1, 2 and these: other children's channels, the lock, the notify socket, what a library has left open. */
+/*
+ * Everything but 0, 1, 2 and these: other children's channels, the lock, the notify socket, what a
+ * library has left open.
+ */
 static void close_others(const int *keep, int count, int control_fd)
 {
 	int sorted[KEEP_MAX + 1], n = 0;
@@ -47,7 +50,10 @@ static void close_others(const int *keep, int count, int control_fd)
 	(void)close_range(from, ~0U, 0);
 }
 
-/* The parent alone listens to signals; a group's SIGINT or SIGTERM must not cut sessions that it wants to drain. */
+/*
+ * The parent alone listens to signals; a group's SIGINT or SIGTERM must not cut sessions that it
+ * wants to drain.
+ */
 static void child_signals(void)
 {
 	sigset_t none;
@@ -60,7 +66,8 @@ static void child_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int child_start(struct child *c, const int *keep, int count, int (*run)(void *arg, int control_fd), void *arg)
+int child_start(struct child *c, const int *keep, int count, int (*run)(void *arg, int control_fd),
+		void *arg)
 {
 	char name[32], process[64];
 	int sock[2], rc = channel_pair(sock);
@@ -119,7 +126,8 @@ void child_died(struct child *c, int status, int64_t now_ms)
 	if (!c->draining) {
 		c->failures = now_ms - c->started_ms >= CHILD_STABLE_MS ? 1 : c->failures + 1;
 		if (c->failures > 1)
-			wait_ms = c->failures > 12 ? CHILD_BACKOFF_MAX_MS : (int64_t)CHILD_BACKOFF_MS << (c->failures - 2);
+			wait_ms = c->failures > 12 ? CHILD_BACKOFF_MAX_MS
+						   : (int64_t)CHILD_BACKOFF_MS << (c->failures - 2);
 		if (wait_ms > CHILD_BACKOFF_MAX_MS)
 			wait_ms = CHILD_BACKOFF_MAX_MS;
 		died_line(c, status, wait_ms);
@@ -135,24 +143,29 @@ void child_died(struct child *c, int status, int64_t now_ms)
 
 void child_tell(struct child *c, enum channel_type type, const void *data, size_t len, int fd)
 {
-	struct channel_msg m = { .type = (uint16_t)type, .data = (char *)data, .len = len, .fd = fd };
+	struct channel_msg m = {
+		.type = (uint16_t)type, .data = (char *)data, .len = len, .fd = fd
+	};
 	char name[32];
 
 	if (c->pid <= 0 || channel_send(c->fd, &m) == 0)
 		return;
-	log_error("control", "error", "a process does not take what the parent says: killed", "process", child_name(c, name), NULL);
+	log_error("control", "error", "a process does not take what the parent says: killed",
+		  "process", child_name(c, name), NULL);
 	kill(c->pid, SIGKILL);
 }
 
 void child_wire(struct child *a, struct child *b)
 {
-	struct channel_wire to_a = { (int32_t)b->role, b->slot }, to_b = { (int32_t)a->role, a->slot };
+	struct channel_wire to_a = { (int32_t)b->role, b->slot },
+			    to_b = { (int32_t)a->role, a->slot };
 	int sock[2];
 
 	if (a->pid <= 0 || b->pid <= 0)
 		return;                 /* wired when the other one has been started again */
 	if (channel_pair(sock) < 0) {
-		log_error("control", "error", "no channel can be made", "why", strerror(errno), NULL);
+		log_error("control", "error", "no channel can be made", "why", strerror(errno),
+			  NULL);
 		return;
 	}
 	child_tell(a, CHANNEL_WIRE, &to_a, sizeof(to_a), sock[0]);

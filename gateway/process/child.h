@@ -1,8 +1,10 @@
 /*
  * child - one process that the parent has started: its place, its life, its control channel
  *
- * Used by parent.c only. A child is started by fork without exec; it keeps of the parent's descriptors exactly those that its role needs. A
- * place (keeper, worker number) outlives the process in it: when that dies it is filled again, after a back-off that grows with each early death.
+ * Used by parent.c only. A child is started by fork without exec; it keeps of the parent's
+ * descriptors exactly those that its role needs. A place (keeper, worker number) outlives the
+ * process in it: when that dies it is filled again, after a back-off that grows with each early
+ * death.
  */
 #ifndef CHILD_H
 #define CHILD_H
@@ -39,13 +41,23 @@ struct child {
 /* "worker 1", "state keeper". out: 32 bytes; returns out. */
 const char *child_name(const struct child *c, char *out);
 
-/* keep: count descriptors that the child goes on with; run(arg) is its life, its result the exit status. 0 or -errno. */
-int child_start(struct child *c, const int *keep, int count, int (*run)(void *arg, int control_fd), void *arg);
+/*
+ * keep: count descriptors that the child goes on with; run(arg) is its life, its result the exit
+ * status. 0 or -errno.
+ */
+int child_start(struct child *c, const int *keep, int count, int (*run)(void *arg, int control_fd),
+		void *arg);
 
-/* Reaped with this status: cleans up; a line in the log unless it was told to end. Sets restart_ms when it is to be started again. */
+/*
+ * Reaped with this status: cleans up; a line in the log unless it was told to end. Sets restart_ms
+ * when it is to be started again.
+ */
 void child_died(struct child *c, int status, int64_t now_ms);
 
-/* A notice on its control channel; one that cannot take it is killed (it will be started again, or was to end anyway). */
+/*
+ * A notice on its control channel; one that cannot take it is killed (it will be started again, or
+ * was to end anyway).
+ */
 void child_tell(struct child *c, enum channel_type type, const void *data, size_t len, int fd);
 
 /* Both ends of a new channel to the two of them, if they run. */

@@ -20,7 +20,7 @@
 #define UNDER_ASAN 0
 #endif
 
-enum { FILES_WANTED = 1 << 18 };        /* two sockets for each of 100,000 sessions: nobody has more */
+enum { FILES_WANTED = 1 << 18 }; /* two sockets for each of 100,000 sessions: nobody has more */
 
 int confine_user(const char *user, struct confine *out)
 {
@@ -68,7 +68,8 @@ int confine_child(const struct confine *c, const char *root, pid_t parent)
 		return -errno;
 	if (root && confine_chroots(c) && (chroot(root) < 0 || chdir("/") < 0))
 		return -errno;
-	if (c->drop && (setgroups(1, &c->gid) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 || setresuid(c->uid, c->uid, c->uid) < 0))
+	if (c->drop && (setgroups(1, &c->gid) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
+			setresuid(c->uid, c->uid, c->uid) < 0))
 		return -errno;
 	if (c->drop && setresuid(0, 0, 0) == 0)
 		return -EPERM;          /* it must not be possible to go back */

@@ -50,14 +50,17 @@ static void workers_describe(const struct shared *s, json_t *answer)
 
 		if (atomic_load(&l->pid) <= 0)
 			continue;
-		json_array_append_new(workers, json_pack("{s:i,s:i,s:i,s:I,s:I}", "pid", atomic_load(&l->pid), "generation",
-							 (int)atomic_load(&l->generation), "sessions", atomic_load(&l->sessions), "accepted",
-							 (json_int_t)atomic_load(&l->accepted), "log_dropped",
-							 (json_int_t)atomic_load(&l->log_dropped)));
+		json_array_append_new(
+			workers, json_pack("{s:i,s:i,s:i,s:I,s:I}", "pid", atomic_load(&l->pid),
+					   "generation", (int)atomic_load(&l->generation),
+					   "sessions", atomic_load(&l->sessions), "accepted",
+					   (json_int_t)atomic_load(&l->accepted), "log_dropped",
+					   (json_int_t)atomic_load(&l->log_dropped)));
 	}
 	json_object_set_new(answer, "workers", workers);
 	json_object_set_new(answer, "generation", json_integer(atomic_load(&s->generation)));
-	json_object_set_new(answer, "accepted", json_integer((json_int_t)atomic_load(&s->accepted)));
+	json_object_set_new(answer, "accepted",
+			    json_integer((json_int_t)atomic_load(&s->accepted)));
 	json_object_set_new(answer, "restarts", json_integer(atomic_load(&s->restarts)));
 	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));
 }
@@ -91,7 +94,8 @@ static const char *error_words(int rc)
 /* One answer, and the connection is over. It fits the socket's buffer: nobody is waited for. */
 static void client_answer(struct control_client *c)
 {
-	json_t *request = json_loadb(c->line.data, c->line.len, JSON_REJECT_DUPLICATES, NULL), *answer = json_object();
+	json_t *request = json_loadb(c->line.data, c->line.len, JSON_REJECT_DUPLICATES, NULL),
+	       *answer = json_object();
 	int rc = json_is_object(request) ? command_run(c->control, request, answer) : -EBADMSG;
 	char *text;
 
@@ -158,7 +162,8 @@ static void on_accept(int fd, short what, void *arg)
 		client_take(arg, client);
 }
 
-struct control *control_new(struct event_base *base, int fd, struct shared *shared, const struct control_command *table, void *arg)
+struct control *control_new(struct event_base *base, int fd, struct shared *shared,
+			    const struct control_command *table, void *arg)
 {
 	struct control *c = calloc(1, sizeof(*c));
 
@@ -206,7 +211,8 @@ static int dial(const char *path, struct buf *err)
 		return fd;
 	}
 	rc = -errno;
-	buf_addf(err, "control socket %s: %s%s", path, strerror(-rc), rc == -ENOENT || rc == -ECONNREFUSED ? " (is gatepost running?)" : "");
+	buf_addf(err, "control socket %s: %s%s", path, strerror(-rc),
+		 rc == -ENOENT || rc == -ECONNREFUSED ? " (is gatepost running?)" : "");
 	if (fd >= 0)
 		close(fd);
 	return rc;
@@ -258,6 +264,7 @@ int control_ask(const char *path, json_t *request, json_t **answer, struct buf *
 		rc = json_is_object(*answer) ? 0 : -EBADMSG;
 	}
 	if (rc < 0)
-		buf_addf(err, "control socket %s: %s", path, rc == -EBADMSG ? "the answer is no JSON object" : strerror(-rc));
+		buf_addf(err, "control socket %s: %s", path,
+			 rc == -EBADMSG ? "the answer is no JSON object" : strerror(-rc));
 	return rc;
 }

@@ -1,8 +1,9 @@
 /*
  * control - the control socket: an administrator's command asks the running gatepost
  *
- * A UNIX stream socket, 0600, bound by the parent (so only its user may connect) and served by the state keeper. One line of JSON in, one
- * out: {"cmd":"status"} is answered {"ok":true, ...} or {"ok":false,"error":"..."}. Lines, clients and times are bounded.
+ * A UNIX stream socket, 0600, bound by the parent (so only its user may connect) and served by the
+ * state keeper. One line of JSON in, one out: {"cmd":"status"} is answered {"ok":true, ...} or
+ * {"ok":false,"error":"..."}. Lines, clients and times are bounded.
  */
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -27,11 +28,18 @@ struct control_command {
 	int (*run)(void *arg, json_t *request, json_t *answer);
 };
 
-/* Serve fd, which stays the caller's; table ends with a NULL name. "status" is completed with the workers' figures. NULL: no memory. */
-struct control *control_new(struct event_base *base, int fd, struct shared *shared, const struct control_command *table, void *arg);
+/*
+ * Serve fd, which stays the caller's; table ends with a NULL name. "status" is completed with the
+ * workers' figures. NULL: no memory.
+ */
+struct control *control_new(struct event_base *base, int fd, struct shared *shared,
+			    const struct control_command *table, void *arg);
 void control_free(struct control *c);
 
-/* The command's side, in a process of its own: it waits. 0 and *answer (to be decref'ed), or -errno with a sentence in err. */
+/*
+ * The command's side, in a process of its own: it waits. 0 and *answer (to be decref'ed), or -errno
+ * with a sentence in err.
+ */
 int control_ask(const char *path, json_t *request, json_t **answer, struct buf *err);
 
 #endif

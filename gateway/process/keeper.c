@@ -96,9 +96,16 @@ static int answer_hold(struct keeper_peer *p, const struct channel_msg *m)
 	return event_add(p->writable, NULL);
 }
 
-void keeper_answer(struct keeper_peer *p, uint16_t type, uint32_t id, int status, const void *data, size_t len, int fd)
+void keeper_answer(struct keeper_peer *p, uint16_t type, uint32_t id, int status, const void *data,
+		   size_t len, int fd)
 {
-	struct channel_msg m = { .type = type, .reply = true, .id = id, .status = status, .data = (char *)data, .len = len, .fd = fd };
+	struct channel_msg m = { .type = type,
+				 .reply = true,
+				 .id = id,
+				 .status = status,
+				 .data = (char *)data,
+				 .len = len,
+				 .fd = fd };
 	int rc;
 
 	if (p->fd < 0)
@@ -143,7 +150,8 @@ static void on_request(int fd, short what, void *arg)
 		if (rc == -EAGAIN)
 			return;
 		if (rc == -EPROTO)
-			log_error("channel", "error", "a worker sent what is no message: its channel is closed", NULL);
+			log_error("channel", "error",
+				  "a worker sent what is no message: its channel is closed", NULL);
 		if (rc < 0) {
 			peer_close(p);
 			return;
@@ -227,7 +235,8 @@ static int keeper_start(struct keeper *k)
 static void keeper_loop(struct keeper *k)
 {
 	struct timeval tick = { TICK_MS / 1000, TICK_MS % 1000 * 1000 };
-	struct event *control = event_new(k->base, k->env->control_fd, EV_READ | EV_PERSIST, on_control, k);
+	struct event *control =
+		event_new(k->base, k->env->control_fd, EV_READ | EV_PERSIST, on_control, k);
 	struct event *timer = event_new(k->base, -1, EV_PERSIST, on_tick, k);
 
 	if (!control || !timer || event_add(control, NULL) < 0 || event_add(timer, &tick) < 0)
@@ -249,7 +258,8 @@ static void keeper_loop(struct keeper *k)
 
 int keeper_run(const struct keeper_env *env)
 {
-	struct keeper k = { .env = env, .role = env->role == ROLE_STORE ? &keeper_store : &keeper_state };
+	struct keeper k = { .env = env,
+			    .role = env->role == ROLE_STORE ? &keeper_store : &keeper_state };
 
 	prctl(PR_SET_NAME, k.role->name);
 	k.base = event_base_new();

@@ -1,12 +1,14 @@
 /*
  * keeper - a process that owns something on disk and talks to no network
  *
- * One loop for every kind of keeper: it takes requests from the workers' channels (wired by the parent over the control channel), gives each to
- * its role, and at the end of each round lets the role do what many requests share (a commit, an fsync). There are two roles: the state
- * (keeper_state.c) and the store (keeper_store.c); they are separate processes so that 50 MB on their way to the disk do not stall a greylist
- * answer.
+ * One loop for every kind of keeper: it takes requests from the workers' channels (wired by the
+ * parent over the control channel), gives each to its role, and at the end of each round lets the
+ * role do what many requests share (a commit, an fsync). There are two roles: the state
+ * (keeper_state.c) and the store (keeper_store.c); they are separate processes so that 50 MB on
+ * their way to the disk do not stall a greylist answer.
  *
- * Nothing waits but the disk. A worker that does not take its answers is not read from until it does.
+ * Nothing waits but the disk. A worker that does not take its answers is not read from until it
+ * does.
  */
 #ifndef KEEPER_H
 #define KEEPER_H
@@ -37,7 +39,10 @@ struct keeper_role {
 	/* Before and after confinement; dir is where its files are seen. */
 	int (*prepare)(struct keeper *k);
 	int (*open)(struct keeper *k, const char *dir);
-	/* m belongs to the keeper loop: what outlives the call is taken out of it. Answered at once, or by the end of round. */
+	/*
+	 * m belongs to the keeper loop: what outlives the call is taken out of it. Answered at
+	 * once, or by the end of round.
+	 */
 	void (*request)(struct keeper *k, struct keeper_peer *p, struct channel_msg *m);
 	void (*round)(struct keeper *k);        /* after each round of requests */
 	void (*tick)(struct keeper *k);         /* about once a second */
@@ -53,14 +58,18 @@ struct keeper {
 	struct keeper_peer *peers;
 	void *data;                     /* the role's */
 	bool stopping;
-	bool soon;                      /* the role wants its round again without waiting for a request */
+	bool soon; /* the role wants its round again without waiting for a request */
 	int rc;
 };
 
 /* The whole life of a keeper process; returns its exit status. */
 int keeper_run(const struct keeper_env *env);
 
-/* The answer to request m of p, status 0 or -errno. fd -1: none. p is good until the end of the round, even if its worker has died. */
-void keeper_answer(struct keeper_peer *p, uint16_t type, uint32_t id, int status, const void *data, size_t len, int fd);
+/*
+ * The answer to request m of p, status 0 or -errno. fd -1: none. p is good until the end of the
+ * round, even if its worker has died.
+ */
+void keeper_answer(struct keeper_peer *p, uint16_t type, uint32_t id, int status, const void *data,
+		   size_t len, int fd);
 
 #endif

@@ -1,8 +1,10 @@
 /*
- * keeper_state - the keeper of greylist, learnt domains, cached recipients; it also serves the control socket
+ * keeper_state - the keeper of greylist, learnt domains, cached recipients; it also serves the
+ * control socket
  *
- * Requests are answered at once. What they write is committed at the end of the round, or after COMMIT_MS under load: a crash may lose that much of
- * the state, which it bears (a sender is deferred once more). Expired records go a few at each tick.
+ * Requests are answered at once. What they write is committed at the end of the round, or after
+ * COMMIT_MS under load: a crash may lose that much of the state, which it bears (a sender is
+ * deferred once more). Expired records go a few at each tick.
  */
 #include "process/keeper.h"
 
@@ -68,10 +70,14 @@ static void state_request(struct keeper *k, struct keeper_peer *p, struct channe
 	}
 	if (rc == 0)
 		rc = state_wire_answer(&answer, s->ops, (size_t)count);
-	keeper_answer(p, m->type, m->id, rc, rc < 0 ? NULL : answer.data, rc < 0 ? 0 : answer.len, -1);
+	keeper_answer(p, m->type, m->id, rc, rc < 0 ? NULL : answer.data, rc < 0 ? 0 : answer.len,
+		      -1);
 }
 
-/* A round that brought requests may be followed by more of them: gather, but no longer than COMMIT_MS. */
+/*
+ * A round that brought requests may be followed by more of them: gather, but no longer than
+ * COMMIT_MS.
+ */
 static void state_round(struct keeper *k)
 {
 	struct state_keeper *s = k->data;
@@ -79,7 +85,8 @@ static void state_round(struct keeper *k)
 
 	if (state_sqlite_dirty(s->db) && s->dirty_since_ms == 0)
 		s->dirty_since_ms = now_ms;
-	if (state_sqlite_dirty(s->db) && (s->requests == 0 || now_ms - s->dirty_since_ms >= COMMIT_MS))
+	if (state_sqlite_dirty(s->db) &&
+	    (s->requests == 0 || now_ms - s->dirty_since_ms >= COMMIT_MS))
 		commit(s);
 	k->soon = state_sqlite_dirty(s->db);
 	s->requests = 0;
@@ -95,7 +102,10 @@ static void state_tick(struct keeper *k)
 	commit(s);
 }
 
-/* control socket: {"cmd":"recipients.clear","address":"..."}: what is cached of one recipient, or of all */
+/*
+ * control socket: {"cmd":"recipients.clear","address":"..."}: what is cached of one recipient, or
+ * of all
+ */
 static int command_recipients_clear(void *arg, json_t *request, json_t *answer)
 {
 	struct state_keeper *s = arg;
@@ -110,7 +120,8 @@ static int command_recipients_clear(void *arg, json_t *request, json_t *answer)
 		if (!*address || strlen(address) >= sizeof(low))
 			return -EINVAL;
 		for (; address[n]; n++)
-			low[n] = address[n] >= 'A' && address[n] <= 'Z' ? (char)(address[n] | 0x20) : address[n];
+			low[n] = address[n] >= 'A' && address[n] <= 'Z' ? (char)(address[n] | 0x20)
+									: address[n];
 		low[n] = 0;
 		state_key(&op, "rcpt", low, NULL);
 	}

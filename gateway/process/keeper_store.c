@@ -1,8 +1,8 @@
 /*
  * keeper_store - the keeper of the messages
  *
- * Descriptors are handed out at once; messages to keep are gathered over a round and made durable together (policy/store_keeper.h), then
- * answered.
+ * Descriptors are handed out at once; messages to keep are gathered over a round and made durable
+ * together (policy/store_keeper.h), then answered.
  */
 #include "process/keeper.h"
 
@@ -64,8 +64,10 @@ static void store_flush(struct store_role *s)
 		const struct waiting *w = &s->waiting[i];
 
 		if (it->rc < 0)
-			log_error("store", "error", "a message could not be kept", "why", strerror(-it->rc), NULL);
-		keeper_answer(w->peer, CHANNEL_STORE_KEEP, w->id, it->rc, it->rc < 0 ? NULL : it->id, it->rc < 0 ? 0 : strlen(it->id), -1);
+			log_error("store", "error", "a message could not be kept", "why",
+				  strerror(-it->rc), NULL);
+		keeper_answer(w->peer, CHANNEL_STORE_KEEP, w->id, it->rc,
+			      it->rc < 0 ? NULL : it->id, it->rc < 0 ? 0 : strlen(it->id), -1);
 		close(it->fd);
 		free(w->meta);
 	}
@@ -80,7 +82,8 @@ static void request_keep(struct store_role *s, struct keeper_peer *p, struct cha
 	}
 	if (s->count == STORE_BATCH_MAX)
 		store_flush(s);
-	s->items[s->count] = (struct store_item){ .fd = m->fd, .meta = m->data, .meta_len = m->len };
+	s->items[s->count] =
+		(struct store_item){ .fd = m->fd, .meta = m->data, .meta_len = m->len };
 	s->waiting[s->count] = (struct waiting){ .peer = p, .id = m->id, .meta = m->data };
 	s->count++;
 	m->fd = -1;

@@ -47,7 +47,8 @@ static int find(const struct listen_set *set, const struct net_addr *a)
 }
 
 /* The fd, or -errno with a line in err. Port 0 is a new port each time. */
-static int open_one(const char *file, const struct listener_conf *l, const struct listen_set *old, struct buf *err)
+static int open_one(const char *file, const struct listener_conf *l, const struct listen_set *old,
+		    struct buf *err)
 {
 	int at = l->address.port == 0 ? -1 : find(old, &l->address);
 	int fd = at >= 0 ? fcntl(old->socket[at].fd, F_DUPFD_CLOEXEC, 0) : bind_one(&l->address);
@@ -56,14 +57,16 @@ static int open_one(const char *file, const struct listener_conf *l, const struc
 	if (at >= 0 && fd < 0)
 		fd = -errno;
 	if (fd < 0)
-		buf_addf(err, "%s:%d: cannot listen on %s: %s\n", file, l->line, net_text_port(&l->address, text), strerror(-fd));
+		buf_addf(err, "%s:%d: cannot listen on %s: %s\n", file, l->line,
+			 net_text_port(&l->address, text), strerror(-fd));
 	return fd;
 }
 
-int listen_open(const char *file, const struct listener_conf *listeners, size_t count, const struct listen_set *old, struct listen_set *out,
-		struct buf *err)
+int listen_open(const char *file, const struct listener_conf *listeners, size_t count,
+		const struct listen_set *old, struct listen_set *out, struct buf *err)
 {
-	struct listen_set set = { .count = count, .socket = calloc(count ? count : 1, sizeof(*set.socket)) };
+	struct listen_set set = { .count = count,
+				  .socket = calloc(count ? count : 1, sizeof(*set.socket)) };
 	int rc = 0;
 
 	if (!set.socket)
@@ -101,7 +104,10 @@ int listen_unix(const char *path)
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return -ENAMETOOLONG;
 	strcpy(sa.sun_path, path);
-	/* The state directory's lock says that nobody else serves it; anything but a socket is not ours to remove. */
+	/*
+	 * The state directory's lock says that nobody else serves it; anything but a socket is not
+	 * ours to remove.
+	 */
 	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
 		unlink(path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -53,7 +53,8 @@ struct parent {
 	struct confine confine;
 	struct shared *shared;
 	struct child child[CHILDREN_MAX];       /* role 0: the place is free */
-	char *state_dir, *user, *control_path;  /* of the first start: a reload does not change them */
+	/* Of the first start: a reload does not change them. */
+	char *state_dir, *user, *control_path;
 	int signal_fd, command_fd, lock_fd;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
 	bool reload_again, failed, done;
@@ -82,7 +83,8 @@ static int life_keeper(void *arg, int control_fd)
 		.shared = l->p->shared,
 	};
 
-	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir, l->c->role == ROLE_STATE ? "state" : "quarantine");
+	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir,
+		 l->c->role == ROLE_STATE ? "state" : "quarantine");
 	return keeper_run(&env);
 }
 
@@ -143,7 +145,8 @@ static int start(struct parent *p, struct child *c)
 		keep[count++] = life.g->listen.socket[i].fd;
 	rc = child_start(c, keep, count, c->role == ROLE_WORKER ? life_worker : life_keeper, &life);
 	if (rc < 0) {
-		log_error("start", "error", "cannot start a process", "process", child_name(c, name), "why", strerror(-rc), NULL);
+		log_error("start", "error", "cannot start a process", "process",
+			  child_name(c, name), "why", strerror(-rc), NULL);
 		c->restart_ms = clock_ms() + 1000;
 		return rc;
 	}
@@ -184,14 +187,19 @@ static int share_backends(struct parent *p, struct site *s, struct buf *err)
 {
 	for (size_t i = 0; i < s->backend_count; i++)
 		if (shared_backend_claim(p->shared, s->backend[i].name) < 0) {
-			buf_addf(err, "%s:%d: more than %d backends\n", s->path, s->backend[i].line, SHARED_BACKENDS);
+			buf_addf(err, "%s:%d: more than %d backends\n", s->path, s->backend[i].line,
+				 SHARED_BACKENDS);
 			return -ENOSPC;
 		}
 	return 0;
 }
 
-/* Everything that the workers of this configuration will need. 0, or -errno with lines in err, and g is empty. */
-static int generation_make(struct parent *p, struct site *site, struct generation *g, struct buf *err)
+/*
+ * Everything that the workers of this configuration will need. 0, or -errno with lines in err, and
+ * g is empty.
+ */
+static int generation_make(struct parent *p, struct site *site, struct generation *g,
+			   struct buf *err)
 {
 	int rc;
 
@@ -200,9 +208,11 @@ static int generation_make(struct parent *p, struct site *site, struct generatio
 	if (rc == 0)
 		rc = share_backends(p, site, err);
 	if (rc == 0)
-		rc = listen_open(site->path, site->listener, site->listener_count, &p->now.listen, &g->listen, err);
+		rc = listen_open(site->path, site->listener, site->listener_count, &p->now.listen,
+				 &g->listen, err);
 	if (rc == 0)
-		shared_dnsbl_begin(p->shared, g->number, site, p->now.number, g == &p->now ? NULL : p->now.site);
+		shared_dnsbl_begin(p->shared, g->number, site, p->now.number,
+				   g == &p->now ? NULL : p->now.site);
 	if (rc < 0)
 		generation_release(p, g);
 	return rc;
@@ -239,7 +249,11 @@ static int workers_start(struct parent *p, const struct generation *g)
 
 		if (slot < 0)
 			return -EAGAIN;
-		*c = (struct child){ .role = ROLE_WORKER, .number = n, .slot = slot, .generation = g->number, .fd = -1 };
+		*c = (struct child){ .role = ROLE_WORKER,
+				     .number = n,
+				     .slot = slot,
+				     .generation = g->number,
+				     .fd = -1 };
 		rc = start(p, c);
 		if (rc < 0)
 			return rc;
@@ -248,8 +262,9 @@ static int workers_start(struct parent *p, const struct generation *g)
 }
 
 /*
- * All running workers of a generation (0: any) get to end: within limit_s, or at once when that is 0. Sessions are asked to come to an end
- * drain_stop_s before that: after a reload they may go on as they are until then.
+ * All running workers of a generation (0: any) get to end: within limit_s, or at once when that is
+ * 0. Sessions are asked to come to an end drain_stop_s before that: after a reload they may go on
+ * as they are until then.
  */
 static void workers_end(struct parent *p, unsigned generation, int limit_s)
 {
@@ -277,7 +292,8 @@ static void workers_end(struct parent *p, unsigned generation, int limit_s)
 static bool workers_ready(const struct parent *p, unsigned generation)
 {
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
-		if (p->child[i].role == ROLE_WORKER && p->child[i].generation == generation && !p->child[i].ready)
+		if (p->child[i].role == ROLE_WORKER && p->child[i].generation == generation &&
+		    !p->child[i].ready)
 			return false;
 	return true;
 }
@@ -293,7 +309,8 @@ static int workers_alive(const struct parent *p)
 
 /* Reload */
 
-static void log_lines(enum log_level level, const char *event, const char *key, const struct buf *text)
+static void log_lines(enum log_level level, const char *event, const char *key,
+		      const struct buf *text)
 {
 	const char *p = buf_str(text);
 
@@ -321,7 +338,8 @@ static void reload_refused(struct parent *p, const struct buf *errors)
 static void fixed(const char *what, char *now, char **want)
 {
 	if (strcmp(now ? now : "", *want ? *want : "") != 0)
-		log_warning("reload", "what", "this changes at a restart only", "option", what, "remains", now ? now : "", NULL);
+		log_warning("reload", "what", "this changes at a restart only", "option", what,
+			    "remains", now ? now : "", NULL);
 }
 
 static void reload(struct parent *p)
@@ -351,7 +369,7 @@ static void reload(struct parent *p)
 	p->phase = PHASE_RELOADING;
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 	if (workers_start(p, &p->next) < 0)
-		p->phase_deadline_ms = 0;       /* too many still draining: given up in this round */
+		p->phase_deadline_ms = 0; /* too many still draining: given up in this round */
 }
 
 static void reload_give_up(struct parent *p)
@@ -383,8 +401,9 @@ static void reload_done(struct parent *p)
 	}
 	for (size_t i = 0; i < p->now.site->backend_count && count < SHARED_BACKENDS; i++)
 		names[count++] = p->now.site->backend[i].name;
+	/* While old workers live their counters do, too. */
 	if (workers_alive(p) == workers_wanted(p->now.site))
-		shared_backend_keep(p->shared, names, count);   /* while old workers live their counters do, too */
+		shared_backend_keep(p->shared, names, count);
 	p->phase = PHASE_RUNNING;
 	log_notice("reload", "what", "done", NULL);
 	notify_ready();
@@ -567,7 +586,8 @@ static void timers(struct parent *p)
 	}
 	if (p->phase == PHASE_RUNNING && now_ms >= p->status_ms) {
 		p->status_ms = now_ms + STATUS_MS;
-		notify_status("%d workers, %d sessions, %llu connections so far", workers_alive(p), shared_sessions(p->shared),
+		notify_status("%d workers, %d sessions, %llu connections so far", workers_alive(p),
+			      shared_sessions(p->shared),
 			      (unsigned long long)atomic_load(&p->shared->accepted));
 	}
 }
@@ -586,7 +606,8 @@ static int wait_ms(const struct parent *p)
 		next_ms = sooner(next_ms, p->child[i].restart_ms);
 	}
 	if (p->phase != PHASE_STOPPING)
-		next_ms = sooner(next_ms, p->phase == PHASE_RUNNING ? p->status_ms : p->phase_deadline_ms);
+		next_ms = sooner(next_ms,
+				 p->phase == PHASE_RUNNING ? p->status_ms : p->phase_deadline_ms);
 	if (notify_watchdog_ms())
 		next_ms = sooner(next_ms, p->watchdog_ms);
 	return next_ms > now_ms ? (int)(next_ms - now_ms) : 0;
@@ -598,7 +619,7 @@ static void loop(struct parent *p)
 		struct pollfd fds[1 + CHILDREN_MAX] = { { .fd = p->signal_fd, .events = POLLIN } };
 
 		for (int i = 0; i < CHILDREN_MAX; i++)
-			fds[1 + i] = (struct pollfd){ .fd = p->child[i].role != ROLE_PARENT ? p->child[i].fd : -1, .events = POLLIN };
+			fds[1 + i] = (struct pollfd){ .fd = p->child[i].fd, .events = POLLIN };
 		if (poll(fds, 1 + CHILDREN_MAX, wait_ms(p)) > 0) {
 			/* Children first: a place may be filled anew while signals are handled. */
 			for (int i = 0; i < CHILDREN_MAX; i++)
@@ -658,7 +679,8 @@ static int prepare_site(struct parent *p, struct site *s, struct buf *err)
 	if (p->control_path) {
 		p->command_fd = listen_unix(p->control_path);
 		if (p->command_fd < 0) {
-			buf_addf(err, "%s: control socket %s: %s\n", s->path, p->control_path, strerror(-p->command_fd));
+			buf_addf(err, "%s: control socket %s: %s\n", s->path, p->control_path,
+				 strerror(-p->command_fd));
 			return p->command_fd;
 		}
 	}

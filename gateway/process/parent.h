@@ -1,12 +1,15 @@
 /*
  * parent - the process that starts and keeps all others
  *
- * It reads the configuration, binds the listeners, reads keys, maps the shared memory, starts two keepers and the workers, wires their
- * channels, and starts again, with back-off, what dies. It never reads a byte from the network.
+ * It reads the configuration, binds the listeners, reads keys, maps the shared memory, starts two
+ * keepers and the workers, wires their channels, and starts again, with back-off, what dies. It
+ * never reads a byte from the network.
  *
- * SIGHUP   reload: the new configuration is read first; if it is wrong, or its workers do not come up, the old one goes on. Else the new
- *          generation accepts before the old one stops: no connection is lost. The old one drains for PARENT_DRAIN_RELOAD_S at most.
- * SIGTERM  (SIGINT) drain: stop accepting, let sessions end for PARENT_DRAIN_STOP_S, stop the keepers, end. A second one: at once.
+ * SIGHUP   reload: the new configuration is read first; if it is wrong, or its workers do not come
+ * up, the old one goes on. Else the new generation accepts before the old one stops: no connection
+ * is lost. The old one drains for PARENT_DRAIN_RELOAD_S at most. SIGTERM  (SIGINT) drain: stop
+ * accepting, let sessions end for PARENT_DRAIN_STOP_S, stop the keepers, end. A second one: at
+ * once.
  */
 #ifndef PARENT_H
 #define PARENT_H
@@ -30,7 +33,10 @@ struct parent_options {
 	int drain_stop_s, drain_reload_s;       /* 0: the defaults */
 };
 
-/* Runs until told to end: the exit status, 0 after a drain. Errors of the first start are on stderr, one per line, and it is 1. */
+/*
+ * Runs until told to end: the exit status, 0 after a drain. Errors of the first start are on
+ * stderr, one per line, and it is 1.
+ */
 int parent_run(const struct parent_options *opt);
 
 #endif

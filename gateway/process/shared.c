@@ -10,7 +10,8 @@
 
 struct shared *shared_map(void)
 {
-	struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct shared *s =
+		mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (s == MAP_FAILED)
 		return NULL;
@@ -27,7 +28,8 @@ void shared_unmap(struct shared *s)
 int shared_backend_find(const struct shared *s, const char *name)
 {
 	for (int i = 0; i < SHARED_BACKENDS; i++)
-		if (s->backend_name[i][0] && strncmp(s->backend_name[i], name, SHARED_NAME_MAX - 1) == 0)
+		if (s->backend_name[i][0] &&
+		    strncmp(s->backend_name[i], name, SHARED_NAME_MAX - 1) == 0)
 			return i;
 	return -1;
 }
@@ -62,7 +64,8 @@ int shared_slot_claim(struct shared *s, unsigned generation)
 	for (int i = 0; i < SHARED_SLOTS; i++)
 		if (atomic_load(&s->slot[i].pid) == 0) {
 			atomic_store(&s->slot[i].generation, generation);
-			atomic_store(&s->slot[i].pid, -1);      /* taken; the worker's pid comes with it */
+			/* Taken; the worker's pid comes with it. */
+			atomic_store(&s->slot[i].pid, -1);
 			return i;
 		}
 	return -1;
@@ -102,7 +105,8 @@ static int zone_find(const struct site *site, const char *zone)
 	return -1;
 }
 
-void shared_dnsbl_begin(struct shared *s, unsigned generation, const struct site *site, unsigned former, const struct site *former_site)
+void shared_dnsbl_begin(struct shared *s, unsigned generation, const struct site *site,
+			unsigned former, const struct site *former_site)
 {
 	struct dnsbl_health *to = shared_dnsbl(s, generation), *from = shared_dnsbl(s, former);
 
@@ -110,7 +114,8 @@ void shared_dnsbl_begin(struct shared *s, unsigned generation, const struct site
 	for (size_t i = 0; i < DNSBL_ZONES_MAX; i++) {
 		int at = i < site->dnsbl_count ? zone_find(former_site, site->dnsbl[i].zone) : -1;
 
-		atomic_store(&to->zone[i].state, at >= 0 ? atomic_load(&from->zone[at].state) : DNSBL_UNTESTED);
+		atomic_store(&to->zone[i].state,
+			     at >= 0 ? atomic_load(&from->zone[at].state) : DNSBL_UNTESTED);
 		atomic_store(&to->zone[i].suspect, 0);
 	}
 }

@@ -1,9 +1,10 @@
 /*
- * shared - the memory that all processes of a site share: counters, per worker slot, and what is known per site
+ * shared - the memory that all processes of a site share: counters, per worker slot, and what is
+ * known per site
  *
- * Mapped by the parent before it starts anybody and kept over reloads. Everything is atomic; nobody waits for anybody. A worker
- * has a slot while it lives (old and new generations at once); when it has died, the parent clears its slot, so that what it
- * held (backend sessions) is free again.
+ * Mapped by the parent before it starts anybody and kept over reloads. Everything is atomic; nobody
+ * waits for anybody. A worker has a slot while it lives (old and new generations at once); when it
+ * has died, the parent clears its slot, so that what it held (backend sessions) is free again.
  */
 #ifndef SHARED_H
 #define SHARED_H
@@ -16,10 +17,10 @@
 #include "smtp/backend.h"
 
 enum {
-	SHARED_SLOTS = BACKEND_WORKERS_MAX,     /* workers alive at once, all generations */
+	SHARED_SLOTS = BACKEND_WORKERS_MAX, /* workers alive at once, all generations */
 	SHARED_BACKENDS = 64,
 	SHARED_NAME_MAX = 64,
-	SHARED_GENERATIONS = 8,                 /* that may have zones of their own at the same time */
+	SHARED_GENERATIONS = 8, /* that may have zones of their own at the same time */
 };
 
 struct shared_slot {
@@ -46,7 +47,10 @@ struct shared {
 struct shared *shared_map(void);
 void shared_unmap(struct shared *s);
 
-/* Parent only, before workers start: the index of the backend's counters, the same over reloads as long as it keeps its name. -1: all taken. */
+/*
+ * Parent only, before workers start: the index of the backend's counters, the same over reloads as
+ * long as it keeps its name. -1: all taken.
+ */
 int shared_backend_claim(struct shared *s, const char *name);
 /* Forget backends that are not in the list, so that their places can be taken. Parent only. */
 void shared_backend_keep(struct shared *s, const char *const *names, size_t count);
@@ -61,10 +65,11 @@ void shared_slot_clear(struct shared *s, int slot);
 int shared_sessions(const struct shared *s);    /* over all slots */
 
 /*
- * The health of the zones of this generation's configuration, in its order. begin: parent only; zones that the former configuration has under the
- * same name keep their state.
+ * The health of the zones of this generation's configuration, in its order. begin: parent only;
+ * zones that the former configuration has under the same name keep their state.
  */
 struct dnsbl_health *shared_dnsbl(struct shared *s, unsigned generation);
-void shared_dnsbl_begin(struct shared *s, unsigned generation, const struct site *site, unsigned former, const struct site *former_site);
+void shared_dnsbl_begin(struct shared *s, unsigned generation, const struct site *site,
+			unsigned former, const struct site *former_site);
 
 #endif

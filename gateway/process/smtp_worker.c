@@ -27,7 +27,8 @@ static void share(struct smtp_service *svc, const struct worker *w)
 		int at = shared_backend_find(w->env->shared, w->site->backend[i].name);
 
 		if (at >= 0)
-			backend_group_share(svc->group, i, &w->env->shared->backend[at], w->env->slot);
+			backend_group_share(svc->group, i, &w->env->shared->backend[at],
+					    w->env->slot);
 	}
 }
 
@@ -38,7 +39,9 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 
 	if (!svc)
 		return -ENOMEM;
-	*svc = (struct smtp_service){ .site = w->site, .dns = w->dns, .state = w->state, .store = w->store };
+	*svc = (struct smtp_service){
+		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store
+	};
 	rc = backend_group_new(w->site, w->dns, &svc->group, err);
 	if (rc == 0) {
 		share(svc, w);
@@ -61,7 +64,8 @@ static int smtp_start(void *service)
 	return backend_group_start(((struct smtp_service *)service)->group);
 }
 
-static void smtp_accept(void *service, const struct listener_conf *l, int fd, const struct net_addr *peer)
+static void smtp_accept(void *service, const struct listener_conf *l, int fd,
+			const struct net_addr *peer)
 {
 	smtp_server_accept(service, l, fd, peer);
 }

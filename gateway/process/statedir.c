@@ -43,15 +43,21 @@ static int make_path(const char *path)
 	return mkdir(p, 0755) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-/* A file that an earlier run under another user has left would make every write fail: say so now. */
+/*
+ * A file that an earlier run under another user has left would make every write fail: say so now.
+ */
 static int check_owner(int dir, int i, const char *path, uid_t uid, struct buf *err)
 {
 	struct stat st;
 
-	if (!parts[i].file || fstatat(dir, parts[i].file, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_uid == uid)
+	if (!parts[i].file || fstatat(dir, parts[i].file, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    st.st_uid == uid)
 		return 0;
-	buf_addf(err, "state_dir %s/%s/%s belongs to uid %u, gatepost writes as uid %u; to hand it over: chown -R %u %s/%s\n", path, parts[i].name,
-		 parts[i].file, (unsigned)st.st_uid, (unsigned)uid, (unsigned)uid, path, parts[i].name);
+	buf_addf(err,
+		 "state_dir %s/%s/%s belongs to uid %u, gatepost writes as uid %u; to hand it "
+		 "over: chown -R %u %s/%s\n",
+		 path, parts[i].name, parts[i].file, (unsigned)st.st_uid, (unsigned)uid,
+		 (unsigned)uid, path, parts[i].name);
 	return -EACCES;
 }
 
@@ -147,7 +153,8 @@ static int write_new(const char *path, const struct buf *text)
 	return rc;
 }
 
-int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem, struct buf *key_pem, struct buf *err)
+int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem,
+			 struct buf *key_pem, struct buf *err)
 {
 	char cert[PATH_BYTES], key[PATH_BYTES];
 	int rc, rc2;
@@ -166,7 +173,8 @@ int statedir_certificate(const char *path, const char *hostname, struct buf *cer
 	buf_clear(key_pem);
 	rc = tls_self_signed(hostname, cert_pem, key_pem);
 	if (rc == 0)
-		rc = write_new(key, key_pem);           /* the key first: a certificate without one is never found */
+		/* The key first: a certificate without one is never found. */
+		rc = write_new(key, key_pem);
 	if (rc == 0)
 		rc = write_new(cert, cert_pem);
 	return rc < 0 ? failed(err, path, "tls", "cannot make the self-signed certificate", rc) : 0;

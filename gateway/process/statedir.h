@@ -17,10 +17,17 @@
 
 struct site;
 
-/* Make what is missing, check what is there, take the lock. The lock's descriptor, or -errno with a sentence in err. */
+/*
+ * Make what is missing, check what is there, take the lock. The lock's descriptor, or -errno with a
+ * sentence in err.
+ */
 int statedir_open(const char *path, const struct confine *c, struct buf *err);
 
-/* The self-signed certificate of host name, made at the first call. 0, or -errno with a sentence in err. */
-int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem, struct buf *key_pem, struct buf *err);
+/*
+ * The self-signed certificate of host name, made at the first call. 0, or -errno with a sentence in
+ * err.
+ */
+int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem,
+			 struct buf *key_pem, struct buf *err);
 
 #endif

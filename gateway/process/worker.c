@@ -51,8 +51,8 @@ static int protocol_of(const struct worker *w, const struct listener_conf *l)
 }
 
 /*
- * No descriptor is left: the connection at the head of the queue would be reported for ever. The spare one is given up for it, and the client
- * is closed at once.
+ * No descriptor is left: the connection at the head of the queue would be reported for ever. The
+ * spare one is given up for it, and the client is closed at once.
  */
 static void accept_without_fd(struct worker *w, int listen_fd)
 {
@@ -68,7 +68,8 @@ static void accept_without_fd(struct worker *w, int listen_fd)
 	log_warning("accept", "error", "no file descriptors left: a client was turned away", NULL);
 }
 
-static void accepted(struct worker *w, const struct listener_conf *l, int fd, const struct sockaddr_storage *from)
+static void accepted(struct worker *w, const struct listener_conf *l, int fd,
+		     const struct sockaddr_storage *from)
 {
 	struct shared_slot *slot = &w->env->shared->slot[w->env->slot];
 	struct net_addr peer;
@@ -92,7 +93,8 @@ static void accept_batch(struct worker *w, size_t i)
 	for (int n = 0; n < ACCEPT_BATCH && !w->draining; n++) {
 		struct sockaddr_storage from;
 		socklen_t len = sizeof(from);
-		int fd = accept4(listen_fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(listen_fd, (struct sockaddr *)&from, &len,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
 			accepted(w, &w->site->listener[i], fd, &from);
@@ -117,8 +119,8 @@ static void on_accept(int fd, short what, void *arg)
 }
 
 /*
- * The listening sockets are in an epoll set of their own, since libevent has no way to say EPOLLEXCLUSIVE: without that every idle worker
- * would be woken for every connection.
+ * The listening sockets are in an epoll set of their own, since libevent has no way to say
+ * EPOLLEXCLUSIVE: without that every idle worker would be woken for every connection.
  */
 static int accept_start(struct worker *w)
 {
@@ -127,12 +129,14 @@ static int accept_start(struct worker *w)
 	if (w->accept_epoll < 0)
 		return -errno;
 	for (size_t i = 0; i < w->site->listener_count; i++) {
-		struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.u32 = (uint32_t)i };
+		struct epoll_event ev = { .events = EPOLLIN | EPOLLEXCLUSIVE,
+					  .data.u32 = (uint32_t)i };
 
 		if (epoll_ctl(w->accept_epoll, EPOLL_CTL_ADD, w->env->listen_fd[i], &ev) < 0)
 			return -errno;
 	}
-	w->accept_event = event_new(loop_base(), w->accept_epoll, EV_READ | EV_PERSIST, on_accept, w);
+	w->accept_event =
+		event_new(loop_base(), w->accept_epoll, EV_READ | EV_PERSIST, on_accept, w);
 	return w->accept_event && event_add(w->accept_event, NULL) == 0 ? 0 : -ENOMEM;
 }
 
@@ -243,7 +247,8 @@ static void on_parent(struct channel *c, const struct channel_msg *m, void *arg)
 
 static int failed(const char *what, int rc, const struct buf *err)
 {
-	log_error("worker", "error", what, "why", err && err->len ? buf_str(err) : strerror(-rc), NULL);
+	log_error("worker", "error", what, "why", err && err->len ? buf_str(err) : strerror(-rc),
+		  NULL);
 	return rc;
 }
 
@@ -264,7 +269,9 @@ static int worker_prepare(struct worker *w)
 	if (rc < 0)
 		return failed("a filter cannot be set up", rc, &err);
 	for (int i = 0; w->env->protocols[i]; i++) {
-		rc = w->env->protocols[i]->open ? w->env->protocols[i]->open(w, &w->service[i], &err) : 0;
+		rc = w->env->protocols[i]->open
+			     ? w->env->protocols[i]->open(w, &w->service[i], &err)
+			     : 0;
 		if (rc < 0)
 			return failed("a protocol cannot be set up", rc, &err);
 	}
@@ -321,7 +328,7 @@ static void worker_end(struct worker *w)
 
 int worker_run(const struct worker_env *env)
 {
-	struct worker *w = calloc(1, sizeof(*w));       /* three channels are too much for a frame */
+	struct worker *w = calloc(1, sizeof(*w)); /* three channels are too much for a frame */
 	char title[16];
 	int rc;
 

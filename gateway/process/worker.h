@@ -1,12 +1,14 @@
 /*
  * worker - a process that talks to the network
  *
- * One thread, one loop, one task per session. It accepts from the listening sockets that all workers share, and hands each connection to the
- * protocol of its listener. It opens no path once it is confined: it has a resolver, and channels to the state keeper and the store keeper, which
+ * One thread, one loop, one task per session. It accepts from the listening sockets that all
+ * workers share, and hands each connection to the protocol of its listener. It opens no path once
+ * it is confined: it has a resolver, and channels to the state keeper and the store keeper, which
  * the parent wires anew when a keeper has died.
  *
- * It ends when the parent says drain: it stops accepting; when the parent's patience ends (at once for a stop, late for a reload, which is to
- * disturb nobody) the protocols let their sessions come to an end; at the deadline what is left is cut.
+ * It ends when the parent says drain: it stops accepting; when the parent's patience ends (at once
+ * for a stop, late for a reload, which is to disturb nobody) the protocols let their sessions come
+ * to an end; at the deadline what is left is cut.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -28,15 +30,17 @@ struct event;
 struct worker;
 
 /*
- * What a worker does with connections of one protocol. open: before confinement, may read files; *service is handed to the others. start: in
- * the confined worker, on the loop, the channels are there (or come soon). accept: takes fd over, never waits. drain: no new transactions, idle sessions
- * end. sessions: how many there are. close: at the end. A NULL member: nothing to do.
+ * What a worker does with connections of one protocol. open: before confinement, may read files;
+ * *service is handed to the others. start: in the confined worker, on the loop, the channels are
+ * there (or come soon). accept: takes fd over, never waits. drain: no new transactions, idle
+ * sessions end. sessions: how many there are. close: at the end. A NULL member: nothing to do.
  */
 struct worker_protocol {
 	enum listener_protocol protocol;
 	int (*open)(struct worker *w, void **service, struct buf *err);
 	int (*start)(void *service);
-	void (*accept)(void *service, const struct listener_conf *l, int fd, const struct net_addr *peer);
+	void (*accept)(void *service, const struct listener_conf *l, int fd,
+		       const struct net_addr *peer);
 	void (*drain)(void *service);
 	int (*sessions)(const void *service);
 	void (*close)(void *service);

@@ -1,9 +1,11 @@
 /*
  * parent_lab - a parent with a small protocol of ours in place of SMTP, and clients of it
  *
- * The protocol: on connect "hello PID GENERATION"; then lines, given back as they are but for "count KEY" (the state keeper counts), "keep TEXT" (the
- * store keeper keeps it, and answers with its id), "id" (uid, root, no_new_privs as the worker has them). What must come is waited for as an event: lines,
- * the notify socket, the end of a process. For one test program each: everything is static.
+ * The protocol: on connect "hello PID GENERATION"; then lines, given back as they are but for
+ * "count KEY" (the state keeper counts), "keep TEXT" (the store keeper keeps it, and answers with
+ * its id), "id" (uid, root, no_new_privs as the worker has them). What must come is waited for as
+ * an event: lines, the notify socket, the end of a process. For one test program each: everything
+ * is static.
  */
 #ifndef PARENT_LAB_H
 #define PARENT_LAB_H
@@ -76,7 +78,8 @@ static inline void say_id(struct stream *s)
 		close(fd);
 	}
 	nnp = strstr(status, "NoNewPrivs:");
-	stream_printf(s, "id %u %u %d %s %s\n", (unsigned)getuid(), (unsigned)getgid(), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), fd >= 0 ? "proc" : "noproc",
+	stream_printf(s, "id %u %u %d %s %s\n", (unsigned)getuid(), (unsigned)getgid(),
+		      prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), fd >= 0 ? "proc" : "noproc",
 		      nnp ? "seen" : "unseen");
 }
 
@@ -151,7 +154,8 @@ static inline int service_open(struct worker *w, void **service, struct buf *err
 	return 0;
 }
 
-static inline void service_accept(void *service, const struct listener_conf *l, int fd, const struct net_addr *peer)
+static inline void service_accept(void *service, const struct listener_conf *l, int fd,
+				  const struct net_addr *peer)
 {
 	struct service *svc = service;
 	struct talk *t = calloc(1, sizeof(*t));
@@ -169,7 +173,10 @@ static inline int service_sessions(const void *service)
 	return ((const struct service *)service)->count;
 }
 
-/* All our sessions but those that have said "busy" would be idle; here each goes on until its client ends it. */
+/*
+ * All our sessions but those that have said "busy" would be idle; here each goes on until its
+ * client ends it.
+ */
 static inline void service_drain(void *service)
 {
 }
@@ -198,7 +205,9 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 	for (int line = 1; f && fscanf(f, "%31s %199s\n", key, value) == 2; line++) {
 		if (strcmp(key, "listen") == 0) {
 			s->listener[s->listener_count].line = line;
-			assert_int_equal(net_parse_port(value, 0, &s->listener[s->listener_count++].address), 0);
+			assert_int_equal(net_parse_port(value, 0,
+							&s->listener[s->listener_count++].address),
+					 0);
 		} else if (strcmp(key, "workers") == 0) {
 			s->workers = atoi(value);
 		} else if (strcmp(key, "user") == 0) {
@@ -218,7 +227,7 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 		fclose(f);
 	if (!s->hostname)
 		s->hostname = strdup("mx.example");
-	return errors->len ? NULL : s;          /* the rest of a bad one is left to the end of the process */
+	return errors->len ? NULL : s; /* the rest of a bad one is left to the end of the process */
 }
 
 static inline void unload(struct site *s)
@@ -247,7 +256,8 @@ static struct gateway {
 
 static inline unsigned short free_port(void)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(sa);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -322,7 +332,11 @@ static inline void start(int drain_stop_s)
 	fflush(NULL);
 	g.pid = fork();
 	if (g.pid == 0) {
-		struct parent_options opt = { .path = g.conf, .load = load, .free = unload, .protocols = protocols, .drain_stop_s = drain_stop_s };
+		struct parent_options opt = { .path = g.conf,
+					      .load = load,
+					      .free = unload,
+					      .protocols = protocols,
+					      .drain_stop_s = drain_stop_s };
 
 		dup2(p[1], 2);
 		setenv("NOTIFY_SOCKET", sa.sun_path, 1);
@@ -406,7 +420,9 @@ struct client {
 
 static inline bool dial(struct client *c)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(g.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_port = htons(g.port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (connect(c->fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)

@@ -1,4 +1,7 @@
-/* Channels: messages of every size, descriptors, rubbish from the peer, calls in any order, a peer that dies, stalls or is replaced. */
+/*
+ * Channels: messages of every size, descriptors, rubbish from the peer, calls in any order, a peer
+ * that dies, stalls or is replaced.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -39,14 +42,26 @@ static char *pattern(size_t len)
 
 static void test_sizes(void **unused)
 {
-	static const size_t sizes[] = { 0, 1, 4096, CHANNEL_INLINE_MAX - 1, CHANNEL_INLINE_MAX, CHANNEL_INLINE_MAX + 1, 1000000, CHANNEL_PAYLOAD_MAX };
+	static const size_t sizes[] = { 0,
+					1,
+					4096,
+					CHANNEL_INLINE_MAX - 1,
+					CHANNEL_INLINE_MAX,
+					CHANNEL_INLINE_MAX + 1,
+					1000000,
+					CHANNEL_PAYLOAD_MAX };
 	int before = open_fds(), sock[2];
 
 	assert_int_equal(channel_pair(sock), 0);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 		for (int with_fd = 0; with_fd < 2; with_fd++) {
 			char *data = pattern(sizes[i]);
-			struct channel_msg out = { .type = 7, .reply = i & 1, .id = (uint32_t)i, .status = -EIO, .data = data, .len = sizes[i],
+			struct channel_msg out = { .type = 7,
+						   .reply = i & 1,
+						   .id = (uint32_t)i,
+						   .status = -EIO,
+						   .data = data,
+						   .len = sizes[i],
 						   .fd = with_fd ? sock[0] : -1 };
 			struct channel_msg in = CHANNEL_MSG_INIT;
 			struct stat a, b;
@@ -123,23 +138,52 @@ static void send_raw(int sock, const void *p, size_t len, int n, int file_len)
 
 static void test_rubbish(void **unused)
 {
-	static const struct { const char *name; size_t len; struct raw f; int fds, file_len; } rows[] = {
+	static const struct {
+		const char *name;
+		size_t len;
+		struct raw f;
+		int fds, file_len;
+	} rows[] = {
 		{ "one byte", 1, { 0 }, 0, 0 },
 		{ "a header cut by one", sizeof(struct raw) - 1, { 0 }, 0, 0 },
 		{ "length too long", sizeof(struct raw), { .length = 1 }, 0, 0 },
 		{ "length too short", sizeof(struct raw) + 2, { .length = 1 }, 0, 0 },
 		{ "unknown flag", sizeof(struct raw), { .flags = 8 }, 0, 0 },
 		{ "a descriptor nobody declared", sizeof(struct raw), { .flags = 0 }, 1, 0 },
-		{ "a declared descriptor that is missing", sizeof(struct raw), { .flags = 4 }, 0, 0 },
-		{ "payload in a file that is missing", sizeof(struct raw), { .flags = 2, .length = 10 }, 0, 0 },
-		{ "payload file shorter than said", sizeof(struct raw), { .flags = 2, .length = 10 }, 1, 9 },
-		{ "payload file longer than said", sizeof(struct raw), { .flags = 2, .length = 10 }, 1, 11 },
+		{ "a declared descriptor that is missing",
+		  sizeof(struct raw),
+		  { .flags = 4 },
+		  0,
+		  0 },
+		{ "payload in a file that is missing",
+		  sizeof(struct raw),
+		  { .flags = 2, .length = 10 },
+		  0,
+		  0 },
+		{ "payload file shorter than said",
+		  sizeof(struct raw),
+		  { .flags = 2, .length = 10 },
+		  1,
+		  9 },
+		{ "payload file longer than said",
+		  sizeof(struct raw),
+		  { .flags = 2, .length = 10 },
+		  1,
+		  11 },
 		{ "payload in a socket", sizeof(struct raw), { .flags = 2, .length = 10 }, 1, -1 },
 		{ "payload twice", sizeof(struct raw) + 10, { .flags = 2, .length = 10 }, 1, 10 },
-		{ "payload over the bound", sizeof(struct raw), { .flags = 2, .length = CHANNEL_PAYLOAD_MAX + 1u }, 1, CHANNEL_PAYLOAD_MAX + 1 },
+		{ "payload over the bound",
+		  sizeof(struct raw),
+		  { .flags = 2, .length = CHANNEL_PAYLOAD_MAX + 1u },
+		  1,
+		  CHANNEL_PAYLOAD_MAX + 1 },
 		{ "three descriptors", sizeof(struct raw), { .flags = 6 }, 3, 0 },
 		{ "sixteen descriptors", sizeof(struct raw), { .flags = 4 }, 16, 0 },
-		{ "longer than a message", sizeof(struct raw) + CHANNEL_INLINE_MAX + 1, { .length = CHANNEL_INLINE_MAX + 1 }, 0, 0 },
+		{ "longer than a message",
+		  sizeof(struct raw) + CHANNEL_INLINE_MAX + 1,
+		  { .length = CHANNEL_INLINE_MAX + 1 },
+		  0,
+		  0 },
 	};
 	static char bytes[sizeof(struct raw) + CHANNEL_INLINE_MAX + 1];
 	int sock[2], before = open_fds();
@@ -215,7 +259,13 @@ static void peer_take(void)
 
 static void peer_answer(size_t i, int status, int fd)
 {
-	struct channel_msg m = { .type = held[i].type, .reply = true, .id = held[i].id, .status = status, .data = held[i].data, .len = held[i].len, .fd = fd };
+	struct channel_msg m = { .type = held[i].type,
+				 .reply = true,
+				 .id = held[i].id,
+				 .status = status,
+				 .data = held[i].data,
+				 .len = held[i].len,
+				 .fd = fd };
 
 	assert_int_equal(channel_send(peer, &m), 0);
 }
@@ -238,7 +288,8 @@ static void ask(void *arg)
 
 	a->reply = (struct channel_msg)CHANNEL_MSG_INIT;
 	memcpy(p, a->text, sizeof(a->text));
-	a->rc = channel_call(&ch, CHANNEL_STATE_RUN, p, a->len ? a->len : strlen(p), a->fd, a->timeout_ms, &a->reply);
+	a->rc = channel_call(&ch, CHANNEL_STATE_RUN, p, a->len ? a->len : strlen(p), a->fd,
+			     a->timeout_ms, &a->reply);
 	a->took_ms = clock_ms() - began_ms;
 	free(p);
 	if (--running == 0)
@@ -313,7 +364,7 @@ static void test_deadline(void **unused)
 	world_make();
 	asker_start(&a, "slow", 20);
 	a.rc = 1;
-	running++;                      /* the script keeps the loop until its own question is asked */
+	running++; /* the script keeps the loop until its own question is asked */
 	assert_int_equal(task_spawn("script", script_late, &a, NULL), 0);
 	loop_run();
 	assert_int_equal(a.rc, 0);
@@ -412,7 +463,9 @@ static void script_attach(void *arg)
 
 static void test_await_peer(void **unused)
 {
-	struct asker w[3] = { { .timeout_ms = 5000, .rc = 1 }, { .timeout_ms = 5000, .rc = 1 }, { .timeout_ms = 1, .rc = 1 } };
+	struct asker w[3] = { { .timeout_ms = 5000, .rc = 1 },
+			      { .timeout_ms = 5000, .rc = 1 },
+			      { .timeout_ms = 1, .rc = 1 } };
 
 	world_make();
 	close(peer);
@@ -442,12 +495,19 @@ static void script_stall(void *arg)
 	while (answered < MANY - 2) {
 		task_yield();
 		peer_take();
-		while (answered < held_count && channel_send(peer, &(struct channel_msg){ .type = 1, .reply = true, .id = held[answered].id, .fd = -1 }) == 0)
+		while (answered < held_count &&
+		       channel_send(peer, &(struct channel_msg){ .type = 1,
+								 .reply = true,
+								 .id = held[answered].id,
+								 .fd = -1 }) == 0)
 			answered++;
 	}
 }
 
-/* More and longer requests than the socket takes, to a peer that does not read: all are answered in the end, none is lost. */
+/*
+ * More and longer requests than the socket takes, to a peer that does not read: all are answered in
+ * the end, none is lost.
+ */
 static void test_backpressure(void **unused)
 {
 	struct asker *a = calloc(MANY, sizeof(*a));

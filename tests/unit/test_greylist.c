@@ -1,4 +1,7 @@
-/* Greylisting told as stories: a list of attempts at given moments, and what each must hear. The store is SQLite in memory with a clock of ours. */
+/*
+ * Greylisting told as stories: a list of attempts at given moments, and what each must hear. The
+ * store is SQLite in memory with a clock of ours.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -13,8 +16,18 @@
 
 enum { DAY = 86400, BEGIN = 1000000 };
 
-static const struct greylist_conf conf = { .delay_s = 300, .window_s = 2 * DAY, .life_s = 36 * DAY, .auto_passes = 3, .v4_bits = 24, .v6_bits = 64 };
-static const struct greylist_conf never_auto = { .delay_s = 300, .window_s = 2 * DAY, .life_s = 36 * DAY, .auto_passes = 0, .v4_bits = 24, .v6_bits = 64 };
+static const struct greylist_conf conf = { .delay_s = 300,
+					   .window_s = 2 * DAY,
+					   .life_s = 36 * DAY,
+					   .auto_passes = 3,
+					   .v4_bits = 24,
+					   .v6_bits = 64 };
+static const struct greylist_conf never_auto = { .delay_s = 300,
+						 .window_s = 2 * DAY,
+						 .life_s = 36 * DAY,
+						 .auto_passes = 0,
+						 .v4_bits = 24,
+						 .v6_bits = 64 };
 
 static int64_t now;
 
@@ -26,7 +39,7 @@ static int64_t fake_now(void)
 struct step {
 	int64_t at;
 	const char *ip, *from, *rcpt, *spf;
-	int want;                       /* retry_s; 0: passes; -1: DKIM has passed for the domain in `from` */
+	int want; /* retry_s; 0: passes; -1: DKIM has passed for the domain in `from` */
 };
 
 struct story {
@@ -145,7 +158,9 @@ static void tell(const struct story *story)
 	state_local_init(&local, db, fake_now);
 	for (const struct step *s = story->step; s->ip; s++) {
 		struct net_addr client;
-		struct greylist_query q = { .client = &client, .from = s->from, .rcpt = s->rcpt, .spf_domain = s->spf };
+		struct greylist_query q = {
+			.client = &client, .from = s->from, .rcpt = s->rcpt, .spf_domain = s->spf
+		};
 		enum greylist_answer answer = (enum greylist_answer)99;
 		int retry_s = -99;
 		char why[160] = "";
@@ -153,12 +168,17 @@ static void tell(const struct story *story)
 		now = BEGIN + s->at;
 		assert_int_equal(net_parse(s->ip, &client), 0);
 		if (s->want < 0) {
-			assert_int_equal(greylist_dkim_seen(&local.state, story->conf, &client, s->from), 0);
+			assert_int_equal(greylist_dkim_seen(&local.state, story->conf, &client,
+							    s->from),
+					 0);
 			continue;
 		}
-		assert_int_equal(greylist_check(&local.state, story->conf, &q, &answer, &retry_s, why), 0);
+		assert_int_equal(greylist_check(&local.state, story->conf, &q, &answer, &retry_s,
+						why),
+				 0);
 		if ((answer == GREYLIST_PASS) != (s->want == 0) || retry_s != s->want)
-			fail_msg("step %d: wanted %d, got %d: %s", (int)(s - story->step), s->want, retry_s, why);
+			fail_msg("step %d: wanted %d, got %d: %s", (int)(s - story->step), s->want,
+				 retry_s, why);
 		assert_true(strlen(why) > 0);
 	}
 	state_sqlite_close(db);
@@ -184,7 +204,10 @@ static void test_store_away(void **unused)
 	struct state failing = { .run = failing_run };
 	struct state_sqlite *db = NULL;
 	struct net_addr client;
-	struct greylist_query q = { .client = &client, .from = "a@x.example", .rcpt = "b@y.example", .spf_domain = "x.example" };
+	struct greylist_query q = { .client = &client,
+				    .from = "a@x.example",
+				    .rcpt = "b@y.example",
+				    .spf_domain = "x.example" };
 	int fails = 0;
 
 	assert_int_equal(net_parse("192.0.2.1", &client), 0);

@@ -1,4 +1,7 @@
-/* The processes, for real: a parent is started, its children are killed, and /proc is asked what they may. */
+/*
+ * The processes, for real: a parent is started, its children are killed, and /proc is asked what
+ * they may.
+ */
 #include "unit/parent_lab.h"
 
 static void test_serves(void **unused)
@@ -52,7 +55,8 @@ static void test_control_socket(void **unused)
 		{ "{\"cmd\":\"recipients.clear\",\"address\":\"B@y.example\"}", "cleared", 0 },
 		{ "{\"cmd\":\"recipients.clear\"}", "cleared", 0 },
 	};
-	static const char *const bad[] = { "{\"cmd\":\"no.such\"}", "[]", "{}", "{\"cmd\":7}", "{\"cmd\":\"recipients.clear\",\"address\":\"\"}" };
+	static const char *const bad[] = { "{\"cmd\":\"no.such\"}", "[]", "{}", "{\"cmd\":7}",
+					   "{\"cmd\":\"recipients.clear\",\"address\":\"\"}" };
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	char flood[4096], byte;
 	int fd;
@@ -64,7 +68,8 @@ static void test_control_socket(void **unused)
 		json_t *a = control(rows[i].request);
 
 		assert_true(json_boolean_value(json_object_get(a, "ok")));
-		assert_int_equal(json_integer_value(json_object_get(a, rows[i].member)), rows[i].value);
+		assert_int_equal(json_integer_value(json_object_get(a, rows[i].member)),
+				 rows[i].value);
 		json_decref(a);
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -135,7 +140,10 @@ static void test_keepers_killed(void **unused)
 	for (int i = 1; i <= 3; i++) {
 		snprintf(want, sizeof(want), "count 0 %d", i);
 		assert_string_equal(ask(&a, "count k"), want);
-		/* Its answer may be ahead of its commit by 50 ms: another answer of the same keeper, after a commit that is asked for. */
+		/*
+		 * Its answer may be ahead of its commit by 50 ms: another answer of the same
+		 * keeper, after a commit that is asked for.
+		 */
 		json_decref(control("{\"cmd\":\"recipients.clear\"}"));
 		ask(&a, "keep x");
 		assert_non_null(strstr(a.line, "keep 0 "));
@@ -200,7 +208,9 @@ static void test_bad_start(void **unused)
 
 static void test_one_per_directory(void **unused)
 {
-	struct parent_options opt = { .path = g.conf, .load = load, .free = unload, .protocols = protocols };
+	struct parent_options opt = {
+		.path = g.conf, .load = load, .free = unload, .protocols = protocols
+	};
 	char text[400] = "";
 	int p[2], status;
 	pid_t pid;
@@ -221,7 +231,8 @@ static void test_one_per_directory(void **unused)
 	assert_true(read(p[0], text, sizeof(text) - 1) > 0);
 	assert_non_null(strstr(text, "another gatepost is running"));
 	close(p[0]);
-	json_decref(control("{\"cmd\":\"status\"}"));   /* the first one still has its control socket */
+	json_decref(
+		control("{\"cmd\":\"status\"}")); /* the first one still has its control socket */
 }
 
 static void test_crash_loop(void **unused)

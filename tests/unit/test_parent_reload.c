@@ -62,7 +62,10 @@ static void test_reload_refused(void **unused)
 	assert_int_equal(wait_exit(), 0);
 }
 
-/* Connects and is greeted without a pause until stop is closed; a byte for each: 'y' when all was well. */
+/*
+ * Connects and is greeted without a pause until stop is closed; a byte for each: 'y' when all was
+ * well.
+ */
 static void client_run(int stop, int out)
 {
 	struct pollfd p = { .fd = stop, .events = POLLIN };
@@ -129,7 +132,7 @@ static void test_drain(void **unused)
 	a = connected();
 	kill(g.pid, SIGTERM);
 	wait_notify("STOPPING=1");
-	while (dial(&b)) {              /* until it has stopped listening; what is taken meanwhile is served */
+	while (dial(&b)) { /* until it has stopped listening; what is taken meanwhile is served */
 		if (hear(&b))
 			assert_string_equal(ask(&b, "echo"), "echo");
 		hang_up(&b);

@@ -18,7 +18,8 @@
 #include "policy/state_sqlite.h"
 #include "policy/state_wire.h"
 
-#pragma GCC diagnostic ignored "-Wframe-larger-than="    /* operations by value; tests have the main stack */
+#pragma GCC diagnostic ignored                                                                     \
+	"-Wframe-larger-than=" /* operations by value; tests have the main stack */
 
 static char dir[64], path[128];
 
@@ -51,7 +52,8 @@ static int files_named(const char *part)
 	return n;
 }
 
-static struct state_op op_of(enum state_verb verb, const char *space, const char *key, int64_t ttl_s)
+static struct state_op op_of(enum state_verb verb, const char *space, const char *key,
+			     int64_t ttl_s)
 {
 	struct state_op op = { .verb = verb, .ttl_s = ttl_s };
 
@@ -252,7 +254,9 @@ static void test_damaged_at_opening(void **unused)
 {
 	struct state_sqlite *db = NULL;
 
-	write_at(path, 0, "this is no database, and it is longer than the header of one, which is a hundred bytes of this and that ...");
+	write_at(path, 0,
+		 "this is no database, and it is longer than the header of one, which is a hundred "
+		 "bytes of this and that ...");
 	assert_int_equal(state_sqlite_open(path, &db), 0);
 	assert_int_equal(files_named("damaged"), 1);
 	do_one(db, op_of(STATE_TOUCH, "s", "k", 10), 1);
@@ -275,7 +279,10 @@ static void test_damaged_later(void **unused)
 	rubbish[sizeof(rubbish) - 1] = 0;
 	for (int page = 2; page < 40; page++)
 		write_at(path, page * 4096, rubbish);
-	/* Opening may or may not see it (it counts rows); in the end it works, afresh, and the old one is kept. */
+	/*
+	 * Opening may or may not see it (it counts rows); in the end it works, afresh, and the old
+	 * one is kept.
+	 */
 	assert_int_equal(state_sqlite_open(path, &db), 0);
 	for (int i = 0; i < 3000; i++) {
 		snprintf(key, sizeof(key), "key-%d-with-some-length-to-fill-pages", i);
@@ -293,7 +300,8 @@ static void test_newer_schema(void **unused)
 	sqlite3 *sql = NULL;
 
 	assert_int_equal(sqlite3_open(path, &sql), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(sql, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(sql, "PRAGMA user_version = 99", NULL, NULL, NULL),
+			 SQLITE_OK);
 	sqlite3_close(sql);
 	assert_int_equal(state_sqlite_open(path, &db), -EPROTONOSUPPORT);
 	assert_int_equal(files_named("damaged"), 0);    /* never thrown away */
@@ -309,7 +317,10 @@ static void test_readable_with_shell(void **unused)
 	do_one(db, op_of(STATE_TOUCH, "s", "k", 10), 100);
 	assert_int_equal(state_sqlite_commit(db), 0);
 	assert_int_equal(sqlite3_open_v2(path, &sql, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_prepare_v2(sql, "SELECT expires FROM state WHERE space = 's' AND key = 'k'", -1, &st, NULL), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_prepare_v2(sql, "SELECT expires FROM state WHERE space = 's' AND key = 'k'",
+				   -1, &st, NULL),
+		SQLITE_OK);
 	assert_int_equal(sqlite3_step(st), SQLITE_ROW);
 	assert_int_equal(sqlite3_column_int64(st, 0), 110);
 	sqlite3_finalize(st);
@@ -317,7 +328,10 @@ static void test_readable_with_shell(void **unused)
 	state_sqlite_close(db);
 }
 
-/* The file may not grow: writes fail with -ENOSPC, reads go on, and so does all when there is room again. */
+/*
+ * The file may not grow: writes fail with -ENOSPC, reads go on, and so does all when there is room
+ * again.
+ */
 static void test_full(void **unused)
 {
 	struct state_sqlite *db = NULL;
@@ -328,7 +342,8 @@ static void test_full(void **unused)
 
 	assert_int_equal(state_sqlite_open(path, &db), 0);
 	sql = *(sqlite3 **)db;          /* the first member */
-	assert_int_equal(sqlite3_exec(sql, "PRAGMA max_page_count = 40", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(sql, "PRAGMA max_page_count = 40", NULL, NULL, NULL),
+			 SQLITE_OK);
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = 0;
 	for (; done < 5000 && rc == 0; done++) {
@@ -345,7 +360,8 @@ static void test_full(void **unused)
 	assert_int_equal(get(db, "k0", 100).found, 1);
 	assert_int_equal(get(db, key, 100).found, 0);
 	assert_int_equal(state_sqlite_rows(db), done - 1);
-	assert_int_equal(sqlite3_exec(sql, "PRAGMA max_page_count = 4000", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(sql, "PRAGMA max_page_count = 4000", NULL, NULL, NULL),
+			 SQLITE_OK);
 	do_one(db, op_of(STATE_TOUCH, "s", key, 10), 100);
 	assert_int_equal(state_sqlite_commit(db), 0);
 	state_sqlite_close(db);
@@ -388,14 +404,17 @@ static void test_wire(void **unused)
 
 static void test_wire_malformed(void **unused)
 {
-	static const struct { const char *name; const char *p; size_t len; } rows[] = {
+	static const struct { const char *name; const char *p; size_t len;
+	} rows[] = {
 #define ROW(name, bytes) { name, bytes, sizeof(bytes) - 1 }
 		ROW("no operation", "\0"),
 		ROW("too many", "\x11"),
 		ROW("unknown verb", "\1\5\1\0s\1\0k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
 		ROW("NUL in the key", "\1\0\1\0s\2\0k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
-		ROW("space of 16", "\1\0\20\0ssssssssssssssss\1\0k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
-		ROW("length beyond the end", "\1\0\1\0s\377\377k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+		ROW("space of 16",
+		    "\1\0\20\0ssssssssssssssss\1\0k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+		ROW("length beyond the end",
+		    "\1\0\1\0s\377\377k\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
 #undef ROW
 	};
 	struct state_op ops[STATE_OPS_MAX];

@@ -1,9 +1,11 @@
 /*
  * The store: what was acknowledged is there, whole, whatever happens in between.
  *
- * This program stands in front of the calls that make things durable (fsync, fdatasync, linkat, mkdirat), for the store and for SQLite alike. A child keeps
- * messages and "loses power" at the nth such call: before it dies it undoes what was not yet on stable storage: names
- * whose directory was not fsynced, contents that were not, the tail of the index's WAL. Then the store is opened again and looked over.
+ * This program stands in front of the calls that make things durable (fsync, fdatasync, linkat,
+ * mkdirat), for the store and for SQLite alike. A child keeps messages and "loses power" at the nth
+ * such call: before it dies it undoes what was not yet on stable storage: names whose directory was
+ * not fsynced, contents that were not, the tail of the index's WAL. Then the store is opened again
+ * and looked over.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -191,7 +193,8 @@ int openat(int fd, const char *path, int flags, ...)
 static int make_dir(void **unused)
 {
 	/* In memory where that is to be had: the model plays the disk. */
-	snprintf(top, sizeof(top), "%s/gatepost-store-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(top, sizeof(top), "%s/gatepost-store-XXXXXX",
+		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	assert_non_null(mkdtemp(top));
 	snprintf(dir, sizeof(dir), "%s/quarantine", top);
 	die_at = 0;
@@ -209,7 +212,8 @@ static int remove_dir(void **unused)
 /* A message whose bytes tell their own length and number. */
 static size_t body_make(int n, char *out, size_t size)
 {
-	size_t len = (size_t)snprintf(out, size, "Subject: %d\r\n\r\n", n), want = 500 + (size_t)n * 700;
+	size_t len = (size_t)snprintf(out, size, "Subject: %d\r\n\r\n", n),
+	       want = 500 + (size_t)n * 700;
 
 	while (len < want)
 		len += (size_t)snprintf(out + len, size - len, "line %zu of %d\r\n", len, n);
@@ -230,9 +234,14 @@ static int body_fd(struct store_keeper *k, int n, bool memfd)
 static struct store_item item_make(struct store_keeper *k, int n, bool memfd)
 {
 	static char meta[8][200];
-	int len = snprintf(meta[n % 8], sizeof(meta[0]), "{\"n\":%d,\"envelope\":{\"from\":\"a%d@x.example\",\"rcpt\":[{\"address\":\"b@y.example\"}]}}", n, n);
+	int len = snprintf(meta[n % 8], sizeof(meta[0]),
+			   "{\"n\":%d,\"envelope\":{\"from\":\"a%d@x.example\",\"rcpt\":[{"
+			   "\"address\":\"b@y.example\"}]}}",
+			   n, n);
 
-	return (struct store_item){ .fd = body_fd(k, n, memfd), .meta = meta[n % 8], .meta_len = (size_t)len };
+	return (struct store_item){ .fd = body_fd(k, n, memfd),
+				    .meta = meta[n % 8],
+				    .meta_len = (size_t)len };
 }
 
 /* Keep numbers from..to in one batch. */
@@ -266,12 +275,15 @@ static char *file_read(const char *id, const char *end, size_t *len)
 static int message_there(const char *id)
 {
 	size_t len = 0, json_len = 0, want;
-	char *text = file_read(id, ".eml", &len), *json = file_read(id, ".json", &json_len), body[8192];
-	json_t *meta = json ? json_loadb(json, json_len, 0, NULL) : NULL, *kept = json_object_get(meta, "kept");
+	char *text = file_read(id, ".eml", &len), *json = file_read(id, ".json", &json_len),
+	     body[8192];
+	json_t *meta = json ? json_loadb(json, json_len, 0, NULL) : NULL,
+	       *kept = json_object_get(meta, "kept");
 	int n = meta ? (int)json_integer_value(json_object_get(meta, "n")) : -1;
 
 	want = n >= 0 ? body_make(n, body, sizeof(body)) : 0;
-	if (!text || n < 0 || len != want || memcmp(text, body, want) != 0 || strcmp(json_string_value(json_object_get(kept, "id")), id) != 0 ||
+	if (!text || n < 0 || len != want || memcmp(text, body, want) != 0 ||
+	    strcmp(json_string_value(json_object_get(kept, "id")), id) != 0 ||
 	    json_integer_value(json_object_get(kept, "bytes")) != (json_int_t)len)
 		n = -1;
 	json_decref(meta);
@@ -353,8 +365,10 @@ static int look_over(char (*acked)[STORE_ID_MAX], const int *number, int count)
 	return lost;
 }
 
-/* A child that keeps one message, then two at once, then one more, acknowledging each batch; it dies at the nth point. Returns the points passed, when
-   it lived through all; else 0. */
+/*
+ * A child that keeps one message, then two at once, then one more, acknowledging each batch; it
+ * dies at the nth point. Returns the points passed, when it lived through all; else 0.
+ */
 static int run_until(int n, char (*acked)[STORE_ID_MAX], int *number, int *count)
 {
 	struct { int number; char id[STORE_ID_MAX]; } ack;
@@ -523,7 +537,14 @@ static void test_refused(void **unused)
 
 static void test_ids(void **unused)
 {
-	static const char *const bad[] = { "", "0", "01hgw2bbg00", "01hgw2bbg0000", "01hgw2bbg00/", "../../../etc", "01HGW2BBG000", "01hgw2bbgiil" };
+	static const char *const bad[] = { "",
+					   "0",
+					   "01hgw2bbg00",
+					   "01hgw2bbg0000",
+					   "01hgw2bbg00/",
+					   "../../../etc",
+					   "01HGW2BBG000",
+					   "01hgw2bbgiil" };
 	char a[STORE_ID_MAX], b[STORE_ID_MAX], day[STORE_DAY_MAX];
 
 	store_id_make(1795306775123, 5, a);
@@ -536,7 +557,9 @@ static void test_ids(void **unused)
 		assert_int_equal(store_id_day(bad[i], day), -EINVAL);
 }
 
-/* The clock is set back to a moment whose ids are taken, by a keeper that does not remember them. */
+/*
+ * The clock is set back to a moment whose ids are taken, by a keeper that does not remember them.
+ */
 static void test_clock_goes_back(void **unused)
 {
 	struct store_keeper *k = reopen();
@@ -600,7 +623,8 @@ static int full_child(void)
 	char command[200];
 	struct count c;
 
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", top, "tmpfs", 0, "size=1m") < 0)
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", top, "tmpfs", 0, "size=1m") < 0)
 		return 77;
 	if (store_keeper_open(dir, -1, &k) < 0)
 		return 1;
@@ -616,7 +640,8 @@ static int full_child(void)
 	c = count_files();
 	if (rc != -ENOSPC || kept < 10)
 		return 2;
-	if (c.eml != kept || c.json != kept || c.other != 0 || c.broken || store_keeper_count(k) != kept)
+	if (c.eml != kept || c.json != kept || c.other != 0 || c.broken ||
+	    store_keeper_count(k) != kept)
 		return 3;
 	/* Some room again. */
 	snprintf(command, sizeof(command), "rm -f $(ls -d %s/2*/*.eml | head -20)", dir);
@@ -656,7 +681,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_clock_goes_back, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_damaged_index, make_dir, remove_dir),
-		cmocka_unit_test_setup_teardown(test_power_lost_at_each_point, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_power_lost_at_each_point, make_dir,
+						remove_dir),
 		cmocka_unit_test_setup_teardown(test_the_test_notices, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_disk_full, make_dir, remove_dir),
 	};
