@@ -6,6 +6,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from lab.backend import Backend             # noqa: E402
+from lab.certificates import Certificates   # noqa: E402
 from lab.gateway import Gateway             # noqa: E402
 from lab.knot import Knot                   # noqa: E402
 from lab.postfix import Postfix             # noqa: E402
@@ -67,3 +69,22 @@ def lab(tmp_path, dns):
 def gate(lab, postfix):
     """A gateway with default settings before the Postfix."""
     return lab([postfix.port])
+
+
+@pytest.fixture
+def backend():
+    """Makes scripted mail servers."""
+    made = []
+
+    def make(*args, **kw):
+        made.append(Backend(*args, **kw))
+        return made[-1]
+
+    yield make
+    for b in made:
+        b.stop()
+
+
+@pytest.fixture(scope="session")
+def certificates(scratch):
+    return Certificates(scratch / "certificates")
