@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "filters/filter.h"
+#include "policy/recent.h"
 #include "policy/state.h"
 #include "smtp/backend.h"
 #include "smtp/client_table.h"
@@ -460,7 +461,8 @@ int smtp_service_init(struct smtp_service *svc)
 {
 	svc->needed = judge_filters(svc->site);
 	svc->clients = client_table_new();
-	return svc->clients ? 0 : -ENOMEM;
+	svc->recent = recent_new();
+	return svc->clients && svc->recent ? 0 : -ENOMEM;
 }
 
 void smtp_service_drain(struct smtp_service *svc)
@@ -474,5 +476,7 @@ void smtp_service_drain(struct smtp_service *svc)
 void smtp_service_release(struct smtp_service *svc)
 {
 	client_table_free(svc->clients);
+	free(svc->recent);
 	svc->clients = NULL;
+	svc->recent = NULL;
 }

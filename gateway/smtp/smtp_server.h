@@ -15,6 +15,7 @@
 struct backend_group;
 struct dns;
 struct ssl_ctx_st;
+struct recent;
 struct recipient_check;
 struct state;
 struct store;
@@ -31,6 +32,7 @@ struct smtp_service {
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */
 	struct client_table *clients;           /* sessions per client network */
+	struct recent *recent;                  /* what the state was told lately */
 	int sessions;                           /* now */
 	struct smtp_session *first;             /* they */
 	bool draining;                          /* no further transactions: 421 */

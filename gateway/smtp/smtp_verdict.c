@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "filters/filter.h"
 #include "policy/greylist.h"
+#include "policy/recent.h"
 #include "policy/record.h"
 #include "policy/state.h"
 #include "policy/store.h"
@@ -18,7 +19,7 @@
 #include "smtp/outgoing.h"
 #include "smtp/trace.h"
 
-enum { REPLY_MAX = DELIVERY_REPLY_MAX, DKIM_LEARNT = 4, SEEN_LIFE_S = 36 * 86400 };
+enum { REPLY_MAX = DELIVERY_REPLY_MAX, DKIM_LEARNT = 4, SEEN_LIFE_S = 36 * 86400, LEARN_AGAIN_MS = 3600 * 1000 };
 
 /* Recipients that share one fate. */
 struct group {
@@ -221,12 +222,15 @@ static void learn(struct smtp_session *s)
 {
 	const struct site *site = s->svc->site;
 	const struct fact *f = facts_get_name(&s->t->txn.evidence.facts, "dkim.pass_domains");
+	char network[NET_TEXT_MAX];
 
 	if (!s->svc->state)
 		return;
+	net_network_text(&s->client.addr, site->greylist.v4_bits, site->greylist.v6_bits, network);
 	for (size_t i = 0; f && f->state == FACT_KNOWN && i < f->count && i < DKIM_LEARNT; i++)
-		greylist_dkim_seen(s->svc->state, &site->greylist, &s->client.addr, f->text[i]);
-	if (site->banner_delay_ms > 0) {
+		if (!recent_note(s->svc->recent, network, f->text[i], LEARN_AGAIN_MS))
+			greylist_dkim_seen(s->svc->state, &site->greylist, &s->client.addr, f->text[i]);
+	if (site->banner_delay_ms > 0 && !recent_note(s->svc->recent, network, "seen", LEARN_AGAIN_MS)) {
 		struct state_op op = { .verb = STATE_TOUCH, .ttl_s = SEEN_LIFE_S };
 
 		smtp_seen_key(s, &op);
