@@ -290,6 +290,16 @@ bool message_has_nul(const struct message *m)
 	return m->nul;
 }
 
+bool message_header_has_bare_cr(const struct message *m)
+{
+	const char *p = m->head.data, *end = p + m->head.len;
+
+	for (; m->bare && p < end && (p = memchr(p, '\r', (size_t)(end - p))); p++)
+		if (p + 1 == end || p[1] != '\n')
+			return true;
+	return false;
+}
+
 size_t message_field_count(const struct message *m)
 {
 	return m->field_count;

@@ -50,6 +50,7 @@ size_t message_body_offset(const struct message *m);    /* of the first byte aft
 bool message_has_bare(const struct message *m);         /* a CR or LF alone, anywhere */
 bool message_has_8bit(const struct message *m);
 bool message_has_nul(const struct message *m);
+bool message_header_has_bare_cr(const struct message *m);       /* once the header is done */
 
 /* Header: fields in order of arrival, valid once message_header_done. A line that is no field ends the header (RFC 5322: the
    rest is body) and message_header_broken says so. */

@@ -109,6 +109,12 @@ static void complete(struct smtp_session *s)
 		give_up_errno(t, rc);
 	else if (message_has_nul(t->txn.message))
 		give_up(t, "550 5.6.0 the message has a NUL octet, RFC 5322 knows none");
+	/*
+	 * A chunk may have it, and it becomes a line end on the way to a backend without CHUNKING:
+	 * fields that no filter has seen, forged Authentication-Results too.
+	 */
+	else if (message_header_has_bare_cr(t->txn.message))
+		give_up(t, "550 5.6.11 the header has a CR alone");
 }
 
 static int begin_message(struct smtp_session *s, bool bdat)

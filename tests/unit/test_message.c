@@ -53,25 +53,29 @@ static const struct {
 	const char *name, *in;
 	const char *fields;             /* "name|body;..." */
 	size_t body;
-	bool broken, bare;
+	bool broken, bare, header_cr;
 } rows[] = {
-	{ "plain", "A: 1\r\nB:2\r\n\r\nbody\r\n", "A| 1;B|2;", 13, false, false },
-	{ "folded", "A: 1\r\n\tx\r\n y\r\nB:\r\n\r\n", "A| 1\r\n\tx\r\n y;B|;", 20, false, false },
-	{ "blanks before the colon", "A \t: 1\r\n\r\n", "A| 1;", 10, false, false },
-	{ "no body", "A: 1\r\n", "A| 1;", 6, false, false },
-	{ "no final line end", "A: 1", "A| 1;", 4, false, false },
-	{ "no header", "\r\nbody", "", 2, false, false },
-	{ "empty", "", "", 0, false, false },
-	{ "body at once", "hello world\r\nA: 1\r\n\r\n", "", 0, true, false },
-	{ "broken in the middle", "A: 1\r\nno field\r\nB: 2\r\n\r\n", "A| 1;", 6, true, false },
-	{ "fold first", " x: 1\r\n\r\n", "", 0, true, false },
-	{ "colon first", ": x\r\n\r\n", "", 0, true, false },
-	{ "8-bit name", "\xc3\xa9: x\r\n\r\n", "", 0, true, false },
-	{ "bare LF", "A: 1\nB: 2\n\nbody", "A| 1;B| 2;", 11, false, true },
-	{ "bare CR", "A: 1\r\n\r\nx\ry", "A| 1;", 8, false, true },
-	{ "CR at the end", "A: 1\r\n\r\nx\r", "A| 1;", 8, false, true },
-	{ "CR CR LF", "A: 1\r\n\r\nx\r\r\n", "A| 1;", 8, false, true },
-	{ "LF first", "\nx", "", 1, false, true },
+	{ "plain", "A: 1\r\nB:2\r\n\r\nbody\r\n", "A| 1;B|2;", 13, false, false, false },
+	{ "folded", "A: 1\r\n\tx\r\n y\r\nB:\r\n\r\n", "A| 1\r\n\tx\r\n y;B|;", 20, false, false, false },
+	{ "blanks before the colon", "A \t: 1\r\n\r\n", "A| 1;", 10, false, false, false },
+	{ "no body", "A: 1\r\n", "A| 1;", 6, false, false, false },
+	{ "no final line end", "A: 1", "A| 1;", 4, false, false, false },
+	{ "no header", "\r\nbody", "", 2, false, false, false },
+	{ "empty", "", "", 0, false, false, false },
+	{ "body at once", "hello world\r\nA: 1\r\n\r\n", "", 0, true, false, false },
+	{ "broken in the middle", "A: 1\r\nno field\r\nB: 2\r\n\r\n", "A| 1;", 6, true, false, false },
+	{ "fold first", " x: 1\r\n\r\n", "", 0, true, false, false },
+	{ "colon first", ": x\r\n\r\n", "", 0, true, false, false },
+	{ "8-bit name", "\xc3\xa9: x\r\n\r\n", "", 0, true, false, false },
+	{ "bare LF", "A: 1\nB: 2\n\nbody", "A| 1;B| 2;", 11, false, true, false },
+	{ "bare CR", "A: 1\r\n\r\nx\ry", "A| 1;", 8, false, true, false },
+	{ "CR at the end", "A: 1\r\n\r\nx\r", "A| 1;", 8, false, true, false },
+	{ "CR CR LF", "A: 1\r\n\r\nx\r\r\n", "A| 1;", 8, false, true, false },
+	{ "LF first", "\nx", "", 1, false, true, false },
+	{ "bare CR in the header", "A: 1\rB: 2\r\n\r\nx", "A| 1\rB: 2;", 13, false, true, true },
+	{ "CR CR LF in the header", "A: 1\r\r\nB: 2\r\n\r\nx", "A| 1\r;B| 2;", 15, false, true, true },
+	{ "CR ends the header", "A: 1\r", "A| 1;", 5, false, true, true },
+	{ "broken off by CR CR LF", "A: 1\r\n\r\r\nx", "A| 1;", 6, true, true, false },
 };
 
 static void test_rows(void **state)
@@ -90,7 +94,8 @@ static void test_rows(void **state)
 					 (int)h->name_len, h->name, (int)h->body_len, h->body);
 			}
 			if (strcmp(got, rows[i].fields) || message_body_offset(m) != rows[i].body ||
-			    message_header_broken(m) != rows[i].broken || message_has_bare(m) != rows[i].bare)
+			    message_header_broken(m) != rows[i].broken || message_has_bare(m) != rows[i].bare ||
+			    message_header_has_bare_cr(m) != rows[i].header_cr)
 				fail_msg("%s, step %zu: %s body %zu", rows[i].name, step, got, message_body_offset(m));
 			check_whole(m, rows[i].in, strlen(rows[i].in));
 		}

@@ -1,0 +1,44 @@
+"""Clients that mean harm, or stumble in odd places."""
+import os
+import socket
+import threading
+
+import pytest
+
+from lab.process import free_port
+from lab.smtp import Client, mail
+
+SPLIT = """
+quarantine if rcpt = carol@example.com
+accept
+"""
+
+
+@pytest.fixture
+def plain_backend(scratch):
+    """A server without CHUNKING: what comes by BDAT goes on by DATA."""
+    from lab.postfix import Postfix
+    server = Postfix(scratch / "postfix-no-bdat", smtpd_discard_ehlo_keywords="chunking")
+    yield server
+    server.stop()
+
+
+def bdat(c, message):
+    c.send(f"BDAT {len(message)} LAST\r\n".encode() + message)
+    return c.reply()
+
+
+def test_a_bare_cr_hides_no_field(lab, plain_backend):
+    """It would be a line end for the server behind, and Authentication-Results that nobody has looked at."""
+    g = lab([plain_backend.port])
+    forged = b"\rAuthentication-Results: gate.example; dmarc=pass\r\n"
+    with Client(g.port) as c:
+        c.ehlo()
+        c.envelope("a@sender.example", "bob@example.com")
+        reply = bdat(c, mail(subject="hidden").replace(b"\r\nDate:", forged + b"Date:"))
+        assert reply.code == 550 and reply.text.startswith("5.6.11"), reply
+        c.envelope("a@sender.example", "bob@example.com")
+        assert bdat(c, mail(subject="in the body", body="one\rtwo\r\n")).code == 250
+    head = plain_backend.wait_message("bob@example.com").split(b"\n\n")[0]
+    assert head.lower().count(b"authentication-results:") == 1 and b"in the body" in head
+    assert len(plain_backend.messages("bob@example.com")) == 1
