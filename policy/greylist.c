@@ -262,7 +262,7 @@ int greylist_dkim_seen(struct state *s, const struct greylist_conf *c,
 		       const struct net_addr *client, const char *domain)
 {
 	char network[NET_TEXT_MAX], low[256], *save = NULL;
-	struct state_op op = { .verb = STATE_GET };
+	struct state_op op = { .verb = STATE_TOUCH, .ttl_s = c->life_s };
 	struct state_op put = { .verb = STATE_PUT, .ttl_s = c->life_s };
 	size_t used, kept = 1;
 	int rc;
@@ -277,6 +277,9 @@ int greylist_dkim_seen(struct state *s, const struct greylist_conf *c,
 	rc = state_run(s, &op, 1);
 	if (rc < 0)
 		return rc;
+	/* As a rule it was the last one, too: then it lives on by the touch. */
+	if (op.found && strncmp(op.text, low, strlen(low)) == 0 && strchr(" ", op.text[strlen(low)]))
+		return 0;
 	used = (size_t)snprintf(put.text, sizeof(put.text), "%s", low);
 	for (char *d = op.found ? strtok_r(op.text, " ", &save) : NULL; d && kept < DKIM_DOMAINS;
 	     d = strtok_r(NULL, " ", &save)) {

@@ -10,7 +10,11 @@
 #include "base/log.h"
 #include "policy/sqlite_file.h"
 
-enum { STMT_GET, STMT_PUT, STMT_DELETE, STMT_DELETE_SPACE, STMT_SWEEP, STMT_SURPLUS, STMT_COUNT };
+enum {
+	STMT_BEGIN, STMT_SAVE, STMT_UNDO, STMT_RELEASE,
+	STMT_GET, STMT_PUT, STMT_DELETE, STMT_DELETE_SPACE, STMT_SWEEP, STMT_SURPLUS,
+	STMT_COUNT,
+};
 
 static const char schema[] =
 	"BEGIN;"
@@ -23,6 +27,10 @@ static const char schema[] =
 	"COMMIT;";
 
 static const char *const statements[STMT_COUNT] = {
+	[STMT_BEGIN] = "BEGIN",
+	[STMT_SAVE] = "SAVEPOINT request",
+	[STMT_UNDO] = "ROLLBACK TO request",
+	[STMT_RELEASE] = "RELEASE request",
 	[STMT_GET] =
 		"SELECT first, last, count, expires, text FROM state WHERE space = ?1 AND key = ?2",
 	[STMT_PUT] =
@@ -273,47 +281,50 @@ static bool op_ok(const struct state_op *op)
 	       strnlen(op->text, STATE_TEXT_MAX) < STATE_TEXT_MAX;
 }
 
-/*
- * One request, all or none: a savepoint inside the transaction that gathers the requests of this
- * round.
- */
-static int run_once(struct state_sqlite *db, struct state_op *ops, size_t count, bool writes,
+/* Into the transaction that gathers requests until the next commit. */
+static int transaction_begin(struct state_sqlite *db)
+{
+	int rc = db->dirty ? 0 : finish(db->stmt[STMT_BEGIN]);
+
+	if (rc == 0)
+		db->dirty = true;
+	return rc;
+}
+
+/* One request, all or none: several writes are in a savepoint of their own. */
+static int run_once(struct state_sqlite *db, struct state_op *ops, size_t count, int writes,
 		    int64_t now_s)
 {
+	int rc = writes > 0 ? transaction_begin(db) : 0;
 	int64_t rows = db->rows;
-	int rc = 0;
 
-	if (writes && !db->dirty) {
-		rc = sqlite_exec(db->sql, "BEGIN");
-		db->dirty = rc == 0;
-	}
-	if (rc == 0 && writes)
-		rc = sqlite_exec(db->sql, "SAVEPOINT request");
+	if (rc == 0 && writes > 1)
+		rc = finish(db->stmt[STMT_SAVE]);
 	for (size_t i = 0; i < count && rc == 0; i++)
 		rc = op_run(db, &ops[i], now_s);
-	if (writes && db->dirty) {
+	if (writes > 1 && db->dirty) {
 		if (rc < 0) {
 			db->rows = rows;
-			(void)sqlite_exec(db->sql, "ROLLBACK TO request");
+			(void)finish(db->stmt[STMT_UNDO]);
 		}
-		(void)sqlite_exec(db->sql, "RELEASE request");
-		/* A full disk may have ended the transaction. */
-		db->dirty = !sqlite3_get_autocommit(db->sql);
+		(void)finish(db->stmt[STMT_RELEASE]);
 	}
+	/* A full disk may have ended the transaction. */
+	if (rc < 0 && db->dirty)
+		db->dirty = !sqlite3_get_autocommit(db->sql);
 	return rc;
 }
 
 int state_sqlite_run(struct state_sqlite *db, struct state_op *ops, size_t count, int64_t now_s)
 {
-	bool writes = false;
-	int rc;
+	int writes = 0, rc;
 
 	if (count == 0 || count > STATE_OPS_MAX)
 		return -EINVAL;
 	for (size_t i = 0; i < count; i++) {
 		if (!op_ok(&ops[i]))
 			return -EINVAL;
-		writes |= ops[i].verb != STATE_GET;
+		writes += ops[i].verb != STATE_GET;
 	}
 	if (!db->sql) /* beginning afresh failed before: the disk may be well again */
 		rc = connect_db(db);
@@ -361,14 +372,11 @@ int state_sqlite_sweep(struct state_sqlite *db, int64_t now_s)
 {
 	bool surplus = db->rows > db->rows_max;
 	sqlite3_stmt *st = db->stmt[surplus ? STMT_SURPLUS : STMT_SWEEP];
-	int rc = 0, changed;
+	int rc, changed;
 
 	if (!db->sql || !st)
 		return 0;
-	if (!db->dirty) {
-		rc = sqlite_exec(db->sql, "BEGIN");
-		db->dirty = rc == 0;
-	}
+	rc = transaction_begin(db);
 	if (rc < 0)
 		return rc;
 	if (surplus) {

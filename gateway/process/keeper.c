@@ -215,6 +215,11 @@ static void on_tick(int fd, short what, void *arg)
 		k->role->tick(k);
 }
 
+/* Only to come to the end of a round. */
+static void on_wake(int fd, short what, void *arg)
+{
+}
+
 static int keeper_start(struct keeper *k)
 {
 	const struct keeper_env *env = k->env;
@@ -238,15 +243,18 @@ static void keeper_loop(struct keeper *k)
 	struct event *control =
 		event_new(k->base, k->env->control_fd, EV_READ | EV_PERSIST, on_control, k);
 	struct event *timer = event_new(k->base, -1, EV_PERSIST, on_tick, k);
+	struct event *wake = event_new(k->base, -1, 0, on_wake, k);
 
-	if (!control || !timer || event_add(control, NULL) < 0 || event_add(timer, &tick) < 0)
+	if (!control || !timer || !wake || event_add(control, NULL) < 0 || event_add(timer, &tick) < 0)
 		k->rc = -ENOMEM;
 	while (!k->stopping && k->rc == 0) {
-		bool again = k->soon;
+		struct timeval tv = { k->round_in_ms / 1000, k->round_in_ms % 1000 * 1000 };
 
-		k->soon = false;
-		if (event_base_loop(k->base, EVLOOP_ONCE | (again ? EVLOOP_NONBLOCK : 0)) < 0)
+		if (k->round_in_ms > 0 && !event_pending(wake, EV_TIMEOUT, NULL))
+			(void)event_add(wake, &tv);
+		if (event_base_loop(k->base, EVLOOP_ONCE | (k->round_in_ms ? 0 : EVLOOP_NONBLOCK)) < 0)
 			k->rc = -EIO;
+		k->round_in_ms = -1;
 		k->role->round(k);
 		peers_sweep(k, false);
 	}
@@ -254,11 +262,13 @@ static void keeper_loop(struct keeper *k)
 		event_free(control);
 	if (timer)
 		event_free(timer);
+	if (wake)
+		event_free(wake);
 }
 
 int keeper_run(const struct keeper_env *env)
 {
-	struct keeper k = { .env = env,
+	struct keeper k = { .round_in_ms = -1, .env = env,
 			    .role = env->role == ROLE_STORE ? &keeper_store : &keeper_state };
 
 	prctl(PR_SET_NAME, k.role->name);

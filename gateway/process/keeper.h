@@ -58,7 +58,7 @@ struct keeper {
 	struct keeper_peer *peers;
 	void *data;                     /* the role's */
 	bool stopping;
-	bool soon; /* the role wants its round again without waiting for a request */
+	int round_in_ms;                /* the role wants its round by then, requests or not; -1: not */
 	int rc;
 };
 

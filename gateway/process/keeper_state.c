@@ -2,9 +2,8 @@
  * keeper_state - the keeper of greylist, learnt domains, cached recipients; it also serves the
  * control socket
  *
- * Requests are answered at once. What they write is committed at the end of the round, or after
- * COMMIT_MS under load: a crash may lose that much of the state, which it bears (a sender is
- * deferred once more). Expired records go a few at each tick.
+ * Requests are answered at once. What they write is committed together, after COMMIT_MS at the
+ * latest: a crash may lose that much of the state, which it bears (a sender is deferred once more). Expired records go a few at each tick.
  */
 #include "process/keeper.h"
 
@@ -32,7 +31,6 @@ struct state_keeper {
 	struct state_op *ops;
 	struct control *control;
 	int64_t dirty_since_ms, complained_ms;
-	unsigned requests;              /* since the last round */
 };
 
 static void complain(struct state_keeper *s, const char *what, int rc)
@@ -60,7 +58,6 @@ static void state_request(struct keeper *k, struct keeper_peer *p, struct channe
 	struct state_keeper *s = k->data;
 	int rc = -ENOSYS, count = -EBADMSG;
 
-	s->requests++;
 	if (m->type == CHANNEL_STATE_RUN)
 		rc = count = state_wire_read_request(m->data, m->len, s->ops);
 	if (count > 0) {
@@ -74,22 +71,20 @@ static void state_request(struct keeper *k, struct keeper_peer *p, struct channe
 		      -1);
 }
 
-/*
- * A round that brought requests may be followed by more of them: gather, but no longer than
- * COMMIT_MS.
- */
+/* What is written waits for company, but no longer than COMMIT_MS. */
 static void state_round(struct keeper *k)
 {
 	struct state_keeper *s = k->data;
 	int64_t now_ms = clock_ms();
 
-	if (state_sqlite_dirty(s->db) && s->dirty_since_ms == 0)
+	if (!state_sqlite_dirty(s->db))
+		return;
+	if (s->dirty_since_ms == 0)
 		s->dirty_since_ms = now_ms;
-	if (state_sqlite_dirty(s->db) &&
-	    (s->requests == 0 || now_ms - s->dirty_since_ms >= COMMIT_MS))
+	if (now_ms - s->dirty_since_ms >= COMMIT_MS)
 		commit(s);
-	k->soon = state_sqlite_dirty(s->db);
-	s->requests = 0;
+	else
+		k->round_in_ms = (int)(COMMIT_MS - (now_ms - s->dirty_since_ms));
 }
 
 static void state_tick(struct keeper *k)

@@ -50,7 +50,7 @@ static int store_role_open(struct keeper *k, const char *dir)
 
 	s->proc_fd = -1;
 	s->tidying = true;
-	k->soon = true;
+	k->round_in_ms = 0;
 	return store_keeper_open(dir, proc_fd, &s->store);
 }
 
@@ -118,7 +118,8 @@ static void store_round(struct keeper *k)
 	store_flush(s);
 	if (s->tidying)
 		s->tidying = store_keeper_tidy(s->store);
-	k->soon = s->tidying;
+	if (s->tidying)
+		k->round_in_ms = 0;
 }
 
 /* An index that was begun afresh meanwhile wants its messages. */
@@ -127,7 +128,8 @@ static void store_tick(struct keeper *k)
 	struct store_role *s = k->data;
 
 	s->tidying = store_keeper_tidy(s->store);
-	k->soon = s->tidying;
+	if (s->tidying)
+		k->round_in_ms = 0;
 }
 
 static void store_close(struct keeper *k)
