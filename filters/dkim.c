@@ -236,10 +236,7 @@ static int run(struct txn *t, int self, struct facts *out)
 	if (rc < 0)
 		return rc;
 	v = state_of(t, self)->verify;
-	if (dkim_verify_again(v))
-		rc = body_read(state_of(t, self), t);
-	if (rc == 0)
-		rc = dkim_verify_finish(v, &results, &count);
+	rc = dkim_verify_finish(v, &results, &count);
 	return rc < 0 ? rc : facts_fill(out, results, count, dkim_verify_signatures(v));
 }
 

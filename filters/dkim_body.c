@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
@@ -87,17 +91,59 @@ static void release(struct dkim_body *b)
 	b->cr = false;
 }
 
-/* The bytes at p that go on as they are. */
+/* Whether the canonical form may differ at p[i]: at a line's end, and at a blank that is not a single space inside a line. */
+static bool matters(const char *p, size_t i, size_t len, bool relaxed)
+{
+	if (p[i] == '\r')
+		return true;
+	if (!relaxed || (p[i] != ' ' && p[i] != '\t'))
+		return false;
+	return p[i] == '\t' || i + 1 == len || p[i + 1] == ' ' || p[i + 1] == '\t' || p[i + 1] == '\r';
+}
+
+/* The first i from at on where it may differ; len if there is none. */
+static size_t scan(const char *p, size_t at, size_t len, bool relaxed)
+{
+#ifdef __SSE2__
+	const __m128i cr = _mm_set1_epi8('\r'), tab = _mm_set1_epi8('\t'), space = _mm_set1_epi8(' ');
+
+	for (; relaxed && len - at > 16; at += 16) {
+		__m128i here = _mm_loadu_si128((const void *)(p + at)), next = _mm_loadu_si128((const void *)(p + at + 1));
+		__m128i hit = _mm_or_si128(_mm_cmpeq_epi8(next, space), _mm_or_si128(_mm_cmpeq_epi8(next, tab), _mm_cmpeq_epi8(next, cr)));
+		unsigned bits;
+
+		hit = _mm_and_si128(hit, _mm_cmpeq_epi8(here, space));
+		hit = _mm_or_si128(hit, _mm_or_si128(_mm_cmpeq_epi8(here, cr), _mm_cmpeq_epi8(here, tab)));
+		bits = (unsigned)_mm_movemask_epi8(hit);
+		if (bits)
+			return at + (size_t)__builtin_ctz(bits);
+	}
+#endif
+	if (!relaxed) {
+		const char *cr_at = memchr(p + at, '\r', len - at);
+
+		return cr_at ? (size_t)(cr_at - p) : len;
+	}
+	while (at < len && !matters(p, at, len, relaxed))
+		at++;
+	return at;
+}
+
+/* How many bytes at p go on as they are: with the line ends after which a line with something in it begins. */
 static size_t plain(const struct dkim_body *b, const char *p, size_t len)
 {
-	const char *cr = memchr(p, '\r', len);
-	size_t n = cr ? (size_t)(cr - p) : len, i = 0;
+	size_t i = 0;
 
-	if (!b->relaxed)
-		return n;
-	while (i < n && p[i] != ' ' && p[i] != '\t')
-		i++;
-	return i;
+	if (b->blank && (p[0] == ' ' || p[0] == '\t' || p[0] == '\r'))
+		return 0;
+	for (;;) {
+		i = scan(p, i, len, b->relaxed);
+		if (len - i < 3 || p[i] != '\r' || p[i + 1] != '\n' || p[i + 2] == '\r')
+			return i;
+		if (b->relaxed && (p[i + 2] == ' ' || p[i + 2] == '\t'))
+			return i;
+		i += 2;
+	}
 }
 
 int dkim_body_add(struct dkim_body *b, const char *p, size_t len)

@@ -1,8 +1,9 @@
 /*
- * dkim_engine - who does the cryptography of DKIM: canonical header and body, hashes, signatures
+ * dkim_engine - who does the cryptography of DKIM: the canonical header, its hash, the signature
  *
  * Behind dkim_verify stands one engine. It gets signatures that have been read (dkim_sig.h) and keys that have been read
- * (dkim_key.h), so that what is a valid signature or key is decided in one place for all of them. An engine never waits.
+ * (dkim_key.h), so that what is a valid signature or key is decided in one place for all of them. It never sees the body, whose hash
+ * (bh=) is a part of the header for it. An engine never waits.
  */
 #ifndef DKIM_ENGINE_H
 #define DKIM_ENGINE_H
@@ -18,13 +19,11 @@ struct dkim_job {                       /* one signature to verify */
 	const struct dkim_key *key;     /* at finish; NULL: there is none that may be used, leave it out */
 	/* the answer: */
 	bool header_ok;                 /* b= is right for the header and bh= */
-	bool body_ok;                   /* bh= is right for the body */
-	const char *why;                /* neither could be found out, or not ok: in words; literal or static */
+	const char *why;                /* not ok, or it could not be found out: in words; literal or static */
 };
 
 struct dkim_engine {
 	const char *name;
-	bool bare_ok;                   /* gets bodies with a CR or LF alone right */
 	void *(*start)(void);           /* NULL: no memory */
 	/*
 	 * Fields in order, without their final CRLF, those DKIM-Signature fields only that are jobs, jobs in the order of their fields.
@@ -32,7 +31,8 @@ struct dkim_engine {
 	 */
 	int (*field)(void *e, const char *p, size_t len);
 	int (*header_end)(void *e, size_t jobs);
-	int (*body)(void *e, const char *p, size_t len);        /* ends with CRLF unless empty */
+	/* The body has grown by so many bytes; said where a signature has l=, which the engine may compare with. */
+	int (*body_grew)(void *e, size_t bytes);
 	int (*finish)(void *e, struct dkim_job *jobs, size_t count);
 	void (*free)(void *e);
 };

@@ -24,9 +24,9 @@ struct signature {                              /* one that may pass */
 	struct dkim_key key;
 	struct dns_lookup *lookup;              /* of the key: its own, or that of an earlier signature with the same key */
 	bool lookup_owned;
-	struct dkim_body *body;                 /* our own count and hash, where one is needed, of the first with its c= and l= */
+	struct dkim_body *body;                 /* its hash, of the first with its c= and l= */
 	size_t body_of;                         /* which signature's body hash is this one's too */
-	bool partial;                           /* l= leaves text unsigned */
+	bool body_ok, partial, beyond;          /* bh= is right; l= leaves text unsigned; l= is more than there is */
 	size_t result;                          /* its place among the results */
 };
 
@@ -43,10 +43,8 @@ struct dkim_verify {
 	size_t sig_count;
 	const struct dkim_engine *ops;
 	void *engine;                           /* NULL: nothing to verify */
+	bool limited;                           /* one of them has l= */
 	int broken;                             /* what the engine said when it gave up, or 0 */
-	bool again;                             /* the body comes the second time */
-	bool empty, bare;                       /* of the body so far */
-	char last[2];                           /* its last two bytes */
 };
 
 const char *dkim_word_name(enum dkim_word w)
@@ -84,7 +82,6 @@ struct dkim_verify *dkim_verify_new(struct dns *dns, const struct dkim_limits *l
 	v->max_signatures = lim && lim->signatures ? lim->signatures : SIGNATURES_DEFAULT;
 	v->max_body_hashes = lim && lim->body_hashes ? lim->body_hashes : BODY_HASHES_DEFAULT;
 	v->ops = &dkim_engine_opendkim;
-	v->empty = true;
 	return v;
 }
 
@@ -258,15 +255,14 @@ static void engine_begin(struct dkim_verify *v)
 		v->broken = v->ops->header_end(v->engine, v->sig_count);
 }
 
-/* Make those of our own body hashes that are needed: all for the second time, else those with l=, whose true length no engine tells. */
+/* One hash for all signatures with the same c= and l=. */
 static int bodies_make(struct dkim_verify *v)
 {
 	for (size_t i = 0; i < v->sig_count; i++) {
 		const struct dkim_sig *sig = &v->sig[i].sig;
 
-		dkim_body_free(v->sig[i].body);
-		v->sig[i].body = NULL;
-		if (v->sig[i].body_of != i || (!v->again && !sig->limited))
+		v->limited = v->limited || sig->limited;
+		if (v->sig[i].body_of != i)
 			continue;
 		v->sig[i].body = dkim_body_new(sig->body_relaxed, sig->limited, sig->limit);
 		if (!v->sig[i].body)
@@ -300,72 +296,16 @@ size_t dkim_verify_signatures(const struct dkim_verify *v)
 
 /* The body. */
 
-/* Whether a CR or LF stands alone in p, with what came before in v->last; one at the very end is seen at the next call. */
-static bool has_bare(const struct dkim_verify *v, const char *p, size_t len)
-{
-	const char *end = p + len;
-	bool cr = v->last[1] == '\r' && !v->empty;
-
-	while (p < end) {
-		const char *lf = memchr(p, '\n', (size_t)(end - p)), *stop = lf ? lf : end;
-		const char *first = memchr(p, '\r', (size_t)(stop - p));
-
-		if (cr && p != lf)
-			return true;
-		if (first && first != stop - 1)
-			return true;
-		if (lf && !first && !(cr && p == lf))
-			return true;
-		cr = first && !lf;
-		p = lf ? lf + 1 : end;
-	}
-	return false;
-}
-
-static void remember(struct dkim_verify *v, const char *p, size_t len)
-{
-	if (len >= 2)
-		v->last[0] = p[len - 2];
-	else
-		v->last[0] = v->last[1];
-	v->last[1] = p[len - 1];
-	v->empty = false;
-}
-
-static int bodies_add(struct dkim_verify *v, const char *p, size_t len)
+int dkim_verify_body(struct dkim_verify *v, const char *p, size_t len)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < v->sig_count && rc == 0; i++)
+	for (size_t i = 0; i < v->sig_count && rc == 0 && !v->broken; i++)
 		if (v->sig[i].body)
 			rc = dkim_body_add(v->sig[i].body, p, len);
-	return rc;
-}
-
-int dkim_verify_body(struct dkim_verify *v, const char *p, size_t len)
-{
-	if (!v->engine || v->broken || len == 0)
-		return v->broken == -ENOMEM ? -ENOMEM : 0;
-	v->broken = bodies_add(v, p, len);
-	if (!v->again && !v->broken) {
-		if (!v->ops->bare_ok && !v->bare)
-			v->bare = has_bare(v, p, len);
-		remember(v, p, len);
-		v->broken = v->ops->body(v->engine, p, len);
-	}
-	return v->broken == -ENOMEM ? -ENOMEM : 0;
-}
-
-bool dkim_verify_again(struct dkim_verify *v)
-{
-	/* A CR that ends the body stands alone. */
-	if (!v->empty && v->last[1] == '\r')
-		v->bare = true;
-	if (!v->engine || v->broken || v->again || !v->bare || v->ops->bare_ok)
-		return false;
-	v->again = true;
-	v->broken = bodies_make(v);
-	return !v->broken;
+	if (rc == 0 && v->limited && !v->broken)
+		v->broken = v->ops->body_grew(v->engine, len);
+	return rc < 0 ? rc : v->broken == -ENOMEM ? -ENOMEM : 0;
 }
 
 /* The end. */
@@ -445,46 +385,37 @@ static int bodies_compare(struct dkim_verify *v)
 		if (dkim_body_end(v->sig[i].body, hash, &canonical) < 0)
 			return -ENOMEM;
 		for (size_t k = i; k < v->sig_count; k++) {
-			const struct dkim_sig *sig = &v->sig[k].sig;
-			struct dkim_job *job = &v->job[k];
+			struct signature *s = &v->sig[k];
 
-			if (v->sig[k].body_of != i)
+			if (s->body_of != i)
 				continue;
-			v->sig[k].partial = sig->limited && sig->limit < canonical;
-			if (!v->again)
-				continue;
-			job->body_ok = (!sig->limited || sig->limit <= canonical) && memcmp(hash, sig->body_hash, sizeof(hash)) == 0;
-			if (job->header_ok)
-				job->why = job->body_ok ? NULL : "the body is not what was signed";
+			s->beyond = s->sig.limited && s->sig.limit > canonical;
+			s->partial = s->sig.limited && s->sig.limit < canonical;
+			s->body_ok = !s->beyond && memcmp(hash, s->sig.body_hash, sizeof(hash)) == 0;
 		}
 	}
 	return 0;
 }
 
-static void judge(const struct dkim_job *job, bool partial, struct dkim_result *r)
+static void judge(const struct signature *s, const struct dkim_job *job, struct dkim_result *r)
 {
-	if (!job->header_ok || !job->body_ok) {
+	if (s->beyond) {
+		say(r, DKIM_RESULT_FAIL, "l= is more than there is");
+		return;
+	}
+	if (!job->header_ok) {
 		say(r, DKIM_RESULT_FAIL, job->why ? job->why : "the signature could not be verified");
 		return;
 	}
-	r->partial = partial;
+	if (!s->body_ok) {
+		say(r, DKIM_RESULT_FAIL, "the body is not what was signed");
+		return;
+	}
+	r->partial = s->partial;
 	say(r, DKIM_RESULT_PASS, "");
 	if (r->partial || r->from_added)
 		snprintf(r->why, sizeof(r->why), "%s%s%s", r->partial ? "l= leaves text unsigned" : "",
 			 r->partial && r->from_added ? ", " : "", r->from_added ? "a From field is not signed" : "");
-}
-
-/* The engine's part of the end. 0, or what made it give up. */
-static int engine_end(struct dkim_verify *v)
-{
-	int rc = v->broken;
-
-	/* Section 3.4: a final CRLF that is missing (BDAT) is added. */
-	if (rc == 0 && !v->empty && (v->last[0] != '\r' || v->last[1] != '\n'))
-		rc = v->ops->body(v->engine, "\r\n", 2);
-	if (rc == 0)
-		rc = v->ops->finish(v->engine, v->job, v->sig_count);
-	return rc == 0 ? bodies_compare(v) : rc;
 }
 
 int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results, size_t *count)
@@ -499,7 +430,12 @@ int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results
 		}
 	}
 	if (usable > 0)
-		rc = engine_end(v);
+		rc = v->broken ? v->broken : bodies_compare(v);
+	/* The canonical body has a final CRLF (section 3.4) that may not have been sent. */
+	if (usable > 0 && rc == 0 && v->limited)
+		rc = v->ops->body_grew(v->engine, 2);
+	if (usable > 0 && rc == 0)
+		rc = v->ops->finish(v->engine, v->job, v->sig_count);
 	if (rc == -ENOMEM)
 		return rc;
 	for (size_t i = 0; i < v->sig_count; i++) {
@@ -510,7 +446,7 @@ int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results
 		if (rc < 0)
 			say(r, DKIM_RESULT_NEUTRAL, "the header cannot be verified");
 		else
-			judge(&v->job[i], v->sig[i].partial, r);
+			judge(&v->sig[i], &v->job[i], r);
 	}
 	*results = v->result;
 	*count = v->result_count;

@@ -5,13 +5,11 @@
  *     for each field: dkim_verify_field(v, raw, len);
  *     dkim_verify_header_end(v);                      // key lookups start here
  *     for each chunk: dkim_verify_body(v, p, len);
- *     if (dkim_verify_again(v))                       // rare
- *             for each chunk: dkim_verify_body(v, p, len);
  *     rc = dkim_verify_finish(v, &results, &count);   // may wait for the keys
  *     dkim_verify_free(v);
  *
- * Each signature is judged by itself, from the top of the header down. Keys are looked up while the body arrives. What the
- * cryptography is done with (dkim_engine.h) does not show. Work is bounded: so many signatures, so many
+ * Each signature is judged by itself, from the top of the header down. Keys are looked up while the body arrives. Bodies are
+ * hashed here (dkim_body.h); the header and its signature are the engine's (dkim_engine.h). Work is bounded: so many signatures, so many
  * different body hashes; what is beyond has the result `policy`. A message without a signature that could pass is not hashed.
  *
  * A signature may cover other DKIM-Signature fields (h=dkim-signature); those that are not verified themselves are not
@@ -72,11 +70,8 @@ int dkim_verify_field(struct dkim_verify *v, const char *raw, size_t len);
 /* The header is complete: reads the signatures and starts the key lookups. Never waits. 0 or -ENOMEM. */
 int dkim_verify_header_end(struct dkim_verify *v);
 
-/* The next bytes of the body, as sent; nothing if the message ends with its header. A chunk takes at most about 4 ms per MB and body hash. */
+/* The next bytes of the body, as sent; nothing if the message ends with its header. A chunk takes about 1 ms per MB and body hash. */
 int dkim_verify_body(struct dkim_verify *v, const char *p, size_t len);
-
-/* The body is complete. True: it held a CR or LF alone, which the engine does not get right: bring the whole body once more. */
-bool dkim_verify_again(struct dkim_verify *v);
 
 /* The results, in order of the fields, owned by v. 0 (also for none) or -ENOMEM. may wait */
 int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results, size_t *count);

@@ -218,6 +218,35 @@ static void canonical_bodies(void **state)
 	}
 }
 
+/* What is read many bytes at a time gives what comes byte by byte. */
+static void bodies_in_any_cut(void **state)
+{
+	static const char letters[] = "abcdefgh    \t\r\n";
+	unsigned next = 1;
+
+	for (int round = 0; round < 20000; round++) {
+		unsigned char want[32], got[32];
+		uint64_t canonical, again;
+		char text[160];
+		size_t len = 0;
+
+		while (len < sizeof(text) - 1) {
+			next = next * 1103515245 + 12345;
+			text[len] = letters[(next >> 16) % (sizeof(letters) - 1)];
+			if (text[len++] == '\r' && next >> 28)          /* as a rule lines end as they should */
+				text[len++] = '\n';
+			if ((next >> 20) % 150 == 0)
+				break;
+		}
+		hash(round & 1, false, 0, text, len, 1, want, &canonical);
+		hash(round & 1, false, 0, text, len, len, got, &again);
+		assert_int_equal(canonical, again);
+		assert_memory_equal(want, got, sizeof(want));
+		hash(round & 1, false, 0, text, len, 1 + len / 3, got, &again);
+		assert_memory_equal(want, got, sizeof(want));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +254,7 @@ int main(void)
 		cmocka_unit_test(what_is_read),
 		cmocka_unit_test(names_of_a_bad_one),
 		cmocka_unit_test(canonical_bodies),
+		cmocka_unit_test(bodies_in_any_cut),
 	};
 
 	return cmocka_run_group_tests_name("dkim_sig", tests, NULL, NULL);
