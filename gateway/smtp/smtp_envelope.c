@@ -138,10 +138,13 @@ static int fill_recipient(struct smtp_session *s, const struct smtp_command *c, 
 /* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
 static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, const struct recipient *r)
 {
-	const struct site *site = s->svc->site;
+	const struct smtp_limits *lim = &s->svc->site->limits;
 	struct smtp_caps caps;
 
-	if (s->t->txn.env.rcpt_count >= (size_t)site->limits.recipients)
+	if (s->t->txn.env.rcpt_count >= (size_t)lim->recipients)
+		return "452 4.5.3 too many recipients";
+	/* Those deferred are no errors, but each costs the backend an RCPT, the state a question. */
+	if (s->t->rcpt_asked >= (unsigned)lim->recipients + (unsigned)lim->errors)
 		return "452 4.5.3 too many recipients";
 	if (!r->local || c->path.literal)
 		return "550 5.7.1 relaying denied";
@@ -162,16 +165,16 @@ static int keep_recipient(struct smtp_txn *t, struct recipient *r, struct judge 
 
 	if (env->rcpt_count == t->judge_cap) {
 		size_t cap = t->judge_cap ? t->judge_cap * 2 : 2;
-		struct recipient *rcpt = reallocarray(env->rcpt, cap, sizeof(*rcpt));
-		struct judge *judge;
+		struct judge *judge = reallocarray(t->judge, cap, sizeof(*judge));
+		struct recipient *rcpt;
 
-		if (!rcpt)
-			return -ENOMEM;
-		env->rcpt = rcpt;
-		judge = reallocarray(t->judge, cap, sizeof(*judge));
 		if (!judge)
 			return -ENOMEM;
 		t->judge = judge;
+		rcpt = reallocarray(env->rcpt, cap, sizeof(*rcpt));
+		if (!rcpt)
+			return -ENOMEM;
+		env->rcpt = rcpt;
 		t->judge_cap = cap;
 		for (size_t i = 0; i < env->rcpt_count; i++)
 			t->judge[i].rcpt = &env->rcpt[i];
@@ -272,6 +275,7 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		refusal = refuse_recipient(s, c, &r);
 	if (!refusal) {
 		s->t->txn.stage = STAGE_RCPT;
+		s->t->rcpt_asked++;
 		refusal = "452 4.3.1 out of memory, try again later";
 		if (judge_init(&j, &s->t->txn, &r) == 0)
 			refusal = judge_recipient(s, &j, &c->path, reply);

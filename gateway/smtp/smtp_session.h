@@ -37,6 +37,7 @@ struct smtp_txn {
 	unsigned number;                /* in the session, from 1 */
 	bool utf8, eightbit;            /* SMTPUTF8, BODY=8BITMIME */
 	bool refused_rcpt;              /* some recipient was refused */
+	unsigned rcpt_asked;            /* recipients that were judged, taken or not */
 	int64_t start_ms, time_ms[SMTP_TIMES];
 	struct delivery *delivery;      /* the backend's side, NULL before the first RCPT */
 	const char *receive_reply;      /* the message is not wanted any more: what the client hears at its end; NULL: it is */

@@ -42,3 +42,14 @@ def test_a_bare_cr_hides_no_field(lab, plain_backend):
     head = plain_backend.wait_message("bob@example.com").split(b"\n\n")[0]
     assert head.lower().count(b"authentication-results:") == 1 and b"in the body" in head
     assert len(plain_backend.messages("bob@example.com")) == 1
+
+
+def test_recipients_that_are_refused_for_now_are_counted(lab, postfix):
+    """Each costs the backend an RCPT and us memory: there is an end to them in one transaction."""
+    g = lab([postfix.port], policy="greylist\naccept\n", conf="limits { recipients = 100 errors = 5 }")
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<a@sender.example>", 250)
+        codes = [c.cmd("RCPT TO:<bob@example.com>") for _ in range(110)]
+    assert codes[0].text.startswith("4.7.1 greylisted")
+    assert codes[-1].code == 452 and codes[-1].text.startswith("4.5.3"), codes[-1]
