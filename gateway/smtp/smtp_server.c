@@ -19,7 +19,7 @@
 #include "smtp/client_table.h"
 #include "smtp/smtp_session.h"
 
-enum { TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024, SEEN_LIFE_S = 36 * 86400 };
+enum { FIRST_PROBE_MS = 3000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024, SEEN_LIFE_S = 36 * 86400 };
 
 /* A busy gateway says so in one write and closes (RFC 5321 3.8). */
 static const char busy[] = "421 4.3.2 too many connections, try again later\r\n";
@@ -112,7 +112,10 @@ static int greet(struct smtp_session *s)
 
 void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 {
-	backend_group_caps(s->svc->group, out);
+	if (backend_group_caps(s->svc->group, out))
+		return;
+	/* Nobody knows. RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
+	out->eightbit = out->smtputf8 = out->dsn = true;
 }
 
 static void offer(struct buf *out, bool last, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -127,7 +130,10 @@ static void offer(struct buf *out, bool last, const char *fmt, ...)
 	buf_addf(out, "250%c%s\r\n", last ? ' ' : '-', line);
 }
 
-/* What is offered: hop-local keywords are ours, end-to-end ones only if every backend has them (DESIGN, "What is offered"). */
+/*
+ * What is offered: hop-local keywords are ours, end-to-end ones only if every backend has them (DESIGN, "What is offered"), who
+ * gets a moment to say so when we have just started. may wait
+ */
 static int say_extensions(struct smtp_session *s)
 {
 	AUTO(buf) struct buf out = BUF_INIT(4096);
@@ -135,6 +141,8 @@ static int say_extensions(struct smtp_session *s)
 	struct smtp_caps caps;
 	uint64_t size = site->limits.message_bytes;
 
+	if (backend_group_ready(s->svc->group, FIRST_PROBE_MS) == -ECANCELED)
+		return -ECANCELED;
 	smtp_offered(s, &caps);
 	if (caps.size_max && caps.size_max < size)
 		size = caps.size_max;

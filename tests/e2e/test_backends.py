@@ -222,10 +222,11 @@ def test_max_sessions_wait_ends(lab, backend):
 
 def test_421_beyond_what_it_allows(lab, backend):
     """Without max_sessions the backend says 421: 451 to that client, and it recovers."""
-    server = backend(limit=1)
-    g = lab([server.port])
-    g.wait_line(UP.format(0))
-    server.wait(lambda: server.now_open == 0)
+    server = backend()
+    g = lab([server.port], backend_options="reuse = no")
+    assert transaction(g).code == 250
+    server.wait(lambda: server.now_open == 0 and len(server.mail_sessions()) == 2)    # that, and the random address
+    server.limit = 1
     mark = g.mark()
     with Client(g.port) as c:
         c.ehlo()
@@ -234,6 +235,7 @@ def test_421_beyond_what_it_allows(lab, backend):
         g.wait_line(AWAY.format(0) + ".*421", mark)
         assert c.data_block(mail(subject="the first")).code == 250
     g.wait_line(UP.format(0), mark)
+    server.wait(lambda: server.now_open == 0)
     assert transaction(g, "again").code == 250
 
 
@@ -275,3 +277,23 @@ def test_the_meeting_is_remembered_while_one_is_away(lab, backend):
     with Client(g.port) as c:
         words = c.ehlo().keywords()
         assert "8BITMIME" in words and not {"SMTPUTF8", "DSN"} & set(words) and words["SIZE"] == "2000000"
+
+
+def test_what_no_backend_has_told_yet_is_offered(lab, backend):
+    """A sender whose message needs SMTPUTF8 gives it up where that is not offered: while nobody knows, 451 at RCPT keeps it."""
+    held = Held()
+    server = backend({"EHLO": held})
+    g = lab([server.port])
+    assert held.reached.wait(30)
+    with Client(g.port) as c:
+        c.send(b"EHLO client.example\r\n")      # waits for the first word of the backend
+        server.script.clear()
+        held.go.set()
+        words = set(c.reply().keywords())
+        assert {"8BITMIME", "SMTPUTF8", "DSN"} <= words, (g.process.output(), [s.commands for s in server.sessions])
+    g = lab([free_port()])
+    g.wait_line(AWAY.format(0))
+    with Client(g.port) as c:
+        assert {"8BITMIME", "SMTPUTF8", "DSN"} <= set(c.ehlo().keywords())
+        c.expect("MAIL FROM:<\u00e4@sender.example> SMTPUTF8 RET=HDRS", 250)
+        assert c.cmd("RCPT TO:<bob@example.com>").code == 451
