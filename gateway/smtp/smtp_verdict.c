@@ -162,13 +162,18 @@ static void with_id(const struct smtp_session *s, const char *reply, char *out)
 	snprintf(out, REPLY_MAX, "%.400s (%s)", reply, s->t->txn.id);
 }
 
+/*
+ * The verdict is said as it is; a 421 for too many errors comes with the next one. In its place the
+ * client would try again in vain, and the log would tell of a reply that nobody heard.
+ */
 static int finish(struct smtp_session *s, const struct group *g, const char *verdict, const char *reply)
 {
 	char text[REPLY_MAX];
 
 	with_id(s, reply, text);
 	log_group(s, g, verdict, text, NULL);
-	return reply[0] == '5' ? smtp_refuse(s, text) : smtp_say(s, text);
+	s->errors += reply[0] == '5';
+	return smtp_say(s, text);
 }
 
 static enum delivery_result deliver(struct smtp_session *s, const struct group *g, char *reply)

@@ -53,3 +53,12 @@ def test_recipients_that_are_refused_for_now_are_counted(lab, postfix):
         codes = [c.cmd("RCPT TO:<bob@example.com>") for _ in range(110)]
     assert codes[0].text.startswith("4.7.1 greylisted")
     assert codes[-1].code == 452 and codes[-1].text.startswith("4.5.3"), codes[-1]
+
+
+def test_a_refused_message_is_told_so_however_many_errors_there_were(lab, postfix):
+    g = lab([postfix.port], policy="reject if header.subject = bad\naccept\n", conf="limits { errors = 2 }")
+    with Client(g.port) as c:
+        assert c.cmd("NONSENSE").code == 500
+        reply = c.message("a@sender.example", "bob@example.com", mail(subject="bad"))
+        assert reply.code == 550, reply
+        assert c.cmd("NONSENSE").code == 421
