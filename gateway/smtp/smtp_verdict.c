@@ -206,7 +206,7 @@ static int quarantine(struct smtp_session *s, const struct group *g, char id[STO
 	return rc;
 }
 
-/* Those whom the policy does not let have it. Not kept: the client keeps it, and whoever had it may get it twice. */
+/* Those whom the policy does not let have it. Not kept: the client keeps it, and nobody has it. */
 static int quarantine_group(struct smtp_session *s, const struct group *g, char *reply)
 {
 	char id[STORE_ID_MAX];
@@ -243,13 +243,21 @@ static void learn(struct smtp_session *s)
 	}
 }
 
-/* Some get it, the others have it quarantined: never dropped, never bounced. */
+/*
+ * Some get it, the others have it quarantined: never dropped, never bounced. The quarantine comes
+ * first: if it were full after the delivery, each retry would bring another copy to those who get
+ * it, for days. So the second copies are in the quarantine, when the backend defers.
+ */
 static int deliver_and_quarantine(struct smtp_session *s, const struct group *take, const struct group *hold)
 {
 	enum delivery_result result = DELIVERY_TAKEN;
 	char reply[REPLY_MAX], text[REPLY_MAX];
 	int rc;
 
+	if (hold->count && quarantine_group(s, hold, reply) < 0) {
+		log_group(s, take, "defer", reply, NULL);
+		return smtp_say(s, reply);
+	}
 	snprintf(reply, sizeof(reply), "250 2.0.0 accepted");
 	if (take->count)
 		result = deliver(s, take, reply);
@@ -257,8 +265,6 @@ static int deliver_and_quarantine(struct smtp_session *s, const struct group *ta
 	if (take->count)
 		log_group(s, take, result == DELIVERY_TAKEN ? "accept" : result == DELIVERY_REFUSED ? "backend-refused" :
 			  result == DELIVERY_UNKNOWN ? "perhaps-delivered" : "backend-deferred", text, NULL);
-	if (result == DELIVERY_TAKEN && hold->count && quarantine_group(s, hold, reply) < 0)
-		return smtp_say(s, reply);
 	rc = smtp_say(s, text);
 	if (rc == 0 && take->count && result == DELIVERY_TAKEN) {
 		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);

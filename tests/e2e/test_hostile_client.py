@@ -62,3 +62,29 @@ def test_a_refused_message_is_told_so_however_many_errors_there_were(lab, postfi
         reply = c.message("a@sender.example", "bob@example.com", mail(subject="bad"))
         assert reply.code == 550, reply
         assert c.cmd("NONSENSE").code == 421
+
+
+def test_a_mixed_message_that_cannot_be_quarantined_reaches_nobody(lab, postfix):
+    """Else each retry would bring those who may have it another copy."""
+    if os.geteuid() != 0:
+        pytest.skip("needs a quarantine that cannot be written")
+    g = lab([postfix.port], policy=SPLIT)
+    store = g.state / "quarantine"
+    with Client(g.port) as c:
+        assert c.message("a@sender.example", ["bob@example.com", "carol@example.com"], mail(subject="first")).code == 250
+    postfix.wait_message("bob@example.com")
+    days = [p for p in store.iterdir() if p.is_dir()]
+    for day in days:
+        day.rename(day.with_suffix(".aside"))
+        day.write_text("no directory")
+    with Client(g.port) as c:
+        reply = c.message("a@sender.example", ["bob@example.com", "carol@example.com"], mail(subject="second"))
+        assert reply.code in (451, 452), reply
+    for day in days:
+        day.unlink()
+        day.with_suffix(".aside").rename(day)
+    with Client(g.port) as c:
+        assert c.message("a@sender.example", ["bob@example.com", "carol@example.com"], mail(subject="third")).code == 250
+    postfix.wait_message("bob@example.com", count=2)
+    assert not any(b"Subject: second" in p.read_bytes() for p in postfix.messages("bob@example.com"))
+    assert len(g.quarantined()) == 2
