@@ -289,6 +289,7 @@ int smtp_judge_message(struct smtp_session *s)
 	const unsigned ACCEPT = 1u << ACTION_ACCEPT, REJECT = 1u << ACTION_REJECT, DEFER = 1u << ACTION_DEFER, HOLD = 1u << ACTION_QUARANTINE;
 	AUTO(group) struct group take = { 0 }, hold = { 0 }, reject = { 0 }, defer = { 0 };
 	const char *refusal;
+	int rc;
 
 	s->t->time_ms[SMTP_TIME_RECEIVED] = clock_ms();
 	refusal = plain_refusal(s);
@@ -298,8 +299,14 @@ int smtp_judge_message(struct smtp_session *s)
 	if (group_of(s, DEFER, &defer) < 0 || group_of(s, ACCEPT, &take) < 0 || group_of(s, REJECT, &reject) < 0 ||
 	    group_of(s, HOLD | REJECT, &hold) < 0)
 		return smtp_say(s, "452 4.3.1 out of memory, try again later");
-	if (defer.count)
-		return finish(s, &defer, defer.judge[0]->verdict.greylisted ? "greylist" : "defer", defer.judge[0]->verdict.reply);
+	if (defer.count) {
+		const struct verdict *v = &defer.judge[0]->verdict;
+
+		rc = finish(s, &defer, v->greylisted ? "greylist" : "defer", v->reply);
+		log_group(s, &take, "defer", v->reply, NULL);   /* they wait with them */
+		log_group(s, &hold, "defer", v->reply, NULL);
+		return rc;
+	}
 	if (reject.count == s->t->txn.env.rcpt_count)
 		return finish(s, &reject, "reject", reject.judge[0]->verdict.reply);
 	return deliver_and_quarantine(s, &take, &hold);

@@ -88,3 +88,11 @@ def test_a_mixed_message_that_cannot_be_quarantined_reaches_nobody(lab, postfix)
     postfix.wait_message("bob@example.com", count=2)
     assert not any(b"Subject: second" in p.read_bytes() for p in postfix.messages("bob@example.com"))
     assert len(g.quarantined()) == 2
+
+
+def test_everyone_who_waits_for_another_is_in_the_log(lab, postfix):
+    g = lab([postfix.port], policy="defer if rcpt = carol@example.com and header.subject = x\naccept\n")
+    with Client(g.port) as c:
+        assert c.message("a@sender.example", ["bob@example.com", "carol@example.com"], mail(subject="x")).code == 451
+    assert "bob@example.com" in g.verdict("defer", "bob@example.com")["to"]
+    assert postfix.messages("bob@example.com") == []
