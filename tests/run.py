@@ -1,23 +1,35 @@
 """Runs the parts of the tests, counts their cases, and closes with one line: N passed, N failed, N skipped.
 
-    run.py unit conformance fuzz e2e [--seconds N]
+    run.py unit conformance fuzz e2e [--seconds N] [--jobs N] [--only WORD]
 
-A unit test is a cmocka program, a conformance run prints "name: N passed, N failed, N skipped", a fuzz target is one case, the end-to-end
-tests are pytest's. Output is shown for what fails, and always for conformance, whose tables are worth reading.
+A case is a cmocka test, a case of a conformance suite, a fuzz target, a pytest test. A conformance program closes with exactly one line
+"name: N passed, N failed, N skipped", its tables above that are for reading; "skipped: ..." lines say what and why. Output is shown for
+what fails, and always for conformance. Programs run side by side, one for each processor, from the top of the tree, with a TMPDIR that
+goes when all is done.
 """
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
+import resource
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SAN = ROOT / "build" / "san"
-FUZZ = ROOT / "build" / "fuzz"
+PLAIN = ROOT / "build"
+SAN = PLAIN / "san"
+FUZZ = PLAIN / "fuzz"
 FUZZ_RUNS = 50000
-COUNT = re.compile(r"^(?:\S+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?", re.M)
+
+CLOSING = re.compile(r"^[a-z0-9-]+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+REASON = re.compile(r"^\s*skipped: (.+)$", re.M)
+# What a sanitizer says is a failure, whatever the exit status was (a child's may have been thrown away).
+SANITIZER = re.compile(r"ERROR: (?:Address|Leak)Sanitizer|runtime error: ")
 
 ENV = dict(os.environ, ASAN_OPTIONS="abort_on_error=0:detect_stack_use_after_return=0",
            UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1", PYTHONDONTWRITEBYTECODE="1", LC_ALL="C.UTF-8")
@@ -28,112 +40,188 @@ class Sum:
         self.passed = self.failed = self.skipped = 0
         self.notes = []
 
-    def add(self, passed, failed, skipped=0):
+    def add(self, passed, failed, skipped=0, notes=()):
         self.passed += passed
         self.failed += failed
         self.skipped += skipped
+        self.notes += notes
 
 
-def run(argv, timeout, **kw):
-    """Exit status and output; a timeout is a failure that says so."""
-    try:
-        done = subprocess.run(argv, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              stdin=subprocess.DEVNULL, timeout=timeout, **kw)
-        return done.returncode, done.stdout.decode("utf-8", "replace")
-    except subprocess.TimeoutExpired as e:
-        return -1, (e.stdout or b"").decode("utf-8", "replace") + f"\n{argv[0]}: no end after {timeout} s\n"
+def run(argv, timeout):
+    """Exit status, output, seconds. What does not end in time is ended, with its children, and has failed."""
+    begin = time.monotonic()
+    child = subprocess.Popen(argv, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             start_new_session=True)
+    late = ""
+    for number in (signal.SIGINT, signal.SIGKILL, None):    # pytest ends its servers on the first
+        try:
+            out = child.communicate(timeout=timeout)[0]
+            break
+        except subprocess.TimeoutExpired:
+            late = f"\n{argv[0]}: no end after {timeout} s\n"
+            os.killpg(child.pid, number)
+            timeout = 20
+    return -1 if late else child.returncode, out.decode("utf-8", "replace") + late, time.monotonic() - begin
 
 
 def say(text):
     print(text, flush=True)
 
 
-def unit(total, _args):
-    for program in sorted((SAN / "tests" / "unit").glob("test_*")):
-        if program.suffix:
-            continue
-        start = time.monotonic()
-        status, out = run([str(program)], 300)
-        passed = len(re.findall(r"^\[       OK \]", out, re.M))
-        failed = len(re.findall(r"^\[  FAILED  \] [^\s:]+$", out, re.M)) // 2
-        skipped = re.findall(r"^\[  SKIPPED \] (\S+)$", out, re.M)
-        if status != 0 and not failed:
-            failed = 1
-        total.add(passed, failed, len(set(skipped)))
-        total.notes += [f"{program.name}: {name}" for name in sorted(set(skipped))]
-        say(f"{program.name:28} {passed:4} passed {failed:3} failed   {time.monotonic() - start:5.1f} s")
+def programs(directory, prefix, only):
+    """The programs that have a source: not those that an older tree has left behind."""
+    kind = directory.name
+    names = sorted(p.stem for p in (ROOT / "tests" / kind).glob(f"{prefix}*.c") if only in p.stem)
+    return [directory / name for name in names]
+
+
+def side_by_side(args, work, items):
+    """The results of work(item), in the order of the items, as they come."""
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        yield from zip(items, pool.map(work, items))
+
+
+def cmocka(program):
+    """Tests that passed, names of those that were skipped, number of the failed (or never run), output."""
+    status, out, _ = run([str(program)], 300)
+    announced = sum(int(n) for n in re.findall(r"^\[=+\] Running (\d+) test\(s\)", out, re.M))
+    passed = re.findall(r"^\[       OK \] (\S+)$", out, re.M)
+    skipped = set(re.findall(r"^\[  SKIPPED \] (\S+)$", out, re.M))
+    failed = announced - len(passed) - len(skipped)
+    if failed <= 0 and (status != 0 or not announced or failed < 0 or SANITIZER.search(out)):
+        failed = 1
+    return passed, skipped, failed, out
+
+
+def unit_program(program):
+    """A test that the sanitizers' memory makes senseless (what a task costs) runs in the plain build as well."""
+    begin = time.monotonic()
+    passed, skipped, failed, out = cmocka(program)
+    plain = PLAIN / "tests" / "unit" / program.name
+    again = set()
+    if skipped and plain.exists():
+        good, _, more, text = cmocka(plain)
+        again = skipped & set(good)
+        if more:
+            failed += more
+            out += f"\nin the plain build:\n{text}"
+        skipped -= again
+    return len(passed) + len(again), failed, sorted(skipped), len(again), out, time.monotonic() - begin
+
+
+def unit(total, args):
+    for program, result in side_by_side(args, unit_program, programs(SAN / "tests" / "unit", "test_", args.only)):
+        passed, failed, skipped, again, out, seconds = result
+        reasons = "; ".join(REASON.findall(out)) or "says not why"
+        total.add(passed, failed, len(skipped), [f"{program.name}: {name} ({reasons})" for name in skipped])
+        say(f"{program.name:24} {passed:4} passed {failed:3} failed {len(skipped):3} skipped {seconds:6.1f} s"
+            + (f"   ({again} of them in the plain build)" if again else ""))
         if failed:
             say(out)
 
 
-def conformance(total, _args):
-    for program in sorted((SAN / "tests" / "conformance").glob("run_*")):
-        if program.suffix:
-            continue
-        status, out = run([str(program)], 600)
+def conformance(total, args):
+    def work(program):
+        return run([str(program)], 600)
+
+    for program, (status, out, _) in side_by_side(args, work, programs(SAN / "tests" / "conformance", "run_", args.only)):
         say(f"== {program.name}\n{out.rstrip()}")
-        rows = COUNT.findall(out)
-        for passed, failed, skipped in rows:
-            total.add(int(passed), int(failed), int(skipped or 0))
-            if skipped and int(skipped):
-                total.notes.append(f"{program.name}: {skipped} cases, reason in its output above")
-        if status != 0 and not any(int(f) for _, f, _ in rows) or not rows:
+        closing = CLOSING.findall(out)
+        if len(closing) != 1:
             total.add(0, 1)
-            say(f"{program.name}: exit status {status}")
+            say(f"{program.name}: FAILED: {len(closing)} closing lines, exit status {status}")
+            continue
+        passed, failed, skipped = (int(n) for n in closing[0])
+        if not failed and (status != 0 or not passed or SANITIZER.search(out)):
+            failed = 1
+            say(f"{program.name}: FAILED: exit status {status}, {passed} passed")
+        reasons = REASON.findall(out) or ["says not why"]
+        total.add(passed, failed, skipped, [f"{program.name}: {r}" for r in reasons] if skipped else [])
+
+
+def fuzz_program(program, seconds):
+    """Whether it went well, inputs, seeds, output, seconds. The short run starts from the seeds alone and is always the same."""
+    name = program.name[len("fuzz_"):]
+    seeds = ROOT / "tests" / "fuzz" / "corpus" / name
+    count = sum(1 for p in seeds.iterdir() if p.is_file()) if seeds.is_dir() else 0
+    found = FUZZ / "corpus" / name
+    bound = [f"-max_total_time={seconds}"]
+    if not seconds:
+        found = FUZZ / "short" / name
+        shutil.rmtree(found, ignore_errors=True)
+        bound = [f"-runs={FUZZ_RUNS}", "-seed=1"]
+    found.mkdir(parents=True, exist_ok=True)
+    status, out, took = run([str(program), *bound, "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1",
+                             f"-artifact_prefix={FUZZ}/{name}-", str(found), *([str(seeds)] if count else [])], seconds + 300)
+    runs = re.search(r"number_of_executed_units:\s*(\d+)", out)
+    runs = int(runs[1]) if runs else 0
+    read = re.search(rf"INFO:\s+(\d+) files found in {re.escape(str(seeds))}$", out, re.M)
+    good = status == 0 and runs >= (1 if seconds else FUZZ_RUNS) and count > 0 and read is not None and int(read[1]) == count
+    if not count:
+        out += f"\nno seeds in {seeds}\n"
+    shutil.rmtree(FUZZ / "short" / name, ignore_errors=True)
+    return good, runs, count, out, took
 
 
 def fuzz(total, args):
-    for program in sorted((FUZZ / "tests" / "fuzz").glob("fuzz_*")):
-        if program.suffix:
-            continue
-        name = program.name[len("fuzz_"):]
-        corpus = ROOT / "tests" / "fuzz" / "corpus" / name
-        work = FUZZ / "corpus" / name
-        work.mkdir(parents=True, exist_ok=True)
-        bound = [f"-max_total_time={args.seconds}"] if args.seconds else [f"-runs={FUZZ_RUNS}"]
-        argv = [str(program), *bound, "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1",
-                f"-artifact_prefix={FUZZ}/", str(work)] + ([str(corpus)] if corpus.is_dir() else [])
-        start = time.monotonic()
-        status, out = run(argv, (args.seconds or 200) + 120)
-        runs = re.search(r"number_of_executed_units:\s*(\d+)", out)
-        good = status == 0 and runs and (args.seconds or int(runs[1]) >= FUZZ_RUNS)
-        total.add(1, 0) if good else total.add(0, 1)
-        say(f"{program.name:28} {runs[1] if runs else '?':>8} inputs   {time.monotonic() - start:5.1f} s{'' if good else '   FAILED'}")
+    def work(program):
+        return fuzz_program(program, args.seconds)
+
+    for program, (good, runs, seeds, out, took) in side_by_side(args, work, programs(FUZZ / "tests" / "fuzz", "fuzz_", args.only)):
+        total.add(int(good), int(not good))
+        say(f"{program.name:24} {runs:9} inputs from {seeds:3} seeds {took:6.1f} s{'' if good else '   FAILED'}")
         if not good:
             say(out[-8000:])
 
 
 def e2e(total, args):
-    argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--durations=8", "tests/e2e", *args.pytest]
+    argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--durations=8", "-n", str(args.jobs),
+            f"--basetemp={ENV['TMPDIR']}/e2e"]
+    argv += ["-k", args.only] if args.only else []
     ENV.setdefault("GATEPOST", str(SAN / "gatepost"))
-    ENV.setdefault("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))
-    status, out = run(argv, 1800)
+    ENV.setdefault("GATEPOST_PLAIN", str(PLAIN / "gatepost"))
+    status, out, _ = run([*argv, *args.pytest, "tests/e2e"], 1800)
     say(out.rstrip())
-    last = [line for line in out.splitlines() if re.search(r"\b(passed|failed|error|skipped)\b.* in ", line)]
-    counts = dict((word, int(n)) for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last[-1] if last else ""))
-    failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
-    if status != 0 and not failed:
+    last = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|skipped|errors?)\b.*) in [\d.]+s", out, re.M)
+    counts = {word.rstrip("s") if word == "errors" else word: int(n)
+              for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last[-1] if last else "")}
+    failed = counts.get("failed", 0) + counts.get("error", 0)
+    if not failed and (status != 0 or not counts.get("passed")):
         failed = 1
-    total.add(counts.get("passed", 0), failed, counts.get("skipped", 0))
-    total.notes += [line for line in out.splitlines() if line.startswith("SKIPPED")]
+    total.add(counts.get("passed", 0), failed, counts.get("skipped", 0),
+              [line for line in out.splitlines() if line.startswith("SKIPPED")])
 
 
 PARTS = {"unit": unit, "conformance": conformance, "fuzz": fuzz, "e2e": e2e}
 
 
+def cpu():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="+", choices=PARTS)
-    parser.add_argument("--seconds", type=int, default=0, help="fuzz each target that long instead of 50,000 inputs")
+    parser.add_argument("--seconds", type=int, default=0, help=f"fuzz each target that long instead of {FUZZ_RUNS} inputs")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="programs that run side by side")
+    parser.add_argument("--only", default="", help="programs and tests with that word in their names")
     parser.add_argument("--pytest", action="append", default=[], help="one more argument for pytest")
     args = parser.parse_args()
     total = Sum()
     start = time.monotonic()
-    for part in args.parts:
-        say(f"\n---- {part}")
-        begin = time.monotonic()
-        PARTS[part](total, args)
-        say(f"---- {part}: {time.monotonic() - begin:.0f} s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    with tempfile.TemporaryDirectory(prefix="gp-", ignore_cleanup_errors=True) as tmp:
+        os.chmod(tmp, 0o755)    # the servers of the lab have users of their own; and short: a socket's path has 107 bytes
+        ENV["TMPDIR"] = tmp
+        for part in args.parts:
+            say(f"\n---- {part}")
+            begin, used, before = time.monotonic(), cpu(), total.passed + total.failed
+            PARTS[part](total, args)
+            if total.passed + total.failed == before:
+                say(f"{part}: FAILED: nothing has run")
+                total.add(0, 1)
+            say(f"---- {part}: {time.monotonic() - begin:.0f} s, {cpu() - used:.0f} s of CPU")
     if total.notes:
         say("\nskipped:")
         for note in total.notes:

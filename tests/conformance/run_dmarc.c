@@ -20,15 +20,16 @@
 
 #define DIR "tests/conformance/dmarc/"
 
-enum { DOMAINS_MAX = 8, FIELDS_MAX = 8 };
+enum { DOMAINS_MAX = 8, FIELDS_MAX = 8, PSL_CASES = 78 };
 
 static const char *const engine_names[] = { [ENGINE_NATIVE] = "native", [ENGINE_LIBRARY] = "libopendmarc" };
 static int passed, failed, skipped;
 
 static void verdict(bool ok, const char *suite, const char *name, enum engine e, const char *got, const char *want)
 {
+	/* A case is counted once: as ours. What the library says otherwise than is known of it fails. */
 	if (ok) {
-		passed++;
+		passed += e == ENGINE_NATIVE;
 		return;
 	}
 	failed++;
@@ -715,17 +716,19 @@ static void run_psl(void)
 	const char *dir = getenv("CONFORMANCE");
 	char path[512], *line = NULL, *rest, *name;
 	size_t cap = 0;
+	int before;
 	FILE *f;
 
 	assert(regdomain_init(NULL) == 0);
 	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
 		psl_vector("psl, own", own[i].name, own[i].want);
-	if (!dir) {
-		printf("skipped: psl/tests.txt, 77 vectors of the public suffix list (CONFORMANCE is not set)\n");
-		skipped += 77;
+	if (!dir || !*dir) {
+		printf("skipped: psl/tests.txt, %d vectors of the public suffix list (CONFORMANCE is not set)\n", PSL_CASES);
+		skipped += PSL_CASES;
 		regdomain_release();
 		return;
 	}
+	before = passed + failed;
 	snprintf(path, sizeof path, "%s/psl/tests.txt", dir);
 	f = must_open(path);
 	while (next_line(f, &line, &cap)) {
@@ -737,6 +740,10 @@ static void run_psl(void)
 	}
 	free(line);
 	fclose(f);
+	if (passed + failed - before != PSL_CASES) {
+		printf("FAIL psl/tests.txt has %d vectors, not %d\n", passed + failed - before, PSL_CASES);
+		failed++;
+	}
 	regdomain_release();
 }
 

@@ -402,5 +402,6 @@ int main(void)
 	policy_free(site.policy);
 	printf("\nconf/policy.conf: %d good and %d bad messages, %d judged otherwise than wanted\n",
 	       good, bad, wrong);
+	printf("policy: %d passed, %d failed, 0 skipped\n", good + bad - wrong, wrong);
 	return wrong || good < GOOD_MIN || bad < BAD_MIN;
 }

@@ -274,12 +274,12 @@ int main(int argc, char **argv)
 		print_row("RFC 7208 suite", "native", &suite[ENGINE_NATIVE]);
 		print_row("RFC 7208 suite", "libspf2", &suite[ENGINE_LIBRARY]);
 	} else {
-		printf("skipped: the public RFC 7208 suite (CONFORMANCE is not set)\n");
+		printf("skipped: spf/rfc7208-tests.yml, %d cases (CONFORMANCE is not set)\n", SUITE_CASES);
 	}
 	for (size_t i = 0; i < misses.count; i++)
 		free(misses.name[i]);
+	/* Counted are our engine's cases; what the library gets wrong unexpectedly fails, too. */
 	failed = own[0].fail + own[1].fail + suite[0].fail + suite[1].fail;
-	printf("spf-suite: %d passed, %d failed, %d skipped\n", own[0].pass + own[1].pass + suite[0].pass + suite[1].pass, failed,
-	       ran ? 0 : 2 * SUITE_CASES);
+	printf("spf: %d passed, %d failed, %d skipped\n", own[ENGINE_NATIVE].pass + suite[ENGINE_NATIVE].pass, failed, ran ? 0 : SUITE_CASES);
 	return failed ? 1 : 0;
 }

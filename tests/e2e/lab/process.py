@@ -1,5 +1,6 @@
 """A child process whose output lines can be waited for. Ends with its test, whatever happens."""
 import os
+import random
 import re
 import signal
 import socket
@@ -11,10 +12,15 @@ WAIT_S = 30
 
 
 def free_port():
-    """A port that nobody listens on; the kernel does not give it out again soon."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody has; below those that the kernel gives to outgoing connections (ip_local_port_range)."""
+    for port in random.sample(range(10000, 32000), 1000):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no port is free")
 
 
 def wait_for_port(port, host="127.0.0.1", timeout=WAIT_S):
