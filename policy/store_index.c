@@ -25,9 +25,7 @@ static const char schema[] =
 
 static const char *const statements[STMT_COUNT] = {
 	[STMT_HAS] = "SELECT 1 FROM message WHERE id = ?1",
-	[STMT_MESSAGE] =
-		"INSERT OR REPLACE INTO message (id, at, bytes, sender, client, rule, meta)"
-		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[STMT_MESSAGE] = "INSERT OR REPLACE INTO message VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[STMT_RECIPIENT] = "INSERT OR IGNORE INTO recipient (address, id) VALUES (?1, ?2)",
 };
 

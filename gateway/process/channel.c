@@ -201,8 +201,8 @@ static int message_take(const struct frame *f, const char *p, size_t len, int *f
 	out.id = f->id;
 	out.status = f->status;
 	if (has_fd) {
-		out.fd = fds[count - 1];
-		fds[count - 1] = -1;
+		out.fd = fds[in_file];
+		fds[in_file] = -1;
 	}
 	*m = out;
 	return 0;
@@ -219,7 +219,7 @@ int channel_recv(int sock, struct channel_msg *m)
 			     .msg_iovlen = 1,
 			     .msg_control = control.bytes,
 			     .msg_controllen = sizeof(control.bytes) };
-	int fds[FDS_MAX], rc = -EPROTO;
+	int fds[FDS_MAX] = { -1, -1 }, rc = -EPROTO;
 	bool over = false;
 	size_t count;
 	ssize_t n;
@@ -280,11 +280,12 @@ static void unsent_remove(struct channel *c, struct channel_call *call)
 
 	if (!call->unsent)
 		return;
-	while (*at != call) {
+	while (*at && *at != call) {
 		before = *at;
 		at = &(*at)->next;
 	}
-	*at = call->next;
+	if (*at)
+		*at = call->next;
 	if (c->unsent_last == call)
 		c->unsent_last = before;
 	call->unsent = false;
@@ -432,6 +433,7 @@ int channel_await_peer(struct channel *c, int timeout_ms)
 
 	if (c->fd >= 0)
 		return 0;
+	/* cppcheck-suppress autoVariables ; taken out below, or by who resolves it */
 	c->waiters = &w;
 	rc = future_wait(&w.future, timeout_ms);
 	if (!w.future.done)

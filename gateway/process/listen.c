@@ -103,7 +103,7 @@ int listen_unix(const char *path)
 
 	if (strlen(path) >= sizeof(sa.sun_path))
 		return -ENAMETOOLONG;
-	strcpy(sa.sun_path, path);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
 	/*
 	 * The state directory's lock says that nobody else serves it; anything but a socket is not
 	 * ours to remove.

@@ -1,0 +1,94 @@
+/*
+ * parent_impl - what the files of the parent share
+ *
+ * parent.c begins, waits and ends; parent_workers.c starts and ends processes; parent_reload.c
+ * makes configurations into generations of workers, one after the other.
+ */
+#ifndef PARENT_IMPL_H
+#define PARENT_IMPL_H
+
+#include "base/log.h"
+#include "process/child.h"
+#include "process/listen.h"
+#include "process/parent.h"
+
+enum {
+	CHILDREN_MAX = 2 + SHARED_SLOTS,
+	STATE = 0, STORE = 1, WORKERS = 2,      /* places in parent.child */
+	STATUS_MS = 10 * 1000,
+	KEEPERS_END_S = 30,
+	KILL_AFTER_S = 10,              /* after its deadline a worker should be gone by itself */
+	PATH_BYTES = 1024,
+};
+
+enum phase {
+	PHASE_KEEPERS,                  /* first start: waiting for the keepers, then */
+	PHASE_WORKERS,                  /* for the workers */
+	PHASE_RUNNING,
+	PHASE_RELOADING,                /* a new generation is coming up beside the present one */
+	PHASE_STOPPING,
+};
+
+/* A configuration and what has been opened for it. */
+struct generation {
+	unsigned number;                /* 0: none */
+	struct site *site;
+	struct listen_set listen;
+};
+
+struct parent {
+	const struct parent_options *opt;
+	enum phase phase;
+	struct generation now, next;
+	unsigned last_number;
+	struct confine confine;
+	struct shared *shared;
+	struct child child[CHILDREN_MAX];       /* role 0: the place is free */
+	/* Of the first start: a reload does not change them. */
+	char *state_dir, *user, *control_path;
+	int signal_fd, command_fd, lock_fd;
+	int64_t phase_deadline_ms, status_ms, watchdog_ms;
+	bool reload_again, failed, done;
+	pid_t pid;
+};
+
+/*
+ * Start the process of this place, and wire it to all those that it talks to. 0 or -errno (said in
+ * the log; tried again later).
+ */
+int parent_start(struct parent *p, struct child *c);
+
+/*
+ * Of a generation: how many there are to be; start them all, 0 or -errno; whether all have said
+ * that they serve.
+ */
+int parent_workers_wanted(const struct site *s);
+int parent_workers_start(struct parent *p, const struct generation *g);
+bool parent_workers_ready(const struct parent *p, unsigned generation);
+
+/*
+ * All running workers of a generation (0: any) get to end: within limit_s, or at once when that is
+ * 0. Sessions are asked to come to an end drain_stop_s before that: after a reload they may go on
+ * as they are until then.
+ */
+void parent_workers_end(struct parent *p, unsigned generation, int limit_s);
+int parent_workers_alive(const struct parent *p);
+void parent_place_release(struct parent *p, struct child *c);   /* its process is gone for good */
+
+/*
+ * Everything that the workers of this configuration will need. 0, or -errno with lines in err; then
+ * g is empty and site is freed.
+ */
+int generation_make(struct parent *p, struct site *site, struct generation *g, struct buf *err);
+void generation_release(struct parent *p, struct generation *g);
+
+/* SIGHUP; then one of the others, when its workers serve or one of them has died. */
+void parent_reload(struct parent *p);
+void parent_reload_give_up(struct parent *p);
+void parent_reload_done(struct parent *p);
+
+/* Each line of text as a line of the log. */
+void parent_log_lines(enum log_level level, const char *event, const char *key,
+		      const struct buf *text);
+
+#endif

@@ -1,0 +1,167 @@
+#include "process/parent_impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "process/notify.h"
+#include "process/statedir.h"
+
+void generation_release(struct parent *p, struct generation *g)
+{
+	if (g->site)
+		p->opt->free(g->site);
+	listen_close(&g->listen);
+	*g = (struct generation){ .number = 0 };
+}
+
+static int certificate(struct parent *p, struct site *s, struct buf *err)
+{
+	struct buf cert = BUF_INIT(64 * 1024), key = BUF_INIT(64 * 1024);
+	int rc;
+
+	if (!s->tls_offer || s->tls_cert_pem)
+		return 0;
+	rc = statedir_certificate(p->state_dir, s->hostname, &cert, &key, err);
+	if (rc == 0) {
+		s->tls_cert_pem = buf_steal(&cert);
+		s->tls_key_pem = buf_steal(&key);
+		if (!s->tls_cert_pem || !s->tls_key_pem)
+			rc = -ENOMEM;
+	}
+	buf_release(&cert);
+	buf_release(&key);
+	return rc;
+}
+
+static int share_backends(struct parent *p, struct site *s, struct buf *err)
+{
+	for (size_t i = 0; i < s->backend_count; i++)
+		if (shared_backend_claim(p->shared, s->backend[i].name) < 0) {
+			buf_addf(err, "%s:%d: more than %d backends\n", s->path, s->backend[i].line,
+				 SHARED_BACKENDS);
+			return -ENOSPC;
+		}
+	return 0;
+}
+
+int generation_make(struct parent *p, struct site *site, struct generation *g,
+			   struct buf *err)
+{
+	int rc;
+
+	*g = (struct generation){ .number = ++p->last_number, .site = site };
+	rc = certificate(p, site, err);
+	if (rc == 0)
+		rc = share_backends(p, site, err);
+	if (rc == 0)
+		rc = listen_open(site->path, site->listener, site->listener_count, &p->now.listen,
+				 &g->listen, err);
+	if (rc == 0)
+		shared_dnsbl_begin(p->shared, g->number, site, p->now.number,
+				   g == &p->now ? NULL : p->now.site);
+	if (rc < 0)
+		generation_release(p, g);
+	return rc;
+}
+
+void parent_log_lines(enum log_level level, const char *event, const char *key,
+		      const struct buf *text)
+{
+	const char *p = buf_str(text);
+
+	while (*p) {
+		size_t len = strcspn(p, "\n");
+		struct log_line l;
+
+		log_start(&l, level, event);
+		log_bytes(&l, key, p, len);
+		log_emit(&l);
+		p += len + (p[len] == '\n');
+	}
+}
+
+static void reload_refused(struct parent *p, const struct buf *errors)
+{
+	parent_log_lines(LOG_LEVEL_ERROR, "reload", "error", errors);
+	log_error("reload", "what", "refused: the configuration of before goes on", NULL);
+	atomic_fetch_add(&p->shared->reloads_refused, 1);
+	p->phase = PHASE_RUNNING;
+	notify_ready();
+}
+
+/* What is bound to the running processes cannot be changed under them. */
+static void fixed(const char *what, char *now, char **want)
+{
+	if (strcmp(now ? now : "", *want ? *want : "") != 0)
+		log_warning("reload", "what", "this changes at a restart only", "option", what,
+			    "remains", now ? now : "", NULL);
+}
+
+void parent_reload(struct parent *p)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024);
+	struct site *site;
+
+	if (p->phase != PHASE_RUNNING) {
+		p->reload_again = p->phase != PHASE_STOPPING;
+		return;
+	}
+	notify_reloading();
+	log_notice("reload", "what", "begins", "file", p->opt->path, NULL);
+	site = p->opt->load(p->opt->path, &errors, &warnings);
+	parent_log_lines(LOG_LEVEL_WARNING, "reload", "warning", &warnings);
+	if (!site) {
+		reload_refused(p, &errors);
+		return;
+	}
+	fixed("user", p->user, &site->user);
+	fixed("state_dir", p->state_dir, &site->state_dir);
+	fixed("control", p->control_path, &site->control_path);
+	if (generation_make(p, site, &p->next, &errors) < 0) {
+		reload_refused(p, &errors);
+		return;
+	}
+	p->phase = PHASE_RELOADING;
+	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
+	if (parent_workers_start(p, &p->next) < 0)
+		p->phase_deadline_ms = 0; /* too many still draining: given up in this round */
+}
+
+void parent_reload_give_up(struct parent *p)
+{
+	AUTO(buf) struct buf why = BUF_INIT(200);
+
+	buf_adds(&why, "the new workers did not come up (the lines above say why)");
+	parent_workers_end(p, p->next.number, 0); /* their places are freed as they are reaped */
+	generation_release(p, &p->next);
+	reload_refused(p, &why);
+}
+
+void parent_reload_done(struct parent *p)
+{
+	unsigned old = p->now.number;
+	const char *names[SHARED_BACKENDS];
+	size_t count = 0;
+
+	generation_release(p, &p->now);
+	p->now = p->next;
+	p->next = (struct generation){ .number = 0 };
+	atomic_store(&p->shared->generation, p->now.number);
+	/* Every former generation is told how long it has; the oldest of many, less. */
+	for (unsigned g = 1; g <= old; g++) {
+		bool many = old - g + 1 >= PARENT_GENERATIONS_MAX;
+
+		if (g == old || many)
+			parent_workers_end(p, g,
+					   many ? p->opt->drain_stop_s : p->opt->drain_reload_s);
+	}
+	for (size_t i = 0; i < p->now.site->backend_count && count < SHARED_BACKENDS; i++)
+		names[count++] = p->now.site->backend[i].name;
+	/* While old workers live their counters do, too. */
+	if (parent_workers_alive(p) == parent_workers_wanted(p->now.site))
+		shared_backend_keep(p->shared, names, count);
+	p->phase = PHASE_RUNNING;
+	log_notice("reload", "what", "done", NULL);
+	notify_ready();
+}

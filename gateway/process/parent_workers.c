@@ -1,0 +1,186 @@
+#include "process/parent_impl.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "process/keeper.h"
+
+struct life {
+	struct parent *p;
+	struct child *c;
+	const struct generation *g;
+};
+
+static int life_keeper(void *arg, int control_fd)
+{
+	struct life *l = arg;
+	char dir[PATH_BYTES];
+	struct keeper_env env = {
+		.role = l->c->role,
+		.dir = dir,
+		.confine = l->p->confine,
+		.parent = l->p->pid,
+		.control_fd = control_fd,
+		.command_fd = l->c->role == ROLE_STATE ? l->p->command_fd : -1,
+		.shared = l->p->shared,
+	};
+
+	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir,
+		 l->c->role == ROLE_STATE ? "state" : "quarantine");
+	return keeper_run(&env);
+}
+
+static int life_worker(void *arg, int control_fd)
+{
+	struct life *l = arg;
+	int *fds = calloc(l->g->listen.count + 1, sizeof(*fds));
+	char root[PATH_BYTES];
+	struct worker_env env = {
+		.site = l->g->site,
+		.shared = l->p->shared,
+		.slot = l->c->slot,
+		.number = l->c->number,
+		.generation = l->c->generation,
+		.control_fd = control_fd,
+		.listen_fd = fds,
+		.protocols = l->p->opt->protocols,
+		.confine = l->p->confine,
+		.root = root,
+		.parent = l->p->pid,
+	};
+
+	if (!fds)
+		return 1;
+	for (size_t i = 0; i < l->g->listen.count; i++)
+		fds[i] = l->g->listen.socket[i].fd;
+	snprintf(root, sizeof(root), "%s/empty", l->p->state_dir);
+	return worker_run(&env);
+}
+
+static const struct generation *generation_of(const struct parent *p, const struct child *c)
+{
+	return p->next.number && c->generation == p->next.number ? &p->next : &p->now;
+}
+
+/* Wire a process that has just been started to all those that it talks to. */
+static void wire(struct parent *p, struct child *c)
+{
+	if (c->role == ROLE_WORKER) {
+		child_wire(c, &p->child[STATE]);
+		child_wire(c, &p->child[STORE]);
+		return;
+	}
+	for (int i = WORKERS; i < CHILDREN_MAX; i++)
+		if (p->child[i].role == ROLE_WORKER)
+			child_wire(&p->child[i], c);
+}
+
+int parent_start(struct parent *p, struct child *c)
+{
+	struct life life = { p, c, generation_of(p, c) };
+	int keep[256], count = 0, rc;
+	char name[32];
+
+	if (c->role == ROLE_STATE && p->command_fd >= 0)
+		keep[count++] = p->command_fd;
+	for (size_t i = 0; c->role == ROLE_WORKER && i < life.g->listen.count && count < 255; i++)
+		keep[count++] = life.g->listen.socket[i].fd;
+	rc = child_start(c, keep, count, c->role == ROLE_WORKER ? life_worker : life_keeper, &life);
+	if (rc < 0) {
+		log_error("start", "error", "cannot start a process", "process",
+			  child_name(c, name), "why", strerror(-rc), NULL);
+		c->restart_ms = clock_ms() + 1000;
+		return rc;
+	}
+	wire(p, c);
+	return 0;
+}
+
+int parent_workers_wanted(const struct site *s)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int n = s->workers > 0 ? s->workers : cpus > 0 ? (int)cpus : 1;
+
+	return n < SHARED_SLOTS / 2 ? n : SHARED_SLOTS / 2;
+}
+
+static struct child *place_free(struct parent *p)
+{
+	for (int i = WORKERS; i < CHILDREN_MAX; i++)
+		if (p->child[i].role != ROLE_WORKER)
+			return &p->child[i];
+	return NULL;
+}
+
+void parent_place_release(struct parent *p, struct child *c)
+{
+	if (c->slot >= 0)
+		shared_slot_clear(p->shared, c->slot);
+	*c = (struct child){ .role = ROLE_PARENT, .fd = -1, .slot = -1 };
+}
+
+int parent_workers_start(struct parent *p, const struct generation *g)
+{
+	for (int n = 1; n <= parent_workers_wanted(g->site); n++) {
+		struct child *c = place_free(p);
+		int slot = c ? shared_slot_claim(p->shared, g->number) : -1, rc;
+
+		if (slot < 0)
+			return -EAGAIN;
+		*c = (struct child){ .role = ROLE_WORKER,
+				     .number = n,
+				     .slot = slot,
+				     .generation = g->number,
+				     .fd = -1 };
+		rc = parent_start(p, c);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+void parent_workers_end(struct parent *p, unsigned generation, int limit_s)
+{
+	int before_s = limit_s < p->opt->drain_stop_s ? limit_s : p->opt->drain_stop_s;
+	struct channel_drain d = { .patience_s = limit_s - before_s, .limit_s = limit_s };
+
+	for (int i = WORKERS; i < CHILDREN_MAX; i++) {
+		struct child *c = &p->child[i];
+
+		if (c->role != ROLE_WORKER || (generation && c->generation != generation))
+			continue;
+		c->draining = true;
+		c->restart_ms = 0;
+		if (c->pid <= 0) {
+			parent_place_release(p, c);
+		} else if (limit_s == 0) {
+			kill(c->pid, SIGKILL);
+		} else {
+			c->kill_ms = clock_ms() + ((int64_t)limit_s + KILL_AFTER_S) * 1000;
+			child_tell(c, CHANNEL_DRAIN, &d, sizeof(d), -1);
+		}
+	}
+}
+
+bool parent_workers_ready(const struct parent *p, unsigned generation)
+{
+	for (int i = WORKERS; i < CHILDREN_MAX; i++)
+		if (p->child[i].role == ROLE_WORKER && p->child[i].generation == generation &&
+		    !p->child[i].ready)
+			return false;
+	return true;
+}
+
+int parent_workers_alive(const struct parent *p)
+{
+	int n = 0;
+
+	for (int i = WORKERS; i < CHILDREN_MAX; i++)
+		n += p->child[i].role == ROLE_WORKER && p->child[i].pid > 0;
+	return n;
+}
