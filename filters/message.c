@@ -5,6 +5,9 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/buf.h"
 
@@ -57,39 +60,44 @@ void message_free(struct message *m)
 }
 
 /*
- * What kinds of octets a chunk has. A CRLF may be split between chunks; a CR that ends the message is bare, which
- * message_end sees.
+ * What kinds of octets a chunk has, in one pass. A CR or LF is bare unless each LF, and nothing else, follows a CR; a CRLF may be
+ * split between chunks; a CR that ends the message is bare, which message_end sees.
  */
-static void note_bare(struct message *m, const char *p, size_t len)
-{
-	const char *end = p + len, *q;
-
-	if (m->last_cr && *p != '\n')
-		m->bare = true;
-	for (q = p; (q = memchr(q, '\n', (size_t)(end - q))); q++)
-		if (q == p ? !m->last_cr : q[-1] != '\r')
-			m->bare = true;
-	for (q = p; (q = memchr(q, '\r', (size_t)(end - q))); q++)
-		if (q + 1 < end && q[1] != '\n')
-			m->bare = true;
-	m->last_cr = end[-1] == '\r';
-}
-
 static void note_octets(struct message *m, const char *p, size_t len)
 {
+	bool cr = m->last_cr, bare = false, nul = false;
 	unsigned char any = 0;
+	size_t i = 0;
 
-	if (!m->bare)
-		note_bare(m, p, len);
-	else
-		m->last_cr = p[len - 1] == '\r';
-	if (!m->nul)
-		m->nul = memchr(p, '\0', len) != NULL;
-	if (!m->eightbit) {
-		for (size_t i = 0; i < len; i++)
-			any |= (unsigned char)p[i];
-		m->eightbit = any & 0x80;
+#ifdef __SSE2__
+	__m128i all = _mm_setzero_si128(), nuls = _mm_setzero_si128();
+	unsigned odd = 0, carry = cr;
+
+	for (; len - i >= 16; i += 16) {
+		__m128i v = _mm_loadu_si128((const void *)(p + i));
+		unsigned crs = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')));
+		unsigned lfs = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\n')));
+
+		odd |= ((crs << 1 | carry) & 0xffff) ^ lfs;
+		carry = crs >> 15;
+		all = _mm_or_si128(all, v);
+		nuls = _mm_or_si128(nuls, _mm_cmpeq_epi8(v, _mm_setzero_si128()));
 	}
+	cr = carry;
+	bare = odd != 0;
+	nul = _mm_movemask_epi8(nuls) != 0;
+	any = _mm_movemask_epi8(all) ? 0x80 : 0;
+#endif
+	for (; i < len; i++) {
+		bare = bare || (p[i] == '\n') != cr;
+		cr = p[i] == '\r';
+		nul = nul || p[i] == '\0';
+		any |= (unsigned char)p[i];
+	}
+	m->last_cr = cr;
+	m->bare = m->bare || bare;
+	m->nul = m->nul || nul;
+	m->eightbit = m->eightbit || (any & 0x80);
 }
 
 /* A field name is printable ASCII without colon (RFC 5322 2.2), then blanks (obsolete, 4.5), then the colon. */

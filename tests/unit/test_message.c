@@ -153,6 +153,30 @@ static void test_kinds(void **state)
 	assert_false(message_has_bare(m));
 }
 
+/* What is seen many octets at a time is what is seen one by one: one odd thing in a long text, at any place, in any cut. */
+static void test_kinds_anywhere(void **state)
+{
+	static const char *const odd[] = { "\r", "\n", "\r\r\n", "\n\r", "\x80", "\0", "\r\n", "x" };
+
+	for (size_t k = 0; k < sizeof(odd) / sizeof(odd[0]); k++) {
+		for (size_t at = 9; at < 60; at++) {
+			for (size_t step = 1; step < 62; step += step == 1 ? 15 : 7) {
+				AUTO(message) struct message *m = message_new(&limits, open_memfd, NULL);
+				char text[64];
+				size_t n = odd[k][0] ? strlen(odd[k]) : 1;
+
+				memset(text, 'x', sizeof(text));
+				memcpy(text, "A: 1\r\n\r\n", 8);
+				memcpy(text + at, odd[k], n);
+				feed(m, text, sizeof(text), step);
+				assert_int_equal(message_has_bare(m), k < 4);
+				assert_int_equal(message_has_8bit(m), k == 4);
+				assert_int_equal(message_has_nul(m), k == 5);
+			}
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_moves_to_a_file),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_kinds_anywhere),
 	};
 
 	return cmocka_run_group_tests_name("message", tests, NULL, NULL);
