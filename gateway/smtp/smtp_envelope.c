@@ -24,6 +24,7 @@ void smtp_transaction_end(struct smtp_session *s)
 	if (!t)
 		return;
 	s->t = NULL;
+	stream_set_deadline(s->stream, t->session_deadline_ms);
 	for (size_t i = 0; i < t->txn.env.rcpt_count; i++)
 		judge_release(&t->judge[i]);
 	free(t->judge);
@@ -82,6 +83,7 @@ static int begin_transaction(struct smtp_session *s, struct smtp_command *c, con
 	t->txn.state = s->svc->state;
 	t->number = ++s->transactions;
 	t->start_ms = clock_ms();
+	t->session_deadline_ms = stream_deadline(s->stream);
 	snprintf(t->txn.id, sizeof(t->txn.id), "%s-%u", s->id, t->number);
 	t->txn.stage = STAGE_MAIL;
 	return fill_sender(t, c, caps);

@@ -123,7 +123,6 @@ static int begin_message(struct smtp_session *s, bool bdat)
 	const struct site *site = s->svc->site;
 
 	t->bdat = bdat;
-	t->session_deadline_ms = stream_deadline(s->stream);
 	if (site->timeouts.transaction_ms) {
 		int64_t end = clock_ms() + site->timeouts.transaction_ms;
 

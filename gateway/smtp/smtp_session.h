@@ -44,7 +44,7 @@ struct smtp_txn {
 	bool bdat;                      /* came by BDAT */
 	uint64_t received;              /* octets, also those that were not kept */
 	size_t hashed;                  /* since others had their turn */
-	int64_t session_deadline_ms;    /* the stream's, while the message has a nearer one */
+	int64_t session_deadline_ms;    /* the stream's, which comes back when a message with a nearer one ends */
 	struct smtp_data data;
 };
 

@@ -96,3 +96,19 @@ def test_everyone_who_waits_for_another_is_in_the_log(lab, postfix):
         assert c.message("a@sender.example", ["bob@example.com", "carol@example.com"], mail(subject="x")).code == 451
     assert "bob@example.com" in g.verdict("defer", "bob@example.com")["to"]
     assert postfix.messages("bob@example.com") == []
+
+
+def test_the_time_for_one_message_is_not_the_next_ones(lab, postfix):
+    """Chunks, RSET, and then longer than a transaction may take."""
+    g = lab([postfix.port], conf="timeouts { transaction = 1s }")
+    with Client(g.port) as c:
+        c.ehlo()
+        c.envelope("a@sender.example", "bob@example.com")
+        c.send(b"BDAT 4\r\nA: 1")
+        assert c.reply().code == 250
+        c.expect("RSET", 250)
+        with pytest.raises(TimeoutError):       # it says nothing, as a session that lives
+            c.sock.settimeout(1.5)
+            c.line()
+        c.sock.settimeout(60)
+        c.expect("NOOP", 250)
