@@ -121,6 +121,20 @@ static void recipient_release(struct recipient *r)
 	free(r->domain);
 }
 
+/*
+ * The address with its domain as it was judged: what of an international name is mapped to what
+ * (fullwidth letters and dots, for one) is not left to the server behind, which could relay by it.
+ */
+static char *judged_address(const struct smtp_mailbox *to, const char *domain)
+{
+	size_t local = strlen(to->text) - strlen(to->domain);
+	char *address;
+
+	if (!to->utf8)
+		return strdup(to->text);
+	return asprintf(&address, "%.*s%s", (int)local, to->text, domain) < 0 ? NULL : address;
+}
+
 static int fill_recipient(struct smtp_session *s, const struct smtp_command *c, struct recipient *r)
 {
 	AUTO(buf) struct buf params = BUF_INIT(PARAMS_MAX);
@@ -130,7 +144,7 @@ static int fill_recipient(struct smtp_session *s, const struct smtp_command *c, 
 		return -ENOMEM;
 	if (smtp_domain_ascii(c->path.domain, domain) < 0)
 		snprintf(domain, sizeof(domain), "%s", c->path.domain);
-	r->address = strdup(c->path.text);
+	r->address = judged_address(&c->path, domain);
 	r->params = buf_steal(&params);
 	r->domain = strdup(domain);
 	r->local = !c->path.domain[0] || site_accepts(s->svc->site, domain);

@@ -98,6 +98,42 @@ def test_everyone_who_waits_for_another_is_in_the_log(lab, postfix):
     assert postfix.messages("bob@example.com") == []
 
 
+def test_a_domain_is_passed_on_as_it_was_judged(lab, scratch):
+    """Fullwidth letters are example.com to us; what they are to the server behind must not matter."""
+    heard = []
+    ready = socket.create_server(("127.0.0.1", 0))
+
+    def serve(conn):
+        f = conn.makefile("rwb")
+        f.write(b"220 server.example.com ESMTP\r\n")
+        f.flush()
+        for line in f:
+            heard.append(line.decode().strip())
+            word = line[:4].upper()
+            f.write(b"250-server\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n" if word == b"EHLO" else b"221 bye\r\n" if word == b"QUIT" else b"250 ok\r\n")
+            f.flush()
+            if word == b"QUIT":
+                break
+        conn.close()
+
+    def accept():
+        while True:
+            try:
+                conn, _ = ready.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(conn,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    g = lab([ready.getsockname()[1]], conf='recipients { verify = none }')
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<a@sender.example> SMTPUTF8", 250)
+        c.expect("RCPT TO:<bob@\uff45xample.com>", 250)
+    assert [x for x in heard if x.startswith("RCPT")] == ["RCPT TO:<bob@example.com>"]
+    ready.close()
+
+
 def test_the_time_for_one_message_is_not_the_next_ones(lab, postfix):
     """Chunks, RSET, and then longer than a transaction may take."""
     g = lab([postfix.port], conf="timeouts { transaction = 1s }")
