@@ -17,7 +17,7 @@ DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest pytho
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
 DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython
 
-PACKAGES := libevent libunbound openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson
+PACKAGES := libevent openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson
 # Asked once, and only when something is compiled.
 pkg_config = $(if $(shell pkg-config --exists $(PACKAGES) && echo yes),$(shell pkg-config $(1) $(PACKAGES)),\
 	$(error libraries are missing: "make deps" installs them as root, and names them for others))
@@ -31,7 +31,8 @@ CFLAGS ?= -O2 -g
 HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 LDHARDEN := -pie -Wl,-z,relro -Wl,-z,now
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing $(WARN) $(CFLAGS) $(HARDEN) $(PKG_CFLAGS) -MMD -MP
-LIBS = $(PKG_LIBS) -lspf2 -lopendmarc -lresolv -lm
+# Without a file for pkg-config, but libunbound, whose file asks for those of nettle, which its package does not bring.
+LIBS = $(PKG_LIBS) -lunbound -lspf2 -lopendmarc -lresolv -lm
 
 # SAN=1: under the address and undefined sanitizers. FUZZ=1: with clang, for libFuzzer. Each has a directory of its own.
 SANITIZE := address,undefined
@@ -99,12 +100,12 @@ endef
 
 deps:
 	$(call install_packages,$(DEPS))
-deps-test: deps
-	$(call install_packages,$(DEPS_TEST))
-deps-lint: deps
-	$(call install_packages,$(DEPS_LINT))
-deps-bench: deps
-	$(call install_packages,$(DEPS_BENCH))
+deps-test:
+	$(call install_packages,$(sort $(DEPS) $(DEPS_TEST)))
+deps-lint:
+	$(call install_packages,$(sort $(DEPS) $(DEPS_LINT)))
+deps-bench:
+	$(call install_packages,$(sort $(DEPS) $(DEPS_BENCH)))
 
 $(BUILD)/gatepost: $(BUILD)/gateway/command/main.o $(BUILD)/libgatepost.a
 	$(CC) $(LDFLAGS) $(LDHARDEN) -o $@ $^ $(LIBS)

@@ -59,8 +59,17 @@ samples() {
 
 write_conf >"$dir/gatepost.conf"
 sink=
-trap '[ -z "$sink" ] || kill "$sink" 2>/dev/null || true' EXIT
-trap 'exit 130' INT TERM
+gate=
+# Both run beside the shell, which would not hear a signal while it waits for one in front.
+stop() {
+	for pid in $gate $sink; do
+		kill "$pid" 2>/dev/null || true
+	done
+	wait
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 if [ -z "${BACKEND:-}" ]; then
 	"$bin" sink --listen "127.0.0.1:$sink_port" --maildir "$dir/Maildir" --accept "bob@$domain" --hostname server.example &
 	sink=$!
@@ -68,4 +77,6 @@ if [ -z "${BACKEND:-}" ]; then
 else
 	echo "Gatepost listens on 127.0.0.1:$port, before $BACKEND, for mail to $domain. Ctrl-C ends it."
 fi
-"$bin" run -c "$dir/gatepost.conf"
+"$bin" run -c "$dir/gatepost.conf" &
+gate=$!
+wait "$gate"

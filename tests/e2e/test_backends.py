@@ -256,6 +256,7 @@ def test_keywords_are_an_allow_list(lab, backend):
 def test_dsn_is_passed_on(lab, backend):
     server = backend()
     g = lab([server.port])
+    g.wait_line(UP.format(0))
     with Client(g.port) as c:
         c.ehlo()
         c.expect("MAIL FROM:<a@sender.example> BODY=8BITMIME RET=HDRS ENVID=abc+2Bd", 250)
