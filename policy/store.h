@@ -23,8 +23,9 @@ int store_open(struct store *s);
 
 /*
  * Quarantine m with its envelope, facts and rule (meta_json, an object; record.h says what it
- * holds). Writes m into a file first if it lies in memory. 0 and the id, or -errno: -ENOSPC, -EIO,
- * -ETIMEDOUT: then nothing is kept. may wait
+ * holds). Writes m into a file first if it lies in memory. 0 and the id; or -errno: -ENOSPC, -EIO:
+ * nothing is kept; -EPIPE, -ETIMEDOUT, -ECANCELED: perhaps it is (the client hears 4xx and keeps
+ * it). may wait
  */
 int store_keep(struct store *s, struct message *m, const char *meta_json, char id[STORE_ID_MAX]);
 

@@ -74,7 +74,7 @@ int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out)
 	}
 	k->proc_fd =
 		proc_fd >= 0 ? proc_fd : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)    /* as a rule the parent has made it */
 		rc = -errno;
 	k->dir_fd = rc < 0 ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (rc == 0 && k->dir_fd < 0)

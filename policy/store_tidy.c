@@ -29,6 +29,13 @@ static bool is_day(const char *name)
 	       name[7] == '-';
 }
 
+static bool is_temporary(const char *name)
+{
+	size_t len = strlen(name);
+
+	return name[0] == '.' && len > 4 && strcmp(name + len - 4, ".tmp") == 0;
+}
+
 static int day_compare(const void *a, const void *b)
 {
 	return strcmp(a, b);
@@ -47,6 +54,8 @@ struct store_tidy *store_tidy_new(int dir_fd, int days)
 	for (struct dirent *e; t && d && (e = readdir(d)) && t->count < DAYS_MAX;) {
 		void *more;
 
+		if (is_temporary(e->d_name))
+			t->removed += unlinkat(dir_fd, e->d_name, 0) == 0;
 		if (!is_day(e->d_name))
 			continue;
 		more = reallocarray(t->day, t->count + 1, sizeof(*t->day));
@@ -128,12 +137,11 @@ static void tidy_meta(struct store_tidy *t, struct store_index *index, int fd, c
 static void tidy_file(struct store_tidy *t, struct store_index *index, const char *name)
 {
 	int fd = dirfd(t->open);
-	size_t len = strlen(name);
 	char id[STORE_ID_MAX];
 	struct stat st;
 
 	if (name[0] == '.') {
-		if (len > 4 && strcmp(name + len - 4, ".tmp") == 0)
+		if (is_temporary(name))
 			t->removed += unlinkat(fd, name, 0) == 0;
 		return;
 	}

@@ -76,8 +76,9 @@ static void store_flush(struct store_role *s)
 
 static void request_keep(struct store_role *s, struct keeper_peer *p, struct channel_msg *m)
 {
-	if (m->fd < 0) {
-		keeper_answer(p, m->type, m->id, -EINVAL, NULL, 0, -1);
+	/* Refused now, so that a batch cannot hold more than STORE_BATCH_MAX * STORE_META_MAX. */
+	if (m->fd < 0 || m->len > STORE_META_MAX) {
+		keeper_answer(p, m->type, m->id, m->fd < 0 ? -EINVAL : -EMSGSIZE, NULL, 0, -1);
 		return;
 	}
 	if (s->count == STORE_BATCH_MAX)

@@ -26,21 +26,40 @@ static int failed(struct buf *err, const char *dir, const char *name, const char
 	return rc;
 }
 
+/* A new directory is there for good when the one that it lies in is on stable storage. */
+static int make_durable(const char *path)
+{
+	char above[PATH_BYTES + 4];
+	int fd;
+
+	if (mkdir(path, 0755) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	snprintf(above, sizeof(above), "%s/..", path);
+	fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		(void)fsync(fd);
+		close(fd);
+	}
+	return 0;
+}
+
 /* With the directories above it. */
 static int make_path(const char *path)
 {
 	char p[PATH_BYTES];
+	int rc;
 
 	if ((size_t)snprintf(p, sizeof(p), "%s", path) >= sizeof(p))
 		return -ENAMETOOLONG;
 	for (char *s = p + 1; *s; s++)
 		if (*s == '/') {
 			*s = 0;
-			if (mkdir(p, 0755) < 0 && errno != EEXIST)
-				return -errno;
+			rc = make_durable(p);
+			if (rc < 0)
+				return rc;
 			*s = '/';
 		}
-	return mkdir(p, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	return make_durable(p);
 }
 
 /*
@@ -110,6 +129,8 @@ int statedir_open(const char *path, const struct confine *c, struct buf *err)
 	}
 	for (int i = 0; rc == 0 && i < (int)(sizeof(parts) / sizeof(parts[0])); i++)
 		rc = make_part(top, i, path, c, err);
+	if (rc == 0 && fsync(top) < 0 && errno != EINVAL)
+		rc = failed(err, path, "", "cannot be made durable", -errno);
 	if (top >= 0)
 		close(top);
 	if (rc < 0 && lock >= 0)
