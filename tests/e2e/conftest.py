@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from lab.backend import Backend             # noqa: E402
 from lab.certificates import Certificates   # noqa: E402
 from lab.gateway import Gateway             # noqa: E402
+from lab.network import OwnNetwork         # noqa: E402
 from lab.knot import Knot                   # noqa: E402
 from lab.postfix import Postfix             # noqa: E402
 from lab.zones import ZONES                 # noqa: E402
@@ -88,3 +89,8 @@ def backend():
 @pytest.fixture(scope="session")
 def certificates(scratch):
     return Certificates(scratch / "certificates")
+
+
+@pytest.fixture
+def own_network():
+    return OwnNetwork

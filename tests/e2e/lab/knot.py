@@ -1,5 +1,6 @@
 """Knot DNS with the zones of a test, on a free port of loopback."""
 import pathlib
+import signal
 
 from .process import Process, free_port
 
@@ -56,5 +57,22 @@ zone:
     def server(self):
         return f"127.0.0.1:{self.port}"
 
+    def change(self, records):
+        """Other records from now on; returns when they are served."""
+        mark = self.process.mark()
+        self.records = records
+        self.serial += 1
+        self._write_zone()
+        self.process.send(signal.SIGHUP)
+        self.process.wait_line(rf"\[\.\] .*serial .*{self.serial}", mark)
+
+    def freeze(self):
+        """Questions stay without an answer, until thaw."""
+        self.process.send(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send(signal.SIGCONT)
+
     def stop(self):
+        self.thaw()
         self.process.stop()

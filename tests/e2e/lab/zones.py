@@ -27,6 +27,9 @@ _dmarc.deep.example TXT "v=DMARC1; p=none"
 key.elsewhere.example TXT KEY
 sel._domainkey.deep.example CNAME key.elsewhere.example.
 
+# hosts of one sender in several networks
+pool.example TXT "v=spf1 ip4:127.0.0.41 ip4:127.0.5.41 -all"
+
 # a block list: 127.0.0.66 is on it
 2.0.0.127.dnsbl.example A 127.0.0.2
 66.0.0.127.dnsbl.example A 127.0.0.2
