@@ -10,6 +10,9 @@
 #include "policy/greylist.h"
 #include "policy/state.h"
 
+/* Who does not come again for so long has got through, or given up: the next failure is another message's. */
+enum { DEFER_GAP_S = 12 * 3600 };
+
 int judge_init(struct judge *j, struct txn *t, const struct recipient *rcpt)
 {
 	*j = (struct judge){ .txn = t, .rcpt = rcpt, .verdict.temporary_fact = FACT_NONE };
@@ -96,8 +99,7 @@ static void defer_key(const struct judge *j, struct state_op *op)
 /* Whether this message has been deferred for a temporary failure for too long already. A state that is away: not yet. may wait */
 static bool deferred_long_enough(struct judge *j)
 {
-	const int keep_s = 7 * 86400;
-	struct state_op op = { .verb = STATE_TOUCH, .ttl_s = keep_s };
+	struct state_op op = { .verb = STATE_TOUCH, .ttl_s = DEFER_GAP_S };
 
 	defer_key(j, &op);
 	if (!j->txn->state || state_run(j->txn->state, &op, 1) < 0 || !op.found)

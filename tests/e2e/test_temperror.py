@@ -1,6 +1,7 @@
 """DNS that does not answer: it defers only where the verdict hangs on it, and not for ever; lists that are not well count nothing."""
 import signal
 import socket
+import sqlite3
 import time
 
 import pytest
@@ -75,6 +76,20 @@ def test_not_for_ever(lab, backend, silent):
         assert reply.code == 451 and time.monotonic() < end
     assert b"\r\nX-Late: yes\r\n" in server.messages[0].data
     assert "temperror.expired" in g.verdict("accept")["facts"]
+
+
+def test_each_message_has_its_own_patience(lab, backend, silent):
+    """A sender that was deferred last week and comes upon dead DNS again is deferred again."""
+    g = lab([backend().port], policy="reject spf: if spf = fail\naccept\n", conf=dead_zone(silent) + 'temperror_max = "1s"', dns_conf=FAST)
+    assert send(g, "x@dead.example").code == 451
+    assert g.stop() == 0
+    with sqlite3.connect(g.state / "state" / "state.db") as db:
+        (lives,) = db.execute("SELECT expires - last FROM state WHERE space = 'defer'").fetchone()
+        assert lives <= 86400
+        db.execute("UPDATE state SET first = first - 2 * 86400, last = last - 2 * 86400, expires = expires - 2 * 86400")
+    db.close()
+    g.start()
+    assert send(g, "x@dead.example").code == 451
 
 
 def test_all_dns_away_and_back(lab, backend, own_dns):
