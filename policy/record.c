@@ -8,6 +8,8 @@
 #include "filters/filter.h"
 #include "policy/conf.h"
 
+enum { EXCERPT_MAX = 2048 };    /* octets of a fact's value, of a header field */
+
 /* The octets of one UTF-8 sequence at p (RFC 3629), 0 if there is none. */
 static size_t utf8_len(const unsigned char *p, size_t len)
 {
@@ -49,6 +51,12 @@ static json_t *string(const char *s)
 	return s ? record_string(s, strlen(s)) : json_null();
 }
 
+/* What the message says at whatever length: the record must fit the store, or nothing is kept. */
+static json_t *excerpt(const char *p, size_t len)
+{
+	return record_string(p, len < EXCERPT_MAX ? len : EXCERPT_MAX);
+}
+
 void record_fact_text(const struct fact *f, struct buf *out)
 {
 	enum fact_type type = fact_def(f->id)->type;
@@ -80,10 +88,10 @@ static json_t *fact_value(const struct fact *f)
 	if (d->type == FACT_NUMBER)
 		return json_integer(f->number);
 	if (!d->list)
-		return string(f->count ? f->text[0] : "");
+		return f->count ? excerpt(f->text[0], strlen(f->text[0])) : string("");
 	list = json_array();
 	for (size_t i = 0; i < f->count; i++)
-		json_array_append_new(list, string(f->text[i]));
+		json_array_append_new(list, excerpt(f->text[i], strlen(f->text[i])));
 	return list;
 }
 
@@ -150,7 +158,7 @@ static json_t *field_json(const struct message *m, const char *name)
 		return json_null();
 	for (p = h->body, n = h->body_len; n && (*p == ' ' || *p == '\t'); n--)
 		p++;
-	return record_string(p, n);
+	return excerpt(p, n);
 }
 
 static json_t *message_json(const struct message *m)

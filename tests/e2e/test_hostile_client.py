@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-from lab.process import free_port
 from lab.smtp import Client, mail
 
 SPLIT = """
@@ -96,6 +95,20 @@ def test_everyone_who_waits_for_another_is_in_the_log(lab, postfix):
         assert c.message("a@sender.example", ["bob@example.com", "carol@example.com"], mail(subject="x")).code == 451
     assert "bob@example.com" in g.verdict("defer", "bob@example.com")["to"]
     assert postfix.messages("bob@example.com") == []
+
+
+def test_huge_fields_can_be_quarantined(lab, postfix):
+    """Control characters are six in JSON: what is recorded of a message is bounded, what is kept is all of it."""
+    g = lab([postfix.port], policy="quarantine if header.subject ~ /^x/\naccept\n")
+    controls = "\x01" * 900 + "\r\n "
+    message = mail(subject="SUBJECT").replace(b"Subject: SUBJECT", f"Subject: x{controls * 66}x".encode())
+    message = message.replace(b"Message-ID: <", f"Message-ID: {controls * 66}<".encode())
+    with Client(g.port) as c:
+        c.ehlo()
+        c.envelope("a@sender.example", "bob@example.com")
+        reply = c.data_block(message)
+        assert reply.code == 250, reply
+    assert g.quarantined()[0].read_bytes() == message
 
 
 def test_a_domain_is_passed_on_as_it_was_judged(lab, scratch):
