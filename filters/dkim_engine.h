@@ -31,8 +31,6 @@ struct dkim_engine {
 	 */
 	int (*field)(void *e, const char *p, size_t len);
 	int (*header_end)(void *e, size_t jobs);
-	/* The body has grown by so many bytes; said where a signature has l=, which the engine may compare with. */
-	int (*body_grew)(void *e, size_t bytes);
 	int (*finish)(void *e, struct dkim_job *jobs, size_t count);
 	void (*free)(void *e);
 };

@@ -138,6 +138,11 @@ static enum dkim_key_state rsa_parse(const unsigned char *p, size_t len, struct 
 		*why = "the key has more than 8192 bits";
 		return DKIM_KEY_BAD;
 	}
+	/* The RSAPublicKey is the end of it. */
+	out->modulus.at = out->len - (size_t)(key.end - n.p);
+	out->modulus.len = (size_t)(n.end - n.p);
+	out->exponent.at = out->len - (size_t)(key.end - e.p);
+	out->exponent.len = (size_t)(e.end - e.p);
 	return DKIM_KEY_GOOD;
 }
 

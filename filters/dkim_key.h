@@ -30,6 +30,9 @@ struct dkim_key {
 	bool exact_domain;      /* t=s: i= must have the domain d= itself */
 	size_t len;
 	unsigned char bytes[DKIM_KEY_BYTES_MAX];        /* RSA: SubjectPublicKeyInfo (DER); Ed25519: the 32 bytes */
+	struct {
+		size_t at, len;
+	} modulus, exponent;    /* of RSA, in bytes: big-endian, without leading zeros */
 };
 
 /* why: in words, for other states than GOOD (a literal). out is whole for GOOD, has type and bits for WEAK. */

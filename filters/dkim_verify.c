@@ -43,7 +43,6 @@ struct dkim_verify {
 	size_t sig_count;
 	const struct dkim_engine *ops;
 	void *engine;                           /* NULL: nothing to verify */
-	bool limited;                           /* one of them has l= */
 	int broken;                             /* what the engine said when it gave up, or 0 */
 };
 
@@ -261,7 +260,6 @@ static int bodies_make(struct dkim_verify *v)
 	for (size_t i = 0; i < v->sig_count; i++) {
 		const struct dkim_sig *sig = &v->sig[i].sig;
 
-		v->limited = v->limited || sig->limited;
 		if (v->sig[i].body_of != i)
 			continue;
 		v->sig[i].body = dkim_body_new(sig->body_relaxed, sig->limited, sig->limit);
@@ -303,9 +301,7 @@ int dkim_verify_body(struct dkim_verify *v, const char *p, size_t len)
 	for (size_t i = 0; i < v->sig_count && rc == 0 && !v->broken; i++)
 		if (v->sig[i].body)
 			rc = dkim_body_add(v->sig[i].body, p, len);
-	if (rc == 0 && v->limited && !v->broken)
-		v->broken = v->ops->body_grew(v->engine, len);
-	return rc < 0 ? rc : v->broken == -ENOMEM ? -ENOMEM : 0;
+	return rc;
 }
 
 /* The end. */
@@ -431,9 +427,6 @@ int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results
 	}
 	if (usable > 0)
 		rc = v->broken ? v->broken : bodies_compare(v);
-	/* The canonical body has a final CRLF (section 3.4) that may not have been sent. */
-	if (usable > 0 && rc == 0 && v->limited)
-		rc = v->ops->body_grew(v->engine, 2);
 	if (usable > 0 && rc == 0)
 		rc = v->ops->finish(v->engine, v->job, v->sig_count);
 	if (rc == -ENOMEM)
