@@ -470,6 +470,7 @@ void backend_give(struct backend_session *bs, bool clean)
 	if (c->closing || c->error == -ETIMEDOUT)
 		backend_away(b, c->closing && !c->broken ? "it said 421" : c->why);
 	if (!clean || c->broken || c->closing || !b->conf->reuse || bs->identity || b->group->ending || b->state == AWAY ||
+	    bs->strain >= BACKEND_STRAIN_MAX ||
 	    (b->conf->reuse_max && bs->messages >= b->conf->reuse_max)) {
 		session_close(bs);
 		return;

@@ -37,6 +37,12 @@ struct site;
 
 enum { BACKEND_WORKERS_MAX = 64 };
 
+/*
+ * Servers slow a session down, and end it, when it brings refused commands or RSETs and no mail (Postfix: 10 errors, 100 RSETs). Such a
+ * session is not used again.
+ */
+enum { BACKEND_STRAIN_USE = 2, BACKEND_STRAIN_REFUSED = 10, BACKEND_STRAIN_MAX = 50 };
+
 /* One member's counters, in memory that all workers share; zeroed at start. */
 struct backend_shared {
 	_Atomic int inside[BACKEND_WORKERS_MAX];        /* sessions that each worker holds, idle ones included */
@@ -52,6 +58,7 @@ struct backend_session {
 	int messages;                   /* transactions that it has carried */
 	bool identity;                  /* carries a client's identity: never reused */
 	bool fresh;                     /* opened for this use */
+	int strain;                     /* BACKEND_STRAIN_ of what it has said since its last message */
 	/* private: */
 	int64_t idle_since_ms;
 	struct backend_session *next;

@@ -10,7 +10,10 @@
 #include "policy/conf.h"
 #include "smtp/backend.h"
 
-enum { ATTEMPTS = 2 };          /* a session that has gone is replaced once */
+enum {
+	ATTEMPTS = 2,                   /* a session that has gone is replaced once */
+	SPARE_MS = 1000,                /* nearly all clients send their next command and their message faster */
+};
 
 struct delivery {
 	struct backend_group *group;
@@ -18,6 +21,7 @@ struct delivery {
 	struct backend_session *session;        /* NULL: none, or it was lost */
 	char **held;                            /* recipients in the transaction there, in order */
 	size_t held_count, held_cap;
+	int64_t used_ms;                        /* when the session was last needed */
 	char backend[64];                       /* last used, for the log */
 };
 
@@ -41,8 +45,10 @@ static void forget_held(struct delivery *d)
 
 static void drop_session(struct delivery *d)
 {
-	if (d->session)
+	if (d->session) {
+		d->session->strain += BACKEND_STRAIN_USE;
 		backend_give(d->session, !d->session->client->broken);
+	}
 	d->session = NULL;
 	forget_held(d);
 }
@@ -147,6 +153,7 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 	*result = result_of(&c->reply);
 	if (*result != DELIVERY_TAKEN) {
 		pass_reply(&c->reply, reply);
+		d->session->strain += BACKEND_STRAIN_REFUSED;
 		drop_session(d);
 	}
 	return 0;
@@ -166,8 +173,10 @@ static int add(struct delivery *d, const struct recipient *r, int64_t until, cha
 	}
 	*result = result_of(&c->reply);
 	pass_reply(&c->reply, reply);
-	if (*result != DELIVERY_TAKEN)
+	if (*result != DELIVERY_TAKEN) {
+		d->session->strain += BACKEND_STRAIN_REFUSED;
 		return 0;
+	}
 	rc = hold(d, r->address);
 	if (rc < 0) {
 		snprintf(reply, DELIVERY_REPLY_MAX, "452 4.3.1 out of memory, try again later");
@@ -188,9 +197,22 @@ enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r
 		if (!had_session && (begin(d, until, reply, &result) < 0 || result != DELIVERY_TAKEN))
 			return result;
 		if (add(d, r, until, reply, &result) == 0 || !had_session)
-			return result;
+			break;
 	}
+	d->used_ms = clock_ms();
 	return result;
+}
+
+int delivery_spare_ms(const struct delivery *d)
+{
+	int64_t left = d->used_ms + SPARE_MS - clock_ms();
+
+	return !d->session ? -1 : left > 0 ? (int)left : 0;
+}
+
+void delivery_pause(struct delivery *d)
+{
+	drop_session(d);
 }
 
 static bool holds_exactly(const struct delivery *d, const struct recipient *const *rcpt, size_t count)
@@ -243,6 +265,7 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 	forget_held(d);
 	if (rc == 0) {
 		pass_reply(&c->reply, reply);
+		d->session->strain = 0;
 		return result_of(&c->reply);
 	}
 	lost(d);

@@ -36,6 +36,13 @@ void delivery_free(struct delivery *d);         /* gives the session back, or cl
 enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r, char *reply);
 
 /*
+ * A slow client keeps no session with the backend from others: in how many ms the session is to be given back if nothing was asked of it
+ * until then; -1: there is none. After delivery_pause the next need takes a session again.
+ */
+int delivery_spare_ms(const struct delivery *d);
+void delivery_pause(struct delivery *d);
+
+/*
  * Send header (in place of the message's own) and the body of the message for exactly these recipients. Bare CR and LF are kept, by BDAT, where the
  * backend can. may wait
  */

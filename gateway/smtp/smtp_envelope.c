@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
 #include "smtp/backend.h"
@@ -23,8 +24,8 @@ void smtp_transaction_end(struct smtp_session *s)
 		s->state = SMTP_READY;
 	if (!t)
 		return;
+	stream_set_deadline(s->stream, s->deadline_ms);
 	s->t = NULL;
-	stream_set_deadline(s->stream, t->session_deadline_ms);
 	for (size_t i = 0; i < t->txn.env.rcpt_count; i++)
 		judge_release(&t->judge[i]);
 	free(t->judge);
@@ -83,7 +84,6 @@ static int begin_transaction(struct smtp_session *s, struct smtp_command *c, con
 	t->txn.state = s->svc->state;
 	t->number = ++s->transactions;
 	t->start_ms = clock_ms();
-	t->session_deadline_ms = stream_deadline(s->stream);
 	snprintf(t->txn.id, sizeof(t->txn.id), "%s-%u", s->id, t->number);
 	t->txn.stage = STAGE_MAIL;
 	return fill_sender(t, c, caps);
@@ -94,6 +94,7 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 	const struct site *site = s->svc->site;
 	struct smtp_caps caps;
 	const char *refusal;
+	char reply[DELIVERY_REPLY_MAX];
 
 	if (s->transactions >= (unsigned)site->limits.transactions) {
 		s->state = SMTP_CLOSING;
@@ -101,8 +102,11 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 	}
 	smtp_offered(s, &caps);
 	refusal = refuse_mail(s, c, &caps);
-	if (refusal)
-		return smtp_refuse(s, refusal);
+	if (refusal) {
+		log_notice("mail-refused", "sid", s->id, "client", s->client.ip, "from", c->path.text, "reply", smtp_with_id(s, refusal, reply),
+			   NULL);
+		return smtp_refuse(s, reply);
+	}
 	if (begin_transaction(s, c, &caps) < 0) {
 		smtp_transaction_end(s);
 		return smtp_say(s, "452 4.3.1 out of memory, try again later");
@@ -209,10 +213,10 @@ static bool observing(const struct smtp_session *s)
 	return s->svc->site->mode == MODE_OBSERVE;
 }
 
-/* One line for a recipient that was refused, by whom ever. */
-static void log_refused(struct smtp_session *s, struct judge *j, const struct verdict *v, const char *verdict, const char *reply)
+/* One line for a recipient that was refused, by whom ever; j may be NULL. */
+static void log_refused(struct smtp_session *s, const struct recipient *rcpt, struct judge *j, const struct verdict *v, const char *verdict,
+			const char *reply)
 {
-	const struct recipient *rcpt = j->rcpt;
 	struct smtp_verdict_line line = {
 		.verdict = verdict, .v = v, .reply = reply, .rcpt = &rcpt, .rcpt_count = 1, .judge = j,
 		.backend = s->t->delivery ? delivery_backend(s->t->delivery) : NULL,
@@ -222,7 +226,7 @@ static void log_refused(struct smtp_session *s, struct judge *j, const struct ve
 }
 
 /* The policy's refusal, if it is certain now; NULL: go on. may wait */
-static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum judge_how how)
+static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum judge_how how, char *reply)
 {
 	const struct verdict *v = &j->verdict;
 
@@ -230,8 +234,9 @@ static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum 
 		return NULL;
 	if (observing(s))
 		return NULL;
-	log_refused(s, j, v, v->greylisted ? "greylist" : action_name(v->action), v->reply);
-	return v->reply;
+	smtp_with_id(s, v->reply, reply);
+	log_refused(s, j->rcpt, j, v, v->greylisted ? "greylist" : action_name(v->action), reply);
+	return reply;
 }
 
 /* Whoever the site names says whether the recipient exists. NULL: it does, or the backend will tell. may wait */
@@ -245,7 +250,7 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	if (answer == RECIPIENT_YES || answer == RECIPIENT_ASK)
 		return NULL;
 	snprintf(text, DELIVERY_REPLY_MAX, "%d %.400s", reply.code, buf_str(&reply.text));
-	log_refused(s, j, NULL, answer == RECIPIENT_NO ? "unknown-recipient" : "recipient-deferred", text);
+	log_refused(s, j->rcpt, j, NULL, answer == RECIPIENT_NO ? "unknown-recipient" : "recipient-deferred", text);
 	return text;
 }
 
@@ -261,21 +266,21 @@ static const char *backend_refusal(struct smtp_session *s, struct judge *j, char
 	result = delivery_rcpt(s->t->delivery, j->rcpt, reply);
 	if (result == DELIVERY_TAKEN)
 		return NULL;
-	log_refused(s, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);
+	log_refused(s, j->rcpt, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);
 	return reply;
 }
 
 /* NULL: the recipient is taken. Order: what the policy knows without greylisting, whether the recipient exists, greylisting. may wait */
 static const char *judge_recipient(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, char *reply)
 {
-	const char *refusal = policy_refusal(s, j, JUDGE_BEFORE_GREYLIST);
+	const char *refusal = policy_refusal(s, j, JUDGE_BEFORE_GREYLIST, reply);
 
 	if (!refusal)
 		refusal = source_refusal(s, j, to, reply);
 	if (!refusal)
 		refusal = backend_refusal(s, j, reply);
 	if (!refusal)
-		refusal = policy_refusal(s, j, JUDGE_ALL);
+		refusal = policy_refusal(s, j, JUDGE_ALL, reply);
 	return refusal;
 }
 
@@ -289,7 +294,10 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 
 	if (fill_recipient(s, c, &r) == 0)
 		refusal = refuse_recipient(s, c, &r);
-	if (!refusal) {
+	if (refusal && refusal[0] == '5') {
+		refusal = smtp_with_id(s, refusal, reply);
+		log_refused(s, &r, NULL, NULL, "reject", refusal);
+	} else if (!refusal) {
 		s->t->txn.stage = STAGE_RCPT;
 		s->t->rcpt_asked++;
 		refusal = "452 4.3.1 out of memory, try again later";

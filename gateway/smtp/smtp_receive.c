@@ -9,6 +9,7 @@
 #include "filters/filter.h"
 #include "policy/store.h"
 #include "smtp/backend.h"
+#include "smtp/delivery.h"
 
 enum { HASHED_AT_ONCE = 256 * 1024 };           /* then others get their turn */
 
@@ -126,7 +127,7 @@ static int begin_message(struct smtp_session *s, bool bdat)
 	if (site->timeouts.transaction_ms) {
 		int64_t end = clock_ms() + site->timeouts.transaction_ms;
 
-		if (!t->session_deadline_ms || end < t->session_deadline_ms)
+		if (!s->deadline_ms || end < s->deadline_ms)
 			stream_set_deadline(s->stream, end);
 	}
 	t->txn.message = message_new(&site->limits.message, open_file, s);
@@ -157,6 +158,23 @@ static enum smtp_data_event take(struct smtp_session *s, const char *in, size_t 
 	return event == DATA_END || event == DATA_SMUGGLED ? event : DATA_MORE;
 }
 
+/* What has come of the message. A client that takes its time gives its session with the backend to others meanwhile. may wait */
+static int next_piece(struct smtp_session *s, const char **p, size_t *len)
+{
+	struct delivery *d = s->t ? s->t->delivery : NULL;
+	int wait_ms = s->svc->site->timeouts.data_block_ms, spare_ms = d ? delivery_spare_ms(d) : -1, rc;
+
+	if (spare_ms > 0 && spare_ms < wait_ms) {
+		rc = stream_peek(s->stream, spare_ms, p, len);
+		if (rc != -ETIMEDOUT)
+			return rc;
+		wait_ms -= spare_ms;
+	}
+	if (spare_ms >= 0)
+		delivery_pause(d);
+	return stream_peek(s->stream, wait_ms, p, len);
+}
+
 /* Up to the end of the data. 0, -EBADMSG for smuggling, or an error of the stream. may wait */
 static int receive_data(struct smtp_session *s)
 {
@@ -166,7 +184,7 @@ static int receive_data(struct smtp_session *s)
 	while (event == DATA_MORE) {
 		size_t len, used;
 		const char *p;
-		int rc = stream_peek(s->stream, s->svc->site->timeouts.data_block_ms, &p, &len);
+		int rc = next_piece(s, &p, &len);
 
 		if (rc < 0)
 			return rc;
@@ -180,12 +198,20 @@ static int end_message(struct smtp_session *s)
 {
 	int rc;
 
-	stream_set_deadline(s->stream, s->t->session_deadline_ms);
+	stream_set_deadline(s->stream, s->deadline_ms);
 	complete(s);
 	rc = smtp_judge_message(s);
 	smtp_transaction_end(s);
 	task_stack_trim();
 	return rc;
+}
+
+static void log_interrupted(struct smtp_session *s, int rc)
+{
+	if (rc == -ETIMEDOUT)
+		smtp_log_broken(s, "timeout", "421 4.4.2");
+	else
+		smtp_log_broken(s, rc == -ECANCELED ? "shutdown" : "client-gone", NULL);
 }
 
 int smtp_do_data(struct smtp_session *s, struct smtp_command *c)
@@ -207,7 +233,7 @@ int smtp_do_data(struct smtp_session *s, struct smtp_command *c)
 		smtp_say(s, "550 5.5.2 a dot stands beside a CR or LF alone: refused, closing");
 		return 0;
 	}
-	smtp_log_broken(s, "client-gone", NULL);
+	log_interrupted(s, rc);
 	return rc;
 }
 
@@ -217,7 +243,7 @@ static int receive_chunk(struct smtp_session *s, uint64_t left, bool wanted)
 	while (left) {
 		size_t len;
 		const char *p;
-		int rc = stream_peek(s->stream, s->svc->site->timeouts.data_block_ms, &p, &len);
+		int rc = next_piece(s, &p, &len);
 
 		if (rc < 0)
 			return rc;
@@ -256,12 +282,12 @@ int smtp_do_bdat(struct smtp_session *s, struct smtp_command *c)
 	if (rc == 0)
 		rc = receive_chunk(s, c->chunk, !refusal);
 	if (rc < 0) {
-		smtp_log_broken(s, "client-gone", NULL);
+		log_interrupted(s, rc);
 		return rc;
 	}
 	if (refusal)
 		return smtp_refuse(s, refusal);
-	if (c->last)
+	if (c->last || s->t->receive_reply)     /* who is refused hears it at once; chunks behind it are out of place, and eaten */
 		return end_message(s);
 	return smtp_sayf(s, "250 2.0.0 %llu octets received", (unsigned long long)c->chunk);
 }

@@ -17,6 +17,7 @@
 #include "policy/state.h"
 #include "smtp/backend.h"
 #include "smtp/client_table.h"
+#include "smtp/delivery.h"
 #include "smtp/smtp_session.h"
 
 enum { FIRST_PROBE_MS = 3000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024, SEEN_LIFE_S = 36 * 86400 };
@@ -48,10 +49,14 @@ int smtp_sayf(struct smtp_session *s, const char *fmt, ...)
 
 int smtp_refuse(struct smtp_session *s, const char *text)
 {
-	if (++s->errors < (unsigned)s->svc->site->limits.errors)
-		return smtp_say(s, text);
-	s->state = SMTP_CLOSING;
-	return smtp_say(s, "421 4.7.0 too many errors, closing");
+	s->errors++;
+	return smtp_say(s, text);
+}
+
+const char *smtp_with_id(const struct smtp_session *s, const char *reply, char *out)
+{
+	snprintf(out, DELIVERY_REPLY_MAX, "%.400s (%s)", reply, s->t ? s->t->txn.id : s->id);
+	return out;
 }
 
 /* Greeting and EHLO */
@@ -290,13 +295,30 @@ static int dispatch(struct smtp_session *s, struct smtp_command *c)
 
 /* The dialogue */
 
+/* A client that takes its time between commands gives its session with the backend to others meanwhile. may wait */
+static int wait_for_command(struct smtp_session *s)
+{
+	struct delivery *d = s->t ? s->t->delivery : NULL;
+	int wait_ms = s->svc->site->timeouts.command_ms, spare_ms = d ? delivery_spare_ms(d) : -1, rc;
+
+	if (spare_ms > 0 && spare_ms < wait_ms) {
+		rc = stream_wait_readable(s->stream, spare_ms);
+		if (rc != -ETIMEDOUT)
+			return rc;
+		wait_ms -= spare_ms;
+	}
+	if (spare_ms >= 0)
+		delivery_pause(d);
+	return stream_wait_readable(s->stream, wait_ms);
+}
+
 /* One line, parsed into a command on the heap: idle sessions hold none. may wait */
 static int read_command(struct smtp_session *s, struct smtp_command **out, enum smtp_command_error *error)
 {
 	const struct site *site = s->svc->site;
 	const char *line;
 	size_t len;
-	int rc = stream_wait_readable(s->stream, site->timeouts.command_ms);
+	int rc = wait_for_command(s);
 
 	if (rc == 0)
 		rc = stream_read_line(s->stream, site->limits.line_bytes, site->timeouts.command_ms, &line, &len);
@@ -309,6 +331,18 @@ static int read_command(struct smtp_session *s, struct smtp_command **out, enum 
 	return 0;
 }
 
+static bool errors_exceeded(const struct smtp_session *s)
+{
+	return s->errors >= (unsigned)s->svc->site->limits.errors;
+}
+
+static int too_many_errors(struct smtp_session *s)
+{
+	log_notice("too-many-errors", "sid", s->id, "client", s->client.ip, NULL);
+	s->state = SMTP_CLOSING;
+	return smtp_say(s, "421 4.7.0 too many errors, closing");
+}
+
 static int run_command(struct smtp_session *s, struct smtp_command *c, enum smtp_command_error error)
 {
 	char text[128];
@@ -318,6 +352,8 @@ static int run_command(struct smtp_session *s, struct smtp_command *c, enum smtp
 		s->state = SMTP_CLOSING;
 		return smtp_say(s, "421 4.3.2 shutting down, try again");
 	}
+	if (errors_exceeded(s) && c->verb != VERB_QUIT)
+		return too_many_errors(s);
 	if (error == COMMAND_OK || (c->verb == VERB_HTTP))
 		return dispatch(s, c);
 	if (c->verb == VERB_BDAT) {     /* how many octets follow is unknown: no way to go on */
@@ -334,7 +370,7 @@ static int serve_command(struct smtp_session *s)
 	int rc = read_command(s, &c, &error);
 
 	if (rc == -EMSGSIZE)
-		return smtp_refuse(s, "500 5.5.2 line too long");
+		return errors_exceeded(s) ? too_many_errors(s) : smtp_refuse(s, "500 5.5.2 line too long");
 	if (rc == 0)
 		rc = run_command(s, c, error);
 	free(c);
@@ -359,7 +395,8 @@ static void serve(struct smtp_session *s)
 	int rc;
 
 	if (site->timeouts.session_ms)
-		stream_set_deadline(s->stream, clock_ms() + site->timeouts.session_ms);
+		s->deadline_ms = clock_ms() + site->timeouts.session_ms;
+	stream_set_deadline(s->stream, s->deadline_ms);
 	rc = greet(s);
 	while (rc == 0 && s->state != SMTP_CLOSING)
 		rc = serve_command(s);

@@ -44,7 +44,6 @@ struct smtp_txn {
 	bool bdat;                      /* came by BDAT */
 	uint64_t received;              /* octets, also those that were not kept */
 	size_t hashed;                  /* since others had their turn */
-	int64_t session_deadline_ms;    /* the stream's, which comes back when a message with a nearer one ends */
 	struct smtp_data data;
 };
 
@@ -54,6 +53,7 @@ struct smtp_session {
 	struct stream *stream;
 	struct client client;
 	enum smtp_state state;
+	int64_t deadline_ms;            /* of the whole session, 0: none; while a message arrives the stream may have a nearer one */
 	char id[16];
 	unsigned transactions, errors, commands;
 	struct smtp_txn *t;
@@ -70,8 +70,11 @@ void smtp_offered(const struct smtp_session *s, struct smtp_caps *out);
 /* A reply to the client, "250 2.1.0 text", cleaned and cut; collected until the next read. 0 or an error of the stream. may wait */
 int smtp_say(struct smtp_session *s, const char *text);
 int smtp_sayf(struct smtp_session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* A refusal of the client's doing: counts, and becomes 421 when there were too many. */
+/* A refusal of the client's doing: counts. When there were too many, the next command hears 421. */
 int smtp_refuse(struct smtp_session *s, const char *text);
+
+/* A refusal of ours with the id of the transaction (or session), which the sender's postmaster can quote. out: DELIVERY_REPLY_MAX */
+const char *smtp_with_id(const struct smtp_session *s, const char *reply, char *out);
 
 /* The state's key for "mail from this client's network has passed". */
 struct state_op;

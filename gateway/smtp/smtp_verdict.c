@@ -156,24 +156,13 @@ static void know_for_header(struct smtp_session *s)
 	}
 }
 
-/* A reply of ours gets the transaction's id, which the sender's postmaster can quote. */
-static void with_id(const struct smtp_session *s, const char *reply, char *out)
-{
-	snprintf(out, REPLY_MAX, "%.400s (%s)", reply, s->t->txn.id);
-}
-
-/*
- * The verdict is said as it is; a 421 for too many errors comes with the next one. In its place the
- * client would try again in vain, and the log would tell of a reply that nobody heard.
- */
 static int finish(struct smtp_session *s, const struct group *g, const char *verdict, const char *reply)
 {
 	char text[REPLY_MAX];
 
-	with_id(s, reply, text);
+	smtp_with_id(s, reply, text);
 	log_group(s, g, verdict, text, NULL);
-	s->errors += reply[0] == '5';
-	return smtp_say(s, text);
+	return reply[0] == '5' ? smtp_refuse(s, text) : smtp_say(s, text);
 }
 
 static enum delivery_result deliver(struct smtp_session *s, const struct group *g, char *reply)
@@ -261,7 +250,7 @@ static int deliver_and_quarantine(struct smtp_session *s, const struct group *ta
 	snprintf(reply, sizeof(reply), "250 2.0.0 accepted");
 	if (take->count)
 		result = deliver(s, take, reply);
-	with_id(s, reply, text);
+	smtp_with_id(s, reply, text);
 	if (take->count)
 		log_group(s, take, result == DELIVERY_TAKEN ? "accept" : result == DELIVERY_REFUSED ? "backend-refused" :
 			  result == DELIVERY_UNKNOWN ? "perhaps-delivered" : "backend-deferred", text, NULL);
@@ -273,15 +262,21 @@ static int deliver_and_quarantine(struct smtp_session *s, const struct group *ta
 	return rc;
 }
 
+/* No rule had a part in it. */
 static int refuse_plainly(struct smtp_session *s, const char *reply)
 {
 	AUTO(group) struct group all = { 0 };
+	char text[REPLY_MAX];
+	struct smtp_verdict_line line = { .verdict = reply[0] == '5' ? "reject" : "defer", .reply = smtp_with_id(s, reply, text) };
 
 	if (group_init(&all, s->t->txn.env.rcpt_count) < 0)
 		return smtp_say(s, "452 4.3.1 out of memory, try again later");
 	for (size_t i = 0; i < s->t->txn.env.rcpt_count; i++)
 		group_add(&all, &s->t->judge[i]);
-	return finish(s, &all, reply[0] == '5' ? "reject" : "defer", reply);
+	line.rcpt = all.rcpt;
+	line.rcpt_count = all.count;
+	smtp_log_verdict(s, &line);
+	return reply[0] == '5' ? smtp_refuse(s, text) : smtp_say(s, text);
 }
 
 int smtp_judge_message(struct smtp_session *s)

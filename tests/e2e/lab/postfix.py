@@ -69,6 +69,7 @@ class Postfix:
             "message_size_limit": "104857600",
             "mailbox_size_limit": "0",
             "virtual_mailbox_limit": "0",
+            "in_flow_delay": "0",        # tests refuse much mail that has come as far as RCPT
             "alias_maps": "",
             "alias_database": "",
         }
