@@ -224,16 +224,24 @@ static int wait_ms(const struct parent *p)
 
 static void loop(struct parent *p)
 {
-	while (!p->done) {
-		struct pollfd fds[1 + CHILDREN_MAX] = { { .fd = p->signal_fd, .events = POLLIN } };
+	struct pollfd fds[1 + CHILDREN_MAX];
+	struct child *who[1 + CHILDREN_MAX];
 
+	while (!p->done) {
+		nfds_t n = 1;
+
+		/* Only those that there are: poll takes no more than there may be descriptors. */
+		fds[0] = (struct pollfd){ .fd = p->signal_fd, .events = POLLIN };
 		for (int i = 0; i < CHILDREN_MAX; i++)
-			fds[1 + i] = (struct pollfd){ .fd = p->child[i].fd, .events = POLLIN };
-		if (poll(fds, 1 + CHILDREN_MAX, wait_ms(p)) > 0) {
+			if (p->child[i].fd >= 0) {
+				who[n] = &p->child[i];
+				fds[n++] = (struct pollfd){ .fd = p->child[i].fd, .events = POLLIN };
+			}
+		if (poll(fds, n, wait_ms(p)) > 0) {
 			/* Children first: a place may be filled anew while signals are handled. */
-			for (int i = 0; i < CHILDREN_MAX; i++)
-				if (fds[1 + i].revents && p->child[i].fd == fds[1 + i].fd)
-					on_child(p, &p->child[i]);
+			for (nfds_t i = 1; i < n; i++)
+				if (fds[i].revents)
+					on_child(p, who[i]);
 			if (fds[0].revents)
 				on_signal(p);
 		}

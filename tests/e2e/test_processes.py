@@ -236,3 +236,31 @@ def test_confined(scratch, dns, postfix):
         with Client(g.port) as c:
             assert c.message("x@sender.example", "bob@example.com", mail(FORGER, subject="after all that")).code == 250
         assert len(g.quarantined()) == 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take from itself the right to more descriptors")
+def test_without_descriptors(lab, postfix):
+    """Who comes when no descriptor is left is turned away at once; those inside are served, and so is who comes later."""
+    g = lab([postfix.port], conf="limits { sessions_per_client = 500 }",
+            wrap=["setpriv", "--bounding-set=-sys_resource", "prlimit", "--nofile=80:80"])
+    clients = [Client(g.port, greeting=False) for _ in range(100)]
+    g.wait_line("no file descriptors left")
+    inside = []
+    for c in clients:
+        try:
+            assert c.reply().code == 220
+            inside.append(c)
+        except (Closed, ConnectionResetError):
+            pass
+    assert 20 < len(inside) < 80
+    inside[0].ehlo()
+    for c in clients:
+        c.close()
+    for _ in range(100):            # until the worker has seen that they have gone
+        try:
+            with Client(g.port) as c:
+                assert c.message("a@sender.example", "bob@example.com", mail(subject="after the rush")).code == 250
+                break
+        except (Closed, ConnectionResetError, BrokenPipeError):
+            pass
+    assert b"after the rush" in postfix.wait_message("bob@example.com")
