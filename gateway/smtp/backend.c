@@ -647,7 +647,8 @@ int backend_group_ready(struct backend_group *g, int timeout_ms)
 {
 	int64_t until = clock_ms() + timeout_ms;
 
-	for (;;) {
+	/* Ever more seldom: 10,000 sessions may ask when all come back after a restart. */
+	for (int wait_ms = 10;; wait_ms = wait_ms < 500 ? 2 * wait_ms : wait_ms) {
 		size_t seen = 0;
 
 		for (size_t i = 0; i < g->count; i++)
@@ -656,7 +657,7 @@ int backend_group_ready(struct backend_group *g, int timeout_ms)
 			return 0;
 		if (clock_ms() >= until)
 			return -ETIMEDOUT;
-		if (task_sleep(10) < 0)
+		if (task_sleep(wait_ms) < 0)
 			return -ECANCELED;
 	}
 }

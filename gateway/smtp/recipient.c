@@ -309,7 +309,7 @@ static enum recipient_answer callout(struct recipient_check *rc, const struct sm
 		return RECIPIENT_ASK;
 	if (deadline_ms && deadline_ms < until)
 		until = deadline_ms;
-	if (gate_enter(&rc->gate, (int)(until - clock_ms())) < 0)
+	if (until <= clock_ms() || gate_enter(&rc->gate, (int)(until - clock_ms())) < 0)
 		return RECIPIENT_ASK;
 	if (smtp_client_open(&rc->conf, &rc->site->callout, NULL, until, &c, why) < 0) {
 		if (!task_cancelled())

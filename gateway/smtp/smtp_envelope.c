@@ -208,11 +208,6 @@ static int keep_recipient(struct smtp_txn *t, struct recipient *r, struct judge 
 	return 0;
 }
 
-static bool observing(const struct smtp_session *s)
-{
-	return s->svc->site->mode == MODE_OBSERVE;
-}
-
 /* One line for a recipient that was refused, by whom ever; j may be NULL. */
 static void log_refused(struct smtp_session *s, const struct recipient *rcpt, struct judge *j, const struct verdict *v, const char *verdict,
 			const char *reply)
@@ -232,7 +227,7 @@ static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum 
 
 	if (!judge_step(j, how) || (v->action != ACTION_REJECT && v->action != ACTION_DEFER))
 		return NULL;
-	if (observing(s))
+	if (smtp_observing(s))
 		return NULL;
 	smtp_with_id(s, v->reply, reply);
 	log_refused(s, j->rcpt, j, v, v->greylisted ? "greylist" : action_name(v->action), reply);
@@ -310,7 +305,6 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		s->state = SMTP_RCPT;
 		rc = smtp_say(s, "250 2.1.5 ok");
 	} else {
-		s->t->refused_rcpt = true;
 		rc = refusal[0] == '5' ? smtp_refuse(s, refusal) : smtp_say(s, refusal);
 	}
 	judge_release(&j);

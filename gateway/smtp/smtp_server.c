@@ -20,7 +20,7 @@
 #include "smtp/delivery.h"
 #include "smtp/smtp_session.h"
 
-enum { FIRST_PROBE_MS = 3000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024, SEEN_LIFE_S = 36 * 86400 };
+enum { FIRST_PROBE_MS = 3000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
 
 /* A busy gateway says so in one write and closes (RFC 5321 3.8). */
 static const char busy[] = "421 4.3.2 too many connections, try again later\r\n";
@@ -121,6 +121,11 @@ void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 		return;
 	/* Nobody knows. RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
 	out->eightbit = out->smtputf8 = out->dsn = true;
+}
+
+bool smtp_observing(const struct smtp_session *s)
+{
+	return s->svc->site->mode == MODE_OBSERVE;
 }
 
 static void offer(struct buf *out, bool last, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -347,7 +352,6 @@ static int run_command(struct smtp_session *s, struct smtp_command *c, enum smtp
 {
 	char text[128];
 
-	s->commands++;
 	if (s->svc->draining && !s->t && c->verb != VERB_QUIT) {
 		s->state = SMTP_CLOSING;
 		return smtp_say(s, "421 4.3.2 shutting down, try again");

@@ -1,7 +1,8 @@
 /*
  * smtp_server - the gateway's side towards SMTP clients, RFC 5321
  *
- * What the sessions of one worker share is a struct smtp_service; each connection is a task that runs 
+ * What the sessions of one worker share is a struct smtp_service; each connection is a task of its own
+ * that runs the dialogue (smtp_session.h) until it ends.
  */
 #ifndef SMTP_SERVER_H
 #define SMTP_SERVER_H

@@ -36,7 +36,6 @@ struct smtp_txn {
 	size_t judge_cap;
 	unsigned number;                /* in the session, from 1 */
 	bool utf8, eightbit;            /* SMTPUTF8, BODY=8BITMIME */
-	bool refused_rcpt;              /* some recipient was refused */
 	unsigned rcpt_asked;            /* recipients that were judged, taken or not */
 	int64_t start_ms, time_ms[SMTP_TIMES];
 	struct delivery *delivery;      /* the backend's side, NULL before the first RCPT */
@@ -55,13 +54,11 @@ struct smtp_session {
 	enum smtp_state state;
 	int64_t deadline_ms;            /* of the whole session, 0: none; while a message arrives the stream may have a nearer one */
 	char id[16];
-	unsigned transactions, errors, commands;
+	unsigned transactions, errors;
 	struct smtp_txn *t;
 	struct task *task;
 	struct smtp_session *prev, *next;       /* all sessions of the service */
 };
-
-
 
 /* What every backend can do, so that it can be offered. */
 struct smtp_caps;
@@ -79,6 +76,9 @@ const char *smtp_with_id(const struct smtp_session *s, const char *reply, char *
 /* The state's key for "mail from this client's network has passed". */
 struct state_op;
 void smtp_seen_key(struct smtp_session *s, struct state_op *op);
+
+/* Observe mode: what the policy would do is only logged. */
+bool smtp_observing(const struct smtp_session *s);
 
 /* The transaction ends, whatever became of it. */
 void smtp_transaction_end(struct smtp_session *s);

@@ -39,15 +39,10 @@ static void group_cleanup(struct group *g)
 	group_release(g);
 }
 
-static bool observing(const struct smtp_session *s)
-{
-	return s->svc->site->mode == MODE_OBSERVE;
-}
-
 /* What is done for a recipient: its verdict, or in observe mode always delivery. */
 static enum action fate(const struct smtp_session *s, const struct judge *j)
 {
-	return observing(s) ? ACTION_ACCEPT : j->verdict.action;
+	return smtp_observing(s) ? ACTION_ACCEPT : j->verdict.action;
 }
 
 static int group_init(struct group *g, size_t max)
@@ -101,7 +96,7 @@ static void log_group(struct smtp_session *s, const struct group *g, const char 
 		struct smtp_verdict_line line = {
 			.verdict = verdict, .v = v, .reply = reply, .quarantine_id = quarantine_id, .judge = g->judge[i],
 			.backend = s->t->delivery ? delivery_backend(s->t->delivery) : NULL,
-			.would = observing(s) && v->action != ACTION_ACCEPT ? (v->greylisted ? "greylist" : action_name(v->action)) : NULL,
+			.would = smtp_observing(s) && v->action != ACTION_ACCEPT ? (v->greylisted ? "greylist" : action_name(v->action)) : NULL,
 			.rcpt = same.rcpt, .rcpt_count = same.count,
 		};
 		smtp_log_verdict(s, &line);
@@ -173,7 +168,7 @@ static enum delivery_result deliver(struct smtp_session *s, const struct group *
 	enum delivery_result result;
 
 	know_for_header(s);
-	if (outgoing_header(&t->txn, t->utf8, run->tags, observing(s) ? 0 : run->tag_count, &header) < 0) {
+	if (outgoing_header(&t->txn, t->utf8, run->tags, smtp_observing(s) ? 0 : run->tag_count, &header) < 0) {
 		snprintf(reply, REPLY_MAX, "451 4.3.0 the header could not be made");
 		return DELIVERY_LATER;
 	}
