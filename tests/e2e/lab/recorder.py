@@ -20,17 +20,21 @@ class Taken:
             return self.wire
         return re.sub(rb"(^|\r\n)\.", rb"\1", self.wire)
 
+    def _split(self):
+        octets = self.octets
+        ours = re.search(rb"\r\n\tby gate\.example \(Gatepost\)[^\r]*(\r\n[ \t][^\r]*)*\r\n", octets)
+        assert ours, octets[:2000]
+        return octets[:ours.end()], octets[ours.end():]
+
     @property
     def added(self):
         """The header fields that the gateway put above, unfolded, in order."""
-        return unfold(self.octets[:len(self.octets) - len(self.original)])
+        return unfold(self._split()[0])
 
     @property
     def original(self):
         """What the client sent: all below the one Received field of ours."""
-        ours = re.search(rb"\r\n\tby gate\.example \(Gatepost\)[^\r]*(\r\n[ \t][^\r]*)*\r\n", self.octets)
-        assert ours, self.octets[:2000]
-        return self.octets[ours.end():]
+        return self._split()[1]
 
 
 def unfold(head):
@@ -38,7 +42,7 @@ def unfold(head):
 
 
 class Recorder:
-    """keywords: what EHLO offers; dot: the reply to the message; hold: an event without which it does not answer at the dot."""
+    """keywords: what EHLO offers; dot: the reply to the message."""
 
     def __init__(self, keywords=("SIZE 104857600", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING"), dot="250 2.0.0 kept"):
         self.keywords, self.dot = keywords, dot
