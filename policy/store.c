@@ -1,6 +1,7 @@
 #include "policy/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "filters/message.h"
@@ -43,18 +44,37 @@ static int message_copy(struct message *m, int fd)
 	return 0;
 }
 
-int store_keep(struct store *s, struct message *m, const char *meta_json, char id[STORE_ID_MAX])
+int store_draft(struct store *s, struct message *m)
 {
 	int fd = message_fd(m), rc;
 
-	if (fd >= 0)
-		return s->keep(s, fd, meta_json, id);
+	if (fd >= 0) {
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
 	fd = store_open(s);
 	if (fd < 0)
 		return fd;
 	rc = message_copy(m, fd);
-	if (rc == 0)
-		rc = s->keep(s, fd, meta_json, id);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int store_keep_draft(struct store *s, int fd, const char *meta_json, char id[STORE_ID_MAX])
+{
+	return s->keep(s, fd, meta_json, id);
+}
+
+int store_keep(struct store *s, struct message *m, const char *meta_json, char id[STORE_ID_MAX])
+{
+	int fd = store_draft(s, m), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = store_keep_draft(s, fd, meta_json, id);
 	close(fd);
 	return rc;
 }

@@ -29,4 +29,11 @@ int store_open(struct store *s);
  */
 int store_keep(struct store *s, struct message *m, const char *meta_json, char id[STORE_ID_MAX]);
 
+/*
+ * The same in two steps, for who must know before something else is done that there is room: the message's bytes in a file without a
+ * name (the descriptor is the caller's), then its name and metadata. may wait
+ */
+int store_draft(struct store *s, struct message *m);
+int store_keep_draft(struct store *s, int fd, const char *meta_json, char id[STORE_ID_MAX]);
+
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -177,28 +178,34 @@ static enum delivery_result deliver(struct smtp_session *s, const struct group *
 	return result;
 }
 
-static int quarantine(struct smtp_session *s, const struct group *g, char id[STORE_ID_MAX])
+static int quarantine(struct smtp_session *s, const struct group *g, int draft, char id[STORE_ID_MAX])
 {
 	json_t *record = record_make(&s->t->txn, g->rcpt, g->count, g->judge[0]);
 	char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
 	int rc = -ENOMEM;
 
-	if (text && s->svc->store)
-		rc = store_keep(s->svc->store, s->t->txn.message, text, id);
+	if (text)
+		rc = store_keep_draft(s->svc->store, draft, text, id);
 	free(text);
 	json_decref(record);
 	return rc;
 }
 
-/* Those whom the policy does not let have it. Not kept: the client keeps it, and nobody has it. */
-static int quarantine_group(struct smtp_session *s, const struct group *g, char *reply)
+/* The message could not be kept. */
+static void not_kept(struct smtp_session *s, int rc, char *reply)
+{
+	snprintf(reply, REPLY_MAX, rc == -ENOSPC ? "452 4.3.1 no space, try again later" : "451 4.3.0 could not be kept, try again later");
+	log_error("quarantine-failed", "sid", s->id, "error", strerror(-rc), NULL);
+}
+
+/* Those whom the policy does not let have it. Not kept: the client keeps it, and whoever had it may get it twice. */
+static int quarantine_group(struct smtp_session *s, const struct group *g, int draft, char *reply)
 {
 	char id[STORE_ID_MAX];
-	int rc = quarantine(s, g, id);
+	int rc = quarantine(s, g, draft, id);
 
 	if (rc < 0) {
-		snprintf(reply, REPLY_MAX, rc == -ENOSPC ? "452 4.3.1 no space, try again later" : "451 4.3.0 could not be kept, try again later");
-		log_error("quarantine-failed", "sid", s->id, "error", strerror(-rc), NULL);
+		not_kept(s, rc, reply);
 		log_group(s, g, "defer", reply, NULL);
 		return rc;
 	}
@@ -227,33 +234,58 @@ static void learn(struct smtp_session *s)
 	}
 }
 
-/*
- * Some get it, the others have it quarantined: never dropped, never bounced. The quarantine comes
- * first: if it were full after the delivery, each retry would bring another copy to those who get
- * it, for days. So the second copies are in the quarantine, when the backend defers.
- */
-static int deliver_and_quarantine(struct smtp_session *s, const struct group *take, const struct group *hold)
+static enum delivery_result deliver_group(struct smtp_session *s, const struct group *take, char *reply, char *text)
+{
+	enum delivery_result result = deliver(s, take, reply);
+
+	smtp_with_id(s, reply, text);
+	log_group(s, take, result == DELIVERY_TAKEN ? "accept" : result == DELIVERY_REFUSED ? "backend-refused" :
+		  result == DELIVERY_UNKNOWN ? "perhaps-delivered" : "backend-deferred", text, NULL);
+	return result;
+}
+
+/* draft: the message in the store, without a name yet; -1 if it is not to be kept for anybody. */
+static int deliver_and_keep(struct smtp_session *s, const struct group *take, const struct group *hold, int draft)
 {
 	enum delivery_result result = DELIVERY_TAKEN;
-	char reply[REPLY_MAX], text[REPLY_MAX];
+	char reply[REPLY_MAX] = "250 2.0.0 accepted", text[REPLY_MAX];
 	int rc;
 
-	if (hold->count && quarantine_group(s, hold, reply) < 0) {
-		log_group(s, take, "defer", reply, NULL);
-		return smtp_say(s, reply);
-	}
-	snprintf(reply, sizeof(reply), "250 2.0.0 accepted");
-	if (take->count)
-		result = deliver(s, take, reply);
 	smtp_with_id(s, reply, text);
 	if (take->count)
-		log_group(s, take, result == DELIVERY_TAKEN ? "accept" : result == DELIVERY_REFUSED ? "backend-refused" :
-			  result == DELIVERY_UNKNOWN ? "perhaps-delivered" : "backend-deferred", text, NULL);
+		result = deliver_group(s, take, reply, text);
+	if (result == DELIVERY_TAKEN && hold->count && quarantine_group(s, hold, draft, reply) < 0)
+		return smtp_say(s, reply);
 	rc = smtp_say(s, text);
 	if (rc == 0 && take->count && result == DELIVERY_TAKEN) {
 		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
 		learn(s);
 	}
+	return rc;
+}
+
+/*
+ * Some get it, the others have it quarantined: never dropped, never bounced. Its bytes are in the store before anybody gets it: with a full
+ * disk the client would come again for days, and deliver each time. They get their name only when the backend has taken its part: one
+ * that defers would have a copy more kept at each attempt.
+ */
+static int deliver_and_quarantine(struct smtp_session *s, const struct group *take, const struct group *hold)
+{
+	char reply[REPLY_MAX];
+	int draft = -1, rc;
+
+	if (hold->count) {
+		draft = s->svc->store ? store_draft(s->svc->store, s->t->txn.message) : -EIO;
+		if (draft < 0) {
+			not_kept(s, draft, reply);
+			log_group(s, hold, "defer", reply, NULL);
+			log_group(s, take, "defer", reply, NULL);
+			return smtp_say(s, reply);
+		}
+	}
+	rc = deliver_and_keep(s, take, hold, draft);
+	if (draft >= 0)
+		close(draft);
 	return rc;
 }
 

@@ -132,6 +132,26 @@ dns {{ {forward} dnssec = no {s["dns_conf"]} }}
         base = self.state / "quarantine"
         return sorted(p for p in base.rglob("*.eml")) if base.is_dir() else []
 
+    # its processes
+
+    def children(self):
+        """{name: process id}: gp-state, gp-store, "gp-worker 1"..."""
+        out = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                comm, stat = (pathlib.Path(f"/proc/{pid}/{n}").read_text() for n in ("comm", "stat"))
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == self.process.pid:
+                out[comm.strip()] = int(pid)
+        return out
+
+    def kill_child(self, name):
+        """kill -9, and wait until the parent has noticed."""
+        mark, pid = self.mark(), self.children()[name]
+        os.kill(pid, signal.SIGKILL)
+        self.wait_line(rf"event=died .*pid={pid}\b", mark)
+
     # other commands
 
     def command(self, *argv, check=True, input=None):
