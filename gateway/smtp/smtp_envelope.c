@@ -16,24 +16,6 @@
 
 enum { PARAMS_MAX = 1024 };
 
-void smtp_transaction_end(struct smtp_session *s)
-{
-	struct smtp_txn *t = s->t;
-
-	if (s->state & (SMTP_MAIL | SMTP_RCPT | SMTP_BDAT))
-		s->state = SMTP_READY;
-	if (!t)
-		return;
-	stream_set_deadline(s->stream, s->deadline_ms);
-	s->t = NULL;
-	for (size_t i = 0; i < t->txn.env.rcpt_count; i++)
-		judge_release(&t->judge[i]);
-	free(t->judge);
-	delivery_free(t->delivery);
-	txn_release(&t->txn);
-	free(t);
-}
-
 /* MAIL */
 
 /* What the parameters ask for and we cannot do, as a reply; NULL if all is well. */

@@ -25,50 +25,7 @@ enum { FIRST_PROBE_MS = 3000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
 /* A busy gateway says so in one write and closes (RFC 5321 3.8). */
 static const char busy[] = "421 4.3.2 too many connections, try again later\r\n";
 
-/* Replies */
-
-int smtp_say(struct smtp_session *s, const char *text)
-{
-	AUTO(buf) struct buf out = BUF_INIT(SMTP_REPLY_OUT_MAX * 4);
-	int code = atoi(text), rc;
-
-	rc = smtp_reply_format(&out, code, code / 100 == 3 ? "" : NULL, strlen(text) > 4 ? text + 4 : "");
-	return rc < 0 ? rc : stream_write(s->stream, out.data, out.len);
-}
-
-int smtp_sayf(struct smtp_session *s, const char *fmt, ...)
-{
-	char text[REPLY_MAX];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	return smtp_say(s, text);
-}
-
-int smtp_refuse(struct smtp_session *s, const char *text)
-{
-	s->errors++;
-	return smtp_say(s, text);
-}
-
-const char *smtp_with_id(const struct smtp_session *s, const char *reply, char *out)
-{
-	snprintf(out, DELIVERY_REPLY_MAX, "%.400s (%s)", reply, s->t ? s->t->txn.id : s->id);
-	return out;
-}
-
 /* Greeting and EHLO */
-
-void smtp_seen_key(struct smtp_session *s, struct state_op *op)
-{
-	const struct greylist_conf *g = &s->svc->site->greylist;
-	char network[NET_TEXT_MAX];
-
-	net_network_text(&s->client.addr, g->v4_bits, g->v6_bits, network);
-	state_key(op, "seen", network, NULL);
-}
 
 /* Whether mail from this client's network has passed lately. may wait */
 static bool seen_passing(struct smtp_session *s)
@@ -113,14 +70,6 @@ static int greet(struct smtp_session *s)
 		return rc;
 	s->state = SMTP_GREETED;
 	return stream_printf(s->stream, "220 %s ESMTP\r\n", s->svc->site->hostname);
-}
-
-void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
-{
-	if (backend_group_caps(s->svc->group, out))
-		return;
-	/* Nobody knows. RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
-	out->eightbit = out->smtputf8 = out->dsn = true;
 }
 
 bool smtp_observing(const struct smtp_session *s)

@@ -1,7 +1,7 @@
 /*
  * smtp_session - what the files of the client's leg share: one connection from a client
  *
- * smtp_server.c is the dialogue: greeting, commands, replies. smtp_envelope.c does MAIL and RCPT, smtp_receive.c takes the message
+ * smtp_session.c holds what all need; smtp_server.c is the dialogue: greeting, commands, replies. smtp_envelope.c does MAIL and RCPT, smtp_receive.c takes the message
  * by DATA or BDAT, smtp_verdict.c judges it and has it delivered, quarantined or refused, smtp_log.c writes the lines.
  */
 #ifndef SMTP_SESSION_H

@@ -1,0 +1,81 @@
+#include "smtp/smtp_session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/state.h"
+#include "smtp/backend.h"
+#include "smtp/delivery.h"
+
+enum { REPLY_MAX = 1024 };
+
+/* Replies */
+
+int smtp_say(struct smtp_session *s, const char *text)
+{
+	AUTO(buf) struct buf out = BUF_INIT(SMTP_REPLY_OUT_MAX * 4);
+	int code = atoi(text), rc;
+
+	rc = smtp_reply_format(&out, code, code / 100 == 3 ? "" : NULL, strlen(text) > 4 ? text + 4 : "");
+	return rc < 0 ? rc : stream_write(s->stream, out.data, out.len);
+}
+
+int smtp_sayf(struct smtp_session *s, const char *fmt, ...)
+{
+	char text[REPLY_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return smtp_say(s, text);
+}
+
+int smtp_refuse(struct smtp_session *s, const char *text)
+{
+	s->errors++;
+	return smtp_say(s, text);
+}
+
+const char *smtp_with_id(const struct smtp_session *s, const char *reply, char *out)
+{
+	snprintf(out, DELIVERY_REPLY_MAX, "%.400s (%s)", reply, s->t ? s->t->txn.id : s->id);
+	return out;
+}
+
+void smtp_seen_key(struct smtp_session *s, struct state_op *op)
+{
+	const struct greylist_conf *g = &s->svc->site->greylist;
+	char network[NET_TEXT_MAX];
+
+	net_network_text(&s->client.addr, g->v4_bits, g->v6_bits, network);
+	state_key(op, "seen", network, NULL);
+}
+
+void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
+{
+	if (backend_group_caps(s->svc->group, out))
+		return;
+	/* Nobody knows. RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
+	out->eightbit = out->smtputf8 = out->dsn = true;
+}
+
+void smtp_transaction_end(struct smtp_session *s)
+{
+	struct smtp_txn *t = s->t;
+
+	if (s->state & (SMTP_MAIL | SMTP_RCPT | SMTP_BDAT))
+		s->state = SMTP_READY;
+	if (!t)
+		return;
+	stream_set_deadline(s->stream, s->deadline_ms);
+	s->t = NULL;
+	for (size_t i = 0; i < t->txn.env.rcpt_count; i++)
+		judge_release(&t->judge[i]);
+	free(t->judge);
+	delivery_free(t->delivery);
+	txn_release(&t->txn);
+	free(t);
+}
