@@ -10,6 +10,7 @@
 #endif
 
 #include "base/buf.h"
+#include "base/file.h"
 
 enum { READ_CHUNK = 64 * 1024 };
 
@@ -205,21 +206,6 @@ static int header_scan(struct message *m)
 	return 0;
 }
 
-static int write_all(int fd, const char *p, size_t len)
-{
-	while (len) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* The message has outgrown its memory: all of it goes to the file; the header stays in memory for its index. */
 static int move_to_file(struct message *m)
 {
@@ -229,9 +215,9 @@ static int move_to_file(struct message *m)
 	if (fd < 0)
 		return fd;
 	m->fd = fd;
-	rc = write_all(fd, m->head.data, m->head.len);
+	rc = file_write_all(fd, m->head.data, m->head.len);
 	if (rc == 0)
-		rc = write_all(fd, m->body.data, m->body.len);
+		rc = file_write_all(fd, m->body.data, m->body.len);
 	buf_release(&m->body);
 	return rc;
 }
@@ -245,7 +231,7 @@ int message_add(struct message *m, const char *p, size_t len)
 	note_octets(m, p, len);
 	m->size += len;
 	if (m->fd >= 0)
-		return write_all(m->fd, p, len);
+		return file_write_all(m->fd, p, len);
 	rc = buf_add(m->header_done ? &m->body : &m->head, p, len);
 	if (rc == 0 && !m->header_done)
 		rc = header_scan(m);

@@ -4,26 +4,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "filters/message.h"
 
 int store_open(struct store *s)
 {
 	return s->open(s);
-}
-
-static int write_all(int fd, const char *p, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
 }
 
 /* A message that lies in memory, into a file. */
@@ -36,7 +22,7 @@ static int message_copy(struct message *m, int fd)
 		int rc = message_read(m, off, &p, &len);
 
 		if (rc == 0)
-			rc = write_all(fd, p, len);
+			rc = file_write_all(fd, p, len);
 		if (rc < 0)
 			return rc;
 		off += len;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "policy/sqlite_file.h"
 #include "policy/store_index.h"
@@ -136,21 +137,6 @@ int store_keeper_temp(struct store_keeper *k)
 	return errno == EOPNOTSUPP || errno == EISDIR ? temp_unlinked(k) : -errno;
 }
 
-static int write_all(int fd, const char *p, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 static int copy_bytes(int from, int to, uint64_t bytes)
 {
 	char chunk[2048];
@@ -162,7 +148,7 @@ static int copy_bytes(int from, int to, uint64_t bytes)
 
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
-		rc = write_all(to, chunk, (size_t)n);
+		rc = file_write_all(to, chunk, (size_t)n);
 		if (rc < 0)
 			return rc;
 		at += (uint64_t)n;
@@ -268,7 +254,7 @@ static int item_sync(struct store_keeper *k, struct store_item *it)
 	it->json_fd = store_keeper_temp(k);
 	if (it->json_fd < 0)
 		return it->json_fd;
-	rc = write_all(it->json_fd, it->json, strlen(it->json));
+	rc = file_write_all(it->json_fd, it->json, strlen(it->json));
 	if (rc == 0 && fsync(it->json_fd) < 0)
 		rc = -errno;
 	if (rc == 0 && fsync(it->fd) < 0)

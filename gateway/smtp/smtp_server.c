@@ -415,7 +415,7 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	return s;
 }
 
-static void turn_away(int fd, const struct net_addr *peer, const char *why)
+static void say_busy(int fd, const struct net_addr *peer, const char *why)
 {
 	char ip[NET_TEXT_MAX];
 
@@ -423,6 +423,11 @@ static void turn_away(int fd, const struct net_addr *peer, const char *why)
 	if (send(fd, busy, sizeof(busy) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		/* the connection is closed all the same */
 	}
+}
+
+static void turn_away(int fd, const struct net_addr *peer, const char *why)
+{
+	say_busy(fd, peer, why);
 	close(fd);
 }
 
@@ -451,8 +456,11 @@ void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l,
 		client_table_leave(svc->clients, peer);
 		return;
 	}
-	if (!s->stream || task_spawn("smtp", session_main, s, &s->task) < 0)
-		session_free(s);
+	if (s->stream && task_spawn("smtp", session_main, s, &s->task) == 0)
+		return;
+	if (s->stream)
+		say_busy(stream_fd(s->stream), peer, "tasks");
+	session_free(s);
 }
 
 int smtp_service_init(struct smtp_service *svc)

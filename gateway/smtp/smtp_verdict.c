@@ -139,7 +139,7 @@ static void judge_all(struct smtp_session *s)
 	t->time_ms[SMTP_TIME_CHECKED] = clock_ms();
 }
 
-/* What Authentication-Results tells is established even where no rule asked for it. */
+/* What Authentication-Results and the quarantine's record tell is established even where no rule asked for it. may wait */
 static void know_for_header(struct smtp_session *s)
 {
 	static const char *const names[] = { "spf", "dkim", "dmarc", "client.fcrdns" };
@@ -168,7 +168,6 @@ static enum delivery_result deliver(struct smtp_session *s, const struct group *
 	const struct policy_run *run = &g->judge[0]->run;
 	enum delivery_result result;
 
-	know_for_header(s);
 	if (outgoing_header(&t->txn, t->utf8, run->tags, smtp_observing(s) ? 0 : run->tag_count, &header) < 0) {
 		snprintf(reply, REPLY_MAX, "451 4.3.0 the header could not be made");
 		return DELIVERY_LATER;
@@ -274,6 +273,7 @@ static int deliver_and_quarantine(struct smtp_session *s, const struct group *ta
 	char reply[REPLY_MAX];
 	int draft = -1, rc;
 
+	know_for_header(s);
 	if (hold->count) {
 		draft = s->svc->store ? store_draft(s->svc->store, s->t->txn.message) : -EIO;
 		if (draft < 0) {
