@@ -160,7 +160,7 @@ def test_a_reply_that_differs_the_second_time(lab, backend):
         c.ehlo()
         c.envelope("a@sender.example", "bob@example.com", "carol@example.com")
         server.script["RCPT"] = lambda s, line: b"550 5.1.1 gone\r\n" if "carol" in line else None
-        server.cut()
+        server.cut("a@sender.example")
         reply = c.data_block(mail())
         assert reply.code == 451, reply
     assert server.messages == []

@@ -110,9 +110,12 @@ class Backend:
             listener.close()
         self.cut()
 
-    def cut(self):
+    def cut(self, sender=""):
+        """All sessions, or those in which this sender's transaction is open."""
         with self.changed:
             for s in self.sessions:
+                if sender and f"<{sender}>" not in (s.mail or ""):
+                    continue
                 try:
                     s.sock.shutdown(socket.SHUT_RDWR)
                 except OSError:
