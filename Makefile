@@ -13,7 +13,7 @@ PYTHON  := /usr/bin/python3
 DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev libspf2-dev libopendkim-dev libopendmarc-dev \
 	libpsl-dev libidn2-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev publicsuffix curl
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf \
-	postfix knot swaks libnet-ssleay-perl openssl
+	postfix knot swaks libnet-ssleay-perl openssl ca-certificates
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
 DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython
 
@@ -141,7 +141,7 @@ FUZZ_SECONDS ?= 600
 
 run: deps
 	@$(MAKE) -s -j$(JOBS) all
-	@BUILD=$(BUILD) BACKEND='$(BACKEND)' DOMAIN='$(DOMAIN)' sh conf/demo/run.sh
+	@exec env BUILD=$(BUILD) BACKEND='$(BACKEND)' DOMAIN='$(DOMAIN)' sh conf/demo/run.sh
 
 # What `make test` runs is built in three variants: with the sanitizers; with clang for the fuzzers; and plain, for what the
 # sanitizers' memory and system calls make senseless. tests/run.py runs the programs, counts their cases and closes with the sum.
@@ -178,12 +178,14 @@ bench: deps-bench
 
 lint: deps-lint
 	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-gcc CFLAGS='-O2 -Werror' all units conformances
-	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-clang CC=clang CFLAGS='-O2 -Werror' all
+	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-clang CC=clang CFLAGS='-O2 -Werror' all units conformances
 	cppcheck -q -j $(JOBS) --std=c11 --error-exitcode=1 --inline-suppr --suppressions-list=tests/cppcheck.txt \
 		--enable=warning,portability -D__x86_64__ -D__linux__ -D__GNUC__=12 -I. -Igateway gateway filters policy
-	printf '%s\n' $(filter %.c,$(SRC)) | xargs -P $(JOBS) -n 8 clang-tidy --quiet --warnings-as-errors='*' \
-		-extra-arg=-w 2>/dev/null -- -std=gnu11 $(subst ",\",$(CPPFLAGS)) $(PKG_CFLAGS)
+	@echo clang-tidy
+	@printf '%s\n' $(filter %.c,$(SRC)) | xargs -P $(JOBS) -n 4 sh -c 'exec clang-tidy --quiet "$$@" -- -std=gnu11 -D_GNU_SOURCE \
+		-DGATEPOST_VERSION=\"\" -DGATEPOST_CONFIG=\"\" -I. -Igateway $(PKG_CFLAGS) 2>/dev/null' clang-tidy
 	mandoc -T lint -W warning $(MANUALS)
+	$(PYTHON) -m pyflakes tests
 	$(PYTHON) tests/layout.py
 
 install: all

@@ -231,7 +231,7 @@ static int lookup_start(struct dkim_verify *v, size_t i)
 	char name[2 * DKIM_NAME_MAX + 16];
 
 	for (size_t k = 0; k < i; k++) {
-		if (strcmp(v->sig[k].sig.domain, s->sig.domain) || strcmp(v->sig[k].sig.selector, s->sig.selector))
+		if (strcmp(v->sig[k].sig.domain, s->sig.domain) != 0 || strcmp(v->sig[k].sig.selector, s->sig.selector) != 0)
 			continue;
 		s->lookup = v->sig[k].lookup;
 		return 0;

@@ -1,5 +1,6 @@
 #include "filters/spf_eval.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -190,6 +191,7 @@ static int mx_eval(struct spf_level *l, const struct spf_term *t, struct spf_aim
 		return temperror(l, t, a);
 	if (is_void(a))
 		return spend_void(l, t);
+	assert(aim->hosts);     /* without: no memory, a temporary failure */
 	spf_hosts_read(aim->hosts);
 	if (aim->hosts->over) {
 		say(l, t, "names more than 10 MX hosts");

@@ -133,7 +133,7 @@ static bool contains_somehow(const char *body, size_t len, const char *id)
 bool authres_claims(const char *body, size_t len, const char *authserv_id)
 {
 	struct cursor c = { body, body + len };
-	char raw[ID_MAX], theirs[ID_MAX], ours[ID_MAX];
+	char raw[ID_MAX] = "", theirs[ID_MAX], ours[ID_MAX];
 	size_t n;
 
 	normalize(authserv_id, ours);

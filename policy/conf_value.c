@@ -124,7 +124,7 @@ char *conf_file(struct conf *c, const char *name, const char *path, int line, si
 	if (rc < 0)
 		return NULL;
 	*len = b.len;
-	return b.len ? conf_copy((b.data[b.len] = '\0', b.data)) : conf_copy("");
+	return b.data ? conf_copy((b.data[b.len] = '\0', b.data)) : conf_copy("");
 }
 
 struct unit {

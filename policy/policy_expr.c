@@ -1,5 +1,6 @@
 #include "policy/policy_expr.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,7 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 				 ev->facts->temperror_expired ? "true" : "false");
 		return holds ? TRUTH_TRUE : TRUTH_FALSE;
 	}
+	assert(!ev->at_hand_only || ev->facts->at_hand);
 	if (ev->at_hand_only && !ev->facts->at_hand(ev->facts->arg, e->fact)) {
 		ev->passed_over = true;
 		return TRUTH_UNKNOWN;

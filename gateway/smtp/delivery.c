@@ -1,5 +1,6 @@
 #include "smtp/delivery.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -289,6 +290,7 @@ enum delivery_result delivery_send(struct delivery *d, const struct recipient *c
 		again = false;
 		if (hold_exactly(d, rcpt, count, until, reply) < 0)
 			return DELIVERY_LATER;
+		assert(d->session);
 		result = send_data(d, header, until, reply, &again);
 	}
 	return result;

@@ -128,7 +128,7 @@ int smtp_xtext_decode(const char *p, size_t len, char *out, size_t size)
 		char c = p[i];
 
 		if (c == '+') {
-			c = (char)(hex(p[i + 1]) << 4 | hex(p[i + 2]));
+			c = (char)((unsigned)hex(p[i + 1]) << 4 | (unsigned)hex(p[i + 2]));
 			i += 2;
 		}
 		if (c == '\0')

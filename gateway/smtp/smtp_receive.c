@@ -1,6 +1,7 @@
 /* The message arrives, by DATA (RFC 5321 4.1.1.4) or in chunks (BDAT, RFC 3030); filters see it as it comes. */
 #include "smtp/smtp_session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -100,6 +101,7 @@ static void complete(struct smtp_session *s)
 	bool had_header;
 	int rc;
 
+	assert(t);
 	if (t->receive_reply)
 		return;
 	had_header = message_header_done(t->txn.message);
@@ -123,6 +125,7 @@ static int begin_message(struct smtp_session *s, bool bdat)
 	struct smtp_txn *t = s->t;
 	const struct site *site = s->svc->site;
 
+	assert(t);
 	t->bdat = bdat;
 	if (site->timeouts.transaction_ms) {
 		int64_t end = clock_ms() + site->timeouts.transaction_ms;
@@ -287,6 +290,7 @@ int smtp_do_bdat(struct smtp_session *s, struct smtp_command *c)
 	}
 	if (refusal)
 		return smtp_refuse(s, refusal);
+	assert(s->t);
 	if (c->last || s->t->receive_reply)     /* who is refused hears it at once; chunks behind it are out of place, and eaten */
 		return end_message(s);
 	return smtp_sayf(s, "250 2.0.0 %llu octets received", (unsigned long long)c->chunk);

@@ -274,7 +274,7 @@ static int read_command(struct smtp_session *s, struct smtp_command **out, enum 
 	size_t len;
 	int rc = wait_for_command(s);
 
-	if (rc == 0)
+	if (rc >= 0)
 		rc = stream_read_line(s->stream, site->limits.line_bytes, site->timeouts.command_ms, &line, &len);
 	if (rc < 0)
 		return rc;

@@ -1,6 +1,7 @@
 /* The message is complete: every recipient is judged, and the message delivered, quarantined, deferred or refused. */
 #include "smtp/smtp_session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,7 @@ static int finish(struct smtp_session *s, const struct group *g, const char *ver
 {
 	char text[REPLY_MAX];
 
+	assert(reply);
 	smtp_with_id(s, reply, text);
 	log_group(s, g, verdict, text, NULL);
 	return reply[0] == '5' ? smtp_refuse(s, text) : smtp_say(s, text);

@@ -25,7 +25,7 @@ const char *trace_date(int64_t wall_s, char *out)
 /* A word from outside: letters, digits and .-_:[] as they are, anything else as '?'. */
 static void add_word(struct buf *out, const char *word)
 {
-	for (size_t i = 0; word[i] && i < WORD_MAX; i++) {
+	for (size_t i = 0; i < WORD_MAX && word[i]; i++) {
 		char c = word[i];
 		bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
 			  strchr(".-_:[]", c);

@@ -312,7 +312,6 @@ def good():
 
 
 def bad():
-    bob = 'bob@' + OURS
     boss = 'boss@' + OURS
 
     def refused(name, rule, client, helo, sender, message, **kw):
