@@ -660,7 +660,7 @@ static void test_disk_full(void **unused)
 	pid_t pid;
 
 	if (geteuid() != 0)
-		skip();                 /* needs a file system of its own */
+		print_message("skipped: only root can mount a file system of its own\n"), skip();
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
