@@ -76,7 +76,7 @@ help:
 	@echo 'make unit | conformance | fuzz-short | e2e; RUN_ARGS="--only WORD": of these, what has the word in its name'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (600)'
 	@echo 'make bench      speed and memory, beside HAProxy and Postfix with its add-ons'
-	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages'
+	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages, python, the plan of the house'
 	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
 	@echo 'make clean'
 
@@ -114,11 +114,17 @@ $(BUILD)/libgatepost.a: $(LIBOBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/%.o: %.c Makefile
+# What was compiled with other settings is compiled again: make CFLAGS=-O0, make install SYSCONFDIR=/etc/mail.
+$(BUILD)/settings: FORCE
+	$(shell mkdir -p $(@D))$(file >$@.new,$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS))
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+FORCE:
+
+$(BUILD)/%.o: %.c Makefile $(BUILD)/settings
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/%.o: %.S Makefile
+$(BUILD)/%.o: %.S Makefile $(BUILD)/settings
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -c -o $@ $<
 
@@ -206,5 +212,5 @@ clean:
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d)
 
 .PHONY: all help deps deps-test deps-lint deps-bench units benches conformances fuzzers run build-unit build-conformance build-fuzz \
-	build-e2e unit conformance fuzz-short e2e fuzz test bench lint install clean
+	build-e2e unit conformance fuzz-short e2e fuzz test bench lint install clean FORCE
 .SECONDARY:
