@@ -224,4 +224,6 @@ class Idle:
     def stop(self):
         """How many were still open."""
         out, _ = self.proc.communicate(timeout=60)
+        if not out:
+            raise RuntimeError(f"load idle ended with {self.proc.returncode}")
         return json.loads(out)["left"]
