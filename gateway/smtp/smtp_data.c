@@ -1,6 +1,9 @@
 #include "smtp/smtp_data.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum decoder_state {
 	BOL,            /* at the beginning of a line: a dot counts; so does the start of the data */
@@ -12,6 +15,37 @@ enum decoder_state {
 	ENDED,
 	SMUGGLED,
 };
+
+/*
+ * From the beginning of a line: how many bytes are whole lines that end with CRLF, hold no CR or LF otherwise, and do not begin
+ * with a dot. Fewer than there are may be found, never more: the rest is looked at line by line.
+ */
+static size_t plain_lines(const char *p, size_t len)
+{
+	size_t lines_end = 0;
+#ifdef __SSE2__
+	unsigned cr_before = 0, lf_before = 1;
+
+	for (size_t i = 0; len - i >= 16; i += 16) {
+		__m128i v = _mm_loadu_si128((const void *)(p + i));
+		unsigned crs = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')));
+		unsigned lfs = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('\n')));
+		unsigned dots = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8('.')));
+		unsigned odd = ((crs << 1 | cr_before) ^ lfs) | ((lfs << 1 | lf_before) & dots);
+
+		odd &= 0xffff;
+		if (odd)
+			lfs &= (odd & -odd) - 1;        /* those before the first odd byte */
+		if (lfs)
+			lines_end = i + 32 - (size_t)__builtin_clz(lfs);
+		if (odd)
+			break;
+		cr_before = crs >> 15;
+		lf_before = lfs >> 15;
+	}
+#endif
+	return lines_end;
+}
 
 void smtp_data_init(struct smtp_data *d, bool refuse_bare)
 {
@@ -131,6 +165,12 @@ enum smtp_data_event smtp_data_decode(struct smtp_data *d, const char *in, size_
 			*used = i + 1;
 			return slice(d, in, i, out, out_len, DATA_MORE);
 		}
+		line = d->state == BOL ? plain_lines(in + i, len - i) : 0;
+		if (line > 0) {
+			d->left_bare = false;
+			i += line;
+			continue;
+		}
 		d->state = TEXT;
 		nl = memchr(in + i, '\n', len - i);
 		line = nl ? (size_t)(nl - in) : len;
@@ -191,6 +231,11 @@ void smtp_encode(struct smtp_encode *e, const char *in, size_t len, size_t *used
 			e->state = DOT;
 			*used = *out_len = i + 1;
 			return;
+		}
+		line = e->state == BOL ? plain_lines(in + i, len - i) : 0;
+		if (line > 0) {
+			i += line;
+			continue;
 		}
 		e->state = TEXT;
 		nl = memchr(in + i, '\n', len - i);

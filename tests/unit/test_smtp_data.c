@@ -228,19 +228,23 @@ static void test_round_trip(void **state)
 	unsigned seed = 20261122;
 
 	for (int turn = 0; turn < 20000; turn++) {
-		AUTO(buf) struct buf wire = BUF_INIT(1000), back = BUF_INIT(1000), whole = BUF_INIT(1000);
+		AUTO(buf) struct buf wire = BUF_INIT(2000), back = BUF_INIT(2000), whole = BUF_INIT(2000);
 		static const char *const parts[] = { ".", "\r\n", "a", "\r", "\n", "..", "\r\n.", "bc", "" };
-		char in[64] = "";
+		char in[512] = "";
 		struct smtp_data d;
 		size_t eaten, step;
 		enum smtp_data_event e1, e2;
 
-		for (int k = 0; k < 10; k++)
-			strcat(in, parts[rand_r(&seed) % (turn & 1 ? 3 : 9)]);
+		/* short ones, and long ones of which many bytes are read at a time */
+		for (int k = 0; k < (turn & 2 ? 10 : 100); k++)
+			strcat(in, parts[rand_r(&seed) % (turn & 1 ? 3 : turn & 4 ? 4 : 9)]);
 		step = (size_t)(rand_r(&seed) % 7) + 1;
 
 		/* encoded text always ends once, at its end, without a bare CR or LF, and means the same */
 		encode(in, strlen(in), step, &wire);
+		encode(in, strlen(in), 1000, &whole);
+		assert_string_equal(buf_str(&wire), buf_str(&whole));
+		buf_clear(&whole);
 		smtp_data_init(&d, true);
 		e1 = decode(&d, wire.data, wire.len, (size_t)(rand_r(&seed) % 7) + 1, &back, &eaten);
 		assert_int_equal(e1, DATA_END);
