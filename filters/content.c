@@ -4,13 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "filters/charset.h"
+#include "filters/rfc2047.h"
+
 static const struct fact_def header_facts[] = {
 	{ "rcpt.count", FACT_NUMBER, false, STAGE_HEADER, NULL, "recipients of the message" },
 	{ "message.header_broken", FACT_BOOL, false, STAGE_HEADER, NULL, "a line of the header is no field" },
 	{ "message.id", FACT_TEXT, false, STAGE_HEADER, NULL, "Message-ID" },
-	{ "header.subject", FACT_TEXT, false, STAGE_HEADER, NULL, "Subject, unfolded" },
-	{ "header.to", FACT_TEXT, false, STAGE_HEADER, NULL, "To, unfolded" },
-	{ "header.list_id", FACT_TEXT, false, STAGE_HEADER, NULL, "List-Id, unfolded" },
+	{ "header.subject", FACT_TEXT, false, STAGE_HEADER, NULL, "Subject, its encoded words decoded (RFC 2047)" },
+	{ "header.subject.raw", FACT_TEXT, false, STAGE_HEADER, NULL, "Subject as it was sent, unfolded" },
+	{ "header.to", FACT_TEXT, false, STAGE_HEADER, NULL, "To, its encoded words decoded" },
+	{ "header.list_id", FACT_TEXT, false, STAGE_HEADER, NULL, "List-Id, its encoded words decoded" },
 	{ "received.count", FACT_NUMBER, false, STAGE_HEADER, NULL, "Received fields" },
 	{ 0 },
 };
@@ -23,8 +28,8 @@ static const struct fact_def message_facts[] = {
 	{ 0 },
 };
 
-/* The field's body as text; a field that is not there leaves the fact unknown. */
-static int set_text(struct txn *t, struct facts *out, const char *fact, const char *field)
+/* The field's body as it was sent; a field that is not there leaves the fact unknown. */
+static int set_raw(struct txn *t, struct facts *out, const char *fact, const char *field)
 {
 	const struct header_field *h = message_find(t->message, field, 0);
 	char *text;
@@ -47,6 +52,19 @@ static int set_text(struct txn *t, struct facts *out, const char *fact, const ch
 	return rc;
 }
 
+/* The field's body as a person reads it. */
+static int set_decoded(struct txn *t, struct facts *out, const char *fact, const char *field)
+{
+	const struct header_field *h = message_find(t->message, field, 0);
+	AUTO(buf) struct buf text = BUF_INIT(RFC2047_TEXT_MAX);
+	int rc;
+
+	if (!h)
+		return 0;
+	rc = rfc2047_decode(h->body, h->body_len, &text);
+	return rc < 0 ? rc : facts_set(out, fact, buf_str(&text));
+}
+
 static int64_t count_received(const struct message *m)
 {
 	int64_t n = 0;
@@ -56,20 +74,35 @@ static int64_t count_received(const struct message *m)
 	return n;
 }
 
+/* Without a converter text in that charset is not read, but mail goes on. */
+static int header_setup(const struct site *site, struct buf *err)
+{
+	const char *missing = NULL;
+	int lost = charset_setup(&missing);
+
+	if (lost > 0)
+		log_warning("charset", "missing", missing, "why", "iconv has no converter for it", NULL);
+	return 0;
+}
+
 static int header_run(struct txn *t, int self, struct facts *out)
 {
-	static const struct { const char *fact, *field; } texts[] = {
-		{ "message.id", "Message-ID" },
-		{ "header.subject", "Subject" },
-		{ "header.to", "To" },
-		{ "header.list_id", "List-Id" },
+	static const struct {
+		const char *fact, *field;
+		int (*set)(struct txn *t, struct facts *out, const char *fact, const char *field);
+	} texts[] = {
+		{ "message.id", "Message-ID", set_raw },
+		{ "header.subject", "Subject", set_decoded },
+		{ "header.subject.raw", "Subject", set_raw },
+		{ "header.to", "To", set_decoded },
+		{ "header.list_id", "List-Id", set_decoded },
 	};
 	int rc = facts_set_num(out, "rcpt.count", (int64_t)t->env.rcpt_count);
 
 	if (rc == 0)
 		rc = facts_set_bool(out, "message.header_broken", message_header_broken(t->message));
 	for (size_t i = 0; rc == 0 && i < sizeof(texts) / sizeof(*texts); i++)
-		rc = set_text(t, out, texts[i].fact, texts[i].field);
+		rc = texts[i].set(t, out, texts[i].fact, texts[i].field);
 	return rc < 0 ? rc : facts_set_num(out, "received.count", count_received(t->message));
 }
 
@@ -86,7 +119,8 @@ static int message_run(struct txn *t, int self, struct facts *out)
 }
 
 const struct filter filter_header = {
-	.name = "header", .scope = SCOPE_TXN, .stage = STAGE_HEADER, .facts = header_facts, .run = header_run,
+	.name = "header", .scope = SCOPE_TXN, .stage = STAGE_HEADER, .facts = header_facts, .setup = header_setup,
+	.run = header_run,
 };
 
 const struct filter filter_message = {

@@ -5,42 +5,24 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "filters/filter.h"
+#include "filters/rfc2047.h"
 #include "policy/conf.h"
 
 enum { EXCERPT_MAX = 2048 };    /* octets of a fact's value, of a header field */
-
-/* The octets of one UTF-8 sequence at p (RFC 3629), 0 if there is none. */
-static size_t utf8_len(const unsigned char *p, size_t len)
-{
-	size_t n = p[0] < 0x80                   ? 1
-		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-		   : (p[0] & 0xf0) == 0xe0       ? 3
-		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-						 : 0;
-
-	if (!n || n > len)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return n;
-}
 
 json_t *record_string(const char *p, size_t len)
 {
 	AUTO(buf) struct buf out = BUF_INIT(256 * 1024);
 
 	for (size_t i = 0; i < len;) {
-		size_t n = utf8_len((const unsigned char *)p + i, len - i);
+		size_t n = utf8_len(p + i, len - i);
 
 		if (n)
 			buf_add(&out, p + i, n);
 		else
-			buf_adds(&out, "\xef\xbf\xbd");
+			buf_adds(&out, UTF8_REPLACEMENT);
 		i += n ? n : 1;
 	}
 	return json_stringn(buf_str(&out), out.len);
@@ -161,12 +143,23 @@ static json_t *field_json(const struct message *m, const char *name)
 	return excerpt(p, n);
 }
 
+/* As a person reads it. */
+static json_t *decoded_json(const struct message *m, const char *name)
+{
+	const struct header_field *h = message_find(m, name, 0);
+	AUTO(buf) struct buf text = BUF_INIT(RFC2047_TEXT_MAX);
+
+	if (!h || rfc2047_decode(h->body, h->body_len, &text) < 0)
+		return json_null();
+	return excerpt(buf_str(&text), text.len);
+}
+
 static json_t *message_json(const struct message *m)
 {
 	if (!m)
 		return json_null();
 	return json_pack("{s:o, s:o, s:o, s:I}", "id", field_json(m, "Message-ID"), "from",
-			 field_json(m, "From"), "subject", field_json(m, "Subject"), "size",
+			 decoded_json(m, "From"), "subject", decoded_json(m, "Subject"), "size",
 			 (json_int_t)message_size(m));
 }
 

@@ -1,4 +1,5 @@
 """The processes: reload, drain, death of each, confinement, and what must survive it."""
+import base64
 import json
 import os
 import pathlib
@@ -8,7 +9,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from lab.gateway import BINARY, Gateway
+from lab.gateway import BINARY, POLICY, Gateway
 from lab.smtp import Client, Closed, mail
 
 FORGER = "billing@bank.example"
@@ -205,7 +206,7 @@ def test_version():
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root")
 def test_confined(scratch, dns, postfix):
     """The whole way with every process but the parent as nobody, in a root directory of its own (not under the address sanitizer)."""
-    g = Gateway(scratch / "confined", [postfix.port], dns=dns.server)
+    g = Gateway(scratch / "confined", [postfix.port], dns=dns.server, policy="quarantine fapiao: if header.subject ~ /逾期/\n" + POLICY)
     g.conf_path.write_text(g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
     nobody = pwd.getpwnam("nobody").pw_uid
     sanitized = b"__asan_init" in pathlib.Path(BINARY).read_bytes()
@@ -227,6 +228,9 @@ def test_confined(scratch, dns, postfix):
             assert transaction(c, "small forgery", FORGER).code == 250
             c.envelope("x@sender.example", "bob@example.com")
             assert c.data_block(big).code == 250
+            # Charsets are converted by what was loaded before the root directory was left.
+            assert transaction(c, "=?gb18030?B?" + base64.b64encode("发票已逾期".encode("gb18030")).decode() + "?=").code == 250
+            assert g.verdict("quarantine", "rule=fapiao")
         assert b"from within" in postfix.wait_message("bob@example.com")
         assert sorted(p.stat().st_size for p in g.quarantined())[-1] == len(big)
         assert {p.stat().st_uid for p in g.quarantined()} == {nobody}
@@ -235,7 +239,7 @@ def test_confined(scratch, dns, postfix):
             kill(g, name)
         with Client(g.port) as c:
             assert c.message("x@sender.example", "bob@example.com", mail(FORGER, subject="after all that")).code == 250
-        assert len(g.quarantined()) == 3
+        assert len(g.quarantined()) == 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take from itself the right to more descriptors")
