@@ -50,6 +50,8 @@ class Sum:
 def run(argv, timeout):
     """Exit status, output, seconds. What does not end in time is ended, with its children, and has failed."""
     begin = time.monotonic()
+    if not os.access(argv[0], os.X_OK):
+        return -1, f"{argv[0]} is not built\n", 0
     child = subprocess.Popen(argv, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              start_new_session=True)
     late = ""
@@ -112,7 +114,7 @@ def unit_program(program):
 def unit(total, args):
     for program, result in side_by_side(args, unit_program, programs(SAN / "tests" / "unit", "test_", args.only)):
         passed, failed, skipped, again, out, seconds = result
-        reasons = "; ".join(REASON.findall(out)) or "says not why"
+        reasons = "; ".join(REASON.findall(out)) or "no reason given, or not for the sanitizers and not built plain"
         total.add(passed, failed, len(skipped), [f"{program.name}: {name} ({reasons})" for name in skipped])
         say(f"{program.name:24} {passed:4} passed {failed:3} failed {len(skipped):3} skipped {seconds:6.1f} s"
             + (f"   ({again} of them in the plain build)" if again else ""))

@@ -193,7 +193,7 @@ static void test_early_lookups_are_bounded(void **state)
 	dns_table_remove(table, "many.example");
 	add_list("many.example", "mx:m%d.example", 0, 200, " -all");
 	for (int i = 0; i < 200; i++) {
-		char name[32], mx[32];
+		char name[32], mx[40];
 
 		snprintf(name, sizeof(name), "m%d.example", i);
 		for (int k = 0; k < 10; k++) {
