@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "policy/conf_table.h"
+#include "policy/near.h"
 
-enum { NEAR_MISS_MAX = 32 };    /* names longer than this have no near misses */
 
 static void blank(char *text, size_t from, size_t to)
 {
@@ -143,43 +143,15 @@ static bool skip_value(struct conf_scan *s)
 	return is_mark(&t, '{') ? skip_braces(s) : is_text(&t);
 }
 
-/* How many letters have to be changed, left out, put in or swapped to make a of b. */
-static int distance(const char *a, size_t alen, const char *b)
-{
-	int row[3][NEAR_MISS_MAX + 1];
-	size_t blen = strlen(b);
-
-	if (alen > NEAR_MISS_MAX || blen > NEAR_MISS_MAX)
-		return NEAR_MISS_MAX;
-	for (size_t k = 0; k <= blen; k++)
-		row[0][k] = (int)k;
-	for (size_t i = 1; i <= alen; i++) {
-		int *now = row[i % 3], *before = row[(i + 2) % 3], *twice = row[(i + 1) % 3];
-
-		now[0] = (int)i;
-		for (size_t k = 1; k <= blen; k++) {
-			int d = before[k - 1] + (a[i - 1] != b[k - 1]);
-
-			d = before[k] + 1 < d ? before[k] + 1 : d;
-			d = now[k - 1] + 1 < d ? now[k - 1] + 1 : d;
-			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
-			    twice[k - 2] + 1 < d)
-				d = twice[k - 2] + 1;
-			now[k] = d;
-		}
-	}
-	return row[alen % 3][blen];
-}
-
 /* The name in a section (or, at the top, of a section) that is nearest to what was written; NULL
  * when none is near. */
 static const char *near_miss(const struct conf_section *in, const char *name, size_t len)
 {
-	int best = len < 4 ? 2 : 3;
+	size_t best = len < 4 ? 2 : 3;
 	const char *found = NULL;
 
 	for (const struct conf_option *o = in->options; o->name; o++) {
-		int d = distance(name, len, o->name);
+		size_t d = near_distance(name, len, o->name, strlen(o->name));
 
 		if (d < best) {
 			best = d;
@@ -187,7 +159,7 @@ static const char *near_miss(const struct conf_section *in, const char *name, si
 		}
 	}
 	for (size_t i = 1; in == &conf_top && conf_sections[i]; i++) {
-		int d = distance(name, len, conf_sections[i]->name);
+		size_t d = near_distance(name, len, conf_sections[i]->name, strlen(conf_sections[i]->name));
 
 		if (d < best) {
 			best = d;

@@ -6,11 +6,12 @@
 #include <string.h>
 #include <strings.h>
 
+#include "policy/near.h"
+
 enum {
 	REPLY_MAX = 480, /* a reply line is at most 512 bytes with its end, RFC 5321 4.5.3.1.5 */
 	PREFIX_MAX = 100,
 	HEADER_MAX = 900, /* a line is at most 998, RFC 5322 2.1.1 */
-	SUGGEST_MAX = 40,
 };
 
 static bool printable(const char *p, size_t len)
@@ -184,40 +185,13 @@ int policy_tag_header(const char *text, size_t len, char **out, struct buf *err)
 	return 0;
 }
 
-/* Insertions, deletions, changes and swaps of neighbours that make b of a. */
-static size_t distance(const char *a, size_t an, const char *b, size_t bn)
-{
-	size_t row[3][SUGGEST_MAX + 1];
-
-	if (an > SUGGEST_MAX || bn > SUGGEST_MAX)
-		return SUGGEST_MAX;
-	for (size_t j = 0; j <= bn; j++)
-		row[0][j] = j;
-	for (size_t i = 1; i <= an; i++) {
-		size_t *now = row[i % 3], *last = row[(i + 2) % 3], *before = row[(i + 1) % 3];
-
-		now[0] = i;
-		for (size_t j = 1; j <= bn; j++) {
-			size_t d = last[j - 1] + (a[i - 1] != b[j - 1]);
-
-			d = last[j] + 1 < d ? last[j] + 1 : d;
-			d = now[j - 1] + 1 < d ? now[j - 1] + 1 : d;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			    before[j - 2] + 1 < d)
-				d = before[j - 2] + 1;
-			now[j] = d;
-		}
-	}
-	return row[an % 3][bn];
-}
-
 const char *policy_suggest(const char *word, size_t len, const char *const *candidates)
 {
 	const char *best = NULL;
 	size_t least = len < 4 ? 2 : len < 8 ? 3 : 4; /* more changes than that are another word */
 
 	for (; *candidates; candidates++) {
-		size_t d = distance(word, len, *candidates, strlen(*candidates));
+		size_t d = near_distance(word, len, *candidates, strlen(*candidates));
 
 		if (d < least) {
 			least = d;
