@@ -347,3 +347,22 @@ int charset_decode(const struct charset *c, const char *p, size_t len, struct bu
 	}
 	return convert(converters[first_of((size_t)(c - charsets))], p, len, out);
 }
+
+void charset_tidy(struct buf *out, size_t start)
+{
+	size_t n = start;
+
+	for (size_t i = start; i < out->len; i++) {
+		char c = out->data[i];
+
+		if (c == '\t' || c == '\r' || c == '\n')
+			c = ' ';
+		if (c != '\0' && (c != ' ' || n > start))
+			out->data[n++] = c;
+	}
+	while (n > start && out->data[n - 1] == ' ')
+		n--;
+	if (out->data)
+		out->data[n] = '\0';
+	out->len = n;
+}

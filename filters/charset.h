@@ -33,4 +33,7 @@ const struct charset *charset_guess(const char *p, size_t len);
 /* Appends p[0..len) as UTF-8; c NULL: not known. 0, or the error of out (room for 4 times len suffices). */
 int charset_decode(const struct charset *c, const char *p, size_t len, struct buf *out);
 
+/* What was added to out from start on becomes one line of text: NUL goes, CR, LF and TAB become blanks, blanks at the ends go. */
+void charset_tidy(struct buf *out, size_t start);
+
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filters/attachment.h"
 #include "filters/conn.h"
 #include "filters/content.h"
 #include "filters/dkim.h"
@@ -25,6 +26,7 @@ const struct filter *const filters[] = {
 	&filter_envelope,
 	&filter_header,
 	&filter_message,
+	&filter_mime,
 	&filter_from,
 	&filter_spf,
 	&filter_spf_helo,

@@ -177,24 +177,6 @@ static void add_word(struct reader *r, const char *at, const struct word *w)
 	r->words++;
 }
 
-/* What is not text, and blanks at the ends of what was added from start on. */
-static void tidy(struct buf *out, size_t start)
-{
-	size_t n = start;
-
-	for (size_t i = start; i < out->len; i++) {
-		char c = is_blank(out->data[i]) ? ' ' : out->data[i];
-
-		if (c != '\0' && (c != ' ' || n > start))
-			out->data[n++] = c;
-	}
-	while (n > start && out->data[n - 1] == ' ')
-		n--;
-	if (out->data)
-		out->data[n] = '\0';
-	out->len = n;
-}
-
 int rfc2047_decode(const char *p, size_t len, struct buf *out)
 {
 	AUTO(buf) struct buf octets = BUF_INIT(RFC2047_BYTES_MAX);
@@ -222,6 +204,6 @@ int rfc2047_decode(const char *p, size_t len, struct buf *out)
 	plain(&r, r.end);
 	if (out->failed || r.failed)
 		return -ENOMEM;
-	tidy(out, start);
+	charset_tidy(out, start);
 	return 0;
 }

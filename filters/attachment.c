@@ -1,0 +1,124 @@
+#include "filters/attachment.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/task.h"
+#include "filters/mime.h"
+
+enum { YIELD_BYTES = 256 * 1024 };
+
+static const struct fact_def mime_facts[] = {
+	{ "attachment.name", FACT_TEXT, true, STAGE_DATA, NULL, "names of attachments, decoded" },
+	{ "attachment.extension", FACT_TEXT, true, STAGE_DATA, NULL,
+	  "what follows the last dot of those names, in lower case: exe" },
+	{ "attachment.type", FACT_TEXT, true, STAGE_DATA, NULL, "types of attachments: application/zip" },
+	{ "mime.parts", FACT_NUMBER, false, STAGE_DATA, NULL, "parts of the message that have no parts themselves, 1,000 at most" },
+	{ "mime.depth", FACT_NUMBER, false, STAGE_DATA, NULL, "how deep they are nested; 0 for a message of one part" },
+	{ "mime.broken", FACT_BOOL, false, STAGE_DATA, NULL, "its structure is malformed, or past a limit" },
+	{ 0 },
+};
+
+struct search {
+	struct facts *out;
+	struct mime *mime;
+};
+
+/* Once; what no longer fits is not passed over in silence. */
+static int add(struct search *s, const char *fact, const char *value)
+{
+	const struct fact *f = facts_get_name(s->out, fact);
+
+	for (size_t i = 0; f && i < f->count; i++)
+		if (strcmp(f->text[i], value) == 0)
+			return 0;
+	if (f && f->count == FACT_LIST_MAX) {
+		mime_set_broken(s->mime, "more attachments than are listed");
+		return 0;
+	}
+	return facts_add(s->out, fact, value);
+}
+
+static int on_part(void *arg, const struct mime_part *part)
+{
+	struct search *s = arg;
+	char extension[MIME_EXTENSION_MAX + 1];
+	bool plain = part->container || strncmp(part->type, "text/", 5) == 0;
+	int rc = 0;
+
+	if (plain && !part->attachment && part->name_count == 0)
+		return 0;
+	rc = add(s, "attachment.type", part->type);
+	for (size_t i = 0; rc == 0 && i < part->name_count; i++) {
+		rc = add(s, "attachment.name", part->names[i]);
+		if (rc == 0 && mime_extension(part->names[i], extension))
+			rc = add(s, "attachment.extension", extension);
+	}
+	return rc;
+}
+
+static int read_message(struct message *m, struct mime *mime)
+{
+	size_t off = 0, since = 0, len;
+	const char *p;
+	int rc;
+
+	while ((rc = message_read(m, off, &p, &len)) == 0 && len) {
+		rc = mime_add(mime, p, len);
+		if (rc < 0)
+			return rc;
+		off += len;
+		since += len;
+		if (since >= YIELD_BYTES && task_self()) {
+			since = 0;
+			task_yield();
+		}
+	}
+	return rc < 0 ? rc : mime_end(mime);
+}
+
+static const char *const lists[] = { "attachment.name", "attachment.extension", "attachment.type" };
+enum { LISTS = sizeof(lists) / sizeof(*lists) };
+
+static int set_numbers(struct facts *out, const struct mime *mime)
+{
+	const char *why = mime_broken(mime);
+	int rc = facts_set_num(out, "mime.parts", (int64_t)mime_parts(mime));
+
+	if (rc == 0)
+		rc = facts_set_num(out, "mime.depth", mime_depth(mime));
+	if (rc == 0)
+		rc = facts_set_bool(out, "mime.broken", why);
+	return rc < 0 || !why ? rc : facts_why(out, "mime.broken", "%s", why);
+}
+
+static int mime_run(struct txn *t, int self, struct facts *out)
+{
+	struct search s = { .out = out };
+	AUTO(mime) struct mime *mime = mime_new(on_part, &s);
+	int rc = mime ? 0 : -ENOMEM;
+
+	s.mime = mime;
+	for (int i = 0; rc == 0 && i < LISTS; i++)
+		rc = facts_set_empty(out, lists[i]);
+	if (rc == 0)
+		rc = read_message(t->message, mime);
+	for (int i = 0; rc < 0 && i < LISTS; i++)       /* half a list is none */
+		facts_temperror(out, lists[i], strerror(-rc));
+	return rc < 0 ? rc : set_numbers(out, mime);
+}
+
+/* It reads the whole message, and lets others run meanwhile. */
+static bool mime_ready(struct txn *t, int self)
+{
+	return false;
+}
+
+const struct filter filter_mime = {
+	.name = "mime",
+	.scope = SCOPE_TXN,
+	.stage = STAGE_DATA,
+	.facts = mime_facts,
+	.run = mime_run,
+	.ready = mime_ready,
+};
