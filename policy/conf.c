@@ -19,7 +19,8 @@ const struct conf_section *const conf_sections[] = {
 	&conf_top,  &conf_listener, &conf_backend,  &conf_recipients,
 	&conf_tls,  &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_spf,  &conf_dkim,     &conf_dmarc,    &conf_greylist,
-	&conf_smtp, &conf_limits,   &conf_timeouts, NULL,
+	&conf_state, &conf_smtp,    &conf_limits,   &conf_timeouts,
+	NULL,
 };
 
 enum { OPTIONS_MAX = 48 };
@@ -372,6 +373,10 @@ void site_free(struct site *s)
 	if (s->tls_key_pem)
 		explicit_bzero(s->tls_key_pem, strlen(s->tls_key_pem));
 	free(s->tls_key_pem);
+	free(s->redis.prefix);
+	if (s->redis.password)
+		explicit_bzero(s->redis.password, strlen(s->redis.password));
+	free(s->redis.password);
 	free(s->policy_path);
 	free(s);
 }

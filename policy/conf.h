@@ -18,6 +18,7 @@
 #include "filters/message.h"
 #include "policy/greylist.h"
 #include "policy/policy.h"
+#include "policy/state_redis.h"
 
 enum listener_protocol { LISTENER_SMTP };
 
@@ -48,6 +49,8 @@ struct backend_conf {
 enum rcpt_verify { VERIFY_BACKEND, VERIFY_CALLOUT, VERIFY_FILE, VERIFY_NONE };
 enum engine { ENGINE_NATIVE, ENGINE_LIBRARY };
 enum bare_lf { BARE_NORMALISE, BARE_REFUSE };
+/* What a greylist rule does when the state does not answer. */
+enum state_away { AWAY_OPEN, AWAY_DEFER };
 enum site_mode { MODE_ENFORCE, MODE_OBSERVE };
 
 struct dnsbl_conf {
@@ -134,6 +137,8 @@ struct site {
 	int spf_timeout_ms;             /* the whole check (20 s) */
 	int dkim_max_signatures;        /* 10 */
 	struct greylist_conf greylist;
+	struct state_redis_conf redis;  /* no address: the state keeper of this machine */
+	enum state_away state_away;
 
 	bool add_received_spf;
 	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */

@@ -149,12 +149,18 @@ static bool greylist(struct judge *j, const struct rule *rule)
 
 	if (recipient_is_postmaster(j->rcpt->address))
 		return false;
-	/* The state is away: greylisting is no reason to hold mail up. */
+	/* The state is away: greylisting is no reason to hold mail up, unless the site says so. */
 	if (!j->txn->state ||
-	    greylist_check(j->txn->state, &j->txn->site->greylist, &q, &answer, &retry_s, why) < 0)
+	    greylist_check(j->txn->state, &j->txn->site->greylist, &q, &answer, &retry_s, why) < 0) {
 		facts_set_why(&j->facts, "greylist", "unavailable", j->txn->state ? "the state did not answer" : "nothing is remembered here");
-	else
+		if (j->txn->state && j->txn->site->state_away == AWAY_DEFER) {
+			decide(j, ACTION_DEFER, rule);
+			reply(j, "451 4.3.0 greylisting is not available, please try again later");
+			return true;
+		}
+	} else {
 		facts_set_why(&j->facts, "greylist", answer == GREYLIST_PASS ? "pass" : "wait", "%s", why);
+	}
 	if (answer == GREYLIST_PASS)
 		return false;
 	decide(j, ACTION_DEFER, rule);

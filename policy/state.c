@@ -1,5 +1,6 @@
 #include "policy/state.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -63,4 +64,18 @@ void state_key(struct state_op *op, const char *space, const char *part, ...)
 	if (!fits && ctx)
 		key_hash(ctx, op->key);
 	EVP_MD_CTX_free(ctx);
+}
+
+int state_key_recipient(struct state_op *op, const char *address)
+{
+	char low[STATE_KEY_MAX * 2];
+	size_t n = 0;
+
+	if (!*address || strlen(address) >= sizeof(low))
+		return -EINVAL;
+	for (; address[n]; n++)
+		low[n] = address[n] >= 'A' && address[n] <= 'Z' ? (char)(address[n] | 0x20) : address[n];
+	low[n] = 0;
+	state_key(op, "rcpt", low, NULL);
+	return 0;
 }

@@ -3,10 +3,11 @@
  *
  * Greylist triplets, networks that pass, DKIM domains seen from a network, recipients' existence,
  * messages that were deferred for a temporary error. One small key-value store with expiry behind
- * two engines: the keeper's SQLite (the workers ask over their channel) and, later, Redis. A key is
+ * two engines: the keeper's SQLite (the workers ask over their channel), and Redis, which several gateways share. A key is
  * (space, text); a record is two times, a count and a short text.
  *
- * Several operations travel in one request and are done in order, as one transaction of the store.
+ * Several operations travel in one request and are done in order, as one transaction of the store. Deleting a whole space
+ * stands alone in its request.
  */
 #ifndef STATE_H
 #define STATE_H
@@ -51,5 +52,8 @@ int state_run(struct state *s, struct state_op *ops, size_t count);
  */
 void state_key(struct state_op *op, const char *space, const char *part, ...)
 	__attribute__((sentinel));
+
+/* The key of what is cached of a recipient, for whom case does not matter. 0; -EINVAL: empty or far too long. */
+int state_key_recipient(struct state_op *op, const char *address);
 
 #endif

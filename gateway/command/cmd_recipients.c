@@ -1,7 +1,10 @@
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/task.h"
 #include "command/command.h"
 #include "filters/fact.h"
 #include "policy/conf.h"
@@ -10,26 +13,33 @@
 static const char usage[] = "usage: gatepost recipients [-c FILE] clear [ADDRESS]\n"
 			    "\n"
 			    "Forgets what is cached of who is a known recipient: of ADDRESS, or of "
-			    "all. The running gateway is asked.\n";
+			    "all. The running gateway is asked, or the Redis that several share.\n";
 
 static const char status_usage[] =
 	"usage: gatepost status [-c FILE]\n"
 	"\n"
 	"How the running gateway is, as JSON.\n";
 
-/* Ask the gateway of this configuration; request is taken over. NULL: said on stderr. */
-static json_t *ask(const char *path, json_t *request)
+/* NULL: said on stderr. */
+static struct site *load(const char *path)
 {
-	AUTO(buf) struct buf errors = BUF_INIT(1 << 20),
-		   warnings = BUF_INIT(1 << 20), err = BUF_INIT(2000);
-	json_t *answer = NULL;
+	AUTO(buf) struct buf errors = BUF_INIT(1 << 20), warnings = BUF_INIT(1 << 20);
 	struct site *s;
 
 	fact_register_all();            /* the policy is written in their names */
 	s = site_load(path, &errors, &warnings);
-	if (!s) {
+	if (!s)
 		fputs(buf_str(&errors), stderr);
-	} else if (control_ask(s->control_path, request, &answer, &err) < 0) {
+	return s;
+}
+
+/* Ask the gateway of this configuration; request is taken over. NULL: said on stderr. */
+static json_t *ask(const struct site *s, json_t *request)
+{
+	AUTO(buf) struct buf err = BUF_INIT(2000);
+	json_t *answer = NULL;
+
+	if (control_ask(s->control_path, request, &answer, &err) < 0) {
 		fprintf(stderr, "gatepost: %s\n", buf_str(&err));
 		answer = NULL;
 	} else if (!json_is_true(json_object_get(answer, "ok"))) {
@@ -40,16 +50,78 @@ static json_t *ask(const char *path, json_t *request)
 		answer = NULL;
 	}
 	json_decref(request);
-	if (s)
-		site_free(s);
 	return answer;
+}
+
+/* No keeper knows what is in Redis, and the workers take no commands: it is asked from here. */
+struct clearing {
+	struct state_redis *redis;
+	struct state_op op;
+	int rc;
+};
+
+static void clear_task(void *arg)
+{
+	struct clearing *c = arg;
+
+	c->rc = state_run(state_redis_state(c->redis), &c->op, 1);
+	loop_stop();
+}
+
+static int clear_in_redis(const struct site *s, const char *address)
+{
+	struct clearing c = { .op = { .verb = STATE_DELETE, .space = "rcpt" } };
+	int rc = address ? state_key_recipient(&c.op, address) : 0;
+
+	if (rc == 0)
+		rc = loop_init();
+	if (rc < 0) {
+		fprintf(stderr, "gatepost recipients: %s\n", strerror(-rc));
+		return 1;
+	}
+	log_open("gatepost", LOG_LEVEL_WARNING);
+	c.redis = state_redis_new(&s->redis, NULL);
+	rc = c.redis ? state_redis_start(c.redis) : -ENOMEM;
+	if (rc == 0)
+		rc = task_spawn("clear", clear_task, &c, NULL);
+	if (rc == 0) {
+		loop_run();
+		rc = c.rc;
+	}
+	loop_unwind();
+	state_redis_free(c.redis);
+	loop_release();
+	if (rc < 0)
+		fprintf(stderr, "gatepost recipients: Redis: %s\n", strerror(-rc));
+	else
+		printf("%lld forgotten\n", (long long)c.op.count);
+	return rc < 0;
+}
+
+static int clear_in_keeper(const struct site *s, const char *address)
+{
+	json_t *request = json_pack("{s:s}", "cmd", "recipients.clear"), *answer;
+
+	if (address && json_object_set_new(request, "address", json_string(address)) < 0) {
+		fprintf(stderr, "gatepost recipients: the address is not UTF-8\n");
+		json_decref(request);
+		return 1;
+	}
+	answer = ask(s, request);
+	if (!answer)
+		return 1;
+	printf("%lld forgotten\n",
+	       (long long)json_integer_value(json_object_get(answer, "cleared")));
+	json_decref(answer);
+	return 0;
 }
 
 int cmd_recipients(int argc, char **argv)
 {
 	const char *path;
 	int status, at = command_options(argc, argv, usage, &path, &status);
-	json_t *request, *answer;
+	const char *address;
+	struct site *s;
 
 	if (at < 0)
 		return status;
@@ -59,26 +131,20 @@ int cmd_recipients(int argc, char **argv)
 			usage);
 		return 1;
 	}
-	request = json_pack("{s:s}", "cmd", "recipients.clear");
-	if (argc - at == 2 &&
-	    json_object_set_new(request, "address", json_string(argv[at + 1])) < 0) {
-		fprintf(stderr, "gatepost recipients: the address is not UTF-8\n");
-		json_decref(request);
+	address = argc - at == 2 ? argv[at + 1] : NULL;
+	s = load(path);
+	if (!s)
 		return 1;
-	}
-	answer = ask(path, request);
-	if (!answer)
-		return 1;
-	printf("%lld forgotten\n",
-	       (long long)json_integer_value(json_object_get(answer, "cleared")));
-	json_decref(answer);
-	return 0;
+	status = s->redis.address.family ? clear_in_redis(s, address) : clear_in_keeper(s, address);
+	site_free(s);
+	return status;
 }
 
 int cmd_status(int argc, char **argv)
 {
 	const char *path;
 	int status, at = command_options(argc, argv, status_usage, &path, &status);
+	struct site *s;
 	json_t *answer;
 
 	if (at < 0)
@@ -87,7 +153,9 @@ int cmd_status(int argc, char **argv)
 		fprintf(stderr, "gatepost status: %s was not expected\n%s", argv[at], status_usage);
 		return 1;
 	}
-	answer = ask(path, json_pack("{s:s}", "cmd", "status"));
+	s = load(path);
+	answer = s ? ask(s, json_pack("{s:s}", "cmd", "status")) : NULL;
+	site_free(s);
 	if (!answer)
 		return 1;
 	json_object_del(answer, "ok");

@@ -106,21 +106,10 @@ static int command_recipients_clear(void *arg, json_t *request, json_t *answer)
 	struct state_keeper *s = arg;
 	const char *address = json_string_value(json_object_get(request, "address"));
 	struct state_op op = { .verb = STATE_DELETE, .space = "rcpt" };
-	char low[STATE_KEY_MAX * 2];
-	int rc;
+	int rc = address ? state_key_recipient(&op, address) : 0;
 
-	if (address) {
-		size_t n = 0;
-
-		if (!*address || strlen(address) >= sizeof(low))
-			return -EINVAL;
-		for (; address[n]; n++)
-			low[n] = address[n] >= 'A' && address[n] <= 'Z' ? (char)(address[n] | 0x20)
-									: address[n];
-		low[n] = 0;
-		state_key(&op, "rcpt", low, NULL);
-	}
-	rc = state_sqlite_run(s->db, &op, 1, clock_wall_s());
+	if (rc == 0)
+		rc = state_sqlite_run(s->db, &op, 1, clock_wall_s());
 	if (rc == 0)
 		rc = state_sqlite_commit(s->db);
 	if (rc == 0)

@@ -264,6 +264,12 @@ static int worker_prepare(struct worker *w)
 	if (!w->unbound)
 		return failed("no resolver", -EINVAL, &err);
 	w->dns = dns_unbound_dns(w->unbound);
+	if (w->site->redis.address.family) {
+		w->redis = state_redis_new(&w->site->redis, NULL);
+		if (!w->redis)
+			return failed("no state", -ENOMEM, NULL);
+		w->state = state_redis_state(w->redis);
+	}
 	dnsbl_health_use(shared_dnsbl(w->env->shared, w->env->generation));
 	rc = filters_setup(w->site, &err);
 	if (rc < 0)
@@ -297,6 +303,8 @@ static int worker_start(struct worker *w)
 	rc = w->tick ? tick_start(w, TICK_MS) : -ENOMEM;
 	if (rc == 0)
 		rc = channel_attach(&w->parent, env->control_fd);
+	if (rc == 0 && w->redis)
+		rc = state_redis_start(w->redis);
 	for (int i = 0; rc == 0 && env->protocols[i]; i++)
 		if (env->protocols[i]->start)
 			rc = env->protocols[i]->start(w->service[i]);
@@ -315,6 +323,7 @@ static void worker_end(struct worker *w)
 	for (int i = 0; w->env->protocols[i]; i++)
 		if (w->env->protocols[i]->close && w->service[i])
 			w->env->protocols[i]->close(w->service[i]);
+	state_redis_free(w->redis);
 	channel_release(&w->state_channel);
 	channel_release(&w->store_channel);
 	channel_release(&w->parent);

@@ -71,6 +71,7 @@ struct worker {
 	struct dns_unbound *unbound;
 	struct channel parent, state_channel, store_channel;
 	struct state_channel state_client;
+	struct state_redis *redis;      /* the state instead, where the site has it */
 	struct store_channel store_client;
 	void *service[WORKER_PROTOCOLS_MAX];
 	int accept_epoll, spare_fd;

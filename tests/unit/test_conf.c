@@ -56,13 +56,14 @@ static int setup(void **state)
 	puts_file("anchor", ". IN DS 1 2 3 abcd\n");
 	put("binary", "a\0b", 3);
 	puts_file("empty", "");
+	puts_file("redis-password", "s3cret word\r\nnot this\n");
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "anchor", "binary",
-	                                     "empty", "gatepost.conf" };
+	                                     "empty", "redis-password", "gatepost.conf" };
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		unlink(in_dir(files[i]));
@@ -127,6 +128,8 @@ static void test_minimal(void **state)
 	assert_int_equal(s->greylist.delay_s, 300);
 	assert_int_equal(s->greylist.window_s, 2 * 86400);
 	assert_int_equal(s->greylist.life_s, 36 * 86400);
+	assert_int_equal(s->redis.address.family, 0);
+	assert_int_equal(s->state_away, AWAY_OPEN);
 	assert_true(s->eightbit_pass);
 	assert_false(s->add_received_spf);
 	assert_int_equal(s->banner_delay_ms, 0);
@@ -174,6 +177,7 @@ static const char everything[] =
 	"dkim { max_signatures = 4 }\n"
 	"dmarc { engine = libopendmarc }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
+	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
 	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse }\n"
 	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
 	"	memory = 64K header_size = 128K header_fields = 300 }\n"
@@ -313,6 +317,11 @@ static void test_everything(void **state)
 	assert_true(s->add_received_spf);
 	assert_int_equal(s->dkim_max_signatures, 4);
 	assert_int_equal(s->dmarc_engine, ENGINE_LIBRARY);
+	assert_int_equal(s->redis.address.port, 6380);
+	assert_string_equal(s->redis.prefix, "mx:");
+	assert_string_equal(s->redis.password, "s3cret word");
+	assert_int_equal(s->redis.timeout_ms, 750);
+	assert_int_equal(s->state_away, AWAY_DEFER);
 	assert_int_equal(s->banner_delay_ms, 250);
 	assert_int_equal(s->bare_lf, BARE_REFUSE);
 	assert_false(s->eightbit_pass);
@@ -472,6 +481,18 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "dnsbl for nobody", "dnsbl a.example { ipv4 = no ipv6 = no }\n", "@:4: dnsbl a.example: neither ipv4 nor ipv6, expected at least one\n" },
 	{ "greylist window", "greylist { delay = 1h window = 1h }\n", "@:4: greylist: window is not longer than delay, expected a retry to have time\n" },
 	{ "greylist life", "greylist { window = 2d life = 1d }\n", "@:4: greylist: life is shorter than window, expected at least as long\n" },
+	{ "another store", "state_store memcached { address = \"10.0.0.9:1\" }\n",
+	  "@:4: state_store: \"memcached\" is not known, expected redis; without a section: this machine alone\n" },
+	{ "store without address", "state_store redis { }\n", "@:4: state_store redis: has no address, expected one such as address = \"10.0.0.9:6379\"\n" },
+	{ "store by name", "state_store redis { address = \"redis.example:6379\" }\n", "@:4: address: \"redis.example:6379\" is no address, expected one" },
+	{ "store port", "state_store redis { address = \"10.0.0.9:0\" }\n", "@:4: address: \"10.0.0.9:0\" is no address, expected one" },
+	{ "store prefix", "state_store redis { address = \"10.0.0.9\" prefix = \"a*\" }\n",
+	  "@:4: prefix: \"a*\" is no prefix, expected up to 64 letters, digits, colons, dots and hyphens\n" },
+	{ "store without password", "state_store redis { address = \"10.0.0.9\" password_file = empty }\n", "@:4: password_file: the first line of empty is no password" },
+	{ "store password not there", "state_store redis { address = \"10.0.0.9\" password_file = nowhere }\n",
+	  "@:4: password_file: %/nowhere: No such file or directory, expected a readable text file\n" },
+	{ "store away", "state_store redis { address = \"10.0.0.9\" away = closed }\n", "@:4: away: \"closed\" is not known, expected open or defer\n" },
+	{ "store twice", "state_store redis { address = \"10.0.0.9\" }\nstate_store redis { address = \"10.0.0.8\" }\n", "@:5: state_store redis: comes twice, first on line 4\n" },
 	{ "header larger than message", "limits { message_size = 64K header_size = 128K }\n", "@:4: limits: header_size is larger than message_size, expected it to fit\n" },
 	{ "policy that is not there", "policy = nowhere.conf\n", "%/nowhere.conf: No such file or directory, expected a policy file\n" },
 	{ "policy with a mistake", "policy = bad-policy.conf\n", "%/bad-policy.conf:2:" },
