@@ -24,7 +24,8 @@ enum state_verb {
 	STATE_TOUCH,
 	STATE_COUNT,  /* as TOUCH, and count += add */
 	STATE_PUT,    /* set count (to add) and text, first = last = now, expires = now + ttl_s */
-	STATE_DELETE, /* this key; key "" = the whole space. count = how many were deleted */
+	STATE_DELETE, /* this key; key "" = the whole space. count = how many were deleted,
+	                 of expired ones those that the engine still had */
 };
 
 struct state_op {

@@ -6,7 +6,6 @@
 #include <hiredis/adapters/libevent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -32,7 +31,7 @@ enum link {
 /* Who waits for the connection. On the stack of its task. */
 struct waiter {
 	struct future ready;
-	LIST_ENTRY(waiter) link;
+	struct waiter *next, **at;      /* at: what points here */
 };
 
 /* One command under way. Lives until hiredis has called back, even when its task has gone. */
@@ -57,7 +56,7 @@ struct state_redis {
 	int retry_ms;                   /* the next pause; 0: at once */
 	int64_t ready_ms, complained_ms;
 	char sha[SHA_HEX + 1];          /* of the script, as Redis says */
-	LIST_HEAD(, waiter) waiters;
+	struct waiter *waiters;
 };
 
 static void timer_set(struct state_redis *s, int ms)
@@ -92,12 +91,28 @@ static void complain(struct state_redis *s, const char *why)
 	say(s, LOG_LEVEL_ERROR, "refused", why);
 }
 
+static void waiter_add(struct state_redis *s, struct waiter *w)
+{
+	w->next = s->waiters;
+	w->at = &s->waiters;
+	if (w->next)
+		w->next->at = &w->next;
+	s->waiters = w;
+}
+
+static void waiter_remove(struct waiter *w)
+{
+	*w->at = w->next;
+	if (w->next)
+		w->next->at = w->at;
+}
+
 static void waiters_wake(struct state_redis *s, int rc)
 {
 	struct waiter *w;
 
-	while ((w = LIST_FIRST(&s->waiters))) {
-		LIST_REMOVE(w, link);
+	while ((w = s->waiters)) {
+		waiter_remove(w);
 		future_resolve(&w->ready, rc);
 	}
 }
@@ -296,17 +311,17 @@ static int command(struct state_redis *s, int argc, const char **word, const siz
 /* may wait. 0: there is a connection, as long as nobody waits. */
 static int ready(struct state_redis *s, int64_t deadline_ms)
 {
-	struct waiter w = { .ready.done = false };
+	struct waiter w = { .next = NULL };
 	int rc;
 
 	if (s->link == LINK_READY)
 		return 0;
 	if (s->away)
 		return -ENOTCONN;
-	LIST_INSERT_HEAD(&s->waiters, &w, link);
+	waiter_add(s, &w);
 	rc = future_wait(&w.ready, left_ms(deadline_ms));
 	if (!w.ready.done)
-		LIST_REMOVE(&w, link);
+		waiter_remove(&w);
 	/* Woken, and gone again before this task came to run. */
 	return rc == 0 && s->link != LINK_READY ? -EPIPE : rc;
 }
@@ -489,7 +504,6 @@ struct state_redis *state_redis_new(const struct state_redis_conf *conf, int64_t
 	s->state.run = state_redis_run;
 	s->conf = conf;
 	s->now_s = now_s;
-	LIST_INIT(&s->waiters);
 	return s;
 }
 
