@@ -6,7 +6,9 @@ build/bench/results.json too.
 """
 import argparse
 import contextlib
+import hashlib
 import json
+import pathlib
 import subprocess
 import sys
 import time
@@ -41,7 +43,8 @@ def parse():
 
 def corpus(a):
     directory = rig.WORK / "corpus"
-    wanted = f"{a.domains} {a.messages} {SEED} {(rig.TOOLS / 'corpus').stat().st_mtime}"
+    source = hashlib.sha256((pathlib.Path(__file__).parent / "corpus.c").read_bytes()).hexdigest()
+    wanted = f"{a.domains} {a.messages} {SEED} {source}"
     stamp = directory / "stamp"
     if stamp.exists() and stamp.read_text() == wanted:
         return
@@ -128,7 +131,8 @@ class Bench:
                     count = min(count, 2000)
                 with self.running(system, 0):
                     # What a process allocates with its first messages (above all the DNS cache) is not the waiting session's.
-                    rig.load_run(system.address, "warm", 50, None if system.name == "Gatepost" else 100)
+                    # Few at a time where each session is a process that stays for the next.
+                    rig.load_run(system.address, "warm", *((2, 20) if system.name.startswith("Postfix") else (50, None)))
                     system.settle()
                     time.sleep(1)
                     before = rig.pss_kib(system.roots())
