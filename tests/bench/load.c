@@ -345,61 +345,77 @@ static _Noreturn void usage(void)
 	exit(1);
 }
 
+static size_t option_sessions = 1, option_messages, option_first, option_count;
+static bool option_tls;
+
+static void option_value(const char *name, const char *value)
+{
+	static const struct {
+		const char *name;
+		size_t *to;
+	} numbers[] = {
+		{ "--sessions", &option_sessions }, { "--messages", &option_messages }, { "--first", &option_first },
+		{ "--per-session", &per_session },  { "--count", &option_count },
+	};
+
+	if (!strcmp(name, "--to")) {
+		if (net_parse_port(value, 25, &server))
+			usage();
+		return;
+	}
+	if (!strcmp(name, "--set")) {
+		set_load(value);
+		return;
+	}
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+		if (!strcmp(name, numbers[i].name)) {
+			*numbers[i].to = strtoul(value, NULL, 10);
+			return;
+		}
+	}
+	usage();
+}
+
+static void options_read(int argc, char **argv)
+{
+	for (int i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "--tls"))
+			option_tls = true;
+		else if (!strcmp(argv[i], "--message"))
+			idle_message = true;
+		else if (i + 1 < argc)
+			option_value(argv[i], argv[i + 1]), i++;
+		else
+			usage();
+	}
+	if (!server.family || !mail_count || !option_sessions || !per_session)
+		usage();
+}
+
 int main(int argc, char **argv)
 {
-	size_t sessions = 1, messages = 0, first = 0, count = 0;
 	struct rlimit files;
-	bool encrypt = false;
 	int status;
 
 	if (argc < 2)
 		usage();
-	for (int i = 2; i < argc; i++) {
-		const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-
-		if (!strcmp(name, "--tls")) {
-			encrypt = true;
-			continue;
-		} else if (!strcmp(name, "--message")) {
-			idle_message = true;
-			continue;
-		}
-		if (!value)
-			usage();
-		i++;
-		if (!strcmp(name, "--to")) {
-			if (net_parse_port(value, 25, &server))
-				die(value);
-		} else if (!strcmp(name, "--set")) {
-			set_load(value);
-		} else if (!strcmp(name, "--sessions")) {
-			sessions = strtoul(value, NULL, 10);
-		} else if (!strcmp(name, "--messages")) {
-			messages = strtoul(value, NULL, 10);
-		} else if (!strcmp(name, "--first")) {
-			first = strtoul(value, NULL, 10);
-		} else if (!strcmp(name, "--per-session")) {
-			per_session = strtoul(value, NULL, 10);
-		} else if (!strcmp(name, "--count")) {
-			count = strtoul(value, NULL, 10);
-		} else {
-			usage();
-		}
-	}
-	if (!server.family || !mail_count || !sessions || !per_session)
-		usage();
+	options_read(argc, argv);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	assert(loop_init() == 0);
-	if (encrypt) {
+	if (option_tls) {
 		struct buf why = BUF_INIT(512);
 
 		assert(tls_client_ctx(false, NULL, &tls, &why) == 0);
 	}
-	status = !strcmp(argv[1], "run") ? run(sessions, first, messages ? messages : mail_count)
-	       : !strcmp(argv[1], "idle") && count ? idle(count) : 1;
+	if (!strcmp(argv[1], "run"))
+		status = run(option_sessions, option_first, option_messages ? option_messages : mail_count);
+	else if (!strcmp(argv[1], "idle") && option_count)
+		status = idle(option_count);
+	else
+		usage();
 	fflush(stdout);
 	_exit(status);          /* the kernel closes thousands of sockets faster than thousands of tasks unwind */
 }
