@@ -271,15 +271,15 @@ static int enter(struct mime *m, struct level *level, bool *entered)
 	return 0;
 }
 
-static int tell(struct mime *m, struct mime_part *part)
+static int tell(struct mime *m, struct mime_part part)
 {
 	struct names names = { .count = 0 };
 	int rc = collect_names(m, &names);
 
-	part->names = (const char *const *)names.v;
-	part->name_count = names.count;
+	part.names = (const char *const *)names.v;
+	part.name_count = names.count;
 	if (rc == 0)
-		rc = m->on_part(m->arg, part);
+		rc = m->on_part(m->arg, &part);
 	for (size_t i = 0; i < names.count; i++)
 		free(names.v[i]);
 	return rc;
@@ -290,7 +290,7 @@ static int finish_header(struct mime *m)
 {
 	char type[MIME_VALUE_MAX + 1];
 	struct mime_part part = { .depth = m->depth, .type = type };
-	bool typed, disposed, full = m->total >= MIME_PARTS_MAX;
+	bool typed = false, disposed = false, full = m->total >= MIME_PARTS_MAX;
 	int rc;
 
 	m->in_header = m->of_interest = false;
@@ -312,7 +312,7 @@ static int finish_header(struct mime *m)
 	/* In place: a level is too large for the stack. None is open there yet. */
 	rc = enter(m, &m->level[m->depth < MIME_DEPTH_MAX ? m->depth : 0], &part.container);
 	if (rc == 0)
-		rc = tell(m, &part);
+		rc = tell(m, part);
 	if (rc < 0)
 		return rc;
 	if (!part.container) {

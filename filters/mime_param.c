@@ -194,8 +194,11 @@ static int hex_digit(char c)
 static void add_octets(const char *p, size_t len, bool percent, struct buf *out)
 {
 	for (size_t i = 0; i < len; i++) {
-		if (percent && p[i] == '%' && len - i > 2 && hex_digit(p[i + 1]) >= 0 && hex_digit(p[i + 2]) >= 0) {
-			buf_addc(out, (char)(hex_digit(p[i + 1]) << 4 | hex_digit(p[i + 2])));
+		bool escape = percent && p[i] == '%' && len - i > 2;
+		int high = escape ? hex_digit(p[i + 1]) : -1, low = escape ? hex_digit(p[i + 2]) : -1;
+
+		if (high >= 0 && low >= 0) {
+			buf_addc(out, (char)(high * 16 + low));
 			i += 2;
 		} else {
 			buf_addc(out, p[i]);
