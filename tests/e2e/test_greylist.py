@@ -125,8 +125,8 @@ def test_the_state_keeper_dies(grey):
 def test_by_64_for_ipv6(lab, backend, own_network):
     with own_network(["2001:db8:1:1::1", "2001:db8:1:1:ffff::2", "2001:db8:1:2::1"]) as net:
         def run():
-            g = lab([backend().port], policy=POLICY, dns=None, dns_conf='local_zone = { ". static" } forward = { "127.0.0.1:9" }',
-                    conf=CONF + f'\nlistener six {{ address = "[::]:{net.port}" }}\nlimits {{ sessions_per_client = 3 }}')
+            lab([backend().port], policy=POLICY, dns=None, dns_conf='local_zone = { ". static" } forward = { "127.0.0.1:9" }',
+                conf=CONF + f'\nlistener six {{ address = "[::]:{net.port}" }}\nlimits {{ sessions_per_client = 3 }}')
 
             def six(source, **kw):
                 with Client(net.port, source=source, host="2001:db8:1:1::1") as c:

@@ -152,7 +152,7 @@ def test_lists_of_ipv6(lab, backend, own_network):
             return ".".join(reversed(full))
 
         def run():
-            data = (f"2.0.0.127.six.example. A 127.0.0.2", f"{nibbles('2001:db8::66')}.six.example. A 127.0.0.3")
+            data = ("2.0.0.127.six.example. A 127.0.0.2", f"{nibbles('2001:db8::66')}.six.example. A 127.0.0.3")
             quoted = ", ".join(f'"{d}"' for d in data)
             g = lab([backend().port], dns=None, dns_conf=f'local_zone = {{ "." , "six.example. static" }} local_data = {{ {quoted} }}'
                     .replace('"." , ', '". static", '), conf=f'dnsbl "six.example" {{ weight = 5 }}\nlistener six {{ address = "[::]:{net.port}" }}')

@@ -2,7 +2,6 @@
 import re
 import socket
 import threading
-import time
 
 from .process import WAIT_S
 
