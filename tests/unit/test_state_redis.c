@@ -21,7 +21,7 @@
 #include "policy/state_sqlite.h"
 #include "tests/support/redis.h"
 
-enum { TIMEOUT_MS = 1000, PATIENCE_MS = 20000 };
+enum { TIMEOUT_MS = 2000, PATIENCE_MS = 20000 };
 
 static struct redis *server;
 static struct state_redis_conf conf;
