@@ -226,6 +226,8 @@ const struct charset *charset_guess(const char *p, size_t len)
 		others += n == 0;
 		i += n ? n : 1;
 	}
+	if (sequences + others == 0 && (memmem(p, len, "\x1b$B", 3) || memmem(p, len, "\x1b$@", 3)))
+		return charset_find("iso2022jp", 9);
 	if (others == 0 || sequences > others)
 		return charset_find("utf8", 4);
 	if (looks_like_gb((const unsigned char *)p, len))

@@ -24,7 +24,7 @@ int charset_setup(const char **missing);
 const struct charset *charset_find(const char *label, size_t len);
 
 /*
- * For octets above 127 that nothing labels. Valid UTF-8 is that; so is text with more sequences of UTF-8 in it than other such octets
+ * For text that nothing labels. Without octets above 127, the escape sequences to kanji make it ISO-2022-JP. Else valid UTF-8 is that; so is text with more sequences of UTF-8 in it than other such octets
  * (it was cut, or mixed). Else GB18030, when they come in pairs only, each pair is a Chinese character of GB 2312 and two stand together at
  * least once. Else windows-1252. A guess: Cyrillic without a label may be taken for either.
  */
