@@ -316,7 +316,9 @@ static void jis_to_euc(const char *p, size_t len, struct buf *out)
 			buf_addc(out, p[i]);
 			continue;
 		}
-		if (state == JIS_KATAKANA) {
+		if (state == JIS_KATAKANA && p[i] > 0x5f) {
+			buf_addc(out, '\xff');          /* the table ends there */
+		} else if (state == JIS_KATAKANA) {
 			buf_addc(out, '\x8e');          /* single shift 2 */
 			buf_addc(out, (char)(p[i] | 0x80));
 		} else if (i + 1 < len && is_graphic(p[i + 1])) {

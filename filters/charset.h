@@ -30,7 +30,7 @@ const struct charset *charset_find(const char *label, size_t len);
  */
 const struct charset *charset_guess(const char *p, size_t len);
 
-/* Appends p[0..len) as UTF-8; c NULL: not known. 0, or the error of out (room for 4 times len suffices). */
+/* Appends p[0..len) as UTF-8; c NULL: not known. 0, or the error of out (room for 6 times len suffices). */
 int charset_decode(const struct charset *c, const char *p, size_t len, struct buf *out);
 
 /* What was added to out from start on becomes one line of text: NUL goes, CR, LF and TAB become blanks, blanks at the ends go. */

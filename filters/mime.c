@@ -11,7 +11,7 @@ enum {
 	LINE_MAX_BYTES = 64 * 1024,     /* of a line, as far as it is looked at */
 	FIELDS_MAX = 64 * 1024,         /* of a part's fields, as far as they are read here */
 	BOUNDARY_MAX = 1024,            /* RFC 2046 5.1.1 says 70 */
-	NAME_BYTES_MAX = 4 * MIME_PARAM_BYTES_MAX,
+	NAME_BYTES_MAX = 6 * MIME_PARAM_BYTES_MAX,
 };
 
 /* A container that is open. */

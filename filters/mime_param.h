@@ -41,7 +41,7 @@ void mime_params_release(struct mime_params *ps);
 
 /*
  * Appends to out the nth form in which name is given (filename=, filename*=, filename*0= are three). decoded: as text in UTF-8; else
- * octets as they are. 1, 0 when there are fewer, or -ENOMEM. out has room for 4 * MIME_PARAM_BYTES_MAX.
+ * octets as they are. 1, 0 when there are fewer, or -ENOMEM. out has room for 6 * MIME_PARAM_BYTES_MAX.
  */
 int mime_params_get(const struct mime_params *ps, const char *name, size_t nth, bool decoded, struct buf *out);
 

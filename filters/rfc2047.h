@@ -16,7 +16,7 @@
 enum {
 	RFC2047_BYTES_MAX = 64 * 1024,                  /* of a field: the rest is left out */
 	RFC2047_WORDS_MAX = 1000,                       /* encoded words beyond stay as they are */
-	RFC2047_TEXT_MAX = 4 * RFC2047_BYTES_MAX,       /* what comes of it, at most */
+	RFC2047_TEXT_MAX = 6 * RFC2047_BYTES_MAX,       /* what comes of it, at most */
 };
 
 /*

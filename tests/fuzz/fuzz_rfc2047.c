@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	charset_setup(&missing);
 	assert(rfc2047_decode((const char *)data, size, &out) == 0);
-	assert(out.len <= 4 * size);
+	assert(out.len <= 6 * size);
 	for (size_t i = 0; i < out.len; i += n) {
 		n = utf8_len(out.data + i, out.len - i);
 		assert(n > 0);

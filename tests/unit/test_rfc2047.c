@@ -126,6 +126,7 @@ static const struct { const char *name, *in, *want; } rows[] = {
 	{ "8-bit: windows-1252", "Rechnung \xfc" "berf\xe4llig \x96 5 \x80", "Rechnung \xc3\xbc" "berf\xc3\xa4llig \xe2\x80\x93 5 \xe2\x82\xac" },
 	{ "8-bit: GB", "Re: \xb7\xa2\xc6\xb1\xa3\xac\xd2\xd1\xd3\xe2\xc6\xda", "Re: \xe5\x8f\x91\xe7\xa5\xa8\xef\xbc\x8c\xe5\xb7\xb2\xe9\x80\xbe\xe6\x9c\x9f" },
 	{ "8-bit: two letters together are no Chinese", "Ma\xdf\xfc" "berschreitung", "Ma\xc3\x9f\xc3\xbc" "berschreitung" },
+	{ "iso-2022-jp: past the katakana", "=?iso-2022-jp?Q?=1B(Iu1?=", "\xef\xbf\xbd\xef\xbd\xb1" },
 	{ "unlabelled: ISO-2022-JP", "Re: \x1b$B@A5a\x1b(B, a", "Re: \xe8\xab\x8b\xe6\xb1\x82, a" },
 	{ "unlabelled: an escape alone", "\x1b(B\x1b$", "\x1b(B\x1b$" },
 	{ "8-bit: odd run is no Chinese", "\xc5\xe4\xf6 ", "\xc3\x85\xc3\xa4\xc3\xb6" },
@@ -192,6 +193,16 @@ static void test_bounds(void **state)
 	decode(buf_str(&in), in.len, &out);
 	assert_int_equal(out.len, 3 * RFC2047_WORDS_MAX + sizeof(word) - 1);
 	assert_string_equal(buf_str(&out) + 3 * RFC2047_WORDS_MAX, " =?utf-8?q?=C3?=");
+	for (int i = 0; i < 2; i++) {           /* what becomes the most octets of text */
+		buf_clear(&in);
+		buf_clear(&out);
+		buf_adds(&in, i ? "=?iso-2022-jp?Q?=1B$(D" : "=?iso-2022-jp?Q?=1B(I");
+		while (in.len < RFC2047_BYTES_MAX - 2)
+			buf_addc(&in, 'u');
+		buf_adds(&in, "?=");
+		decode(buf_str(&in), in.len, &out);
+		assert_true(out.len > RFC2047_BYTES_MAX);
+	}
 	buf_clear(&in);
 	buf_clear(&out);
 	while (in.len < 2 * RFC2047_BYTES_MAX)                  /* words without end: quick, too */
