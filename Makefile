@@ -179,7 +179,7 @@ test: deps-test
 	@$(MAKE) -s -j$(JOBS) all units-plain
 	@$(RUN) unit conformance fuzz e2e
 bench: deps-bench
-	@$(MAKE) -s -j$(JOBS) all
+	@$(MAKE) -s -j$(JOBS) all benches
 	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
 lint: deps-lint
