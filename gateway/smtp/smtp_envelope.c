@@ -22,11 +22,8 @@ enum { PARAMS_MAX = 1024 };
 static const char *refuse_mail(const struct smtp_session *s, const struct smtp_command *c, const struct smtp_caps *caps)
 {
 	const struct site *site = s->svc->site;
-	uint64_t size = site->limits.message_bytes;
 
-	if (caps->size_max && caps->size_max < size)
-		size = caps->size_max;
-	if (c->has_size && c->size > size)
+	if (c->has_size && c->size > smtp_size_max(s, caps))
 		return "552 5.3.4 the message is larger than is taken here";
 	if (c->smtputf8 && !caps->smtputf8)
 		return "553 5.6.7 the mail server behind takes no internationalized addresses";

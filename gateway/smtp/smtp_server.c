@@ -98,16 +98,13 @@ static int say_extensions(struct smtp_session *s)
 	AUTO(buf) struct buf out = BUF_INIT(4096);
 	const struct site *site = s->svc->site;
 	struct smtp_caps caps;
-	uint64_t size = site->limits.message_bytes;
 
 	if (backend_group_ready(s->svc->group, FIRST_PROBE_MS) == -ECANCELED)
 		return -ECANCELED;
 	smtp_offered(s, &caps);
-	if (caps.size_max && caps.size_max < size)
-		size = caps.size_max;
 	offer(&out, false, "%s", site->hostname);
 	offer(&out, false, "PIPELINING");
-	offer(&out, false, "SIZE %llu", (unsigned long long)size);
+	offer(&out, false, "SIZE %llu", (unsigned long long)smtp_size_max(s, &caps));
 	if (caps.eightbit)
 		offer(&out, false, "8BITMIME");
 	if (caps.smtputf8)

@@ -62,6 +62,13 @@ void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 	out->eightbit = out->smtputf8 = out->dsn = true;
 }
 
+uint64_t smtp_size_max(const struct smtp_session *s, const struct smtp_caps *caps)
+{
+	uint64_t ours = s->svc->site->limits.message_bytes;
+
+	return caps->size_max && caps->size_max < ours ? caps->size_max : ours;
+}
+
 void smtp_transaction_end(struct smtp_session *s)
 {
 	struct smtp_txn *t = s->t;

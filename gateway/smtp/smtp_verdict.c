@@ -123,6 +123,9 @@ static const char *plain_refusal(struct smtp_session *s)
 		break;
 	}
 	smtp_offered(s, &caps);
+	/* Said for good here: as a MAIL that is refused when it is said again it would be 451, for days. */
+	if (message_size(t->txn.message) > smtp_size_max(s, &caps))
+		return "552 5.3.4 the message is larger than the mail server behind takes";
 	if (!caps.eightbit && !site->eightbit_pass && message_has_8bit(t->txn.message))
 		return "554 5.6.3 8-bit content, and the mail server behind takes none";
 	if (t->bdat && site->bare_lf == BARE_REFUSE && message_has_bare(t->txn.message) && !caps.chunking)

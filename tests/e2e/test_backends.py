@@ -299,3 +299,15 @@ def test_what_no_backend_has_told_yet_is_offered(lab, backend):
         assert {"8BITMIME", "SMTPUTF8", "DSN"} <= set(c.ehlo().keywords())
         c.expect("MAIL FROM:<\u00e4@sender.example> SMTPUTF8 RET=HDRS", 250)
         assert c.cmd("RCPT TO:<bob@example.com>").code == 451
+
+
+def test_larger_than_the_backend_takes_is_refused_for_good(lab, backend):
+    """Whoever did not declare the size hears 552 at the end, not a 451 that brings it back for days."""
+    server = backend(keywords=("SIZE 20000", "8BITMIME"))
+    g = lab([server.port])
+    with Client(g.port) as c:
+        large = c.message("a@sender.example", "bob@example.com", mail(body="x" * 70 + "\r\n" + "y" * 30000 + "\r\n"))
+        assert large.code == 552 and large.text.startswith("5.3.4"), large
+        c.expect("RSET", 250)
+        assert c.message("a@sender.example", "bob@example.com", mail(subject="small")).code == 250
+    assert len(server.messages) == 1
