@@ -30,8 +30,11 @@
 #include "filters/fact.h"
 
 enum action {
-	ACTION_ACCEPT, ACTION_REJECT, ACTION_DEFER, ACTION_QUARANTINE,          /* deciding */
-	ACTION_GREYLIST, ACTION_TAG,                                            /* going on */
+	ACTION_ACCEPT, ACTION_REJECT, ACTION_DEFER, ACTION_QUARANTINE, ACTION_DISCARD,  /* deciding */
+	ACTION_GREYLIST, ACTION_SCORE,                                          /* going on */
+	/* going on, too: what happens to the message that is delivered, and a word for the log */
+	ACTION_TAG, ACTION_ADD_HEADER, ACTION_REMOVE_HEADER, ACTION_COPY, ACTION_REDIRECT, ACTION_LOG,
+	ACTION_COUNT
 };
 
 struct policy;
@@ -42,12 +45,13 @@ struct rule {
 	int line, column;               /* in the file */
 	char *name;                     /* "line 12", or its label: gatepost-policy(5) */
 	char *text;                     /* as written, one line, for people */
-	char *reply;                    /* reject, defer: "550 5.7.1 text", NULL for the default;
-					   tag: the prefix, or "Name: value" */
+	char *reply;                    /* reject, defer: "550 5.7.1 text", NULL for the default */
+	char *argument;                 /* tag: the prefix; add header: "Name: value"; remove header: "Name"; copy, redirect: the address;
+					   log: the text; else NULL */
+	int score;                      /* score: what is added, negative too */
 	struct expr *cond;              /* NULL: always */
 	enum stage earliest;            /* the first stage at which it can be certain */
 	bool observe;                   /* only report */
-	bool header;                    /* tag: reply is a header field, not a subject prefix */
 };
 
 /* Parse text (of file `name`, for messages). NULL and errors, one per line "file:line:column: what,
@@ -101,19 +105,19 @@ enum policy_event {
 	POLICY_DECIDED,         /* rule decides */
 };
 
-enum { POLICY_TAGS_MAX = 8 };
+enum { POLICY_EFFECTS_MAX = 32 };
 
-/* Zeroed to begin. Tags and observed rules are those that were true, in the order of the file. */
+/* Zeroed to begin. Effects (action_is_effect) and observed rules are those that were true, in the order of the file. */
 struct policy_run {
 	size_t next;                                    /* the rule to look at next */
-	const struct rule *tags[POLICY_TAGS_MAX];
-	size_t tag_count;
-	const struct rule *observed[POLICY_TAGS_MAX];
+	const struct rule *effects[POLICY_EFFECTS_MAX];
+	size_t effect_count;
+	const struct rule *observed[POLICY_EFFECTS_MAX];
 	size_t observed_count;
 	const struct rule *rule;        /* of the event; NULL: the end of the rules */
 	int temporary_fact;             /* of POLICY_TEMPORARY */
 	bool decided;                   /* POLICY_DECIDED was said: it is final */
-	bool waiting;                   /* decided, but some tag or observe rule is still unknown */
+	bool waiting;                   /* decided, but some effect or observe rule is still unknown */
 	/* its own: */
 	bool expired;
 	size_t settled, greylisted;
@@ -128,13 +132,19 @@ struct policy_run {
  * to the same verdict without it. When the wait for it is over, set temperror_expired and call
  * again.
  *
- * tag and observe rules hold back nothing. They are looked at once the verdict is certain, those
+ * Effects and observe rules hold back nothing. They are looked at once the verdict is certain, those
  * above the rule that decided: while r->waiting, call again at later stages (POLICY_DECIDED again)
- * until final. Tags are not looked at for reject and defer.
+ * until final. For reject and defer only log rules are looked at.
  */
 enum policy_event policy_next(const struct policy *p, struct policy_run *r,
 			      const struct policy_facts *f, bool final);
 
 const char *action_name(enum action a);
+
+/* Whether a rule of this action decides nothing and changes no truth: it is noted in policy_run.effects. */
+static inline bool action_is_effect(enum action a)
+{
+	return a >= ACTION_TAG;
+}
 
 #endif

@@ -11,8 +11,10 @@
 
 enum { NAME_MAX_BYTES = 40, SHOWN_TEXT_MAX = 400 };
 
-static const char *const action_names[] = { "accept",	  "reject",   "defer",
-					    "quarantine", "greylist", "tag" };
+static const char *const action_names[ACTION_COUNT] = {
+	"accept", "reject", "defer", "quarantine", "discard", "greylist", "score", "tag", "add header", "remove header", "copy to",
+	"redirect to", "log",
+};
 static const char *const statements[] = { "accept", "reject",  "defer", "quarantine", "greylist",
 					  "tag",    "observe", "list",	NULL };
 
@@ -273,6 +275,7 @@ static void rule_release(struct rule *r)
 	free(r->name);
 	free(r->text);
 	free(r->reply);
+	free(r->argument);
 	expr_free(r->cond);
 }
 
@@ -324,29 +327,29 @@ static bool rule_text(struct parser *ps, struct rule *r)
 	int rc;
 
 	if (r->action == ACTION_TAG && parser_at(ps, "header")) {
-		r->header = true;
+		r->action = ACTION_ADD_HEADER;
 		parser_next(ps);
 	}
 	t = ps->t;
 	if (t.kind != TOKEN_STRING) {
-		if (r->action == ACTION_TAG)
+		if (action_is_effect(r->action))
 			return parser_fail(ps, &t, "%s after tag, expected %s",
 					   parser_show(&t, show),
-					   r->header ? "a header field: \"Name: value\""
+					   r->action == ACTION_ADD_HEADER ? "a header field: \"Name: value\""
 						     : "a subject prefix in double quotes, or "
 						       "header \"Name: value\"");
 		return true;
 	}
-	if (r->action != ACTION_REJECT && r->action != ACTION_DEFER && r->action != ACTION_TAG)
+	if (r->action != ACTION_REJECT && r->action != ACTION_DEFER && !action_is_effect(r->action))
 		return parser_fail(ps, &t, "a text after %s, expected if or the end of the rule",
 				   action_name(r->action));
 	if (token_value(&t, &text) < 0)
 		return parser_fail(ps, &t, "a text of %zu bytes, expected fewer than 500",
 				   t.len - 2);
-	if (r->header)
-		rc = policy_tag_header(buf_str(&text), text.len, &r->reply, &err);
+	if (r->action == ACTION_ADD_HEADER)
+		rc = policy_tag_header(buf_str(&text), text.len, &r->argument, &err);
 	else if (r->action == ACTION_TAG)
-		rc = policy_tag_prefix(buf_str(&text), text.len, &r->reply, &err);
+		rc = policy_tag_prefix(buf_str(&text), text.len, &r->argument, &err);
 	else
 		rc = policy_reply_text(r->action, buf_str(&text), text.len, &r->reply, &err);
 	if (rc < 0)

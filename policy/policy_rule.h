@@ -37,10 +37,10 @@ struct policy {
 					   STAGE_COUNT: never */
 };
 
-/* The rule itself takes part in the verdict; tag and observe rules do not. */
+/* The rule itself takes part in the verdict; effects and observe rules do not. */
 static inline bool rule_decides(const struct rule *r)
 {
-	return !r->observe && r->action != ACTION_TAG;
+	return !r->observe && !action_is_effect(r->action);
 }
 
 /* Stages, filters; rules that can never matter go to warnings. 0 or -ENOMEM. */

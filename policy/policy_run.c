@@ -27,7 +27,7 @@ static void keep(const struct rule **kept, size_t *count, const struct rule *r)
 	for (size_t k = 0; k < *count; k++)
 		if (kept[k] == r)
 			return;
-	if (i == POLICY_TAGS_MAX) {
+	if (i == POLICY_EFFECTS_MAX) {
 		if (kept[i - 1] < r)
 			return;
 		i--;
@@ -40,7 +40,7 @@ static void keep(const struct rule **kept, size_t *count, const struct rule *r)
 }
 
 /*
- * tag and observe rules above the one that decided (r->next). r->settled: all before it are known.
+ * Effects and observe rules above the one that decided (r->next). r->settled: all before it are known.
  * Sets r->waiting. may wait
  */
 static void settle(const struct policy *p, struct policy_run *r, struct expr_eval *ev)
@@ -53,14 +53,14 @@ static void settle(const struct policy *p, struct policy_run *r, struct expr_eva
 		const struct rule *rule = &p->rule[i];
 		enum truth t;
 
-		if (rule_decides(rule) || (refused && !rule->observe))
+		if (rule_decides(rule) || (refused && !rule->observe && rule->action != ACTION_LOG))
 			continue;
 		ev->temporary_fact = FACT_NONE;
 		t = expr_truth(rule->cond, ev, NULL);
 		if (t == TRUTH_TRUE && rule->observe)
 			keep(r->observed, &r->observed_count, rule);
 		else if (t == TRUTH_TRUE)
-			keep(r->tags, &r->tag_count, rule);
+			keep(r->effects, &r->effect_count, rule);
 		else if (t == TRUTH_UNKNOWN && first_open == r->next)
 			first_open = i;
 	}

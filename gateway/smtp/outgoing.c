@@ -20,30 +20,30 @@ static bool is_named(const struct header_field *h, const char *name)
 	return h->name_len == strlen(name) && strncasecmp(h->name, name, h->name_len) == 0;
 }
 
-static void add_tag_lines(const struct rule *const *tags, size_t count, struct buf *out)
+static void add_lines(const struct rule *const *effects, size_t count, struct buf *out)
 {
 	for (size_t i = 0; i < count; i++)
-		if (tags[i]->header)
-			buf_addf(out, "%s\r\n", tags[i]->reply);
+		if (effects[i]->action == ACTION_ADD_HEADER)
+			buf_addf(out, "%s\r\n", effects[i]->argument);
 }
 
-static void add_prefixes(const struct rule *const *tags, size_t count, struct buf *out)
+static void add_prefixes(const struct rule *const *effects, size_t count, struct buf *out)
 {
 	for (size_t i = 0; i < count; i++)
-		if (!tags[i]->header)
-			buf_adds(out, tags[i]->reply);
+		if (effects[i]->action == ACTION_TAG)
+			buf_adds(out, effects[i]->argument);
 }
 
-static bool has_prefix(const struct rule *const *tags, size_t count)
+static bool has_prefix(const struct rule *const *effects, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (!tags[i]->header)
+		if (effects[i]->action == ACTION_TAG)
 			return true;
 	return false;
 }
 
 /* The field as it was, with the prefixes behind "Subject:". */
-static void add_subject(const struct header_field *h, const struct rule *const *tags, size_t count, struct buf *out)
+static void add_subject(const struct header_field *h, const struct rule *const *effects, size_t count, struct buf *out)
 {
 	size_t blanks = 0;
 
@@ -51,7 +51,7 @@ static void add_subject(const struct header_field *h, const struct rule *const *
 		blanks++;
 	buf_add(out, h->raw, (size_t)(h->body - h->raw));
 	buf_addc(out, ' ');
-	add_prefixes(tags, count, out);
+	add_prefixes(effects, count, out);
 	buf_add(out, h->body + blanks, h->raw_len - (size_t)(h->body - h->raw) - blanks);
 }
 
@@ -71,17 +71,17 @@ static int add_separator(struct message *m, size_t fields_end, struct buf *out)
 	return rc < 0 ? rc : buf_add(out, p, n < len ? n : len);
 }
 
-int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *tags, size_t tag_count, struct buf *out)
+int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *effects, size_t effect_count, struct buf *out)
 {
 	const struct message *m = t->message;
-	bool subject_due = has_prefix(tags, tag_count);
+	bool subject_due = has_prefix(effects, effect_count);
 	size_t fields_end = 0;
 
 	authres_make(t, t->site->authserv_id, out);
 	if (t->site->add_received_spf)
 		authres_received_spf(t, t->site->hostname, out);
 	trace_received(t, utf8, out);
-	add_tag_lines(tags, tag_count, out);
+	add_lines(effects, effect_count, out);
 	for (size_t i = 0; i < message_field_count(m); i++) {
 		const struct header_field *h = message_field(m, i);
 
@@ -89,7 +89,7 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ta
 		if (is_named(h, "Authentication-Results") && authres_claims(h->body, h->body_len, t->site->authserv_id))
 			continue;
 		if (subject_due && is_named(h, "Subject")) {
-			add_subject(h, tags, tag_count, out);
+			add_subject(h, effects, effect_count, out);
 			subject_due = false;
 		} else {
 			buf_add(out, h->raw, h->raw_len);
@@ -97,7 +97,7 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ta
 	}
 	if (subject_due) {
 		buf_adds(out, "Subject: ");
-		add_prefixes(tags, tag_count, out);
+		add_prefixes(effects, effect_count, out);
 		buf_adds(out, "\r\n");
 	}
 	return add_separator(t->message, fields_end, out);

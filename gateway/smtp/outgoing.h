@@ -1,7 +1,7 @@
 /*
  * outgoing - the header of a message as the next hop gets it
  *
- * Above: Authentication-Results (RFC 8601), Received-SPF where asked, Received, header lines of tags. Removed: Authentication-Results that
+ * Above: Authentication-Results (RFC 8601), Received-SPF where asked, Received, added header fields. Removed: Authentication-Results that
  * claim our authserv-id (section 5). A tag's prefix is put before the Subject. All else stays byte for byte; the body
  * follows from message_body_offset() on.
  */
@@ -11,8 +11,8 @@
 #include "filters/txn.h"
 #include "policy/policy.h"
 
-/* tags: of the policy's run. 0 and the whole header with its empty line in out (where the message has one), or -ENOSPC, -ENOMEM. */
-int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *tags, size_t tag_count, struct buf *out);
+/* effects: of the policy's run; those that change no header are passed over. 0 and the whole header with its empty line in out (where the message has one), or -ENOSPC, -ENOMEM. */
+int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *effects, size_t effect_count, struct buf *out);
 
 /* An upper bound on what outgoing_header makes of m. */
 size_t outgoing_bound(const struct message *m);

@@ -173,7 +173,7 @@ static enum delivery_result deliver(struct smtp_session *s, const struct group *
 	const struct policy_run *run = &g->judge[0]->run;
 	enum delivery_result result;
 
-	if (outgoing_header(&t->txn, t->utf8, run->tags, smtp_observing(s) ? 0 : run->tag_count, &header) < 0) {
+	if (outgoing_header(&t->txn, t->utf8, run->effects, smtp_observing(s) ? 0 : run->effect_count, &header) < 0) {
 		snprintf(reply, REPLY_MAX, "451 4.3.0 the header could not be made");
 		return DELIVERY_LATER;
 	}

@@ -82,7 +82,7 @@ static void make_outgoing(struct message *m)
 {
 	static struct site site = { .hostname = (char *)"gate.example", .authserv_id = (char *)"gate.example", .add_received_spf = true };
 	static struct client client = { .ip = "192.0.2.7", .helo = (char *)"x.example" };
-	static const struct rule tag = { .action = ACTION_TAG, .reply = (char *)"[X] " };
+	static const struct rule tag = { .action = ACTION_TAG, .argument = (char *)"[X] " };
 	static const struct rule *const tags[] = { &tag };
 	struct txn t = { .site = &site, .client = &client, .message = m, .id = "1-1",
 			 .env = { .from = (char *)"a@b.example", .from_domain = (char *)"b.example", .params = (char *)"" } };

@@ -60,7 +60,7 @@ static void run(const struct policy *p, struct source *s, bool expired)
 		while ((e = policy_next(p, &r, &f, stage == STAGE_DATA)) == POLICY_GREYLIST)
 			assert(++greylists <= policy_rule_count(p));
 		assert(stage < STAGE_DATA || e != POLICY_UNDECIDED);
-		assert(r.tag_count <= POLICY_TAGS_MAX && r.observed_count <= POLICY_TAGS_MAX);
+		assert(r.effect_count <= POLICY_EFFECTS_MAX && r.observed_count <= POLICY_EFFECTS_MAX);
 	}
 }
 

@@ -47,8 +47,8 @@ static const char *below_ours(const struct buf *out)
 
 static void test_header(void **state)
 {
-	static const struct rule prefix = { .action = ACTION_TAG, .reply = (char *)"[EXTERNAL] " };
-	static const struct rule field = { .action = ACTION_TAG, .reply = (char *)"X-Spam: yes", .header = true };
+	static const struct rule prefix = { .action = ACTION_TAG, .argument = (char *)"[EXTERNAL] " };
+	static const struct rule field = { .action = ACTION_ADD_HEADER, .argument = (char *)"X-Spam: yes" };
 	static const struct rule *const both[] = { &prefix, &field };
 	static const struct {
 		const char *name, *in;

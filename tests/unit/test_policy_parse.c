@@ -275,42 +275,38 @@ static void test_rules(void **state)
 	static const struct {
 		const char *text;
 		enum action action;
-		const char *name, *shown, *reply;
-		bool observe, header;
+		const char *name, *shown, *said;
+		bool observe;
 	} rules[] = {
-		{ "accept", ACTION_ACCEPT, "line 1", "accept", NULL, false, false },
-		{ "accept  known :", ACTION_ACCEPT, NULL, NULL, NULL, false, false },
-		{ "accept tls: if tls", ACTION_ACCEPT, "tls", "accept tls: if tls", NULL, false,
-		  false },
-		{ "accept known:", ACTION_ACCEPT, "known", "accept known:", NULL, false, false },
-		{ "reject", ACTION_REJECT, "line 1", "reject", NULL, false, false },
-		{ "reject \"no\"", ACTION_REJECT, "line 1", "reject \"no\"", "550 5.7.1 no", false,
-		  false },
-		{ "reject \"554 no\"", ACTION_REJECT, "line 1", "reject \"554 no\"", "554 5.7.1 no",
-		  false, false },
+		{ "accept", ACTION_ACCEPT, "line 1", "accept", NULL, false },
+		{ "accept  known :", ACTION_ACCEPT, NULL, NULL, NULL, false },
+		{ "accept tls: if tls", ACTION_ACCEPT, "tls", "accept tls: if tls", NULL, false },
+		{ "accept known:", ACTION_ACCEPT, "known", "accept known:", NULL, false },
+		{ "reject", ACTION_REJECT, "line 1", "reject", NULL, false },
+		{ "reject \"no\"", ACTION_REJECT, "line 1", "reject \"no\"", "550 5.7.1 no", false },
+		{ "reject \"554 no\"", ACTION_REJECT, "line 1", "reject \"554 no\"", "554 5.7.1 no", false },
 		{ "reject \"5.7.25 no\"", ACTION_REJECT, "line 1", "reject \"5.7.25 no\"",
-		  "550 5.7.25 no", false, false },
+		  "550 5.7.25 no", false },
 		{ "reject \"521 5.3.2 no\"", ACTION_REJECT, "line 1", "reject \"521 5.3.2 no\"",
-		  "521 5.3.2 no", false, false },
+		  "521 5.3.2 no", false },
 		{ "reject \"5.7 no\"", ACTION_REJECT, "line 1", "reject \"5.7 no\"",
-		  "550 5.7.1 5.7 no", false, false },
+		  "550 5.7.1 5.7 no", false },
 		{ "reject \"5.1234.1 no\"", ACTION_REJECT, "line 1", "reject \"5.1234.1 no\"",
-		  "550 5.7.1 5.1234.1 no", false, false },
+		  "550 5.7.1 5.1234.1 no", false },
 		{ "reject \"1000 reasons\"", ACTION_REJECT, "line 1", "reject \"1000 reasons\"",
-		  "550 5.7.1 1000 reasons", false, false },
+		  "550 5.7.1 1000 reasons", false },
 		{ "reject \"say \\\"hi\\\"\"", ACTION_REJECT, "line 1", "reject \"say \\\"hi\\\"\"",
-		  "550 5.7.1 say \"hi\"", false, false },
-		{ "defer \"later\"", ACTION_DEFER, "line 1", "defer \"later\"", "451 4.7.1 later",
-		  false, false },
+		  "550 5.7.1 say \"hi\"", false },
+		{ "defer \"later\"", ACTION_DEFER, "line 1", "defer \"later\"", "451 4.7.1 later", false },
 		{ "defer slow: \"450 4.2.0 later\" if tls", ACTION_DEFER, "slow",
-		  "defer slow: \"450 4.2.0 later\" if tls", "450 4.2.0 later", false, false },
-		{ "quarantine", ACTION_QUARANTINE, "line 1", "quarantine", NULL, false, false },
-		{ "greylist", ACTION_GREYLIST, "line 1", "greylist", NULL, false, false },
-		{ "tag \"[X] \"", ACTION_TAG, "line 1", "tag \"[X] \"", "[X] ", false, false },
-		{ "tag ext: header \"X-Ext:yes\" if tls", ACTION_TAG, "ext",
-		  "tag ext: header \"X-Ext:yes\" if tls", "X-Ext: yes", false, true },
+		  "defer slow: \"450 4.2.0 later\" if tls", "450 4.2.0 later", false },
+		{ "quarantine", ACTION_QUARANTINE, "line 1", "quarantine", NULL, false },
+		{ "greylist", ACTION_GREYLIST, "line 1", "greylist", NULL, false },
+		{ "tag \"[X] \"", ACTION_TAG, "line 1", "tag \"[X] \"", "[X] ", false },
+		{ "tag ext: header \"X-Ext:yes\" if tls", ACTION_ADD_HEADER, "ext",
+		  "tag ext: header \"X-Ext:yes\" if tls", "X-Ext: yes", false },
 		{ "observe reject x:\n  \"no\"  if\ttls # why\n and spf=pass", ACTION_REJECT, "x",
-		  "observe reject x: \"no\" if tls and spf=pass", "550 5.7.1 no", true, false },
+		  "observe reject x: \"no\" if tls and spf=pass", "550 5.7.1 no", true },
 	};
 
 	policy_facts_register();
@@ -327,11 +323,11 @@ static void test_rules(void **state)
 		assert_int_equal(r->action, rules[i].action);
 		assert_string_equal(r->name, rules[i].name);
 		assert_string_equal(r->text, rules[i].shown);
-		assert_int_equal(!!r->reply, !!rules[i].reply);
-		if (r->reply)
-			assert_string_equal(r->reply, rules[i].reply);
+		assert_true(!r->reply || !r->argument);
+		assert_int_equal(r->reply || r->argument, !!rules[i].said);
+		if (rules[i].said)
+			assert_string_equal(r->reply ? r->reply : r->argument, rules[i].said);
 		assert_int_equal(r->observe, rules[i].observe);
-		assert_int_equal(r->header, rules[i].header);
 		assert_null(policy_rule(p, 1));
 	}
 }

@@ -145,9 +145,9 @@ static bool same(const struct outcome *a, const struct outcome *b)
 		return false;
 	if (a->event == POLICY_TEMPORARY)
 		return a->run.temporary_fact == b->run.temporary_fact;
-	return !a->run.waiting && !b->run.waiting && a->run.tag_count == b->run.tag_count &&
+	return !a->run.waiting && !b->run.waiting && a->run.effect_count == b->run.effect_count &&
 	       a->run.observed_count == b->run.observed_count &&
-	       memcmp(a->run.tags, b->run.tags, sizeof(a->run.tags)) == 0 &&
+	       memcmp(a->run.effects, b->run.effects, sizeof(a->run.effects)) == 0 &&
 	       memcmp(a->run.observed, b->run.observed, sizeof(a->run.observed)) == 0;
 }
 
@@ -164,7 +164,7 @@ static bool by_hand(const struct policy *p, struct policy_facts_source *source, 
 		const struct rule *r = policy_rule(p, i);
 		enum truth t;
 
-		if (r->observe || r->action == ACTION_TAG || r->action == ACTION_GREYLIST)
+		if (r->observe || action_is_effect(r->action) || r->action == ACTION_GREYLIST)
 			continue;
 		t = policy_truth(p, r, &f, NULL);
 		if (t == TRUTH_TEMPORARY)

@@ -42,8 +42,8 @@ static void dialogue(const struct policy *p, const char *facts, bool expired, st
 		if (e == POLICY_DECIDED && run.waiting)
 			buf_adds(out, "...");
 	}
-	for (size_t i = 0; i < run.tag_count; i++)
-		buf_addf(out, " tag@%d", run.tags[i]->line);
+	for (size_t i = 0; i < run.effect_count; i++)
+		buf_addf(out, " tag@%d", run.effects[i]->line);
 	for (size_t i = 0; i < run.observed_count; i++)
 		buf_addf(out, " observed@%d", run.observed[i]->line);
 	facts_release(&source.facts);
@@ -159,18 +159,20 @@ static void test_expiry_later(void **state)
 /* More tags than there is room for: the first of the file stay. */
 static void test_many_tags(void **state)
 {
-	AUTO(buf) struct buf text = BUF_INIT(4000), out = BUF_INIT(1000);
+	AUTO(buf) struct buf text = BUF_INIT(8000), out = BUF_INIT(8000), wanted = BUF_INIT(2000);
 	AUTO(policy) struct policy *p = NULL;
 
 	buf_adds(&text, "tag \"late\" if dkim = pass\n");
-	for (int i = 0; i < 10; i++)
+	buf_adds(&wanted, " tag@1");
+	for (int i = 0; i < POLICY_EFFECTS_MAX + 2; i++)
 		buf_addf(&text, "tag \"%d\"\nobserve reject if dkim = pass\n", i);
+	for (int i = 0; i < POLICY_EFFECTS_MAX - 1; i++)
+		buf_addf(&wanted, " tag@%d", 2 + 2 * i);
+	for (int i = 0; i < POLICY_EFFECTS_MAX; i++)
+		buf_addf(&wanted, " observed@%d", 3 + 2 * i);
 	p = policy_facts_parse(buf_str(&text));
 	dialogue(p, "dkim=pass", false, &out);
-	assert_non_null(strstr(
-		buf_str(&out),
-		" tag@1 tag@2 tag@4 tag@6 tag@8 tag@10 tag@12 tag@14 observed@3 observed@5 observed@7 observed@9 observed@11 "
-		"observed@13 observed@15 observed@17"));
+	assert_string_equal(strstr(buf_str(&out), " tag@1"), buf_str(&wanted));
 }
 
 /* A fact is asked for only when a rule needs it. */

@@ -1,0 +1,63 @@
+/*
+ * history_record - what is kept of one verdict on one transaction: its facts, and what became of it
+ *
+ * One record for each line that the log gets ("verdict=..."): the recipients that had the same verdict by the same rule. `gatepost
+ * history` finds it, `explain CODE` shows it, `replay` judges it again by another policy.
+ *
+ * It travels and is stored as bytes: HISTORY_VERSION, then the members in order; numbers little-endian, strings with a length. Facts go by
+ * name, not by number: numbers differ between versions. A fact's value is cut at HISTORY_VALUE_MAX octets and then marked as cut; the
+ * reason in words (which DNS answer, which record, which selector) at HISTORY_WHY_MAX. Pure: no I/O, no clock.
+ */
+#ifndef HISTORY_RECORD_H
+#define HISTORY_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "filters/fact.h"
+
+enum {
+	HISTORY_VERSION = 1,
+	HISTORY_VALUE_MAX = 1024,
+	HISTORY_WHY_MAX = 512,
+	HISTORY_RCPT_MAX = 1000,
+	HISTORY_RECORD_MAX = 256 * 1024,
+};
+
+struct history_record {
+	int64_t at_ms;                  /* of the wall clock, when the verdict was given */
+	const char *code;               /* "5f3c-2": session and transaction, as replies and the log have it */
+	const char *client, *helo;      /* address, greeting */
+	const char *from;               /* envelope, "" for the null sender */
+	const char *const *rcpt;
+	size_t rcpt_count;
+	const char *message_id, *subject;       /* NULL: none, or not seen; the subject decoded */
+	uint64_t bytes;                 /* received of the message */
+	enum stage stage;               /* how far the transaction was: facts of later stages were never known */
+	const char *verdict;            /* what was done, as in the log: "accept", "backend-refused"... */
+	const char *would;              /* observe mode: what the policy would have done, or NULL */
+	const char *rule;               /* its name; NULL: none */
+	int rule_line;                  /* in the policy file of then; 0: none */
+	const char *rule_text;
+	const char *reply;              /* what the client heard, or NULL */
+	const char *backend, *quarantine_id;    /* or NULL */
+	int ms_data, ms_checks, ms_backend, ms; /* -1: none */
+	/* What was known: client's, transaction's and recipient's. Encoding takes up to three sets; decoding fills the first. */
+	const struct facts *facts[3];
+};
+
+/* Append r to out. 0, -ENOSPC, -ENOMEM. */
+int history_encode(const struct history_record *r, struct buf *out);
+
+/*
+ * The other way. Strings and facts point into *memory (history_memory_free), which may be reused for the next record. cut: names of facts
+ * whose value was cut when it was recorded (so that a regular expression that does not match means nothing), NULL last. 0 or -EBADMSG.
+ */
+struct history_memory;
+struct history_memory *history_memory_new(void);
+void history_memory_free(struct history_memory *m);
+int history_decode(const char *p, size_t len, struct history_memory *memory, struct history_record *out, const char *const **cut);
+
+#endif
