@@ -37,13 +37,17 @@ struct history_record {
 	uint64_t bytes;                 /* received of the message */
 	enum stage stage;               /* how far the transaction was: facts of later stages were never known */
 	const char *verdict;            /* what was done, as in the log: "accept", "backend-refused"... */
-	const char *would;              /* observe mode: what the policy would have done, or NULL */
+	const char *action;             /* the policy's own verdict on these recipients: "accept", "reject", "quarantine", "greylist"...; NULL: it had not
+					   come to one. Differs from what was done in observe mode, by a refusing backend, or among mixed verdicts */
 	const char *rule;               /* its name; NULL: none */
 	int rule_line;                  /* in the policy file of then; 0: none */
 	const char *rule_text;
 	const char *reply;              /* what the client heard, or NULL */
 	const char *backend, *quarantine_id;    /* or NULL */
 	int ms_data, ms_checks, ms_backend, ms; /* -1: none */
+	/* Names of the filters that had looked, NULL last (or NULL: none): a fact of theirs that is not below does not exist; one of another filter was
+	   never asked for. replay tells the two apart. */
+	const char *const *ran;
 	/* What was known: client's, transaction's and recipient's. Encoding takes up to three sets; decoding fills the first. */
 	const struct facts *facts[3];
 };
