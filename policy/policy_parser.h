@@ -1,6 +1,6 @@
 /*
- * policy_parser - the state while a policy file is read, shared by policy_parse.c (rules and lists)
- * and policy_cond.c (conditions)
+ * policy_parser - the state while a policy file is read, shared by policy_parse.c (the file),
+ * policy_parse_list.c (lists), policy_parse_rule.c (rules) and policy_cond.c (conditions)
  */
 #ifndef POLICY_PARSER_H
 #define POLICY_PARSER_H
@@ -37,7 +37,20 @@ void parser_warn(struct parser *ps, int line, int column, const char *fmt, ...)
 enum { PARSER_SHOW_MAX = 64 };
 const char *parser_show(const struct token *t, char *out);
 
+/* What a line may begin with, for suggestions; NULL last. */
+extern const char *const parser_statements[];
+/* A name for lists and labels: letters, digits, - and _, beginning with a letter, no word of the language. */
+bool parser_name_ok(const char *p, size_t len);
+
+/* One statement, whose first word is the next token. False after an error. */
+bool parser_list_statement(struct parser *ps);
+bool parser_rule_statement(struct parser *ps);
+
 struct named_list *parser_list(struct parser *ps, const char *name, size_t len);
+/* One more list, empty; NULL: no memory. */
+struct named_list *parser_list_new(struct policy *p, const char *name, size_t len);
+/* Free what a rule holds. */
+void parser_rule_release(struct rule *r);
 
 /* A condition up to its end. NULL after an error. */
 struct expr *parser_condition(struct parser *ps);

@@ -1,0 +1,142 @@
+#include "policy/policy_parser.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct named_list *parser_list_new(struct policy *p, const char *name, size_t len)
+{
+	struct named_list *l;
+
+	if (p->list_count == p->list_cap) {
+		size_t cap = p->list_cap ? p->list_cap * 2 : 8;
+
+		l = realloc(p->list, cap * sizeof(*l));
+		if (!l)
+			return NULL;
+		p->list = l;
+		p->list_cap = cap;
+	}
+	l = &p->list[p->list_count];
+	*l = (struct named_list){ .name = strndup(name, len), .list = policy_list_new() };
+	if (!l->name || !l->list) {
+		free(l->name);
+		policy_list_free(l->list);
+		return NULL;
+	}
+	p->list_count++;
+	return l;
+}
+
+static bool list_inline(struct parser *ps, struct policy_list *l)
+{
+	char show[PARSER_SHOW_MAX];
+	size_t n = 0;
+
+	parser_next(ps);
+	while (ps->t.kind != TOKEN_CLOSE_BRACE) {
+		AUTO(buf) struct buf value = BUF_INIT(LIST_ENTRY_MAX), err = BUF_INIT(1000);
+
+		if (ps->t.kind != TOKEN_WORD && ps->t.kind != TOKEN_STRING)
+			return parser_fail(ps, &ps->t,
+					   "%s in a list, expected a domain, a mailbox, an "
+					   "address, a network, a text in double quotes or }",
+					   parser_show(&ps->t, show));
+		if (n++ >= POLICY_VALUES_MAX)
+			return parser_fail(
+				ps, &ps->t,
+				"too many entries, expected at most %d here (more: file \"...\")",
+				POLICY_VALUES_MAX);
+		if (token_value(&ps->t, &value) < 0)
+			return parser_fail(ps, &ps->t, "an entry of %zu bytes, expected 1 to %d",
+					   ps->t.len, LIST_ENTRY_MAX);
+		if (policy_list_add(l, buf_str(&value), value.len, ps->t.kind == TOKEN_STRING,
+				    &err) < 0)
+			return parser_fail(
+				ps, &ps->t, "%s",
+				err.len ? buf_str(&err)
+					: "no memory for the list, expected a shorter one");
+		parser_next(ps);
+		if (ps->t.kind == TOKEN_COMMA)
+			parser_next(ps);
+		else if (ps->t.kind != TOKEN_CLOSE_BRACE && !ps->t.first)
+			return parser_fail(ps, &ps->t, "%s in a list, expected , or }",
+					   parser_show(&ps->t, show));
+	}
+	parser_next(ps);
+	return true;
+}
+
+static bool list_file(struct parser *ps, struct policy_list *l)
+{
+	AUTO(buf) struct buf path = BUF_INIT(4000), full = BUF_INIT(8200);
+	struct token t;
+	char show[PARSER_SHOW_MAX];
+	int rc;
+
+	parser_next(ps);
+	t = ps->t;
+	if (t.kind != TOKEN_STRING || token_value(&t, &path) < 0 || path.len == 0)
+		return parser_fail(ps, &t, "%s after file, expected a path in double quotes",
+				   parser_show(&t, show));
+	if (!ps->base_dir)
+		return parser_fail(ps, &t,
+				   "a list file, expected the entries themselves in { } here");
+	if (*path.data != '/')
+		buf_addf(&full, "%s/", ps->base_dir);
+	buf_add(&full, path.data, path.len);
+	rc = policy_list_load(l, buf_str(&full), buf_str(&path), ps->errors);
+	if (rc < 0)
+		return parser_fail(ps, &t, "%s cannot be read (%s), expected a list file",
+				   parser_show(&t, show),
+				   rc == -EFBIG	   ? "too large"
+				   : rc == -EINVAL ? "not a file"
+						   : strerror(-rc));
+	ps->error_count += rc;
+	parser_next(ps);
+	return rc == 0;
+}
+
+bool parser_list_statement(struct parser *ps)
+{
+	struct named_list *l;
+	struct token name;
+	char show[PARSER_SHOW_MAX];
+
+	parser_next(ps);
+	name = ps->t;
+	if (name.kind != TOKEN_WORD || !parser_name_ok(name.text, name.len) ||
+	    fact_find(name.text, name.len) != FACT_NONE)
+		return parser_fail(ps, &name,
+				   "%s cannot name a list, expected letters, digits, - and _ that "
+				   "are no fact and no word of the language",
+				   parser_show(&name, show));
+	l = parser_list(ps, name.text, name.len);
+	if (l == ps->policy->list)
+		return parser_fail(
+			ps, &name,
+			"list local is built in (the site's domains), expected another name");
+	if (l)
+		return parser_fail(ps, &name,
+				   "list %s is defined on line %d already, expected another name",
+				   l->name, l->line);
+	if (ps->policy->list_count > POLICY_LISTS_MAX)
+		return parser_fail(ps, &name, "too many lists, expected at most %d",
+				   POLICY_LISTS_MAX);
+	l = parser_list_new(ps->policy, name.text, name.len);
+	if (!l)
+		return parser_fail(ps, &name, "no memory for the list, expected a shorter one");
+	l->line = name.line;
+	l->column = name.column;
+	parser_next(ps);
+	if (ps->t.kind != TOKEN_EQ)
+		return parser_fail(ps, &ps->t, "%s after the name of a list, expected =",
+				   parser_show(&ps->t, show));
+	parser_next(ps);
+	if (parser_at(ps, "file"))
+		return list_file(ps, l->list);
+	if (ps->t.kind != TOKEN_OPEN_BRACE)
+		return parser_fail(ps, &ps->t, "%s is no list, expected { ... } or file \"...\"",
+				   parser_show(&ps->t, show));
+	return list_inline(ps, l->list);
+}
