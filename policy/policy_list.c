@@ -2,15 +2,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/net.h"
 
-enum { ERRORS_MAX = 20, ARENA_MAX = 1 << 30 };
+enum { ARENA_MAX = 1 << 30 };
 
 /* What an entry is; the first byte of its key. */
 enum kind { KIND_DOMAIN = 'd', KIND_MAILBOX = 'm', KIND_NETWORK = 'n', KIND_TEXT = 't' };
@@ -339,102 +336,6 @@ int policy_list_add_exact(struct policy_list *l, const char *domain)
 				: add_domain(l, domain, strlen(domain), HOLDS_SELF);
 
 	return rc < 0 ? rc : rc == 0 ? -EINVAL : 0;
-}
-
-/* One line of a list file. */
-static void load_line(struct policy_list *l, const char *p, size_t len, const char *label, int line,
-		      struct buf *errors, int *bad)
-{
-	AUTO(buf) struct buf err = BUF_INIT(1000);
-	const char *start = p, *end = p + len, *hash;
-	bool quoted;
-
-	while (p < end && (*p == ' ' || *p == '\t'))
-		p++;
-	quoted = p < end && *p == '"';
-	hash = quoted ? memchr(p + 1, '"', (size_t)(end - p - 1))
-		      : memchr(p, '#', (size_t)(end - p));
-	if (quoted && hash) {
-		hash++;
-		for (const char *q = hash; q < end && *q != '#'; q++)
-			if (*q != ' ' && *q != '\t' && *q != '\r')
-				buf_clear(&err), buf_adds(&err, "something after the text, "
-								"expected the end of the line");
-	} else if (quoted) {
-		buf_adds(&err, "a text without its end, expected \" on the same line");
-	}
-	if (hash)
-		end = hash;
-	while (end > p && strchr(" \t\r", end[-1]) && end[-1])
-		end--;
-	if (p == end)
-		return;
-	if (!err.len && policy_list_add(l, quoted ? p + 1 : p, (size_t)(end - p) - (quoted ? 2 : 0),
-					quoted, &err) == -ENOMEM)
-		buf_adds(&err, "no memory for the list, expected a shorter one");
-	if (err.len) {
-		++*bad;
-		buf_addf(errors, "%s:%d:%zu: %s\n", label, line, (size_t)(p - start) + 1,
-			 buf_str(&err));
-	}
-}
-
-static int read_all(const char *path, char **out, size_t *out_len)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc = 0;
-	struct stat st;
-	char *p = NULL;
-	size_t len = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		rc = -errno;
-	else if (!S_ISREG(st.st_mode))
-		rc = -EINVAL;
-	else if (st.st_size > LIST_FILE_BYTES_MAX)
-		rc = -EFBIG;
-	else if (!(p = malloc((size_t)st.st_size + 1)))
-		rc = -ENOMEM;
-	while (rc == 0 && len < (size_t)st.st_size) {
-		ssize_t n = read(fd, p + len, (size_t)st.st_size - len);
-
-		if (n < 0)
-			rc = errno == EINTR ? 0 : -errno;
-		else if (n == 0)
-			break;
-		else
-			len += (size_t)n;
-	}
-	close(fd);
-	if (rc < 0) {
-		free(p);
-		return rc;
-	}
-	*out = p;
-	*out_len = len;
-	return 0;
-}
-
-int policy_list_load(struct policy_list *l, const char *path, const char *label, struct buf *errors)
-{
-	char *text = NULL;
-	const char *p, *end;
-	size_t len = 0;
-	int rc = read_all(path, &text, &len), bad = 0, line = 0;
-
-	if (rc < 0)
-		return rc;
-	end = text + len;
-	for (p = text; p < end && bad < ERRORS_MAX;) {
-		const char *nl = memchr(p, '\n', (size_t)(end - p));
-		const char *stop = nl ? nl : end;
-
-		load_line(l, p, (size_t)(stop - p), label, ++line, errors, &bad);
-		p = nl ? nl + 1 : end;
-	}
-	free(text);
-	return bad;
 }
 
 bool policy_list_useful(const struct policy_list *l, enum fact_type type)

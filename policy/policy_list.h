@@ -54,6 +54,19 @@ int policy_list_add_exact(struct policy_list *l, const char *domain);
 int policy_list_load(struct policy_list *l, const char *path, const char *label,
 		     struct buf *errors);
 
+/* The same of a text that is in memory; the number of errors. */
+int policy_list_read(struct policy_list *l, const char *text, size_t len, const char *label,
+		     struct buf *errors);
+
+/*
+ * What one line of such a file holds. LINE_ENTRY, LINE_TEXT: *entry (in the line) of *entry_len bytes, without the quotes.
+ * LINE_BAD: err. *column, from 1, is where it begins.
+ */
+enum list_line { LINE_EMPTY, LINE_ENTRY, LINE_TEXT, LINE_BAD };
+
+enum list_line policy_list_line(const char *p, size_t len, const char **entry, size_t *entry_len,
+				size_t *column, struct buf *err);
+
 size_t policy_list_count(const struct policy_list *l);
 /* Whether some entry could ever hold for a fact of this type. */
 bool policy_list_useful(const struct policy_list *l, enum fact_type type);
