@@ -201,7 +201,7 @@ static void site_check(struct conf *c)
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "
 		           "= \"10.0.0.5:25\" }");
-	if (!s->policy_path)
+	if (!s->policy_path || c->command)
 		return;
 	s->policy = policy_load(s->policy_path, c->other, c->warnings);
 	if (s->policy && policy_set_local(s->policy, s->domains, s->domain_count) < 0)
@@ -295,7 +295,7 @@ static void conf_release(struct conf *c)
 	free(c->dir);
 }
 
-struct site *site_load(const char *path, struct buf *errors, struct buf *warnings)
+static struct site *load(const char *path, bool command, struct buf *errors, struct buf *warnings)
 {
 	AUTO(buf) struct buf other = BUF_INIT(256 * 1024);
 	struct conf *c = calloc(1, sizeof *c);
@@ -306,6 +306,7 @@ struct site *site_load(const char *path, struct buf *errors, struct buf *warning
 		abort();
 	c->site = s;
 	c->path = path;
+	c->command = command;
 	c->warnings = warnings;
 	c->other = &other;
 	c->dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
@@ -321,6 +322,16 @@ struct site *site_load(const char *path, struct buf *errors, struct buf *warning
 	conf_release(c);
 	free(c);
 	return s;
+}
+
+struct site *site_load(const char *path, struct buf *errors, struct buf *warnings)
+{
+	return load(path, false, errors, warnings);
+}
+
+struct site *site_load_command(const char *path, struct buf *errors, struct buf *warnings)
+{
+	return load(path, true, errors, warnings);
 }
 
 static void list_free(char **list, size_t count)

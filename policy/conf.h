@@ -155,6 +155,11 @@ struct site {
 
 /* NULL, and every error found in errors, one per line; warnings are for `check`. */
 struct site *site_load(const char *path, struct buf *errors, struct buf *warnings);
+/*
+ * For commands that only work on what is on disk: without the policy (policy is NULL) and its lists, so that a mistake in them is not in
+ * the way; and files that only the parent may read (a key, a password) may be unreadable.
+ */
+struct site *site_load_command(const char *path, struct buf *errors, struct buf *warnings);
 void site_free(struct site *s);
 
 /* Whether a lower-case domain is one of ours. */

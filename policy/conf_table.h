@@ -93,6 +93,7 @@ struct conf {
 	size_t value_count;
 	struct conf_message error[CONF_ERRORS_MAX];
 	size_t error_count;
+	bool command;                   /* site_load_command */
 	const void *current;            /* the cfg_t of the section being read; or NULL */
 	struct buf *warnings, *other;   /* warnings; errors of other files, complete lines */
 };

@@ -115,7 +115,9 @@ char *conf_file(struct conf *c, const char *name, const char *path, int line, si
 		rc = -EFBIG;
 	if (rc == 0 && b.data && memchr(b.data, '\0', b.len))
 		rc = -EILSEQ;
-	if (rc < 0)
+	if (rc == -EACCES && c->command && line > 0)
+		conf_warning(c, line, "%s: %s: not readable for this user", name, full);
+	else if (rc < 0)
 		conf_error(c, line, "%s: %s: %s, expected a readable text file", name, full,
 		           rc == -EISDIR   ? "not a file"
 		           : rc == -EILSEQ ? "not text"
