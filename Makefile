@@ -11,7 +11,7 @@ PYTHON  := /usr/bin/python3
 
 # Debian packages: to build, to test, to compare with in the bench. What each library is for: README, "Parts".
 DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev libspf2-dev libopendkim-dev libopendmarc-dev \
-	libpsl-dev libidn2-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev publicsuffix curl
+	libpsl-dev libidn2-dev libunistring-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev publicsuffix curl
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf \
 	postfix knot redis-server swaks libnet-ssleay-perl openssl ca-certificates iproute2 strace
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
@@ -32,7 +32,7 @@ HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 LDHARDEN := -pie -Wl,-z,relro -Wl,-z,now
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing $(WARN) $(CFLAGS) $(HARDEN) $(PKG_CFLAGS) -MMD -MP
 # Without a file for pkg-config, but libunbound, whose file asks for those of nettle, which its package does not bring.
-LIBS = $(PKG_LIBS) -lunbound -lspf2 -lopendmarc -lresolv -lm
+LIBS = $(PKG_LIBS) -lunistring -lunbound -lspf2 -lopendmarc -lresolv -lm
 
 # SAN=1: under the address and undefined sanitizers. FUZZ=1: with clang, for libFuzzer. Each has a directory of its own.
 SANITIZE := address,undefined
