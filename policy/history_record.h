@@ -4,9 +4,11 @@
  * One record for each line that the log gets ("verdict=..."): the recipients that had the same verdict by the same rule. `gatepost
  * history` finds it, `explain CODE` shows it, `replay` judges it again by another policy.
  *
- * It travels and is stored as bytes: HISTORY_VERSION, then the members in order; numbers little-endian, strings with a length. Facts go by
- * name, not by number: numbers differ between versions. A fact's value is cut at HISTORY_VALUE_MAX octets and then marked as cut; the
- * reason in words (which DNS answer, which record, which selector) at HISTORY_WHY_MAX. Pure: no I/O, no clock.
+ * It travels and is stored as bytes: HISTORY_VERSION, then the members in order. A number is seven bits an octet, the low ones first, the
+ * high bit saying that more follow; one that may be negative has its sign in the lowest bit. A string is its length plus one (0: none), its
+ * octets and a NUL, so that what is decoded points into the bytes themselves. Facts go by name, not by number: numbers differ between
+ * versions. What does not fit is cut, never the whole record: a value at HISTORY_VALUE_MAX octets (all values of a list at HISTORY_LIST_MAX), and
+ * the fact is marked as cut; the reason in words (which DNS answer, which record, which selector) at HISTORY_WHY_MAX. Pure: no I/O, no clock.
  */
 #ifndef HISTORY_RECORD_H
 #define HISTORY_RECORD_H
@@ -20,7 +22,9 @@
 
 enum {
 	HISTORY_VERSION = 1,
+	HISTORY_TEXT_MAX = 1024,        /* octets of a member */
 	HISTORY_VALUE_MAX = 1024,
+	HISTORY_LIST_MAX = 4096,
 	HISTORY_WHY_MAX = 512,
 	HISTORY_RCPT_MAX = 1000,
 	HISTORY_RECORD_MAX = 256 * 1024,
@@ -33,6 +37,7 @@ struct history_record {
 	const char *from;               /* envelope, "" for the null sender */
 	const char *const *rcpt;
 	size_t rcpt_count;
+	size_t rcpt_total;              /* how many there were; more than rcpt_count when they did not fit. Encoding: rcpt_count if less */
 	const char *message_id, *subject;       /* NULL: none, or not seen; the subject decoded */
 	uint64_t bytes;                 /* received of the message */
 	enum stage stage;               /* how far the transaction was: facts of later stages were never known */
@@ -52,16 +57,23 @@ struct history_record {
 	const struct facts *facts[3];
 };
 
-/* Append r to out. 0, -ENOSPC, -ENOMEM. */
+/*
+ * Append r to out; a bounded number of octets, never more than HISTORY_RECORD_MAX. 0; -ENOSPC (past out's bound) or -ENOMEM: out is as
+ * it was.
+ */
 int history_encode(const struct history_record *r, struct buf *out);
 
-/*
- * The other way. Strings and facts point into *memory (history_memory_free), which may be reused for the next record. cut: names of facts
- * whose value was cut when it was recorded (so that a regular expression that does not match means nothing), NULL last. 0 or -EBADMSG.
- */
+/* What decoding needs; made once, used for record after record. The facts must have been registered. */
 struct history_memory;
 struct history_memory *history_memory_new(void);
 void history_memory_free(struct history_memory *m);
-int history_decode(const char *p, size_t len, struct history_memory *memory, struct history_record *out, const char *const **cut);
+
+/*
+ * The other way. Strings point into p, facts and arrays into *memory: good until either changes. 0 or -EBADMSG; no octet is trusted.
+ * cut: names of facts whose value was cut when it was recorded (so that a regular expression that does not match means nothing), NULL last.
+ * lost: names of facts that are recorded but are none of this version, or of another type or word by now, NULL last. Either may be NULL.
+ */
+int history_decode(const char *p, size_t len, struct history_memory *memory, struct history_record *out, const char *const **cut,
+		   const char *const **lost);
 
 #endif
