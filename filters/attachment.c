@@ -3,10 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/task.h"
-#include "filters/mime.h"
-
-enum { YIELD_BYTES = 256 * 1024 };
+#include "filters/parts.h"
 
 static const struct fact_def mime_facts[] = {
 	{ "attachment.name", FACT_TEXT, true, STAGE_DATA, NULL, "names of attachments, decoded" },
@@ -57,26 +54,6 @@ static int on_part(void *arg, const struct mime_part *part)
 	return rc;
 }
 
-static int read_message(struct message *m, struct mime *mime)
-{
-	size_t off = 0, since = 0, len;
-	const char *p;
-	int rc;
-
-	while ((rc = message_read(m, off, &p, &len)) == 0 && len) {
-		rc = mime_add(mime, p, len);
-		if (rc < 0)
-			return rc;
-		off += len;
-		since += len;
-		if (since >= YIELD_BYTES && task_self()) {
-			since = 0;
-			task_yield();
-		}
-	}
-	return rc < 0 ? rc : mime_end(mime);
-}
-
 static const char *const lists[] = { "attachment.name", "attachment.extension", "attachment.type" };
 enum { LISTS = sizeof(lists) / sizeof(*lists) };
 
@@ -95,17 +72,20 @@ static int set_numbers(struct facts *out, const struct mime *mime)
 static int mime_run(struct txn *t, int self, struct facts *out)
 {
 	struct search s = { .out = out };
-	AUTO(mime) struct mime *mime = mime_new(on_part, &s);
-	int rc = mime ? 0 : -ENOMEM;
+	struct parts_reader reader = { .part = on_part, .arg = &s };
+	AUTO(parts) struct parts *parts = parts_new(&reader);
+	int rc = 0;
 
-	s.mime = mime;
+	if (!parts)
+		return -ENOMEM;
+	s.mime = parts_mime(parts);
 	for (int i = 0; rc == 0 && i < LISTS; i++)
 		rc = facts_set_empty(out, lists[i]);
 	if (rc == 0)
-		rc = read_message(t->message, mime);
+		rc = parts_read(parts, t->message);
 	for (int i = 0; rc < 0 && i < LISTS; i++)       /* half a list is none */
 		facts_temperror(out, lists[i], strerror(-rc));
-	return rc < 0 ? rc : set_numbers(out, mime);
+	return rc < 0 ? rc : set_numbers(out, s.mime);
 }
 
 /* It reads the whole message, and lets others run meanwhile. */

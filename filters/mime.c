@@ -1,6 +1,7 @@
 #include "filters/mime.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -25,10 +26,15 @@ struct level {
 
 struct mime {
 	int (*on_part)(void *arg, const struct mime_part *part);
+	int (*on_content)(void *arg, const char *p, size_t len);
 	void *arg;
 	struct level level[MIME_DEPTH_MAX];
 	int depth, deepest;
 	bool in_header, of_interest;
+	bool in_content;                /* what is no delimiter belongs to the part told last */
+	bool passing;                   /* the present line of content is no delimiter: the rest of it is not kept */
+	char held[2];                   /* the line end before, which is content unless a delimiter follows */
+	size_t held_len;
 	struct buf line;                /* the beginning of a line whose end has not come */
 	struct buf fields;              /* of the present header, those of interest */
 	struct mime_params type, disposition;
@@ -50,6 +56,11 @@ struct mime *mime_new(int (*on_part)(void *arg, const struct mime_part *part), v
 	buf_init(&m->line, LINE_MAX_BYTES);
 	buf_init(&m->fields, FIELDS_MAX);
 	return m;
+}
+
+void mime_want_content(struct mime *m, int (*on_content)(void *arg, const char *p, size_t len))
+{
+	m->on_content = on_content;
 }
 
 void mime_free(struct mime *m)
@@ -146,21 +157,15 @@ static int read_field(struct mime *m, const char *name, struct mime_params *out,
 	return rc;
 }
 
-/* The encoding hides nothing: 7bit, 8bit, binary, or none given. */
-static bool is_plain(const struct mime *m)
+static enum transfer_encoding encoding(struct mime *m)
 {
-	const char *p;
-	size_t len;
+	static const char name[] = "Content-Transfer-Encoding";
+	const char *p = "";
+	size_t len = 0;
 
-	if (!find_field(m, "Content-Transfer-Encoding", 0, &p, &len))
-		return true;
-	while (len && is_blank(*p)) {
-		p++;
-		len--;
-	}
-	while (len && is_blank(p[len - 1]))
-		len--;
-	return is_named(p, len, "7bit") || is_named(p, len, "8bit") || is_named(p, len, "binary") || len == 0;
+	if (find_field(m, name, 1, &p, &len))
+		mime_set_broken(m, "two Content-Transfer-Encoding fields");
+	return find_field(m, name, 0, &p, &len) ? transfer_find(p, len) : TRANSFER_PLAIN;
 }
 
 /* Of the part whose header has been read. */
@@ -240,7 +245,7 @@ static void default_type(struct mime *m, bool given)
 }
 
 /* Whether the part is a container that is entered; level is then what it becomes. */
-static int enter(struct mime *m, struct level *level, bool *entered)
+static int enter(struct mime *m, enum transfer_encoding encoded, struct level *level, bool *entered)
 {
 	AUTO(buf) struct buf boundary = BUF_INIT(MIME_PARAM_BYTES_MAX);
 	bool multipart = starts(m->type.value, "multipart/");
@@ -255,19 +260,30 @@ static int enter(struct mime *m, struct level *level, bool *entered)
 		return rc;
 	while (boundary.len && is_blank(boundary.data[boundary.len - 1]))
 		boundary.len--;
-	if (!is_plain(m))
+	if (encoded != TRANSFER_PLAIN)
 		mime_set_broken(m, "a container that is encoded");
 	if (m->depth == MIME_DEPTH_MAX)
 		mime_set_broken(m, "containers nested too deeply");
 	else if (multipart && (boundary.len == 0 || boundary.len > BOUNDARY_MAX))
 		mime_set_broken(m, "a multipart without a boundary");
 	else
-		*entered = multipart || is_plain(m);
+		*entered = multipart || encoded == TRANSFER_PLAIN;
 	if (!*entered)
 		return 0;
 	*level = (struct level){ .multipart = multipart, .digest = strcmp(m->type.value, "multipart/digest") == 0 };
 	level->len = boundary.len;
 	memcpy(level->boundary, buf_str(&boundary), boundary.len);
+	return 0;
+}
+
+static int charset_of(const struct mime_params *type, char out[MIME_CHARSET_MAX + 1])
+{
+	AUTO(buf) struct buf text = BUF_INIT(NAME_BYTES_MAX);
+	int rc = mime_params_get(type, "charset", 0, true, &text);
+
+	if (rc < 0)
+		return rc;
+	snprintf(out, MIME_CHARSET_MAX + 1, "%s", buf_str(&text));
 	return 0;
 }
 
@@ -289,11 +305,13 @@ static int tell(struct mime *m, struct mime_part part)
 static int finish_header(struct mime *m)
 {
 	char type[MIME_VALUE_MAX + 1];
-	struct mime_part part = { .depth = m->depth, .type = type };
+	char charset[MIME_CHARSET_MAX + 1];
+	struct mime_part part = { .depth = m->depth, .type = type, .charset = charset };
 	bool typed = false, disposed = false, full = m->total >= MIME_PARTS_MAX;
 	int rc;
 
-	m->in_header = m->of_interest = false;
+	m->in_header = m->of_interest = m->in_content = false;
+	m->held_len = 0;
 	if (m->fields.failed)
 		mime_set_broken(m, "a header that is too long");
 	if (full) {
@@ -308,15 +326,20 @@ static int finish_header(struct mime *m)
 		return rc;
 	default_type(m, typed);
 	strcpy(type, m->type.value);
+	part.encoding = encoding(m);
+	rc = charset_of(&m->type, charset);
+	if (rc < 0)
+		return rc;
 	part.attachment = disposed && strcmp(m->disposition.value, "attachment") == 0;
 	/* In place: a level is too large for the stack. None is open there yet. */
-	rc = enter(m, &m->level[m->depth < MIME_DEPTH_MAX ? m->depth : 0], &part.container);
+	rc = enter(m, part.encoding, &m->level[m->depth < MIME_DEPTH_MAX ? m->depth : 0], &part.container);
 	if (rc == 0)
 		rc = tell(m, part);
 	if (rc < 0)
 		return rc;
 	if (!part.container) {
 		m->leaves++;
+		m->in_content = true;
 		return 0;
 	}
 	m->in_header = !m->level[m->depth].multipart;
@@ -371,12 +394,12 @@ static int delimiter(struct mime *m, int i, bool closing)
 	m->level[i].closed = closing;
 	m->level[i].any = true;
 	m->in_header = !closing;
-	m->of_interest = false;
+	m->of_interest = m->in_content = false;
 	buf_clear(&m->fields);
 	return 0;
 }
 
-/* One line of a header, without its end. */
+/* One line of a header, without its end. 1: it is the first of the content. */
 static int header_line(struct mime *m, const char *p, size_t len)
 {
 	size_t colon, n;
@@ -392,8 +415,11 @@ static int header_line(struct mime *m, const char *p, size_t len)
 	}
 	n = field_name(p, len, &colon);
 	if (n == 0) {                           /* the rest is content, as for the message's own header */
+		int rc;
+
 		mime_set_broken(m, "a line of a header is no field");
-		return finish_header(m);
+		rc = finish_header(m);
+		return rc < 0 || m->in_header ? rc : 1;
 	}
 	m->of_interest = false;
 	for (size_t i = 0; i < sizeof(interesting) / sizeof(*interesting); i++)
@@ -405,30 +431,99 @@ static int header_line(struct mime *m, const char *p, size_t len)
 	return 0;
 }
 
+static int content(struct mime *m, const char *p, size_t len)
+{
+	int rc = 0;
+
+	if (!m->in_content || !m->on_content)
+		return 0;
+	if (m->held_len)
+		rc = m->on_content(m->arg, m->held, m->held_len);
+	m->held_len = 0;
+	if (len && p[len - 1] == '\r') {
+		m->held[m->held_len++] = '\r';
+		len--;
+	}
+	return rc < 0 || len == 0 ? rc : m->on_content(m->arg, p, len);
+}
+
+static void content_line_end(struct mime *m)
+{
+	if (m->in_content && m->on_content)
+		m->held[m->held_len++] = '\n';
+	m->passing = false;
+}
+
+/* Not in a header: what looks like a delimiter and is none is content. */
+static bool may_be_delimiter(const char *p, size_t len)
+{
+	return p[0] == '-' && (len == 1 || p[1] == '-');
+}
+
+/* A line that is complete, without its LF, as far as it is looked at. */
 static int line(struct mime *m, const char *p, size_t len)
 {
+	size_t all = len;
 	bool closing;
-	int i;
+	int i, rc = 1;
 
 	while (len && p[len - 1] == '\r')
 		len--;
 	i = delimiter_of(m, p, len, &closing);
-	if (i >= 0)
+	if (i >= 0) {
+		m->held_len = 0;
 		return delimiter(m, i, closing);
-	return m->in_header ? header_line(m, p, len) : 0;
+	}
+	if (m->in_header)
+		rc = header_line(m, p, len);
+	if (rc <= 0)
+		return rc;
+	rc = content(m, p, all);
+	content_line_end(m);
+	return rc;
 }
 
-/* As much of an unfinished line as is looked at. */
-static void keep(struct mime *m, const char *p, size_t len)
+/* An unfinished line: as much as is looked at, or, when it can be no delimiter, what is content. */
+static int keep(struct mime *m, const char *p, size_t len)
 {
-	size_t room = LINE_MAX_BYTES - m->line.len;
+	size_t room = LINE_MAX_BYTES - m->line.len, n = len < room ? len : room;
+	bool closing;
+	int rc;
 
-	if (len > room) {
-		len = room;
-		if (m->in_header)
-			mime_set_broken(m, "a line of a header is too long");
+	if (len == 0)
+		return 0;
+	if (n < len && m->in_header)
+		mime_set_broken(m, "a line of a header is too long");
+	if (buf_add(&m->line, p, n) < 0)
+		return -ENOMEM;
+	if (m->in_header)
+		return 0;
+	if (may_be_delimiter(m->line.data, m->line.len) && (n == len || delimiter_of(m, m->line.data, m->line.len, &closing) >= 0))
+		return 0;
+	m->passing = true;
+	rc = content(m, m->line.data, m->line.len);
+	buf_clear(&m->line);
+	return rc < 0 || n == len ? rc : content(m, p + n, len - n);
+}
+
+/* The piece p[0..len) of a line, which ends behind it, or goes on. */
+static int piece(struct mime *m, const char *p, size_t len, bool ends)
+{
+	bool whole = ends && len <= LINE_MAX_BYTES;
+	int rc;
+
+	if (!m->passing && m->line.len == 0 && whole)
+		return line(m, p, len);
+	rc = m->passing ? content(m, p, len) : keep(m, p, len);
+	if (rc < 0 || !ends)
+		return rc;
+	if (m->passing) {
+		content_line_end(m);
+		return 0;
 	}
-	buf_add(&m->line, p, len);
+	rc = line(m, buf_str(&m->line), m->line.len);
+	buf_clear(&m->line);
+	return rc;
 }
 
 int mime_add(struct mime *m, const char *p, size_t len)
@@ -438,21 +533,10 @@ int mime_add(struct mime *m, const char *p, size_t len)
 
 	while (rc == 0 && p < end) {
 		const char *lf = memchr(p, '\n', (size_t)(end - p));
+		const char *stop = lf ? lf : end;
 
-		if (!lf) {
-			keep(m, p, (size_t)(end - p));
-			return m->line.failed ? -ENOMEM : 0;
-		}
-		if (m->line.len) {
-			keep(m, p, (size_t)(lf - p));
-			if (m->line.failed)
-				return -ENOMEM;
-			rc = line(m, m->line.data, m->line.len);
-			buf_clear(&m->line);
-		} else {
-			rc = line(m, p, (size_t)(lf - p));
-		}
-		p = lf + 1;
+		rc = piece(m, p, (size_t)(stop - p), lf);
+		p = lf ? lf + 1 : end;
 	}
 	return rc;
 }
@@ -463,6 +547,8 @@ int mime_end(struct mime *m)
 
 	if (m->line.len)
 		rc = line(m, m->line.data, m->line.len);
+	else if (!m->in_header)
+		rc = content(m, "", 0);
 	buf_clear(&m->line);
 	while (rc == 0 && m->in_header)
 		rc = finish_header(m);

@@ -4,7 +4,7 @@
  * Bytes of a message go in, header first, in chunks of any size; each part is told when its header has been read. No I/O. It reads as mail programs
  * do, rather than as the RFC allows: lines may end in LF alone, parts after the closing delimiter count, a multipart
  * that is not closed ends with what is around it. What is wrong is named by mime_broken(). message/rfc822 is entered, unless it is encoded.
- * The content of parts is not decoded here.
+ * The content of parts is given as it was sent; transfer.h decodes it, and parts.h does all that for a message.
  *
  * Bounds: MIME_DEPTH_MAX, past which containers are parts like others; MIME_PARTS_MAX, past which parts are not told; 64 KiB of the fields read here per part;
  * MIME_NAMES_MAX names of a part. Past each of them the message is broken.
@@ -16,12 +16,14 @@
 #include <stddef.h>
 
 #include "base/auto.h"
+#include "filters/transfer.h"
 
 enum {
 	MIME_DEPTH_MAX = 20,
 	MIME_PARTS_MAX = 1000,
 	MIME_NAMES_MAX = 16,
 	MIME_EXTENSION_MAX = 63,
+	MIME_CHARSET_MAX = 80,
 };
 
 struct mime_part {
@@ -29,6 +31,8 @@ struct mime_part {
 	const char *type;               /* "text/plain" */
 	bool container;                 /* multipart or message/rfc822, whose parts follow */
 	bool attachment;                /* Content-Disposition: attachment */
+	enum transfer_encoding encoding;
+	const char *charset;            /* as given, cut at MIME_CHARSET_MAX; "": none */
 	size_t name_count;
 	const char *const *names;       /* each form of filename= and of Content-Type's name=, decoded; each once */
 };
@@ -39,6 +43,12 @@ struct mime;
 struct mime *mime_new(int (*on_part)(void *arg, const struct mime_part *part), void *arg);
 void mime_free(struct mime *m);
 AUTO_DEFINE(mime)
+
+/*
+ * on_content gets the content of the part that was told last, and is no container: octets as they were sent, in pieces of any size, without the
+ * line end that belongs to the delimiter behind it. Before the first mime_add. 0, or an error as on_part.
+ */
+void mime_want_content(struct mime *m, int (*on_content)(void *arg, const char *p, size_t len));
 
 int mime_add(struct mime *m, const char *p, size_t len);        /* 0, -ENOMEM or on_part's error */
 int mime_end(struct mime *m);
