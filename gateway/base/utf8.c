@@ -19,3 +19,19 @@ size_t utf8_len(const char *text, size_t len)
 		return 0;
 	return n;
 }
+
+size_t utf8_put(uint32_t c, char out[4])
+{
+	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+
+	if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+		return utf8_put(0xfffd, out);
+	if (n == 1) {
+		out[0] = (char)c;
+		return n;
+	}
+	for (size_t i = n - 1; i > 0; i--, c >>= 6)
+		out[i] = (char)(0x80 | (c & 0x3f));
+	out[0] = (char)((0xf00u >> n & 0xff) | c);
+	return n;
+}
