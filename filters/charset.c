@@ -9,6 +9,9 @@
 
 enum { LABEL_MAX = 40, BLOCK = 1024 };
 
+/* Characters in valid UTF-8 past which another label is not believed, see charset_decode_body. */
+enum { UTF8_LIKELY = 3, UTF8_CERTAIN = 12 };
+
 /* ENCODED: by iconv. JIS: ISO-2022-JP, rewritten as EUC-JP first. UNLABELLED: no charset is named, it is guessed. */
 enum kind { ENCODED, UTF8, JIS, UNLABELLED };
 
@@ -215,17 +218,24 @@ static bool looks_like_gb(const unsigned char *p, size_t len)
 	return together;
 }
 
-const struct charset *charset_guess(const char *p, size_t len)
+/* Sequences of UTF-8 that are longer than an octet, and octets above 127 that belong to none. */
+static void count_sequences(const char *p, size_t len, size_t *sequences, size_t *others)
 {
-	size_t sequences = 0, others = 0;
-
+	*sequences = *others = 0;
 	for (size_t i = 0; i < len;) {
 		size_t n = utf8_len(p + i, len - i);
 
-		sequences += n > 1;
-		others += n == 0;
+		*sequences += n > 1;
+		*others += n == 0;
 		i += n ? n : 1;
 	}
+}
+
+const struct charset *charset_guess(const char *p, size_t len)
+{
+	size_t sequences, others;
+
+	count_sequences(p, len, &sequences, &others);
 	if (sequences + others == 0 && (memmem(p, len, "\x1b$B", 3) || memmem(p, len, "\x1b$@", 3)))
 		return charset_find("iso2022jp", 9);
 	if (others == 0 || sequences > others)
@@ -350,6 +360,55 @@ int charset_decode(const struct charset *c, const char *p, size_t len, struct bu
 		return convert(converters[first_of((size_t)(c - charsets))], buf_str(&euc), euc.len, out);
 	}
 	return convert(converters[first_of((size_t)(c - charsets))], p, len, out);
+}
+
+/* In which a few characters may look like UTF-8. Those of Shift_JIS do not: most begin with what UTF-8 goes on with. */
+static bool is_ambiguous(const struct charset *c)
+{
+	static const char *const encodings[] = { "GB18030", "BIG5-HKSCS", "EUC-JP-MS", "UHC", NULL };
+
+	for (const char *const *e = encodings; c->kind == ENCODED && *e; e++)
+		if (strcmp(*e, c->encoding) == 0)
+			return true;
+	return false;
+}
+
+/* By its byte order mark, which *skip octets are. NULL: there is none. */
+static const struct charset *marked(const char *p, size_t len, size_t *skip)
+{
+	*skip = 0;
+	if (len >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) {
+		*skip = 3;
+		return charset_find("utf8", 4);
+	}
+	if (len < 2 || (memcmp(p, "\xff\xfe", 2) != 0 && memcmp(p, "\xfe\xff", 2) != 0))
+		return NULL;
+	*skip = 2;
+	return charset_find(*p == '\xff' ? "utf16le" : "utf16be", 7);
+}
+
+int charset_decode_body(const char *label, size_t label_len, const char *p, size_t len, struct buf *out)
+{
+	const struct charset *utf8 = charset_find("utf8", 4), *c;
+	size_t sequences, others, skip, start = out->len;
+	int rc;
+
+	c = marked(p, len, &skip);
+	if (c)
+		return charset_decode(c, p + skip, len - skip, out);
+	c = charset_find(label, label_len);
+	count_sequences(p, len, &sequences, &others);
+	if (!c || (c->kind == UTF8 && others > sequences))
+		return charset_decode(charset_guess(p, len), p, len, out);
+	if (others || sequences < UTF8_LIKELY || c->kind == UTF8 || c->kind == UNLABELLED)
+		return charset_decode(c, p, len, out);
+	if (!is_ambiguous(c) || sequences >= UTF8_CERTAIN)
+		return charset_decode(utf8, p, len, out);
+	rc = charset_decode(c, p, len, out);
+	if (rc < 0 || !memmem(out->data + start, out->len - start, UTF8_REPLACEMENT, strlen(UTF8_REPLACEMENT)))
+		return rc;
+	out->len = start;
+	return charset_decode(utf8, p, len, out);
 }
 
 void charset_tidy(struct buf *out, size_t start)

@@ -33,6 +33,14 @@ const struct charset *charset_guess(const char *p, size_t len);
 /* Appends p[0..len) as UTF-8; c NULL: not known. 0, or the error of out (room for 6 times len suffices). */
 int charset_decode(const struct charset *c, const char *p, size_t len, struct buf *out);
 
+/*
+ * Appends the text of a body, whose charset is said to be label[0..label_len) (none: 0), as charset_decode. Labels that are wrong are corrected where that is
+ * certain: a byte order mark counts more than any label; what is valid UTF-8 with three characters or more is that, whatever it is called, but
+ * for fewer than twelve that are text in the charset named, too, and that is GB18030, Big5, EUC-JP or EUC-KR. What is said to be UTF-8 and mostly is not, and
+ * what has no known label, is guessed.
+ */
+int charset_decode_body(const char *label, size_t label_len, const char *p, size_t len, struct buf *out);
+
 /* What was added to out from start on becomes one line of text: NUL goes, CR, LF and TAB become blanks, blanks at the ends go. */
 void charset_tidy(struct buf *out, size_t start);
 

@@ -15,6 +15,7 @@
 #include "filters/from.h"
 #include "filters/helo.h"
 #include "filters/spf.h"
+#include "filters/text.h"
 
 const struct filter *const filters[] = {
 	&filter_client,
@@ -27,6 +28,7 @@ const struct filter *const filters[] = {
 	&filter_header,
 	&filter_message,
 	&filter_mime,
+	&filter_text,
 	&filter_from,
 	&filter_spf,
 	&filter_spf_helo,

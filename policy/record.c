@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "filters/filter.h"
 #include "filters/rfc2047.h"
+#include "filters/text.h"
 #include "policy/conf.h"
 
 enum { EXCERPT_MAX = 2048 };    /* octets of a fact's value, of a header field */
@@ -188,6 +189,14 @@ json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, si
 			 envelope_json(t, rcpt, count), "message", message_json(t->message),
 			 "facts", facts, "why", whys, "verdict",
 			 j ? verdict_json(&j->verdict) : json_null());
+}
+
+void record_add_text(json_t *record, struct message *m)
+{
+	AUTO(buf) struct buf text = BUF_INIT(RECORD_TEXT_MAX);
+
+	if (text_extract(m, RECORD_TEXT_MAX, &text) == 0)
+		json_object_set_new(record, "text", record_string(buf_str(&text), text.len));
 }
 
 static const struct fact *find(const struct txn *t, const struct judge *j, const char *name)

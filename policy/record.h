@@ -7,7 +7,7 @@
  * "facts": { name: value or [values] or { "temperror": why } }, "why": { name: words }, "verdict":
  * { "action", "rule": { "line", "name", "text" }, "reply" } }
  *
- * From and Subject are decoded (RFC 2047). Octets that are no UTF-8 are given as U+FFFD; an address of the envelope that has such stands
+ * The quarantine's has "text" besides: what the message says. From and Subject are decoded (RFC 2047). Octets that are no UTF-8 are given as U+FFFD; an address of the envelope that has such stands
  * beside it once more, byte for byte, as "from_b64" or "address_b64", so that a message can be
  * released with its own envelope. Facts and header fields are cut at 2,048 octets. The store adds "kept": { "id", "at", "bytes" }.
  */
@@ -19,12 +19,20 @@
 #include "base/buf.h"
 #include "policy/judge.h"
 
+enum { RECORD_TEXT_MAX = 64 * 1024 };
+
 /*
  * For the recipients rcpt[0..count); j: the judge of one of them, whose verdict and facts are
  * given. New reference, or NULL.
  */
 json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count,
 		    const struct judge *j);
+
+/*
+ * Adds "text": at most RECORD_TEXT_MAX octets of what the message says (text_extract), for those who search. Left out when there is no
+ * memory. may wait, within a task
+ */
+void record_add_text(json_t *record, struct message *m);
 
 /*
  * Known facts of t and j in short, "spf=fail dmarc=fail dnsbl.score=4", those that matter to a

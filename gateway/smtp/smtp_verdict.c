@@ -182,12 +182,16 @@ static enum delivery_result deliver(struct smtp_session *s, const struct group *
 	return result;
 }
 
+/* may wait */
 static int quarantine(struct smtp_session *s, const struct group *g, int draft, char id[STORE_ID_MAX])
 {
 	json_t *record = record_make(&s->t->txn, g->rcpt, g->count, g->judge[0]);
-	char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
+	char *text;
 	int rc = -ENOMEM;
 
+	if (record)
+		record_add_text(record, s->t->txn.message);
+	text = record ? json_dumps(record, JSON_COMPACT) : NULL;
 	if (text)
 		rc = store_keep_draft(s->svc->store, draft, text, id);
 	free(text);
