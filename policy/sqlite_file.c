@@ -54,19 +54,26 @@ int sqlite_number(struct sqlite3 *sql, const char *text, int64_t *out)
 /* The WAL goes along: one that meets another database would be replayed into it. */
 int sqlite_move_aside(const char *path, const char *event)
 {
+	char kept[SQLITE_ASIDE_MAX];
+
+	return sqlite_move_aside_to(path, event, kept);
+}
+
+int sqlite_move_aside_to(const char *path, const char *event, char to[SQLITE_ASIDE_MAX])
+{
 	static const char *const parts[] = { "", "-wal", "-shm" };
-	char from[512], to[512];
+	char from[SQLITE_ASIDE_MAX];
 	long long stamp = (long long)clock_wall_s();
 
 	if (strlen(path) > 400)
 		return -ENAMETOOLONG;
 	for (int i = 0; i < 3; i++) {
-		snprintf(from, sizeof(from), "%s%s", path, parts[i]);
-		snprintf(to, sizeof(to), "%s.damaged-%lld%s", path, stamp, parts[i]);
+		snprintf(from, SQLITE_ASIDE_MAX, "%s%s", path, parts[i]);
+		snprintf(to, SQLITE_ASIDE_MAX, "%s.damaged-%lld%s", path, stamp, parts[i]);
 		if (rename(from, to) < 0 && errno != ENOENT)
 			return -errno;
 	}
-	snprintf(to, sizeof(to), "%s.damaged-%lld", path, stamp);
+	snprintf(to, SQLITE_ASIDE_MAX, "%s.damaged-%lld", path, stamp);
 	log_error(event, "error", "the database is damaged: moved aside, begun afresh", "path",
 		  path, "kept", to, NULL);
 	return 0;

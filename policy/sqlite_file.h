@@ -24,4 +24,8 @@ int sqlite_number(struct sqlite3 *sql, const char *text, int64_t *out);
  */
 int sqlite_move_aside(const char *path, const char *event);
 
+/* The same; to: where it is then. */
+enum { SQLITE_ASIDE_MAX = 512 };
+int sqlite_move_aside_to(const char *path, const char *event, char to[SQLITE_ASIDE_MAX]);
+
 #endif

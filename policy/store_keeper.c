@@ -49,8 +49,18 @@ static int index_open(struct store_keeper *k)
 	if (rc < 0)
 		return rc;
 	store_tidy_free(k->tidy);
-	k->tidy = store_tidy_new(k->dir_fd, fresh ? 0 : TIDY_DAYS);
+	k->tidy = store_tidy_new(k->dir_fd, fresh ? 0 : TIDY_DAYS, true);
 	return 0;
+}
+
+/* The one that has the name: `quarantine reindex` begins afresh, and a person may remove it. */
+static int index_current(struct store_keeper *k)
+{
+	if (k->index && store_index_replaced(k->index)) {
+		store_index_close(k->index);
+		k->index = NULL;
+	}
+	return k->index ? 0 : index_open(k);
 }
 
 /* Damaged while in use: aside with it, and a fresh one from the files. */
@@ -60,7 +70,9 @@ static int index_renew(struct store_keeper *k)
 
 	store_index_close(k->index);
 	k->index = NULL;
-	rc = sqlite_move_aside(k->index_path, "store");
+	rc = store_index_afresh(k->index_path, true, &k->index);
+	store_index_close(k->index);
+	k->index = NULL;
 	return rc < 0 ? rc : index_open(k);
 }
 
@@ -368,7 +380,7 @@ static int batch_index_once(struct store_keeper *k, const struct store_item *ite
 
 static int batch_index(struct store_keeper *k, const struct store_item *items, size_t count)
 {
-	int rc = k->index ? 0 : index_open(k);
+	int rc = index_current(k);
 
 	if (rc == 0)
 		rc = batch_index_once(k, items, count);
@@ -411,12 +423,19 @@ void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t 
 
 bool store_keeper_tidy(struct store_keeper *k)
 {
-	if (!k->tidy || !k->index)
+	int rc = index_current(k);
+
+	if (rc < 0 || !k->tidy)
 		return false;
 	if (store_tidy_step(k->tidy, k->index))
 		return true;
+	rc = store_tidy_error(k->tidy);
 	store_tidy_free(k->tidy);
 	k->tidy = NULL;
+	if (rc == -EBADMSG)
+		rc = index_renew(k);
+	else if (rc < 0 || (k->index && !store_index_complete(k->index)))
+		k->tidy = store_tidy_new(k->dir_fd, 0, true);   /* from the next tick on */
 	return false;
 }
 

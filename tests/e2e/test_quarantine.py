@@ -49,7 +49,8 @@ def test_what_is_kept(lab, backend):
     assert line["quarantine"] == path.stem and line["rule"] == "hold"
     with sqlite3.connect(f"file:{g.state}/quarantine/quarantine.db?mode=ro", uri=True) as db:
         assert db.execute("SELECT id, bytes, sender FROM message").fetchall() == [(path.stem, len(message), "a+b@sender.example")]
-        assert db.execute("SELECT address FROM recipient").fetchall() == [("carol@example.com",)]
+        assert db.execute("SELECT address FROM party WHERE role = 'to'").fetchall() == [("@example.com",), ("carol@example.com",)]
+        assert db.execute("SELECT address FROM party WHERE role = 'from' AND address LIKE '@%'").fetchall()
     db.close()
 
 
