@@ -121,7 +121,7 @@ static bool value_holds(const struct expr *e, const struct fact_def *d, const ch
 		return false;
 	}
 	if (e->op == EXPR_IN)
-		return policy_list_has(e->list, d->type, value);
+		return policy_list_has(e->list, d->type, value, limit);
 	if (d->type == FACT_IP)
 		return net_parse(value, &a) == 0 && net_same_ip(&a, &e->ip);
 	return strcasecmp(value, e->text) == 0;

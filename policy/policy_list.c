@@ -6,26 +6,19 @@
 #include <string.h>
 
 #include "base/net.h"
-
-enum { ARENA_MAX = 1 << 30 };
+#include "policy/list_table.h"
+#include "policy/policy_regex.h"
 
 /* What an entry is; the first byte of its key. */
-enum kind { KIND_DOMAIN = 'd', KIND_MAILBOX = 'm', KIND_NETWORK = 'n', KIND_TEXT = 't' };
+enum kind { KIND_DOMAIN = 'd', KIND_MAILBOX = 'm', KIND_NETWORK = 'n', KIND_TEXT = 't', KIND_REGEX = 'r' };
 
 enum { HOLDS_SELF = 1, HOLDS_BELOW = 2, HOLDS_MAILBOXES = 4 };   /* what a domain entry holds for */
 
-/*
- * Keys lie in one arena: two bytes of length, one of HOLDS_ bits, then the key. Slots hold offsets
- * + 1 into it, open addressing with linear probing, at most half full.
- */
+/* Regular expressions are keys, too, as written and noted; what they are compiled to is each process's own. */
 struct policy_list {
-	unsigned char *arena;
-	size_t arena_len, arena_cap;
-	uint32_t *slot;
-	size_t slot_count;              /* a power of two, or 0 */
-	size_t count;
-	unsigned char v4_bits[33], v6_bits[129];        /* prefix lengths in use */
-	bool domains, mailboxes, networks, texts;
+	struct list_table table;
+	struct policy_regex **regex;    /* of each that is noted; NULL: could not be compiled here */
+	size_t regex_count;
 };
 
 struct policy_list *policy_list_new(void)
@@ -33,123 +26,35 @@ struct policy_list *policy_list_new(void)
 	return calloc(1, sizeof(struct policy_list));
 }
 
+static void list_release(struct policy_list *l)
+{
+	for (size_t i = 0; i < l->regex_count; i++)
+		policy_regex_free(l->regex[i]);
+	free(l->regex);
+	list_table_release(&l->table);
+}
+
 void policy_list_free(struct policy_list *l)
 {
 	if (!l)
 		return;
-	free(l->arena);
-	free(l->slot);
+	list_release(l);
 	free(l);
 }
 
 size_t policy_list_count(const struct policy_list *l)
 {
-	return l->count;
+	return l->table.count;
+}
+
+size_t policy_list_regexes(const struct policy_list *l)
+{
+	return l->regex_count;
 }
 
 static char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
-static uint64_t hash_bytes(const void *p, size_t len)
-{
-	const unsigned char *b = p;
-	uint64_t h = 0xcbf29ce484222325u;
-
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ b[i]) * 0x100000001b3u;
-	h ^= h >> 32;                   /* the low bits choose the slot */
-	h *= 0xd6e8feb86659fd93u;
-	return h ^ h >> 32;
-}
-
-static const unsigned char *key_at(const struct policy_list *l, uint32_t slot)
-{
-	return l->arena + slot - 1;
-}
-
-/* The slot of a key, or the free one where it would go. Needs slot_count > 0. */
-static size_t slot_find(const struct policy_list *l, const void *key, size_t len)
-{
-	size_t i = (size_t)hash_bytes(key, len) & (l->slot_count - 1);
-
-	for (; l->slot[i]; i = (i + 1) & (l->slot_count - 1)) {
-		const unsigned char *k = key_at(l, l->slot[i]);
-
-		if (((size_t)k[0] << 8 | k[1]) == len && memcmp(k + 3, key, len) == 0)
-			break;
-	}
-	return i;
-}
-
-/* The HOLDS_ bits of a key, 0 when it is not there. */
-static int key_holds(const struct policy_list *l, const void *key, size_t len)
-{
-	size_t i;
-
-	if (!l->slot_count)
-		return 0;
-	i = slot_find(l, key, len);
-	return l->slot[i] ? key_at(l, l->slot[i])[2] : 0;
-}
-
-static int slots_grow(struct policy_list *l)
-{
-	size_t n = l->slot_count ? l->slot_count * 2 : 64;
-	uint32_t *old = l->slot, *slot = calloc(n, sizeof(*slot));
-	size_t old_count = l->slot_count;
-
-	if (!slot)
-		return -ENOMEM;
-	l->slot = slot;
-	l->slot_count = n;
-	for (size_t i = 0; i < old_count; i++) {
-		const unsigned char *k;
-
-		if (!old[i])
-			continue;
-		k = l->arena + old[i] - 1;
-		slot[slot_find(l, k + 3, (size_t)k[0] << 8 | k[1])] = old[i];
-	}
-	free(old);
-	return 0;
-}
-
-static int key_add(struct policy_list *l, const void *key, size_t len, int holds)
-{
-	size_t i;
-
-	if (l->count >= l->slot_count / 2) {
-		int rc = slots_grow(l);
-
-		if (rc < 0)
-			return rc;
-	}
-	i = slot_find(l, key, len);
-	if (l->slot[i]) {
-		l->arena[l->slot[i] - 1 + 2] |= (unsigned char)holds;
-		return 0;
-	}
-	if (l->count >= LIST_ENTRIES_MAX || l->arena_len + len + 3 > ARENA_MAX)
-		return -ENOSPC;
-	if (l->arena_len + len + 3 > l->arena_cap) {
-		size_t cap = l->arena_cap ? l->arena_cap * 2 : 1024;
-		unsigned char *a = realloc(l->arena, cap); /* an entry is far shorter than 1024 */
-
-		if (!a)
-			return -ENOMEM;
-		l->arena = a;
-		l->arena_cap = cap;
-	}
-	l->arena[l->arena_len] = (unsigned char)(len >> 8);
-	l->arena[l->arena_len + 1] = (unsigned char)len;
-	l->arena[l->arena_len + 2] = (unsigned char)holds;
-	memcpy(l->arena + l->arena_len + 3, key, len);
-	l->slot[i] = (uint32_t)l->arena_len + 1;
-	l->arena_len += len + 3;
-	l->count++;
-	return 0;
 }
 
 /* Key of a text: its kind, then its bytes in lower case. key has LIST_ENTRY_MAX + 1 bytes; 0 when
@@ -209,6 +114,12 @@ bool policy_domain_text(const char *text, size_t len, char *out)
 	return label > 0;
 }
 
+/* Most entries are domains: seen at a glance. */
+static bool like_network(const char *text, size_t len)
+{
+	return memchr(text, ':', len) || memchr(text, '/', len) || (text[len - 1] >= '0' && text[len - 1] <= '9');
+}
+
 /* An address or network of the net. 1: added; 0: does not look like one; else -errno with err. */
 static int add_network(struct policy_list *l, const char *text, struct buf *err)
 {
@@ -251,15 +162,20 @@ static int add_network(struct policy_list *l, const char *text, struct buf *err)
 		return -EINVAL;
 	}
 	key_len = network_key(&a, bits, key);
-	rc = key_add(l, key, key_len, HOLDS_SELF);
+	rc = list_table_add(&l->table, key, key_len, HOLDS_SELF, false);
 	if (rc < 0)
 		return rc;
-	l->networks = true;
+	l->table.kinds.networks = true;
 	if (a.family == AF_INET)
-		l->v4_bits[bits] = 1;
+		l->table.kinds.v4_bits[bits] = 1;
 	else
-		l->v6_bits[bits] = 1;
+		l->table.kinds.v6_bits[bits] = 1;
 	return 1;
+}
+
+static int added(int rc)
+{
+	return rc < 0 ? rc : 1;
 }
 
 static int add_domain(struct policy_list *l, const char *text, size_t len, int holds)
@@ -268,10 +184,8 @@ static int add_domain(struct policy_list *l, const char *text, size_t len, int h
 
 	if (!policy_domain_text(text, len, domain))
 		return 0;
-	l->domains = l->mailboxes = true;
-	return key_add(l, key, text_key(KIND_DOMAIN, domain, strlen(domain), key), holds) < 0
-		       ? -ENOSPC
-		       : 1;
+	l->table.kinds.domains = l->table.kinds.mailboxes = true;
+	return added(list_table_add(&l->table, key, text_key(KIND_DOMAIN, domain, strlen(domain), key), holds, false));
 }
 
 static int add_mailbox(struct policy_list *l, const char *text, size_t len)
@@ -285,13 +199,12 @@ static int add_mailbox(struct policy_list *l, const char *text, size_t len)
 	local = (size_t)(at - text);
 	if (!policy_domain_text(at + 1, len - local - 1, domain))
 		return 0;
-	l->mailboxes = true;
+	l->table.kinds.mailboxes = true;
 	if (local == 0)
 		return add_domain(l, domain, strlen(domain), HOLDS_MAILBOXES);
 	if (text[len - 1] == '.')
 		len--;
-	return key_add(l, key, text_key(KIND_MAILBOX, text, len, key), HOLDS_SELF) < 0 ? -ENOSPC
-										       : 1;
+	return added(list_table_add(&l->table, key, text_key(KIND_MAILBOX, text, len, key), HOLDS_SELF, false));
 }
 
 int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool quoted,
@@ -306,7 +219,7 @@ int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool q
 	}
 	memcpy(text, entry, len);
 	text[len] = '\0';
-	rc = add_network(l, text, err);
+	rc = like_network(text, len) ? add_network(l, text, err) : 0;
 	if (rc == 0 && memchr(entry, '@', len))
 		rc = add_mailbox(l, text, len);
 	else if (rc == 0 && len > 1 && *text == '.')
@@ -314,20 +227,53 @@ int policy_list_add(struct policy_list *l, const char *entry, size_t len, bool q
 	else if (rc == 0)
 		rc = add_domain(l, text, len, HOLDS_SELF | HOLDS_BELOW);
 	if (rc >= 0 && quoted) {
-		l->texts = true;
-		rc = key_add(l, key, text_key(KIND_TEXT, text, len, key), HOLDS_SELF) < 0 ? -ENOSPC
-											  : 1;
+		l->table.kinds.texts = true;
+		rc = added(list_table_add(&l->table, key, text_key(KIND_TEXT, text, len, key), HOLDS_SELF, false));
 	}
 	if (rc == 0) {
 		buf_addf(err,
 			 "%.80s is no entry, expected a domain, a mailbox, an address, a network, "
-			 "or any text in double quotes",
+			 "a /regular expression/, or any text in double quotes",
 			 text);
 		return -EINVAL;
 	}
 	if (rc == -ENOSPC)
 		buf_addf(err, "too many entries, expected at most %d", LIST_ENTRIES_MAX);
 	return rc < 0 ? rc : 0;
+}
+
+int policy_list_add_regex(struct policy_list *l, const char *pattern, size_t len, size_t *offset, struct buf *err)
+{
+	char key[REGEX_PATTERN_MAX + 1];
+	struct policy_regex *r, **all;
+	size_t before = list_table_noted(&l->table);
+	int rc;
+
+	*offset = 0;
+	if (len == 0 || len > REGEX_PATTERN_MAX) {
+		buf_addf(err, "a regular expression of %zu bytes, expected 1 to %d", len, REGEX_PATTERN_MAX);
+		return -EINVAL;
+	}
+	if (before >= LIST_REGEX_MAX) {
+		buf_addf(err, "too many regular expressions in a list, expected at most %d", LIST_REGEX_MAX);
+		return -EINVAL;
+	}
+	r = policy_regex_new(pattern, len, offset, err);
+	if (!r) {
+		buf_adds(err, ", expected a Perl regular expression");
+		return -EINVAL;
+	}
+	key[0] = KIND_REGEX;
+	memcpy(key + 1, pattern, len);
+	all = realloc(l->regex, (before + 1) * sizeof(*all));
+	if (all)
+		l->regex = all;
+	rc = all ? list_table_add(&l->table, key, len + 1, HOLDS_SELF, true) : -ENOMEM;
+	if (rc < 0 || list_table_noted(&l->table) == before)
+		policy_regex_free(r);   /* no room; or it is there already */
+	else
+		all[l->regex_count++] = r;
+	return rc;
 }
 
 int policy_list_add_exact(struct policy_list *l, const char *domain)
@@ -340,15 +286,17 @@ int policy_list_add_exact(struct policy_list *l, const char *domain)
 
 bool policy_list_useful(const struct policy_list *l, enum fact_type type)
 {
+	const struct list_kinds *k = &l->table.kinds;
+
 	switch (type) {
 	case FACT_IP:
-		return l->networks;
+		return k->networks || l->regex_count;
 	case FACT_DOMAIN:
-		return l->domains;
+		return k->domains || l->regex_count;
 	case FACT_ADDRESS:
-		return l->mailboxes;
+		return k->mailboxes || l->regex_count;
 	case FACT_TEXT:
-		return l->texts || l->mailboxes;
+		return k->texts || k->mailboxes || l->regex_count;
 	default:
 		return false;
 	}
@@ -361,12 +309,12 @@ static bool has_network(const struct policy_list *l, const char *value)
 	const unsigned char *bits;
 	int max;
 
-	if (!l->networks || net_parse(value, &a) < 0)
+	if (!l->table.kinds.networks || net_parse(value, &a) < 0)
 		return false;
-	bits = a.family == AF_INET ? l->v4_bits : l->v6_bits;
+	bits = a.family == AF_INET ? l->table.kinds.v4_bits : l->table.kinds.v6_bits;
 	max = a.family == AF_INET ? 32 : 128;
 	for (int i = max; i >= 0; i--)
-		if (bits[i] && key_holds(l, key, network_key(&a, i, key)))
+		if (bits[i] && list_table_get(&l->table, key, network_key(&a, i, key)))
 			return true;
 	return false;
 }
@@ -377,13 +325,13 @@ static bool has_domain(const struct policy_list *l, const char *value, int own)
 	char domain[254] = "", key[LIST_ENTRY_MAX + 1];
 	const char *p = domain;
 
-	if (!l->slot_count || !policy_domain_text(value, strlen(value), domain))
+	if (!l->table.count || !policy_domain_text(value, strlen(value), domain))
 		return false;
-	if (key_holds(l, key, text_key(KIND_DOMAIN, p, strlen(p), key)) & own)
+	if (list_table_get(&l->table, key, text_key(KIND_DOMAIN, p, strlen(p), key)) & own)
 		return true;
 	while ((p = strchr(p, '.'))) {
 		p++;
-		if (key_holds(l, key, text_key(KIND_DOMAIN, p, strlen(p), key)) & HOLDS_BELOW)
+		if (list_table_get(&l->table, key, text_key(KIND_DOMAIN, p, strlen(p), key)) & HOLDS_BELOW)
 			return true;
 	}
 	return false;
@@ -394,10 +342,10 @@ static bool has_text(const struct policy_list *l, enum kind kind, const char *va
 	char key[LIST_ENTRY_MAX + 1];
 	size_t len = text_key(kind, value, strlen(value), key);
 
-	return len && (key_holds(l, key, len) & HOLDS_SELF);
+	return len && (list_table_get(&l->table, key, len) & HOLDS_SELF);
 }
 
-bool policy_list_has(const struct policy_list *l, enum fact_type type, const char *value)
+static bool has_entry(const struct policy_list *l, enum fact_type type, const char *value)
 {
 	const char *at = strrchr(value, '@');
 
@@ -415,4 +363,100 @@ bool policy_list_has(const struct policy_list *l, enum fact_type type, const cha
 	default:
 		return false;
 	}
+}
+
+bool policy_list_has(const struct policy_list *l, enum fact_type type, const char *value, bool *limit)
+{
+	if (has_entry(l, type, value))
+		return true;
+	if (type == FACT_WORD || type == FACT_NUMBER || type == FACT_BOOL)
+		return false;
+	for (size_t i = 0; i < l->regex_count; i++) {
+		enum regex_match m = l->regex[i] ? policy_regex_match(l->regex[i], value, strlen(value)) : REGEX_NO;
+
+		if (m == REGEX_YES)
+			return true;
+		if (m == REGEX_LIMIT && limit)
+			*limit = true;
+	}
+	return false;
+}
+
+/* Images */
+
+int policy_list_begin(struct policy_list *l)
+{
+	return list_table_begin(&l->table);
+}
+
+int policy_list_finish(struct policy_list *l)
+{
+	return list_table_finish(&l->table);
+}
+
+int policy_list_take_fd(struct policy_list *l)
+{
+	return list_table_take_fd(&l->table);
+}
+
+/* What is compiled already is taken over from the list of before; mostly in the same order. */
+static struct policy_regex *regex_take(struct policy_list *from, const char *key, size_t len, size_t *next)
+{
+	for (size_t n = 0; n < from->regex_count; n++) {
+		size_t i = (*next + n) % from->regex_count, is_len;
+		const char *is = list_table_noted_key(&from->table, i, &is_len);
+		struct policy_regex *r = from->regex[i];
+
+		if (!r || is_len != len || memcmp(is, key, len) != 0)
+			continue;
+		from->regex[i] = NULL;
+		*next = i + 1;
+		return r;
+	}
+	return NULL;
+}
+
+static int regexes_make(struct policy_list *l, struct policy_list *former)
+{
+	size_t count = list_table_noted(&l->table), next = 0;
+
+	if (count == 0)
+		return 0;
+	l->regex = calloc(count, sizeof(*l->regex));
+	if (!l->regex)
+		return -ENOMEM;
+	l->regex_count = count;
+	for (size_t i = 0; i < count; i++) {
+		AUTO(buf) struct buf err = BUF_INIT(500);
+		size_t len, at;
+		const char *key = list_table_noted_key(&l->table, i, &len);
+
+		l->regex[i] = regex_take(former, key, len, &next);
+		if (!l->regex[i])
+			l->regex[i] = policy_regex_new(key + 1, len - 1, &at, &err);
+	}
+	return 0;
+}
+
+int policy_list_map(struct policy_list *l, int fd)
+{
+	struct policy_list fresh = { .regex_count = 0 };
+	int rc = list_table_map(&fresh.table, fd);
+
+	if (rc == 0)
+		rc = regexes_make(&fresh, l);
+	if (rc < 0) {
+		list_release(&fresh);
+		return rc;
+	}
+	list_release(l);
+	*l = fresh;
+	return 0;
+}
+
+void policy_list_become(struct policy_list *l, struct policy_list *fresh)
+{
+	list_release(l);
+	*l = *fresh;
+	free(fresh);
 }

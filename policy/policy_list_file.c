@@ -8,7 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ERRORS_MAX = 20 };
+#include "policy/policy_lex.h"
+#include "policy/policy_regex.h"
+
+enum { ERRORS_MAX = 20, BLOCK = 256 * 1024 };
 
 static bool blank(char c)
 {
@@ -56,6 +59,17 @@ enum list_line policy_list_line(const char *p, size_t len, const char **entry, s
 		*entry_len = (size_t)(close - p - 1);
 		return LINE_TEXT;
 	}
+	if (p < end && *p == '/') {
+		for (close = p + 1; close < end && *close != '/'; close++)
+			close += *close == '\\' && close + 1 < end;
+		if (close >= end)
+			return bad(err, "a regular expression without its end, expected / on the same line");
+		if (!ends(close + 1, end))
+			return bad(err, "something after the regular expression, expected the end of the line");
+		*entry = p;
+		*entry_len = (size_t)(close - p) + 1;
+		return LINE_REGEX;
+	}
 	end = comment_find(p, end);
 	while (end > p && blank(end[-1]))
 		end--;
@@ -64,9 +78,31 @@ enum list_line policy_list_line(const char *p, size_t len, const char **entry, s
 	return end > p ? LINE_ENTRY : LINE_EMPTY;
 }
 
-/* One line of a list file; whether it is in order. */
-static bool line_read(struct policy_list *l, const char *p, size_t len, const char *label, int line,
-		      struct buf *errors)
+static int regex_add(struct policy_list *l, const char *p, size_t len, size_t *column, struct buf *err)
+{
+	struct token t = { .kind = TOKEN_REGEX, .text = p, .len = len };
+	AUTO(buf) struct buf pattern = BUF_INIT(REGEX_PATTERN_MAX);
+	size_t offset;
+	int rc;
+
+	if (token_value(&t, &pattern) < 0) {
+		buf_addf(err, "a regular expression of %zu bytes, expected 1 to %d", len - 2, REGEX_PATTERN_MAX);
+		return -EINVAL;
+	}
+	rc = policy_list_add_regex(l, buf_str(&pattern), pattern.len, &offset, err);
+	if (offset)
+		*column += offset + 1;
+	return rc;
+}
+
+struct reader {
+	struct policy_list *list;
+	const char *label;
+	struct buf *errors;
+	int line, wrong;
+};
+
+static void line_read(struct reader *r, const char *p, size_t len)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1000);
 	const char *entry;
@@ -74,36 +110,124 @@ static bool line_read(struct policy_list *l, const char *p, size_t len, const ch
 	enum list_line kind = policy_list_line(p, len, &entry, &entry_len, &column, &err);
 	int rc = kind == LINE_BAD ? -EINVAL : 0;
 
+	r->line++;
 	if (kind == LINE_ENTRY || kind == LINE_TEXT)
-		rc = policy_list_add(l, entry, entry_len, kind == LINE_TEXT, &err);
-	if (rc < 0)
-		buf_addf(errors, "%s:%d:%zu: %s\n", label, line, column,
-			 err.len ? buf_str(&err) : "no memory for the list, expected a shorter one");
-	return rc >= 0;
+		rc = policy_list_add(r->list, entry, entry_len, kind == LINE_TEXT, &err);
+	else if (kind == LINE_REGEX)
+		rc = regex_add(r->list, entry, entry_len, &column, &err);
+	if (rc >= 0)
+		return;
+	r->wrong++;
+	buf_addf(r->errors, "%s:%d:%zu: %s\n", r->label, r->line, column,
+		 err.len ? buf_str(&err) : "no memory for the list, expected a shorter one");
+}
+
+/* The complete lines of p; how many bytes those are. last: what is left is a line, too. */
+static size_t lines_read(struct reader *r, const char *p, size_t len, bool last)
+{
+	const char *at = p, *end = p + len, *nl;
+
+	while (at < end && r->wrong < ERRORS_MAX && (nl = memchr(at, '\n', (size_t)(end - at)))) {
+		line_read(r, at, (size_t)(nl - at));
+		at = nl + 1;
+	}
+	if (!last || at == end || r->wrong >= ERRORS_MAX)
+		return (size_t)(at - p);
+	line_read(r, at, (size_t)(end - at));
+	return len;
 }
 
 int policy_list_read(struct policy_list *l, const char *text, size_t len, const char *label,
 		     struct buf *errors)
 {
-	const char *end = text + len;
-	int wrong = 0, line = 0;
+	struct reader r = { .list = l, .label = label, .errors = errors };
 
-	for (const char *p = text; p < end && wrong < ERRORS_MAX;) {
-		const char *nl = memchr(p, '\n', (size_t)(end - p));
-		const char *stop = nl ? nl : end;
-
-		wrong += !line_read(l, p, (size_t)(stop - p), label, ++line, errors);
-		p = nl ? nl + 1 : end;
-	}
-	return wrong;
+	lines_read(&r, text, len, true);
+	return r.wrong;
 }
 
-static int read_all(const char *path, char **out, size_t *out_len)
+/* Files */
+
+static int64_t nanoseconds(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+static void stamp_of(const struct stat *st, struct list_stamp *out)
+{
+	*out = (struct list_stamp){ .there = true,
+				    .dev = st->st_dev,
+				    .ino = st->st_ino,
+				    .size = (uint64_t)st->st_size,
+				    .mtime_ns = nanoseconds(&st->st_mtim),
+				    .ctime_ns = nanoseconds(&st->st_ctim) };
+}
+
+bool policy_list_stamp(const char *path, struct list_stamp *out)
+{
+	struct stat st;
+
+	*out = (struct list_stamp){ .there = false };
+	if (stat(path, &st) == 0)
+		stamp_of(&st, out);
+	return out->there;
+}
+
+bool policy_list_stamp_same(const struct list_stamp *a, const struct list_stamp *b)
+{
+	return a->there == b->there && a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
+}
+
+static int blocks_read(struct reader *r, int fd, char *block)
+{
+	size_t have = 0, total = 0, used;
+
+	while (r->wrong < ERRORS_MAX) {
+		ssize_t n = read(fd, block + have, BLOCK - have);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		total += (size_t)n;
+		if (total > LIST_FILE_BYTES_MAX)
+			return -EFBIG;
+		have += (size_t)n;
+		used = lines_read(r, block, have, n == 0);
+		if (n == 0)
+			break;
+		have -= used;
+		memmove(block, block + used, have);
+		if (have == BLOCK) {
+			buf_addf(r->errors, "%s:%d:1: a line of more than %d bytes, expected shorter ones\n", r->label,
+				 r->line + 1, BLOCK);
+			r->wrong++;
+			break;
+		}
+	}
+	return 0;
+}
+
+static int file_read(struct reader *r, int fd)
+{
+	char *block = malloc(BLOCK);
+	int rc = block ? policy_list_begin(r->list) : -ENOMEM;
+
+	if (rc == 0)
+		rc = blocks_read(r, fd, block);
+	if (rc == 0 && r->wrong == 0)
+		rc = policy_list_finish(r->list);
+	free(block);
+	return rc;
+}
+
+int policy_list_load(struct policy_list *l, const char *path, const char *label,
+		     struct list_stamp *stamp, struct buf *errors)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc = 0;
+	struct reader r = { .list = l, .label = label, .errors = errors };
 	struct stat st;
-	char *p = NULL;
-	size_t len = 0;
 
 	if (fd < 0)
 		return -errno;
@@ -113,37 +237,10 @@ static int read_all(const char *path, char **out, size_t *out_len)
 		rc = -EINVAL;
 	else if (st.st_size > LIST_FILE_BYTES_MAX)
 		rc = -EFBIG;
-	else if (!(p = malloc((size_t)st.st_size + 1)))
-		rc = -ENOMEM;
-	while (rc == 0 && len < (size_t)st.st_size) {
-		ssize_t n = read(fd, p + len, (size_t)st.st_size - len);
-
-		if (n < 0)
-			rc = errno == EINTR ? 0 : -errno;
-		else if (n == 0)
-			break;
-		else
-			len += (size_t)n;
-	}
+	if (rc == 0 && stamp)
+		stamp_of(&st, stamp);
+	if (rc == 0)
+		rc = file_read(&r, fd);
 	close(fd);
-	if (rc < 0) {
-		free(p);
-		return rc;
-	}
-	*out = p;
-	*out_len = len;
-	return 0;
-}
-
-int policy_list_load(struct policy_list *l, const char *path, const char *label, struct buf *errors)
-{
-	char *text = NULL;
-	size_t len = 0;
-	int rc = read_all(path, &text, &len);
-
-	if (rc < 0)
-		return rc;
-	rc = policy_list_read(l, text, len, label, errors);
-	free(text);
-	return rc;
+	return rc < 0 ? rc : r.wrong;
 }

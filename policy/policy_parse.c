@@ -155,7 +155,7 @@ struct policy *policy_parse(const char *name, const char *text, size_t len, cons
 			     .text = BUF_INIT(PARSER_TEXT_MAX) };
 	struct token start = { .line = 1, .column = 1 };
 
-	if (!p || !(p->name = strdup(name)) || !parser_list_new(p, "local", 5)) {
+	if (!p || !(p->name = strdup(name)) || !parser_list_new(p, "local", 5) || !parser_list_new(p, "allowed", 7)) {
 		parser_fail(&ps, &start, "no memory for the policy, expected a shorter one");
 		return NULL;
 	}
@@ -176,7 +176,8 @@ struct policy *policy_parse(const char *name, const char *text, size_t len, cons
 		parser_fail(&ps, &start, "no memory for the policy, expected a shorter one");
 		return NULL;
 	}
-	for (size_t i = 1; i < p->list_count; i++)
+	p->regexes = ps.regexes;
+	for (size_t i = LISTS_BUILT_IN; i < p->list_count; i++)
 		if (!p->list[i].used)
 			parser_warn(&ps, p->list[i].line, p->list[i].column,
 				    "list %s is not used by any rule", p->list[i].name);
@@ -193,6 +194,7 @@ void policy_free(struct policy *p)
 		parser_rule_release(&p->rule[i]);
 	for (size_t i = 0; i < p->list_count; i++) {
 		free(p->list[i].name);
+		free(p->list[i].path);
 		policy_list_free(p->list[i].list);
 	}
 	free(p->rule);
@@ -251,7 +253,7 @@ struct policy *policy_load(const char *path, struct buf *errors, struct buf *war
 int policy_set_local(struct policy *p, char *const *domains, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		int rc = policy_list_add_exact(p->list[0].list, domains[i]);
+		int rc = policy_list_add_exact(p->list[LIST_LOCAL].list, domains[i]);
 
 		if (rc < 0)
 			return rc;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct named_list *parser_list_new(struct policy *p, const char *name, size_t len)
 {
@@ -28,6 +29,35 @@ struct named_list *parser_list_new(struct policy *p, const char *name, size_t le
 	return l;
 }
 
+static bool list_regex(struct parser *ps, struct policy_list *l)
+{
+	AUTO(buf) struct buf value = BUF_INIT(REGEX_PATTERN_MAX), err = BUF_INIT(1000);
+	struct token t = ps->t;
+	size_t at;
+
+	if (ps->regexes++ >= POLICY_REGEX_MAX)
+		return parser_fail(ps, &t, "too many regular expressions, expected at most %d", POLICY_REGEX_MAX);
+	if (token_value(&t, &value) < 0)
+		return parser_fail(ps, &t, "a regular expression of %zu bytes, expected 1 to %d", t.len - 2, REGEX_PATTERN_MAX);
+	if (policy_list_add_regex(l, buf_str(&value), value.len, &at, &err) == 0)
+		return true;
+	t.column += at ? (int)at + 1 : 0;
+	return parser_fail(ps, &t, "%s", err.len ? buf_str(&err) : "no memory for the list, expected a shorter one");
+}
+
+static bool list_entry(struct parser *ps, struct policy_list *l)
+{
+	AUTO(buf) struct buf value = BUF_INIT(LIST_ENTRY_MAX), err = BUF_INIT(1000);
+
+	if (ps->t.kind == TOKEN_REGEX)
+		return list_regex(ps, l);
+	if (token_value(&ps->t, &value) < 0)
+		return parser_fail(ps, &ps->t, "an entry of %zu bytes, expected 1 to %d", ps->t.len, LIST_ENTRY_MAX);
+	if (policy_list_add(l, buf_str(&value), value.len, ps->t.kind == TOKEN_STRING, &err) == 0)
+		return true;
+	return parser_fail(ps, &ps->t, "%s", err.len ? buf_str(&err) : "no memory for the list, expected a shorter one");
+}
+
 static bool list_inline(struct parser *ps, struct policy_list *l)
 {
 	char show[PARSER_SHOW_MAX];
@@ -35,27 +65,18 @@ static bool list_inline(struct parser *ps, struct policy_list *l)
 
 	parser_next(ps);
 	while (ps->t.kind != TOKEN_CLOSE_BRACE) {
-		AUTO(buf) struct buf value = BUF_INIT(LIST_ENTRY_MAX), err = BUF_INIT(1000);
-
-		if (ps->t.kind != TOKEN_WORD && ps->t.kind != TOKEN_STRING)
+		if (ps->t.kind != TOKEN_WORD && ps->t.kind != TOKEN_STRING && ps->t.kind != TOKEN_REGEX)
 			return parser_fail(ps, &ps->t,
-					   "%s in a list, expected a domain, a mailbox, an "
-					   "address, a network, a text in double quotes or }",
+					   "%s in a list, expected a domain, a mailbox, an address, a network, "
+					   "a /regular expression/, a text in double quotes or }",
 					   parser_show(&ps->t, show));
 		if (n++ >= POLICY_VALUES_MAX)
 			return parser_fail(
 				ps, &ps->t,
 				"too many entries, expected at most %d here (more: file \"...\")",
 				POLICY_VALUES_MAX);
-		if (token_value(&ps->t, &value) < 0)
-			return parser_fail(ps, &ps->t, "an entry of %zu bytes, expected 1 to %d",
-					   ps->t.len, LIST_ENTRY_MAX);
-		if (policy_list_add(l, buf_str(&value), value.len, ps->t.kind == TOKEN_STRING,
-				    &err) < 0)
-			return parser_fail(
-				ps, &ps->t, "%s",
-				err.len ? buf_str(&err)
-					: "no memory for the list, expected a shorter one");
+		if (!list_entry(ps, l))
+			return false;
 		parser_next(ps);
 		if (ps->t.kind == TOKEN_COMMA)
 			parser_next(ps);
@@ -67,7 +88,7 @@ static bool list_inline(struct parser *ps, struct policy_list *l)
 	return true;
 }
 
-static bool list_file(struct parser *ps, struct policy_list *l)
+static bool list_file(struct parser *ps, struct named_list *l)
 {
 	AUTO(buf) struct buf path = BUF_INIT(4000), full = BUF_INIT(8200);
 	struct token t;
@@ -85,7 +106,7 @@ static bool list_file(struct parser *ps, struct policy_list *l)
 	if (*path.data != '/')
 		buf_addf(&full, "%s/", ps->base_dir);
 	buf_add(&full, path.data, path.len);
-	rc = policy_list_load(l, buf_str(&full), buf_str(&path), ps->errors);
+	rc = policy_list_load(l->list, buf_str(&full), buf_str(&path), &l->stamp, ps->errors);
 	if (rc < 0)
 		return parser_fail(ps, &t, "%s cannot be read (%s), expected a list file",
 				   parser_show(&t, show),
@@ -94,7 +115,14 @@ static bool list_file(struct parser *ps, struct policy_list *l)
 						   : strerror(-rc));
 	ps->error_count += rc;
 	parser_next(ps);
-	return rc == 0;
+	if (rc > 0)
+		return false;
+	close(policy_list_take_fd(l->list));
+	ps->regexes += policy_list_regexes(l->list);
+	if (ps->regexes > POLICY_REGEX_MAX)
+		return parser_fail(ps, &t, "too many regular expressions, expected at most %d", POLICY_REGEX_MAX);
+	l->path = buf_steal(&full);
+	return l->path || parser_fail(ps, &t, "no memory for the list, expected a shorter one");
 }
 
 bool parser_list_statement(struct parser *ps)
@@ -112,15 +140,14 @@ bool parser_list_statement(struct parser *ps)
 				   "are no fact and no word of the language",
 				   parser_show(&name, show));
 	l = parser_list(ps, name.text, name.len);
-	if (l == ps->policy->list)
-		return parser_fail(
-			ps, &name,
-			"list local is built in (the site's domains), expected another name");
+	if (l && l - ps->policy->list < LISTS_BUILT_IN)
+		return parser_fail(ps, &name, "list %s is built in (%s), expected another name", l->name,
+				   l == ps->policy->list ? "the site's domains" : "what is allowed by hand");
 	if (l)
 		return parser_fail(ps, &name,
 				   "list %s is defined on line %d already, expected another name",
 				   l->name, l->line);
-	if (ps->policy->list_count > POLICY_LISTS_MAX)
+	if (ps->policy->list_count >= POLICY_LISTS_MAX + LISTS_BUILT_IN)
 		return parser_fail(ps, &name, "too many lists, expected at most %d",
 				   POLICY_LISTS_MAX);
 	l = parser_list_new(ps->policy, name.text, name.len);
@@ -134,7 +161,7 @@ bool parser_list_statement(struct parser *ps)
 				   parser_show(&ps->t, show));
 	parser_next(ps);
 	if (parser_at(ps, "file"))
-		return list_file(ps, l->list);
+		return list_file(ps, l);
 	if (ps->t.kind != TOKEN_OPEN_BRACE)
 		return parser_fail(ps, &ps->t, "%s is no list, expected { ... } or file \"...\"",
 				   parser_show(&ps->t, show));

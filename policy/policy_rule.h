@@ -19,19 +19,24 @@ enum {
 	POLICY_ERRORS_MAX = 20,
 };
 
+enum { LIST_LOCAL, LIST_ALLOWED, LISTS_BUILT_IN };     /* places of the lists that every policy has */
+
 struct named_list {
 	char *name;
 	struct policy_list *list;
 	bool used;
 	int line, column;
+	char *path;                     /* of the file that it is from; NULL: written in the policy */
+	struct list_stamp stamp;
 };
 
 struct policy {
 	char *name;                     /* of the file */
 	struct rule *rule;
 	size_t rule_count, rule_cap;
-	struct named_list *list;        /* list[0] is `local` */
+	struct named_list *list;        /* first those that are built in */
 	size_t list_count, list_cap;
+	size_t regexes;                 /* of conditions and lists together */
 	uint32_t filters;
 	int *false_stage;               /* of each rule: from when on it may be known not to apply;
 					   STAGE_COUNT: never */

@@ -229,7 +229,7 @@ static void test_together(void **state)
 	while (wait(&status) > 0)
 		bad += status != 0;
 	assert_int_equal(bad, 0);
-	assert_int_equal(policy_list_load(l, at("a.txt"), "a", &errors), 0);
+	assert_int_equal(policy_list_load(l, at("a.txt"), "a", NULL, &errors), 0);
 	assert_int_equal(policy_list_count(l), CHILDREN * EACH + 1);
 	assert_int_equal(files(), 1);
 }

@@ -75,9 +75,9 @@ static void test_rows(void **state)
 		AUTO(policy_list) struct policy_list *l = policy_list_new();
 
 		assert_non_null(l);
-		assert_false(policy_list_has(l, rows[i].type, rows[i].value));
+		assert_false(policy_list_has(l, rows[i].type, rows[i].value, NULL));
 		add(l, rows[i].entry, rows[i].quoted);
-		if (policy_list_has(l, rows[i].type, rows[i].value) != rows[i].has)
+		if (policy_list_has(l, rows[i].type, rows[i].value, NULL) != rows[i].has)
 			fail_msg("%s has %s: %d", rows[i].entry, rows[i].value, !rows[i].has);
 		if (rows[i].has)
 			assert_true(policy_list_useful(l, rows[i].type));
@@ -117,6 +117,55 @@ static void test_bad(void **state)
 	assert_int_equal(policy_list_count(l), 0);
 }
 
+static void test_regex(void **state)
+{
+	static const struct {
+		const char *pattern;
+		enum fact_type type;
+		const char *value;
+		bool has;
+	} rows[] = {
+		{ "^a.*b$", FACT_TEXT, "axxb", true },	   { "^a.*b$", FACT_TEXT, "AxxB", false },
+		{ "(?i)^A", FACT_TEXT, "abc", true },	   { "@example\\.com$", FACT_ADDRESS, "u@example.com", true },
+		{ "^192\\.0\\.", FACT_IP, "192.0.2.1", true }, { "^192\\.0\\.", FACT_IP, "10.192.0.2", false },
+		{ "^dsl-", FACT_DOMAIN, "dsl-1.example", true }, { "b\xc3\xbc", FACT_TEXT, "b\xc3\xbc""cher", true },
+		{ "a", FACT_WORD, "a", false },		   { "1", FACT_NUMBER, "1", false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		AUTO(policy_list) struct policy_list *l = policy_list_new();
+		AUTO(buf) struct buf err = BUF_INIT(1000);
+		size_t at;
+
+		for (int twice = 0; twice < 2; twice++)
+			assert_int_equal(policy_list_add_regex(l, rows[i].pattern, strlen(rows[i].pattern), &at, &err), 0);
+		assert_int_equal(policy_list_count(l), 1);
+		assert_int_equal(policy_list_regexes(l), 1);
+		add(l, "other.example", false);
+		if (policy_list_has(l, rows[i].type, rows[i].value, NULL) != rows[i].has)
+			fail_msg("/%s/ has %s: %d", rows[i].pattern, rows[i].value, !rows[i].has);
+	}
+}
+
+/* One that takes too long counts as not matching, and says so; the others are looked at. */
+static void test_regex_limit(void **state)
+{
+	AUTO(policy_list) struct policy_list *l = policy_list_new();
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	bool limit = false;
+	size_t at;
+
+	assert_int_equal(policy_list_add_regex(l, "^(a+)+$", 7, &at, &err), 0);
+	assert_false(policy_list_has(l, FACT_TEXT, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", NULL));
+	assert_false(policy_list_has(l, FACT_TEXT, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", &limit));
+	assert_true(limit);
+	limit = false;
+	assert_int_equal(policy_list_add_regex(l, "c$", 2, &at, &err), 0);
+	assert_true(policy_list_has(l, FACT_TEXT, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", &limit));
+	assert_int_equal(policy_list_add_regex(l, "a(", 2, &at, &err), -EINVAL);
+	assert_int_equal(at, 2);
+}
+
 /* The two meanings of an entry join in one key; how often something is said does not matter. */
 static void test_joined(void **state)
 {
@@ -125,12 +174,12 @@ static void test_joined(void **state)
 	add(l, ".a.example", false);
 	add(l, ".a.example", false);
 	assert_int_equal(policy_list_count(l), 1);
-	assert_false(policy_list_has(l, FACT_DOMAIN, "a.example"));
+	assert_false(policy_list_has(l, FACT_DOMAIN, "a.example", NULL));
 	add(l, "@a.example", false);
-	assert_true(policy_list_has(l, FACT_ADDRESS, "u@a.example"));
-	assert_false(policy_list_has(l, FACT_DOMAIN, "a.example"));
+	assert_true(policy_list_has(l, FACT_ADDRESS, "u@a.example", NULL));
+	assert_false(policy_list_has(l, FACT_DOMAIN, "a.example", NULL));
 	assert_int_equal(policy_list_add_exact(l, "a.example"), 0);
-	assert_true(policy_list_has(l, FACT_DOMAIN, "a.example"));
+	assert_true(policy_list_has(l, FACT_DOMAIN, "a.example", NULL));
 	assert_int_equal(policy_list_add_exact(l, "a b"), -EINVAL);
 	assert_int_equal(policy_list_count(l), 1);
 }
@@ -168,12 +217,12 @@ static void test_many(void **state)
 			int k = (int)((unsigned)i * 7919u % (unsigned)n);
 
 			snprintf(text, sizeof(text), "x.d%d.example", k);
-			hits += policy_list_has(l, FACT_DOMAIN, text) == (k % 3 == 0);
+			hits += policy_list_has(l, FACT_DOMAIN, text, NULL) == (k % 3 == 0);
 			snprintf(text, sizeof(text), "u%d@mail.example", k);
-			hits += policy_list_has(l, FACT_ADDRESS, text) == (k % 3 == 1);
+			hits += policy_list_has(l, FACT_ADDRESS, text, NULL) == (k % 3 == 1);
 			snprintf(text, sizeof(text), "10.%d.%d.%d", k >> 16 & 255, k >> 8 & 255,
 				 k & 255);
-			hits += policy_list_has(l, FACT_IP, text) == (k % 3 == 2);
+			hits += policy_list_has(l, FACT_IP, text, NULL) == (k % 3 == 2);
 		}
 		cost[round] = seconds() - start;
 		assert_int_equal(hits, 90000);
@@ -187,6 +236,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_regex),
+		cmocka_unit_test(test_regex_limit),
 		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_many),
 	};

@@ -157,11 +157,13 @@ static const struct { const char *text, *errors; } bad[] = {
 	{ "list a = a.example", "p:1:10: \"a.example\" is no list, expected { ... } or file \"...\"\n" },
 	{ "list a = { a.example b.example }", "p:1:22: \"b.example\" in a list, expected , or }\n" },
 	{ "list a = { a.example", "p:1:21: the end of the file in a list, expected , or }\n" },
-	{ "list a = { ( }", "p:1:12: \"(\" in a list, expected a domain, a mailbox, an address, a network, a text in double quotes or }\n" },
+	{ "list a = { ( }", "p:1:12: \"(\" in a list, expected a domain, a mailbox, an address, a network, a /regular expression/, a text in double quotes or }\n" },
 	{ "list a = { 192.0.2.1/24 }", "p:1:12: 192.0.2.1/24 has bits set beyond its prefix, expected 192.0.2.0/24\n" },
-	{ "list a = { *.a.example }", "p:1:12: *.a.example is no entry, expected a domain, a mailbox, an address, a network, or any text in double quotes\n" },
-	{ "list a = { a..example }", "p:1:12: a..example is no entry, expected a domain, a mailbox, an address, a network, or any text in double quotes\n" },
-	{ "list a = { /x/ }", "p:1:12: \"/x/\" in a list, expected a domain, a mailbox, an address, a network, a text in double quotes or }\n" },
+	{ "list a = { *.a.example }", "p:1:12: *.a.example is no entry, expected a domain, a mailbox, an address, a network, a /regular expression/, or any text in double quotes\n" },
+	{ "list a = { a..example }", "p:1:12: a..example is no entry, expected a domain, a mailbox, an address, a network, a /regular expression/, or any text in double quotes\n" },
+	{ "list a = { /x(/ }", "p:1:15: missing closing parenthesis, expected a Perl regular expression\n" },
+	{ "list a = { b.example, // }", "p:1:23: a regular expression of 0 bytes, expected 1 to 1000\n" },
+	{ "list allowed = { a.example }", "p:1:6: list allowed is built in (what is allowed by hand), expected another name\n" },
 	{ "list a = { a.example } accept", "p:1:24: something after the end of a list, expected a new line\n" },
 	{ "list a = file", "p:1:14: the end of the file after file, expected a path in double quotes\n" },
 	{ "list a = file x.txt", "p:1:15: \"x.txt\" after file, expected a path in double quotes\n" },
@@ -457,7 +459,7 @@ static void test_files(void **state)
 	write_file(dir, "list.txt", "192.0.2.0/24\n  a b\n\"x\n\"x\" y\n");
 	assert_null(policy_load(path, &errors, NULL));
 	assert_string_equal(buf_str(&errors),
-		"list.txt:2:3: a b is no entry, expected a domain, a mailbox, an address, a network, or any text in double quotes\n"
+		"list.txt:2:3: a b is no entry, expected a domain, a mailbox, an address, a network, a /regular expression/, or any text in double quotes\n"
 		"list.txt:3:1: a text without its end, expected \" on the same line\n"
 		"list.txt:4:1: something after the text, expected the end of the line\n");
 
