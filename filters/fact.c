@@ -7,18 +7,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MAX = 64 * 1024, WHY_MAX = 512 };
+enum { TEXT_MAX = 64 * 1024, WHY_MAX = 512, PLACES = 1024 };
 
 static struct { const struct fact_def *def; int owner; } registry[FACT_MAX];
 static int registered;
+/* Names are looked up many times for each message: number + 1 of the fact, at the place of its name or the next free one. */
+static uint16_t place[PLACES];
+_Static_assert(PLACES >= 4 * FACT_MAX, "places are sought by trying one after the other");
+
+/* Where name stands, or would stand. FNV-1a. */
+static uint16_t *place_of(const char *name, size_t len)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)name[i]) * 16777619u;
+	for (;; h++) {
+		uint16_t *at = &place[h % PLACES];
+		const char *there = *at ? registry[*at - 1].def->name : NULL;
+
+		if (!there || (memcmp(there, name, strnlen(there, len)) == 0 && strlen(there) == len))
+			return at;
+	}
+}
 
 void fact_register(const struct fact_def *table, int owner)
 {
 	for (; table->name; table++) {
-		assert(registered < FACT_MAX);
-		assert(fact_find(table->name, strlen(table->name)) == FACT_NONE);
-		registry[registered].def = table;
-		registry[registered++].owner = owner;
+		uint16_t *at = place_of(table->name, strlen(table->name));
+
+		assert(registered < FACT_MAX && !*at);
+		registry[registered] = (typeof(registry[0])){ table, owner };
+		*at = (uint16_t)++registered;
 	}
 }
 
@@ -29,10 +49,7 @@ int fact_count(void)
 
 int fact_find(const char *name, size_t len)
 {
-	for (int i = 0; i < registered; i++)
-		if (strlen(registry[i].def->name) == len && memcmp(registry[i].def->name, name, len) == 0)
-			return i;
-	return FACT_NONE;
+	return (int)*place_of(name, len) - 1;
 }
 
 const struct fact_def *fact_def(int id)
