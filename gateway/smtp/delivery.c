@@ -161,10 +161,10 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 }
 
 /* RCPT in the transaction that is open. As begin. may wait */
-static int add(struct delivery *d, const struct recipient *r, int64_t until, char *reply, enum delivery_result *result)
+static int add(struct delivery *d, const struct delivery_target *t, int64_t until, char *reply, enum delivery_result *result)
 {
 	struct smtp_client *c = d->session->client;
-	int rc = smtp_client_rcpt(c, r->address, r->params, until);
+	int rc = smtp_client_rcpt(c, t->address, t->params, until);
 
 	*result = DELIVERY_LATER;
 	if (rc < 0) {
@@ -178,7 +178,7 @@ static int add(struct delivery *d, const struct recipient *r, int64_t until, cha
 		d->session->strain += BACKEND_STRAIN_REFUSED;
 		return 0;
 	}
-	rc = hold(d, r->address);
+	rc = hold(d, t->address);
 	if (rc < 0) {
 		snprintf(reply, DELIVERY_REPLY_MAX, "452 4.3.1 out of memory, try again later");
 		*result = DELIVERY_LATER;
@@ -190,6 +190,7 @@ static int add(struct delivery *d, const struct recipient *r, int64_t until, cha
 enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r, char *reply)
 {
 	int64_t until = deadline(d->txn->site->timeouts.budget_ms);
+	const struct delivery_target target = { .address = r->address, .params = r->params };
 	enum delivery_result result = DELIVERY_LATER;
 
 	for (int i = 0; i < ATTEMPTS; i++) {
@@ -197,7 +198,7 @@ enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r
 
 		if (!had_session && (begin(d, until, reply, &result) < 0 || result != DELIVERY_TAKEN))
 			return result;
-		if (add(d, r, until, reply, &result) == 0 || !had_session)
+		if (add(d, &target, until, reply, &result) == 0 || !had_session)
 			break;
 	}
 	d->used_ms = clock_ms();
@@ -216,40 +217,118 @@ void delivery_pause(struct delivery *d)
 	drop_session(d);
 }
 
-static bool holds_exactly(const struct delivery *d, const struct recipient *const *rcpt, size_t count)
+static bool holds_exactly(const struct delivery *d, const struct delivery_target *target, size_t count)
 {
-	if (!d->session || d->held_count != count || smtp_client_quiet(d->session->client) == false)
+	size_t held = 0;
+
+	if (!d->session || smtp_client_quiet(d->session->client) == false)
 		return false;
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(d->held[i], rcpt[i]->address) != 0)
+	for (size_t i = 0; i < count; i++) {
+		if (target[i].dropped)
+			continue;
+		if (held == d->held_count || strcmp(d->held[held], target[i].address) != 0)
 			return false;
-	return true;
+		held++;
+	}
+	return held == d->held_count;
 }
 
-/*
- * Bring the transaction there to hold exactly those. A reply that now differs: nobody has the message yet, and the client is told to
- * come again. may wait
- */
-static int hold_exactly(struct delivery *d, const struct recipient *const *rcpt, size_t count, int64_t until, char *reply)
+static bool holds(const struct delivery *d, const char *address)
+{
+	for (size_t i = 0; i < d->held_count; i++)
+		if (strcmp(d->held[i], address) == 0)
+			return true;
+	return false;
+}
+
+static void drop_copy(struct delivery *d, struct delivery_target *t, const char *reply)
+{
+	t->dropped = true;
+	log_error("copy-failed", "tx", d->txn->id, "backend", d->backend, "copy", t->address, "reply", reply, NULL);
+}
+
+/* The server took this recipient at RCPT, or has never been asked (a redirect's): nobody has the message yet, and the client is told to come again. */
+static void refused(struct delivery *d, const struct delivery_target *t, char *reply)
+{
+	if (t && t->instead_of) {
+		log_error("redirect-refused", "tx", d->txn->id, "backend", d->backend, "to", t->instead_of, "redirect", t->address, "reply", reply,
+			  NULL);
+		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.3.5 this cannot be delivered now, try again later");
+		return;
+	}
+	log_notice("backend-differs", "tx", d->txn->id, "backend", d->backend, "reply", reply, NULL);
+	snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.0 the mail server behind has changed its mind, try again");
+}
+
+enum { FILL_AGAIN = 1 };
+
+/* A copy that was refused is left out. Where the session went with it, all copies are, and the others begin anew. */
+static int leave_out(struct delivery *d, struct delivery_target *target, size_t count, struct delivery_target *copy, const char *reply)
+{
+	drop_copy(d, copy, reply);
+	if (d->session && !d->session->client->closing)
+		return 0;
+	drop_session(d);
+	for (size_t i = 0; i < count; i++)
+		if (target[i].copy && !target[i].dropped)
+			drop_copy(d, &target[i], "not tried: the session broke at another copy");
+	return FILL_AGAIN;
+}
+
+/* MAIL and RCPT for all of them in a transaction of their own. 0, FILL_AGAIN, or -errno with the reply. may wait */
+static int fill(struct delivery *d, struct delivery_target *target, size_t count, int64_t until, char *reply)
 {
 	enum delivery_result result;
 	int rc;
 
-	if (holds_exactly(d, rcpt, count))
-		return 0;
 	if (d->session && (!smtp_client_quiet(d->session->client) || smtp_client_rset(d->session->client, until) < 0 ||
 			   d->session->client->reply.code / 100 != 2))
 		drop_session(d);
 	forget_held(d);
 	rc = begin(d, until, reply, &result);
-	for (size_t i = 0; rc == 0 && result == DELIVERY_TAKEN && i < count; i++)
-		rc = add(d, rcpt[i], until, reply, &result);
 	if (rc == 0 && result != DELIVERY_TAKEN) {
-		log_notice("backend-differs", "tx", d->txn->id, "backend", d->backend, "reply", reply, NULL);
-		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.0 the mail server behind has changed its mind, try again");
+		refused(d, NULL, reply);
 		return -EAGAIN;
 	}
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		if (target[i].dropped)
+			continue;
+		rc = add(d, &target[i], until, reply, &result);
+		if (target[i].copy && (rc < 0 || result != DELIVERY_TAKEN)) {
+			rc = leave_out(d, target, count, &target[i], reply);
+		} else if (rc == 0 && result != DELIVERY_TAKEN) {
+			refused(d, &target[i], reply);
+			return -EAGAIN;
+		}
+	}
 	return rc;
+}
+
+/* Bring the transaction there to hold exactly those. may wait */
+static int hold_exactly(struct delivery *d, struct delivery_target *target, size_t count, int64_t until, char *reply)
+{
+	int rc;
+
+	if (holds_exactly(d, target, count))
+		return 0;
+	do {
+		rc = fill(d, target, count, until, reply);
+	} while (rc == FILL_AGAIN);     /* no copy is left then: once */
+	return rc;
+}
+
+int64_t delivery_until(const struct delivery *d)
+{
+	return deadline(d->txn->site->timeouts.dot_budget_ms);
+}
+
+int delivery_verify(struct delivery *d, struct delivery_target *target, size_t count, int64_t until_ms, char *reply)
+{
+	bool all = d->session && smtp_client_quiet(d->session->client);
+
+	for (size_t i = 0; all && i < count; i++)
+		all = holds(d, target[i].address);
+	return all ? 0 : hold_exactly(d, target, count, until_ms, reply);
 }
 
 /* The data of a transaction that is ready. DELIVERY_LATER with *again: the session was gone before anything was sent. may wait */
@@ -279,19 +358,18 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 	return DELIVERY_LATER;
 }
 
-enum delivery_result delivery_send(struct delivery *d, const struct recipient *const *rcpt, size_t count,
-				   const struct buf *header, char *reply)
+enum delivery_result delivery_send(struct delivery *d, struct delivery_target *target, size_t count, const struct buf *header,
+				   int64_t until_ms, char *reply)
 {
-	int64_t until = deadline(d->txn->site->timeouts.dot_budget_ms);
 	enum delivery_result result = DELIVERY_LATER;
 	bool again = true;
 
 	for (int i = 0; again && i < ATTEMPTS; i++) {
 		again = false;
-		if (hold_exactly(d, rcpt, count, until, reply) < 0)
+		if (hold_exactly(d, target, count, until_ms, reply) < 0)
 			return DELIVERY_LATER;
 		assert(d->session);
-		result = send_data(d, header, until, reply, &again);
+		result = send_data(d, header, until_ms, reply, &again);
 	}
 	return result;
 }

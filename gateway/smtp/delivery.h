@@ -13,12 +13,21 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "filters/txn.h"
 
 struct backend_group;
 struct delivery;
+
+/* An address that a message goes to. */
+struct delivery_target {
+	const char *address, *params;
+	const char *instead_of;         /* redirected: the recipient whose mail goes there; NULL: it is the recipient */
+	bool copy;                      /* refused, for good or for now, it is left out: it holds up nobody's mail */
+	bool dropped;                   /* it was */
+};
 
 enum { DELIVERY_REPLY_MAX = 512 };
 
@@ -42,12 +51,21 @@ enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r
 int delivery_spare_ms(const struct delivery *d);
 void delivery_pause(struct delivery *d);
 
+/* The moment until which all that is done with one message has time, of clock_ms(). */
+int64_t delivery_until(const struct delivery *d);
+
 /*
- * Send header (in place of the message's own) and the body of the message for exactly these recipients. Bare CR and LF are kept, by BDAT, where the
+ * Before a message is sent in several transactions: whether all of these are taken, so that nobody has it when one is not. A copy that is refused
+ * is dropped. 0; -errno: reply says 451 and why. may wait
+ */
+int delivery_verify(struct delivery *d, struct delivery_target *target, size_t count, int64_t until_ms, char *reply);
+
+/*
+ * Send header (in place of the message's own) and the body of the message to exactly these. Bare CR and LF are kept, by BDAT, where the
  * backend can. may wait
  */
-enum delivery_result delivery_send(struct delivery *d, const struct recipient *const *rcpt, size_t count,
-				   const struct buf *header, char *reply);
+enum delivery_result delivery_send(struct delivery *d, struct delivery_target *target, size_t count, const struct buf *header,
+				   int64_t until_ms, char *reply);
 
 /* The backend's name, for the log; NULL before any was reached. */
 const char *delivery_backend(const struct delivery *d);

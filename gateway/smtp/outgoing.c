@@ -42,6 +42,14 @@ static bool has_prefix(const struct rule *const *effects, size_t count)
 	return false;
 }
 
+static bool is_removed(const struct header_field *h, const struct rule *const *effects, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (effects[i]->action == ACTION_REMOVE_HEADER && is_named(h, effects[i]->argument))
+			return true;
+	return false;
+}
+
 /* The field as it was, with the prefixes behind "Subject:". */
 static void add_subject(const struct header_field *h, const struct rule *const *effects, size_t count, struct buf *out)
 {
@@ -87,6 +95,8 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ef
 
 		fields_end += h->raw_len;
 		if (is_named(h, "Authentication-Results") && authres_claims(h->body, h->body_len, t->site->authserv_id))
+			continue;
+		if (is_removed(h, effects, effect_count))
 			continue;
 		if (subject_due && is_named(h, "Subject")) {
 			add_subject(h, effects, effect_count, out);

@@ -1,11 +1,13 @@
 /* The lines that tell what became of a message. */
 #include "smtp/smtp_session.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "policy/record.h"
+#include "smtp/smtp_groups.h"
 
 enum { LIST_MAX = 2048, FACTS_MAX = 1024, NAMED_RCPTS = 20 };
 
@@ -42,6 +44,30 @@ static void add_observed(struct log_line *l, const struct judge *j)
 	for (size_t i = 0; j && i < j->run.observed_count; i++)
 		buf_addf(&names, "%s%s: %s", i ? ", " : "", j->run.observed[i]->name, action_name(j->run.observed[i]->action));
 	log_str(l, "observed", names.len ? buf_str(&names) : NULL);
+}
+
+/* The arguments of all effects of one kind, joined. */
+static void add_effects(struct log_line *l, const struct policy_run *run, enum action action, const char *key, const char *between)
+{
+	AUTO(buf) struct buf text = BUF_INIT(LIST_MAX);
+
+	for (size_t i = 0; i < run->effect_count; i++)
+		if (run->effects[i]->action == action)
+			buf_addf(&text, "%s%s", text.len ? between : "", run->effects[i]->argument);
+	if (text.len)
+		log_str(l, key, buf_str(&text));
+}
+
+/* Where else the message goes, and what the policy has to say of it. */
+static void add_actions(struct log_line *l, const struct smtp_session *s, const struct judge *j)
+{
+	if (!j)
+		return;
+	if (j->verdict.action == ACTION_ACCEPT && !smtp_observing(s)) {
+		log_str(l, "redirect", smtp_redirect(j));
+		add_effects(l, &j->run, ACTION_COPY, "copy", ",");
+	}
+	add_effects(l, &j->run, ACTION_LOG, "note", "; ");
 }
 
 static void add_policy(struct log_line *l, struct smtp_session *s, const struct smtp_verdict_line *line)
@@ -98,12 +124,51 @@ void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *li
 	add_policy(&l, s, line);
 	add_who(&l, s);
 	add_recipients(&l, line->rcpt, line->rcpt_count);
+	add_actions(&l, s, line->judge);
 	add_message(&l, s->t);
 	log_str(&l, "backend", line->backend);
 	log_str(&l, "quarantine", line->quarantine_id);
 	log_str(&l, "reply", line->reply);
 	add_timings(&l, s->t);
 	log_emit(&l);
+}
+
+/* What a line says is true of both. */
+static bool same_line(const struct judge *a, const struct judge *b)
+{
+	return a->verdict.rule == b->verdict.rule && a->run.effect_count == b->run.effect_count &&
+	       memcmp(a->run.effects, b->run.effects, a->run.effect_count * sizeof(*a->run.effects)) == 0;
+}
+
+static const char *would(const struct smtp_session *s, const struct verdict *v)
+{
+	if (!smtp_observing(s) || v->action == ACTION_ACCEPT)
+		return NULL;
+	return v->greylisted ? "greylist" : action_name(v->action);
+}
+
+void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const char *verdict, const char *reply, const char *quarantine_id)
+{
+	const struct recipient **rcpt = calloc(g->count, sizeof(*rcpt));
+
+	for (size_t i = 0; rcpt && i < g->count; i++) {
+		struct judge *j = g->judge[i];
+		struct smtp_verdict_line line = {
+			.verdict = verdict, .v = &j->verdict, .would = would(s, &j->verdict), .reply = reply, .quarantine_id = quarantine_id,
+			.judge = j, .backend = s->t->delivery ? delivery_backend(s->t->delivery) : NULL, .rcpt = rcpt,
+		};
+		bool first = true;
+
+		for (size_t k = 0; first && k < i; k++)
+			first = !same_line(g->judge[k], j);
+		if (!first)
+			continue;
+		for (size_t k = i; k < g->count; k++)
+			if (same_line(g->judge[k], j))
+				rcpt[line.rcpt_count++] = g->rcpt[k];
+		smtp_log_verdict(s, &line);
+	}
+	free(rcpt);
 }
 
 void smtp_log_broken(struct smtp_session *s, const char *why, const char *reply)

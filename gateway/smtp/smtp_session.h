@@ -2,7 +2,8 @@
  * smtp_session - what the files of the client's leg share: one connection from a client
  *
  * smtp_session.c holds what all need; smtp_server.c is the dialogue: greeting, commands, replies. smtp_envelope.c does MAIL and RCPT, smtp_receive.c takes the message
- * by DATA or BDAT, smtp_verdict.c judges it and has it delivered, quarantined or refused, smtp_log.c writes the lines.
+ * by DATA or BDAT, smtp_verdict.c judges it and says what becomes of it, smtp_carry.c has it delivered and quarantined, smtp_log.c writes the
+ * lines.
  */
 #ifndef SMTP_SESSION_H
 #define SMTP_SESSION_H
@@ -96,6 +97,15 @@ int smtp_do_bdat(struct smtp_session *s, struct smtp_command *c);
 /* smtp_verdict.c: the message is complete: judge, act, reply. may wait */
 int smtp_judge_message(struct smtp_session *s);
 
+/*
+ * smtp_carry.c: what is to be done for each group is done, and logged: delivered, quarantined, thrown away. Each group's result and reply
+ * are set. At the first delivery that fails, or when there is no room for what is quarantined, the rest is left undone: the client hears the reply that
+ * is returned and comes again. may wait
+ */
+struct smtp_groups;
+struct smtp_group;
+const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups);
+
 /* smtp_log.c: one line for one verdict, on rcpt[from..from+count) of the envelope or on a recipient that was refused. */
 struct smtp_verdict_line {
 	const char *verdict;            /* "accept", "reject"... what was done */
@@ -109,6 +119,8 @@ struct smtp_verdict_line {
 	struct judge *judge;            /* for its facts, may be NULL */
 };
 void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *line);
+/* Lines for a group, one for each rule and set of effects in it. quarantine_id, reply: or NULL. */
+void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const char *verdict, const char *reply, const char *quarantine_id);
 /* A transaction that ended without a verdict, and why; reply may be NULL. */
 void smtp_log_broken(struct smtp_session *s, const char *why, const char *reply);
 

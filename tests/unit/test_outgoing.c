@@ -49,7 +49,10 @@ static void test_header(void **state)
 {
 	static const struct rule prefix = { .action = ACTION_TAG, .argument = (char *)"[EXTERNAL] " };
 	static const struct rule field = { .action = ACTION_ADD_HEADER, .argument = (char *)"X-Spam: yes" };
-	static const struct rule *const both[] = { &prefix, &field };
+	static const struct rule remove = { .action = ACTION_REMOVE_HEADER, .argument = (char *)"X-Spam" };
+	static const struct rule copy = { .action = ACTION_COPY, .argument = (char *)"a@example.com" };
+	static const struct rule subject = { .action = ACTION_REMOVE_HEADER, .argument = (char *)"subject" };
+	static const struct rule *const both[] = { &prefix, &field, &remove, &copy, &subject };
 	static const struct {
 		const char *name, *in;
 		size_t tags;
@@ -63,6 +66,11 @@ static void test_header(void **state)
 		{ "prefix, folded", "subject:\r\n hi\r\n\r\n", 1, "subject: [EXTERNAL] \r\n hi\r\n\r\n" },
 		{ "prefix, no subject", "A: 1\r\n\r\n", 1, "A: 1\r\nSubject: [EXTERNAL] \r\n\r\n" },
 		{ "field", "Subject: hi\r\n\r\n", 2, "X-Spam: yes\r\nSubject: [EXTERNAL] hi\r\n\r\n" },
+		{ "removed, all of the name, whatever its case", "x-spam: 1\r\nA: 1\r\nX-SPAM:\r\n 2\r\nX-Spam : 3\r\nX-Spammy: 4\r\nX-Spa: 5\r\n\r\nX-Spam: body",
+		  3, "X-Spam: yes\r\nA: 1\r\nX-Spammy: 4\r\nX-Spa: 5\r\nSubject: [EXTERNAL] \r\n\r\n" },
+		{ "a copy changes no header", "Subject: hi\r\n\r\n", 4, "X-Spam: yes\r\nSubject: [EXTERNAL] hi\r\n\r\n" },
+		{ "removed and tagged", "A: 1\r\nSubject: hi\r\nB: 1\r\n\r\n", 5, "X-Spam: yes\r\nA: 1\r\nB: 1\r\nSubject: [EXTERNAL] \r\n\r\n" },
+		{ "all removed", "X-Spam: 1\r\n\r\nbody", 3, "X-Spam: yes\r\nSubject: [EXTERNAL] \r\n\r\n" },
 		{ "all header", "A: 1\r\n", 0, "A: 1\r\n" },
 		{ "no header", "\r\nbody", 0, "\r\n" },
 		{ "body at once", "hello world\r\n", 0, "\r\n" },

@@ -1,0 +1,205 @@
+/* What the verdicts ask for is done: the message is delivered, quarantined or thrown away. */
+#include "smtp/smtp_session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "filters/filter.h"
+#include "policy/record.h"
+#include "policy/store.h"
+#include "smtp/outgoing.h"
+#include "smtp/smtp_groups.h"
+
+enum { REPLY_MAX = DELIVERY_REPLY_MAX };
+
+/* What Authentication-Results and the quarantine's record tell is established even where no rule asked for it. may wait */
+static void know_for_header(struct smtp_session *s)
+{
+	static const char *const names[] = { "spf", "dkim", "dmarc", "client.fcrdns" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		int id = fact_find(names[i], strlen(names[i]));
+
+		if (id != FACT_NONE)
+			filters_fact(&s->t->txn, id);
+	}
+}
+
+static const char *result_word(enum delivery_result result)
+{
+	return result == DELIVERY_TAKEN ? "accept" : result == DELIVERY_REFUSED ? "backend-refused" :
+	       result == DELIVERY_UNKNOWN ? "perhaps-delivered" : "backend-deferred";
+}
+
+/* One group gets the message. may wait */
+static void deliver(struct smtp_session *s, struct smtp_group *g, int64_t until)
+{
+	struct smtp_txn *t = s->t;
+	AUTO(buf) struct buf header = BUF_INIT(outgoing_bound(t->txn.message));
+	const struct policy_run *run = &g->judge[0]->run;
+	char reply[REPLY_MAX];
+
+	if (outgoing_header(&t->txn, t->utf8, run->effects, smtp_observing(s) ? 0 : run->effect_count, &header) < 0) {
+		snprintf(reply, sizeof(reply), "451 4.3.0 the header could not be made");
+		g->result = DELIVERY_LATER;
+	} else {
+		g->result = delivery_send(t->delivery, g->target, g->target_count, &header, until, reply);
+	}
+	t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
+	smtp_with_id(s, reply, g->reply);
+	smtp_log_group(s, g, result_word(g->result), g->reply, NULL);
+}
+
+static size_t deliveries(const struct smtp_groups *groups)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < groups->count; i++)
+		n += groups->group[i].fate == ACTION_ACCEPT;
+	return n;
+}
+
+/*
+ * Several deliveries: every address is asked for before anybody has the message. Copies that are refused are known then, too.
+ * 0; -errno with the reply. may wait
+ */
+static int verify(struct smtp_session *s, struct smtp_groups *groups, int64_t until, char *reply)
+{
+	struct delivery_target *all;
+	size_t count = 0, n = 0;
+	int rc;
+
+	for (size_t i = 0; i < groups->count; i++)
+		count += groups->group[i].fate == ACTION_ACCEPT ? groups->group[i].target_count : 0;
+	all = calloc(count, sizeof(*all));
+	if (!all) {
+		snprintf(reply, REPLY_MAX, "452 4.3.1 out of memory, try again later");
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < groups->count; i++)
+		for (size_t k = 0; groups->group[i].fate == ACTION_ACCEPT && k < groups->group[i].target_count; k++)
+			all[n++] = groups->group[i].target[k];
+	rc = delivery_verify(s->t->delivery, all, count, until, reply);
+	n = 0;
+	for (size_t i = 0; i < groups->count; i++)
+		for (size_t k = 0; groups->group[i].fate == ACTION_ACCEPT && k < groups->group[i].target_count; k++)
+			groups->group[i].target[k].dropped = all[n++].dropped;
+	free(all);
+	return rc;
+}
+
+/* Nobody gets anything: what is said to the client is logged for all. */
+static const char *none(struct smtp_session *s, struct smtp_groups *groups, const char *verdict, const char *reply)
+{
+	for (size_t i = 0; i < groups->count; i++) {
+		groups->group[i].result = DELIVERY_LATER;
+		if (groups->group[i].reply != reply)
+			snprintf(groups->group[i].reply, REPLY_MAX, "%s", reply);
+		if (groups->group[i].fate != FATE_HAS_IT)
+			smtp_log_group(s, &groups->group[i], verdict, reply, NULL);
+	}
+	return groups->group[0].reply;
+}
+
+/* Each delivery, up to the first that fails: its reply, or NULL. may wait */
+static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups)
+{
+	int64_t until = delivery_until(s->t->delivery);
+	char reply[REPLY_MAX], text[REPLY_MAX];
+
+	if (deliveries(groups) > 1 && verify(s, groups, until, reply) < 0)
+		return none(s, groups, "backend-deferred", smtp_with_id(s, reply, text));
+	for (size_t i = 0; i < groups->count; i++) {
+		struct smtp_group *g = &groups->group[i];
+
+		if (g->fate != ACTION_ACCEPT)
+			continue;
+		deliver(s, g, until);
+		if (g->result != DELIVERY_TAKEN)
+			return g->reply;
+	}
+	return NULL;
+}
+
+/* The message could not be kept. */
+static const char *not_kept(struct smtp_session *s, int rc, struct smtp_group *g)
+{
+	const char *reply = rc == -ENOSPC ? "452 4.3.1 no space, try again later" : "451 4.3.0 could not be kept, try again later";
+
+	log_error("quarantine-failed", "sid", s->id, "error", strerror(-rc), NULL);
+	g->result = DELIVERY_LATER;
+	return smtp_with_id(s, reply, g->reply);
+}
+
+/* may wait */
+static int keep(struct smtp_session *s, const struct smtp_group *g, int draft, char id[STORE_ID_MAX])
+{
+	json_t *record = record_make(&s->t->txn, g->rcpt, g->count, g->judge[0]);
+	char *text;
+	int rc = -ENOMEM;
+
+	if (record)
+		record_add_text(record, s->t->txn.message);
+	text = record ? json_dumps(record, JSON_COMPACT) : NULL;
+	if (text)
+		rc = store_keep_draft(s->svc->store, draft, text, id);
+	free(text);
+	json_decref(record);
+	return rc;
+}
+
+/* Those whom the policy does not let have it. Not kept: a reply, the client keeps the message. may wait */
+static const char *quarantine(struct smtp_session *s, struct smtp_group *g, int draft)
+{
+	char id[STORE_ID_MAX];
+	int rc = keep(s, g, draft, id);
+
+	if (rc < 0) {
+		not_kept(s, rc, g);
+		smtp_log_group(s, g, "defer", g->reply, NULL);
+		return g->reply;
+	}
+	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
+	smtp_log_group(s, g, "quarantine", NULL, id);
+	return NULL;
+}
+
+static const char *discard(struct smtp_session *s, struct smtp_group *g)
+{
+	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
+	smtp_log_group(s, g, "discard", g->reply, NULL);
+	return NULL;
+}
+
+/*
+ * Some get it, others have it quarantined: never dropped, never bounced. Its bytes are in the store before anybody gets it: with a full
+ * disk the client would come again for days, and deliver each time. They get their name only when the backend has taken its part: one
+ * that defers would have a copy more kept at each attempt.
+ */
+const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups)
+{
+	struct smtp_group *held = smtp_groups_find(groups, ACTION_QUARANTINE), *thrown = smtp_groups_find(groups, ACTION_DISCARD);
+	const char *failed = NULL;
+	int draft = -1;
+
+	know_for_header(s);
+	if (held) {
+		draft = s->svc->store ? store_draft(s->svc->store, s->t->txn.message) : -EIO;
+		if (draft < 0)
+			return none(s, groups, "defer", not_kept(s, draft, held));
+	}
+	if (deliveries(groups))
+		failed = deliver_all(s, groups);
+	if (held && !failed)
+		failed = quarantine(s, held, draft);
+	if (thrown && !failed)
+		failed = discard(s, thrown);
+	if (draft >= 0)
+		close(draft);
+	return failed;
+}
