@@ -268,6 +268,11 @@ static int leave_out(struct delivery *d, struct delivery_target *target, size_t 
 	drop_copy(d, copy, reply);
 	if (d->session && !d->session->client->closing)
 		return 0;
+	/* A 421 to a copy says nothing yet of the server: it is asked again, not left alone for a while. */
+	if (d->session) {
+		d->session->client->broken = true;
+		d->session->client->closing = false;
+	}
 	drop_session(d);
 	for (size_t i = 0; i < count; i++)
 		if (target[i].copy && !target[i].dropped)
