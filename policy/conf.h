@@ -39,6 +39,7 @@ struct backend_conf {
 	enum tls_mode tls;
 	char *tls_name;                 /* verified name; default host */
 	char *tls_ca_pem;               /* NULL: the system's */
+	bool xclient;                   /* it is told the client's address and HELO by XCLIENT, where it offers that */
 	bool reuse;                     /* idle sessions are kept */
 	int reuse_idle_ms, reuse_max;   /* for how long (30 s), how many messages (100) */
 	int connect_timeout_ms;         /* 10 s */

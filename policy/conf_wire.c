@@ -149,6 +149,7 @@ static const struct conf_option backend_options[] = {
 	{ "tls", CONF_WORD, BACKEND(tls), "opportunistic", .words = tls_modes },
 	{ "tls_name", CONF_CUSTOM, 0, .read = backend_tls_name },
 	CONF_OPTION("tls_ca", CONF_FILE, BACKEND(tls_ca_pem), NULL),
+	CONF_OPTION("xclient", CONF_BOOL, BACKEND(xclient), "no"),
 	CONF_OPTION("reuse", CONF_BOOL, BACKEND(reuse), "yes"),
 	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, BACKEND(reuse_idle_ms), "30s", 0, 3600000),
 	CONF_NUMBER("reuse_messages", CONF_INT, BACKEND(reuse_max), "100", 1, 100000),

@@ -45,7 +45,7 @@ static const struct fact *get_fact(void *arg, int id, bool *final)
  */
 static bool spares_postmaster(const struct judge *j, enum action action)
 {
-	return (action == ACTION_REJECT || action == ACTION_DEFER) && j->txn->stage <= STAGE_RCPT &&
+	return (action == ACTION_REJECT || action == ACTION_DEFER || action == ACTION_DISCARD) && j->txn->stage <= STAGE_RCPT &&
 	       recipient_is_postmaster(j->rcpt->address);
 }
 

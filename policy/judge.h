@@ -26,7 +26,7 @@ enum { VERDICT_REPLY_MAX = 512 };
 
 struct verdict {
 	bool certain;
-	enum action action;             /* ACCEPT, REJECT, DEFER or QUARANTINE */
+	enum action action;             /* ACCEPT, REJECT, DEFER, QUARANTINE or DISCARD */
 	const struct rule *rule;        /* which decided; NULL: the end of the policy, or a temporary failure */
 	bool greylisted;                /* DEFER by a greylist rule */
 	int temporary_fact;             /* DEFER because this fact could not be established; FACT_NONE else */

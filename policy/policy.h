@@ -134,7 +134,8 @@ struct policy_run {
  *
  * Effects and observe rules hold back nothing. They are looked at once the verdict is certain, those
  * above the rule that decided: while r->waiting, call again at later stages (POLICY_DECIDED again)
- * until final. For reject and defer only log rules are looked at.
+ * until final. Where the message is not delivered (any verdict but accept) only log rules are.
+ * Of copies to one address, and of redirects at all, the first in the file is kept.
  */
 enum policy_event policy_next(const struct policy *p, struct policy_run *r,
 			      const struct policy_facts *f, bool final);

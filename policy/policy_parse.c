@@ -11,8 +11,10 @@
 
 enum { NAME_MAX_BYTES = 40 };
 
-const char *const parser_statements[] = { "accept", "reject",  "defer", "quarantine", "greylist",
-					  "tag",    "observe", "list",	NULL };
+const char *const parser_statements[] = {
+	"accept", "reject", "defer", "quarantine", "discard", "greylist", "score", "tag", "add", "remove", "copy", "redirect", "log",
+	"observe", "list", NULL,
+};
 
 /* --- tokens and errors --- */
 
@@ -83,11 +85,23 @@ struct named_list *parser_list(struct parser *ps, const char *name, size_t len)
 	return NULL;
 }
 
+/* Some words are facts too: score >= 5 on a line of its own goes on with a condition. */
+static bool compared(const struct parser *ps)
+{
+	struct lexer ahead = ps->lex;
+	struct token t;
+
+	if (fact_find(ps->t.text, ps->t.len) == FACT_NONE)
+		return false;
+	policy_lex_next(&ahead, &t);
+	return (t.kind >= TOKEN_EQ && t.kind <= TOKEN_MATCH) || token_is(&t, "in");
+}
+
 bool parser_at_statement(const struct parser *ps)
 {
 	for (size_t i = 0; parser_statements[i]; i++)
 		if (ps->t.first && token_is(&ps->t, parser_statements[i]))
-			return true;
+			return !compared(ps);
 	return false;
 }
 

@@ -7,14 +7,37 @@
 
 enum { SHOWN_TEXT_MAX = 400 };
 
-static const char *const action_names[ACTION_COUNT] = {
-	"accept", "reject", "defer", "quarantine", "discard", "greylist", "score", "tag", "add header", "remove header", "copy to",
-	"redirect to", "log",
+/* What stands behind the action. */
+enum argument { ARGUMENT_NONE, ARGUMENT_REPLY, ARGUMENT_TEXT, ARGUMENT_SCORE };
+
+typedef int text_check(const char *text, size_t len, char **out, struct buf *err);
+
+static const struct {
+	const char *name;               /* one word or two */
+	enum argument argument;
+	text_check *check;              /* ARGUMENT_TEXT */
+	const char *expected;           /* what must follow */
+} actions[ACTION_COUNT] = {
+	[ACTION_ACCEPT] = { "accept", ARGUMENT_NONE, NULL, NULL },
+	[ACTION_REJECT] = { "reject", ARGUMENT_REPLY, NULL, NULL },
+	[ACTION_DEFER] = { "defer", ARGUMENT_REPLY, NULL, NULL },
+	[ACTION_QUARANTINE] = { "quarantine", ARGUMENT_NONE, NULL, NULL },
+	[ACTION_DISCARD] = { "discard", ARGUMENT_NONE, NULL, NULL },
+	[ACTION_GREYLIST] = { "greylist", ARGUMENT_NONE, NULL, NULL },
+	[ACTION_SCORE] = { "score", ARGUMENT_SCORE, NULL, "what it adds: +2 or -1" },
+	[ACTION_TAG] = { "tag", ARGUMENT_TEXT, policy_tag_prefix,
+			 "a subject prefix in double quotes, or header \"Name: value\"" },
+	[ACTION_ADD_HEADER] = { "add header", ARGUMENT_TEXT, policy_tag_header, "a header field: \"Name: value\"" },
+	[ACTION_REMOVE_HEADER] = { "remove header", ARGUMENT_TEXT, policy_remove_header,
+				   "the name of a header field: \"Name\"" },
+	[ACTION_COPY] = { "copy to", ARGUMENT_TEXT, policy_mailbox, "a mailbox: \"user@example.com\"" },
+	[ACTION_REDIRECT] = { "redirect to", ARGUMENT_TEXT, policy_mailbox, "a mailbox: \"user@example.com\"" },
+	[ACTION_LOG] = { "log", ARGUMENT_TEXT, policy_log_text, "a text in double quotes" },
 };
 
 const char *action_name(enum action a)
 {
-	return action_names[a];
+	return actions[a].name;
 }
 
 void parser_rule_release(struct rule *r)
@@ -65,40 +88,20 @@ static bool rule_label(struct parser *ps, struct rule *r)
 	return r->name || parser_fail(ps, &t, "no memory for the policy, expected a shorter one");
 }
 
-/* The text of reject, defer and tag. */
+/* A text of bytes, checked and kept. */
 static bool rule_text(struct parser *ps, struct rule *r)
 {
 	AUTO(buf) struct buf text = BUF_INIT(2000), err = BUF_INIT(1500);
-	struct token t;
-	char show[PARSER_SHOW_MAX];
+	struct token t = ps->t;
 	int rc;
 
-	if (r->action == ACTION_TAG && parser_at(ps, "header")) {
-		r->action = ACTION_ADD_HEADER;
-		parser_next(ps);
-	}
-	t = ps->t;
-	if (t.kind != TOKEN_STRING) {
-		if (action_is_effect(r->action))
-			return parser_fail(ps, &t, "%s after tag, expected %s",
-					   parser_show(&t, show),
-					   r->action == ACTION_ADD_HEADER ? "a header field: \"Name: value\""
-						     : "a subject prefix in double quotes, or "
-						       "header \"Name: value\"");
-		return true;
-	}
-	if (r->action != ACTION_REJECT && r->action != ACTION_DEFER && !action_is_effect(r->action))
-		return parser_fail(ps, &t, "a text after %s, expected if or the end of the rule",
-				   action_name(r->action));
 	if (token_value(&t, &text) < 0)
 		return parser_fail(ps, &t, "a text of %zu bytes, expected fewer than 500",
 				   t.len - 2);
-	if (r->action == ACTION_ADD_HEADER)
-		rc = policy_tag_header(buf_str(&text), text.len, &r->argument, &err);
-	else if (r->action == ACTION_TAG)
-		rc = policy_tag_prefix(buf_str(&text), text.len, &r->argument, &err);
-	else
+	if (actions[r->action].argument == ARGUMENT_REPLY)
 		rc = policy_reply_text(r->action, buf_str(&text), text.len, &r->reply, &err);
+	else
+		rc = actions[r->action].check(buf_str(&text), text.len, &r->argument, &err);
 	if (rc < 0)
 		return parser_fail(ps, &t, "%s",
 				   rc == -ENOMEM
@@ -108,28 +111,93 @@ static bool rule_text(struct parser *ps, struct rule *r)
 	return true;
 }
 
+/* +2, -1: the sign is written. */
+static bool rule_score(struct parser *ps, struct rule *r)
+{
+	struct token t = ps->t;
+	char show[PARSER_SHOW_MAX], digits[12];
+	size_t n = t.len;
+
+	if (t.kind != TOKEN_WORD || n < 2 || n >= sizeof(digits) || (t.text[0] != '+' && t.text[0] != '-') ||
+	    strspn(t.text + 1, "0123456789") < n - 1)
+		return parser_fail(ps, &t, "%s after score, expected %s", parser_show(&t, show), actions[ACTION_SCORE].expected);
+	snprintf(digits, sizeof(digits), "%.*s", (int)n, t.text);
+	r->score = (int)strtol(digits, NULL, 10);
+	if (r->score == 0 || abs(r->score) > POLICY_SCORE_MAX || n > 8)
+		return parser_fail(ps, &t, "a score of %.*s, expected 1 to %d behind the sign", (int)n, t.text, POLICY_SCORE_MAX);
+	parser_next(ps);
+	return true;
+}
+
+/* What stands behind action and label. */
+static bool rule_argument(struct parser *ps, struct rule *r)
+{
+	struct token t = ps->t;
+	const char *word = actions[r->action].name;
+	char show[PARSER_SHOW_MAX];
+
+	if (r->action == ACTION_TAG && parser_at(ps, "header")) {       /* add header as it was called first */
+		r->action = ACTION_ADD_HEADER;
+		word = "tag header";
+		parser_next(ps);
+		t = ps->t;
+	}
+	switch (actions[r->action].argument) {
+	case ARGUMENT_SCORE:
+		return rule_score(ps, r);
+	case ARGUMENT_TEXT:
+		if (t.kind != TOKEN_STRING)
+			return parser_fail(ps, &t, "%s after %s, expected %s", parser_show(&t, show), word, actions[r->action].expected);
+		return rule_text(ps, r);
+	case ARGUMENT_REPLY:
+		return t.kind != TOKEN_STRING || rule_text(ps, r);
+	default:
+		return t.kind != TOKEN_STRING ||
+		       parser_fail(ps, &t, "a text after %s, expected if or the end of the rule", word);
+	}
+}
+
+static bool no_action(struct parser *ps, const struct rule *r)
+{
+	AUTO(buf) struct buf names = BUF_INIT(400);
+	const char *meant = ps->t.kind == TOKEN_WORD ? policy_suggest(ps->t.text, ps->t.len, parser_statements) : NULL;
+	char show[PARSER_SHOW_MAX];
+
+	for (size_t a = 0; a < ACTION_COUNT; a++)
+		buf_addf(&names, "%s%s", a == 0 ? "" : a == ACTION_COUNT - 1 && r->observe ? " or " : ", ", actions[a].name);
+	return parser_fail(ps, &ps->t, "%s is no action, expected %s%s%s%s%s", parser_show(&ps->t, show), buf_str(&names),
+			   r->observe ? "" : ", observe or list", meant ? " (did you mean " : "", meant ? meant : "",
+			   meant ? "?)" : "");
+}
+
+/* The word or two words of an action. */
+static bool rule_action(struct parser *ps, struct rule *r)
+{
+	char show[PARSER_SHOW_MAX];
+
+	for (size_t a = 0; a < ACTION_COUNT; a++) {
+		const char *name = actions[a].name, *second = strchr(name, ' ');
+		size_t len = second ? (size_t)(second - name) : strlen(name);
+
+		if (ps->t.kind != TOKEN_WORD || ps->t.len != len || memcmp(ps->t.text, name, len) != 0)
+			continue;
+		r->action = (enum action)a;
+		parser_next(ps);
+		if (second && !parser_at(ps, second + 1))
+			return parser_fail(ps, &ps->t, "%s after %.*s, expected %s", parser_show(&ps->t, show), (int)len, name, second + 1);
+		if (second)
+			parser_next(ps);
+		return true;
+	}
+	return no_action(ps, r);
+}
+
 /* The rest of a rule; the action is next. */
 static bool rule_body(struct parser *ps, struct rule *r)
 {
-	const char *meant;
 	char show[PARSER_SHOW_MAX];
-	size_t a = 0;
 
-	while (a < sizeof(action_names) / sizeof(*action_names) && !parser_at(ps, action_names[a]))
-		a++;
-	if (a == sizeof(action_names) / sizeof(*action_names)) {
-		meant = ps->t.kind == TOKEN_WORD ? policy_suggest(ps->t.text, ps->t.len, parser_statements)
-						 : NULL;
-		return parser_fail(ps, &ps->t,
-				   "%s is no action, expected accept, reject, defer, quarantine, "
-				   "greylist, tag%s%s%s%s",
-				   parser_show(&ps->t, show), r->observe ? "" : ", observe or list",
-				   meant ? " (did you mean " : "", meant ? meant : "",
-				   meant ? "?)" : "");
-	}
-	r->action = (enum action)a;
-	parser_next(ps);
-	if (!rule_label(ps, r) || !rule_text(ps, r))
+	if (!rule_action(ps, r) || !rule_label(ps, r) || !rule_argument(ps, r))
 		return false;
 	if (parser_at(ps, "if")) {
 		parser_next(ps);

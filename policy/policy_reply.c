@@ -6,12 +6,16 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
 #include "policy/near.h"
 
 enum {
 	REPLY_MAX = 480, /* a reply line is at most 512 bytes with its end, RFC 5321 4.5.3.1.5 */
 	PREFIX_MAX = 100,
 	HEADER_MAX = 900, /* a line is at most 998, RFC 5322 2.1.1 */
+	FIELD_NAME_MAX = 76,
+	LOCAL_PART_MAX = 64, /* RFC 5321 4.5.3.1.1 */
+	LOG_TEXT_MAX = 200,
 };
 
 static bool printable(const char *p, size_t len)
@@ -124,6 +128,19 @@ int policy_tag_prefix(const char *text, size_t len, char **out, struct buf *err)
 	return *out ? 0 : -ENOMEM;
 }
 
+static bool name_among(const char *name, size_t len, const char *const *names)
+{
+	for (; *names; names++)
+		if (strlen(*names) == len && strncasecmp(*names, name, len) == 0)
+			return true;
+	return false;
+}
+
+static bool name_begins(const char *name, size_t len, const char *prefix)
+{
+	return len > strlen(prefix) && strncasecmp(name, prefix, strlen(prefix)) == 0;
+}
+
 /* Fields that there may be one of (RFC 5322 3.6), that trace or that sign: a second one would
    change what the message says. */
 static bool field_reserved(const char *name, size_t len)
@@ -144,14 +161,22 @@ static bool field_reserved(const char *name, size_t len)
 					     "DKIM-Signature",
 					     "Authentication-Results",
 					     "Received-SPF",
-					     "MIME-Version" };
+					     "MIME-Version",
+					     NULL };
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (strlen(names[i]) == len && strncasecmp(names[i], name, len) == 0)
-			return true;
-	return (len > 4 && strncasecmp(name, "ARC-", 4) == 0) ||
-	       (len > 8 && strncasecmp(name, "Content-", 8) == 0) ||
-	       (len > 7 && strncasecmp(name, "Resent-", 7) == 0);
+	return name_among(name, len, names) || name_begins(name, len, "ARC-") ||
+	       name_begins(name, len, "Content-") || name_begins(name, len, "Resent-");
+}
+
+/* What a message cannot be without (RFC 5322 3.6), what says how it is to be read, by which way it came (RFC 5321 4.4: never
+   changed), and signatures. */
+static bool field_kept(const char *name, size_t len)
+{
+	static const char *const names[] = { "From", "To", "Cc", "Subject", "Date", "Message-ID", "Received", "Return-Path",
+					     "DKIM-Signature", "MIME-Version", NULL };
+
+	return name_among(name, len, names) || name_begins(name, len, "ARC-") ||
+	       name_begins(name, len, "Content-") || name_begins(name, len, "Resent-");
 }
 
 int policy_tag_header(const char *text, size_t len, char **out, struct buf *err)
@@ -183,6 +208,75 @@ int policy_tag_header(const char *text, size_t len, char **out, struct buf *err)
 	if (asprintf(out, "%.*s: %.*s", (int)name, text, (int)(len - value), text + value) < 0)
 		return -ENOMEM;
 	return 0;
+}
+
+int policy_remove_header(const char *text, size_t len, char **out, struct buf *err)
+{
+	if (len == 0 || len > FIELD_NAME_MAX || !printable(text, len) || memchr(text, ' ', len) || memchr(text, ':', len)) {
+		buf_addf(err,
+			 "a header field's name of %zu bytes, expected 1 to %d characters of printable ASCII without blank or "
+			 "colon",
+			 len, FIELD_NAME_MAX);
+		return -EINVAL;
+	}
+	if (field_kept(text, len)) {
+		buf_addf(err, "header field %.*s stays, as the message or its way would be another without it, expected a "
+			 "field such as X-Spam-Flag",
+			 (int)len, text);
+		return -EINVAL;
+	}
+	*out = strndup(text, len);
+	return *out ? 0 : -ENOMEM;
+}
+
+/* A local part without quotes (RFC 5321 4.1.2, Dot-string). */
+static bool dot_string(const char *p, size_t len)
+{
+	char before = '.';
+
+	if (len == 0 || len > LOCAL_PART_MAX)
+		return false;
+	for (size_t i = 0; i < len; before = p[i++])
+		if (p[i] == '.' ? before == '.'
+				: !((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') ||
+				    digit(p[i]) || (p[i] && strchr("!#$%&'*+-/=?^_`{|}~", p[i]))))
+			return false;
+	return before != '.';
+}
+
+int policy_mailbox(const char *text, size_t len, char **out, struct buf *err)
+{
+	const char *at = memrchr(text, '@', len);
+	size_t local = at ? (size_t)(at - text) : 0;
+	char domain[254];
+
+	if (!printable(text, len))
+		return refuse(err, "a mailbox with bytes that are not printable ASCII, expected one such as user@example.com");
+	if (!dot_string(text, local) ||
+	    !policy_domain_text(at + 1, len - local - 1, domain)) {
+		buf_addf(err, "%.*s is no mailbox, expected one such as user@example.com", (int)(len > 80 ? 80 : len), text);
+		return -EINVAL;
+	}
+	if (asprintf(out, "%.*s@%s", (int)local, text, domain) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+int policy_log_text(const char *text, size_t len, char **out, struct buf *err)
+{
+	bool fine = len > 0 && len <= LOG_TEXT_MAX;
+
+	for (size_t i = 0, n; fine && i < len; i += n) {
+		n = utf8_len(text + i, len - i);
+		fine = n > 0 && (unsigned char)text[i] >= 0x20 && text[i] != 0x7f;
+	}
+	if (!fine) {
+		buf_addf(err, "a text of %zu bytes, expected 1 to %d bytes of UTF-8 without control characters", len,
+			 LOG_TEXT_MAX);
+		return -EINVAL;
+	}
+	*out = strndup(text, len);
+	return *out ? 0 : -ENOMEM;
 }
 
 const char *policy_suggest(const char *word, size_t len, const char *const *candidates)

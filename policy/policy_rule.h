@@ -17,6 +17,7 @@ enum {
 	POLICY_VALUES_MAX = 10000,      /* in one (...) or {...} */
 	POLICY_REGEX_MAX = 1000,        /* regular expressions */
 	POLICY_ERRORS_MAX = 20,
+	POLICY_SCORE_MAX = 1000000,     /* of one rule */
 };
 
 enum { LIST_LOCAL, LIST_ALLOWED, LISTS_BUILT_IN };     /* places of the lists that every policy has */
@@ -42,10 +43,16 @@ struct policy {
 					   STAGE_COUNT: never */
 };
 
-/* The rule itself takes part in the verdict; effects and observe rules do not. */
+/* The rule itself takes part in the verdict; scores, effects and observe rules do not. */
 static inline bool rule_decides(const struct rule *r)
 {
-	return !r->observe && !action_is_effect(r->action);
+	return !r->observe && r->action != ACTION_SCORE && !action_is_effect(r->action);
+}
+
+/* Its score counts. */
+static inline bool rule_scores(const struct rule *r)
+{
+	return !r->observe && r->action == ACTION_SCORE;
 }
 
 /* Stages, filters; rules that can never matter go to warnings. 0 or -ENOMEM. */
@@ -60,6 +67,9 @@ int policy_reply_text(enum action action, const char *text, size_t len, char **o
 		      struct buf *err);
 int policy_tag_prefix(const char *text, size_t len, char **out, struct buf *err);
 int policy_tag_header(const char *text, size_t len, char **out, struct buf *err);
+int policy_remove_header(const char *text, size_t len, char **out, struct buf *err);   /* a field's name */
+int policy_mailbox(const char *text, size_t len, char **out, struct buf *err);          /* user@example.com, ASCII */
+int policy_log_text(const char *text, size_t len, char **out, struct buf *err);         /* UTF-8, no controls */
 
 /* Of candidates (NULL last) the one that was probably meant by word, or NULL. */
 const char *policy_suggest(const char *word, size_t len, const char *const *candidates);

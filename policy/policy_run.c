@@ -18,15 +18,30 @@ static bool same_verdict(const struct rule *a, const struct rule *b)
 	return a->reply == b->reply || (a->reply && b->reply && strcmp(a->reply, b->reply) == 0);
 }
 
+/* Of copies to one address, and of redirects at all, the first in the file counts. */
+static bool same_effect(const struct rule *a, const struct rule *b)
+{
+	if (a->observe || b->observe || a->action != b->action)
+		return false;
+	return a->action == ACTION_REDIRECT || (a->action == ACTION_COPY && strcmp(a->argument, b->argument) == 0);
+}
+
 /* One more rule in a short array that is kept in the order of the file; what does not fit are the
    last ones. */
 static void keep(const struct rule **kept, size_t *count, const struct rule *r)
 {
 	size_t i = *count;
 
-	for (size_t k = 0; k < *count; k++)
-		if (kept[k] == r)
+	for (size_t k = 0; k < *count; k++) {
+		if (kept[k] == r || (kept[k] < r && same_effect(kept[k], r)))
 			return;
+		if (kept[k] > r && same_effect(kept[k], r)) {
+			memmove(kept + k, kept + k + 1, (--*count - k) * sizeof(*kept));
+			kept[*count] = NULL;
+			i--;
+			break;
+		}
+	}
 	if (i == POLICY_EFFECTS_MAX) {
 		if (kept[i - 1] < r)
 			return;
@@ -45,15 +60,15 @@ static void keep(const struct rule **kept, size_t *count, const struct rule *r)
  */
 static void settle(const struct policy *p, struct policy_run *r, struct expr_eval *ev)
 {
-	bool refused = r->rule &&
-		       (r->rule->action == ACTION_REJECT || r->rule->action == ACTION_DEFER);
+	bool delivered = !r->rule || r->rule->action == ACTION_ACCEPT;
 	size_t first_open = r->next;
 
 	for (size_t i = r->settled; i < r->next; i++) {
 		const struct rule *rule = &p->rule[i];
 		enum truth t;
 
-		if (rule_decides(rule) || (refused && !rule->observe && rule->action != ACTION_LOG))
+		if (rule_decides(rule) || rule_scores(rule) ||
+		    (!delivered && !rule->observe && rule->action != ACTION_LOG))
 			continue;
 		ev->temporary_fact = FACT_NONE;
 		t = expr_truth(rule->cond, ev, NULL);

@@ -461,6 +461,15 @@ int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_se
 	}
 }
 
+int backend_identify(struct backend_session *bs, const struct smtp_identity *who, int64_t deadline_ms)
+{
+	int rc = bs->backend->conf->xclient ? smtp_client_xclient(bs->client, who, deadline_ms) : -EOPNOTSUPP;
+
+	if (rc != -EOPNOTSUPP && rc != -EACCES)
+		bs->identity = true;
+	return rc;
+}
+
 void backend_give(struct backend_session *bs, bool clean)
 {
 	struct backend *b = bs->backend;

@@ -82,6 +82,13 @@ void backend_group_free(struct backend_group *g);
  */
 int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out);
 
+/*
+ * Before MAIL: where the member is configured to (xclient = yes), tell it who the client really is. 0: it knows, and the session is never reused;
+ * -EOPNOTSUPP: it is not asked to, or does not offer it to us; else as smtp_client_xclient. may wait
+ */
+struct smtp_identity;
+int backend_identify(struct backend_session *bs, const struct smtp_identity *who, int64_t deadline_ms);
+
 /* The end of a use. clean: the transaction is complete (or none was begun), the session may be kept. Never waits: a QUIT is said in a task of its own. */
 void backend_give(struct backend_session *bs, bool clean);
 static inline void backend_session_cleanup(struct backend_session **bs)

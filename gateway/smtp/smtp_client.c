@@ -15,6 +15,7 @@
 #include "filters/message.h"
 #include "policy/conf.h"
 #include "smtp/smtp_data.h"
+#include "smtp/xclient.h"
 
 enum {
 	YIELD_BYTES = 256 * 1024,       /* others run after so much copying */
@@ -176,6 +177,8 @@ void smtp_caps_parse(const char *text, struct smtp_caps *out)
 		} else if (starts(line, len, "LIMITS")) {
 			out->limit_mail = limit(line + 6, end, "MAILMAX");
 			out->limit_rcpt = limit(line + 6, end, "RCPTMAX");
+		} else if (starts(line, len, "XCLIENT")) {
+			out->xclient = xclient_offered(line + 7, end);
 		} else {
 			out->eightbit |= starts(line, len, "8BITMIME");
 			out->smtputf8 |= starts(line, len, "SMTPUTF8");
@@ -207,6 +210,7 @@ void smtp_caps_meet(struct smtp_caps *a, const struct smtp_caps *b)
 	a->chunking &= b->chunking;
 	a->starttls &= b->starttls;
 	a->enhanced &= b->enhanced;
+	a->xclient &= b->xclient;
 	a->limit_mail = smaller_limit(a->limit_mail, b->limit_mail);
 	a->limit_rcpt = smaller_limit(a->limit_rcpt, b->limit_rcpt);
 }
@@ -220,12 +224,12 @@ static int refused(struct smtp_client *c, const char *to)
 		      "%s was answered %d %s", to, c->reply.code, reply_words(&c->reply, words, sizeof(words)));
 }
 
-static int ehlo(struct smtp_client *c, int64_t deadline_ms)
+static int ehlo(struct smtp_client *c, const char *name, int64_t deadline_ms)
 {
 	int rc;
 
 	memset(&c->caps, 0, sizeof(c->caps));
-	rc = simple_command(c, "EHLO", c->conf->hostname, c->conf->timeouts->helo_ms, 0, deadline_ms);
+	rc = simple_command(c, "EHLO", name, c->conf->timeouts->helo_ms, 0, deadline_ms);
 	if (rc < 0)
 		return rc;
 	if (c->reply.code == 250) {
@@ -234,7 +238,7 @@ static int ehlo(struct smtp_client *c, int64_t deadline_ms)
 	}
 	if (c->reply.code / 100 != 5)
 		return refused(c, "EHLO");
-	rc = simple_command(c, "HELO", c->conf->hostname, c->conf->timeouts->helo_ms, 0, deadline_ms);
+	rc = simple_command(c, "HELO", name, c->conf->timeouts->helo_ms, 0, deadline_ms);
 	if (rc < 0)
 		return rc;
 	return c->reply.code == 250 ? 0 : refused(c, "HELO");
@@ -276,12 +280,30 @@ static int greet(struct smtp_client *c, bool with_tls, int64_t deadline_ms, bool
 		return rc;
 	if (c->reply.code != 220)
 		return refused(c, "greeting");
-	rc = ehlo(c, deadline_ms);
+	rc = ehlo(c, c->conf->hostname, deadline_ms);
 	if (rc < 0 || !with_tls || c->conf->tls == TLS_OFF)
 		return rc;
 	rc = starttls(c, deadline_ms);
 	*tls_failed = rc < 0 && rc != -ECANCELED;
-	return rc > 0 ? ehlo(c, deadline_ms) : rc;      /* what was said before TLS is forgotten */
+	return rc > 0 ? ehlo(c, c->conf->hostname, deadline_ms) : rc;      /* what was said before TLS is forgotten */
+}
+
+int smtp_client_xclient(struct smtp_client *c, const struct smtp_identity *who, int64_t deadline_ms)
+{
+	AUTO(buf) struct buf line = BUF_INIT(XCLIENT_LINE_MAX);
+	int rc;
+
+	if (!(c->caps.xclient & XCLIENT_ADDR))
+		return -EOPNOTSUPP;
+	rc = xclient_command(who, c->caps.xclient, &line);
+	if (rc == 0)
+		rc = command(c, "XCLIENT", &line, c->conf->timeouts->helo_ms, 0, deadline_ms);
+	if (rc < 0)
+		return rc;
+	if (c->reply.code / 100 != 2)
+		return -EACCES;
+	/* Its answer is a greeting; what it takes for the client's HELO is the one that comes now. */
+	return ehlo(c, xclient_helo_ok(who->helo) ? who->helo : c->conf->hostname, deadline_ms);
 }
 
 static int open_once(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, bool with_tls,
@@ -434,6 +456,8 @@ struct sender {
 	bool raw;
 	uint64_t left;                  /* raw: bytes that BDAT announced and that were not written yet */
 	bool complete;                  /* raw: the last of them has been given to the stream */
+	bool hold;                      /* raw: the last octet is kept back in `last` */
+	char last;
 	size_t since_yield;
 };
 
@@ -449,6 +473,10 @@ static int send_bytes(struct sender *s, const char *p, size_t len)
 	if (s->raw) {
 		assert(len <= s->left);
 		s->left -= len;
+		if (s->left == 0 && s->hold && len > 0) {
+			s->last = p[--len];
+			return len > 0 ? stream_write(s->c->stream, p, len) : 0;
+		}
 		s->complete = s->left == 0;
 		return stream_write(s->c->stream, p, len);
 	}
@@ -504,6 +532,27 @@ static int send_content(struct sender *s, const struct smtp_content *content)
 	return rc < 0 ? rc : send_range(s, content->message, off, message_size(content->message));
 }
 
+/* All but the end lies with the server: now or never. */
+static int before_end(struct smtp_client *c, const struct smtp_content *content)
+{
+	int rc = content->before_end ? content->before_end(content->arg) : 0;
+
+	return rc < 0 ? broken(c, rc, "broken off before the end of the message") : 0;
+}
+
+/* The octet that makes the chunk whole. */
+static int send_last(struct sender *s, const struct smtp_content *content)
+{
+	int rc = stream_flush(s->c->stream, s->c->conf->timeouts->block_ms);
+
+	if (rc >= 0)
+		rc = before_end(s->c, content);
+	if (rc < 0)
+		return rc;
+	s->complete = true;
+	return stream_write(s->c->stream, &s->last, 1);
+}
+
 static int data_bdat(struct smtp_client *c, const struct smtp_content *content, int64_t deadline_ms, enum smtp_outcome *outcome)
 {
 	struct sender s = { .c = c, .raw = true, .left = smtp_content_size(content) };
@@ -512,13 +561,19 @@ static int data_bdat(struct smtp_client *c, const struct smtp_content *content, 
 	if (rc < 0)
 		return rc;
 	s.complete = s.left == 0;
+	s.hold = content->before_end != NULL && !s.complete;
+	rc = s.complete ? before_end(c, content) : 0;   /* the command is all there is */
+	if (rc < 0)
+		return rc;
 	rc = stream_printf(c->stream, "BDAT %llu LAST\r\n", (unsigned long long)s.left);
 	if (rc >= 0)
 		rc = send_content(&s, content);
+	if (rc >= 0 && s.hold)
+		rc = send_last(&s, content);
 	if (s.complete)
 		*outcome = OUTCOME_UNKNOWN;
 	if (rc < 0)
-		return broken(c, rc, "BDAT: %s", rc_words(rc));
+		return c->broken ? rc : broken(c, rc, "BDAT: %s", rc_words(rc));
 	rc = reply(c, "BDAT", c->conf->timeouts->dot_ms, 0);
 	if (rc == 0)
 		*outcome = OUTCOME_ANSWERED;
@@ -548,6 +603,9 @@ int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, 
 	/* A reply before the end cannot be about the whole message; taken for it, mail would be lost (PITFALLS 17). */
 	if (!smtp_client_quiet(c))
 		return broken(c, -EPROTO, "message: a reply before its end, or the connection was closed");
+	rc = before_end(c, content);
+	if (rc < 0)
+		return rc;
 	*outcome = OUTCOME_UNKNOWN;
 	end = smtp_encode_end(&s.encode);
 	rc = stream_write(c->stream, end, strlen(end));

@@ -22,6 +22,7 @@
 #include "smtp/smtp_reply.h"
 
 struct message;
+struct smtp_identity;           /* smtp/xclient.h */
 struct smtp_timeouts;           /* policy/conf.h */
 struct stream;
 
@@ -30,6 +31,7 @@ struct smtp_caps {
 	bool esmtp;             /* it answered EHLO */
 	bool size, eightbit, smtputf8, dsn;                     /* end to end */
 	bool pipelining, chunking, starttls, enhanced;          /* this hop */
+	unsigned xclient;       /* attributes of XCLIENT, smtp/xclient.h; 0: not offered to us */
 	uint64_t size_max;      /* 0: none said */
 	int limit_mail, limit_rcpt;     /* LIMITS MAILMAX, RCPTMAX (RFC 9422); 0: none */
 };
@@ -72,6 +74,13 @@ void smtp_client_quit(struct smtp_client *c);
 /* Nothing has come that was not asked for, and the server has not closed. Does not wait (under TLS it may yield). */
 bool smtp_client_quiet(struct smtp_client *c);
 
+/*
+ * Tell the server who the client really is (xclient.h), and greet it again in his name: it forgets what was said before, and answers anew what it
+ * offers. Between transactions only, after STARTTLS. 0: it knows. -EOPNOTSUPP: it does not offer that (to us), nothing was sent. -EACCES: it
+ * refused; c->reply says how, and the session is as before. Such a session is of use to this client only.
+ */
+int smtp_client_xclient(struct smtp_client *c, const struct smtp_identity *who, int64_t deadline_ms);
+
 /* 0: c->reply has the answer (2xx, 4xx, 5xx). Nothing sent: -EINVAL (controls in an address), -ENOTSUP (SMTPUTF8, which this server does not
    know: 553 5.6.7). params: as in struct envelope; those that this server does not offer are left out.
    size: SIZE= if it offers that; 0: not known. */
@@ -91,6 +100,12 @@ struct smtp_content {
 	struct message *message;
 	const struct smtp_edit *edit;   /* header lines that are added (off 0), forged ones that are removed */
 	size_t edit_count;
+	/*
+	 * Called when all but the end has been sent: the server cannot have taken the message yet, and may have from then on. Less than 0: the end
+	 * is not sent, the session is broken off (OUTCOME_REFUSED, that value). May be NULL; does not wait for the loop.
+	 */
+	int (*before_end)(void *arg);
+	void *arg;
 };
 
 /* Bytes that will be sent, edits included, before dots are stuffed. */

@@ -163,7 +163,7 @@ static const char everything[] =
 	"backend main {\n"
 	"	address = \"mail.internal.example:2025\"\n"
 	"	priority = 5\n	max_sessions = 20\n	max_sessions_wait = 7s\n	tls = required\n	tls_name = \"Mail.example.com\"\n"
-	"	tls_ca = cert.pem\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
+	"	tls_ca = cert.pem\n	xclient = yes\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
 	"}\n"
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
 	"recipients { verify = file  file = recipients  callout = \"10.0.0.5:2525\"  positive = 1d  negative = 5m }\n"
@@ -204,6 +204,7 @@ static void check_wire(const struct site *s)
 	assert_int_equal(b->tls, TLS_REQUIRED);
 	assert_string_equal(b->tls_name, "mail.example.com");
 	assert_non_null(strstr(b->tls_ca_pem, "BEGIN CERTIFICATE"));
+	assert_true(b->xclient && !s->backend[1].xclient);
 	assert_false(b->reuse);
 	assert_int_equal(b->reuse_idle_ms, 11000);
 	assert_int_equal(b->reuse_max, 12);

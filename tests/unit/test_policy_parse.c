@@ -16,10 +16,10 @@
 /* A policy, and all that is said about it. */
 static const struct { const char *text, *errors; } bad[] = {
 	/* statements */
-	{ "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, greylist, tag, observe or list (did you mean accept?)\n" },
-	{ "\n  frobnicate if tls", "p:2:3: \"frobnicate\" is no action, expected accept, reject, defer, quarantine, greylist, tag, observe or list\n" },
-	{ "observe frob", "p:1:9: \"frob\" is no action, expected accept, reject, defer, quarantine, greylist, tag\n" },
-	{ "\"text\"", "p:1:1: \"text\" is no action, expected accept, reject, defer, quarantine, greylist, tag, observe or list\n" },
+	{ "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n" },
+	{ "\n  frobnicate if tls", "p:2:3: \"frobnicate\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list\n" },
+	{ "observe frob", "p:1:9: \"frob\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to or log\n" },
+	{ "\"text\"", "p:1:1: \"text\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list\n" },
 	{ "accept reject", "p:1:8: \"reject\" after accept, expected if or a new line\n" },
 	{ "accept unless tls", "p:1:8: \"unless\" after accept, expected if or a new line\n" },
 	{ "accept \"hello\"", "p:1:8: a text after accept, expected if or the end of the rule\n" },
@@ -54,7 +54,7 @@ static const struct { const char *text, *errors; } bad[] = {
 	{ "tag if tls", "p:1:5: \"if\" after tag, expected a subject prefix in double quotes, or header \"Name: value\"\n" },
 	{ "tag \"\"", "p:1:5: a subject prefix of 0 bytes, expected 1 to 100 characters of printable ASCII (others as an RFC 2047 word)\n" },
 	{ "tag \"\xc3\xa9\"", "p:1:5: a subject prefix of 2 bytes, expected 1 to 100 characters of printable ASCII (others as an RFC 2047 word)\n" },
-	{ "tag header", "p:1:11: the end of the file after tag, expected a header field: \"Name: value\"\n" },
+	{ "tag header", "p:1:11: the end of the file after tag header, expected a header field: \"Name: value\"\n" },
 	{ "tag header \"X-Spam\"", "p:1:12: a header field without a name, expected \"Name: value\"\n" },
 	{ "tag header \": x\"", "p:1:12: a header field without a name, expected \"Name: value\"\n" },
 	{ "tag header \"X Spam: x\"", "p:1:12: a header field without a name, expected \"Name: value\"\n" },
@@ -63,6 +63,49 @@ static const struct { const char *text, *errors; } bad[] = {
 	{ "tag header \"Received: x\"", "p:1:12: header field Received belongs to the message, expected another name, such as X-Received\n" },
 	{ "tag header \"ARC-Seal: x\"", "p:1:12: header field ARC-Seal belongs to the message, expected another name, such as X-ARC-Seal\n" },
 	{ "tag header \"X-A: \xc3\xa9\"", "p:1:12: a header field of 7 bytes, expected at most 900 characters of printable ASCII\n" },
+	{ "add \"X-A: b\"", "p:1:5: \"X-A: b\" after add, expected header\n" },
+	{ "add header", "p:1:11: the end of the file after add header, expected a header field: \"Name: value\"\n" },
+	{ "add x: header \"X-A: b\"", "p:1:5: \"x:\" after add, expected header\n" },
+	{ "add header x: if tls", "p:1:15: \"if\" after add header, expected a header field: \"Name: value\"\n" },
+	{ "add header \"DKIM-Signature: x\"", "p:1:12: header field DKIM-Signature belongs to the message, expected another name, such as X-DKIM-Signature\n" },
+	{ "remove", "p:1:7: the end of the file after remove, expected header\n" },
+	{ "remove header X-A", "p:1:15: \"X-A\" after remove header, expected the name of a header field: \"Name\"\n" },
+	{ "remove header \"\"", "p:1:15: a header field's name of 0 bytes, expected 1 to 76 characters of printable ASCII without blank or colon\n" },
+	{ "remove header \"X-A:\"", "p:1:15: a header field's name of 4 bytes, expected 1 to 76 characters of printable ASCII without blank or colon\n" },
+	{ "remove header \"X A\"", "p:1:15: a header field's name of 3 bytes, expected 1 to 76 characters of printable ASCII without blank or colon\n" },
+	{ "remove header \"from\"", "p:1:15: header field from stays, as the message or its way would be another without it, expected a field such as X-Spam-Flag\n" },
+	{ "remove header \"Arc-Seal\"", "p:1:15: header field Arc-Seal stays, as the message or its way would be another without it, expected a field such as X-Spam-Flag\n" },
+	{ "remove header \"Content-Type\"", "p:1:15: header field Content-Type stays, as the message or its way would be another without it, expected a field such as X-Spam-Flag\n" },
+	/* copies and redirects */
+	{ "copy \"a@b.example\"", "p:1:6: \"a@b.example\" after copy, expected to\n" },
+	{ "copy to", "p:1:8: the end of the file after copy to, expected a mailbox: \"user@example.com\"\n" },
+	{ "copy to a@b.example", "p:1:9: \"a@b.example\" after copy to, expected a mailbox: \"user@example.com\"\n" },
+	{ "copy to archive: \"archive\"", "p:1:18: archive is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"@b.example\"", "p:1:13: @b.example is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"a..b@b.example\"", "p:1:13: a..b@b.example is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \".a@b.example\"", "p:1:13: .a@b.example is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"a.@b.example\"", "p:1:13: a.@b.example is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"a b@b.example\"", "p:1:13: a b@b.example is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"a@b@c.example\"", "p:1:13: a@b@c.example is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"a@\"", "p:1:13: a@ is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"<a@b.example>\"", "p:1:13: <a@b.example> is no mailbox, expected one such as user@example.com\n" },
+	{ "redirect to \"\xc3\xa9@b.example\"", "p:1:13: a mailbox with bytes that are not printable ASCII, expected one such as user@example.com\n" },
+	{ "redirect x to \"a@b.example\"", "p:1:10: \"x\" after redirect, expected to\n" },
+	/* log, score, discard */
+	{ "log", "p:1:4: the end of the file after log, expected a text in double quotes\n" },
+	{ "log \"\"", "p:1:5: a text of 0 bytes, expected 1 to 200 bytes of UTF-8 without control characters\n" },
+	{ "log \"a\tb\"", "p:1:5: a text of 3 bytes, expected 1 to 200 bytes of UTF-8 without control characters\n" },
+	{ "log \"\xff\"", "p:1:5: a text of 1 bytes, expected 1 to 200 bytes of UTF-8 without control characters\n" },
+	{ "score", "p:1:6: the end of the file after score, expected what it adds: +2 or -1\n" },
+	{ "score 2", "p:1:7: \"2\" after score, expected what it adds: +2 or -1\n" },
+	{ "score + 2", "p:1:7: \"+\" after score, expected what it adds: +2 or -1\n" },
+	{ "score +2.5", "p:1:7: \"+2.5\" after score, expected what it adds: +2 or -1\n" },
+	{ "score +0 if tls", "p:1:7: a score of +0, expected 1 to 1000000 behind the sign\n" },
+	{ "score -1000001", "p:1:7: a score of -1000001, expected 1 to 1000000 behind the sign\n" },
+	{ "score +99999999999999", "p:1:7: \"+99999999999999\" after score, expected what it adds: +2 or -1\n" },
+	{ "score \"x\"", "p:1:7: \"x\" after score, expected what it adds: +2 or -1\n" },
+	{ "discard \"gone\"", "p:1:9: a text after discard, expected if or the end of the rule\n" },
+	{ "greylist \"later\"", "p:1:10: a text after greylist, expected if or the end of the rule\n" },
 	/* conditions: form */
 	{ "reject if", "p:1:10: the end of the file instead of a condition, expected a fact, not or (\n" },
 	{ "reject if\naccept", "p:2:1: \"accept\" instead of a condition, expected a fact, not or (\n" },
@@ -170,12 +213,12 @@ static const struct { const char *text, *errors; } bad[] = {
 	{ "list a = file \"x.txt\"", "p:1:15: a list file, expected the entries themselves in { } here\n" },
 	/* several errors; columns count characters */
 	{ "acept if tls\nreject if spf = fial\n  and tls\naccept if x\n",
-	  "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, greylist, tag, observe or list (did you mean accept?)\n"
+	  "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n"
 	  "p:2:17: spf is never fial, expected none, neutral, pass, fail, softfail, temperror or permerror (did you mean fail?)\n"
 	  "p:4:11: no fact is named \"x\", expected one of gatepost-policy(5)\n" },
 	{ "accept if header.subject = \"\xc3\xbc\xe4\xb8\xad\" or x", "p:1:36: no fact is named \"x\", expected one of gatepost-policy(5)\n" },
-	{ "\xef\xbb\xbf" "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, greylist, tag, observe or list (did you mean accept?)\n" },
-	{ "accept\r\nacept\r\n", "p:2:1: \"acept\" is no action, expected accept, reject, defer, quarantine, greylist, tag, observe or list (did you mean accept?)\n" },
+	{ "\xef\xbb\xbf" "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n" },
+	{ "accept\r\nacept\r\n", "p:2:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n" },
 	{ "# comment\n\n\treject \"a\x01\"", "p:3:9: a reply with bytes that are not printable ASCII, expected only such (RFC 5321 4.2)\n" },
 };
 
@@ -202,7 +245,8 @@ static void test_cut(void **state)
 {
 	static const char text[] =
 		"list a = { a.example, 192.0.2.0/24, \"x y\" }\nreject spoof: \"550 5.7.1 no\" if from.domain in a and\n"
-		"  not (spf in (pass, none) or header.subject ~ /a\\/b/)\nobserve tag header \"X-A: b\" if dnsbl.score >= 5\naccept\n";
+		"  not (spf in (pass, none) or header.subject ~ /a\\/b/)\nobserve tag header \"X-A: b\" if dnsbl.score >= 5\n"
+		"score +2 if tls\nadd header a: \"X-A: b\"\nremove header \"X-A\"\ncopy to \"a@x.example\"\nlog \"x\"\nredirect to r: \"b@x.example\"\naccept\n";
 
 	policy_facts_register();
 	for (size_t n = 0; n < sizeof(text); n++) {
@@ -210,7 +254,7 @@ static void test_cut(void **state)
 		AUTO(policy) struct policy *p = policy_parse("p", text, n, NULL, &errors, NULL);
 
 		if (p)
-			assert_true(policy_rule_count(p) <= 3 && errors.len == 0);
+			assert_true(policy_rule_count(p) <= 9 && errors.len == 0);
 		else
 			assert_true(errors.len > 0);
 	}
@@ -307,6 +351,16 @@ static void test_rules(void **state)
 		{ "tag \"[X] \"", ACTION_TAG, "line 1", "tag \"[X] \"", "[X] ", false },
 		{ "tag ext: header \"X-Ext:yes\" if tls", ACTION_ADD_HEADER, "ext",
 		  "tag ext: header \"X-Ext:yes\" if tls", "X-Ext: yes", false },
+		{ "discard", ACTION_DISCARD, "line 1", "discard", NULL, false },
+		{ "score\n+2 if tls", ACTION_SCORE, "line 1", "score +2 if tls", NULL, false },
+		{ "score odd: -1000000 if tls", ACTION_SCORE, "odd", "score odd: -1000000 if tls", NULL, false },
+		{ "add header \"X-Ext: yes\"", ACTION_ADD_HEADER, "line 1", "add header \"X-Ext: yes\"", "X-Ext: yes", false },
+		{ "observe add header ext: \"X-Ext:  yes\" if tls", ACTION_ADD_HEADER, "ext", "observe add header ext: \"X-Ext:  yes\" if tls", "X-Ext: yes", true },
+		{ "remove\n header \"Reply-To\"", ACTION_REMOVE_HEADER, "line 1", "remove header \"Reply-To\"", "Reply-To", false },
+		{ "copy to \"a.b+c@X.Example\"", ACTION_COPY, "line 1", "copy to \"a.b+c@X.Example\"", "a.b+c@x.example", false },
+		{ "copy to archive: \"a@x.example\" if tls", ACTION_COPY, "archive", "copy to archive: \"a@x.example\" if tls", "a@x.example", false },
+		{ "redirect to boss: \"a@x.example\"", ACTION_REDIRECT, "boss", "redirect to boss: \"a@x.example\"", "a@x.example", false },
+		{ "log note: \"f\xc3\xbcr uns\" if tls", ACTION_LOG, "note", "log note: \"f\xc3\xbcr uns\" if tls", "f\xc3\xbcr uns", false },
 		{ "observe reject x:\n  \"no\"  if\ttls # why\n and spf=pass", ACTION_REJECT, "x",
 		  "observe reject x: \"no\" if tls and spf=pass", "550 5.7.1 no", true },
 	};
@@ -329,6 +383,7 @@ static void test_rules(void **state)
 		assert_int_equal(r->reply || r->argument, !!rules[i].said);
 		if (rules[i].said)
 			assert_string_equal(r->reply ? r->reply : r->argument, rules[i].said);
+		assert_int_equal(r->score, r->action != ACTION_SCORE ? 0 : strchr(rules[i].text, '+') ? 2 : -1000000);
 		assert_int_equal(r->observe, rules[i].observe);
 		assert_null(policy_rule(p, 1));
 	}

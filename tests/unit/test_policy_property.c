@@ -63,7 +63,9 @@ static void random_policy(struct buf *out)
 	static const char *const actions[] = {
 		"accept",	  "reject",	      "reject \"other\"", "defer",
 		"quarantine",	  "greylist",	      "tag \"t\"",	  "tag header \"X-T: t\"",
-		"observe reject", "observe greylist", "observe tag \"o\""
+		"observe reject", "observe greylist", "observe tag \"o\"",
+		"discard",	  "add header \"X-A: a\"", "remove header \"X-R\"", "copy to \"a@a.example\"",
+		"copy to \"b@a.example\"", "redirect to \"a@a.example\"", "redirect to \"b@a.example\"", "log \"l\"",
 	};
 	unsigned n = pick(10);
 

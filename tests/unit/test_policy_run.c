@@ -43,7 +43,7 @@ static void dialogue(const struct policy *p, const char *facts, bool expired, st
 			buf_adds(out, "...");
 	}
 	for (size_t i = 0; i < run.effect_count; i++)
-		buf_addf(out, " tag@%d", run.effects[i]->line);
+		buf_addf(out, " %s@%d", action_name(run.effects[i]->action), run.effects[i]->line);
 	for (size_t i = 0; i < run.observed_count; i++)
 		buf_addf(out, " observed@%d", run.observed[i]->line);
 	facts_release(&source.facts);
@@ -74,7 +74,20 @@ static const struct { const char *policy, *facts, *said; bool expired; } rows[] 
 	{ "tag \"a\" if dkim = pass\naccept\ntag \"b\"", "dkim=pass", "accept@2... accept@2... accept@2... accept@2... accept@2... accept@2 tag@1", false },
 	{ "tag \"a\" if dkim = pass\ntag \"b\" if tls\naccept", "dkim=pass tls=true", "accept@3... accept@3... accept@3... accept@3... accept@3... accept@3 tag@1 tag@2", false },
 	{ "tag \"a\" if dkim = pass\nreject if dnsbl.score > 0", "dkim=pass dnsbl.score=1", "reject@2 reject@2 reject@2 reject@2 reject@2 reject@2", false },
-	{ "tag \"a\" if dkim = pass\nquarantine if dnsbl.score > 0", "dkim=TEMPERROR dnsbl.score=1", "quarantine@2... quarantine@2... quarantine@2... quarantine@2... quarantine@2... quarantine@2", false },
+	{ "tag \"a\" if dkim = pass\nquarantine if dnsbl.score > 0", "dkim=TEMPERROR dnsbl.score=1", "quarantine@2 quarantine@2 quarantine@2 quarantine@2 quarantine@2 quarantine@2", false },
+	{ "tag \"a\"\nlog \"b\" if header.subject = x\nreject if dnsbl.score > 0", "header.subject=x dnsbl.score=1", "reject@3... reject@3... reject@3... reject@3... reject@3 reject@3 log@2", false },
+	{ "copy to \"a@x.example\"\nlog \"b\"\nquarantine if dnsbl.score > 0", "dnsbl.score=1", "quarantine@3 quarantine@3 quarantine@3 quarantine@3 quarantine@3 quarantine@3 log@2", false },
+	{ "add header \"X-A: b\"\nlog \"b\"\ndiscard if dnsbl.score > 0", "dnsbl.score=1", "discard@3 discard@3 discard@3 discard@3 discard@3 discard@3 log@2", false },
+	{ "add header \"X-A: b\"\nremove header \"X-B\"\nlog \"c\"\naccept\nlog \"d\"", "", "accept@4 accept@4 accept@4 accept@4 accept@4 accept@4 add header@1 remove header@2 log@3", false },
+	/* of redirects the first of the file, whichever is known first; of copies each address once */
+	{ "redirect to \"a@x.example\" if dkim = pass\nredirect to \"b@x.example\"\nredirect to \"c@x.example\"", "dkim=pass",
+	  "accept@end... accept@end... accept@end... accept@end... accept@end... accept@end redirect to@1", false },
+	{ "redirect to \"a@x.example\" if dkim = pass\nredirect to \"b@x.example\"\nredirect to \"c@x.example\"", "dkim=fail",
+	  "accept@end... accept@end... accept@end... accept@end... accept@end... accept@end redirect to@2", false },
+	{ "copy to \"a@x.example\" if dkim = pass\ncopy to \"b@x.example\"\ncopy to \"a@X.example\"\ncopy to \"A@x.example\"", "dkim=pass",
+	  "accept@end... accept@end... accept@end... accept@end... accept@end... accept@end copy to@1 copy to@2 copy to@4", false },
+	{ "observe redirect to \"a@x.example\"\nredirect to \"b@x.example\"\nobserve redirect to \"c@x.example\"", "",
+	  "accept@end accept@end accept@end accept@end accept@end accept@end redirect to@2 observed@1 observed@3", false },
 	/* observe: says so, decides nothing */
 	{ "observe reject if spf = fail\naccept", "spf=fail", "accept@2... accept@2... accept@2 accept@2 accept@2 accept@2 observed@1", false },
 	{ "observe accept\nreject", "", "reject@2 reject@2 reject@2 reject@2 reject@2 reject@2 observed@1", false },
