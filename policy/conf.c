@@ -14,6 +14,7 @@
 
 #include "policy/conf_scan.h"
 #include "policy/conf_table.h"
+#include "policy/policy_files.h"
 
 const struct conf_section *const conf_sections[] = {
 	&conf_top,  &conf_listener, &conf_backend,  &conf_recipients,
@@ -191,6 +192,30 @@ static void listeners_default(struct conf *c)
 	}
 }
 
+/* By default the allow list is beside the policy. */
+static void allow_path_default(struct site *s)
+{
+	const char *slash = strrchr(s->policy_path, '/');
+	AUTO(buf) struct buf path = BUF_INIT(8192);
+
+	buf_add(&path, s->policy_path, slash ? (size_t)(slash - s->policy_path) + 1 : 0);
+	buf_adds(&path, "allowed.txt");
+	s->allow_path = conf_copy(buf_str(&path));
+}
+
+static void policy_read(struct conf *c)
+{
+	struct site *s = c->site;
+
+	s->policy = policy_load(s->policy_path, c->other, c->warnings);
+	if (!s->policy)
+		return;
+	if (policy_set_local(s->policy, s->domains, s->domain_count) < 0)
+		conf_error(c, 0, "domains: no memory for them");
+	if (policy_set_allowed(s->policy, s->allow_path, c->other) == -ENOMEM)
+		conf_error(c, 0, "allow_list: no memory for it");
+}
+
 /* What concerns several sections, and the policy. */
 static void site_check(struct conf *c)
 {
@@ -201,11 +226,11 @@ static void site_check(struct conf *c)
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "
 		           "= \"10.0.0.5:25\" }");
+	if (s->policy_path && !s->allow_path)
+		allow_path_default(s);
 	if (!s->policy_path || c->command)
 		return;
-	s->policy = policy_load(s->policy_path, c->other, c->warnings);
-	if (s->policy && policy_set_local(s->policy, s->domains, s->domain_count) < 0)
-		conf_error(c, 0, "domains: no memory for them");
+	policy_read(c);
 }
 
 /* ---- reading ---- */
@@ -389,5 +414,6 @@ void site_free(struct site *s)
 		explicit_bzero(s->redis.password, strlen(s->redis.password));
 	free(s->redis.password);
 	free(s->policy_path);
+	free(s->allow_path);
 	free(s);
 }

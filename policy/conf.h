@@ -151,6 +151,7 @@ struct site {
 	struct smtp_limits limits;
 
 	char *policy_path;
+	char *allow_path;               /* the file of the list `allowed`; it need not exist */
 	struct policy *policy;
 };
 

@@ -86,6 +86,7 @@ static const struct conf_option top_options[] = {
 	{ "domains", CONF_LIST, 0, .read = domain_read },
 	{ "mode", CONF_WORD, SITE(mode), "enforce", .words = modes },
 	CONF_OPTION("policy", CONF_PATH, SITE(policy_path), "policy.conf"),
+	CONF_OPTION("allow_list", CONF_PATH, SITE(allow_path), NULL),
 	{ "user", CONF_CUSTOM, 0, .read = user_read },
 	CONF_NUMBER("workers", CONF_INT, SITE(workers), "0", 0, 256),
 	CONF_OPTION("state_dir", CONF_PATH, SITE(state_dir), "/var/lib/gatepost"),

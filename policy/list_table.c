@@ -309,7 +309,8 @@ int list_table_finish(struct list_table *t)
 	t->slot = (uint32_t *)((char *)t->map + slots_at);
 	t->slot_count = slot_count;
 	slots_fill(t);
-	memcpy(t->slot + slot_count, noted, t->noted_count * sizeof(*noted));
+	if (noted)
+		memcpy(t->slot + slot_count, noted, t->noted_count * sizeof(*noted));
 	memcpy(head->magic, magic, sizeof(magic));
 	head->bytes = bytes;
 	head->keys_len = t->keys_len;

@@ -36,6 +36,7 @@ enum channel_type {
 	CHANNEL_WIRE,           /* notice: the descriptor is a channel; struct channel_wire */
 	CHANNEL_DRAIN,          /* notice to a worker: stop accepting, end; struct channel_drain */
 	CHANNEL_STOP,           /* notice to a keeper: finish what has been asked, then end */
+	CHANNEL_LIST,           /* notice to a worker: the list file of this path (the payload) is now the image in the descriptor */
 
 	/* To the state keeper. */
 	CHANNEL_STATE_RUN = 32, /* policy/state_wire.h */

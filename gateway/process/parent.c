@@ -28,6 +28,7 @@ static void stop(struct parent *p, bool at_once)
 	if (p->phase != PHASE_STOPPING)
 		notify_stopping();
 	p->phase = PHASE_STOPPING;
+	parent_lists_end(p);
 	parent_workers_end(p, 0, at_once ? 0 : p->opt->drain_stop_s);
 	listen_close(&p->now.listen);
 	listen_close(&p->next.listen);
@@ -78,6 +79,7 @@ static void advance(struct parent *p)
 	case PHASE_WORKERS:
 		if (parent_workers_ready(p, p->now.number)) {
 			p->phase = PHASE_RUNNING;
+			parent_lists_begin(p);
 			log_notice("ready", "file", p->opt->path, NULL);
 			notify_ready();
 		} else if (late) {
@@ -193,6 +195,8 @@ static void timers(struct parent *p)
 		p->watchdog_ms = now_ms + every_ms;
 		notify_watchdog();
 	}
+	if (p->lists_ms && now_ms >= p->lists_ms)
+		parent_lists_look(p);
 	if (p->phase == PHASE_RUNNING && now_ms >= p->status_ms) {
 		p->status_ms = now_ms + STATUS_MS;
 		notify_status("%d workers, %d sessions, %llu connections so far",
@@ -214,6 +218,7 @@ static int wait_ms(const struct parent *p)
 		next_ms = sooner(next_ms, p->child[i].kill_ms);
 		next_ms = sooner(next_ms, p->child[i].restart_ms);
 	}
+	next_ms = sooner(next_ms, p->lists_ms);
 	if (p->phase != PHASE_STOPPING)
 		next_ms = sooner(next_ms,
 				 p->phase == PHASE_RUNNING ? p->status_ms : p->phase_deadline_ms);
@@ -330,6 +335,7 @@ static int prepare(struct parent *p, struct buf *err)
 
 static void release(struct parent *p)
 {
+	parent_lists_end(p);
 	generation_release(p, &p->now);
 	generation_release(p, &p->next);
 	if (p->control_path && p->command_fd >= 0)

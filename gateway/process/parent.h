@@ -5,6 +5,8 @@
  * keepers and the workers, wires their channels, and starts again, with back-off, what dies. It
  * never reads a byte from the network.
  *
+ * List files of the policy are read again when they change, and handed to the running workers.
+ *
  * SIGHUP   reload: the new configuration is read first; if it is wrong, or its workers do not come
  * up, the old one goes on. Else the new generation accepts before the old one stops: no connection
  * is lost. The old one drains for PARENT_DRAIN_RELOAD_S at most. SIGTERM  (SIGINT) drain: stop

@@ -2,7 +2,8 @@
  * parent_impl - what the files of the parent share
  *
  * parent.c begins, waits and ends; parent_workers.c starts and ends processes; parent_reload.c
- * makes configurations into generations of workers, one after the other.
+ * makes configurations into generations of workers, one after the other; parent_lists.c watches
+ * the list files of the policy.
  */
 #ifndef PARENT_IMPL_H
 #define PARENT_IMPL_H
@@ -36,6 +37,8 @@ struct generation {
 	struct listen_set listen;
 };
 
+struct parent_list;
+
 struct parent {
 	const struct parent_options *opt;
 	enum phase phase;
@@ -48,6 +51,9 @@ struct parent {
 	char *state_dir, *user, *control_path;
 	int signal_fd, command_fd, lock_fd;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
+	struct parent_list *list;               /* parent_lists.c */
+	size_t list_count;
+	int64_t lists_ms;                       /* when they are looked at next; 0: never */
 	bool reload_again, failed, done;
 	pid_t pid;
 };
@@ -86,6 +92,15 @@ void generation_release(struct parent *p, struct generation *g);
 void parent_reload(struct parent *p);
 void parent_reload_give_up(struct parent *p);
 void parent_reload_done(struct parent *p);
+
+/*
+ * The list files of the present generation's policy are watched from now on; none are. look: what has changed, and has been
+ * quiet for a moment, is read, and if it has no errors every worker gets it, whichever its
+ * generation; else the lists of before go on, and the log says why.
+ */
+void parent_lists_begin(struct parent *p);
+void parent_lists_end(struct parent *p);
+void parent_lists_look(struct parent *p);
 
 /* Each line of text as a line of the log. */
 void parent_log_lines(enum log_level level, const char *event, const char *key,

@@ -162,6 +162,7 @@ void parent_reload_done(struct parent *p)
 	if (parent_workers_alive(p) == parent_workers_wanted(p->now.site))
 		shared_backend_keep(p->shared, names, count);
 	p->phase = PHASE_RUNNING;
+	parent_lists_begin(p);
 	log_notice("reload", "what", "done", NULL);
 	notify_ready();
 }

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "filters/dnsbl_health.h"
 #include "filters/filter.h"
+#include "policy/policy_files.h"
 
 enum {
 	ACCEPT_BATCH = 32,              /* connections taken before sessions get their turn */
@@ -227,6 +228,18 @@ static void wired(struct worker *w, const struct channel_msg *m)
 		close(fd);
 }
 
+/* Between two lookups: nothing holds on to the inside of a list while it waits. */
+static void list_changed(struct worker *w, const struct channel_msg *m)
+{
+	int rc = -EPROTO;
+
+	if (m->fd >= 0 && w->site->policy)
+		rc = policy_files_replace(w->site->policy, m->data, m->fd);
+	if (rc < 0)
+		log_error("list", "error", "a new list cannot be mapped: the one of before goes on", "file", m->data, "why",
+			  strerror(-rc), NULL);
+}
+
 static void on_parent(struct channel *c, const struct channel_msg *m, void *arg)
 {
 	struct worker *w = arg;
@@ -240,6 +253,8 @@ static void on_parent(struct channel *c, const struct channel_msg *m, void *arg)
 	} else if (m->type == CHANNEL_DRAIN && m->len == sizeof(d)) {
 		memcpy(&d, m->data, sizeof(d));
 		drain(w, &d);
+	} else if (m->type == CHANNEL_LIST) {
+		list_changed(w, m);
 	}
 }
 

@@ -112,6 +112,7 @@ static void test_minimal(void **state)
 	assert_string_equal(s->state_dir, "/var/lib/gatepost");
 	assert_string_equal(s->control_path, "/var/lib/gatepost/control");
 	assert_string_equal(s->policy_path, in_dir("policy.conf"));
+	assert_string_equal(s->allow_path, in_dir("allowed.txt"));
 	assert_non_null(s->policy);
 	assert_int_equal(s->verify, VERIFY_BACKEND);
 	assert_int_equal(s->verify_positive_s, 7 * 86400);
@@ -150,7 +151,7 @@ static const char everything[] =
 	"domains = { \"b.example\", \"Example.com\", \".Example.org\", \"b\xc3\xbc" "cher.example\" }\n"
 	"domains += { \"a.example\" }\n"
 	"mode = observe\n"
-	"policy = \"./policy.conf\"\n"
+	"policy = \"./policy.conf\" allow_list = recipients\n"
 	"user = root\n"
 	"workers = 3\n"
 	"state_dir = state\n"
@@ -302,6 +303,7 @@ static void test_everything(void **state)
 	check_wire(s);
 	check_dns(s);
 	check_numbers(s);
+	assert_string_equal(s->allow_path, in_dir("recipients"));
 	assert_int_equal(s->verify, VERIFY_FILE);
 	assert_int_equal(s->callout.port, 2525);
 	assert_int_equal(s->verify_list_count, 3);
@@ -496,6 +498,8 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "store twice", "state_store redis { address = \"10.0.0.9\" }\nstate_store redis { address = \"10.0.0.8\" }\n", "@:5: state_store redis: comes twice, first on line 4\n" },
 	{ "header larger than message", "limits { message_size = 64K header_size = 128K }\n", "@:4: limits: header_size is larger than message_size, expected it to fit\n" },
 	{ "policy that is not there", "policy = nowhere.conf\n", "%/nowhere.conf: No such file or directory, expected a policy file\n" },
+	{ "allow list with a mistake", "policy = policy.conf\nallow_list = bad-recipients\n", "%/bad-recipients:2:1: no address is no entry" },
+	{ "allow list that is a directory", "policy = policy.conf\nallow_list = \".\"\n", "%/.: not a file, expected a list file\n" },
 	{ "policy with a mistake", "policy = bad-policy.conf\n", "%/bad-policy.conf:2:" },
 };
 
