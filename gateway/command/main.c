@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "command/cmd_explain.h"
+#include "command/cmd_quarantine.h"
 #include "command/cmd_sink.h"
 #include "command/command.h"
 
@@ -24,6 +25,7 @@ static const struct command {
 	  "what the filters find in a message, what each rule makes of it, and the verdict" },
 	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
 	{ "status", cmd_status, "how the running gateway is" },
+	{ "quarantine", cmd_quarantine, "work with the messages that are held" },
 	{ "sink", cmd_sink,
 	  "a small mail server that keeps what it gets in a Maildir, for demonstrations" },
 	{ "version", cmd_version, "this program's version, and those of the libraries it runs on" },

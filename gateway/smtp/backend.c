@@ -671,6 +671,15 @@ int backend_group_ready(struct backend_group *g, int timeout_ms)
 	}
 }
 
+int backend_group_sessions(const struct backend_group *g)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < g->count; i++)
+		n += atomic_load(&g->member[i].shared->inside[g->member[i].self]);
+	return n;
+}
+
 size_t backend_group_up(const struct backend_group *g)
 {
 	size_t n = 0;

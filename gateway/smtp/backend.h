@@ -104,6 +104,7 @@ const char *backend_address(const struct backend *b);           /* last used, "1
 bool backend_group_caps(const struct backend_group *g, struct smtp_caps *out);
 /* Wait until every member has been probed once, or timeout. 0 or -ETIMEDOUT, -ECANCELED. may wait */
 int backend_group_ready(struct backend_group *g, int timeout_ms);
+int backend_group_sessions(const struct backend_group *g);      /* that this process holds, in use, idle or saying goodbye */
 size_t backend_group_up(const struct backend_group *g);         /* members that are not away */
 
 /* Whether a is an address that one of our listeners has (PITFALLS 11). */

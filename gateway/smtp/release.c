@@ -1,0 +1,270 @@
+#include "smtp/release.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "policy/conf.h"
+#include "policy/record.h"
+#include "smtp/backend.h"
+
+static int64_t deadline(int budget_ms)
+{
+	return budget_ms ? clock_ms() + budget_ms : 0;
+}
+
+/* --- the events --- */
+
+static bool can_record(const struct release *r)
+{
+	return !r->error[0];
+}
+
+/* What the events must not be silent about could not be written: nothing more is done. */
+static int record(struct release *r, const char *what, json_t *detail)
+{
+	int rc = detail ? store_event_append(r->dir_fd, r->id, what, r->who, detail) : -ENOMEM;
+
+	json_decref(detail);
+	if (rc < 0)
+		snprintf(r->error, sizeof(r->error), "\"%s\" cannot be recorded: %s", what, strerror(-rc));
+	return rc;
+}
+
+static json_t *names(const struct release *r, enum release_result result)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->rcpt_count; i++)
+		if (r->rcpt[i].result == result)
+			json_array_append_new(list, json_string(r->rcpt[i].name));
+	return list;
+}
+
+static json_t *words(const char *s)
+{
+	return record_string(s, strlen(s));
+}
+
+/* Of its own recipients, those that have not been released to. */
+static json_int_t count_left(const struct release *r)
+{
+	json_int_t n = 0;
+
+	for (size_t i = 0; i < r->rcpt_count && !r->instead; i++)
+		n += r->rcpt[i].result != RELEASE_DONE && store_events_state(r->events, r->rcpt[i].name) != STORE_STATE_RELEASED;
+	return n;
+}
+
+static int record_begin(struct release *r)
+{
+	return record(r, STORE_EVENT_BEGIN, json_pack("{s:o}", "rcpt", names(r, RELEASE_PENDING)));
+}
+
+/* Those that are to have the result now held, with the server's reply. */
+static void settle(struct release *r, enum release_result from, enum release_result to, const char *reply)
+{
+	for (size_t i = 0; i < r->rcpt_count; i++) {
+		if (r->rcpt[i].result != from)
+			continue;
+		r->rcpt[i].result = to;
+		snprintf(r->rcpt[i].reply, sizeof(r->rcpt[i].reply), "%s", reply);
+	}
+}
+
+/* One event for all that were refused in the same words. */
+static void record_failed(struct release *r)
+{
+	for (size_t i = 0; i < r->rcpt_count; i++) {
+		const struct release_rcpt *first = &r->rcpt[i];
+		json_t *list;
+
+		if ((first->result != RELEASE_REFUSED && first->result != RELEASE_LATER) || first->recorded)
+			continue;
+		list = json_array();
+		for (size_t k = i; k < r->rcpt_count; k++) {
+			struct release_rcpt *one = &r->rcpt[k];
+
+			if (one->recorded || one->result != first->result || strcmp(one->reply, first->reply) != 0)
+				continue;
+			json_array_append_new(list, json_string(one->name));
+			one->recorded = k > i;
+		}
+		r->rcpt[i].recorded = true;
+		record(r, STORE_EVENT_FAILED, json_pack("{s:o, s:o, s:s}", "rcpt", list, "reply", words(first->reply), "backend", r->backend));
+	}
+}
+
+/* --- the dialogue --- */
+
+static void reply_text(const struct smtp_reply *r, char *out)
+{
+	snprintf(out, RELEASE_REPLY_MAX, "%d %s", r->code, buf_str(&r->text));
+	for (char *p = out; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+}
+
+static enum release_result result_of(const struct smtp_reply *r)
+{
+	return r->code / 100 == 2 ? RELEASE_DONE : r->code / 100 == 5 ? RELEASE_REFUSED : RELEASE_LATER;
+}
+
+/* No reply that could be shown: why, in words. */
+static enum release_result no_reply(const struct release *r, int rc, char *out)
+{
+	const struct smtp_client *c = r->session ? r->session->client : NULL;
+
+	if (rc == -ENOTSUP)
+		snprintf(out, RELEASE_REPLY_MAX, "the server takes no internationalized addresses (SMTPUTF8)");
+	else if (rc == -EINVAL)
+		snprintf(out, RELEASE_REPLY_MAX, "an address cannot be said in SMTP");
+	else if (c && c->why[0])
+		snprintf(out, RELEASE_REPLY_MAX, "%s", c->why);
+	else if (rc == -EHOSTUNREACH)
+		snprintf(out, RELEASE_REPLY_MAX, "no mail server answers");
+	else
+		snprintf(out, RELEASE_REPLY_MAX, rc == -EBUSY ? "all sessions with the mail server are taken" : "%s", strerror(-rc));
+	return rc == -ENOTSUP || rc == -EINVAL ? RELEASE_REFUSED : RELEASE_LATER;
+}
+
+/* A session that knows the client, where that is possible, with MAIL said. false: those that are pending are settled. may wait */
+static bool begin(struct release *r, struct backend_group *g)
+{
+	int64_t until = deadline(r->site->timeouts.budget_ms);
+	struct smtp_content content = { .message = r->message, .edit = r->edit, .edit_count = r->edit_count };
+	char reply[RELEASE_REPLY_MAX];
+	enum release_result result;
+	struct smtp_client *c = NULL;
+	int rc = backend_take(g, until, &r->session);
+
+	if (rc == 0) {
+		c = r->session->client;
+		snprintf(r->backend, sizeof(r->backend), "%s", backend_name(r->session->backend));
+		rc = r->client.addr.family ? backend_identify(r->session, &r->client, until) : -EOPNOTSUPP;
+		r->told_client = rc == 0;
+		if (rc == 0 || rc == -EOPNOTSUPP || rc == -EACCES)
+			rc = smtp_client_mail(c, r->from, r->params, smtp_content_size(&content), until);
+	} else {
+		r->session = NULL;
+	}
+	if (rc == 0 && c) {
+		result = result_of(&c->reply);
+		reply_text(&c->reply, reply);
+	} else {
+		result = no_reply(r, rc, reply);
+	}
+	if (result != RELEASE_DONE)
+		settle(r, RELEASE_PENDING, result, reply);
+	return result == RELEASE_DONE;
+}
+
+/* RCPT of one. false: the session is of no more use. may wait */
+static bool add(struct release *r, struct release_rcpt *one, bool more_later)
+{
+	struct smtp_client *c = r->session->client;
+	int rc = smtp_client_rcpt(c, one->address, one->params, deadline(r->site->timeouts.budget_ms));
+
+	if (rc < 0) {
+		one->result = no_reply(r, rc, one->reply);
+		return !c->broken;
+	}
+	/* Too many for one transaction (RFC 5321 4.5.3.1.10): the rest in another. */
+	if (c->reply.code == 452 && more_later)
+		return true;
+	one->result = result_of(&c->reply) == RELEASE_DONE ? RELEASE_HELD : result_of(&c->reply);
+	reply_text(&c->reply, one->reply);
+	return !c->closing;
+}
+
+/* Whether the transaction there holds somebody. may wait */
+static bool add_all(struct release *r)
+{
+	size_t held = 0, limit = (size_t)r->session->client->caps.limit_rcpt;
+
+	for (size_t i = 0; i < r->rcpt_count && (limit == 0 || held < limit); i++) {
+		struct release_rcpt *one = &r->rcpt[i];
+
+		if (one->result != RELEASE_PENDING)
+			continue;
+		if (!add(r, one, held > 0)) {
+			char why[RELEASE_REPLY_MAX];
+
+			snprintf(why, sizeof(why), "%s", one->reply);
+			settle(r, RELEASE_HELD, RELEASE_LATER, why);
+			settle(r, RELEASE_PENDING, RELEASE_LATER, why);
+			return false;
+		}
+		if (one->result == RELEASE_PENDING)
+			break;
+		held += one->result == RELEASE_HELD;
+	}
+	return held > 0;
+}
+
+/* From here on they perhaps have it: on the disk before it is true. */
+static int before_end(void *arg)
+{
+	struct release *r = arg;
+
+	return record(r, STORE_EVENT_DOT, json_pack("{s:o, s:s}", "rcpt", names(r, RELEASE_HELD), "backend", r->backend));
+}
+
+static void record_done(struct release *r, json_t *list, const char *reply)
+{
+	json_t *detail = json_pack("{s:O, s:o, s:s, s:I, s:b}", "rcpt", list, "reply", words(reply), "backend", r->backend, "left", count_left(r),
+				   "client", r->told_client);
+
+	if (r->instead)
+		json_object_set(detail, "to", list);
+	record(r, STORE_EVENT_RELEASED, detail);
+}
+
+/* The message, for those that the transaction holds. may wait */
+static void send_message(struct release *r)
+{
+	struct smtp_content content = {
+		.message = r->message, .edit = r->edit, .edit_count = r->edit_count, .before_end = before_end, .arg = r,
+	};
+	json_t *held = names(r, RELEASE_HELD);
+	enum release_result result;
+	enum smtp_outcome outcome;
+	char reply[RELEASE_REPLY_MAX];
+	int rc = smtp_client_data(r->session->client, &content, deadline(r->site->timeouts.dot_budget_ms), &outcome);
+
+	if (rc == 0) {
+		result = result_of(&r->session->client->reply);
+		reply_text(&r->session->client->reply, reply);
+	} else {
+		result = no_reply(r, rc, reply);
+		if (outcome == OUTCOME_UNKNOWN)
+			result = RELEASE_PERHAPS;
+	}
+	settle(r, RELEASE_HELD, result, reply);
+	if (result == RELEASE_DONE)
+		record_done(r, held, reply);
+	else if (result == RELEASE_PERHAPS)
+		record(r, STORE_EVENT_UNKNOWN, json_pack("{s:O, s:o, s:s}", "rcpt", held, "why", words(reply), "backend", r->backend));
+	json_decref(held);
+	/* a server that lost the session, or does not answer, is left alone */
+	if (result == RELEASE_PERHAPS)
+		settle(r, RELEASE_PENDING, RELEASE_LATER, reply);
+}
+
+void release_run(struct release *r, struct backend_group *g)
+{
+	if (release_count(r, RELEASE_PENDING) == 0 || record_begin(r) < 0)
+		return;
+	while (can_record(r) && release_count(r, RELEASE_PENDING) > 0) {
+		if (begin(r, g) && add_all(r))
+			send_message(r);
+		if (r->session) {
+			r->session->identity = true;    /* what was said of one message's client is never said of another's */
+			backend_give(r->session, !r->session->client->broken);
+		}
+		r->session = NULL;
+		if (can_record(r))
+			record_failed(r);
+	}
+}

@@ -1,0 +1,100 @@
+/*
+ * release - a quarantined message on its way to the mail server behind, as if it came from its sender now
+ *
+ * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). One exception:
+ * Authentication-Results that claim our authserv-id are left out, as in any delivery, since the server trusts them. Bare CR and LF are kept where
+ * the server offers CHUNKING, and leave as CRLF elsewhere.
+ *
+ * Once: what is done is written to the message's events (policy/store_events.h) before it is done. The message's lock is held as long as a
+ * struct release lives.
+ *
+ *     release_load(dir, id, site, &r, why);          // the files
+ *     release_choose(r, rcpt, count, false, why);    // who shall have it
+ *     release_run(r, group);                         // may wait; then look at r->rcpt[i].result
+ *     release_free(r);
+ */
+#ifndef RELEASE_H
+#define RELEASE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/auto.h"
+#include "base/buf.h"
+#include "policy/store_events.h"
+#include "policy/store_id.h"
+#include "smtp/smtp_client.h"
+#include "smtp/xclient.h"
+
+struct backend_group;
+struct backend_session;
+struct site;
+
+enum { RELEASE_REPLY_MAX = 512, RELEASE_RCPT_MAX = 10000 };
+
+enum release_result {
+	RELEASE_NOT_ASKED,              /* this recipient was not chosen */
+	RELEASE_HAD_IT,                 /* released before: not again unless asked to */
+	RELEASE_PERHAPS_BEFORE,         /* perhaps delivered before: not again unless asked to */
+	RELEASE_PENDING,                /* chosen */
+	RELEASE_HELD,                   /* the transaction there holds it */
+	RELEASE_DONE,                   /* the server has said 2xx */
+	RELEASE_REFUSED,                /* 5xx */
+	RELEASE_LATER,                  /* 4xx, no server, or the session broke before the end */
+	RELEASE_PERHAPS,                /* the session broke between the end and the reply */
+};
+
+struct release_rcpt {
+	char *address, *params;         /* octets, as the client gave them */
+	char *name;                     /* in events (store_event_address) */
+	bool envelope;                  /* of the message's own envelope */
+	enum release_result result;
+	bool recorded;                  /* the result stands in the events */
+	char reply[RELEASE_REPLY_MAX];  /* the server's, or why in words */
+};
+
+struct release {
+	char id[STORE_ID_MAX];
+	const struct site *site;
+	const char *who;                /* for the events; of the caller's */
+	int dir_fd, lock_fd;
+	json_t *meta, *events;
+	char *from, *params;
+	struct smtp_identity client;    /* points into meta; addr.family 0: not known */
+	struct release_rcpt *rcpt;
+	size_t rcpt_count;
+	bool instead;                   /* to others than its own recipients */
+	struct message *message;
+	struct smtp_edit *edit;
+	size_t edit_count;
+	/* what became of it */
+	struct backend_session *session;
+	char backend[64];               /* name; "": none was reached */
+	bool told_client;               /* the server knows who the client was */
+	char error[SMTP_WHY_MAX];       /* nothing more could be done: it could not be recorded */
+};
+
+/*
+ * The message `id` below dir_fd, which stays the caller's; its lock is taken. 0; -ENOENT: there is none; -EWOULDBLOCK: another process is at it;
+ * -EBADMSG: its files are not whole; or another -errno. why: in words.
+ */
+int release_load(int dir_fd, const char *id, const struct site *site, struct release **out, struct buf *why);
+void release_free(struct release *r);
+AUTO_DEFINE(release)
+
+/*
+ * Choose recipients of its envelope (count 0: all), or others instead of them (release_instead). Those who have it, or perhaps have it, are left
+ * out unless `again`. 0, or -EINVAL: it has no such recipient, or that is no address.
+ */
+int release_choose(struct release *r, const char *const *address, size_t count, bool again, struct buf *why);
+int release_instead(struct release *r, const char *const *address, size_t count, bool again, struct buf *why);
+
+/* Those with that result. */
+size_t release_count(const struct release *r, enum release_result result);
+
+/* Deliver to those that are RELEASE_PENDING; afterwards none is, unless r->error is set. may wait */
+void release_run(struct release *r, struct backend_group *g);
+
+#endif
