@@ -145,6 +145,7 @@ struct site {
 	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */
 	enum bare_lf bare_lf;
 	int banner_delay_ms;
+	bool prdr;                      /* offered: a reply for each recipient */
 	int temperror_max_s;            /* 4 h */
 
 	struct smtp_timeouts timeouts;

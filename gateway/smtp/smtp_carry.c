@@ -106,13 +106,13 @@ static const char *none(struct smtp_session *s, struct smtp_groups *groups, cons
 	return groups->group[0].reply;
 }
 
-/* Each delivery, up to the first that fails: its reply, or NULL. may wait */
-static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups)
+/* Each delivery; if not each for itself, up to the first that fails: its reply, or NULL. may wait */
+static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
 	int64_t until = delivery_until(s->t->delivery);
 	char reply[REPLY_MAX], text[REPLY_MAX];
 
-	if (deliveries(groups) > 1 && verify(s, groups, until, reply) < 0)
+	if (!each && deliveries(groups) > 1 && verify(s, groups, until, reply) < 0)
 		return none(s, groups, "backend-deferred", smtp_with_id(s, reply, text));
 	for (size_t i = 0; i < groups->count; i++) {
 		struct smtp_group *g = &groups->group[i];
@@ -120,7 +120,7 @@ static const char *deliver_all(struct smtp_session *s, struct smtp_groups *group
 		if (g->fate != ACTION_ACCEPT)
 			continue;
 		deliver(s, g, until);
-		if (g->result != DELIVERY_TAKEN)
+		if (g->result != DELIVERY_TAKEN && !each)
 			return g->reply;
 	}
 	return NULL;
@@ -169,11 +169,28 @@ static const char *quarantine(struct smtp_session *s, struct smtp_group *g, int 
 	return NULL;
 }
 
-static const char *discard(struct smtp_session *s, struct smtp_group *g)
+static void discard(struct smtp_session *s, struct smtp_group *g)
 {
 	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
 	smtp_log_group(s, g, "discard", g->reply, NULL);
-	return NULL;
+}
+
+/* Those whom the policy refuses or defers while others get it: the client is told of each. */
+static void log_refused(struct smtp_session *s, const struct smtp_groups *groups)
+{
+	for (size_t i = 0; i < groups->count; i++)
+		if (groups->group[i].fate == ACTION_REJECT || groups->group[i].fate == ACTION_DEFER)
+			smtp_log_group(s, &groups->group[i], NULL, NULL, NULL);
+}
+
+/* The bytes of what is quarantined, in the store without a name yet. -errno: the reply is set. may wait */
+static int draft_of(struct smtp_session *s, struct smtp_group *held)
+{
+	int draft = s->svc->store ? store_draft(s->svc->store, s->t->txn.message) : -EIO;
+
+	if (draft < 0)
+		not_kept(s, draft, held);
+	return draft;
 }
 
 /*
@@ -181,7 +198,7 @@ static const char *discard(struct smtp_session *s, struct smtp_group *g)
  * disk the client would come again for days, and deliver each time. They get their name only when the backend has taken its part: one
  * that defers would have a copy more kept at each attempt.
  */
-const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups)
+const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
 	struct smtp_group *held = smtp_groups_find(groups, ACTION_QUARANTINE), *thrown = smtp_groups_find(groups, ACTION_DISCARD);
 	const char *failed = NULL;
@@ -189,17 +206,21 @@ const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups)
 
 	know_for_header(s);
 	if (held) {
-		draft = s->svc->store ? store_draft(s->svc->store, s->t->txn.message) : -EIO;
+		draft = draft_of(s, held);
+		if (draft < 0 && !each)
+			return none(s, groups, "defer", held->reply);
 		if (draft < 0)
-			return none(s, groups, "defer", not_kept(s, draft, held));
+			smtp_log_group(s, held, "defer", held->reply, NULL);
 	}
 	if (deliveries(groups))
-		failed = deliver_all(s, groups);
-	if (held && !failed)
+		failed = deliver_all(s, groups, each);
+	if (draft >= 0 && !failed)
 		failed = quarantine(s, held, draft);
-	if (thrown && !failed)
-		failed = discard(s, thrown);
+	if (thrown && (!failed || each))
+		discard(s, thrown);
+	if (each)
+		log_refused(s, groups);
 	if (draft >= 0)
 		close(draft);
-	return failed;
+	return each ? NULL : failed;
 }

@@ -220,6 +220,9 @@ static enum smtp_command_error mail_parameter(struct smtp_command *c, const char
 		ok = !c->envid[0] && value && len > 0 && len <= SMTP_ENVID_MAX && smtp_xtext_ok(value, len);
 		if (ok)
 			keep(c->envid, value, len);
+	} else if (same(key, key_len, "PRDR")) {
+		ok = !c->prdr && !value;
+		c->prdr = true;
 	} else if (same(key, key_len, "AUTH")) {
 		ok = !c->has_auth && value && len > 0 && len <= SMTP_ORCPT_MAX && smtp_xtext_ok(value, len);
 		c->has_auth = true;

@@ -59,6 +59,7 @@ struct smtp_command {
 	bool smtputf8;
 	enum smtp_ret ret;
 	char envid[SMTP_ENVID_MAX + 1];         /* xtext as given; "" none */
+	bool prdr;                      /* PRDR: a reply for each recipient, draft-hall-prdr */
 	bool has_auth;                  /* AUTH= was there, RFC 4954 5: checked, not kept */
 	unsigned notify;                /* NOTIFY_ bits; 0 none given */
 	char orcpt[SMTP_ORCPT_MAX + 1];         /* "rfc822;xtext" as given; "" none */

@@ -31,6 +31,8 @@ static const char *refuse_mail(const struct smtp_session *s, const struct smtp_c
 		return "554 5.6.3 the mail server behind takes no 8-bit content";
 	if (!caps->dsn && (c->ret != RET_NONE || c->envid[0]))
 		return "555 5.5.4 DSN is not offered";
+	if (c->prdr && !site->prdr)
+		return "555 5.5.4 PRDR is not offered";
 	return NULL;
 }
 
@@ -40,6 +42,7 @@ static int fill_sender(struct smtp_txn *t, struct smtp_command *c, const struct 
 
 	t->utf8 = c->smtputf8;
 	t->eightbit = c->body == BODY_8BITMIME;
+	t->prdr = c->prdr;
 	if (!caps->eightbit)
 		c->body = BODY_NONE;
 	if (smtp_command_params(c, &params) < 0)

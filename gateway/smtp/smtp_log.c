@@ -147,6 +147,17 @@ static const char *would(const struct smtp_session *s, const struct verdict *v)
 	return v->greylisted ? "greylist" : action_name(v->action);
 }
 
+static const char *verdict_word(const struct verdict *v)
+{
+	return v->greylisted ? "greylist" : action_name(v->action);
+}
+
+/* The policy's own reply to those of the group, where it has one. */
+static const char *own_reply(const struct smtp_session *s, const struct smtp_group *g, const struct verdict *v, char *text)
+{
+	return g->fate == ACTION_REJECT || g->fate == ACTION_DEFER ? smtp_with_id(s, v->reply, text) : NULL;
+}
+
 void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const char *verdict, const char *reply, const char *quarantine_id)
 {
 	const struct recipient **rcpt = calloc(g->count, sizeof(*rcpt));
@@ -157,6 +168,7 @@ void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const ch
 			.verdict = verdict, .v = &j->verdict, .would = would(s, &j->verdict), .reply = reply, .quarantine_id = quarantine_id,
 			.judge = j, .backend = s->t->delivery ? delivery_backend(s->t->delivery) : NULL, .rcpt = rcpt,
 		};
+		char text[DELIVERY_REPLY_MAX];
 		bool first = true;
 
 		for (size_t k = 0; first && k < i; k++)
@@ -166,6 +178,10 @@ void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const ch
 		for (size_t k = i; k < g->count; k++)
 			if (same_line(g->judge[k], j))
 				rcpt[line.rcpt_count++] = g->rcpt[k];
+		if (!verdict)
+			line.verdict = verdict_word(&j->verdict);
+		if (!reply)
+			line.reply = own_reply(s, g, &j->verdict, text);
 		smtp_log_verdict(s, &line);
 	}
 	free(rcpt);

@@ -115,6 +115,8 @@ static int say_extensions(struct smtp_session *s)
 		offer(&out, false, "STARTTLS");
 	offer(&out, false, "ENHANCEDSTATUSCODES");
 	offer(&out, false, "CHUNKING");
+	if (site->prdr)
+		offer(&out, false, "PRDR");
 	offer(&out, true, "LIMITS MAILMAX=%d RCPTMAX=%d", site->limits.transactions, site->limits.recipients);
 	return stream_write(s->stream, out.data, out.len);
 }

@@ -36,7 +36,7 @@ struct smtp_txn {
 	struct judge *judge;            /* one for each of txn.env.rcpt */
 	size_t judge_cap;
 	unsigned number;                /* in the session, from 1 */
-	bool utf8, eightbit;            /* SMTPUTF8, BODY=8BITMIME */
+	bool utf8, eightbit, prdr;      /* SMTPUTF8, BODY=8BITMIME, PRDR */
 	unsigned rcpt_asked;            /* recipients that were judged, taken or not */
 	int64_t start_ms, time_ms[SMTP_TIMES];
 	struct delivery *delivery;      /* the backend's side, NULL before the first RCPT */
@@ -99,12 +99,15 @@ int smtp_judge_message(struct smtp_session *s);
 
 /*
  * smtp_carry.c: what is to be done for each group is done, and logged: delivered, quarantined, thrown away. Each group's result and reply
- * are set. At the first delivery that fails, or when there is no room for what is quarantined, the rest is left undone: the client hears the reply that
- * is returned and comes again. may wait
+ * are set. each: the client hears each recipient's reply, so each group is tried for itself; NULL. Else, at the first delivery that fails, or
+ * when there is no room for what is quarantined, the rest is left undone: the client hears the reply that is returned and comes again. may wait
  */
 struct smtp_groups;
 struct smtp_group;
-const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups);
+const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, bool each);
+
+/* smtp_prdr.c: the reply for each recipient, and the one for the message. may wait */
+int smtp_prdr_say(struct smtp_session *s, const struct smtp_groups *groups);
 
 /* smtp_log.c: one line for one verdict, on rcpt[from..from+count) of the envelope or on a recipient that was refused. */
 struct smtp_verdict_line {
@@ -119,7 +122,10 @@ struct smtp_verdict_line {
 	struct judge *judge;            /* for its facts, may be NULL */
 };
 void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *line);
-/* Lines for a group, one for each rule and set of effects in it. quarantine_id, reply: or NULL. */
+/*
+ * Lines for a group, one for each rule and set of effects in it. quarantine_id: or NULL. reply NULL: of a group that is refused or deferred each
+ * verdict's own. verdict NULL: the policy's.
+ */
 void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const char *verdict, const char *reply, const char *quarantine_id);
 /* A transaction that ended without a verdict, and why; reply may be NULL. */
 void smtp_log_broken(struct smtp_session *s, const char *why, const char *reply);

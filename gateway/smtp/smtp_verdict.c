@@ -129,15 +129,15 @@ static const char *success(const struct smtp_groups *groups)
 	return groups->group[0].reply;
 }
 
-static int act(struct smtp_session *s, struct smtp_groups *groups)
+static int act(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
-	const char *failed = smtp_carry_out(s, groups);
+	const char *failed = smtp_carry_out(s, groups, each);
 	bool delivered = false;
 	int rc;
 
 	for (size_t i = 0; i < groups->count; i++)
 		delivered |= groups->group[i].fate == ACTION_ACCEPT && groups->group[i].result == DELIVERY_TAKEN;
-	rc = smtp_say(s, failed ? failed : success(groups));
+	rc = each ? smtp_prdr_say(s, groups) : smtp_say(s, failed ? failed : success(groups));
 	if (rc == 0 && !failed && delivered) {
 		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
 		learn(s);
@@ -158,6 +158,7 @@ int smtp_judge_message(struct smtp_session *s)
 	struct smtp_txn *t = s->t;
 	size_t rcpts = t->txn.env.rcpt_count, count[FATE_HAS_IT + 1];
 	AUTO(smtp_groups) struct smtp_groups groups = { 0 };
+	bool each = t->prdr && rcpts > 1;       /* PRDR: each can be told its own */
 	const char *refusal;
 	int *fate, rc;
 
@@ -170,15 +171,17 @@ int smtp_judge_message(struct smtp_session *s)
 	if (!fate)
 		return smtp_say(s, out_of_memory);
 	read_fates(s, fate, count);
-	if (!count[ACTION_DEFER] && count[ACTION_REJECT] < rcpts)
+	if (!each && !count[ACTION_DEFER] && count[ACTION_REJECT] < rcpts)
 		spare_from_bounces(fate, rcpts);
 	rc = smtp_groups_make(t->judge, fate, rcpts, smtp_observing(s), &groups);
 	free(fate);
 	if (rc < 0)
 		return smtp_say(s, out_of_memory);
+	if (each)
+		return act(s, &groups, true);
 	if (count[ACTION_DEFER])
 		return refuse_all(s, &groups, ACTION_DEFER);
 	if (count[ACTION_REJECT] == rcpts)
 		return refuse_all(s, &groups, ACTION_REJECT);
-	return act(s, &groups);
+	return act(s, &groups, false);
 }

@@ -249,7 +249,7 @@ def test_keywords_are_an_allow_list(lab, backend):
     g.wait_line(UP.format(0))
     with Client(g.port) as c:
         words = c.ehlo().keywords()
-        assert set(words) == {"PIPELINING", "SIZE", "8BITMIME", "DSN", "STARTTLS", "ENHANCEDSTATUSCODES", "CHUNKING", "LIMITS"}
+        assert set(words) == {"PIPELINING", "SIZE", "8BITMIME", "DSN", "STARTTLS", "ENHANCEDSTATUSCODES", "CHUNKING", "PRDR", "LIMITS"}
         assert words["SIZE"] == "1000000"
         assert c.cmd("MAIL FROM:<a@sender.example> SIZE=1000001").code == 552
 

@@ -132,6 +132,7 @@ static void test_minimal(void **state)
 	assert_int_equal(s->redis.address.family, 0);
 	assert_int_equal(s->state_away, AWAY_OPEN);
 	assert_true(s->eightbit_pass);
+	assert_true(s->prdr);
 	assert_false(s->add_received_spf);
 	assert_int_equal(s->banner_delay_ms, 0);
 	assert_int_equal(s->timeouts.command_ms, 300000);
@@ -179,7 +180,7 @@ static const char everything[] =
 	"dmarc { engine = libopendmarc }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
 	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
-	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse }\n"
+	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no }\n"
 	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
 	"	memory = 64K header_size = 128K header_fields = 300 }\n"
 	"timeouts { command = 1s data = 2s session = 3s transaction = 4s backend_greeting = 5s backend_helo = 6s backend_mail = 7s backend_rcpt = 8s\n"
@@ -328,6 +329,7 @@ static void test_everything(void **state)
 	assert_int_equal(s->banner_delay_ms, 250);
 	assert_int_equal(s->bare_lf, BARE_REFUSE);
 	assert_false(s->eightbit_pass);
+	assert_false(s->prdr);
 	site_free(s);
 }
 
