@@ -20,6 +20,7 @@ const struct fact_def recipient_facts[] = {
 	{ "rcpt", FACT_ADDRESS, false, STAGE_RCPT, NULL, "the recipient judged" },
 	{ "rcpt.domain", FACT_DOMAIN, false, STAGE_RCPT, NULL, "its domain" },
 	{ "rcpt.postmaster", FACT_BOOL, false, STAGE_RCPT, NULL, "it is postmaster" },
+	{ "score", FACT_NUMBER, false, STAGE_CONNECT, NULL, "sum of the score rules above that apply; in records, of all above the rule that decided" },
 	{ "greylist", FACT_WORD, false, STAGE_RCPT, greylist_words, "what a greylist rule found" },
 	{ "temperror.expired", FACT_BOOL, false, STAGE_RCPT, NULL, "deferred too long for a check that fails" },
 	{ 0 },

@@ -173,14 +173,24 @@ static bool greylist(struct judge *j, const struct rule *rule)
 	return true;
 }
 
+/* Go on with the policy. The score is a fact from the verdict on. may wait */
+static enum policy_event next(struct judge *j, enum judge_how how)
+{
+	struct policy_facts facts = { .get = get_fact, .at_hand = at_hand, .arg = j, .temperror_expired = j->temperror_expired };
+	const struct policy *policy = j->txn->site->policy;
+	enum policy_event event = policy_next(policy, &j->run, &facts, how == JUDGE_FINAL);
+
+	if (event == POLICY_DECIDED && policy_has_score(policy))
+		facts_set_num(&j->facts, "score", j->run.score);
+	return event;
+}
+
 bool judge_step(struct judge *j, enum judge_how how)
 {
-	struct policy_facts facts = { .get = get_fact, .at_hand = at_hand, .arg = j };
 	enum policy_event event;
 
-	facts.temperror_expired = j->temperror_expired;
-	if (j->verdict.certain && j->run.waiting)       /* tags, that a later stage may make known */
-		policy_next(j->txn->site->policy, &j->run, &facts, how == JUDGE_FINAL);
+	if (j->verdict.certain && j->run.waiting)       /* effects, that a later stage may make known */
+		next(j, how);
 	while (!j->verdict.certain) {
 		if (j->waits_for_greylist) {
 			if (how == JUDGE_BEFORE_GREYLIST)
@@ -189,8 +199,7 @@ bool judge_step(struct judge *j, enum judge_how how)
 			if (greylist(j, j->run.rule))
 				break;
 		}
-		facts.temperror_expired = j->temperror_expired;
-		event = policy_next(j->txn->site->policy, &j->run, &facts, how == JUDGE_FINAL);
+		event = next(j, how);
 		if (event == POLICY_UNDECIDED)
 			return false;
 		if (event == POLICY_GREYLIST)

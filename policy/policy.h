@@ -71,6 +71,8 @@ int policy_set_local(struct policy *p, char *const *domains, size_t count);
 void policy_use_jit(bool on);
 
 size_t policy_rule_count(const struct policy *p);
+/* Whether some score rule counts. */
+bool policy_has_score(const struct policy *p);
 const struct rule *policy_rule(const struct policy *p, size_t i);
 /* Bits of the filters whose facts some rule mentions. */
 uint32_t policy_filters(const struct policy *p);
@@ -105,7 +107,12 @@ enum policy_event {
 	POLICY_DECIDED,         /* rule decides */
 };
 
-enum { POLICY_EFFECTS_MAX = 32 };
+enum { POLICY_EFFECTS_MAX = 32, POLICY_SCORES_MAX = 1024 };
+
+/* What a run knows of the score rules that count, by their order: which are certain, and which of those are true. */
+struct policy_scores {
+	uint64_t looked[POLICY_SCORES_MAX / 64], held[POLICY_SCORES_MAX / 64];
+};
 
 /* Zeroed to begin. Effects (action_is_effect) and observed rules are those that were true, in the order of the file. */
 struct policy_run {
@@ -117,10 +124,12 @@ struct policy_run {
 	const struct rule *rule;        /* of the event; NULL: the end of the rules */
 	int temporary_fact;             /* of POLICY_TEMPORARY */
 	bool decided;                   /* POLICY_DECIDED was said: it is final */
-	bool waiting;                   /* decided, but some effect or observe rule is still unknown */
+	bool waiting;                   /* decided, but some effect, score or observe rule is still unknown */
+	int64_t score;                  /* decided: the sum of the score rules above the rule that decided, as far as they are known */
 	/* its own: */
 	bool expired;
 	size_t settled, greylisted;
+	struct policy_scores scores;
 };
 
 /*
@@ -134,7 +143,7 @@ struct policy_run {
  *
  * Effects and observe rules hold back nothing. They are looked at once the verdict is certain, those
  * above the rule that decided: while r->waiting, call again at later stages (POLICY_DECIDED again)
- * until final. Where the message is not delivered (any verdict but accept) only log rules are.
+ * until final. So are score rules, for the final score, unless the verdict is reject or defer. Where the message is not delivered (any verdict but accept) only log rules are.
  * Of copies to one address, and of redirects at all, the first in the file is kept.
  */
 enum policy_event policy_next(const struct policy *p, struct policy_run *r,

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -398,6 +399,24 @@ static enum expr_op operator_of(const struct token *t)
 	}
 }
 
+/* Sums, not yet known when the rule is written. */
+static bool score(struct parser *ps, struct expr *e, const struct token *fact)
+{
+	int64_t low, high;
+	char range[50];
+
+	if (score_compile(e, ps->policy) < 0)
+		return no_memory(ps);
+	score_bounds(e, ps->policy, &low, &high);
+	snprintf(range, sizeof(range), low == high ? "%lld" : "%lld to %lld", (long long)low, (long long)high);
+	if (e->above == 0)
+		parser_warn(ps, fact->line, fact->column, "no score rule stands above, so score is always 0 here");
+	else if (e->can_true == STAGE_COUNT || e->can_false == STAGE_COUNT)
+		parser_warn(ps, fact->line, fact->column, "score is %s here, so this is %s true", range,
+			    e->can_true == STAGE_COUNT ? "never" : "always");
+	return true;
+}
+
 /* The fact has been read: its operator and value. */
 static bool compare_rest(struct parser *ps, struct expr *e, const struct token *fact)
 {
@@ -485,9 +504,11 @@ static struct expr *parse_compare(struct parser *ps)
 		if (!e)
 			return NULL;
 		e->fact = id;
-		e->expired = token_is(&fact, "temperror.expired");
+		e->about = token_is(&fact, "temperror.expired") ? ABOUT_EXPIRED
+			   : token_is(&fact, "score")		? ABOUT_SCORE
+								: ABOUT_FACT;
 		parser_next(ps);
-		if (!compare_rest(ps, e, &fact))
+		if (!compare_rest(ps, e, &fact) || (e->about == ABOUT_SCORE && !score(ps, e, &fact)))
 			return NULL;
 		p = ps->text.failed ? "" : ps->text.data + start;
 		e->source = strdup(*p == ' ' ? p + 1 : p);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "policy/policy_score.h"
+
 enum { WHY_VALUE_MAX = 60 };            /* bytes of a value shown in a reason */
 
 struct expr *expr_new(enum expr_kind kind)
@@ -31,6 +33,7 @@ void expr_free(struct expr *e)
 	policy_list_free(e->list_own);
 	policy_regex_free(e->regex);
 	free(e->source);
+	free(e->range);
 	free(e);
 }
 
@@ -156,7 +159,9 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 	const struct fact *f;
 	bool final = false, holds = false, limit = false;
 
-	if (e->expired) {
+	if (e->about == ABOUT_SCORE)
+		return score_truth(e, ev, why);
+	if (e->about == ABOUT_EXPIRED) {
 		holds = e->op == EXPR_IS || e->op == EXPR_EQ
 				? ev->facts->temperror_expired == !!e->number
 				: ev->facts->temperror_expired != !!e->number;
@@ -269,6 +274,11 @@ static enum truth truth_of(const struct expr *e, struct expr_eval *ev, struct bu
 	}
 }
 
+enum truth expr_look(const struct expr *e, struct expr_eval *ev)
+{
+	return truth_of(e, ev, NULL);
+}
+
 /*
  * First with what is at hand: a lookup that cannot change the truth is not waited for.
  */
@@ -307,8 +317,13 @@ void expr_stages(const struct expr *e, int *can_true, int *can_false)
 		*can_false = truth ? STAGE_COUNT : STAGE_CONNECT;
 		return;
 	}
+	if (e->kind == EXPR_COMPARE && e->about == ABOUT_SCORE) {
+		*can_true = e->can_true;
+		*can_false = e->can_false;
+		return;
+	}
 	if (e->kind == EXPR_COMPARE) {
-		*can_true = *can_false = e->expired ? STAGE_CONNECT : (int)fact_def(e->fact)->stage;
+		*can_true = *can_false = e->about == ABOUT_EXPIRED ? STAGE_CONNECT : (int)fact_def(e->fact)->stage;
 		return;
 	}
 	if (e->kind == EXPR_NOT) {
@@ -383,7 +398,7 @@ static bool compare_implied(const struct expr *e, const struct expr *a)
 	const struct fact_def *d;
 	int64_t el, eh, al, ah;
 
-	if (e->fact != a->fact)
+	if (e->fact != a->fact || e->above != a->above)         /* the score of other rules is another */
 		return false;
 	if (strcmp(e->source, a->source) == 0)
 		return true;

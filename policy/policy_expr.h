@@ -22,9 +22,16 @@ enum expr_kind { EXPR_CONST, EXPR_NOT, EXPR_AND, EXPR_OR, EXPR_COMPARE };
 
 enum expr_op { EXPR_IS, EXPR_EQ, EXPR_NE, EXPR_LT, EXPR_LE, EXPR_GT, EXPR_GE, EXPR_IN, EXPR_MATCH };
 
+/* What a comparison asks: a fact, or what only the run itself knows. */
+enum expr_about { ABOUT_FACT, ABOUT_EXPIRED, ABOUT_SCORE };
+
 enum {
 	EXPR_WORDS_MAX = 62,            /* of one fact's vocabulary: bits of a mask */
 	EXPR_WORD_TEMPERROR = 63,       /* the bit of `temperror` */
+};
+
+struct score_range {
+	int64_t low, high;
 };
 
 struct expr {
@@ -36,7 +43,7 @@ struct expr {
 	/* EXPR_COMPARE */
 	enum expr_op op;
 	int fact;
-	bool expired;                   /* the fact temperror.expired, which the run itself knows */
+	enum expr_about about;
 	uint64_t words;                 /* FACT_WORD: the values that hold (for !=: that do not) */
 	int64_t number;                 /* FACT_NUMBER; FACT_BOOL with = and != */
 	int64_t *numbers;               /* FACT_NUMBER in (...) */
@@ -47,6 +54,21 @@ struct expr {
 	struct policy_list *list_own;   /* in (...): its list, freed with it */
 	struct policy_regex *regex;
 	char *source;                   /* as written: "dnsbl.score >= 5" */
+
+	/* ABOUT_SCORE, see policy_score.h */
+	size_t above;                   /* how many score rules stand above */
+	struct score_range *range;      /* the sums for which it holds, in order, apart from each other */
+	size_t range_count;
+	int can_true, can_false;        /* expr_stages */
+};
+
+/* The sum of the first score rules. */
+struct score_sum {
+	size_t next;                    /* how many have been counted */
+	int64_t low, high;              /* between which the sum lies */
+	bool unknown;                   /* some of them are; else those that are open are temporary */
+	bool passed_over;               /* some lookup was, see expr_truth */
+	int temporary_fact;             /* FACT_NONE: none */
 };
 
 struct expr *expr_new(enum expr_kind kind);
@@ -55,15 +77,25 @@ AUTO_DEFINE(expr)
 /* child becomes e's, also on failure. 0 or -ENOMEM. */
 int expr_add(struct expr *e, struct expr *child);
 
+struct policy_scores;
+
 struct expr_eval {
+	const struct policy *policy;
 	const struct policy_facts *facts;
+	struct policy_scores *scores;   /* what this run knows of the score rules */
 	bool final;                     /* unknown is false */
 	int temporary_fact;             /* out: which fact made it TEMPORARY; FACT_NONE before */
-	bool at_hand_only, passed_over; /* expr_truth's own */
+	/* its own: */
+	bool at_hand_only, passed_over;
+	struct score_sum sum[2];        /* what was waited for, and what was at hand */
+	const struct score_sum *running;        /* inside the condition of a score rule: the sum above it */
 };
 
 /* NULL: true. why may be NULL. may wait */
 enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *why);
+
+/* The same in one pass: what is at hand, or all, as ev->at_hand_only says. may wait */
+enum truth expr_look(const struct expr *e, struct expr_eval *ev);
 
 /* The first stage at which e can be certainly true, and certainly false; STAGE_COUNT: never. */
 void expr_stages(const struct expr *e, int *can_true, int *can_false);

@@ -214,6 +214,7 @@ void policy_free(struct policy *p)
 	free(p->rule);
 	free(p->list);
 	free(p->false_stage);
+	free(p->scorer);
 	free(p->name);
 	free(p);
 }

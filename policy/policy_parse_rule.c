@@ -215,6 +215,16 @@ static bool rule_body(struct parser *ps, struct rule *r)
 	return true;
 }
 
+/* The last rule counts. */
+static bool score_rule(struct parser *ps, const struct token *first)
+{
+	int rc = score_rule_add(ps->policy, ps->policy->rule_count - 1);
+
+	if (rc == -ENOSPC)
+		return parser_fail(ps, first, "too many score rules, expected at most %d", POLICY_SCORES_MAX);
+	return rc == 0 || parser_fail(ps, first, "no memory for the policy, expected a shorter one");
+}
+
 bool parser_rule_statement(struct parser *ps)
 {
 	struct rule *r = rule_new(ps->policy);
@@ -252,5 +262,7 @@ bool parser_rule_statement(struct parser *ps)
 		return parser_fail(ps, &first, "no memory for the policy, expected a shorter one");
 	}
 	ps->policy->rule_count++;
+	if (rule_scores(r))
+		return score_rule(ps, &first);
 	return true;
 }

@@ -7,6 +7,7 @@
 #include "policy/policy.h"
 #include "policy/policy_expr.h"
 #include "policy/policy_list.h"
+#include "policy/policy_score.h"
 
 enum {
 	POLICY_RULES_MAX = 10000,
@@ -39,6 +40,8 @@ struct policy {
 	size_t list_count, list_cap;
 	size_t regexes;                 /* of conditions and lists together */
 	uint32_t filters;
+	struct scorer *scorer;          /* the score rules that count, in order */
+	size_t scorer_count;
 	int *false_stage;               /* of each rule: from when on it may be known not to apply;
 					   STAGE_COUNT: never */
 };

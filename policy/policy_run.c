@@ -5,7 +5,8 @@
 enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f,
 			struct buf *why)
 {
-	struct expr_eval ev = { .facts = f, .temporary_fact = FACT_NONE };
+	struct policy_scores scores = { 0 };
+	struct expr_eval ev = { .policy = p, .scores = &scores, .facts = f, .temporary_fact = FACT_NONE };
 
 	return expr_truth(r->cond, &ev, why);
 }
@@ -81,6 +82,9 @@ static void settle(const struct policy *p, struct policy_run *r, struct expr_eva
 	}
 	r->settled = first_open;
 	r->waiting = first_open < r->next;
+	if (!r->rule || (r->rule->action != ACTION_REJECT && r->rule->action != ACTION_DEFER))
+		r->waiting |= score_settle(ev, r->next);
+	r->score = score_known(ev, r->next);
 }
 
 /*
@@ -93,8 +97,12 @@ static enum policy_event look_below(const struct policy *p, size_t i, struct exp
 				    size_t *same)
 {
 	const struct rule *hanging = &p->rule[i];
+	/* a greylist rule between has not been passed yet: what is found out here is not kept */
+	struct policy_scores scores = *ev->scores, *kept = ev->scores;
 	bool may_be_same = false, may_differ = false, open = false;
 	size_t j;
+
+	ev->scores = &scores;
 
 	for (j = i + 1; j < p->rule_count; j++) {
 		const struct rule *rule = &p->rule[j];
@@ -113,6 +121,7 @@ static enum policy_event look_below(const struct policy *p, size_t i, struct exp
 		if (t != TRUTH_UNKNOWN)
 			break;                  /* it decides, or hangs itself on something */
 	}
+	ev->scores = kept;
 	if (j == p->rule_count) {
 		if (hanging->action == ACTION_ACCEPT)
 			may_be_same = true;
@@ -149,7 +158,7 @@ static bool greylist(const struct policy *p, struct policy_run *r, size_t i)
 enum policy_event policy_next(const struct policy *p, struct policy_run *r,
 			      const struct policy_facts *f, bool final)
 {
-	struct expr_eval ev = { .facts = f, .final = final };
+	struct expr_eval ev = { .policy = p, .scores = &r->scores, .facts = f, .final = final };
 
 	if (r->decided) {
 		settle(p, r, &ev);
@@ -158,6 +167,7 @@ enum policy_event policy_next(const struct policy *p, struct policy_run *r,
 	if (f->temperror_expired && !r->expired) {
 		r->expired = true;
 		r->next = 0;            /* rules above may name temperror.expired */
+		r->scores = (struct policy_scores){ 0 };
 	}
 	while (r->next < p->rule_count) {
 		size_t i = r->next, same;

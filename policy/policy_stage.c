@@ -24,12 +24,27 @@ static void warn(const struct policy *p, const struct rule *r, struct buf *warni
 	buf_addc(warnings, '\n');
 }
 
+/* A comparison with the score that is never, or always, true has been warned of where it stands. */
+static bool warned_of_score(const struct expr *e)
+{
+	if (!e)
+		return false;
+	if (e->kind == EXPR_COMPARE)
+		return e->about == ABOUT_SCORE && (e->can_true == STAGE_COUNT || e->can_false == STAGE_COUNT);
+	for (size_t i = 0; i < e->child_count; i++)
+		if (warned_of_score(e->child[i]))
+			return true;
+	return false;
+}
+
 /* Rule i is never reached, or never true: said once. */
 static void warn_unreachable(const struct policy *p, size_t i, size_t *pairs, struct buf *warnings)
 {
 	const struct rule *r = &p->rule[i];
 
 	if (expr_never(r->cond)) {
+		if (warned_of_score(r->cond))
+			return;
 		warn(p, r, warnings, "can never apply: its condition contradicts itself", NULL);
 		return;
 	}
@@ -82,6 +97,11 @@ const struct rule *policy_rule(const struct policy *p, size_t i)
 	return i < p->rule_count ? &p->rule[i] : NULL;
 }
 
+bool policy_has_score(const struct policy *p)
+{
+	return p->scorer_count > 0;
+}
+
 uint32_t policy_filters(const struct policy *p)
 {
 	return p->filters;
@@ -101,6 +121,8 @@ int policy_held_back_by(const struct policy *p, size_t i)
 {
 	int by = -1, latest = p->rule[i].earliest;
 
+	if (rule_scores(&p->rule[i]))
+		return -1;              /* it counts as soon as somebody asks */
 	for (size_t j = 0; j < i; j++) {
 		if (rule_decides(&p->rule[j]) && settled_stage(p, j) > latest) {
 			latest = settled_stage(p, j);
@@ -121,7 +143,7 @@ void policy_describe(const struct policy *p, struct buf *out)
 
 		buf_addf(out, "%s:%-4d %-7s %s\n", p->name, r->line,
 			 expr_never(r->cond) ? "never" : stage_name(r->earliest), r->text);
-		if (by >= 0 && latest > (int)r->earliest) {
+		if (by >= 0 && latest > (int)r->earliest && !rule_scores(r)) {
 			buf_addf(out, "%*sheld back by %s", (int)strlen(p->name) + 14, "",
 				 p->rule[by].name);
 			if (latest < STAGE_COUNT)

@@ -42,6 +42,8 @@ static void dialogue(const struct policy *p, const char *facts, bool expired, st
 		if (e == POLICY_DECIDED && run.waiting)
 			buf_adds(out, "...");
 	}
+	if (run.score)
+		buf_addf(out, " score %lld", (long long)run.score);
 	for (size_t i = 0; i < run.effect_count; i++)
 		buf_addf(out, " %s@%d", action_name(run.effects[i]->action), run.effects[i]->line);
 	for (size_t i = 0; i < run.observed_count; i++)
@@ -88,6 +90,39 @@ static const struct { const char *policy, *facts, *said; bool expired; } rows[] 
 	  "accept@end... accept@end... accept@end... accept@end... accept@end... accept@end copy to@1 copy to@2 copy to@4", false },
 	{ "observe redirect to \"a@x.example\"\nredirect to \"b@x.example\"\nobserve redirect to \"c@x.example\"", "",
 	  "accept@end accept@end accept@end accept@end accept@end accept@end redirect to@2 observed@1 observed@3", false },
+	/* score: certain as soon as what is open cannot change the comparison */
+	{ "score +3 if client.ip = 192.0.2.1\nscore +2 if dkim = fail\nreject if score >= 3", "client.ip=192.0.2.1 dkim=fail", "reject@3 reject@3 reject@3 reject@3 reject@3 reject@3 score 3", false },
+	{ "score +3 if client.ip = 192.0.2.1\nscore +2 if dkim = fail\nreject if score >= 5", "client.ip=192.0.2.1 dkim=fail", "- - - - - reject@3 score 5", false },
+	{ "score +3 if client.ip = 192.0.2.1\nscore +2 if dkim = fail\nreject if score >= 5", "client.ip=192.0.2.2 dkim=fail",
+	  "accept@end... accept@end... accept@end... accept@end... accept@end... accept@end score 2", false },
+	{ "score +3 if tls\nscore -2 if dkim = pass\nreject if score >= 3\nquarantine if score < 2", "tls=true dkim=fail", "- - - - - reject@3 score 3", false },
+	{ "score +3 if tls\nscore -2 if dkim = pass\nreject if score >= 3\nquarantine if score < 2", "tls=true dkim=pass", "- - - - - quarantine@4 score 1", false },
+	{ "score +3 if tls\nscore -2 if dkim = pass\nreject if score >= 3", "tls=false dkim=pass", "- accept@end... accept@end... accept@end... accept@end... accept@end score -2", false },
+	{ "score +3 if tls\nscore +1 if dkim = pass\nreject if score in (3, 4)", "tls=true dkim=fail", "- reject@3 reject@3 reject@3 reject@3 reject@3 score 3", false },
+	{ "score +3 if tls\nscore +1 if dkim = pass\nreject if score in (1, 5)", "tls=true dkim=pass", "- accept@end... accept@end... accept@end... accept@end... accept@end score 4", false },
+	{ "score +3 if tls\nscore +1 if dkim = pass\nreject if score != 3", "tls=true dkim=pass", "- - - - - reject@3 score 4", false },
+	{ "score +3 if tls\nscore +1 if dkim = pass\nreject if score != 7", "tls=true dkim=pass", "reject@3 reject@3 reject@3 reject@3 reject@3 reject@3", false },
+	{ "score +3 if tls\nscore +1 if dkim = pass\nreject if not score = 3", "tls=true dkim=pass", "- - - - - reject@3 score 4", false },
+	/* those above the rule that asks */
+	{ "score +1\nreject if score >= 2\nscore +1\nquarantine if score >= 2", "", "quarantine@4 quarantine@4 quarantine@4 quarantine@4 quarantine@4 quarantine@4 score 2", false },
+	{ "score +1\nscore +10 if score >= 1\nscore +100 if score >= 12\nscore +1000 if score = 11\ndiscard if score = 1011", "",
+	  "discard@5 discard@5 discard@5 discard@5 discard@5 discard@5 score 1011", false },
+	{ "score +1 if dkim = pass\nscore +10 if score >= 1\nquarantine if score >= 10", "dkim=pass", "- - - - - quarantine@3 score 11", false },
+	{ "score +1 if dkim = pass\nscore +10 if score >= 1\nquarantine if score > 11", "dkim=pass",
+	  "accept@end... accept@end... accept@end... accept@end... accept@end... accept@end score 11", false },
+	{ "observe score +5\nscore +1\nreject if score >= 5\naccept", "", "accept@4 accept@4 accept@4 accept@4 accept@4 accept@4 score 1 observed@1", false },
+	{ "score +2 if tls\ntag \"x\" if score >= 2\naccept\nscore +4", "tls=true", "accept@3... accept@3 accept@3 accept@3 accept@3 accept@3 score 2 tag@2", false },
+	{ "accept if tls\nscore +2", "tls=true", "- accept@1 accept@1 accept@1 accept@1 accept@1", false },
+	/* a score rule that could not be looked at: only where the comparison hangs on it */
+	{ "score +2 if spf = fail\nscore +3 if tls\nreject if score >= 3", "spf=TEMPERROR tls=true", "- reject@3 reject@3 reject@3 reject@3 reject@3 score 3", false },
+	{ "score +2 if spf = fail\nscore +3 if tls\nreject if score >= 3", "spf=TEMPERROR tls=false", "- accept@end... accept@end accept@end accept@end accept@end", false },
+	{ "score +2 if spf = fail\nscore +3 if tls\nreject if score >= 4", "spf=TEMPERROR tls=true", "- - temp@3:spf temp@3:spf temp@3:spf temp@3:spf", false },
+	{ "score +2 if spf = fail\nscore +3 if tls\nreject if score >= 4", "spf=TEMPERROR tls=true", "- - accept@end accept@end accept@end accept@end score 3", true },
+	{ "score +2 if spf in (fail, temperror)\nreject if score >= 2", "spf=TEMPERROR", "- - reject@2 reject@2 reject@2 reject@2 score 2", false },
+	{ "score +2 if spf = fail\nscore +1 if dkim = fail\nreject if score >= 2", "spf=TEMPERROR dkim=fail", "- - - - - temp@3:spf", false },
+	{ "score +2 if spf = fail\nscore +1 if dkim = fail\nreject if score >= 3", "spf=TEMPERROR dkim=pass", "- - - - - accept@end", false },
+	{ "score +2 if temperror.expired\nscore +1 if spf = fail\nreject if score >= 1", "spf=TEMPERROR", "- - temp@3:spf temp@3:spf temp@3:spf temp@3:spf", false },
+	{ "score +2 if temperror.expired\nscore +1 if spf = fail\nreject if score >= 1", "spf=TEMPERROR", "reject@3 reject@3 reject@3 reject@3 reject@3 reject@3 score 2", true },
 	/* observe: says so, decides nothing */
 	{ "observe reject if spf = fail\naccept", "spf=fail", "accept@2... accept@2... accept@2 accept@2 accept@2 accept@2 observed@1", false },
 	{ "observe accept\nreject", "", "reject@2 reject@2 reject@2 reject@2 reject@2 reject@2 observed@1", false },
@@ -217,6 +252,75 @@ static void test_on_demand(void **state)
 				 1 << 3); /* those of client.ip and dnsbl.score, spf, dkim */
 }
 
+/* A score rule is asked once, and no further than the comparison needs. */
+static void test_score_on_demand(void **state)
+{
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"score +4 if client.ip in (192.0.2.1)\n"
+		"score +2 if dnsbl.score > 3\n"
+		"score +1 if tls\n"
+		"reject if score >= 7\n"
+		"reject \"b\" if score >= 4\n"
+		"reject \"c\" if score >= 5\n");
+	struct policy_facts_source source = { .stage = STAGE_DATA };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+	struct policy_run run = { 0 };
+
+	policy_facts_set(&source.facts, "client.ip=192.0.2.1 dnsbl.score=0 tls=true");
+	assert_int_equal(policy_next(p, &run, &f, true), POLICY_DECIDED);
+	assert_int_equal(run.rule->line, 5);
+	assert_int_equal(source.asked, 2);      /* 4 and no 2: neither 7 nor less than 4 can come of it */
+	facts_release(&source.facts);
+}
+
+/* Without a run, as explain asks; and what it says. */
+static void test_score_why(void **state)
+{
+	static const struct { size_t rule; enum truth want; const char *why; } asked[] = {
+		{ 3, TRUTH_TRUE, "score is 6 (+2 line 1, +4 odd)" },
+		{ 4, TRUTH_TRUE, "score is between 1 and 6 (+2 line 1)" },
+		{ 5, TRUTH_FALSE, "score is 5 (+2 line 1, +4 odd, -1 line 3)" },
+	};
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"score +2 if tls\nscore odd: +4 if dnsbl.score > 3\nscore -1 if spf = pass\n"
+		"reject if score = 6\nreject if score > 0\nreject if score != 5\n");
+	struct policy_facts_source source = { .stage = STAGE_DATA };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+
+	for (size_t i = 0; i < 3; i++) {
+		AUTO(buf) struct buf why = BUF_INIT(1000);
+
+		policy_facts_set(&source.facts, i == 2 ? "tls=true dnsbl.score=4 spf=pass" : "tls=true dnsbl.score=4 spf=none");
+		assert_int_equal(policy_truth(p, policy_rule(p, asked[i].rule), &f, &why), asked[i].want);
+		assert_string_equal(buf_str(&why), asked[i].why);
+		facts_release(&source.facts);
+	}
+}
+
+/* 1,024 score rules, each of which asks for the score of those above it, under 1,000 rules that ask: each is looked at once per pass. */
+static void test_score_many(void **state)
+{
+	AUTO(buf) struct buf text = BUF_INIT(1 << 20);
+	AUTO(policy) struct policy *p = NULL;
+	struct policy_facts_source source = { .stage = STAGE_CONNECT };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+	struct policy_run run = { 0 };
+
+	for (int i = 0; i < POLICY_SCORES_MAX; i++)
+		buf_addf(&text, "score +1 if dkim = pass or score >= %d and spf = fail\n", i);
+	for (int i = 0; i < 1000; i++)
+		buf_addf(&text, "quarantine if score = %d\n", 1 + i);
+	p = policy_facts_parse(buf_str(&text));
+	policy_facts_set(&source.facts, "dkim=fail spf=fail");
+	for (int stage = 0; stage < STAGE_COUNT; stage++) {
+		source.stage = (enum stage)stage;
+		policy_next(p, &run, &f, stage == STAGE_DATA);
+	}
+	assert_true(run.decided);
+	assert_true(source.asked < 6 * 4 * POLICY_SCORES_MAX);
+	facts_release(&source.facts);
+}
+
 /* Stages of rules as a careful admin would write them, and what holds back what. */
 static void test_stages(void **state)
 {
@@ -273,6 +377,9 @@ int main(void)
 		cmocka_unit_test(test_expiry_later),
 		cmocka_unit_test(test_many_tags),
 		cmocka_unit_test(test_on_demand),
+		cmocka_unit_test(test_score_on_demand),
+		cmocka_unit_test(test_score_why),
+		cmocka_unit_test(test_score_many),
 		cmocka_unit_test(test_stages),
 	};
 
