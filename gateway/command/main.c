@@ -24,6 +24,7 @@ static const struct command {
 	{ "explain", cmd_explain,
 	  "what the filters find in a message, what each rule makes of it, and the verdict" },
 	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
+	{ "replay", cmd_replay, "what another policy would have done with the mail of the last days" },
 	{ "status", cmd_status, "how the running gateway is" },
 	{ "quarantine", cmd_quarantine, "work with the messages that are held" },
 	{ "sink", cmd_sink,
