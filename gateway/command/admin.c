@@ -76,6 +76,27 @@ static int become(const struct confine *c)
 	return setresuid(0, 0, 0) == 0 ? -EPERM : 0;
 }
 
+/*
+ * No user is named, and the gateway may have been started as another one than us: what root made in its directories could not be written
+ * to by it.
+ */
+static void owner_of(const struct site *s, struct confine *c)
+{
+	struct stat st;
+
+	if (c->drop || geteuid() != 0 || lstat(s->state_dir, &st) < 0)
+		return;
+	if (st.st_uid == 0) {
+		char part[1024];
+
+		if (admin_path(s, "quarantine", part, sizeof(part)) < 0 || lstat(part, &st) < 0)
+			return;
+	}
+	c->uid = st.st_uid;
+	c->gid = st.st_gid;
+	c->drop = st.st_uid != 0;
+}
+
 int admin_open(const char *path, struct site **out, struct buf *errors)
 {
 	struct confine confine = { 0 };
@@ -91,7 +112,9 @@ int admin_open(const char *path, struct site **out, struct buf *errors)
 	rc = confine_user(s->user, &confine);
 	if (rc < 0)
 		buf_addf(errors, "%s: user %s: there is no such user\n", s->path, s->user);
-	else if ((rc = become(&confine)) < 0)
+	else
+		owner_of(s, &confine);
+	if (rc == 0 && (rc = become(&confine)) < 0)
 		buf_addf(errors, "user %s: root cannot be given up: %s\n", s->user ? s->user : "", strerror(-rc));
 	if (rc < 0) {
 		site_free(s);

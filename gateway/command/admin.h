@@ -15,8 +15,8 @@ struct site;
 enum { ADMIN_WHO_MAX = 64 };
 
 /*
- * Read the configuration, without the policy (site_load_command), then become its user: where we
- * are root and one is named. errors: sentences, one per line; so are warnings that matter to a command.
+ * Read the configuration, without the policy (site_load_command), then become its user, or whose the stores are: where we
+ * are root. errors: sentences, one per line; so are warnings that matter to a command.
  * 0 and *out; -EINVAL (the configuration), or another -errno. Once per process, before threads.
  */
 int admin_open(const char *path, struct site **out, struct buf *errors);

@@ -4,36 +4,46 @@
 #include <string.h>
 
 #include "command/cmd_release.h"
+#include "command/quarantine.h"
 
-static const struct {
+/* Each gets its own argv (argv[0] is its name) and returns the exit status. */
+static const struct subcommand {
 	const char *name;
 	int (*run)(int argc, char **argv);
 	const char *help;
-} actions[] = {
+} subcommands[] = {
+	{ "list", quarantine_list, "what is kept, by recipient, sender, rule, fact, time; newest first" },
+	{ "show", quarantine_show, "all that is known of a message, and what it says" },
 	{ "release", quarantine_release, "send messages to the mail server after all" },
+	{ NULL, NULL, NULL },
 };
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: gatepost quarantine ACTION [OPTIONS]\n\n");
-	for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++)
-		fprintf(to, "  %-12s %s\n", actions[i].name, actions[i].help);
-	fprintf(to, "\n`gatepost quarantine ACTION --help` shows the options of one.\n");
+	fputs("usage: gatepost quarantine COMMAND [OPTIONS]\n\n", to);
+	for (const struct subcommand *c = subcommands; c->name; c++)
+		fprintf(to, "  %-8s  %s\n", c->name, c->help);
+	fputs("\n`gatepost quarantine COMMAND --help` shows the options of one. The manual: gatepost(8).\n"
+	      "Exit status, but for release: 0 done; 1 wrong option or configuration, or something failed; 2 a message that was named is not there.\n",
+	      to);
 }
 
 int cmd_quarantine(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : "";
+	const char *name = argc > 1 ? argv[1] : NULL;
 
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-		usage(stdout);
-		return 0;
+	if (!name) {
+		usage(stderr);
+		return QUARANTINE_FAILED;
 	}
-	for (size_t i = 0; i < sizeof(actions) / sizeof(*actions); i++)
-		if (strcmp(actions[i].name, name) == 0)
-			return actions[i].run(argc - 1, argv + 1);
-	if (*name)
-		fprintf(stderr, "gatepost quarantine: there is no action %s\n\n", name);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+		usage(stdout);
+		return QUARANTINE_DONE;
+	}
+	for (const struct subcommand *c = subcommands; c->name; c++)
+		if (strcmp(c->name, name) == 0)
+			return c->run(argc - 1, argv + 1);
+	fprintf(stderr, "gatepost quarantine: there is no command of that name\n\n");
 	usage(stderr);
-	return 1;
+	return QUARANTINE_FAILED;
 }

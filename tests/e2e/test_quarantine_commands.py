@@ -1,0 +1,167 @@
+"""`gatepost quarantine ...`: an administrator at work in the quarantine, beside the running gateway and without it."""
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from lab.smtp import Client, mail
+
+POLICY = """
+quarantine money: if header.subject ~ /(?i)invoice/
+quarantine hold: if header.subject ~ /hold/
+accept
+"""
+
+
+def send(g, subject, *rcpts, sender="a@sender.example", source="127.0.0.1", **kw):
+    with Client(g.port, source=source) as c:
+        reply = c.message(sender, rcpts or ("carol@example.com",), mail(subject=subject, **kw))
+    assert reply.code == 250, reply
+    return reply
+
+
+def run(g, command, *argv, status=0, **kw):
+    done = subprocess.run([g.binary, "quarantine", command, "-c", str(g.conf_path), *argv], capture_output=True, timeout=120, **kw)
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def listed(g, *argv):
+    return json.loads(run(g, "list", "--json", *argv).stdout)
+
+
+def subjects(g, *argv):
+    return [m["subject"] for m in listed(g, *argv)]
+
+
+@pytest.fixture
+def kept(lab, backend):
+    """A gateway with three kept messages: hold 1, invoice 2, hold 3."""
+    g = lab([backend().port], policy=POLICY)
+    send(g, "hold 1")
+    send(g, "invoice 2", "bob@example.com", "carol@example.com", sender="Eve@Other.example", source="127.0.0.77")
+    send(g, "hold 3", "bob@example.com", sender="")
+    return g
+
+
+def test_list(kept):
+    g = kept
+    assert subjects(g) == ["hold 3", "invoice 2", "hold 1"]
+    assert subjects(g, "--oldest-first", "--limit", "2") == ["hold 1", "invoice 2"]
+    for argv, want in (
+            (["--to", "bob@example.com"], ["hold 3", "invoice 2"]),
+            (["--to", "BOB@example.com", "--rule", "money"], ["invoice 2"]),
+            (["--to", "example.com", "--limit", "1"], ["hold 3"]),
+            (["--to", "dave@example.com"], []),
+            (["--from", "eve@other.example"], ["invoice 2"]),
+            (["--from", "@other.example", "--to", "carol@example.com"], ["invoice 2"]),
+            (["--from", "<>"], ["hold 3"]),
+            (["--client", "127.0.0.77"], ["invoice 2"]),
+            (["--client", "127.0.0.0/8"], ["hold 3", "invoice 2", "hold 1"]),
+            (["--client", "192.0.2.0/24"], []),
+            (["--fact", "rcpt.count=2"], ["invoice 2"]),
+            (["--fact", "rcpt.count>1", "--fact", "rcpt.count<=2"], ["invoice 2"]),
+            (["--fact", "rcpt.count != 2"], ["hold 3", "hold 1"]),
+            (["--fact", "header.subject~/^HOLD/"], []),
+            (["--fact", "header.subject~/(?i)^HOLD/"], ["hold 3", "hold 1"]),
+            (["--subject", "INVOICE"], ["invoice 2"]),
+            (["--since", "1h"], ["hold 3", "invoice 2", "hold 1"]),
+            (["--until", "1h"], []),
+            (["--since", "2001-01-01", "--until", "2002-01-01"], []),
+            (["--state", "kept"], ["hold 3", "invoice 2", "hold 1"]),
+            (["--state", "released"], []),
+    ):
+        assert subjects(g, *argv) == want, argv
+    (m,) = listed(g, "--rule", "money")
+    assert m["sender"] == "Eve@other.example" and m["recipients"] == ["bob@example.com", "carol@example.com"]
+    assert m["client"] == "127.0.0.77" and m["rule"] == "money" and m["state"] == "kept" and m["bytes"] > 100
+    assert subjects(g, "--message-id", m["message_id"]) == ["invoice 2"] if m["message_id"] else True
+    text = run(g, "list").stdout.decode()
+    lines = text.splitlines()
+    assert lines[0].split() == ["ID", "WHEN", "SIZE", "FROM", "TO", "RULE", "SUBJECT"] and len(lines) == 4
+    assert lines[2].startswith(m["id"]) and lines[2].endswith("invoice 2") and re.search(r"bob@example.com +\+1 ", lines[2])
+    assert "\x1b" not in text
+    for argv in (["--fact", "nonsense=1"], ["--fact", "spf"], ["--fact", "rcpt.count<x"], ["--fact", "helo~("], ["--since", "soon"],
+                 ["--client", "somebody"], ["--to", "a@"], ["--limit", "x"], ["--nonsense"], ["more"]):
+        assert run(g, "list", *argv, status=1).stderr
+
+
+def test_show(kept):
+    g = kept
+    (m,) = listed(g, "--rule", "money")
+    (record,) = [json.loads(x) for x in run(g, "show", "--json", m["id"]).stdout.splitlines()]
+    assert record["kept"]["id"] == m["id"] and record["state"] == "kept" and record["events"] == []
+    assert record["facts"]["rcpt.count"] == 2
+    text = run(g, "show", m["id"]).stdout.decode()
+    for pattern in (rf"message +{m['id']}, kept", r"from +<Eve@other.example>", r"to +<bob@example.com>", r"to +<carol@example.com>",
+                    r"client +127.0.0.77", r"rule +money, line 2: quarantine", r"rcpt.count = 2", r"Subject: +invoice 2", r"A line\."):
+        assert re.search(pattern, text), (pattern, text)
+    path = next(p for p in g.quarantined() if p.stem == m["id"])
+    assert run(g, "show", "--raw", m["id"]).stdout == path.read_bytes()
+    assert b"\nSubject: invoice 2\n" in run(g, "show", "--headers", m["id"]).stdout
+    # several, one of them unknown
+    ids = [x["id"] for x in listed(g)]
+    done = run(g, "show", "--json", ids[0], "000000000000", ids[2], status=2)
+    assert len(done.stdout.splitlines()) == 2 and b"000000000000: there is no such message" in done.stderr
+    # by the beginning of an id, when it is of one alone
+    common = os.path.commonprefix(ids)
+    assert b"several" in run(g, "show", common, status=2).stderr
+    assert m["id"].encode() in run(g, "show", m["id"][:11]).stdout or any(i != m["id"] and i.startswith(m["id"][:11]) for i in ids)
+    for bad in ("../../etc/passwd", "", "*", "\x1b[31m", "x" * 200):
+        assert run(g, "show", bad, status=2).stderr.isascii()
+    run(g, "show", status=1)
+
+
+def test_remote_bytes_do_not_reach_the_terminal(lab, backend):
+    """On a terminal of its own: colours are ours, and no control or direction mark of a stranger's comes through."""
+    g = lab([backend().port], policy=POLICY)
+    evil = "hold =?utf-8?q?=1b]0;owned=07=1b[31m=e2=80=aeabc=c2=9b?= end"
+    send(g, evil, body="text \x1b[2J\x07 more\r\n", extra="X-Odd: \x1b[31mred\x07\r\n")
+    (m,) = listed(g)
+    for argv in (["list"], ["show", m["id"]], ["show", "--headers", m["id"]]):
+        done = subprocess.run(["script", "-qec", " ".join([g.binary, "quarantine", argv[0], "-c", str(g.conf_path), *argv[1:]]), "/dev/null"],
+                              capture_output=True, timeout=60, env={**os.environ, "TERM": "xterm"})
+        out = done.stdout.decode()
+        rest = re.sub(r"\x1b\[(0|1|2|31|32|33)m", "", out)
+        assert done.returncode == 0, out
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", rest), repr(out)
+        assert "\\x1b" in rest
+    done = subprocess.run(["script", "-qec", f"{g.binary} quarantine show -c {g.conf_path} --raw {m['id']}", "/dev/null"],
+                          capture_output=True, timeout=60)
+    assert done.returncode == 1
+
+
+def test_without_the_gateway(kept):
+    """The commands need no running gateway."""
+    g = kept
+    g.stop()
+    assert subjects(g) == ["hold 3", "invoice 2", "hold 1"]
+    run(g, "show", listed(g)[0]["id"])
+    g.start()
+    send(g, "hold 4")
+    assert subjects(g)[0] == "hold 4"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_leaves_nothing_of_its_own(lab, backend, scratch):
+    """Root works as the user of the stores, named or not, and the keeper can go on writing."""
+    g = lab([backend().port], policy=POLICY)
+    g.stop()
+    os.chmod(g.dir, 0o755)
+    for p in g.dir.parents:
+        if os.stat(p).st_uid == 0 and not os.stat(p).st_mode & 0o001:
+            os.chmod(p, os.stat(p).st_mode | 0o011)
+    subprocess.run(["chown", "-R", "nobody:", str(g.state / "quarantine"), str(g.state / "state")], check=True)
+    g.conf_path.write_text(g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
+    g.start()
+    send(g, "hold 1")
+    assert subjects(g) == ["hold 1"]
+    g.conf_path.write_text(g.conf_path.read_text().replace('user = "nobody"\n', ""))
+    assert subjects(g) == ["hold 1"]
+    g.conf_path.write_text(g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
+    send(g, "hold 2")
+    assert subjects(g) == ["hold 2", "hold 1"]
+    owners = {p.stat().st_uid for p in (g.state / "quarantine").rglob("*")}
+    assert 0 not in owners
