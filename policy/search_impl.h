@@ -5,6 +5,7 @@
 #define SEARCH_IMPL_H
 
 #include <stdint.h>
+#include <sys/stat.h>
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -22,6 +23,7 @@ enum {
 struct search_index {
 	struct sqlite3 *sql;
 	struct sqlite3_stmt *stmt[SEARCH_STATEMENTS];
+	struct stat file;
 	int64_t data_version;           /* of SQLite: others have written since */
 	int64_t vocabulary;             /* words in it, at most */
 	uint64_t known[SEARCH_KNOWN];   /* hashes of words that are in the vocabulary: most of any message */

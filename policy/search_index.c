@@ -111,17 +111,14 @@ static void unlink_all(const char *path)
 	}
 }
 
-/* What is only of another version is worth nothing, and may be large. */
+/* It is derived, and may be large: what is worth nothing is not kept. */
 static int connect_afresh(struct search_index *x, const char *path, int why)
 {
-	int rc = 0;
-
 	disconnect(x);
 	if (why == -EBADMSG)
-		rc = sqlite_move_aside(path, "search");
-	else
-		unlink_all(path);
-	return rc < 0 ? rc : connect_db(x, path, true);
+		log_error("search", "error", "the full-text index is damaged: begun afresh", "path", path, NULL);
+	unlink_all(path);
+	return connect_db(x, path, true);
 }
 
 static int open_any(const char *path, bool owner, struct search_index **out)
@@ -138,8 +135,23 @@ static int open_any(const char *path, bool owner, struct search_index **out)
 		search_index_close(x);
 		return rc == -ESTALE ? -EBADMSG : rc;
 	}
+	(void)stat(path, &x->file);
 	*out = x;
 	return 0;
+}
+
+bool search_index_replaced(const struct search_index *x, const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 || st.st_dev != x->file.st_dev || st.st_ino != x->file.st_ino;
+}
+
+int search_index_afresh(const char *path, struct search_index **out)
+{
+	log_error("search", "error", "the full-text index is damaged: begun afresh", "path", path, NULL);
+	unlink_all(path);
+	return search_index_open(path, out);
 }
 
 int search_index_open(const char *path, struct search_index **out)

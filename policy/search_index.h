@@ -35,7 +35,13 @@ int search_index_open(const char *path, struct search_index **out);
 /* A command's, beside the keeper: as it is. -ENOENT: there is none; -EBADMSG: damaged, or of another version; or another -errno. Says nothing. */
 int search_index_join(const char *path, struct search_index **out);
 
+/* Damage has shown while it was used: an empty one takes its place. Close the old one before. */
+int search_index_afresh(const char *path, struct search_index **out);
+
 void search_index_close(struct search_index *x);
+
+/* Whether the name is no longer that of the file that is open. */
+bool search_index_replaced(const struct search_index *x, const char *path);
 
 /* All leaves it, in one transaction: a keeper that has it open begins anew by itself. 0 or -errno. */
 int search_index_clear(struct search_index *x);

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "policy/search_feed.h"
 #include "policy/sqlite_file.h"
 #include "policy/store_index.h"
 #include "policy/store_tidy.h"
@@ -31,6 +32,7 @@ struct store_keeper {
 	char *index_path;
 	struct store_index *index;
 	struct store_tidy *tidy;
+	struct search_feed *feed;
 	int64_t last_ms; /* of the last id, so that ids never go back while we live */
 };
 
@@ -50,6 +52,7 @@ static int index_open(struct store_keeper *k)
 		return rc;
 	store_tidy_free(k->tidy);
 	k->tidy = store_tidy_new(k->dir_fd, fresh ? 0 : TIDY_DAYS, true);
+	search_feed_compare(k->feed);
 	return 0;
 }
 
@@ -96,6 +99,10 @@ int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out)
 		k->index_path = NULL;
 		rc = -ENOMEM;
 	}
+	if (rc == 0) {
+		k->feed = search_feed_new(dir, k->dir_fd);
+		rc = k->feed ? 0 : -ENOMEM;
+	}
 	if (rc < 0)
 		log_error("store", "error", strerror(-rc), "path", dir, NULL);
 	else
@@ -113,6 +120,7 @@ void store_keeper_close(struct store_keeper *k)
 	if (!k)
 		return;
 	store_tidy_free(k->tidy);
+	search_feed_free(k->feed);
 	store_index_close(k->index);
 	close_fd(&k->dir_fd);
 	close_fd(&k->proc_fd);
@@ -415,6 +423,8 @@ void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t 
 			item_unlink(k, &items[i]);
 			items[i].rc = rc == -EBADMSG ? -EIO : rc;
 		}
+		if (items[i].rc == 0)
+			search_feed_kept(k->feed, items[i].id);
 		close_fd(&items[i].json_fd);
 		free(items[i].json);
 		items[i].json = NULL;
@@ -437,6 +447,14 @@ bool store_keeper_tidy(struct store_keeper *k)
 	else if (rc < 0 || (k->index && !store_index_complete(k->index)))
 		k->tidy = store_tidy_new(k->dir_fd, 0, true);   /* from the next tick on */
 	return false;
+}
+
+bool store_keeper_search(struct store_keeper *k, int budget_ms)
+{
+	/* While messages are still being found, their order is none. */
+	if (k->tidy || !k->index)
+		return false;
+	return search_feed_step(k->feed, k->index, budget_ms) > 0;
 }
 
 int64_t store_keeper_count(struct store_keeper *k)

@@ -65,6 +65,11 @@ void store_keeper_keep(struct store_keeper *k, struct store_item *items, size_t 
  */
 bool store_keeper_tidy(struct store_keeper *k);
 
+/*
+ * Give messages that wait for it to the full-text index (search_feed.h), for about budget_ms. true: there is more to do.
+ */
+bool store_keeper_search(struct store_keeper *k, int budget_ms);
+
 int64_t store_keeper_count(struct store_keeper *k);
 
 #endif

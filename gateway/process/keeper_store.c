@@ -2,7 +2,7 @@
  * keeper_store - the keeper of the messages
  *
  * Descriptors are handed out at once; messages to keep are gathered over a round and made durable
- * together (policy/store_keeper.h), then answered.
+ * together (policy/store_keeper.h), then answered. What can wait is done between: the store is tidied, words are indexed.
  */
 #include "process/keeper.h"
 
@@ -15,6 +15,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "policy/store_keeper.h"
+
+enum {
+	SEARCH_AFTER_MS = 50,           /* words are made of a message when it has been answered for */
+	SEARCH_BUDGET_MS = 5,           /* of one step, for which whoever comes meanwhile waits */
+	SEARCH_REST = 9,                /* under load, for each millisecond at it */
+	LOAD_MS = 100,
+};
 
 struct waiting {
 	struct keeper_peer *peer;
@@ -29,6 +36,8 @@ struct store_role {
 	struct waiting waiting[STORE_BATCH_MAX];
 	size_t count;
 	bool tidying;
+	int64_t kept_ms;                /* when messages came last */
+	int64_t search_ms;              /* the next step of indexing words; 0: nothing to do */
 };
 
 /* The way to /proc leads out of the chroot: opened before. */
@@ -58,6 +67,9 @@ static void store_flush(struct store_role *s)
 {
 	if (s->count == 0)
 		return;
+	s->kept_ms = clock_ms();
+	if (!s->search_ms)
+		s->search_ms = s->kept_ms + SEARCH_AFTER_MS;
 	store_keeper_keep(s->store, s->items, s->count, clock_wall_s() * 1000);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct store_item *it = &s->items[i];
@@ -112,6 +124,19 @@ static void store_request(struct keeper *k, struct keeper_peer *p, struct channe
 		keeper_answer(p, m->type, m->id, -ENOSYS, NULL, 0, -1);
 }
 
+/* At once while nobody asks for anything; beside others, a tenth of the time. */
+static void index_words(struct store_role *s)
+{
+	int64_t begun_ms = clock_ms(), took_ms;
+	bool more;
+
+	if (!s->search_ms || begun_ms < s->search_ms)
+		return;
+	more = store_keeper_search(s->store, SEARCH_BUDGET_MS);
+	took_ms = clock_ms() - begun_ms;
+	s->search_ms = !more ? 0 : begun_ms + took_ms + (begun_ms - s->kept_ms < LOAD_MS ? SEARCH_REST * took_ms + 1 : 0);
+}
+
 static void store_round(struct keeper *k)
 {
 	struct store_role *s = k->data;
@@ -119,8 +144,11 @@ static void store_round(struct keeper *k)
 	store_flush(s);
 	if (s->tidying)
 		s->tidying = store_keeper_tidy(s->store);
+	index_words(s);
 	if (s->tidying)
 		k->round_in_ms = 0;
+	else if (s->search_ms)
+		k->round_in_ms = s->search_ms > clock_ms() ? (int)(s->search_ms - clock_ms()) : 0;
 }
 
 /* An index that was begun afresh meanwhile wants its messages. */
@@ -131,6 +159,8 @@ static void store_tick(struct keeper *k)
 	s->tidying = store_keeper_tidy(s->store);
 	if (s->tidying)
 		k->round_in_ms = 0;
+	if (!s->search_ms)
+		s->search_ms = clock_ms();      /* a message that is older than others, a command that emptied the index */
 }
 
 static void store_close(struct keeper *k)
