@@ -393,6 +393,25 @@ def bad():
          lines=['_dmarc.look4.example TXT v=DMARC1; p=reject'])
 
 
+def allowed():
+    """Senders of policy_allowed.txt."""
+    client, helo = '198.51.100.77', 'mx.partner.example'
+    lines = ['77.100.51.198.in-addr.arpa PTR mx.partner.example', 'mx.partner.example A 198.51.100.77',
+             'partner.example TXT v=spf1 ip4:198.51.100.77 -all']
+    listed = lines + ['77.100.51.198.bl.example A 127.0.0.2']
+    strict = lines + ['_dmarc.partner.example TXT v=DMARC1; p=quarantine']
+    case('allowed by hand: listed, but SPF passes', 'accept', client, helo, 'listed@partner.example', mail('listed@partner.example'), rule='allowed', lines=listed)
+    case('allowed by hand: the author, by DMARC', 'accept', client, helo, 'bounce@partner.example', mail('news@partner.example'), rule='allowed', lines=strict)
+    case('allowed by hand: the envelope sender, for another author', 'accept', client, helo, 'listed@partner.example', mail('x@else.example'), rule='allowed',
+         lines=lines + ['_dmarc.else.example TXT v=DMARC1; p=quarantine'])
+    case('somebody else of an allowed domain, listed', 'reject', client, helo, 'other@partner.example', mail('other@partner.example'), rule='listed', lines=listed)
+    case('allowed sender, listed, without SPF', 'reject', client, helo, 'listed@partner.example', mail('listed@partner.example'), rule='listed',
+         lines=[r for r in listed if 'spf1' not in r])
+    case('allowed sender, forged', 'reject', '203.0.113.201', 'vps201.hoster.example', 'listed@partner.example', mail('listed@partner.example'), rule='spf', lines=lines)
+    case('allowed author, forged', 'quarantine', '203.0.113.200', 'mail.cheap.example', 'x@cheap.example', mail('news@partner.example'), rule='dmarc-failed', lines=strict)
+    case('allowed sender in our name', 'quarantine', client, helo, 'listed@partner.example', mail('boss@' + OURS), rule='in-our-name', lines=lines)
+
+
 # What each message that reaches the end of data was made to be: spf, dkim, dmarc. run_policy.c checks it, so that a
 # case cannot pass for a wrong reason.
 MADE = {
@@ -524,6 +543,7 @@ rsa_key('keyless.example', publish=False)
 spf('sha1.example', '-all')
 good()
 bad()
+allowed()
 names = [c['name'] for c in cases]
 assert len(set(names)) == len(names)
 print(sum('accept' in c['want'] for c in cases), 'good,', sum('accept' not in c['want'] for c in cases), 'bad', file=sys.stderr)

@@ -32,10 +32,12 @@
 #include "base/net.h"
 #include "filters/filter.h"
 #include "policy/judge.h"
+#include "policy/policy_files.h"
 #include "policy/state_sqlite.h"
 #include "support/dns_table.h"
 
 #define CASES "tests/conformance/policy_cases.txt"
+#define ALLOWED "tests/conformance/policy_allowed.txt"
 
 enum { TO_MAX = 16, MESSAGE_MAX = 256 * 1024, GOOD_MIN = 40, BAD_MIN = 40, RETRY_S = 900, WAITED_S = 5 * 3600 };
 
@@ -378,6 +380,10 @@ int main(void)
 	fprintf(stderr, "%s%s", buf_str(&errors), buf_str(&warnings));
 	if (!site.policy || warnings.len || policy_set_local(site.policy, ours, 1) < 0)
 		return 1;
+	if (policy_set_allowed(site.policy, ALLOWED, &errors) < 0) {
+		fprintf(stderr, "run_policy: %s", buf_str(&errors));
+		return 1;
+	}
 	rc = filters_setup(&site, &errors);
 	if (rc < 0) {
 		fprintf(stderr, "run_policy: %s\n", buf_str(&errors));
