@@ -103,6 +103,12 @@ struct smtp_limits {
 	struct message_limits message;
 };
 
+struct history_conf {
+	bool record;                    /* new ones */
+	int keep_s;                     /* 30 days */
+	uint64_t max_bytes;             /* 2 GiB */
+};
+
 struct site {
 	char *path;                     /* of the file, for messages */
 	char *hostname;                 /* ours: banner, EHLO, Received, authserv-id default */
@@ -140,6 +146,7 @@ struct site {
 	struct greylist_conf greylist;
 	struct state_redis_conf redis;  /* no address: the state keeper of this machine */
 	enum state_away state_away;
+	struct history_conf history;
 
 	bool add_received_spf;
 	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */

@@ -41,7 +41,7 @@ struct history_record {
 	const char *message_id, *subject;       /* NULL: none, or not seen; the subject decoded */
 	uint64_t bytes;                 /* received of the message */
 	enum stage stage;               /* how far the transaction was: facts of later stages were never known */
-	const char *verdict;            /* what was done, as in the log: "accept", "backend-refused"... */
+	const char *verdict;            /* what was done, as in the log: "accept", "backend-refused"...; or why nothing was: "client-gone" */
 	const char *action;             /* the policy's own verdict on these recipients: "accept", "reject", "quarantine", "greylist"...; NULL: it had not
 					   come to one. Differs from what was done in observe mode, by a refusing backend, or among mixed verdicts */
 	const char *rule;               /* its name; NULL: none */

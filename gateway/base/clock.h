@@ -14,5 +14,7 @@ int64_t clock_ms(void);
 
 /* Seconds since 1970, CLOCK_REALTIME. */
 int64_t clock_wall_s(void);
+/* Milliseconds of it. */
+int64_t clock_wall_ms(void);
 
 #endif

@@ -37,6 +37,7 @@ enum channel_type {
 	CHANNEL_DRAIN,          /* notice to a worker: stop accepting, end; struct channel_drain */
 	CHANNEL_STOP,           /* notice to a keeper: finish what has been asked, then end */
 	CHANNEL_LIST,           /* notice to a worker: the list file of this path (the payload) is now the image in the descriptor */
+	CHANNEL_SETTINGS,       /* notice to a keeper: struct keeper_settings of the configuration in force */
 
 	/* To the state keeper. */
 	CHANNEL_STATE_RUN = 32, /* policy/state_wire.h */
@@ -44,9 +45,12 @@ enum channel_type {
 	/* To the store keeper. */
 	CHANNEL_STORE_OPEN = 64,        /* answered with a descriptor of a nameless file */
 	CHANNEL_STORE_KEEP,             /* keep the descriptor; metadata (JSON); answered with the id */
+
+	/* To the history keeper. */
+	CHANNEL_HISTORY_ADD = 96,       /* notice: records, policy/history_channel.h */
 };
 
-enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_COUNT };
+enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_COUNT };
 
 struct channel_wire {           /* payload of CHANNEL_WIRE */
 	int32_t role, slot;     /* who is at the other end */

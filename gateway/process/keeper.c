@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,12 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "policy/conf.h"
 
 enum {
 	REQUESTS_A_ROUND = 16,          /* of one worker, before others get their turn */
 	TICK_MS = 1000,
+	LAST_ROUNDS = 1000,
 };
 
 /* An answer that the worker's socket did not take yet. */
@@ -158,6 +161,8 @@ static void on_request(int fd, short what, void *arg)
 		}
 		if (!m.reply && m.id != 0)
 			p->keeper->role->request(p->keeper, p, &m);
+		else if (!m.reply && p->keeper->role->notice)
+			p->keeper->role->notice(p->keeper, &m);
 		channel_msg_release(&m);
 	}
 }
@@ -199,6 +204,8 @@ static void on_control(int fd, short what, void *arg)
 		return;
 	if (rc < 0 || m.type == CHANNEL_STOP)
 		k->stopping = true;
+	if (rc == 0 && m.type == CHANNEL_SETTINGS && m.len == sizeof(k->settings))
+		memcpy(&k->settings, m.data, sizeof(k->settings));
 	if (rc == 0 && m.type == CHANNEL_WIRE && m.fd >= 0 && m.len == sizeof(w)) {
 		memcpy(&w, m.data, sizeof(w));
 		peer_add(k, m.fd, w.slot);
@@ -237,6 +244,19 @@ static int keeper_start(struct keeper *k)
 	return rc < 0 ? rc : channel_send(env->control_fd, &ready);
 }
 
+/* Notices that workers have sent before they ended are still in the sockets. */
+static void last_notices(struct keeper *k)
+{
+	for (struct keeper_peer *p = k->peers; p && k->role->notice; p = p->next)
+		for (int i = 0; i < LAST_ROUNDS && p->fd >= 0; i++) {
+			struct pollfd ready = { .fd = p->fd, .events = POLLIN };
+
+			if (poll(&ready, 1, 0) <= 0)
+				break;
+			on_request(p->fd, EV_READ, p);
+		}
+}
+
 static void keeper_loop(struct keeper *k)
 {
 	struct timeval tick = { TICK_MS / 1000, TICK_MS % 1000 * 1000 };
@@ -266,16 +286,23 @@ static void keeper_loop(struct keeper *k)
 		event_free(wake);
 }
 
+struct keeper_settings keeper_settings(const struct site *s)
+{
+	return (struct keeper_settings){ .history_keep_ms = (int64_t)s->history.keep_s * 1000, .history_max_bytes = s->history.max_bytes };
+}
+
 int keeper_run(const struct keeper_env *env)
 {
-	struct keeper k = { .round_in_ms = -1, .env = env,
-			    .role = env->role == ROLE_STORE ? &keeper_store : &keeper_state };
+	struct keeper k = { .round_in_ms = -1, .env = env, .settings = env->settings,
+			    .role = env->role == ROLE_HISTORY ? &keeper_history :
+				    env->role == ROLE_STORE ? &keeper_store : &keeper_state };
 
 	prctl(PR_SET_NAME, k.role->name);
 	k.base = event_base_new();
 	k.rc = k.base ? keeper_start(&k) : -ENOMEM;
 	if (k.rc == 0)
 		keeper_loop(&k);
+	last_notices(&k);
 	if (k.data)
 		k.role->close(&k);
 	peers_sweep(&k, true);

@@ -3,9 +3,9 @@
  *
  * One loop for every kind of keeper: it takes requests from the workers' channels (wired by the
  * parent over the control channel), gives each to its role, and at the end of each round lets the
- * role do what many requests share (a commit, an fsync). There are two roles: the state
- * (keeper_state.c) and the store (keeper_store.c); they are separate processes so that 50 MB on
- * their way to the disk do not stall a greylist answer.
+ * role do what many requests share (a commit, an fsync). There are three roles: the state
+ * (keeper_state.c), the store (keeper_store.c) and the history (keeper_history.c); they are separate
+ * processes so that 50 MB on their way to the disk do not stall a greylist answer.
  *
  * Nothing waits but the disk. A worker that does not take its answers is not read from until it
  * does.
@@ -24,6 +24,14 @@ struct keeper;
 struct keeper_peer;
 struct shared;
 
+/* What a keeper needs of the configuration. A reload sends it anew. */
+struct keeper_settings {
+	int64_t history_keep_ms;
+	uint64_t history_max_bytes;
+};
+struct site;
+struct keeper_settings keeper_settings(const struct site *s);
+
 struct keeper_env {
 	enum channel_role role;
 	const char *dir;                /* its own directory: the root after confinement */
@@ -32,6 +40,7 @@ struct keeper_env {
 	int control_fd;                 /* to the parent */
 	int command_fd;                 /* the listening control socket, or -1 */
 	struct shared *shared;
+	struct keeper_settings settings;        /* when it was started */
 };
 
 struct keeper_role {
@@ -44,16 +53,18 @@ struct keeper_role {
 	 * once, or by the end of round.
 	 */
 	void (*request)(struct keeper *k, struct keeper_peer *p, struct channel_msg *m);
+	void (*notice)(struct keeper *k, const struct channel_msg *m);  /* nobody waits for an answer; NULL: none are taken */
 	void (*round)(struct keeper *k);        /* after each round of requests */
 	void (*tick)(struct keeper *k);         /* about once a second */
 	void (*close)(struct keeper *k);
 };
 
-extern const struct keeper_role keeper_state, keeper_store;
+extern const struct keeper_role keeper_state, keeper_store, keeper_history;
 
 struct keeper {
 	const struct keeper_env *env;
 	const struct keeper_role *role;
+	struct keeper_settings settings;        /* in force now */
 	struct event_base *base;
 	struct keeper_peer *peers;
 	void *data;                     /* the role's */

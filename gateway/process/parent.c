@@ -46,7 +46,7 @@ static void keepers_end(struct parent *p)
 {
 	bool any = false;
 
-	for (int i = STATE; i <= STORE; i++) {
+	for (int i = STATE; i < WORKERS; i++) {
 		struct child *c = &p->child[i];
 
 		any |= c->pid > 0;
@@ -67,7 +67,7 @@ static void advance(struct parent *p)
 
 	switch (p->phase) {
 	case PHASE_KEEPERS:
-		if (p->child[STATE].ready && p->child[STORE].ready) {
+		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready) {
 			p->phase = PHASE_WORKERS;
 			p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 			if (parent_workers_start(p, &p->now) < 0)
@@ -366,8 +366,8 @@ static int run(struct parent *p)
 		return 1;
 	}
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
-	for (int i = STATE; i <= STORE; i++) {
-		p->child[i].role = i == STATE ? ROLE_STATE : ROLE_STORE;
+	for (int i = STATE; i < WORKERS; i++) {
+		p->child[i].role = i == STATE ? ROLE_STATE : i == STORE ? ROLE_STORE : ROLE_HISTORY;
 		if (parent_start(p, &p->child[i]) < 0)
 			fail(p, "a keeper cannot be started");
 	}

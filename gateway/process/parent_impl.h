@@ -14,8 +14,8 @@
 #include "process/parent.h"
 
 enum {
-	CHILDREN_MAX = 2 + SHARED_SLOTS,
-	STATE = 0, STORE = 1, WORKERS = 2,      /* places in parent.child */
+	STATE = 0, STORE = 1, HISTORY = 2, WORKERS = 3, /* places in parent.child */
+	CHILDREN_MAX = WORKERS + SHARED_SLOTS,
 	STATUS_MS = 10 * 1000,
 	KEEPERS_END_S = 30,
 	KILL_AFTER_S = 10,              /* after its deadline a worker should be gone by itself */

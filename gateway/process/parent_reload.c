@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "process/keeper.h"
 #include "process/notify.h"
 #include "process/statedir.h"
 
@@ -142,12 +143,16 @@ void parent_reload_done(struct parent *p)
 {
 	unsigned old = p->now.number;
 	const char *names[SHARED_BACKENDS];
+	struct keeper_settings settings;
 	size_t count = 0;
 
 	generation_release(p, &p->now);
 	p->now = p->next;
 	p->next = (struct generation){ .number = 0 };
 	atomic_store(&p->shared->generation, p->now.number);
+	settings = keeper_settings(p->now.site);
+	for (int i = STATE; i < WORKERS; i++)
+		child_tell(&p->child[i], CHANNEL_SETTINGS, &settings, sizeof(settings), -1);
 	/* Every former generation is told how long it has; the oldest of many, less. */
 	for (unsigned g = 1; g <= old; g++) {
 		bool many = old - g + 1 >= PARENT_GENERATIONS_MAX;

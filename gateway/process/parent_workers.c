@@ -18,6 +18,7 @@ struct life {
 
 static int life_keeper(void *arg, int control_fd)
 {
+	static const char *const dirs[ROLE_COUNT] = { [ROLE_STATE] = "state", [ROLE_STORE] = "quarantine", [ROLE_HISTORY] = "history" };
 	struct life *l = arg;
 	char dir[PATH_BYTES];
 	struct keeper_env env = {
@@ -28,10 +29,10 @@ static int life_keeper(void *arg, int control_fd)
 		.control_fd = control_fd,
 		.command_fd = l->c->role == ROLE_STATE ? l->p->command_fd : -1,
 		.shared = l->p->shared,
+		.settings = keeper_settings(l->p->now.site),
 	};
 
-	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir,
-		 l->c->role == ROLE_STATE ? "state" : "quarantine");
+	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir, dirs[l->c->role]);
 	return keeper_run(&env);
 }
 
@@ -71,8 +72,8 @@ static const struct generation *generation_of(const struct parent *p, const stru
 static void wire(struct parent *p, struct child *c)
 {
 	if (c->role == ROLE_WORKER) {
-		child_wire(c, &p->child[STATE]);
-		child_wire(c, &p->child[STORE]);
+		for (int i = STATE; i < WORKERS; i++)
+			child_wire(c, &p->child[i]);
 		return;
 	}
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)

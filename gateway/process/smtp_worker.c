@@ -40,7 +40,7 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	if (!svc)
 		return -ENOMEM;
 	*svc = (struct smtp_service){
-		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store
+		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history
 	};
 	rc = backend_group_new(w->site, w->dns, &svc->group, err);
 	if (rc == 0) {

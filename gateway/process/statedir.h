@@ -6,6 +6,7 @@
  *     empty/          0555 root: the root directory of the workers
  *     state/          0700 of the user: the state keeper's, its root directory; state.db
  *     quarantine/     0700 of the user: the store keeper's, its root directory
+ *     history/        0700 of the user: the history keeper's, its root directory; history.db
  *
  * Nothing that belongs to the user is written, or followed, by root.
  */

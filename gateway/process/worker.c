@@ -224,6 +224,8 @@ static void wired(struct worker *w, const struct channel_msg *m)
 		(void)channel_attach(&w->state_channel, fd);
 	else if (wire.role == ROLE_STORE)
 		(void)channel_attach(&w->store_channel, fd);
+	else if (wire.role == ROLE_HISTORY)
+		(void)channel_attach(&w->history_channel, fd);
 	else
 		close(fd);
 }
@@ -318,6 +320,8 @@ static int worker_start(struct worker *w)
 	rc = w->tick ? tick_start(w, TICK_MS) : -ENOMEM;
 	if (rc == 0)
 		rc = channel_attach(&w->parent, env->control_fd);
+	if (rc == 0)
+		rc = history_channel_start(&w->history);
 	if (rc == 0 && w->redis)
 		rc = state_redis_start(w->redis);
 	for (int i = 0; rc == 0 && env->protocols[i]; i++)
@@ -339,6 +343,8 @@ static void worker_end(struct worker *w)
 		if (w->env->protocols[i]->close && w->service[i])
 			w->env->protocols[i]->close(w->service[i]);
 	state_redis_free(w->redis);
+	history_channel_release(&w->history);
+	channel_release(&w->history_channel);
 	channel_release(&w->state_channel);
 	channel_release(&w->store_channel);
 	channel_release(&w->parent);
@@ -352,7 +358,7 @@ static void worker_end(struct worker *w)
 
 int worker_run(const struct worker_env *env)
 {
-	struct worker *w = calloc(1, sizeof(*w)); /* three channels are too much for a frame */
+	struct worker *w = calloc(1, sizeof(*w)); /* its channels are too much for a frame */
 	char title[16];
 	int rc;
 
@@ -366,6 +372,8 @@ int worker_run(const struct worker_env *env)
 	channel_init(&w->parent, on_parent, w);
 	channel_init(&w->state_channel, NULL, NULL);
 	channel_init(&w->store_channel, NULL, NULL);
+	channel_init(&w->history_channel, NULL, NULL);
+	history_channel_init(&w->history, &w->history_channel, w->site->history.record, &env->shared->history_dropped);
 	state_channel_init(&w->state_client, &w->state_channel);
 	store_channel_init(&w->store_client, &w->store_channel);
 	w->state = &w->state_client.state;

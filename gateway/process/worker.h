@@ -3,8 +3,8 @@
  *
  * One thread, one loop, one task per session. It accepts from the listening sockets that all
  * workers share, and hands each connection to the protocol of its listener. It opens no path once
- * it is confined: it has a resolver, and channels to the state keeper and the store keeper, which
- * the parent wires anew when a keeper has died.
+ * it is confined: it has a resolver, and channels to the keepers, which the parent wires anew when one
+ * has died.
  *
  * It ends when the parent says drain: it stops accepting; when the parent's patience ends (at once
  * for a stop, late for a reload, which is to disturb nobody) the protocols let their sessions come
@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "policy/conf.h"
+#include "policy/history_channel.h"
 #include "policy/state_channel.h"
 #include "policy/store_channel.h"
 #include "process/channel.h"
@@ -67,9 +68,10 @@ struct worker {
 	struct dns *dns;
 	struct state *state;
 	struct store *store;
+	struct history_channel history;
 	/* private: */
 	struct dns_unbound *unbound;
-	struct channel parent, state_channel, store_channel;
+	struct channel parent, state_channel, store_channel, history_channel;
 	struct state_channel state_client;
 	struct state_redis *redis;      /* the state instead, where the site has it */
 	struct store_channel store_client;

@@ -13,6 +13,7 @@
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
 #include "smtp/recipient.h"
+#include "smtp/smtp_history.h"
 
 enum { PARAMS_MAX = 1024 };
 
@@ -87,6 +88,7 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 	if (refusal) {
 		log_notice("mail-refused", "sid", s->id, "client", s->client.ip, "from", c->path.text, "reply", smtp_with_id(s, refusal, reply),
 			   NULL);
+		smtp_history_mail(s, c->path.text, reply);
 		return smtp_refuse(s, reply);
 	}
 	if (begin_transaction(s, c, &caps) < 0) {

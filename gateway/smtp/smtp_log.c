@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "policy/record.h"
 #include "smtp/smtp_groups.h"
+#include "smtp/smtp_history.h"
 
 enum { LIST_MAX = 2048, FACTS_MAX = 1024, NAMED_RCPTS = 20 };
 
@@ -131,6 +132,7 @@ void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *li
 	log_str(&l, "reply", line->reply);
 	add_timings(&l, s->t);
 	log_emit(&l);
+	smtp_history_verdict(s, line);
 }
 
 /* What a line says is true of both. */
@@ -199,4 +201,5 @@ void smtp_log_broken(struct smtp_session *s, const char *why, const char *reply)
 		add_message(&l, s->t);
 	log_str(&l, "reply", reply);
 	log_emit(&l);
+	smtp_history_broken(s, why, reply);
 }

@@ -15,6 +15,7 @@
 
 struct backend_group;
 struct dns;
+struct history_channel;
 struct ssl_ctx_st;
 struct recent;
 struct recipient_check;
@@ -28,6 +29,7 @@ struct smtp_service {
 	struct dns *dns;
 	struct state *state;
 	struct store *store;
+	struct history_channel *history;        /* or NULL */
 	struct backend_group *group;
 	struct recipient_check *recipients;
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */

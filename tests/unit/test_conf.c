@@ -131,6 +131,9 @@ static void test_minimal(void **state)
 	assert_int_equal(s->greylist.life_s, 36 * 86400);
 	assert_int_equal(s->redis.address.family, 0);
 	assert_int_equal(s->state_away, AWAY_OPEN);
+	assert_true(s->history.record);
+	assert_int_equal(s->history.keep_s, 30 * 86400);
+	assert_int_equal(s->history.max_bytes, (int64_t)2 << 30);
 	assert_true(s->eightbit_pass);
 	assert_true(s->prdr);
 	assert_false(s->add_received_spf);
@@ -179,6 +182,7 @@ static const char everything[] =
 	"dkim { max_signatures = 4 }\n"
 	"dmarc { engine = libopendmarc }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
+	"history { record = no keep = 2d max_size = 300M }\n"
 	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
 	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no }\n"
 	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
@@ -326,6 +330,9 @@ static void test_everything(void **state)
 	assert_string_equal(s->redis.password, "s3cret word");
 	assert_int_equal(s->redis.timeout_ms, 750);
 	assert_int_equal(s->state_away, AWAY_DEFER);
+	assert_false(s->history.record);
+	assert_int_equal(s->history.keep_s, 2 * 86400);
+	assert_int_equal(s->history.max_bytes, 300u << 20);
 	assert_int_equal(s->banner_delay_ms, 250);
 	assert_int_equal(s->bare_lf, BARE_REFUSE);
 	assert_false(s->eightbit_pass);
@@ -486,6 +493,9 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "dnsbl for nobody", "dnsbl a.example { ipv4 = no ipv6 = no }\n", "@:4: dnsbl a.example: neither ipv4 nor ipv6, expected at least one\n" },
 	{ "greylist window", "greylist { delay = 1h window = 1h }\n", "@:4: greylist: window is not longer than delay, expected a retry to have time\n" },
 	{ "greylist life", "greylist { window = 2d life = 1d }\n", "@:4: greylist: life is shorter than window, expected at least as long\n" },
+	{ "history for no time", "history { keep = 0 }\n", "@:4: keep: 0 is" },
+	{ "history in a thimble", "history { max_size = 1K }\n", "@:4: max_size: 1K is" },
+	{ "history = no", "history = no\n", "@:4: history: " },
 	{ "another store", "state_store memcached { address = \"10.0.0.9:1\" }\n",
 	  "@:4: state_store: \"memcached\" is not known, expected redis; without a section: this machine alone\n" },
 	{ "store without address", "state_store redis { }\n", "@:4: state_store redis: has no address, expected one such as address = \"10.0.0.9:6379\"\n" },
