@@ -93,8 +93,8 @@ static void add_facts(const struct facts *f, json_t *values, json_t *whys)
 
 static json_t *client_json(const struct client *c)
 {
-	return json_pack("{s:o, s:o, s:o, s:o}", "ip", string(c->ip), "helo", string(c->helo),
-			 "tls", string(c->tls_version), "rdns",
+	return json_pack("{s:o, s:o, s:b, s:o, s:o}", "ip", string(c->ip), "helo", string(c->helo),
+			 "esmtp", c->esmtp, "tls", string(c->tls_version), "rdns",
 			 string(facts_word(&c->evidence.facts, "client.rdns")));
 }
 

@@ -2,7 +2,7 @@
  * record - a transaction as JSON: what the quarantine keeps beside a message and what `explain
  * --json` prints
  *
- *     { "id": ..., "time": ..., "client": { "ip", "helo", "tls", "rdns" }, "envelope": { "from",
+ *     { "id": ..., "time": ..., "client": { "ip", "helo", "esmtp", "tls", "rdns" }, "envelope": { "from",
  * "params", "rcpt": [ { "address", "params" } ] }, "message": { "id", "from", "subject", "size" },
  * "facts": { name: value or [values] or { "temperror": why } }, "why": { name: words }, "verdict":
  * { "action", "rule": { "line", "name", "text" }, "reply" } }

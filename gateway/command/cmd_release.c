@@ -14,6 +14,7 @@
 #include "command/admin.h"
 #include "command/command.h"
 #include "command/terminal.h"
+#include "filters/fact.h"
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "policy/store_index.h"
@@ -220,6 +221,15 @@ static void report_error(struct command_release *x, const char *id, const char *
 
 /* --- the work --- */
 
+static bool wants_client(const struct site *s)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < s->backend_count; i++)
+		any |= s->backend[i].xclient;
+	return any;
+}
+
 /* may wait */
 static void release_one(struct command_release *x, const char *id)
 {
@@ -235,6 +245,8 @@ static void release_one(struct command_release *x, const char *id)
 		return;
 	}
 	r->who = admin_who();
+	if (release_count(r, RELEASE_PENDING) && wants_client(x->site))
+		release_confirm(r, dns_unbound_dns(x->unbound));
 	release_run(r, x->group);
 	report(x, r);
 }
@@ -254,7 +266,10 @@ static int prepare(struct command_release *x)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(ERRORS_MAX);
 	char path[2048];
-	int rc = admin_open(x->conf, &x->site, &errors);
+	int rc;
+
+	fact_register_all();
+	rc = admin_open(x->conf, &x->site, &errors);
 
 	fputs(buf_str(&errors), stderr);
 	if (rc < 0)

@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "filters/filter.h"
+#include "filters/txn.h"
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "smtp/backend.h"
@@ -250,6 +253,27 @@ static void send_message(struct release *r)
 	/* a server that lost the session, or does not answer, is left alone */
 	if (result == RELEASE_PERHAPS)
 		settle(r, RELEASE_PENDING, RELEASE_LATER, reply);
+}
+
+void release_confirm(struct release *r, struct dns *dns)
+{
+	static const char fcrdns[] = "client.fcrdns";
+	struct client c = { .addr = r->client.addr };
+	const struct fact *f;
+	const char *name;
+	struct txn t;
+
+	if (!r->client.addr.family || json_object_get(json_object_get(r->meta, "facts"), fcrdns))
+		return;
+	net_text(&c.addr, c.ip);
+	txn_init(&t, r->site, dns, &c);
+	t.stage = STAGE_CONNECT;
+	f = filters_fact(&t, fact_find(fcrdns, strlen(fcrdns)));
+	name = f && f->state == FACT_KNOWN && f->count && strcmp(f->text[0], "pass") == 0 ? facts_word(&c.evidence.facts, "client.rdns") : NULL;
+	if (name)
+		r->client.name = r->name = strdup(name);
+	txn_release(&t);
+	client_release(&c);
 }
 
 void release_run(struct release *r, struct backend_group *g)

@@ -30,6 +30,7 @@
 
 struct backend_group;
 struct backend_session;
+struct dns;
 struct site;
 
 enum { RELEASE_REPLY_MAX = 512, RELEASE_RCPT_MAX = 10000 };
@@ -62,7 +63,8 @@ struct release {
 	int dir_fd, lock_fd;
 	json_t *meta, *events;
 	char *from, *params;
-	struct smtp_identity client;    /* points into meta; addr.family 0: not known */
+	struct smtp_identity client;    /* points into meta, or to name; addr.family 0: not known */
+	char *name;                     /* by release_confirm */
 	struct release_rcpt *rcpt;
 	size_t rcpt_count;
 	bool instead;                   /* to others than its own recipients */
@@ -90,6 +92,12 @@ AUTO_DEFINE(release)
  */
 int release_choose(struct release *r, const char *const *address, size_t count, bool again, struct buf *why);
 int release_instead(struct release *r, const char *const *address, size_t count, bool again, struct buf *why);
+
+/*
+ * The client's name where nobody had asked for it when the message came: looked up and confirmed now (client.fcrdns). After fact_register_all.
+ * may wait
+ */
+void release_confirm(struct release *r, struct dns *dns);
 
 /* Those with that result. */
 size_t release_count(const struct release *r, enum release_result result);

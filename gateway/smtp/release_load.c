@@ -276,6 +276,7 @@ void release_free(struct release *r)
 	}
 	free(r->rcpt);
 	free(r->edit);
+	free(r->name);
 	free(r->from);
 	free(r->params);
 	message_free(r->message);

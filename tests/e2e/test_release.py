@@ -442,7 +442,7 @@ def test_xclient_dialogue(desk, backend):
     """Only where it is configured and offered; refused, the message goes without."""
     b = backend()
     d = desk(b, backend_options="xclient = yes")
-    ids = [d.hold(source="127.0.0.25", helo="c.example") for _ in range(3)]
+    ids = [d.hold(source="127.0.0.25", helo="c.example") for _ in range(3)] + [d.hold(helo="c=d")]
     d.release(ids[0])
     assert not any(c.startswith("XCLIENT") for c in b.sessions[-1].commands)
     b.keywords.append("XCLIENT NAME ADDR PORT PROTO HELO")
@@ -450,10 +450,14 @@ def test_xclient_dialogue(desk, backend):
     d.release(ids[1])
     said = b.messages[-1].session.commands
     assert said[0] == "EHLO gate.example" and said[2] == "EHLO c.example"
-    assert re.fullmatch(r"XCLIENT NAME=\S+ ADDR=127\.0\.0\.25 PROTO=ESMTP HELO=c\.example", said[1]), said
+    assert said[1] == "XCLIENT NAME=mail.good.example ADDR=127.0.0.25 PROTO=ESMTP HELO=c.example"
     b.script["XCLIENT"] = b"550 5.7.0 no\r\n"
     assert not json.loads(d.release(ids[2], "--json"))[0]["told_client"]
-    assert len(b.messages) == 3
+    # no confirmed name, and a HELO that is no host name
+    b.script["XCLIENT"] = b"220 backend.example ESMTP\r\n"
+    d.release(ids[3])
+    said = b.messages[-1].session.commands
+    assert said[1:3] == ["XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.0.1 PROTO=ESMTP HELO=c+3Dd", "EHLO c=d"]
 
 
 def test_help(lab, backend):
