@@ -1,0 +1,245 @@
+#include "base/box.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/task.h"
+#include "base/task_stack.h"
+
+enum { BLOCK = 4096, SERVER_FD = 3, NICENESS = 5 };
+
+/* The descriptors that go with a request. */
+enum { FD_IN, FD_OUT, FD_COUNT };
+
+union control {
+	struct cmsghdr head;
+	char space[CMSG_SPACE(FD_COUNT * sizeof(int))];
+};
+
+static struct {
+	int fd;                 /* to the server; valid when pid is set */
+	pid_t pid;              /* ours, which made it: a child of ours makes its own */
+	struct gate gate;
+} box = { .fd = -1, .gate = { .limit = BOX_AT_ONCE } };
+
+static void limit(int what, rlim_t soft, rlim_t hard)
+{
+	const struct rlimit r = { soft, hard };
+
+	(void)setrlimit(what, &r);
+}
+
+/* The box itself. */
+static void run(box_fn *fn, const int fds[FD_COUNT])
+{
+	close(SERVER_FD);
+	limit(RLIMIT_CORE, 0, 0);
+	limit(RLIMIT_NPROC, 0, 0);
+	limit(RLIMIT_CPU, BOX_CPU_S, BOX_CPU_S + 1);
+	if (!TASK_ASAN)
+		limit(RLIMIT_AS, BOX_MEMORY_BYTES, BOX_MEMORY_BYTES);
+	fn(fds[FD_IN], fds[FD_OUT]);
+	_exit(0);
+}
+
+/* One request. 0 or less: there will be no more. */
+static ssize_t receive(box_fn **fn, int fds[FD_COUNT])
+{
+	union control control;
+	struct iovec iov = { fn, sizeof(*fn) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *c;
+	ssize_t n;
+
+	do
+		n = recvmsg(SERVER_FD, &msg, 0);
+	while (n < 0 && errno == EINTR);
+	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (!c || n != sizeof(*fn) || c->cmsg_len != CMSG_LEN(FD_COUNT * sizeof(int)))
+		return -1;
+	memcpy(fds, CMSG_DATA(c), FD_COUNT * sizeof(int));
+	return n;
+}
+
+static void serve(void)
+{
+	box_fn *fn;
+	int fds[FD_COUNT];
+
+	signal(SIGCHLD, SIG_IGN);       /* nobody asks how they ended */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
+	while (receive(&fn, fds) > 0) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			run(fn, fds);
+		for (int i = 0; i < FD_COUNT; i++)
+			close(fds[i]);
+	}
+	_exit(0);
+}
+
+/* On the loop's own stack, whose size a library may need. */
+static int make_server(void)
+{
+	pid_t self = getpid(), pid;
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		if (getppid() != self || dup2(sv[1], SERVER_FD) < 0)
+			_exit(1);
+		close_range(SERVER_FD + 1, ~0u, 0);
+		serve();
+	}
+	close(sv[1]);
+	if (pid < 0) {
+		int rc = -errno;
+
+		close(sv[0]);
+		return rc;
+	}
+	if (box.pid)
+		close(box.fd);
+	box.fd = sv[0];
+	box.pid = self;
+	return 0;
+}
+
+static void make_server_deferred(void *arg)
+{
+	future_resolve(arg, make_server());
+}
+
+static int start(void)
+{
+	struct future made = { .done = false };
+	int rc;
+
+	if (!task_self())
+		return make_server();
+	rc = loop_defer(make_server_deferred, &made);
+	while (rc == 0 && !made.done)           /* it lies on this stack: cancelled or not, it is waited for */
+		task_yield();
+	return rc < 0 ? rc : made.rc;
+}
+
+int box_start(void)
+{
+	return box.pid == getpid() ? 0 : start();
+}
+
+/* A request to the server. */
+static int ask(box_fn *fn, int in, int out)
+{
+	const int fds[FD_COUNT] = { [FD_IN] = in, [FD_OUT] = out };
+	union control control;
+	struct iovec iov = { &fn, sizeof(fn) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *c = &control.head;
+
+	memset(&control, 0, sizeof(control));
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fds));
+	memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	return sendmsg(box.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	task_wake(arg, 0);
+}
+
+/* 0, -ETIMEDOUT or -ECANCELED. may wait */
+static int wait_readable(int fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct event ev;
+	int rc;
+
+	if (!task_self())
+		return poll(&p, 1, timeout_ms) == 0 ? -ETIMEDOUT : 0;
+	event_assign(&ev, loop_base(), fd, EV_READ, on_readable, task_self());
+	event_add(&ev, NULL);
+	rc = task_park(timeout_ms);
+	event_del(&ev);
+	return rc;
+}
+
+/* What the box answers, to its end. */
+static int read_answer(int fd, int64_t end_ms, struct buf *out)
+{
+	char block[BLOCK / 2];
+
+	for (;;) {
+		ssize_t n = recv(fd, block, sizeof(block), MSG_DONTWAIT);
+		int64_t left_ms = end_ms - clock_ms();
+		int rc = 0;
+
+		if (n == 0)
+			return 0;
+		if (n > 0)
+			rc = buf_add(out, block, (size_t)n);
+		else if (errno == ECONNRESET)
+			return 0;
+		else if (errno == EAGAIN)
+			rc = left_ms > 0 ? wait_readable(fd, (int)left_ms) : -ETIMEDOUT;
+		else if (errno != EINTR)
+			rc = -errno;
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static int run_in_box(box_fn *fn, int in, int64_t end_ms, struct buf *out)
+{
+	int sv[2], rc = box_start();
+
+	if (rc < 0)
+		return rc;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	rc = ask(fn, in, sv[1]);
+	if (rc == -EPIPE || rc == -ECONNRESET) {        /* the server is gone: another one, once */
+		rc = start();
+		if (rc == 0)
+			rc = ask(fn, in, sv[1]);
+	}
+	close(sv[1]);
+	if (rc == 0)
+		rc = read_answer(sv[0], end_ms, out);
+	close(sv[0]);
+	return rc;
+}
+
+int box_run(box_fn *fn, int in, int timeout_ms, struct buf *out)
+{
+	int64_t end_ms = clock_ms() + timeout_ms;
+	int rc;
+
+	if (!task_self())
+		return run_in_box(fn, in, end_ms, out);
+	rc = gate_enter(&box.gate, timeout_ms);
+	if (rc < 0)
+		return rc;
+	rc = run_in_box(fn, in, end_ms, out);
+	gate_leave(&box.gate);
+	return rc;
+}

@@ -1,0 +1,32 @@
+/*
+ * box - a function that reads hostile bytes, in a process of its own
+ *
+ * For libraries that are large, may take long, or may be wrong: what happens in the box does not stop the event loop, and ends with it. A box has
+ * the bytes, a way to answer, and limits on time and memory; of other descriptors it has none but stdin, stdout and stderr. It is forked by a server, itself forked when
+ * box_start() is called (else at the first use): early, so that the memory it shares holds nobody's mail, and a fork costs little. The server
+ * ends with this process.
+ */
+#ifndef BOX_H
+#define BOX_H
+
+#include "base/buf.h"
+
+/* Reads from in (from its beginning, by pread or mmap), writes its answer to out, returns. */
+typedef void box_fn(int in, int out);
+
+/*
+ * CPU seconds and address space of one run; how many run at the same time for this process, others wait. Under AddressSanitizer address
+ * space has no limit.
+ */
+enum { BOX_CPU_S = 2, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2 };
+
+/* Makes the server. 0 or -errno. Idempotent. */
+int box_start(void);
+
+/*
+ * Run fn on the file in, which stays the caller's, and append what it answers to out. 0, also when it was ended in the middle: an answer must say itself that it is
+ * complete; -ETIMEDOUT; -ENOSPC: more than out takes; or -errno. may wait; outside a task it blocks
+ */
+int box_run(box_fn *fn, int in, int timeout_ms, struct buf *out);
+
+#endif
