@@ -37,7 +37,7 @@ struct fact_def {
 	const char *help;               /* a line for man page and `check` */
 };
 
-enum { FACT_MAX = 192, FACT_LIST_MAX = 64, FACT_NONE = -1 };
+enum { FACT_MAX = 192, FACT_LIST_MAX = 256, FACT_NONE = -1 };
 
 /* Gathers the tables of all filters; asserts that names are unique. Idempotent. */
 void fact_register_all(void);

@@ -11,7 +11,8 @@
 #include "filters/text.h"
 #include "policy/conf.h"
 
-enum { EXCERPT_MAX = 2048 };    /* octets of a fact's value, of a header field */
+/* Octets of a fact's value, of a header field; of all values of a list. */
+enum { EXCERPT_MAX = 2048, LIST_EXCERPT_MAX = 16 * 1024 };
 
 json_t *record_string(const char *p, size_t len)
 {
@@ -73,8 +74,10 @@ static json_t *fact_value(const struct fact *f)
 	if (!d->list)
 		return f->count ? excerpt(f->text[0], strlen(f->text[0])) : string("");
 	list = json_array();
-	for (size_t i = 0; i < f->count; i++)
+	for (size_t i = 0, total = 0; i < f->count && total < LIST_EXCERPT_MAX; i++) {
 		json_array_append_new(list, excerpt(f->text[i], strlen(f->text[i])));
+		total += strnlen(f->text[i], EXCERPT_MAX);
+	}
 	return list;
 }
 

@@ -9,7 +9,7 @@
  *
  * The quarantine's has "text" besides: what the message says. From and Subject are decoded (RFC 2047). Octets that are no UTF-8 are given as U+FFFD; an address of the envelope that has such stands
  * beside it once more, byte for byte, as "from_b64" or "address_b64", so that a message can be
- * released with its own envelope. Facts and header fields are cut at 2,048 octets. The store adds "kept": { "id", "at", "bytes" }.
+ * released with its own envelope. Facts and header fields are cut at 2,048 octets, lists of facts behind 16 KiB. The store adds "kept": { "id", "at", "bytes" }.
  */
 #ifndef RECORD_H
 #define RECORD_H
