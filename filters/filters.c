@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filters/archive.h"
 #include "filters/attachment.h"
 #include "filters/conn.h"
 #include "filters/content.h"
@@ -29,6 +30,7 @@ const struct filter *const filters[] = {
 	&filter_message,
 	&filter_mime,
 	&filter_text,
+	&filter_archive,
 	&filter_from,
 	&filter_spf,
 	&filter_spf_helo,

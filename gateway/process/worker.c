@@ -11,11 +11,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/box.h"
 #include "base/clock.h"
 #include "base/dns_unbound.h"
 #include "base/log.h"
 #include "filters/dnsbl_health.h"
 #include "filters/filter.h"
+#include "policy/judge.h"
 #include "policy/policy_files.h"
 
 enum {
@@ -309,6 +311,15 @@ static void test_zones(void *arg)
 	dnsbl_health_run(w->site, w->dns);
 }
 
+/* What reads archives, if a rule asks for their names: made now, while there is no mail in memory. */
+static void start_box(const struct worker *w)
+{
+	int owner = fact_owner(fact_find("archive.name", strlen("archive.name")));
+
+	if (judge_filters(w->site) & 1u << owner)
+		box_start();
+}
+
 static int worker_start(struct worker *w)
 {
 	const struct worker_env *env = w->env;
@@ -316,6 +327,7 @@ static int worker_start(struct worker *w)
 
 	if (rc < 0)
 		return failed("cannot confine itself", rc, NULL);
+	start_box(w);
 	w->tick = event_new(loop_base(), -1, EV_PERSIST, on_tick, w);
 	rc = w->tick ? tick_start(w, TICK_MS) : -ENOMEM;
 	if (rc == 0)
