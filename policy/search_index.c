@@ -93,7 +93,7 @@ static int connect_db(struct search_index *x, const char *path, bool owner)
 	if (rc == 0 && version == 0 && owner)
 		rc = make_schema(x);
 	else if (rc == 0 && version != VERSION)
-		rc = -ESTALE;
+		rc = version ? -ESTALE : -ENOENT;       /* somebody is making it */
 	for (int i = 0; i < SEARCH_STATEMENTS && rc == 0; i++)
 		rc = sqlite_error(sqlite3_prepare_v3(x->sql, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &x->stmt[i], NULL));
 	x->data_version = -1;

@@ -14,6 +14,7 @@ static const struct subcommand {
 } subcommands[] = {
 	{ "list", quarantine_list, "what is kept, by recipient, sender, rule, fact, time; newest first" },
 	{ "show", quarantine_show, "all that is known of a message, and what it says" },
+	{ "search", quarantine_search, "by words of header and text, in any script" },
 	{ "release", quarantine_release, "send messages to the mail server after all" },
 	{ NULL, NULL, NULL },
 };

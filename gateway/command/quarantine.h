@@ -78,7 +78,32 @@ int quarantine_filter_option(const char *name, struct store_filter *f, int optio
 /* "1.2M", at most 5 characters for what a disk can hold. Returns out. */
 const char *quarantine_size(uint64_t bytes, char out[32]);
 
+/* ---- printed: quarantine_print.c ---- */
+
+struct quarantine_columns {
+	int from, to, rule, subject;    /* widths; subject 0: as long as it is */
+};
+
+struct quarantine_printer {
+	bool json;
+	int64_t told;
+	struct quarantine_columns columns;
+};
+
+/* A table with a head, or an array of JSON; an entry is what arg, the printer, is told by store_view_list. */
+void quarantine_print_begin(struct quarantine_printer *p, bool json);
+int quarantine_print_entry(void *arg, const struct store_entry *e);
+void quarantine_print_json(struct quarantine_printer *p, const json_t *one);
+void quarantine_print_end(struct quarantine_printer *p);
+
+/* Text from outside in width columns (0: as many as it takes); what does not fit is cut, with a ~ for it. */
+void quarantine_cell(struct buf *out, const char *text, int width);
+
+/* The first recipient of lines, and how many more there are. */
+void quarantine_recipients(struct buf *out, const char *lines, int width);
+
 int quarantine_list(int argc, char **argv);
 int quarantine_show(int argc, char **argv);
+int quarantine_search(int argc, char **argv);
 
 #endif
