@@ -15,6 +15,7 @@
 #include "filters/envelope.h"
 #include "filters/from.h"
 #include "filters/helo.h"
+#include "filters/known.h"
 #include "filters/spf.h"
 #include "filters/text.h"
 
@@ -26,6 +27,7 @@ const struct filter *const filters[] = {
 	&filter_helo,
 	&filter_helo_dns,
 	&filter_envelope,
+	&filter_known,
 	&filter_header,
 	&filter_message,
 	&filter_mime,

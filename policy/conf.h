@@ -154,6 +154,7 @@ struct site {
 	int banner_delay_ms;
 	bool prdr;                      /* offered: a reply for each recipient */
 	int temperror_max_s;            /* 4 h */
+	int known_s;                    /* sender.known: so long after the last message to it (60 days); 0: never */
 
 	struct smtp_timeouts timeouts;
 	struct smtp_limits limits;

@@ -91,6 +91,7 @@ static const struct conf_option top_options[] = {
 	CONF_NUMBER("workers", CONF_INT, SITE(workers), "0", 0, 256),
 	CONF_OPTION("state_dir", CONF_PATH, SITE(state_dir), "/var/lib/gatepost"),
 	CONF_OPTION("control", CONF_PATH, SITE(control_path), NULL),
+	CONF_NUMBER("known_senders", CONF_DURATION_S, SITE(known_s), "60d", 0, 400 * 86400),
 	CONF_NUMBER("temperror_max", CONF_DURATION_S, SITE(temperror_max_s), "4h", 0, 7 * 86400),
 	CONF_NUMBER("dnsbl_test_interval", CONF_DURATION_S, SITE(dnsbl_test_interval_s), "1h", 60,
 	            86400),

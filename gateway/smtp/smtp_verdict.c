@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "filters/filter.h"
+#include "filters/known.h"
 #include "policy/greylist.h"
 #include "policy/recent.h"
 #include "policy/state.h"
@@ -75,6 +77,21 @@ static void learn(struct smtp_session *s)
 	}
 }
 
+/* Whom a user of ours has written to is known from now on. may wait */
+static void learn_recipients(struct smtp_session *s, const struct smtp_groups *groups)
+{
+	const struct fact *direction = filters_fact(&s->t->txn, fact_find("direction", 9));
+
+	if (!direction || direction->state != FACT_KNOWN || strcmp(direction->text[0], "outbound") != 0)
+		return;
+	for (size_t i = 0; i < groups->count; i++) {
+		const struct smtp_group *g = &groups->group[i];
+
+		if (g->fate == ACTION_ACCEPT && g->result == DELIVERY_TAKEN)
+			known_learn(s->svc->state, s->svc->recent, s->svc->site->known_s, g->rcpt, g->count);
+	}
+}
+
 /* No rule had a part in it. */
 static int refuse_plainly(struct smtp_session *s, const char *reply)
 {
@@ -141,6 +158,7 @@ static int act(struct smtp_session *s, struct smtp_groups *groups, bool each)
 	if (rc == 0 && !failed && delivered) {
 		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
 		learn(s);
+		learn_recipients(s, groups);
 	}
 	return rc;
 }

@@ -123,6 +123,7 @@ static void test_minimal(void **state)
 	assert_int_equal(s->dns.forward_count, 0);
 	assert_int_equal(s->dns.timeout_ms, 5000);
 	assert_int_equal(s->temperror_max_s, 4 * 3600);
+	assert_int_equal(s->known_s, 60 * 86400);
 	assert_int_equal(s->dnsbl_test_interval_s, 3600);
 	assert_int_equal(s->spf_timeout_ms, 20000);
 	assert_int_equal(s->dkim_max_signatures, 10);
@@ -160,7 +161,7 @@ static const char everything[] =
 	"workers = 3\n"
 	"state_dir = state\n"
 	"control = \"/run/x/control\"\n"
-	"temperror_max = 2h\n"
+	"temperror_max = 2h known_senders = 30d\n"
 	"dnsbl_test_interval = 30m\n"
 	"listener one { protocol = smtp  address = \"127.0.0.1:2525\" }\n"
 	"listener \"two\" {\n\taddress = \"[2001:db8::1]:26\"\n}\n"
@@ -304,6 +305,7 @@ static void test_everything(void **state)
 	assert_string_equal(s->state_dir, state_dir);
 	assert_string_equal(s->control_path, "/run/x/control");
 	assert_int_equal(s->temperror_max_s, 7200);
+	assert_int_equal(s->known_s, 30 * 86400);
 	assert_int_equal(s->dnsbl_test_interval_s, 1800);
 	check_wire(s);
 	check_dns(s);
