@@ -64,11 +64,14 @@ static size_t key_len(const unsigned char *k)
 	return (size_t)k[0] << 8 | k[1];
 }
 
-/* The slot of a key, or the free one where it would go. Needs slot_count > count. */
-static size_t slot_find(const struct list_table *t, const void *key, size_t len)
+static size_t slot_first(const struct list_table *t, const void *key, size_t len)
 {
-	size_t i = (size_t)((unsigned __int128)hash_bytes(key, len) * t->slot_count >> 64);
+	return (size_t)((unsigned __int128)hash_bytes(key, len) * t->slot_count >> 64);
+}
 
+/* The slot of a key, or the free one where it would go, from i on. Needs slot_count > count. */
+static size_t slot_from(const struct list_table *t, size_t i, const void *key, size_t len)
+{
 	while (t->slot[i]) {
 		const unsigned char *k = t->keys + t->slot[i] - 1;
 
@@ -77,6 +80,11 @@ static size_t slot_find(const struct list_table *t, const void *key, size_t len)
 		i = i + 1 < t->slot_count ? i + 1 : 0;
 	}
 	return i;
+}
+
+static size_t slot_find(const struct list_table *t, const void *key, size_t len)
+{
+	return slot_from(t, slot_first(t, key, len), key, len);
 }
 
 int list_table_get(const struct list_table *t, const void *key, size_t len)
@@ -89,21 +97,40 @@ int list_table_get(const struct list_table *t, const void *key, size_t len)
 	return t->slot[i] ? t->keys[t->slot[i] - 1 + 2] : 0;
 }
 
-/* Every key once more into slots that are empty; the same key twice is one, with the bits of both. */
+static void slot_fill(struct list_table *t, size_t at, size_t first)
+{
+	unsigned char *k = t->keys + at;
+	size_t i = slot_from(t, first, k + KEY_HEAD, key_len(k));
+
+	if (t->slot[i]) {
+		t->keys[t->slot[i] - 1 + 2] |= k[2];
+	} else {
+		t->slot[i] = (uint32_t)at + 1;
+		t->count++;
+	}
+}
+
+/*
+ * Every key once more into slots that are empty; the same key twice is one, with the bits of both. Slots lie all over the memory:
+ * those of some keys are fetched before the first of them is looked at.
+ */
 static void slots_fill(struct list_table *t)
 {
-	t->count = 0;
-	for (size_t at = 0; at < t->keys_len;) {
-		unsigned char *k = t->keys + at;
-		size_t len = key_len(k), i = slot_find(t, k + KEY_HEAD, len);
+	enum { AHEAD = 32 };
+	size_t at[AHEAD], first[AHEAD], n;
 
-		if (t->slot[i]) {
-			t->keys[t->slot[i] - 1 + 2] |= k[2];
-		} else {
-			t->slot[i] = (uint32_t)at + 1;
-			t->count++;
+	t->count = 0;
+	for (size_t next = 0; next < t->keys_len;) {
+		for (n = 0; n < AHEAD && next < t->keys_len; n++) {
+			const unsigned char *k = t->keys + next;
+
+			at[n] = next;
+			first[n] = slot_first(t, k + KEY_HEAD, key_len(k));
+			__builtin_prefetch(&t->slot[first[n]], 1);
+			next += key_len(k) + KEY_HEAD;
 		}
-		at += len + KEY_HEAD;
+		for (size_t i = 0; i < n; i++)
+			slot_fill(t, at[i], first[i]);
 	}
 }
 
