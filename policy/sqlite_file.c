@@ -10,6 +10,9 @@
 
 int sqlite_error(int code)
 {
+	/* With extended codes: a file that ends where it should not. */
+	if (code == SQLITE_IOERR_SHORT_READ)
+		return -EBADMSG;
 	switch (code & 0xff) {
 	case SQLITE_OK:
 	case SQLITE_DONE:

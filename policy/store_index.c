@@ -182,7 +182,7 @@ static void disconnect(struct store_index *x)
 		sqlite3_finalize(x->stmt[i]);
 		x->stmt[i] = NULL;
 	}
-	sqlite3_close(x->sql);
+	sqlite3_close_v2(x->sql);
 	x->sql = NULL;
 }
 
@@ -204,6 +204,7 @@ static int connect_db(struct store_index *x, bool create)
 
 	if (rc < 0)
 		return rc;
+	sqlite3_extended_result_codes(x->sql, 1);
 	sqlite3_busy_handler(x->sql, on_busy, NULL);
 	sqlite3_db_config(x->sql, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	return sqlite_exec(x->sql, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"

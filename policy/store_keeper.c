@@ -15,6 +15,7 @@
 #include "policy/search_feed.h"
 #include "policy/sqlite_file.h"
 #include "policy/store_index.h"
+#include "policy/store_remove.h"
 #include "policy/store_tidy.h"
 
 enum {

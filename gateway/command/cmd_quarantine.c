@@ -16,6 +16,10 @@ static const struct subcommand {
 	{ "show", quarantine_show, "all that is known of a message, and what it says" },
 	{ "search", quarantine_search, "by words of header and text, in any script" },
 	{ "release", quarantine_release, "send messages to the mail server after all" },
+	{ "delete", quarantine_delete, "for good; who did it is recorded" },
+	{ "purge", quarantine_purge, "delete all that a filter means" },
+	{ "export", quarantine_export, "messages as they were sent, to standard output, files or an mbox" },
+	{ "reindex", quarantine_reindex, "make the index again from the messages" },
 	{ NULL, NULL, NULL },
 };
 

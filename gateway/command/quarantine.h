@@ -105,5 +105,9 @@ void quarantine_recipients(struct buf *out, const char *lines, int width);
 int quarantine_list(int argc, char **argv);
 int quarantine_show(int argc, char **argv);
 int quarantine_search(int argc, char **argv);
+int quarantine_delete(int argc, char **argv);
+int quarantine_purge(int argc, char **argv);
+int quarantine_export(int argc, char **argv);
+int quarantine_reindex(int argc, char **argv);
 
 #endif

@@ -70,7 +70,7 @@ static void store_flush(struct store_role *s)
 	s->kept_ms = clock_ms();
 	if (!s->search_ms)
 		s->search_ms = s->kept_ms + SEARCH_AFTER_MS;
-	store_keeper_keep(s->store, s->items, s->count, clock_wall_s() * 1000);
+	store_keeper_keep(s->store, s->items, s->count, clock_wall_ms());
 	for (size_t i = 0; i < s->count; i++) {
 		const struct store_item *it = &s->items[i];
 		const struct waiting *w = &s->waiting[i];
