@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -11,8 +12,12 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/task.h"
 
-enum { READ_CHUNK = 64 * 1024 };
+enum { READ_CHUNK = 64 * 1024, COPIED_AT_ONCE = 1 << 20 };
+
+/* Octets in files in memory, of all messages. */
+static size_t spare_used;
 
 struct message {
 	struct message_limits lim;
@@ -21,6 +26,8 @@ struct message {
 	struct buf head;                /* the header and its empty line; does not move once header_done */
 	struct buf body;                /* the rest, while it lies in memory */
 	int fd;                         /* the whole message, or -1 */
+	bool spare;                     /* fd is a file in memory, as the disk is full */
+	size_t spare_len;               /* octets of it that count in spare_used */
 	size_t size;
 	size_t header_len;              /* the header with its fields' CRLFs, without the empty line */
 	size_t scan;                    /* start of the header line not judged yet */
@@ -55,6 +62,7 @@ void message_free(struct message *m)
 	buf_release(&m->body);
 	if (m->fd >= 0)
 		close(m->fd);
+	spare_used -= m->spare_len;
 	free(m->field);
 	free(m->window);
 	free(m);
@@ -206,18 +214,84 @@ static int header_scan(struct message *m)
 	return 0;
 }
 
+static bool is_full(int rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT;
+}
+
+static int spare_write(struct message *m, const char *p, size_t len)
+{
+	int rc = len > MESSAGE_SPARE_MAX - spare_used ? -ENOSPC : file_write_all(m->fd, p, len);
+
+	if (rc < 0)
+		return rc;
+	spare_used += len;
+	m->spare_len += len;
+	return 0;
+}
+
+/* From here on the message is in a file in memory. */
+static int spare_open(struct message *m)
+{
+	int fd = memfd_create("message", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (m->fd >= 0)
+		close(m->fd);
+	m->fd = fd;
+	m->spare = true;
+	return 0;
+}
+
+/* The disk is full: what stands in the file on it, len octets, goes to one in memory. */
+static int spare_take_over(struct message *m, size_t len)
+{
+	AUTO(buf) struct buf block = BUF_INIT(READ_CHUNK);
+	int from = dup(m->fd), rc = from < 0 ? -errno : buf_reserve(&block, READ_CHUNK);
+
+	if (rc == 0)
+		rc = spare_open(m);
+	for (size_t off = 0; rc == 0 && off < len;) {
+		ssize_t n = pread(from, block.data, len - off < READ_CHUNK ? len - off : READ_CHUNK, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		rc = n > 0 ? spare_write(m, block.data, (size_t)n) : n < 0 ? -errno : -EIO;
+		off += n > 0 ? (size_t)n : 0;
+		if (off % COPIED_AT_ONCE == 0 && task_self())
+			task_yield();
+	}
+	if (from >= 0)
+		close(from);
+	return rc;
+}
+
+/* Behind the len octets that the file has. */
+static int file_add(struct message *m, size_t len, const char *p, size_t n)
+{
+	int rc = m->spare ? spare_write(m, p, n) : file_write_all(m->fd, p, n);
+
+	if (m->spare || !is_full(rc))
+		return rc;
+	rc = spare_take_over(m, len);
+	return rc < 0 ? rc : spare_write(m, p, n);
+}
+
 /* The message has outgrown its memory: all of it goes to the file; the header stays in memory for its index. */
 static int move_to_file(struct message *m)
 {
 	int fd = m->open_fd ? m->open_fd(m->arg) : -EMSGSIZE;
 	int rc;
 
-	if (fd < 0)
+	if (fd < 0 && !is_full(fd))
 		return fd;
-	m->fd = fd;
-	rc = file_write_all(fd, m->head.data, m->head.len);
+	m->fd = fd < 0 ? -1 : fd;
+	rc = fd < 0 ? spare_open(m) : 0;
 	if (rc == 0)
-		rc = file_write_all(fd, m->body.data, m->body.len);
+		rc = file_add(m, 0, m->head.data, m->head.len);
+	if (rc == 0)
+		rc = file_add(m, m->head.len, m->body.data, m->body.len);
 	buf_release(&m->body);
 	return rc;
 }
@@ -231,7 +305,7 @@ int message_add(struct message *m, const char *p, size_t len)
 	note_octets(m, p, len);
 	m->size += len;
 	if (m->fd >= 0)
-		return file_write_all(m->fd, p, len);
+		return file_add(m, m->size - len, p, len);
 	rc = buf_add(m->header_done ? &m->body : &m->head, p, len);
 	if (rc == 0 && !m->header_done)
 		rc = header_scan(m);

@@ -2,7 +2,8 @@
  * message - the bytes of one message as they were sent, and an index of its header
  *
  * Bytes lie in memory up to message_memory_bytes, beyond that in a file without a name whose descriptor comes from the opener given
- * at message_new (the keeper's store, or memfd in tests). CRLF as received; dot-stuffing is already undone. The header is
+ * at message_new (the keeper's store, or memfd in tests). Where the disk is full, when that file is opened or later, a file in memory takes its place: up to
+ * MESSAGE_SPARE_MAX for all messages of the process together, past which there is no space. CRLF as received; dot-stuffing is already undone. The header is
  * indexed while it arrives: message_add finds its end by itself. Bounds: header_bytes and header_fields, past which
  * message_add says -EMSGSIZE.
  *
@@ -16,6 +17,8 @@
 #include <stdint.h>
 
 #include "base/auto.h"
+
+enum { MESSAGE_SPARE_MAX = 64 * 1024 * 1024 };
 
 struct message_limits {
 	size_t memory_bytes;            /* kept in memory up to here (256 KiB) */
@@ -39,7 +42,7 @@ struct message *message_new(const struct message_limits *lim, int (*open_fd)(voi
 void message_free(struct message *m);
 AUTO_DEFINE(message)
 
-/* Append bytes. 0, -EMSGSIZE (header bounds), or -errno of the file. may wait (when the file is opened) */
+/* Append bytes. 0, -EMSGSIZE (header bounds), or -errno of the file: -ENOSPC past MESSAGE_SPARE_MAX. may wait (when the file is opened or changed) */
 int message_add(struct message *m, const char *p, size_t len);
 /* No more comes: a message without an empty line is all header (or all body when its first line is no field). 0 or -errno. */
 int message_end(struct message *m);

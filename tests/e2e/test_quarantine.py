@@ -136,18 +136,22 @@ class Tracer:
         self.process.stop(signal.SIGINT)
 
 
+def small_disk(tmp_path):
+    """The first gateway's state lies on 6 MB, in a mount namespace that ends with it."""
+    state = tmp_path / "gate0" / "state"
+    state.mkdir(parents=True)
+    return ("unshare", "-m", "--propagation", "private", "sh", "-c", f'mount -t tmpfs -o size=6m none "{state}" && exec "$0" "$@"')
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root")
 def test_disk_full(lab, backend, tmp_path):
     """What is to be kept hears 452, before anybody else of that message has it; clean mail flows."""
     server = backend()
-    state = tmp_path / "gate0" / "state"
-    state.mkdir(parents=True)
-    g = lab([server.port], policy=POLICY,
-            wrap=("unshare", "-m", "--propagation", "private", "sh", "-c", f'mount -t tmpfs -o size=6m none "{state}" && exec "$0" "$@"'))
+    g = lab([server.port], policy=POLICY, wrap=small_disk(tmp_path))
     big = "x" * 78 + "\r\n"
     assert send(g, "hold", "carol@example.com", body=big * 100).code == 250
     # within the namespace, through a process that lives there
-    inside = f"/proc/{g.process.pid}/root{state}"
+    inside = f"/proc/{g.process.pid}/root{g.state}"
     room = os.statvfs(inside)
     with open(f"{inside}/ballast", "wb") as f:
         f.write(b"\0" * (room.f_bavail * room.f_bsize - 64 * 1024))
@@ -156,13 +160,47 @@ def test_disk_full(lab, backend, tmp_path):
     assert server.messages == []
     assert send(g, "hold", "carol@example.com", body=big * 2000).code == 452
     assert send(g, "clean", "bob@example.com", body=big * 2000).code == 250
-    # too big for memory, and no room for its file
-    reply = send(g, "clean", "bob@example.com", body=big * 20000)
-    assert reply.code == 452, reply
-    assert send(g, "clean", "bob@example.com").code == 250
+    # too big for memory, and no room for its file on disk
+    for body in (big * 20000, big * 30000):
+        assert send(g, "clean", "bob@example.com", body=body).code == 250
+        assert server.messages[-1].data.endswith(body.encode())
+    assert send(g, "hold", "carol@example.com", body=big * 20000).code == 452
     os.unlink(f"{inside}/ballast")
     assert send(g, "hold", "bob@example.com", "carol@example.com", body=big * 2000).code == 250
-    assert len(server.messages) == 3
+    assert send(g, "hold", "carol@example.com", body=big * 20000).code == 250
+    assert len(server.messages) == 4
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root")
+def test_not_an_octet_left(lab, backend, tmp_path):
+    """Nothing can be written, not even the keepers' databases: they live, clean mail of any size flows, and all goes on once there is space."""
+    server = backend()
+    g = lab([server.port], policy='greylist if sender = "grey@sender.example"\n' + POLICY, conf='greylist { delay = "1s" auto_passes = 0 }',
+            wrap=small_disk(tmp_path))
+    inside = f"/proc/{g.process.pid}/root{g.state}"
+    assert send(g, "clean", "bob@example.com").code == 250
+    children = g.children()
+    with open(f"{inside}/ballast", "wb", buffering=0) as f, pytest.raises(OSError):
+        while True:
+            f.write(b"\0" * 512)
+    big = ("x" * 78 + "\r\n") * 26000
+    for body in ("A line.\r\n", big, "A line.\r\n", big):
+        assert send(g, "clean", "bob@example.com", body=body).code == 250
+        assert server.messages[-1].data.endswith(body.encode())
+        assert send(g, "hold", "carol@example.com", body=body).code == 452
+    with Client(g.port) as c:
+        c.ehlo()
+        assert 400 <= c.envelope("grey@sender.example", "bob@example.com")[0].code < 500
+    assert g.children() == children
+    assert g.quarantined() == []
+    os.unlink(f"{inside}/ballast")
+    for body in ("A line.\r\n", big):
+        assert send(g, "hold", "carol@example.com", body=body).code == 250
+    with Client(g.port) as c:
+        c.ehlo()
+        assert c.envelope("grey@sender.example", "bob@example.com")[0].code == 451
+    assert send(g, "clean", "bob@example.com", body=big).code == 250
+    assert g.children() == children
 
 
 def test_a_big_message_is_kept_whole(lab, backend):

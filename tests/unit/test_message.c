@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,6 +122,63 @@ static void test_moves_to_a_file(void **state)
 	}
 }
 
+static int open_full(void *arg)
+{
+	return open("/dev/full", O_RDWR | O_CLOEXEC);
+}
+
+static int open_none(void *arg)
+{
+	return -*(int *)arg;
+}
+
+/* The disk is full when the file is opened, or when it is written. */
+static void test_a_full_disk(void **state)
+{
+	int errors[] = { ENOSPC, EDQUOT };
+	char text[3000];
+
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "A: 1\r\nA: 2\r\n\r\n", 14);
+	for (size_t step = 1; step < sizeof(text); step = step * 3 + 1) {
+		for (int i = 0; i < 3; i++) {
+			AUTO(message) struct message *m = message_new(&limits, i < 2 ? open_none : open_full, &errors[i % 2]);
+
+			assert_int_equal(feed(m, text, sizeof(text), step), 0);
+			assert_true(message_fd(m) >= 0);
+			check_whole(m, text, sizeof(text));
+		}
+	}
+	errors[0] = EIO;
+	AUTO(message) struct message *m = message_new(&limits, open_none, errors);
+	assert_int_equal(feed(m, text, sizeof(text), 100), -EIO);
+}
+
+/* All messages together have so much memory, which they give back. */
+static void test_spare_memory_is_bounded(void **state)
+{
+	enum { BLOCK = 1 << 20 };
+	char *block = calloc(1, BLOCK);
+	int full = ENOSPC;
+
+	assert_non_null(block);
+	for (int round = 0; round < 2; round++) {
+		AUTO(message) struct message *one = message_new(&limits, open_none, &full);
+		AUTO(message) struct message *two = message_new(&limits, open_none, &full);
+		size_t added = 0;
+
+		message_add(one, "\r\n", 2);
+		message_add(two, "\r\n", 2);
+		assert_int_equal(message_add(two, block, BLOCK), 0);
+		while (message_add(one, block, BLOCK) == 0)
+			added += BLOCK;
+		assert_true(added >= MESSAGE_SPARE_MAX - 3 * BLOCK && added + BLOCK <= MESSAGE_SPARE_MAX);
+		assert_int_equal(message_add(one, block, BLOCK), -ENOSPC);
+		assert_int_equal(message_add(two, block, BLOCK), -ENOSPC);
+	}
+	free(block);
+}
+
 static void test_bounds(void **state)
 {
 	AUTO(message) struct message *fields = message_new(&limits, open_memfd, NULL);
@@ -182,6 +240,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_moves_to_a_file),
+		cmocka_unit_test(test_a_full_disk),
+		cmocka_unit_test(test_spare_memory_is_bounded),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_kinds_anywhere),
