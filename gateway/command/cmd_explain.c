@@ -12,6 +12,7 @@
 #include "base/dns_unbound.h"
 #include "base/log.h"
 #include "base/task.h"
+#include "command/cmd_history.h"
 #include "filters/dnsbl_health.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
@@ -23,11 +24,13 @@
 enum { RCPT_MAX = 20, ERRORS_MAX = 64 * 1024 };
 
 static const char usage[] =
-	"usage: gatepost explain -c FILE --client IP --helo NAME --from ADDRESS --to ADDRESS [--to ...] [--json] MESSAGE\n"
+	"usage: gatepost explain [-c FILE] [--json] CODE\n"
+	"       gatepost explain -c FILE --client IP --helo NAME --from ADDRESS --to ADDRESS [--to ...] [--json] MESSAGE\n"
 	"\n"
 	"Print what the filters find in a message, the truth of each rule, and the verdict. MESSAGE is a file\n"
 	"(- for standard input); line ends are made CRLF. --from '<>' is the null sender.\n"
 	"Greylisting is reported, not asked: nothing is remembered.\n"
+	"With a CODE, the one in parentheses at the end of a reply: what was found and decided then.\n"
 	"\n"
 	"  -c, --config FILE   configuration (/etc/gatepost/gatepost.conf)\n"
 	"      --client IP     address that the message came from\n"
@@ -40,6 +43,7 @@ static const char usage[] =
 struct explain {
 	const char *conf, *ip, *helo, *from, *path;
 	const char *to[RCPT_MAX];
+	char code[32];                  /* instead of all that */
 	size_t to_count;
 	bool json;
 
@@ -83,6 +87,8 @@ static int parse_options(struct explain *x, int argc, char **argv)
 		default: fputs(usage, stderr); return 1;
 		}
 	}
+	if (optind + 1 == argc && !x->ip && !x->helo && !x->from && !x->to_count && history_code(argv[optind], x->code, sizeof(x->code)))
+		return 0;
 	if (optind + 1 != argc || !x->ip || !x->helo || !x->from || !x->to_count) {
 		fputs(usage, stderr);
 		return 1;
@@ -324,7 +330,9 @@ int cmd_explain(int argc, char **argv)
 		return fail("start", "out of memory");
 	x->conf = GATEPOST_CONFIG;
 	status = parse_options(x, argc, argv);
-	if (status == 0) {
+	if (status == 0 && x->code[0]) {
+		status = history_explain(x->conf, x->code, x->json);
+	} else if (status == 0) {
 		log_open("gatepost explain", LOG_LEVEL_WARNING);
 		fact_register_all();
 		status = prepare(x);

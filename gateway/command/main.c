@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "command/cmd_explain.h"
+#include "command/cmd_history.h"
 #include "command/cmd_quarantine.h"
 #include "command/cmd_sink.h"
 #include "command/command.h"
@@ -22,8 +23,9 @@ static const struct command {
 	{ "check", cmd_check,
 	  "check the configuration and the policy, and show when each rule can decide" },
 	{ "explain", cmd_explain,
-	  "what the filters find in a message, what each rule makes of it, and the verdict" },
+	  "what the filters find in a message, what each rule makes of it, and the verdict; or what a code means" },
 	{ "quarantine", cmd_quarantine, "work in the quarantine: list, show, release, delete and more" },
+	{ "history", cmd_history, "what happened to the mail from X to Y" },
 	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
 	{ "replay", cmd_replay, "what another policy would have done with the mail of the last days" },
 	{ "status", cmd_status, "how the running gateway is" },

@@ -1,0 +1,264 @@
+#include "command/history_show.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command/terminal.h"
+#include "command/when.h"
+#include "policy/record.h"
+
+enum { NAMED_RCPTS = 3, WORDS_MAX = 100, REPLY_WORDS = 120 };
+
+static void text(struct buf *out, const char *s, size_t max)
+{
+	terminal_text(s, strlen(s), max, out);
+}
+
+static void address(struct buf *out, const char *s)
+{
+	buf_addc(out, '<');
+	text(out, s, WORDS_MAX);
+	buf_addc(out, '>');
+}
+
+static const char *when(int64_t at_ms, char out[WHEN_TEXT_MAX])
+{
+	return when_text(at_ms / 1000, out);
+}
+
+static bool refused(const char *verdict)
+{
+	return strcmp(verdict, "accept") != 0 && strcmp(verdict, "quarantine") != 0;
+}
+
+static void recipients(const struct history_record *r, size_t most, struct buf *out)
+{
+	size_t n = r->rcpt_count < most ? r->rcpt_count : most;
+
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			buf_adds(out, ", ");
+		address(out, r->rcpt[i]);
+	}
+	if (r->rcpt_total > n)
+		buf_addf(out, "%s%zu more", n ? " and " : "", r->rcpt_total - n);
+	if (!r->rcpt_total)
+		buf_addc(out, '-');
+}
+
+void history_show_line(const struct history_record *r, struct buf *out)
+{
+	char at[WHEN_TEXT_MAX];
+
+	buf_addf(out, "%s  %-12s ", when(r->at_ms, at), r->code);
+	buf_adds(out, terminal_colour(refused(r->verdict) ? TERMINAL_RED : strcmp(r->verdict, "accept") == 0 ? TERMINAL_GREEN : TERMINAL_YELLOW));
+	buf_addf(out, "%-10s", r->verdict);
+	buf_addf(out, "%s  %-15s  ", terminal_colour(TERMINAL_PLAIN), r->client);
+	if (r->from)
+		address(out, r->from);
+	else
+		buf_addc(out, '-');
+	buf_adds(out, " -> ");
+	recipients(r, NAMED_RCPTS, out);
+	if (r->action && strcmp(r->action, r->verdict) != 0)
+		buf_addf(out, "  policy: %s", r->action);
+	if (r->rule) {
+		buf_adds(out, "  by ");
+		text(out, r->rule, WORDS_MAX);
+	}
+	if (r->quarantine_id)
+		buf_addf(out, "  kept as %s", r->quarantine_id);
+	if (r->reply && refused(r->verdict)) {
+		buf_adds(out, "  ");
+		text(out, r->reply, REPLY_WORDS);
+	}
+	buf_addc(out, '\n');
+}
+
+static void member(struct buf *out, const char *name, const char *value)
+{
+	if (!value)
+		return;
+	buf_addf(out, "  %-14s ", name);
+	text(out, value, 0);
+	buf_addc(out, '\n');
+}
+
+static void memberf(struct buf *out, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void memberf(struct buf *out, const char *name, const char *fmt, ...)
+{
+	char value[1600];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(value, sizeof(value), fmt, ap);
+	va_end(ap);
+	member(out, name, value);
+}
+
+static void timings(const struct history_record *r, struct buf *out)
+{
+	static const char *const names[] = { "data", "checks", "mail server", "all" };
+	const int ms[] = { r->ms_data, r->ms_checks, r->ms_backend, r->ms };
+	bool any = false;
+
+	for (int i = 0; i < 4; i++) {
+		if (ms[i] < 0)
+			continue;
+		if (!any)
+			buf_addf(out, "  %-14s ", "took");
+		buf_addf(out, "%s%d ms %s", any ? ", " : "", ms[i], names[i]);
+		any = true;
+	}
+	if (any)
+		buf_addc(out, '\n');
+}
+
+static void policy(const struct history_record *r, struct buf *out)
+{
+	if (!r->action && !r->rule)
+		memberf(out, "policy", "had come to no verdict");
+	else if (!r->rule)
+		memberf(out, "policy", "%s, by no rule", r->action);
+	else
+		memberf(out, "policy", "%s by %s (line %d): %s", r->action ? r->action : "undecided", r->rule, r->rule_line,
+			r->rule_text ? r->rule_text : "");
+}
+
+static bool named(const char *const *names, const char *name)
+{
+	for (; names && *names; names++)
+		if (strcmp(*names, name) == 0)
+			return true;
+	return false;
+}
+
+static void fact(const struct fact *f, bool cut, struct buf *out)
+{
+	AUTO(buf) struct buf value = BUF_INIT(128 * 1024);
+
+	record_fact_text(f, &value);
+	buf_addf(out, "    %-22s ", fact_def(f->id)->name);
+	terminal_text(value.len ? value.data : "-", value.len ? value.len : 1, 0, out);
+	if (cut)
+		buf_adds(out, " [cut]");
+	if (f->why) {
+		buf_adds(out, "   (");
+		text(out, f->why, 0);
+		buf_addc(out, ')');
+	}
+	buf_addc(out, '\n');
+}
+
+static void facts(const struct history_record *r, const char *const *cut, const char *const *lost, struct buf *out)
+{
+	buf_addf(out, "  facts, known at %s\n", stage_name(r->stage));
+	for (size_t i = 0; r->facts[0] && i < r->facts[0]->count; i++)
+		fact(&r->facts[0]->v[i], named(cut, fact_def(r->facts[0]->v[i].id)->name), out);
+	for (; lost && *lost; lost++) {
+		buf_adds(out, "    ");
+		text(out, *lost, 0);
+		buf_adds(out, " [of another version]\n");
+	}
+}
+
+void history_show_all(const struct history_record *r, const char *const *cut, const char *const *lost, struct buf *out)
+{
+	AUTO(buf) struct buf to = BUF_INIT(256 * 1024);
+	char at[WHEN_TEXT_MAX];
+
+	buf_addf(out, "%s  %s  %s%s%s\n", when(r->at_ms, at), r->code, terminal_colour(TERMINAL_BOLD), r->verdict, terminal_colour(TERMINAL_PLAIN));
+	memberf(out, "client", "%s%s%s", r->client, r->helo ? ", HELO " : "", r->helo ? r->helo : "");
+	if (r->from)
+		memberf(out, "from", "<%s>", r->from);
+	recipients(r, HISTORY_RCPT_MAX, &to);
+	if (r->rcpt_total)
+		buf_addf(out, "  %-14s %s\n", "to", buf_str(&to));
+	member(out, "message-id", r->message_id);
+	member(out, "subject", r->subject);
+	if (r->bytes)
+		memberf(out, "octets", "%llu", (unsigned long long)r->bytes);
+	policy(r, out);
+	member(out, "reply", r->reply);
+	member(out, "mail server", r->backend);
+	member(out, "quarantine", r->quarantine_id);
+	timings(r, out);
+	facts(r, cut, lost, out);
+}
+
+/* For programs */
+
+static json_t *string(const char *s)
+{
+	return s ? record_string(s, strlen(s)) : json_null();
+}
+
+static json_t *strings(const char *const *s, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, string(s[i]));
+	return list;
+}
+
+static json_t *names(const char *const *s)
+{
+	size_t n = 0;
+
+	while (s && s[n])
+		n++;
+	return strings(s, n);
+}
+
+static json_t *fact_json(const struct fact *f)
+{
+	const struct fact_def *d = fact_def(f->id);
+
+	if (f->state == FACT_TEMPERROR)
+		return json_pack("{s:o}", "temperror", string(f->why ? f->why : ""));
+	if (d->type == FACT_BOOL)
+		return json_boolean(f->number);
+	if (d->type == FACT_NUMBER)
+		return json_integer(f->number);
+	return d->list ? strings((const char *const *)f->text, f->count) : string(f->count ? f->text[0] : "");
+}
+
+static json_t *milliseconds(int ms)
+{
+	return ms < 0 ? json_null() : json_integer(ms);
+}
+
+json_t *history_json(const struct history_record *r, const char *const *cut, const char *const *lost)
+{
+	json_t *values = json_object(), *whys = json_object(), *o;
+
+	for (size_t i = 0; r->facts[0] && i < r->facts[0]->count; i++) {
+		const struct fact *f = &r->facts[0]->v[i];
+
+		json_object_set_new(values, fact_def(f->id)->name, fact_json(f));
+		if (f->why)
+			json_object_set_new(whys, fact_def(f->id)->name, string(f->why));
+	}
+	o = json_pack("{s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:I}", "time", (double)r->at_ms / 1000, "code", string(r->code),
+		      "verdict", string(r->verdict), "client", string(r->client), "helo", string(r->helo), "from", string(r->from), "to",
+		      strings(r->rcpt, r->rcpt_count), "recipients", (json_int_t)r->rcpt_total, "message_id", string(r->message_id), "subject",
+		      string(r->subject), "bytes", (json_int_t)r->bytes);
+	json_object_set_new(o, "policy", json_pack("{s:o, s:o, s:i, s:o}", "action", string(r->action), "rule", string(r->rule), "line",
+						   r->rule_line, "text", string(r->rule_text)));
+	json_object_set_new(o, "reply", string(r->reply));
+	json_object_set_new(o, "backend", string(r->backend));
+	json_object_set_new(o, "quarantine", string(r->quarantine_id));
+	json_object_set_new(o, "ms", json_pack("{s:o, s:o, s:o, s:o}", "data", milliseconds(r->ms_data), "checks", milliseconds(r->ms_checks),
+					       "backend", milliseconds(r->ms_backend), "all", milliseconds(r->ms)));
+	json_object_set_new(o, "stage", json_string(stage_name(r->stage)));
+	json_object_set_new(o, "filters", names(r->ran));
+	json_object_set_new(o, "facts", values);
+	json_object_set_new(o, "why", whys);
+	json_object_set_new(o, "cut", names(cut));
+	json_object_set_new(o, "lost", names(lost));
+	return o;
+}
