@@ -1,18 +1,17 @@
 #include "command/cmd_release.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/dns_unbound.h"
 #include "base/log.h"
 #include "base/task.h"
 #include "command/admin.h"
 #include "command/command.h"
+#include "command/quarantine.h"
 #include "command/terminal.h"
 #include "filters/fact.h"
 #include "policy/conf.h"
@@ -22,51 +21,57 @@
 #include "smtp/release.h"
 
 enum {
-	ADDRESS_MAX = 1000,             /* of --rcpt, of --to */
+	ADDRESS_MAX = 1000,             /* of --rcpt, of --redirect-to */
 	ERRORS_MAX = 64 * 1024,
 	LINE_MAX_BYTES = 8192,
 	GOODBYE_MS = 2500,              /* QUIT is said, and waited for so long */
 };
 
 static const char usage[] =
-	"usage: gatepost quarantine release [-c FILE] [--rcpt ADDRESS] [--to ADDRESS] [--again] [--json] ID...\n"
+	"usage: gatepost quarantine release [-c FILE] [OPTIONS] ID ...\n"
+	"       gatepost quarantine release [-c FILE] [OPTIONS] FILTERS\n"
 	"\n"
 	"Sends held messages to the mail server: byte for byte, with their own envelope; and where the backend has\n"
 	"xclient = yes, with the client's address and HELO. Once: who has a message, or perhaps has it, is left out.\n"
 	"The message stays in the quarantine, marked released.\n"
 	"\n"
-	"      --rcpt ADDRESS  only to this one of its recipients (may be repeated)\n"
-	"      --to ADDRESS    to this address instead of its recipients (may be repeated)\n"
-	"      --again         to those, too, who have it, or perhaps have it\n"
-	"      --json          for programs\n"
-	"  -c, --config FILE   configuration (/etc/gatepost/gatepost.conf)\n"
-	"  -h, --help          this text\n"
+	"      --rcpt ADDRESS         only to this one of its recipients (may be repeated)\n"
+	"      --redirect-to ADDRESS  to this address instead of its recipients (may be repeated)\n"
+	"      --again                to those, too, who have it, or perhaps have it\n"
+	"      --dry-run              only say which messages are meant\n"
+	"      --json                 for programs\n"
+	"  -c, --config FILE          configuration (" GATEPOST_CONFIG ")\n"
+	"  -h, --help                 this text\n"
 	"\n"
-	"Exit status: 0 released; 1 something is wrong; 2 it was released before; 3 the server said \"later\", or none\n"
-	"answers; 4 the server refused it; 5 perhaps delivered. Of several messages: the highest.\n";
+	"FILTERS mean all messages for which they hold, without those released before:\n"
+	QUARANTINE_FILTER_USAGE
+	"\n"
+	"Exit status: 0 released; 1 something is wrong; 2 a message is not there; 3 it was released before; 4 the server\n"
+	"said \"later\", or none answers; 5 the server refused it; 6 perhaps delivered. Of several: the highest.\n";
 
 struct command_release {
 	const char *conf;
 	const char **rcpt, **to;        /* ADDRESS_MAX */
 	size_t rcpt_count, to_count;
-	bool again, json;
-	char **id;
-	int id_count;
+	bool again, dry_run, json;
+	struct store_filter filter;
+	char **typed;
+	int typed_count;
 
-	struct site *site;
+	struct quarantine q;
+	char (*id)[STORE_ID_MAX];
+	size_t id_count, id_cap;
 	struct dns_unbound *unbound;
 	struct backend_group *group;
-	int dir_fd;
-	char *index_path;
 	json_t *report;
+	struct release *current;
 	bool looping;
 	int status;
 };
 
 static int fail(const char *what, const char *detail)
 {
-	fprintf(stderr, "gatepost quarantine release: %s: %s\n", what, detail);
-	return RELEASE_EXIT_WRONG;
+	return quarantine_fail("release", "%s: %s", what, detail);
 }
 
 static bool address_add(const char **list, size_t *count, const char *address)
@@ -77,13 +82,29 @@ static bool address_add(const char **list, size_t *count, const char *address)
 	return true;
 }
 
+/* What is wrong with the arguments, or NULL. */
+static const char *arguments_wrong(const struct command_release *x, bool room)
+{
+	if (!room)
+		return "too many addresses";
+	if (x->typed_count && store_filter_any(&x->filter))
+		return "IDs, or conditions: not both";
+	if (!x->typed_count && !store_filter_any(&x->filter))
+		return "the ID of a message, or a condition, was expected";
+	if (x->rcpt_count && x->to_count)
+		return "--rcpt chooses among its recipients, --redirect-to replaces them: not both";
+	return NULL;
+}
+
 /* 0, or -1 and *status: it is over. */
 static int parse_options(struct command_release *x, int argc, char **argv, int *status)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "rcpt", required_argument, NULL, 'R' }, { "to", required_argument, NULL, 'T' },
-		{ "again", no_argument, NULL, 'A' }, { "json", no_argument, NULL, 'J' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		QUARANTINE_FILTER_OPTIONS, { "config", required_argument, NULL, 'c' }, { "rcpt", required_argument, NULL, 'R' },
+		{ "redirect-to", required_argument, NULL, 'T' }, { "again", no_argument, NULL, 'A' }, { "dry-run", no_argument, NULL, 'N' },
+		{ "json", no_argument, NULL, 'J' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
+	const char *wrong;
 	bool room = true;
 	int c;
 
@@ -95,23 +116,68 @@ static int parse_options(struct command_release *x, int argc, char **argv, int *
 		case 'R': room &= address_add(x->rcpt, &x->rcpt_count, optarg); break;
 		case 'T': room &= address_add(x->to, &x->to_count, optarg); break;
 		case 'A': x->again = true; break;
+		case 'N': x->dry_run = true; break;
 		case 'J': x->json = true; break;
 		case 'h':
 			fputs(usage, stdout);
-			*status = 0;
+			*status = RELEASE_EXIT_OK;
 			return -1;
+		case '?': fputs(usage, stderr); return -1;
 		default:
-			fputs(usage, stderr);
-			return -1;
+			if (quarantine_filter_option("release", &x->filter, c, optarg) < 0)
+				return -1;
 		}
 	}
-	x->id = argv + optind;
-	x->id_count = argc - optind;
-	if (room && x->id_count > 0 && !(x->rcpt_count && x->to_count))
+	x->typed = argv + optind;
+	x->typed_count = argc - optind;
+	wrong = arguments_wrong(x, room);
+	if (wrong)
+		quarantine_fail("release", "%s\n%s", wrong, usage);
+	return wrong ? -1 : 0;
+}
+
+/* --- which messages --- */
+
+static int id_add(void *arg, const char *id)
+{
+	struct command_release *x = arg;
+
+	if (x->id_count == x->id_cap) {
+		size_t cap = x->id_cap ? 2 * x->id_cap : 64;
+		void *more = reallocarray(x->id, cap, sizeof(*x->id));
+
+		if (!more)
+			return fail("memory", "there is none");
+		x->id = more;
+		x->id_cap = cap;
+	}
+	memcpy(x->id[x->id_count++], id, strlen(id) + 1);
+	return QUARANTINE_DONE;
+}
+
+/* By a filter: those that were released are meant only by who asks for them. */
+static int on_entry(void *arg, const struct store_entry *e)
+{
+	struct command_release *x = arg;
+
+	if (!x->again && !x->filter.state && strcmp(e->state, store_state_name(STORE_STATE_RELEASED)) == 0)
 		return 0;
-	fprintf(stderr, "gatepost quarantine release: %s\n%s", !room ? "too many addresses" : x->id_count == 0 ? "the ID of a message was expected" :
-		"--rcpt chooses among its recipients, --to replaces them: not both", usage);
-	return -1;
+	return id_add(x, e->id);
+}
+
+/* The exit status; what is not there is said, and the others are done all the same. */
+static int collect(struct command_release *x)
+{
+	const struct store_list what = { .filter = &x->filter, .oldest_first = true };
+	int64_t rc;
+
+	if (x->typed_count)
+		return quarantine_each(&x->q, x->typed, x->typed_count, id_add, x);
+	if (!quarantine_has_index(&x->q))
+		return RELEASE_EXIT_WRONG;
+	quarantine_warn_incomplete(&x->q);
+	rc = store_view_list(x->q.view, &what, on_entry, x);
+	return rc < 0 ? fail("index", strerror((int)-rc)) : RELEASE_EXIT_OK;
 }
 
 /* --- what came of it, in words --- */
@@ -175,7 +241,7 @@ static enum store_state state_now(const struct release *r)
 static void index_state(struct command_release *x, const struct release *r, enum store_state state)
 {
 	struct store_index *index = NULL;
-	int rc = store_index_join(x->index_path, &index);
+	int rc = store_index_join(store_view_index_path(x->q.view), &index);
 
 	if (rc == 0)
 		rc = store_index_set_state(index, r->id, store_state_name(state));
@@ -214,9 +280,9 @@ static void report(struct command_release *x, const struct release *r)
 
 static void report_error(struct command_release *x, const char *id, const char *why, int rc)
 {
-	raise_status(x, rc == -EWOULDBLOCK ? RELEASE_EXIT_LATER : RELEASE_EXIT_WRONG);
+	raise_status(x, rc == -EWOULDBLOCK ? RELEASE_EXIT_LATER : rc == -ENOENT ? RELEASE_EXIT_MISSING : RELEASE_EXIT_WRONG);
 	fail(id, why);
-	json_array_append_new(x->report, json_pack("{s:o, s:o}", "id", record_string(id, strlen(id)), "error", record_string(why, strlen(why))));
+	json_array_append_new(x->report, json_pack("{s:s, s:o}", "id", id, "error", record_string(why, strlen(why))));
 }
 
 /* --- the work --- */
@@ -230,107 +296,127 @@ static bool wants_client(const struct site *s)
 	return any;
 }
 
-/* may wait */
-static void release_one(struct command_release *x, const char *id)
-{
-	AUTO(buf) struct buf why = BUF_INIT(2000);
-	AUTO(release) struct release *r = NULL;
-	int rc = release_load(x->dir_fd, id, x->site, &r, &why);
-
-	if (rc == 0)
-		rc = x->to_count ? release_instead(r, x->to, x->to_count, x->again, &why) :
-				   release_choose(r, x->rcpt, x->rcpt_count, x->again, &why);
-	if (rc < 0) {
-		report_error(x, id, buf_str(&why), rc);
-		return;
-	}
-	r->who = admin_who();
-	if (release_count(r, RELEASE_PENDING) && wants_client(x->site))
-		release_confirm(r, dns_unbound_dns(x->unbound));
-	release_run(r, x->group);
-	report(x, r);
-}
-
+/* Only what must wait is done in a task: SQLite and JSON have the great stack. */
 static void release_task(void *arg)
 {
 	struct command_release *x = arg;
 
-	for (int i = 0; i < x->id_count; i++)
-		release_one(x, x->id[i]);
+	if (wants_client(x->q.site))
+		release_confirm(x->current, dns_unbound_dns(x->unbound));
+	release_run(x->current, x->group);
+	loop_stop();
+}
+
+static void goodbye_task(void *arg)
+{
+	struct command_release *x = arg;
+
 	for (int left = GOODBYE_MS; left > 0 && backend_group_sessions(x->group) > 0; left -= 10)
 		task_sleep(10);
 	loop_stop();
 }
 
+static int in_task(struct command_release *x, const char *name, task_fn *fn)
+{
+	int rc = task_spawn(name, fn, x, NULL);
+
+	if (rc == 0)
+		loop_run();
+	return rc;
+}
+
+static void release_one(struct command_release *x, const char *id)
+{
+	AUTO(buf) struct buf why = BUF_INIT(2000);
+	AUTO(release) struct release *r = NULL;
+	int rc = release_load(store_view_dir(x->q.view), id, x->q.site, &r, &why);
+
+	if (rc == 0)
+		rc = x->to_count ? release_instead(r, x->to, x->to_count, x->again, &why) :
+				   release_choose(r, x->rcpt, x->rcpt_count, x->again, &why);
+	if (rc == 0 && x->dry_run) {
+		puts(id);
+		return;
+	}
+	if (rc == 0) {
+		r->who = admin_who();
+		x->current = r;
+		rc = release_count(r, RELEASE_PENDING) ? in_task(x, "release", release_task) : 0;
+		buf_adds(&why, rc < 0 ? strerror(-rc) : "");
+	}
+	if (rc < 0)
+		report_error(x, id, buf_str(&why), rc);
+	else
+		report(x, r);
+}
+
 static int prepare(struct command_release *x)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(ERRORS_MAX);
-	char path[2048];
-	int rc;
 
-	fact_register_all();
-	rc = admin_open(x->conf, &x->site, &errors);
-
-	fputs(buf_str(&errors), stderr);
-	if (rc < 0)
-		return RELEASE_EXIT_WRONG;
-	if (admin_path(x->site, "quarantine", path, sizeof(path)) < 0)
-		return fail(x->site->state_dir, "too long a path");
-	x->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (x->dir_fd < 0)
-		return fail(path, strerror(errno));
-	if (asprintf(&x->index_path, "%s/quarantine.db", path) < 0) {
-		x->index_path = NULL;
-		return fail("start", "out of memory");
-	}
 	if (loop_init() < 0)
 		return fail("event loop", "cannot start");
 	x->looping = true;
-	buf_clear(&errors);
-	x->unbound = dns_unbound_new(&x->site->dns, &errors);
-	if (!x->unbound || backend_group_new(x->site, dns_unbound_dns(x->unbound), &x->group, &errors) < 0)
+	x->unbound = dns_unbound_new(&x->q.site->dns, &errors);
+	if (!x->unbound || backend_group_new(x->q.site, dns_unbound_dns(x->unbound), &x->group, &errors) < 0)
 		return fail("set-up", buf_str(&errors));
-	return task_spawn("release", release_task, x, NULL) < 0 ? fail("task", "out of memory") : 0;
+	return 0;
 }
 
-static int run(struct command_release *x)
+static void run(struct command_release *x)
 {
-	int status = prepare(x);
-
-	if (status == 0) {
-		loop_run();
-		if (x->json) {
-			json_dumpf(x->report, stdout, JSON_INDENT(2));
-			putchar('\n');
-		}
-		status = x->status;
+	if (quarantine_open(&x->q, "release", x->conf) < 0) {
+		x->status = RELEASE_EXIT_WRONG;
+		return;
 	}
+	x->status = collect(x);
+	if (prepare(x) != 0) {
+		x->status = RELEASE_EXIT_WRONG;
+		return;
+	}
+	for (size_t i = 0; i < x->id_count; i++)
+		release_one(x, x->id[i]);
+	if (x->id_count)
+		(void)in_task(x, "goodbye", goodbye_task);
+	if (x->json) {
+		json_dumpf(x->report, stdout, JSON_INDENT(2));
+		putchar('\n');
+	}
+	if (fflush(stdout) != 0)
+		raise_status(x, RELEASE_EXIT_WRONG);
+}
+
+static void clean_up(struct command_release *x)
+{
 	backend_group_free(x->group);
 	if (x->looping)
 		loop_unwind();
 	dns_unbound_free(x->unbound);
-	site_free(x->site);
 	if (x->looping)
 		loop_release();
-	if (x->dir_fd >= 0)
-		close(x->dir_fd);
-	free(x->index_path);
-	return status;
+	quarantine_close(&x->q);
+	store_filter_release(&x->filter);
+	json_decref(x->report);
+	free(x->id);
+	free(x->rcpt);
+	free(x->to);
 }
 
 int quarantine_release(int argc, char **argv)
 {
-	struct command_release x = { .conf = GATEPOST_CONFIG, .dir_fd = -1, .report = json_array() };
+	struct command_release x = { .conf = GATEPOST_CONFIG, .report = json_array() };
 	int status;
 
+	fact_register_all();
+	store_filter_init(&x.filter);
 	x.rcpt = calloc(ADDRESS_MAX, sizeof(*x.rcpt));
 	x.to = calloc(ADDRESS_MAX, sizeof(*x.to));
-	if (!x.rcpt || !x.to || !x.report)
+	if (!x.rcpt || !x.to || !x.report) {
 		status = fail("start", "out of memory");
-	else if (parse_options(&x, argc, argv, &status) == 0)
-		status = run(&x);
-	json_decref(x.report);
-	free(x.rcpt);
-	free(x.to);
+	} else if (parse_options(&x, argc, argv, &status) == 0) {
+		run(&x);
+		status = x.status;
+	}
+	clean_up(&x);
 	return status;
 }

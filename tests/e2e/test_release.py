@@ -94,7 +94,7 @@ def test_as_it_came(desk, backend):
     assert done["detail"]["reply"] == "250 2.0.0 kept" and done["detail"]["left"] == 0 and done["who"] and done["at"] > 1700000000
     assert b.sessions[-1].commands[-1] == "QUIT" and d.indexed(id) == "released"
     # once
-    assert "has it already" in d.release(id, status=2)
+    assert "has it already" in d.release(id, status=3)
     assert len(b.messages) == 1
     d.release(id, "--again")
     assert len(b.messages) == 2 and b.messages[1].data == message
@@ -148,9 +148,9 @@ def test_chosen_recipients(desk, backend):
     d.release(id, "--rcpt", "nobody@example.com", status=1)
     d.release(id, "--rcpt", "carol@example.com")
     assert b.messages[-1].to == ["carol@example.com"]
-    report = json.loads(d.release(id, "--rcpt", "carol@example.com", "--json", status=2))
+    report = json.loads(d.release(id, "--rcpt", "carol@example.com", "--json", status=3))
     assert report[0]["state"] == "partly-released" and report[0]["recipients"] == [{"address": "carol@example.com", "result": "released-before"}]
-    report = json.loads(d.release(id, "--json", status=2))
+    report = json.loads(d.release(id, "--json", status=3))
     assert [r["result"] for r in report[0]["recipients"]] == ["released", "released-before", "released"] and report[0]["state"] == "released"
     assert b.messages[-1].to == ["bob@example.com", "dave@example.com"] and len(b.messages) == 2
 
@@ -159,25 +159,25 @@ def test_to_another_instead(desk, backend):
     b = backend()
     d = desk(b)
     id = d.hold(rcpt_params=" NOTIFY=SUCCESS")
-    d.release(id, "--to", "no address", status=1)
-    d.release(id, "--to", "x@y@z", status=1)
-    d.release(id, "--to", "admin@example.com", "--rcpt", "bob@example.com", status=1)
-    assert json.loads(d.release(id, "--to", "Admin@example.com", "--json"))[0]["state"] == "released"
+    d.release(id, "--redirect-to", "no address", status=1)
+    d.release(id, "--redirect-to", "x@y@z", status=1)
+    d.release(id, "--redirect-to", "admin@example.com", "--rcpt", "bob@example.com", status=1)
+    assert json.loads(d.release(id, "--redirect-to", "Admin@example.com", "--json"))[0]["state"] == "released"
     assert b.messages[-1].rcpts == ["RCPT TO:<Admin@example.com> NOTIFY=NEVER"] and b.messages[-1].data == MESSAGE
-    d.release(id, "--to", "Admin@example.com", status=2)
+    d.release(id, "--redirect-to", "Admin@example.com", status=3)
     # who it was meant for has not had it
     d.release(id)
     assert [m.to for m in b.messages] == [["Admin@example.com"], ["bob@example.com"]]
 
 
 @pytest.mark.parametrize("step,reply,status,result", [
-    ("CONNECT", b"554 no\r\n", 3, "later"), ("CONNECT", b"421 busy\r\n", 3, "later"),
-    ("MAIL", b"451 4.3.0 later\r\n", 3, "later"), ("MAIL", b"550 5.7.1 no\r\n", 4, "refused"), ("MAIL", b"421 bye\r\n", 3, "later"),
-    ("RCPT", b"451 4.3.0 later\r\n", 3, "later"), ("RCPT", b"550 5.1.1 no\r\n", 4, "refused"),
-    ("DATA", b"451 4.3.0 later\r\n", 3, "later"), ("DATA", b"554 5.7.1 no\r\n", 4, "refused"),
-    (".", b"451 4.3.0 later\r\n", 3, "later"), (".", b"550 5.7.1 spam\r\n", 4, "refused"), (".", b"421 bye\r\n", 3, "later"),
-    ("MAIL", hang_up(), 3, "later"), ("RCPT", hang_up(), 3, "later"), ("DATA", hang_up(), 3, "later"),
-    ("MAIL", b"250 ok\r\n250 ok\r\n", 3, "later"), ("DATA", b"250 ok\r\n", 3, "later"),
+    ("CONNECT", b"554 no\r\n", 4, "later"), ("CONNECT", b"421 busy\r\n", 4, "later"),
+    ("MAIL", b"451 4.3.0 later\r\n", 4, "later"), ("MAIL", b"550 5.7.1 no\r\n", 5, "refused"), ("MAIL", b"421 bye\r\n", 4, "later"),
+    ("RCPT", b"451 4.3.0 later\r\n", 4, "later"), ("RCPT", b"550 5.1.1 no\r\n", 5, "refused"),
+    ("DATA", b"451 4.3.0 later\r\n", 4, "later"), ("DATA", b"554 5.7.1 no\r\n", 5, "refused"),
+    (".", b"451 4.3.0 later\r\n", 4, "later"), (".", b"550 5.7.1 spam\r\n", 5, "refused"), (".", b"421 bye\r\n", 4, "later"),
+    ("MAIL", hang_up(), 4, "later"), ("RCPT", hang_up(), 4, "later"), ("DATA", hang_up(), 4, "later"),
+    ("MAIL", b"250 ok\r\n250 ok\r\n", 4, "later"), ("DATA", b"250 ok\r\n", 4, "later"),
 ])
 def test_refused_at_each_step(desk, backend, step, reply, status, result):
     """It stays, with the server's words; a later release delivers it once."""
@@ -202,10 +202,10 @@ def test_some_are_refused(desk, backend):
     d = desk(b)
     id = d.hold(rcpts=("bob@example.com", "carol@example.com"))
     b.users = {"bob@example.com"}
-    (report,) = json.loads(d.release(id, "--json", status=4))
+    (report,) = json.loads(d.release(id, "--json", status=5))
     assert report["state"] == "partly-released" and [r["result"] for r in report["recipients"]] == ["released", "refused"]
     b.users = None
-    d.release(id, status=2)
+    d.release(id, status=3)
     assert [m.to for m in b.messages] == [["bob@example.com"], ["carol@example.com"]]
 
 
@@ -255,7 +255,7 @@ def test_killed_before_the_end(desk, backend, step, held, message):
     assert "release-dot" not in d.whats(id) and not b.messages
     d.release(id)
     assert [m.data == message for m in b.messages] == [True]
-    d.release(id, status=2)
+    d.release(id, status=3)
 
 
 def test_killed_after_the_end(desk, backend):
@@ -270,12 +270,12 @@ def test_killed_after_the_end(desk, backend):
     kill(p)
     del b.script["."]
     hold.go.set()
-    assert "perhaps has it" in d.release(id, status=5)
-    assert json.loads(d.release(id, "--json", status=5))[0]["state"] == "perhaps-delivered"
+    assert "perhaps has it" in d.release(id, status=6)
+    assert json.loads(d.release(id, "--json", status=6))[0]["state"] == "perhaps-delivered"
     assert len(b.messages) == 1
     d.release(id, "--again")
     assert len(b.messages) == 2
-    assert json.loads(d.release(id, "--json", status=2))[0]["state"] == "released"
+    assert json.loads(d.release(id, "--json", status=3))[0]["state"] == "released"
 
 
 def test_the_reply_is_lost(desk, backend):
@@ -283,14 +283,14 @@ def test_the_reply_is_lost(desk, backend):
     d = desk(b)
     id = d.hold()
     b.script["."] = hang_up(b"250 2.0")
-    (report,) = json.loads(d.release(id, "--json", status=5))
+    (report,) = json.loads(d.release(id, "--json", status=6))
     assert d.indexed(id) == report["state"] == "perhaps-delivered" and report["recipients"][0]["result"] == "perhaps-delivered"
     assert d.whats(id)[-1] == "release-unknown"
     del b.script["."]
-    d.release(id, status=5)
+    d.release(id, status=6)
     # refused now: the first may have come all the same
     b.script["."] = b"550 5.7.1 no\r\n"
-    assert json.loads(d.release(id, "--again", "--json", status=4))[0]["state"] == "perhaps-delivered"
+    assert json.loads(d.release(id, "--again", "--json", status=5))[0]["state"] == "perhaps-delivered"
     del b.script["."]
     d.release(id, "--again")
     assert len(b.messages) == 3
@@ -311,7 +311,7 @@ def test_killed_at_each_call(desk, backend, call):
         whats = d.whats(id)
         b.wait(lambda: b.now_open == 0, "the sessions end")
         has_it = len(b.messages) - taken
-        state = json.loads(d.release(id, "--json", status={"released": 2, "release-dot": 5}.get(whats[-1] if whats else "", 0)))[0]["state"]
+        state = json.loads(d.release(id, "--json", status={"released": 3, "release-dot": 6}.get(whats[-1] if whats else "", 0)))[0]["state"]
         assert state != "kept"
         delivered = len(b.messages) - taken
         if whats[-1:] == ["released"]:
@@ -333,10 +333,10 @@ def test_two_at_once(desk, backend):
     b.script["."] = hold = Held()
     first = d.start(id)
     assert hold.reached.wait(WAIT_S)
-    d.release(id, status=3)
+    d.release(id, status=4)
     hold.go.set()
     assert first.wait(WAIT_S) == 0
-    d.release(id, status=2)
+    d.release(id, status=3)
     assert len(b.messages) == 1
 
 
@@ -347,7 +347,7 @@ def test_many_at_once(desk, backend):
     running = [d.start(*ids) for _ in range(4)]
     for p in running:
         p.communicate(timeout=WAIT_S)
-    d.release(*ids, status=2)
+    d.release(*ids, status=3)
     assert len(b.messages) == 4
 
 
@@ -355,12 +355,13 @@ def test_what_is_not_there(desk, backend):
     b = backend()
     d = desk(b)
     id = d.hold()
-    for wrong in ("000000000000", "../../../etc", "x", id[:-1], id + "0", ""):
-        d.release(wrong, status=1)
+    for wrong in ("000000000000", "../../../etc", "!", id + "0", ""):
+        d.release(wrong, status=2)
     d.release(status=1)
+    d.release(id, "--rule", "hold", status=1)
     d.release("--nonsense", id, status=1)
-    report = json.loads(d.release(id, "000000000000", "--json", status=1))
-    assert report[0]["state"] == "released" and "error" in report[1]
+    report = json.loads(d.release(id, "000000000000", "--json", status=2))
+    assert [r["state"] for r in report] == ["released"]
     other = d.hold()
     (eml,) = [p for p in d.g.quarantined() if p.stem == other]
     with open(eml, "ab") as f:
@@ -369,6 +370,23 @@ def test_what_is_not_there(desk, backend):
     eml.with_suffix(".json").write_text("{")
     d.release(other, status=1)
     assert len(b.messages) == 1
+
+
+def test_by_filter(desk, backend):
+    """All for which the conditions hold; those that were released are not meant."""
+    b = backend()
+    d = desk(b)
+    ids = [d.hold(rcpts=[r]) for r in ("bob@example.com", "carol@example.com", "bob@example.com")]
+    d.release(ids[0])
+    assert d.release("--to", "bob@example.com", "--dry-run").split() == [ids[2]] and len(b.messages) == 1
+    report = json.loads(d.release("--to", "bob@example.com", "--since", "1h", "--json"))
+    assert [(r["id"], r["state"]) for r in report] == [(ids[2], "released")]
+    assert json.loads(d.release("--to", "bob@example.com", "--json")) == []
+    d.release("--rule", "hold", "--again")
+    assert [m.to[0].split("@")[0] for m in b.messages] == ["bob", "bob", "bob", "carol", "bob"]
+    d.release("--rule", "other")
+    d.release("--since", "no time", status=1)
+    assert len(b.messages) == 5
 
 
 def test_cannot_be_recorded(desk, backend):
@@ -392,7 +410,7 @@ def test_second_server(desk, backend):
     d.release(id)
     assert [m.to for m in spare.messages] == [["bob@example.com"]]
     spare.stop()
-    d.release(id, "--again", status=3)
+    d.release(id, "--again", status=4)
 
 
 def test_tls_required(desk, backend, certificates):
