@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const directions[] = { "inbound", "outbound", "internal", NULL };
+static const char *const directions[] = { "inbound", "outbound", "internal", "retrieval", NULL };
 static const char *const greylist_words[] = { "pass", "wait", "unavailable", NULL };
 
 static const struct fact_def envelope_facts[] = {
@@ -21,6 +21,7 @@ const struct fact_def recipient_facts[] = {
 	{ "rcpt.domain", FACT_DOMAIN, false, STAGE_RCPT, NULL, "its domain" },
 	{ "rcpt.postmaster", FACT_BOOL, false, STAGE_RCPT, NULL, "it is postmaster" },
 	{ "score", FACT_NUMBER, false, STAGE_CONNECT, NULL, "sum of the score rules above that apply; in records, of all above the rule that decided" },
+	{ "class", FACT_TEXT, true, STAGE_RCPT, NULL, "classes that the recipient is in" },
 	{ "greylist", FACT_WORD, false, STAGE_RCPT, greylist_words, "what a greylist rule found" },
 	{ "temperror.expired", FACT_BOOL, false, STAGE_RCPT, NULL, "deferred too long for a check that fails" },
 	{ 0 },

@@ -10,7 +10,7 @@
 #include "filters/filter.h"
 
 extern const struct filter filter_envelope;
-extern const struct fact_def recipient_facts[];         /* rcpt.*, score, greylist, temperror.expired */
+extern const struct fact_def recipient_facts[];         /* rcpt.*, score, class, greylist, temperror.expired */
 
 int recipient_facts_set(const struct recipient *r, struct facts *out);
 

@@ -26,6 +26,7 @@ enum fact_type {
 	FACT_IP,        /* an address in text; in lists also by network */
 	FACT_NUMBER,    /* int64 */
 	FACT_BOOL,      /* true or false: `if tls` */
+	FACT_TIME,      /* a time of day, kept as text: "06:30" */
 };
 
 struct fact_def {

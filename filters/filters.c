@@ -18,6 +18,7 @@
 #include "filters/known.h"
 #include "filters/spf.h"
 #include "filters/text.h"
+#include "filters/time.h"
 
 const struct filter *const filters[] = {
 	&filter_client,
@@ -28,6 +29,7 @@ const struct filter *const filters[] = {
 	&filter_helo_dns,
 	&filter_envelope,
 	&filter_known,
+	&filter_time,
 	&filter_header,
 	&filter_message,
 	&filter_mime,

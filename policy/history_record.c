@@ -437,7 +437,7 @@ static void get_fact(struct reader *r, struct history_memory *m)
 	struct fact f = { .id = (int16_t)id, .state = (uint8_t)state };
 	bool known = d != NULL;
 
-	if (!name || !len || type > FACT_BOOL || (state != FACT_KNOWN && state != FACT_TEMPERROR)) {
+	if (!name || !len || type > FACT_TIME || (state != FACT_KNOWN && state != FACT_TEMPERROR)) {
 		r->bad = true;
 		return;
 	}

@@ -13,10 +13,24 @@
 /* Who does not come again for so long has got through, or given up: the next failure is another message's. */
 enum { DEFER_GAP_S = 12 * 3600 };
 
+static int class_facts_set(const struct policy *p, const char *rcpt, struct facts *out)
+{
+	const char *names[FACT_LIST_MAX];
+	size_t n = policy_classes(p, rcpt, names, FACT_LIST_MAX);
+	int rc = policy_class_count(p) ? facts_set_empty(out, "class") : 0;
+
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		rc = facts_add(out, "class", names[i]);
+	return rc;
+}
+
 int judge_init(struct judge *j, struct txn *t, const struct recipient *rcpt)
 {
+	int rc;
+
 	*j = (struct judge){ .txn = t, .rcpt = rcpt, .verdict.temporary_fact = FACT_NONE };
-	return recipient_facts_set(rcpt, &j->facts);
+	rc = recipient_facts_set(rcpt, &j->facts);
+	return rc < 0 || !t->site->policy ? rc : class_facts_set(t->site->policy, rcpt->address, &j->facts);
 }
 
 void judge_release(struct judge *j)

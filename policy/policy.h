@@ -66,6 +66,11 @@ AUTO_DEFINE(policy)
 /* What the built-in list `local` holds: the site's accepted domains (".example.com": all below).
    0, -EINVAL, -ENOMEM. */
 int policy_set_local(struct policy *p, char *const *domains, size_t count);
+
+/* Classes of recipients. */
+size_t policy_class_count(const struct policy *p);
+/* Names of the classes that this recipient is in, in the order of the file, at most max; they are the policy's. How many. */
+size_t policy_classes(const struct policy *p, const char *rcpt, const char **names, size_t max);
 /* Whether regular expressions parsed from now on are compiled to machine code; without a call: if
    the system lets us. */
 void policy_use_jit(bool on);

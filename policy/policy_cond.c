@@ -45,6 +45,8 @@ static const char *type_noun(const struct fact_def *d)
 		return "a mailbox";
 	case FACT_IP:
 		return "an IP address";
+	case FACT_TIME:
+		return "a time of day";
 	case FACT_NUMBER:
 		return "a number";
 	default:
@@ -60,6 +62,8 @@ static const char *type_operators(const struct fact_def *d)
 		return "=, != or in";
 	case FACT_NUMBER:
 		return "=, !=, <, <=, >, >= or in";
+	case FACT_TIME:
+		return "=, !=, <, <=, > or >=";
 	case FACT_BOOL:
 		return "nothing, = or !=";
 	default:
@@ -76,11 +80,11 @@ static bool op_fits(const struct fact_def *d, enum expr_op op)
 	case EXPR_NE:
 		return true;
 	case EXPR_IN:
-		return d->type != FACT_BOOL;
+		return d->type != FACT_BOOL && d->type != FACT_TIME;
 	case EXPR_MATCH:
 		return d->type == FACT_TEXT || d->type == FACT_DOMAIN || d->type == FACT_ADDRESS;
 	default:
-		return d->type == FACT_NUMBER;
+		return d->type == FACT_NUMBER || d->type == FACT_TIME;
 	}
 }
 
@@ -251,7 +255,7 @@ static bool value(struct parser *ps, struct expr *e, bool in)
 			ps, &t,
 			"%s is a fact, expected a value (in double quotes if that text is meant)",
 			show);
-	if (t.kind == TOKEN_WORD && d->type != FACT_WORD && parser_list(ps, t.text, t.len))
+	if (t.kind == TOKEN_WORD && d->type != FACT_WORD && parser_list(ps, t.text, t.len) && !parser_list(ps, t.text, t.len)->class)
 		return parser_fail(ps, &t, "%s is a list, expected it alone after in: %s in %.*s",
 				   show, d->name, (int)t.len, t.text);
 	if (token_value(&t, &v) < 0)
@@ -263,6 +267,10 @@ static bool value(struct parser *ps, struct expr *e, bool in)
 		return value_word(ps, e, d, &t, buf_str(&v));
 	case FACT_NUMBER:
 		return value_number(ps, e, &t, buf_str(&v), in);
+	case FACT_TIME:
+		e->number = expr_minutes(buf_str(&v));
+		return e->number >= 0 ||
+		       parser_fail(ps, &t, "%s is no time of day, expected 00:00 to 23:59", show);
 	case FACT_BOOL:
 		e->number = strcmp(buf_str(&v), "true") == 0;
 		return e->number || strcmp(buf_str(&v), "false") == 0 ||
@@ -309,6 +317,25 @@ static bool values(struct parser *ps, struct expr *e)
 	return true;
 }
 
+/* Nothing is named so: what was meant? */
+static bool no_list(struct parser *ps, const struct token *t, bool class)
+{
+	const struct policy *p = ps->policy;
+	const char **names = calloc(p->list_count + 1, sizeof(*names)), *meant = NULL;
+	char show[PARSER_SHOW_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; names && i < p->list_count; i++)
+		if (p->list[i].class == class)
+			names[n++] = p->list[i].name;
+	if (names && t->kind == TOKEN_WORD)
+		meant = policy_suggest(t->text, t->len, names);
+	parser_fail(ps, t, "no %s is named %s, expected one that is defined above%s%s%s%s", class ? "class" : "list", parser_show(t, show),
+		    class ? "" : ", or values in parentheses", meant ? " (did you mean " : "", meant ? meant : "", meant ? "?)" : "");
+	free(names);
+	return false;
+}
+
 static bool in_list(struct parser *ps, struct expr *e)
 {
 	const struct fact_def *d = fact_def(e->fact);
@@ -320,22 +347,10 @@ static bool in_list(struct parser *ps, struct expr *e)
 		return parser_fail(ps, &ps->t,
 				   "%s is %s, expected its values in parentheses: %s in (...)",
 				   d->name, type_noun(d), d->name);
-	if (!l) {
-		const char **names = calloc(ps->policy->list_count + 1, sizeof(*names)),
-			   *meant = NULL;
-
-		for (size_t i = 0; names && i < ps->policy->list_count; i++)
-			names[i] = ps->policy->list[i].name;
-		if (names)
-			meant = policy_suggest(ps->t.text, ps->t.len, names);
-		parser_fail(ps, &ps->t,
-			    "no list is named %s, expected one that is defined above, or values in "
-			    "parentheses%s%s%s",
-			    show, meant ? " (did you mean " : "", meant ? meant : "",
-			    meant ? "?)" : "");
-		free(names);
-		return false;
-	}
+	if (!l)
+		return no_list(ps, &ps->t, false);
+	if (l->class)
+		return parser_fail(ps, &ps->t, "%s is a class, expected a list (classes: class = %s)", show, l->name);
 	((struct named_list *)l)->used = true;
 	e->list = l->list;
 	if (l == ps->policy->list && d->type != FACT_DOMAIN && d->type != FACT_ADDRESS)
@@ -417,6 +432,56 @@ static bool score(struct parser *ps, struct expr *e, const struct token *fact)
 	return true;
 }
 
+/* The name of a class; eats it. */
+static bool class_name(struct parser *ps, struct expr *e)
+{
+	const struct token *t = &ps->t;
+	struct named_list *l = t->kind == TOKEN_WORD ? parser_list(ps, t->text, t->len) : NULL;
+	char show[PARSER_SHOW_MAX];
+
+	if (t->kind != TOKEN_WORD && t->kind != TOKEN_STRING)
+		return parser_fail(ps, t, "%s instead of a class, expected the name of one", parser_show(t, show));
+	if (!l || !l->class)
+		return no_list(ps, t, true);
+	if (e->class_count >= POLICY_VALUES_MAX)
+		return parser_fail(ps, t, "%s is one class too many, expected at most %d here", parser_show(t, show), POLICY_VALUES_MAX);
+	if ((e->class_count & (e->class_count - 1)) == 0) {
+		const struct policy_list **grown = realloc(e->class, (e->class_count ? e->class_count * 2 : 1) * sizeof(*grown));
+
+		if (!grown)
+			return no_memory(ps);
+		e->class = grown;
+	}
+	e->class[e->class_count++] = l->list;
+	l->used = true;
+	parser_next(ps);
+	return true;
+}
+
+/* class has been read, with = board, != board or in (board, staff) to come. */
+static bool class_rest(struct parser *ps, struct expr *e)
+{
+	char show[PARSER_SHOW_MAX];
+
+	e->op = operator_of(&ps->t);
+	if (e->op != EXPR_EQ && e->op != EXPR_NE && e->op != EXPR_IN)
+		return parser_fail(ps, &ps->t, "%s after class, expected =, != or in, and the name of a class", parser_show(&ps->t, show));
+	parser_next(ps);
+	if (e->op != EXPR_IN)
+		return class_name(ps, e);
+	if (ps->t.kind != TOKEN_OPEN)
+		return parser_fail(ps, &ps->t, "%s after in, expected classes in parentheses", parser_show(&ps->t, show));
+	do {
+		parser_next(ps);
+		if (!class_name(ps, e))
+			return false;
+	} while (ps->t.kind == TOKEN_COMMA);
+	if (ps->t.kind != TOKEN_CLOSE)
+		return parser_fail(ps, &ps->t, "%s among the classes, expected , or )", parser_show(&ps->t, show));
+	parser_next(ps);
+	return true;
+}
+
 /* The fact has been read: its operator and value. */
 static bool compare_rest(struct parser *ps, struct expr *e, const struct token *fact)
 {
@@ -467,6 +532,8 @@ static bool no_fact(struct parser *ps, const struct token *t)
 	if (t->kind != TOKEN_WORD || parser_at_statement(ps))
 		return parser_fail(ps, t, "%s instead of a condition, expected a fact, not or (",
 				   show);
+	if (parser_list(ps, t->text, t->len) && parser_list(ps, t->text, t->len)->class)
+		return parser_fail(ps, t, "%s is a class, expected class = %.*s", show, (int)t->len, t->text);
 	if (parser_list(ps, t->text, t->len))
 		return parser_fail(ps, t,
 				   "%s is a list, expected a fact before it: client.ip in %.*s",
@@ -506,9 +573,10 @@ static struct expr *parse_compare(struct parser *ps)
 		e->fact = id;
 		e->about = token_is(&fact, "temperror.expired") ? ABOUT_EXPIRED
 			   : token_is(&fact, "score")		? ABOUT_SCORE
+			   : token_is(&fact, "class")		? ABOUT_CLASS
 								: ABOUT_FACT;
 		parser_next(ps);
-		if (!compare_rest(ps, e, &fact) || (e->about == ABOUT_SCORE && !score(ps, e, &fact)))
+		if (!(e->about == ABOUT_CLASS ? class_rest(ps, e) : compare_rest(ps, e, &fact)) || (e->about == ABOUT_SCORE && !score(ps, e, &fact)))
 			return NULL;
 		p = ps->text.failed ? "" : ps->text.data + start;
 		e->source = strdup(*p == ' ' ? p + 1 : p);

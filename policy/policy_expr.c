@@ -8,7 +8,7 @@
 
 #include "policy/policy_score.h"
 
-enum { WHY_VALUE_MAX = 60 };            /* bytes of a value shown in a reason */
+enum { WHY_VALUE_MAX = 60, WHY_CLASSES_MAX = 4 };        /* bytes of a value, classes, shown in a reason */
 
 struct expr *expr_new(enum expr_kind kind)
 {
@@ -34,6 +34,7 @@ void expr_free(struct expr *e)
 	policy_regex_free(e->regex);
 	free(e->source);
 	free(e->range);
+	free(e->class);
 	free(e);
 }
 
@@ -87,7 +88,7 @@ static void why_fact(struct buf *why, const struct fact_def *d, const struct fac
 	for (size_t i = 0; d->type != FACT_NUMBER && d->type != FACT_BOOL && i < f->count && i < 3;
 	     i++) {
 		buf_adds(why, i ? ", " : "");
-		if (d->type == FACT_WORD || d->type == FACT_IP)
+		if (d->type == FACT_WORD || d->type == FACT_IP || d->type == FACT_TIME)
 			buf_adds(why, f->text[i]);
 		else
 			why_text(why, f->text[i]);
@@ -130,6 +131,18 @@ static bool value_holds(const struct expr *e, const struct fact_def *d, const ch
 	return strcasecmp(value, e->text) == 0;
 }
 
+int expr_minutes(const char *text)
+{
+	static const char *const shape[] = { "012", "0123456789", ":", "012345", "0123456789" };
+	int hours;
+
+	for (size_t i = 0; i < 5; i++)
+		if (!text[i] || !strchr(shape[i], text[i]))
+			return -1;
+	hours = (text[0] - '0') * 10 + text[1] - '0';
+	return hours > 23 || text[5] ? -1 : hours * 60 + (text[3] - '0') * 10 + text[4] - '0';
+}
+
 static bool number_holds(const struct expr *e, int64_t n)
 {
 	switch (e->op) {
@@ -153,6 +166,34 @@ static bool number_holds(const struct expr *e, int64_t n)
 	}
 }
 
+static void why_class(struct buf *why, const struct policy *p, const char *rcpt)
+{
+	const char *names[WHY_CLASSES_MAX];
+	size_t n = why ? policy_classes(p, rcpt, names, WHY_CLASSES_MAX) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		buf_addf(why, "%s%s", i ? ", " : "class is ", names[i]);
+	if (why && n == 0)
+		buf_adds(why, "the recipient is in no class");
+}
+
+/* Whether the recipient is in one of e's classes. may wait */
+static enum truth compare_class(const struct expr *e, struct expr_eval *ev, struct buf *why)
+{
+	bool final = false, holds = false;
+	const struct fact *f = ev->facts->get(ev->facts->arg, fact_find("rcpt", 4), &final);
+
+	if (!f || f->state != FACT_KNOWN || f->count == 0) {
+		if (why)
+			buf_adds(why, final || ev->final ? "there is no recipient" : "class is not known before rcpt");
+		return final || ev->final ? TRUTH_FALSE : TRUTH_UNKNOWN;
+	}
+	for (size_t i = 0; i < e->class_count && !holds; i++)
+		holds = policy_list_has(e->class[i], FACT_ADDRESS, f->text[0], NULL);
+	why_class(why, ev->policy, f->text[0]);
+	return holds != (e->op == EXPR_NE) ? TRUTH_TRUE : TRUTH_FALSE;
+}
+
 static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf *why)
 {
 	const struct fact_def *d = fact_def(e->fact);
@@ -161,6 +202,8 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 
 	if (e->about == ABOUT_SCORE)
 		return score_truth(e, ev, why);
+	if (e->about == ABOUT_CLASS)
+		return compare_class(e, ev, why);
 	if (e->about == ABOUT_EXPIRED) {
 		holds = e->op == EXPR_IS || e->op == EXPR_EQ
 				? ev->facts->temperror_expired == !!e->number
@@ -199,8 +242,9 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 	}
 	if (d->type == FACT_NUMBER || d->type == FACT_BOOL)
 		holds = number_holds(e, f->number);
-	for (size_t i = 0; d->type != FACT_NUMBER && d->type != FACT_BOOL && i < f->count && !holds;
-	     i++)
+	else if (d->type == FACT_TIME)
+		holds = f->count && expr_minutes(f->text[0]) >= 0 && number_holds(e, expr_minutes(f->text[0]));
+	for (size_t i = 0; d->type < FACT_NUMBER && i < f->count && !holds; i++)
 		holds = value_holds(e, d, f->text[i], &limit);
 	why_fact(why, d, f);
 	if (limit && !holds && why)
@@ -405,7 +449,7 @@ static bool compare_implied(const struct expr *e, const struct expr *a)
 	d = fact_def(e->fact);
 	if (d->type == FACT_WORD && !d->list)
 		return (word_mask(a, d) & ~word_mask(e, d)) == 0;
-	if (d->type == FACT_NUMBER && number_range(e, &el, &eh) && number_range(a, &al, &ah))
+	if ((d->type == FACT_NUMBER || d->type == FACT_TIME) && number_range(e, &el, &eh) && number_range(a, &al, &ah))
 		return el <= al && ah <= eh;
 	return false;
 }
@@ -457,7 +501,7 @@ static bool compare_excludes(const struct expr *a, const struct expr *b)
 		return false;
 	if (d->type == FACT_WORD)
 		return (word_mask(a, d) & word_mask(b, d)) == 0;
-	if (d->type == FACT_NUMBER && number_range(a, &al, &ah) && number_range(b, &bl, &bh))
+	if ((d->type == FACT_NUMBER || d->type == FACT_TIME) && number_range(a, &al, &ah) && number_range(b, &bl, &bh))
 		return al > bh || bl > ah;
 	return false;
 }

@@ -23,7 +23,7 @@ enum expr_kind { EXPR_CONST, EXPR_NOT, EXPR_AND, EXPR_OR, EXPR_COMPARE };
 enum expr_op { EXPR_IS, EXPR_EQ, EXPR_NE, EXPR_LT, EXPR_LE, EXPR_GT, EXPR_GE, EXPR_IN, EXPR_MATCH };
 
 /* What a comparison asks: a fact, or what only the run itself knows. */
-enum expr_about { ABOUT_FACT, ABOUT_EXPIRED, ABOUT_SCORE };
+enum expr_about { ABOUT_FACT, ABOUT_EXPIRED, ABOUT_SCORE, ABOUT_CLASS };
 
 enum {
 	EXPR_WORDS_MAX = 62,            /* of one fact's vocabulary: bits of a mask */
@@ -45,7 +45,7 @@ struct expr {
 	int fact;
 	enum expr_about about;
 	uint64_t words;                 /* FACT_WORD: the values that hold (for !=: that do not) */
-	int64_t number;                 /* FACT_NUMBER; FACT_BOOL with = and != */
+	int64_t number;                 /* FACT_NUMBER; FACT_BOOL with = and !=; FACT_TIME in minutes */
 	int64_t *numbers;               /* FACT_NUMBER in (...) */
 	size_t number_count;
 	char *text;                     /* texts, domains, mailboxes with = and != */
@@ -54,6 +54,9 @@ struct expr {
 	struct policy_list *list_own;   /* in (...): its list, freed with it */
 	struct policy_regex *regex;
 	char *source;                   /* as written: "dnsbl.score >= 5" */
+
+	const struct policy_list **class;       /* ABOUT_CLASS: those that hold (for !=: that do not) */
+	size_t class_count;
 
 	/* ABOUT_SCORE, see policy_score.h */
 	size_t above;                   /* how many score rules stand above */
@@ -90,6 +93,9 @@ struct expr_eval {
 	struct score_sum sum[2];        /* what was waited for, and what was at hand */
 	const struct score_sum *running;        /* inside the condition of a score rule: the sum above it */
 };
+
+/* "22:05" in minutes since midnight; -1 if it is no time of day. */
+int expr_minutes(const char *text);
 
 /* NULL: true. why may be NULL. may wait */
 enum truth expr_truth(const struct expr *e, struct expr_eval *ev, struct buf *why);

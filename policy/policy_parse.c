@@ -13,7 +13,7 @@ enum { NAME_MAX_BYTES = 40 };
 
 const char *const parser_statements[] = {
 	"accept", "reject", "defer", "quarantine", "discard", "greylist", "score", "tag", "add", "remove", "copy", "redirect", "log",
-	"observe", "list", NULL,
+	"observe", "list", "class", NULL,
 };
 
 /* --- tokens and errors --- */
@@ -141,7 +141,7 @@ static void parse_all(struct parser *ps)
 		bool ok;
 
 		buf_clear(&ps->text);
-		if (parser_at(ps, "list"))
+		if (parser_at(ps, "list") || parser_at(ps, "class"))
 			ok = parser_list_statement(ps);
 		else
 			ok = parser_rule_statement(ps);
@@ -192,7 +192,7 @@ struct policy *policy_parse(const char *name, const char *text, size_t len, cons
 	}
 	p->regexes = ps.regexes;
 	for (size_t i = LISTS_BUILT_IN; i < p->list_count; i++)
-		if (!p->list[i].used)
+		if (!p->list[i].used && !p->list[i].class)
 			parser_warn(&ps, p->list[i].line, p->list[i].column,
 				    "list %s is not used by any rule", p->list[i].name);
 	done = p;
@@ -274,6 +274,21 @@ int policy_set_local(struct policy *p, char *const *domains, size_t count)
 			return rc;
 	}
 	return 0;
+}
+
+size_t policy_class_count(const struct policy *p)
+{
+	return p->class_count;
+}
+
+size_t policy_classes(const struct policy *p, const char *rcpt, const char **names, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = LISTS_BUILT_IN; p->class_count && i < p->list_count && n < max; i++)
+		if (p->list[i].class && policy_list_has(p->list[i].list, FACT_ADDRESS, rcpt, NULL))
+			names[n++] = p->list[i].name;
+	return n;
 }
 
 void policy_use_jit(bool on)

@@ -125,45 +125,75 @@ static bool list_file(struct parser *ps, struct named_list *l)
 	return l->path || parser_fail(ps, &t, "no memory for the list, expected a shorter one");
 }
 
+static const char *noun(bool class)
+{
+	return class ? "class" : "list";
+}
+
+/* The list of that name, new; NULL after an error. */
+static struct named_list *list_named(struct parser *ps, const struct token *name, bool class)
+{
+	struct named_list *l;
+	char show[PARSER_SHOW_MAX];
+
+	if (name->kind != TOKEN_WORD || !parser_name_ok(name->text, name->len) || fact_find(name->text, name->len) != FACT_NONE) {
+		parser_fail(ps, name, "%s cannot name a %s, expected letters, digits, - and _ that are no fact and no word of the language",
+			    parser_show(name, show), noun(class));
+		return NULL;
+	}
+	l = parser_list(ps, name->text, name->len);
+	if (l && l - ps->policy->list < LISTS_BUILT_IN) {
+		parser_fail(ps, name, "list %s is built in (%s), expected another name", l->name,
+			    l == ps->policy->list ? "the site's domains" : "what is allowed by hand");
+		return NULL;
+	}
+	if (l) {
+		parser_fail(ps, name, "%s %s is defined on line %d already, expected another name", noun(l->class), l->name, l->line);
+		return NULL;
+	}
+	if (ps->policy->list_count >= POLICY_LISTS_MAX + LISTS_BUILT_IN) {
+		parser_fail(ps, name, "too many lists, expected at most %d", POLICY_LISTS_MAX);
+		return NULL;
+	}
+	l = parser_list_new(ps->policy, name->text, name->len);
+	if (!l) {
+		parser_fail(ps, name, "no memory for the list, expected a shorter one");
+		return NULL;
+	}
+	l->line = name->line;
+	l->column = name->column;
+	l->class = class;
+	ps->policy->class_count += class;
+	return l;
+}
+
+/* list NAME = ..., class NAME = recipients ... */
 bool parser_list_statement(struct parser *ps)
 {
+	bool class = parser_at(ps, "class"), ok;
 	struct named_list *l;
 	struct token name;
 	char show[PARSER_SHOW_MAX];
 
 	parser_next(ps);
 	name = ps->t;
-	if (name.kind != TOKEN_WORD || !parser_name_ok(name.text, name.len) ||
-	    fact_find(name.text, name.len) != FACT_NONE)
-		return parser_fail(ps, &name,
-				   "%s cannot name a list, expected letters, digits, - and _ that "
-				   "are no fact and no word of the language",
-				   parser_show(&name, show));
-	l = parser_list(ps, name.text, name.len);
-	if (l && l - ps->policy->list < LISTS_BUILT_IN)
-		return parser_fail(ps, &name, "list %s is built in (%s), expected another name", l->name,
-				   l == ps->policy->list ? "the site's domains" : "what is allowed by hand");
-	if (l)
-		return parser_fail(ps, &name,
-				   "list %s is defined on line %d already, expected another name",
-				   l->name, l->line);
-	if (ps->policy->list_count >= POLICY_LISTS_MAX + LISTS_BUILT_IN)
-		return parser_fail(ps, &name, "too many lists, expected at most %d",
-				   POLICY_LISTS_MAX);
-	l = parser_list_new(ps->policy, name.text, name.len);
+	l = list_named(ps, &name, class);
 	if (!l)
-		return parser_fail(ps, &name, "no memory for the list, expected a shorter one");
-	l->line = name.line;
-	l->column = name.column;
+		return false;
 	parser_next(ps);
 	if (ps->t.kind != TOKEN_EQ)
-		return parser_fail(ps, &ps->t, "%s after the name of a list, expected =",
-				   parser_show(&ps->t, show));
+		return parser_fail(ps, &ps->t, "%s after the name of a %s, expected =", parser_show(&ps->t, show), noun(class));
 	parser_next(ps);
-	if (parser_at(ps, "file"))
-		return list_file(ps, l);
-	if (ps->t.kind != TOKEN_OPEN_BRACE)
-		return parser_fail(ps, &ps->t, "%s is no list, expected { ... } or file \"...\"",
+	if (class && !parser_at(ps, "recipients"))
+		return parser_fail(ps, &ps->t, "%s is no class, expected recipients { ... } or recipients file \"...\"",
 				   parser_show(&ps->t, show));
-	return list_inline(ps, l->list);
+	if (class)
+		parser_next(ps);
+	if (!parser_at(ps, "file") && ps->t.kind != TOKEN_OPEN_BRACE)
+		return parser_fail(ps, &ps->t, "%s is no %s, expected { ... } or file \"...\"", parser_show(&ps->t, show),
+				   class ? "list of recipients" : "list");
+	ok = parser_at(ps, "file") ? list_file(ps, l) : list_inline(ps, l->list);
+	if (ok && class && policy_list_count(l->list) && !policy_list_useful(l->list, FACT_ADDRESS))
+		parser_warn(ps, name.line, name.column, "class %s holds no mailbox and no domain, so no recipient is in it", l->name);
+	return ok;
 }

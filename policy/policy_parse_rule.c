@@ -166,7 +166,7 @@ static bool no_action(struct parser *ps, const struct rule *r)
 	for (size_t a = 0; a < ACTION_COUNT; a++)
 		buf_addf(&names, "%s%s", a == 0 ? "" : a == ACTION_COUNT - 1 && r->observe ? " or " : ", ", actions[a].name);
 	return parser_fail(ps, &ps->t, "%s is no action, expected %s%s%s%s%s", parser_show(&ps->t, show), buf_str(&names),
-			   r->observe ? "" : ", observe or list", meant ? " (did you mean " : "", meant ? meant : "",
+			   r->observe ? "" : ", observe, list or class", meant ? " (did you mean " : "", meant ? meant : "",
 			   meant ? "?)" : "");
 }
 

@@ -42,7 +42,7 @@ extern const char *const parser_statements[];
 /* A name for lists and labels: letters, digits, - and _, beginning with a letter, no word of the language. */
 bool parser_name_ok(const char *p, size_t len);
 
-/* One statement, whose first word is the next token. False after an error. */
+/* One statement, whose first word is the next token; a class is a list of recipients. False after an error. */
 bool parser_list_statement(struct parser *ps);
 bool parser_rule_statement(struct parser *ps);
 

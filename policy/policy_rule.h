@@ -27,6 +27,7 @@ struct named_list {
 	char *name;
 	struct policy_list *list;
 	bool used;
+	bool class;                     /* it holds recipients, and is asked for as class = NAME */
 	int line, column;
 	char *path;                     /* of the file that it is from; NULL: written in the policy */
 	struct list_stamp stamp;
@@ -37,7 +38,7 @@ struct policy {
 	struct rule *rule;
 	size_t rule_count, rule_cap;
 	struct named_list *list;        /* first those that are built in */
-	size_t list_count, list_cap;
+	size_t list_count, list_cap, class_count;
 	size_t regexes;                 /* of conditions and lists together */
 	uint32_t filters;
 	struct scorer *scorer;          /* the score rules that count, in order */

@@ -34,6 +34,8 @@ static const struct fact_def mail_facts[] = {
 	{ "sender.domain", FACT_DOMAIN, false, STAGE_MAIL, NULL, "its domain" },
 	{ "sender.null", FACT_BOOL, false, STAGE_MAIL, NULL, "null sender" },
 	{ "rcpt", FACT_ADDRESS, false, STAGE_RCPT, NULL, "recipient" },
+	{ "time", FACT_TIME, false, STAGE_MAIL, NULL, "time of day" },
+	{ "class", FACT_TEXT, true, STAGE_RCPT, NULL, "classes of the recipient" },
 	{ "score", FACT_NUMBER, false, STAGE_CONNECT, NULL, "sum of score rules" },
 	{ "temperror.expired", FACT_BOOL, false, STAGE_CONNECT, NULL, "waited long enough" },
 	{ 0 },

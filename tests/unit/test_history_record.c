@@ -364,7 +364,7 @@ static const struct { const char *name, *in; size_t len; int want; } rows[] = {
 	ROW("a fact with an empty name", HEAD NO_RCPT REST "\1" "\1\0" "\1" "\1" "\4red\0", -EBADMSG),
 	ROW("unknown", HEAD NO_RCPT REST "\1" "\7t.word\0" "\0", -EBADMSG),
 	ROW("state 3", HEAD NO_RCPT REST "\1" "\7t.word\0" "\3" "\1" "\4red\0", -EBADMSG),
-	ROW("type 7", HEAD NO_RCPT REST "\1" "\7t.word\0" "\161" "\1" "\4red\0", -EBADMSG),
+	ROW("type 8", HEAD NO_RCPT REST "\1" "\7t.word\0" "\201" "\1" "\4red\0", -EBADMSG),
 	ROW("65 values", HEAD NO_RCPT REST "\1" "\7t.list\0" "\21" "\101" "\4red\0", -EBADMSG),
 	ROW("a value is missing", HEAD NO_RCPT REST "\1" "\7t.list\0" "\21" "\1" "\0", -EBADMSG),
 	ROW("why is missing", HEAD NO_RCPT REST "\1" "\7t.word\0" "\11" "\1" "\4red\0" "\0", -EBADMSG),

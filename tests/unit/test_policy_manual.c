@@ -38,12 +38,13 @@ static void read_manual(struct buf *out)
 static const char *type_text(const struct fact_def *d)
 {
 	static const char *const one[] = { "word",	 "text",   "domain",	   "mailbox",
-					   "IP address", "number", "true or false" };
+					   "IP address", "number", "true or false", "time of day" };
 	static const char *const many[] = { "list of words",
 					    "list of texts",
 					    "list of domains",
 					    "list of mailboxes",
 					    "list of IP addresses",
+					    "",
 					    "",
 					    "" };
 

@@ -16,10 +16,10 @@
 /* A policy, and all that is said about it. */
 static const struct { const char *text, *errors; } bad[] = {
 	/* statements */
-	{ "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n" },
-	{ "\n  frobnicate if tls", "p:2:3: \"frobnicate\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list\n" },
+	{ "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe, list or class (did you mean accept?)\n" },
+	{ "\n  frobnicate if tls", "p:2:3: \"frobnicate\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe, list or class\n" },
 	{ "observe frob", "p:1:9: \"frob\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to or log\n" },
-	{ "\"text\"", "p:1:1: \"text\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list\n" },
+	{ "\"text\"", "p:1:1: \"text\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe, list or class\n" },
 	{ "accept reject", "p:1:8: \"reject\" after accept, expected if or a new line\n" },
 	{ "accept unless tls", "p:1:8: \"unless\" after accept, expected if or a new line\n" },
 	{ "accept \"hello\"", "p:1:8: a text after accept, expected if or the end of the rule\n" },
@@ -214,14 +214,46 @@ static const struct { const char *text, *errors; } bad[] = {
 	{ "list a = file", "p:1:14: the end of the file after file, expected a path in double quotes\n" },
 	{ "list a = file x.txt", "p:1:15: \"x.txt\" after file, expected a path in double quotes\n" },
 	{ "list a = file \"x.txt\"", "p:1:15: a list file, expected the entries themselves in { } here\n" },
+	/* times of day */
+	{ "reject if time", "p:1:11: time is a time of day and stands alone, expected =, !=, <, <=, > or >= and a value after it\n" },
+	{ "reject if time >= 24:00", "p:1:19: \"24:00\" is no time of day, expected 00:00 to 23:59\n" },
+	{ "reject if time >= 22:60", "p:1:19: \"22:60\" is no time of day, expected 00:00 to 23:59\n" },
+	{ "reject if time >= 6:00", "p:1:19: \"6:00\" is no time of day, expected 00:00 to 23:59\n" },
+	{ "reject if time >= 22", "p:1:19: \"22\" is no time of day, expected 00:00 to 23:59\n" },
+	{ "reject if time >= 22:000", "p:1:19: \"22:000\" is no time of day, expected 00:00 to 23:59\n" },
+	{ "reject if time in (22:00)", "p:1:16: in after time, which is a time of day, expected =, !=, <, <=, > or >=\n" },
+	{ "reject if time ~ /22/", "p:1:16: ~ after time, which is a time of day, expected =, !=, <, <=, > or >=\n" },
+	/* classes */
+	{ "class", "p:1:6: the end of the file cannot name a class, expected letters, digits, - and _ that are no fact and no word of the language\n" },
+	{ "class local = recipients { a.example }", "p:1:7: list local is built in (the site's domains), expected another name\n" },
+	{ "class rcpt = recipients { a.example }", "p:1:7: \"rcpt\" cannot name a class, expected letters, digits, - and _ that are no fact and no word of the language\n" },
+	{ "class a recipients", "p:1:9: \"recipients\" after the name of a class, expected =\n" },
+	{ "class a = { a.example }", "p:1:11: \"{\" is no class, expected recipients { ... } or recipients file \"...\"\n" },
+	{ "class a = recipients a.example", "p:1:22: \"a.example\" is no list of recipients, expected { ... } or file \"...\"\n" },
+	{ "class a = recipients file \"x.txt\"", "p:1:27: a list file, expected the entries themselves in { } here\n" },
+	{ "class a = recipients { a.example }\nlist a = { b.example }", "p:2:6: class a is defined on line 1 already, expected another name\n" },
+	{ "list a = { a.example }\nclass a = recipients { b.example }", "p:2:7: list a is defined on line 1 already, expected another name\n" },
+	{ "reject if class = board", "p:1:19: no class is named \"board\", expected one that is defined above\n" },
+	{ "class board = recipients { a.example }\nreject if class in (board, baord)", "p:2:28: no class is named \"baord\", expected one that is defined above (did you mean board?)\n" },
+	{ "class board = recipients { a.example }\nreject if class", "p:2:16: the end of the file after class, expected =, != or in, and the name of a class\n" },
+	{ "class board = recipients { a.example }\nreject if class ~ /board/", "p:2:17: \"~\" after class, expected =, != or in, and the name of a class\n" },
+	{ "class board = recipients { a.example }\nreject if class = \"board\"", "p:2:19: no class is named \"board\", expected one that is defined above\n" },
+	{ "class board = recipients { a.example }\nreject if class in board", "p:2:20: \"board\" after in, expected classes in parentheses\n" },
+	{ "class board = recipients { a.example }\nreject if class in ()", "p:2:21: \")\" instead of a class, expected the name of one\n" },
+	{ "class board = recipients { a.example }\nreject if class in (board board)", "p:2:27: \"board\" among the classes, expected , or )\n" },
+	{ "class board = recipients { a.example }\nreject if rcpt in board", "p:2:19: \"board\" is a class, expected a list (classes: class = board)\n" },
+	{ "class board = recipients { a.example }\nreject if board", "p:2:11: \"board\" is a class, expected class = board\n" },
+	{ "list a = { a.example }\nreject if class = a", "p:2:19: no class is named \"a\", expected one that is defined above\n" },
+	{ "reject if x\n  and class = board\nclass board = recipients { ( }", "p:1:11: no fact is named \"x\", expected one of gatepost-policy(5)\n"
+	  "p:3:28: \"(\" in a list, expected a domain, a mailbox, an address, a network, a /regular expression/, a text in double quotes or }\n" },
 	/* several errors; columns count characters */
 	{ "acept if tls\nreject if spf = fial\n  and tls\naccept if x\n",
-	  "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n"
+	  "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe, list or class (did you mean accept?)\n"
 	  "p:2:17: spf is never fial, expected none, neutral, pass, fail, softfail, temperror or permerror (did you mean fail?)\n"
 	  "p:4:11: no fact is named \"x\", expected one of gatepost-policy(5)\n" },
 	{ "accept if header.subject = \"\xc3\xbc\xe4\xb8\xad\" or x", "p:1:36: no fact is named \"x\", expected one of gatepost-policy(5)\n" },
-	{ "\xef\xbb\xbf" "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n" },
-	{ "accept\r\nacept\r\n", "p:2:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe or list (did you mean accept?)\n" },
+	{ "\xef\xbb\xbf" "acept", "p:1:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe, list or class (did you mean accept?)\n" },
+	{ "accept\r\nacept\r\n", "p:2:1: \"acept\" is no action, expected accept, reject, defer, quarantine, discard, greylist, score, tag, add header, remove header, copy to, redirect to, log, observe, list or class (did you mean accept?)\n" },
 	{ "# comment\n\n\treject \"a\x01\"", "p:3:9: a reply with bytes that are not printable ASCII, expected only such (RFC 5321 4.2)\n" },
 };
 
@@ -305,7 +337,12 @@ static const struct { const char *text, *warnings; } odd[] = {
 	{ "observe score +3 if tls\nreject if score > 0", "p:2:11: no score rule stands above, so score is always 0 here\n" },
 	{ "score +3 if tls\nreject if score >= 2\nquarantine if score >= 3", "p:3:1: this rule is never reached: where it applies, one above has decided (line 2)\n" },
 	{ "score +3 if tls\nreject if score > 9223372036854775807 or spf = pass", "p:2:11: score is 0 to 3 here, so this is never true\n" },
+	{ "reject if time > 22:00 and time < 06:00", "p:1:1: this rule can never apply: its condition contradicts itself\n" },
+	{ "reject if time > 20:00\nquarantine if time >= 22:00", "p:2:1: this rule is never reached: where it applies, one above has decided (line 1)\n" },
+	{ "class a = recipients { 192.0.2.0/24 }\naccept", "p:1:7: class a holds no mailbox and no domain, so no recipient is in it\n" },
+	{ "class a = recipients { a.example }\nreject if class = a\nquarantine if class = a and tls", "p:3:1: this rule is never reached: where it applies, one above has decided (line 2)\n" },
 	/* nothing to say about these */
+	{ "class a = recipients { a.example }\nclass b = recipients { b.example }\naccept if tls\nreject\nif\nclass = a and class = b", "" },
 	{ "score +3 if tls\nreject if score >= 3\nscore +3 if spf = fail\nquarantine if score >= 3", "" },
 	{ "score +3 if tls\nquarantine if score = 3\nscore -3 if spf = fail\nreject\n if\n  score = 0\n  and score in (0)", "" },
 	{ "reject if spf = fail\nquarantine if spf = softfail\naccept", "" },

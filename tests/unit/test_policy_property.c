@@ -34,6 +34,7 @@ static const char *const comparisons[] = {
 	"dnsbl.score in (1, 3)", "dnsbl.zones in (b.example)", "tls", "tls = false", "sender.null", "sender in (a.example)", "rcpt = x@a.example",
 	"from.domain in (a.example)", "from.domain != a.example", "from.domains = b.example", "from.domains != b.example", "from.count != 1",
 	"header.subject ~ /x/", "header.subject = xyz", "message.size > 10K", "temperror.expired", "true", "false",
+	"time >= 22:00", "time < 06:00", "class = first", "class != first", "class in (first, all)", "class != none",
 	"score >= 2", "score >= 5", "score < 3", "score = 0", "score = 2", "score != 2", "score in (1, 2, 3)", "score > 0", "score <= -1", "score >= 1",
 };
 
@@ -71,6 +72,7 @@ static void random_policy(struct buf *out)
 	};
 	unsigned n = pick(13);
 
+	buf_adds(out, "class first = recipients { x@a.example }\nclass all = recipients { a.example }\nclass none = recipients { b.example }\n");
 	for (unsigned i = 0; i < n; i++) {
 		buf_adds(out, ONE_OF(actions));
 		if (pick(8)) {
@@ -99,6 +101,7 @@ static const struct { const char *name; const char *values[8]; } vocabulary[] = 
 	{ "from.domains", { "", "a.example", "a.example,b.example" } },
 	{ "from.count", { "0", "1", "2" } },
 	{ "header.subject", { "xyz", "hello", "" } },
+	{ "time", { "22:00", "05:59", "12:00" } },
 	{ "message.size", { "10", "20000" } },
 };
 

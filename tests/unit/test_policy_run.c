@@ -123,6 +123,15 @@ static const struct { const char *policy, *facts, *said; bool expired; } rows[] 
 	{ "score +2 if spf = fail\nscore +1 if dkim = fail\nreject if score >= 3", "spf=TEMPERROR dkim=pass", "- - - - - accept@end", false },
 	{ "score +2 if temperror.expired\nscore +1 if spf = fail\nreject if score >= 1", "spf=TEMPERROR", "- - temp@3:spf temp@3:spf temp@3:spf temp@3:spf", false },
 	{ "score +2 if temperror.expired\nscore +1 if spf = fail\nreject if score >= 1", "spf=TEMPERROR", "reject@3 reject@3 reject@3 reject@3 reject@3 reject@3 score 2", true },
+	/* class: known with the recipient */
+	{ "class board = recipients { \"x@a.example\", .b.example }\nquarantine if class = board", "rcpt=X@A.example", "- - - quarantine@2 quarantine@2 quarantine@2", false },
+	{ "class board = recipients { x@a.example, .b.example }\nquarantine if class = board", "rcpt=x@c.b.example", "- - - quarantine@2 quarantine@2 quarantine@2", false },
+	{ "class board = recipients { x@a.example, .b.example }\nquarantine if class = board", "rcpt=x@b.example", "- - - accept@end accept@end accept@end", false },
+	{ "class board = recipients { x@a.example }\nclass all = recipients { a.example }\nquarantine if class != board and class = all", "rcpt=x@a.example", "- - - accept@end accept@end accept@end", false },
+	{ "class board = recipients { x@a.example }\nclass all = recipients { a.example }\nquarantine if class != board and class = all", "rcpt=y@a.example", "- - - quarantine@3 quarantine@3 quarantine@3", false },
+	{ "class board = recipients { x@a.example }\nclass all = recipients { b.example }\nquarantine if class in (board, all)", "rcpt=y@b.example", "- - - quarantine@3 quarantine@3 quarantine@3", false },
+	{ "class board = recipients { x@a.example }\nclass all = recipients { b.example }\nquarantine if class in (board, all)", "rcpt=y@c.example", "- - - accept@end accept@end accept@end", false },
+	{ "class board = recipients { x@a.example }\nquarantine if class != board", "", "- - - accept@end accept@end accept@end", false },
 	/* observe: says so, decides nothing */
 	{ "observe reject if spf = fail\naccept", "spf=fail", "accept@2... accept@2... accept@2 accept@2 accept@2 accept@2 observed@1", false },
 	{ "observe accept\nreject", "", "reject@2 reject@2 reject@2 reject@2 reject@2 reject@2 observed@1", false },
@@ -297,6 +306,30 @@ static void test_score_why(void **state)
 	}
 }
 
+static void test_classes(void **state)
+{
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"list other = { a.example }\nclass board = recipients { ceo@a.example }\nclass staff = recipients { @a.example }\n"
+		"class ties = recipients { /^[bc]eo@/ }\naccept if sender in other\nreject if class = board\n");
+	struct policy_facts_source source = { .stage = STAGE_DATA };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+	AUTO(buf) struct buf why = BUF_INIT(1000);
+	const char *names[4];
+
+	assert_int_equal(policy_class_count(p), 3);
+	assert_int_equal(policy_classes(p, "CEO@A.example", names, 4), 2);
+	assert_int_equal(policy_classes(p, "ceo@a.example", names, 4), 3);
+	assert_string_equal(names[0], "board");
+	assert_string_equal(names[1], "staff");
+	assert_string_equal(names[2], "ties");
+	assert_int_equal(policy_classes(p, "ceo@a.example", names, 2), 2);
+	assert_int_equal(policy_classes(p, "x@b.example", names, 4), 0);
+	policy_facts_set(&source.facts, "rcpt=ceo@a.example");
+	assert_int_equal(policy_truth(p, policy_rule(p, 1), &f, &why), TRUTH_TRUE);
+	assert_string_equal(buf_str(&why), "class is board, staff, ties");
+	facts_release(&source.facts);
+}
+
 /* 1,024 score rules, each of which asks for the score of those above it, under 1,000 rules that ask: each is looked at once per pass. */
 static void test_score_many(void **state)
 {
@@ -377,6 +410,7 @@ int main(void)
 		cmocka_unit_test(test_expiry_later),
 		cmocka_unit_test(test_many_tags),
 		cmocka_unit_test(test_on_demand),
+		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_score_on_demand),
 		cmocka_unit_test(test_score_why),
 		cmocka_unit_test(test_score_many),

@@ -60,6 +60,17 @@ static const struct { const char *cond, *facts; enum truth want; const char *why
 	{ "message.size > 10M", "message.size=10485760", F, NULL },
 	{ "message.size < 1K", "message.size=1023", T, NULL },
 	{ "message.size < 1G", "message.size=1073741824", F, NULL },
+	/* times of day */
+	{ "time >= 22:00 or time < 06:00", "time=22:00", T, "time is 22:00" },
+	{ "time >= 22:00 or time < 06:00", "time=05:59", T, NULL },
+	{ "time >= 22:00 or time < 06:00", "time=06:00", F, "time is 06:00, time is 06:00" },
+	{ "time >= 22:00 or time < 06:00", "time=21:59", F, NULL },
+	{ "time = 12:30", "time=12:30", T, NULL },
+	{ "time != 12:30", "time=12:31", T, NULL },
+	{ "time <= 00:00", "time=00:00", T, NULL },
+	{ "time > 09:59", "time=10:00", T, NULL },
+	{ "time > 09:59", "time=soon", F, NULL },
+	{ "time > 09:59", "", F, NULL },
 	/* true and false */
 	{ "tls", "tls=true", T, "tls is true" },
 	{ "tls", "tls=false", F, "tls is false" },
