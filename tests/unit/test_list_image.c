@@ -314,6 +314,66 @@ static void test_no_image(void **state)
 	assert_false(policy_list_has(l, FACT_DOMAIN, "a.example", NULL));
 }
 
+static void count_file(const char *file, const struct list_stamp *stamp, void *arg)
+{
+	++*(int *)arg;
+}
+
+static void write_regexes(int from, int count)
+{
+	FILE *f = fopen(path, "we");
+
+	for (int i = from; i < from + count; i++)
+		fprintf(f, "/^x%d$/\n", i);
+	fclose(f);
+}
+
+/* The lists of a policy: by path, all of one path at once, and together no more regular expressions than a policy may have. */
+static void test_policy(void **state)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(10000), text = BUF_INIT(10000);
+	AUTO(policy) struct policy *p = NULL;
+	struct policy_list *fresh;
+	struct list_stamp stamp;
+	int files = 0, fd;
+
+	buf_addf(&text, "list a = file \"%s\"\nlist b = file \"%s\"\nlist c = { /c/ }\naccept if sender in a or helo in b or helo in c or sender in allowed",
+		 path, strrchr(path, '/') + 1);
+	write_regexes(0, 400);
+	p = policy_parse("p", buf_str(&text), text.len, "/tmp", &errors, NULL);
+	if (!p)
+		fail_msg("%s", buf_str(&errors));
+	policy_files_each(p, count_file, &files);
+	assert_int_equal(files, 2);
+	assert_int_equal(policy_set_allowed(p, "/nonexistent/allowed", &errors), 0);
+	policy_files_each(p, count_file, &files);
+	assert_int_equal(files, 5);
+
+	write_regexes(100, 499);                /* 2 * 499 and one in c */
+	fresh = policy_file_read(p, path, &stamp, &errors);
+	assert_non_null(fresh);
+	assert_true(stamp.there);
+	fd = policy_list_take_fd(fresh);
+	policy_list_free(fresh);
+	assert_int_equal(policy_files_replace(p, path, fd), 2);
+	assert_int_equal(policy_files_replace(p, "/elsewhere", fd), 0);
+	close(fd);
+	write_regexes(0, 500);
+	assert_null(policy_file_read(p, path, &stamp, &errors));
+	assert_non_null(strstr(buf_str(&errors), ": too many regular expressions, expected at most 1000 in a policy and its lists\n"));
+	buf_clear(&errors);
+	write_regexes(0, 3);
+	assert_int_equal(policy_set_allowed(p, path, &errors), -EINVAL);
+	assert_non_null(strstr(buf_str(&errors), "too many"));
+	buf_clear(&errors);
+	put("a b\n");
+	assert_null(policy_file_read(p, path, &stamp, &errors));
+	assert_true(stamp.there);
+	assert_non_null(strstr(buf_str(&errors), ":1:1: a b is no entry"));
+	assert_null(policy_file_read(p, "/nonexistent/list", &stamp, &errors));
+	assert_false(stamp.there);
+}
+
 static long field_kib(const char *name)
 {
 	char line[200];
@@ -380,8 +440,10 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_many),  TEST(test_same),   TEST(test_empty),	  TEST(test_blocks),
 		TEST(test_bad),	  TEST(test_bounds), TEST(test_no_image),
+		TEST(test_policy),
 	};
 
+	fact_register_all();
 	if (argc > 1)
 		return measure(atoi(argv[1]));
 	return cmocka_run_group_tests(tests, NULL, NULL);
