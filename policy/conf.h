@@ -19,6 +19,7 @@
 #include "policy/greylist.h"
 #include "policy/policy.h"
 #include "policy/state_redis.h"
+#include "policy/store_retention.h"
 
 enum listener_protocol { LISTENER_SMTP };
 
@@ -147,6 +148,7 @@ struct site {
 	struct state_redis_conf redis;  /* no address: the state keeper of this machine */
 	enum state_away state_away;
 	struct history_conf history;
+	struct store_retention quarantine;      /* 30 days, no bound */
 
 	bool add_received_spf;
 	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */

@@ -59,7 +59,7 @@ struct conf_section {
 
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp,
-	conf_state, conf_history, conf_limits, conf_timeouts;
+	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_limits, conf_timeouts;
 extern const struct conf_section *const conf_sections[];        /* all, NULL last; conf_top first */
 
 enum { CONF_ERRORS_MAX = 100, CONF_TEXT_MAX = 1024 * 1024, CONF_VALUES_MAX = 20000 };

@@ -15,7 +15,7 @@
 #include "policy/search_feed.h"
 #include "policy/sqlite_file.h"
 #include "policy/store_index.h"
-#include "policy/store_remove.h"
+#include "policy/store_retain.h"
 #include "policy/store_tidy.h"
 
 enum {
@@ -34,6 +34,8 @@ struct store_keeper {
 	struct store_index *index;
 	struct store_tidy *tidy;
 	struct search_feed *feed;
+	char *search_path;
+	struct store_retain retain;
 	int64_t last_ms; /* of the last id, so that ids never go back while we live */
 };
 
@@ -100,6 +102,10 @@ int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out)
 		k->index_path = NULL;
 		rc = -ENOMEM;
 	}
+	if (rc == 0 && asprintf(&k->search_path, "%s/" SEARCH_DB, dir) < 0) {
+		k->search_path = NULL;
+		rc = -ENOMEM;
+	}
 	if (rc == 0) {
 		k->feed = search_feed_new(dir, k->dir_fd);
 		rc = k->feed ? 0 : -ENOMEM;
@@ -120,6 +126,8 @@ void store_keeper_close(struct store_keeper *k)
 {
 	if (!k)
 		return;
+	store_retain_say(&k->retain);
+	free(k->search_path);
 	store_tidy_free(k->tidy);
 	search_feed_free(k->feed);
 	store_index_close(k->index);
@@ -456,6 +464,17 @@ bool store_keeper_search(struct store_keeper *k, int budget_ms)
 	if (k->tidy || !k->index)
 		return false;
 	return search_feed_step(k->feed, k->index, budget_ms) > 0;
+}
+
+bool store_keeper_retain(struct store_keeper *k, const struct store_retention *r, int64_t now_s)
+{
+	int rc = index_current(k);
+
+	if (rc == 0)
+		rc = store_retain_step(&k->retain, k->dir_fd, k->index, k->search_path, r, now_s);
+	if (rc == -EBADMSG)
+		(void)index_renew(k);
+	return rc > 0;
 }
 
 int64_t store_keeper_count(struct store_keeper *k)

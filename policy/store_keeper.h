@@ -70,6 +70,13 @@ bool store_keeper_tidy(struct store_keeper *k);
  */
 bool store_keeper_search(struct store_keeper *k, int budget_ms);
 
+/*
+ * Delete a few messages whose time is over, or that are too many; and the files of those that were being deleted when somebody was
+ * killed. true: there is more to do. It says in the log, once a minute, how many it were.
+ */
+struct store_retention;
+bool store_keeper_retain(struct store_keeper *k, const struct store_retention *r, int64_t now_s);
+
 int64_t store_keeper_count(struct store_keeper *k);
 
 #endif

@@ -288,7 +288,8 @@ static void keeper_loop(struct keeper *k)
 
 struct keeper_settings keeper_settings(const struct site *s)
 {
-	return (struct keeper_settings){ .history_keep_ms = (int64_t)s->history.keep_s * 1000, .history_max_bytes = s->history.max_bytes };
+	return (struct keeper_settings){ .history_keep_ms = (int64_t)s->history.keep_s * 1000, .history_max_bytes = s->history.max_bytes,
+					  .quarantine = s->quarantine };
 }
 
 int keeper_run(const struct keeper_env *env)

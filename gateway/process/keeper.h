@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "policy/store_retention.h"
 #include "process/channel.h"
 #include "process/confine.h"
 
@@ -28,6 +29,7 @@ struct shared;
 struct keeper_settings {
 	int64_t history_keep_ms;
 	uint64_t history_max_bytes;
+	struct store_retention quarantine;
 };
 struct site;
 struct keeper_settings keeper_settings(const struct site *s);

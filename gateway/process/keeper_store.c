@@ -21,6 +21,7 @@ enum {
 	SEARCH_BUDGET_MS = 5,           /* of one step, for which whoever comes meanwhile waits */
 	SEARCH_REST = 9,                /* under load, for each millisecond at it */
 	LOAD_MS = 100,
+	RETAIN_PAUSE_MS = 10,
 };
 
 struct waiting {
@@ -37,6 +38,7 @@ struct store_role {
 	size_t count;
 	bool tidying;
 	int64_t kept_ms;                /* when messages came last */
+	int64_t retain_ms;              /* the next look at what has been kept for long enough; 0: with the next tick */
 	int64_t search_ms;              /* the next step of indexing words; 0: nothing to do */
 };
 
@@ -137,6 +139,28 @@ static void index_words(struct store_role *s)
 	s->search_ms = !more ? 0 : begun_ms + took_ms + (begun_ms - s->kept_ms < LOAD_MS ? SEARCH_REST * took_ms + 1 : 0);
 }
 
+/* A few at a time, and then a pause: whoever comes meanwhile waits for a few only. */
+static void retain(struct keeper *k, struct store_role *s)
+{
+	int64_t begun_ms = clock_ms();
+	bool more;
+
+	if (!s->retain_ms || begun_ms < s->retain_ms)
+		return;
+	more = store_keeper_retain(s->store, &k->settings.quarantine, clock_wall_s());
+	s->retain_ms = more ? clock_ms() + RETAIN_PAUSE_MS + 2 * (clock_ms() - begun_ms) : 0;
+}
+
+static void round_by(struct keeper *k, int64_t at_ms)
+{
+	int64_t left_ms = at_ms - clock_ms();
+
+	if (left_ms < 0)
+		left_ms = 0;
+	if (at_ms && (k->round_in_ms < 0 || left_ms < k->round_in_ms))
+		k->round_in_ms = (int)left_ms;
+}
+
 static void store_round(struct keeper *k)
 {
 	struct store_role *s = k->data;
@@ -145,10 +169,11 @@ static void store_round(struct keeper *k)
 	if (s->tidying)
 		s->tidying = store_keeper_tidy(s->store);
 	index_words(s);
+	retain(k, s);
 	if (s->tidying)
 		k->round_in_ms = 0;
-	else if (s->search_ms)
-		k->round_in_ms = s->search_ms > clock_ms() ? (int)(s->search_ms - clock_ms()) : 0;
+	round_by(k, s->search_ms);
+	round_by(k, s->retain_ms);
 }
 
 /* An index that was begun afresh meanwhile wants its messages. */
@@ -159,6 +184,8 @@ static void store_tick(struct keeper *k)
 	s->tidying = store_keeper_tidy(s->store);
 	if (s->tidying)
 		k->round_in_ms = 0;
+	if (!s->retain_ms)
+		s->retain_ms = clock_ms();
 	if (!s->search_ms)
 		s->search_ms = clock_ms();      /* a message that is older than others, a command that emptied the index */
 }

@@ -337,3 +337,33 @@ def test_beside_a_busy_keeper(lab, backend):
     assert {m["id"] for m in listed(g)} == files and files
     run(g, "purge", "--to", "carol@example.com")
     assert g.quarantined() == [] and listed(g) == []
+
+
+def wait_for(what, timeout=30):
+    import time
+    end = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_retention(kept):
+    """By a reload, without a restart of the keeper: what is older than the time that it says goes, of itself."""
+    g = kept
+    keeper = g.children()["gp-store"]
+    g.write_conf(conf="quarantine { keep = 1s }")
+    mark = g.mark()
+    g.process.proc.send_signal(1)
+    g.wait_line("event=reload what=done", mark)
+    wait_for(lambda: not g.quarantined())
+    assert listed(g) == [] and kept_files(g) == []
+    assert {d["why"] for d in json.loads(run(g, "list", "--deleted", "--json").stdout)} == {"expired"}
+    assert g.children()["gp-store"] == keeper
+    g.wait_line('what="deleted: their time was over"', mark)
+    g.write_conf(conf="quarantine { keep = 0 max_size = 1M }")
+    g.stop()
+    g.start()
+    for n in range(5):
+        send(g, f"hold {n}", body=("x" * 78 + "\r\n") * 3000)
+    wait_for(lambda: subjects(g) == ["hold 4", "hold 3", "hold 2"])
+    assert {d["why"] for d in json.loads(run(g, "list", "--deleted", "--json", "--limit", "2").stdout)} == {"too much"}

@@ -132,6 +132,9 @@ static void test_minimal(void **state)
 	assert_int_equal(s->greylist.life_s, 36 * 86400);
 	assert_int_equal(s->redis.address.family, 0);
 	assert_int_equal(s->state_away, AWAY_OPEN);
+	assert_int_equal(s->quarantine.keep_s, 30 * 86400);
+	assert_int_equal(s->quarantine.max_bytes, 0);
+	assert_int_equal(s->quarantine.class_count, 0);
 	assert_true(s->history.record);
 	assert_int_equal(s->history.keep_s, 30 * 86400);
 	assert_int_equal(s->history.max_bytes, (int64_t)2 << 30);
@@ -184,6 +187,7 @@ static const char everything[] =
 	"dmarc { engine = libopendmarc }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
 	"history { record = no keep = 2d max_size = 300M }\n"
+	"quarantine { keep = 60d max_size = 10G }\nquarantine_class board { keep = 0 }\nquarantine_class sales { max_size = 1G }\n"
 	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
 	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no }\n"
 	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
@@ -332,6 +336,13 @@ static void test_everything(void **state)
 	assert_string_equal(s->redis.password, "s3cret word");
 	assert_int_equal(s->redis.timeout_ms, 750);
 	assert_int_equal(s->state_away, AWAY_DEFER);
+	assert_int_equal(s->quarantine.keep_s, 60 * 86400);
+	assert_int_equal(s->quarantine.max_bytes, (int64_t)10 << 30);
+	assert_int_equal(s->quarantine.class_count, 2);
+	assert_string_equal(s->quarantine.class[0].name, "board");
+	assert_int_equal(s->quarantine.class[0].keep_s, 0);
+	assert_int_equal(s->quarantine.class[1].keep_s, -1);
+	assert_int_equal(s->quarantine.class[1].max_bytes, 1 << 30);
 	assert_false(s->history.record);
 	assert_int_equal(s->history.keep_s, 2 * 86400);
 	assert_int_equal(s->history.max_bytes, 300u << 20);
@@ -495,6 +506,11 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "dnsbl for nobody", "dnsbl a.example { ipv4 = no ipv6 = no }\n", "@:4: dnsbl a.example: neither ipv4 nor ipv6, expected at least one\n" },
 	{ "greylist window", "greylist { delay = 1h window = 1h }\n", "@:4: greylist: window is not longer than delay, expected a retry to have time\n" },
 	{ "greylist life", "greylist { window = 2d life = 1d }\n", "@:4: greylist: life is shorter than window, expected at least as long\n" },
+	{ "quarantine backwards", "quarantine { keep = -1d }\n", "@:4: keep: \"-1d\"" },
+	{ "quarantine for ages", "quarantine { keep = 99999d }\n", "@:4: keep: 99999d is" },
+	{ "class of two words", "quarantine_class \"a b\" { keep = 1d }\n", "@:4: quarantine_class: \"a b\" is no name" },
+	{ "class twice", "quarantine_class a { keep = 1d }\nquarantine_class a { keep = 2d }\n", "@:5: quarantine_class a: comes twice" },
+	{ "class of nothing", "quarantine_class { keep = 1d }\n", "@:4: " },
 	{ "history for no time", "history { keep = 0 }\n", "@:4: keep: 0 is" },
 	{ "history in a thimble", "history { max_size = 1K }\n", "@:4: max_size: 1K is" },
 	{ "history = no", "history = no\n", "@:4: history: " },
