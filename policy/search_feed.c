@@ -21,6 +21,7 @@ enum {
 	AGAIN_MS = 30 * 1000,           /* after an error */
 	BUSY_AGAIN_MS = 200,
 	CHECKPOINT_STEPS = 50,          /* without a moment of rest */
+	MERGE_PAGES = 16,
 };
 
 struct search_feed {
@@ -30,6 +31,9 @@ struct search_feed {
 	int64_t pause_until_ms;
 	int steps;                      /* since the last checkpoint */
 	char added[STORE_ID_MAX];       /* up to here, as far as we know */
+
+	bool merging;                   /* there may be something to merge */
+	char ids[IDS][STORE_ID_MAX], have[IDS][STORE_ID_MAX];   /* of the store, of the index */
 
 	bool comparing;
 	char compared[STORE_ID_MAX];    /* up to here */
@@ -140,24 +144,26 @@ static int remove_one(struct search_index *x, int dir_fd, const char *id)
 /* New messages. 1: more of them; 0: none is left; within a transaction. */
 static int follow(struct search_feed *f, struct store_index *index, int64_t until_ms)
 {
-	char ids[IDS][STORE_ID_MAX], cursor[STORE_ID_MAX];
+	char cursor[STORE_ID_MAX];
 	int rc = search_index_cursor(f->x, cursor), n, i;
 
 	if (rc < 0)
 		return rc;
-	n = store_ids(index, cursor, ids);
+	n = store_ids(index, cursor, f->ids);
 	for (i = 0; i < n && rc == 0 && (i == 0 || clock_ms() < until_ms); i++)
-		rc = add_one(f, ids[i]);
+		rc = add_one(f, f->ids[i]);
 	if (i > 0 && rc == 0) {
-		rc = search_index_set_cursor(f->x, ids[i - 1]);
-		snprintf(f->added, sizeof(f->added), "%s", ids[i - 1]);
+		f->merging = true;
+		rc = search_index_set_cursor(f->x, f->ids[i - 1]);
+		snprintf(f->added, sizeof(f->added), "%s", f->ids[i - 1]);
 	}
 	return n < 0 ? n : rc < 0 ? rc : n == IDS || i < n;
 }
 
 /* Both sides, in order: what only one of them has. */
-static int compare_some(struct search_feed *f, char (*want)[STORE_ID_MAX], int n, char (*have)[STORE_ID_MAX], int m, int64_t until_ms)
+static int compare_some(struct search_feed *f, int n, int m, int64_t until_ms)
 {
+	char (*want)[STORE_ID_MAX] = f->ids, (*have)[STORE_ID_MAX] = f->have;
 	int w = 0, h = 0, rc = 0;
 
 	while (rc == 0 && (w < n || h < m) && (w + h == 0 || clock_ms() < until_ms)) {
@@ -182,14 +188,26 @@ static int compare_some(struct search_feed *f, char (*want)[STORE_ID_MAX], int n
 
 static int compare(struct search_feed *f, struct store_index *index, int64_t until_ms)
 {
-	char want[IDS][STORE_ID_MAX], have[IDS][STORE_ID_MAX];
-	int n = store_ids(index, f->compared, want), m = n < 0 ? n : search_index_ids(f->x, f->compared, have, IDS), rc;
+	int n = store_ids(index, f->compared, f->ids), m = n < 0 ? n : search_index_ids(f->x, f->compared, f->have, IDS), rc;
 
 	if (m < 0)
 		return m;
-	rc = compare_some(f, want, n, have, m, until_ms);
+	rc = compare_some(f, n, m, until_ms);
 	if (rc == 0)
 		f->comparing = false;
+	return rc;
+}
+
+/* Pieces are put together while nobody waits for anything. 1: there is more. */
+static int merge(struct search_feed *f, int64_t until_ms)
+{
+	int rc;
+
+	do
+		rc = search_index_merge(f->x, MERGE_PAGES);
+	while (rc > 0 && clock_ms() < until_ms);
+	if (rc == 0)
+		f->merging = false;
 	return rc;
 }
 
@@ -202,10 +220,13 @@ static int transaction(struct search_feed *f, struct store_index *index, int bud
 		more = rc = follow(f, index, until_ms);
 	if (rc == 0 && f->comparing && store_index_complete(index))
 		more = rc = compare(f, index, until_ms);
+	if (rc == 0 && f->merging)
+		more = rc = merge(f, until_ms);
 	if (rc >= 0)
 		rc = search_index_commit(f->x);
 	if (rc < 0)
 		search_index_rollback(f->x);
+	f->steps++;
 	return rc < 0 ? rc : more;
 }
 
@@ -236,10 +257,10 @@ static int open_current(struct search_feed *f)
 /* Nothing is new: the usual case costs no transaction. */
 static int at_rest(struct search_feed *f, struct store_index *index)
 {
-	char cursor[STORE_ID_MAX], ids[IDS][STORE_ID_MAX];
-	int rc = search_index_cursor(f->x, cursor), n = rc < 0 ? rc : store_ids(index, cursor, ids);
+	char cursor[STORE_ID_MAX];
+	int rc = search_index_cursor(f->x, cursor), n = rc < 0 ? rc : store_ids(index, cursor, f->ids);
 
-	return n < 0 ? n : n == 0 && !(f->comparing && store_index_complete(index));
+	return n < 0 ? n : n == 0 && !f->merging && !(f->comparing && store_index_complete(index));
 }
 
 static void compared_tell(struct search_feed *f, bool was)
@@ -278,8 +299,7 @@ int search_feed_step(struct search_feed *f, struct store_index *index, int budge
 	if (rc < 0)
 		return failed(f, rc);
 	compared_tell(f, was);
-	f->steps++;
-	if (rc == 0 ? f->steps > 1 : f->steps >= CHECKPOINT_STEPS) {
+	if (f->steps >= (rc == 0 ? 1 : CHECKPOINT_STEPS)) {
 		search_index_checkpoint(f->x);
 		f->steps = 0;
 	}

@@ -14,8 +14,8 @@
 
 enum {
 	EXPRESSION_MAX = 1024 * 1024,
-	PARTS_MAX = 300,                /* words that one is part of: of those seen first, and again of those seen last */
-	CANDIDATES_MAX = 20 * PARTS_MAX,/* that have all of its trigrams, somewhere */
+	PARTS_MAX = 200,                /* words that one is part of: of those seen first, and again of those seen last */
+	CANDIDATES_MAX = 20 * PARTS_MAX,/* that have all of its parts, somewhere */
 };
 
 struct find {
@@ -58,23 +58,6 @@ static int say_words(struct find *f, sqlite3_stmt *st, const char *part)
 	return code == SQLITE_ROW || code == SQLITE_DONE ? found : sqlite_error(code);
 }
 
-/* Each three characters of a word: "geb" "ebu" "buh" "uhr". */
-static void trigrams(const char *word, struct buf *out)
-{
-	const char *at[3] = { word, word, word };
-	int n = 0;
-
-	for (const char *p = word; *p; n++) {
-		at[0] = at[1];
-		at[1] = at[2];
-		at[2] = p++;
-		while ((*p & 0xc0) == 0x80)
-			p++;
-		if (n >= 2)
-			buf_addf(out, "%s\"%.*s\"", out->len ? " " : "", (int)(p - at[0]), at[0]);
-	}
-}
-
 /* Words seen early are the frequent ones, as a rule; those seen last are of the newest mail. */
 static int say_compounds(struct find *f, const char *part)
 {
@@ -82,10 +65,10 @@ static int say_compounds(struct find *f, const char *part)
 		"SELECT v.word FROM parts p CROSS JOIN vocabulary v ON v.num = p.rowid WHERE p.parts MATCH ?1 ORDER BY p.rowid",
 		"SELECT v.word FROM parts p CROSS JOIN vocabulary v ON v.num = p.rowid WHERE p.parts MATCH ?1 ORDER BY p.rowid DESC",
 	};
-	AUTO(buf) struct buf match = BUF_INIT(4096);
+	AUTO(buf) struct buf match = BUF_INIT(2 * SEARCH_GRAMS_MAX);
 	int rc = 0, more = 1;
 
-	trigrams(part, &match);
+	search_grams(part, "\"", &match);
 	for (int i = 0; i < 2 && rc == 0 && more; i++) {
 		sqlite3_stmt *st = NULL;
 

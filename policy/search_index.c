@@ -23,7 +23,9 @@ static const char schema[] =
 	"CREATE TABLE doc (num INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE);"
 	"CREATE VIRTUAL TABLE words USING fts5 (w, content='', columnsize=0, tokenize='ascii');"
 	"CREATE TABLE vocabulary (num INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE);"
-	"CREATE VIRTUAL TABLE parts USING fts5 (w, content='', columnsize=0, detail=none, tokenize='trigram case_sensitive 1');"
+	"CREATE VIRTUAL TABLE parts USING fts5 (w, content='', columnsize=0, detail=none, tokenize='ascii');"
+	"INSERT INTO words (words, rank) VALUES ('usermerge', 2);"
+	"INSERT INTO parts (parts, rank) VALUES ('usermerge', 2);"
 	"CREATE TABLE note (key TEXT PRIMARY KEY, value) WITHOUT ROWID;";
 
 static const char *const statements[SEARCH_STATEMENTS] = {
@@ -34,6 +36,8 @@ static const char *const statements[SEARCH_STATEMENTS] = {
 	[SEARCH_WORDS_REMOVE] = "INSERT INTO words (words, rowid, w) VALUES ('delete', ?1, ?2)",
 	[SEARCH_VOCABULARY] = "INSERT OR IGNORE INTO vocabulary (word) VALUES (?1)",
 	[SEARCH_PARTS] = "INSERT INTO parts (rowid, w) VALUES (?1, ?2)",
+	[SEARCH_WORDS_MERGE] = "INSERT INTO words (words, rank) VALUES ('merge', ?1)",
+	[SEARCH_PARTS_MERGE] = "INSERT INTO parts (parts, rank) VALUES ('merge', ?1)",
 	[SEARCH_IDS] = "SELECT id FROM doc WHERE id > ?1 ORDER BY id LIMIT ?2",
 	[SEARCH_NOTE] = "SELECT value FROM note WHERE key = ?1",
 	[SEARCH_NOTE_SET] = "INSERT OR REPLACE INTO note VALUES (?1, ?2)",
@@ -273,6 +277,29 @@ static uint64_t hash(const char *p, size_t len)
 	return h ? h : 1;
 }
 
+void search_grams(const char *word, const char *quote, struct buf *out)
+{
+	const char *at[SEARCH_PART_CHARS] = { word };
+	int n = 0;
+
+	for (const char *p = word; *p;) {
+		memmove(at, at + 1, sizeof(at) - sizeof(*at));
+		at[SEARCH_PART_CHARS - 1] = p++;
+		while ((*p & 0xc0) == 0x80)
+			p++;
+		if (++n >= SEARCH_PART_CHARS)
+			buf_addf(out, "%s%s%.*s%s", out->len ? " " : "", quote, (int)(p - at[0]), at[0], quote);
+	}
+}
+
+static int parts_add(struct search_index *x, const struct search_word *w, int64_t num)
+{
+	AUTO(buf) struct buf grams = BUF_INIT(SEARCH_GRAMS_MAX);
+
+	search_grams(w->text, "", &grams);
+	return grams.failed ? -ENOMEM : words_change(x, SEARCH_PARTS, num, &grams);
+}
+
 /* A word of the vocabulary, where it is one: for its parts to be found it must be longer than what may be asked. */
 static int vocabulary_add(void *arg, const struct search_word *w)
 {
@@ -290,11 +317,8 @@ static int vocabulary_add(void *arg, const struct search_word *w)
 	rc = finish(st);
 	if (rc == 0 && sqlite3_changes(x->sql) == 1) {
 		x->vocabulary = sqlite3_last_insert_rowid(x->sql);
-		st = x->stmt[SEARCH_PARTS];
-		sqlite3_bind_int64(st, 1, x->vocabulary);
-		sqlite3_bind_text(st, 2, w->text, (int)w->len, SQLITE_STATIC);
 		if (w->kind == SEARCH_LETTERS)
-			rc = finish(st);
+			rc = parts_add(x, w, x->vocabulary);
 	}
 	if (rc == 0)
 		*known = h;
@@ -369,6 +393,23 @@ int search_index_set_cursor(struct search_index *x, const char *id)
 	sqlite3_bind_text(st, 1, "cursor", -1, SQLITE_STATIC);
 	sqlite3_bind_text(st, 2, id, -1, SQLITE_STATIC);
 	return finish(st);
+}
+
+/* Merging that has nothing to do makes one change, FTS5 says. */
+int search_index_merge(struct search_index *x, int pages)
+{
+	bool more = false;
+	int rc = 0;
+
+	for (int i = 0; i < 2 && rc == 0 && !more; i++) {
+		sqlite3_stmt *st = x->stmt[i ? SEARCH_PARTS_MERGE : SEARCH_WORDS_MERGE];
+		int before = sqlite3_total_changes(x->sql);
+
+		sqlite3_bind_int(st, 1, pages);
+		rc = finish(st);
+		more = sqlite3_total_changes(x->sql) - before >= 2;
+	}
+	return rc < 0 ? rc : more;
 }
 
 void search_index_checkpoint(struct search_index *x)

@@ -4,7 +4,7 @@
  *     doc        (num, id)      the messages that are in it
  *     words      FTS5, by num   their words, search_doc.h; nothing of the text itself
  *     vocabulary (num, word)    distinct words of letters alone, and pairs of characters
- *     parts      FTS5, by num   each three letters that follow each other in a word of the vocabulary
+ *     parts      FTS5, by num   each four letters that follow each other in a word of the vocabulary
  *     note       (key, value)   how far the feeding has come
  *
  * A word that is asked for is looked up in the vocabulary first, so that "gebühr" finds "Versandgebühren"; then the words
@@ -65,6 +65,12 @@ int search_index_ids(struct search_index *x, const char *after, char (*ids)[STOR
 /* The id up to which all is in. "" at first. 0 or -errno. */
 int search_index_cursor(struct search_index *x, char id[STORE_ID_MAX]);
 int search_index_set_cursor(struct search_index *x, const char *id);
+
+/*
+ * What came in many pieces is put together, about so many pages of it: a search then looks into fewer. 1: there is more to do; 0; -errno.
+ * Within a transaction.
+ */
+int search_index_merge(struct search_index *x, int pages);
 
 /* Copy what the WAL holds to the database, which may take a fsync or two. */
 void search_index_checkpoint(struct search_index *x);
