@@ -111,6 +111,19 @@ def test_a_file_goes_and_comes(lists):
     assert lists.g.process.output(mark).count("the file is gone") == 1
 
 
+def test_a_class_of_recipients(lists):
+    g = lists.g
+    staff = g.dir / "staff.txt"
+    staff.write_text("bob@example.com\n")
+    g.policy_path.write_text('class staff = recipients file "staff.txt"\nreject "550 5.7.1 not for staff" if class = staff\naccept\n')
+    assert "what=done" in reload(g)
+    with Client(g.port) as c:
+        c.ehlo()
+        assert code(c, "u@a.example") == 550
+        lists.changed(lambda: replace(staff, "carol@example.com\n"))
+        assert code(c, "u@a.example") == 250
+
+
 def test_links_and_directories(lists):
     """What a configuration tool does: the directory behind a link is exchanged."""
     g = lists.g
