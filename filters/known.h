@@ -7,8 +7,9 @@
  * at MAIL, and SPF can say whether it is true; a rule that trusts it asks for that, too.
  *
  * Addresses are compared without case, without a +detail behind the name, and without the tag of a
- * bounce address (prvs=1234567890=): who is written to as one of these may answer as another. The state remembers; where it is away, or there is none, the
- * fact is unknown, so that nobody is known and nothing is deferred for it.
+ * bounce address (prvs=1234567890=): who is written to as one of these may answer as another. The
+ * state remembers; where it is away, or there is none, the fact is unknown, so that nobody is known and
+ * nothing is deferred for it.
  */
 #ifndef KNOWN_H
 #define KNOWN_H
@@ -25,9 +26,9 @@ extern const struct filter filter_known;
 enum { KNOWN_LEARN_MAX = 100 };         /* recipients of one message that are learnt */
 
 /*
- * A message of a user of ours was delivered to these: those who are not the site's own are known for life_s from now on (0: nothing is
- * learnt). recent (may be NULL) keeps it cheap: who was learnt within the hour is not told to the state again. How many the
- * state was told; -errno when it is away. may wait
+ * A message of a user of ours was delivered to these: those who are not the site's own are known for
+ * life_s from now on (0: nothing is learnt). recent (may be NULL) keeps it cheap: who was learnt within
+ * the hour is not told to the state again. How many the state was told; -errno when it is away. may wait
  */
 int known_learn(struct state *s, struct recent *recent, int life_s, const struct recipient *const *rcpt, size_t count);
 

@@ -64,7 +64,7 @@ static int place_find(const char *path, struct place *p)
 
 	p->path = real_path(path);
 	if (!p->path)
-		return -errno;
+		return errno > 0 ? -errno : -ENOMEM;
 	slash = strrchr(p->path, '/');
 	p->name = slash ? slash + 1 : p->path;
 	if (slash == p->path)
@@ -131,7 +131,7 @@ static void line_add(const char *entry, const char *comment, struct buf *out)
 	buf_adds(out, entry);
 	if (comment && *comment) {
 		buf_adds(out, "  # ");
-		for (size_t i = 0; comment[i] && i < ALLOW_COMMENT_MAX; i++)
+		for (size_t i = 0; i < ALLOW_COMMENT_MAX && comment[i]; i++)
 			buf_addc(out, (unsigned char)comment[i] < 0x20 || comment[i] == 0x7f ? ' ' : comment[i]);
 	}
 	buf_addc(out, '\n');

@@ -272,7 +272,8 @@ int list_table_begin(struct list_table *t)
 		close(fd);
 		return rc;
 	}
-	*t = (struct list_table){ .map = map, .map_len = RESERVE, .fd = fd + 1, .growing = true, .keys = (unsigned char *)map + HEAD_BYTES };
+	*t = (struct list_table){ .map = map, .map_len = RESERVE, .fd = fd + 1, .growing = true };
+	t->keys = (unsigned char *)map + HEAD_BYTES;
 	rc = file_grow(t, HEAD_BYTES);
 	if (rc < 0)
 		list_table_release(t);

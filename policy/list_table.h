@@ -1,11 +1,11 @@
 /*
  * list_table - the keys of a list: one hash table, in memory of its own or as an image that processes share
  *
- * A key is 1 to LIST_KEY_MAX bytes and has eight bits, never all zero. Keys lie one behind the other; slots hold
- * offsets into them, open addressing with linear probing, half full at most. So nothing in it is a
- * pointer, and all of it can be in an image: a sealed memfd that every process maps read-only. An image is made in one go: begin, add
- * as often as you like, finish. Who maps one trusts its contents, since only the parent makes them, but not
- * its size.
+ * A key is 1 to LIST_KEY_MAX bytes and has eight bits, never all zero. Keys lie one behind the other;
+ * slots hold offsets into them, open addressing with linear probing, half full at most. So nothing in
+ * it is a pointer, and all of it can be in an image: a sealed memfd that every process maps read-only.
+ * An image is made in one go: begin, add as often as you like, finish. Who maps one trusts its
+ * contents, since only the parent makes them, but not its size.
  */
 #ifndef LIST_TABLE_H
 #define LIST_TABLE_H
@@ -42,8 +42,9 @@ void list_table_release(struct list_table *t);
 /* t is empty, and becomes an image. 0 or -errno. */
 int list_table_begin(struct list_table *t);
 /*
- * bits are added to those of the key if it is there already. note: its place is noted, once for each key. 0, -ENOSPC: too many, or too long
- * together; -ENOMEM. Not for finished images. Until list_table_finish nothing can be looked up in an image, and count may be too high.
+ * bits are added to those of the key if it is there already. note: its place is noted, once for each
+ * key. 0, -ENOSPC: too many, or too long together; -ENOMEM. Not for finished images. Until
+ * list_table_finish nothing can be looked up in an image, and count may be too high.
  */
 int list_table_add(struct list_table *t, const void *key, size_t len, int bits, bool note);
 int list_table_finish(struct list_table *t);

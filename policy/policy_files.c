@@ -41,7 +41,8 @@ int policy_set_allowed(struct policy *p, const char *path, struct buf *errors)
 	return 0;
 }
 
-void policy_files_each(const struct policy *p, void (*fn)(const char *path, const struct list_stamp *stamp, void *arg), void *arg)
+void policy_files_each(const struct policy *p, void (*fn)(const char *path, const struct list_stamp *stamp, void *arg),
+		       void *arg)
 {
 	for (size_t i = 0; i < p->list_count; i++)
 		if (p->list[i].path)

@@ -17,7 +17,8 @@
 int policy_set_allowed(struct policy *p, const char *path, struct buf *errors);
 
 /* fn for each list that has a file; the same path may come more than once. */
-void policy_files_each(const struct policy *p, void (*fn)(const char *path, const struct list_stamp *stamp, void *arg), void *arg);
+void policy_files_each(const struct policy *p, void (*fn)(const char *path, const struct list_stamp *stamp, void *arg),
+		       void *arg);
 
 /*
  * A file has changed: read it. NULL, and lines in errors: it has errors, or too many regular expressions for this policy, or

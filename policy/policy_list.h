@@ -66,10 +66,11 @@ bool policy_list_stamp(const char *path, struct list_stamp *out);
 bool policy_list_stamp_same(const struct list_stamp *a, const struct list_stamp *b);
 
 /*
- * The entries of a file into an empty list, which becomes an image: one per line, blanks around it, # comments, texts in
- * double quotes, regular expressions between slashes. label: its name in errors. Errors go to errors as lines
- * "label:line:column: ..."; their number is returned (bounded), and the list is not to be used; or -errno when the file could not be read. stamp
- * (may be NULL) is that of the file, also when it has errors.
+ * The entries of a file into an empty list, which becomes an image: one per line, blanks around it,
+ * # comments, texts in double quotes, regular expressions between slashes. label: its name in errors.
+ * Errors go to errors as lines "label:line:column: ..."; their number is returned (bounded), and the
+ * list is not to be used; or -errno when the file could not be read. stamp (may be NULL) is that of the
+ * file, also when it has errors.
  */
 int policy_list_load(struct policy_list *l, const char *path, const char *label,
 		     struct list_stamp *stamp, struct buf *errors);
