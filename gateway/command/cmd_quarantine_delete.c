@@ -132,6 +132,22 @@ static int delete_run(struct quarantine *q, char *const *ids, int count)
 	return status;
 }
 
+int quarantine_remove(struct quarantine *q, const char *id, const char *why)
+{
+	struct batch *b = calloc(1, sizeof(*b));
+	int status;
+
+	if (!b)
+		return quarantine_fail(q->name, "out of memory");
+	*b = (struct batch){ .q = q, .why = why };
+	(void)batch_add(b, id);
+	(void)batch_flush(b);
+	search_index_close(b->words);
+	status = b->status;
+	free(b);
+	return status;
+}
+
 int quarantine_delete(int argc, char **argv)
 {
 	const char *conf;

@@ -33,11 +33,12 @@ static const char usage[] =
 	"\n"
 	"Sends held messages to the mail server: byte for byte, with their own envelope; and where the backend has\n"
 	"xclient = yes, with the client's address and HELO. Once: who has a message, or perhaps has it, is left out.\n"
-	"The message stays in the quarantine, marked released.\n"
+	"The message stays in the quarantine, marked released (unless --delete).\n"
 	"\n"
 	"      --rcpt ADDRESS         only to this one of its recipients (may be repeated)\n"
 	"      --redirect-to ADDRESS  to this address instead of its recipients (may be repeated)\n"
 	"      --again                to those, too, who have it, or perhaps have it\n"
+	"      --delete               delete a message when all of its recipients have been released to\n"
 	"      --dry-run              only say which messages are meant\n"
 	"      --json                 for programs\n"
 	"  -c, --config FILE          configuration (" GATEPOST_CONFIG ")\n"
@@ -53,7 +54,7 @@ struct command_release {
 	const char *conf;
 	const char **rcpt, **to;        /* ADDRESS_MAX */
 	size_t rcpt_count, to_count;
-	bool again, dry_run, json;
+	bool again, delete, dry_run, json;
 	struct store_filter filter;
 	char **typed;
 	int typed_count;
@@ -101,7 +102,7 @@ static int parse_options(struct command_release *x, int argc, char **argv, int *
 {
 	static const struct option options[] = {
 		QUARANTINE_FILTER_OPTIONS, { "config", required_argument, NULL, 'c' }, { "rcpt", required_argument, NULL, 'R' },
-		{ "redirect-to", required_argument, NULL, 'T' }, { "again", no_argument, NULL, 'A' }, { "dry-run", no_argument, NULL, 'N' },
+		{ "redirect-to", required_argument, NULL, 'T' }, { "again", no_argument, NULL, 'A' }, { "delete", no_argument, NULL, 'D' }, { "dry-run", no_argument, NULL, 'N' },
 		{ "json", no_argument, NULL, 'J' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	const char *wrong;
@@ -116,6 +117,7 @@ static int parse_options(struct command_release *x, int argc, char **argv, int *
 		case 'R': room &= address_add(x->rcpt, &x->rcpt_count, optarg); break;
 		case 'T': room &= address_add(x->to, &x->to_count, optarg); break;
 		case 'A': x->again = true; break;
+		case 'D': x->delete = true; break;
 		case 'N': x->dry_run = true; break;
 		case 'J': x->json = true; break;
 		case 'h':
@@ -250,7 +252,8 @@ static void index_state(struct command_release *x, const struct release *r, enum
 	store_index_close(index);
 }
 
-static void report(struct command_release *x, const struct release *r)
+/* What came of it, and how it stands now. */
+static enum store_state report(struct command_release *x, const struct release *r)
 {
 	enum store_state state = state_now(r);
 	json_t *list = json_array(), *o;
@@ -276,6 +279,7 @@ static void report(struct command_release *x, const struct release *r)
 	if (r->error[0])
 		json_object_set_new(o, "error", json_string(r->error));
 	json_array_append_new(x->report, o);
+	return state;
 }
 
 static void report_error(struct command_release *x, const char *id, const char *why, int rc)
@@ -325,7 +329,8 @@ static int in_task(struct command_release *x, const char *name, task_fn *fn)
 	return rc;
 }
 
-static void release_one(struct command_release *x, const char *id)
+/* true: it is released, to everybody. */
+static bool release_one(struct command_release *x, const char *id)
 {
 	AUTO(buf) struct buf why = BUF_INIT(2000);
 	AUTO(release) struct release *r = NULL;
@@ -336,7 +341,7 @@ static void release_one(struct command_release *x, const char *id)
 				   release_choose(r, x->rcpt, x->rcpt_count, x->again, &why);
 	if (rc == 0 && x->dry_run) {
 		puts(id);
-		return;
+		return false;
 	}
 	if (rc == 0) {
 		r->who = admin_who();
@@ -344,10 +349,21 @@ static void release_one(struct command_release *x, const char *id)
 		rc = release_count(r, RELEASE_PENDING) ? in_task(x, "release", release_task) : 0;
 		buf_adds(&why, rc < 0 ? strerror(-rc) : "");
 	}
-	if (rc < 0)
+	if (rc < 0) {
 		report_error(x, id, buf_str(&why), rc);
-	else
-		report(x, r);
+		return false;
+	}
+	return report(x, r) == STORE_STATE_RELEASED;
+}
+
+/* Its lock has been given back: deleting takes it by itself. */
+static void delete_one(struct command_release *x, const char *id)
+{
+	json_t *last = json_array_get(x->report, json_array_size(x->report) - 1);
+	int status = quarantine_remove(&x->q, id, "released");
+
+	raise_status(x, status);
+	json_object_set_new(last, "deleted", json_boolean(status == QUARANTINE_DONE));
 }
 
 static int prepare(struct command_release *x)
@@ -375,7 +391,8 @@ static void run(struct command_release *x)
 		return;
 	}
 	for (size_t i = 0; i < x->id_count; i++)
-		release_one(x, x->id[i]);
+		if (release_one(x, x->id[i]) && x->delete)
+			delete_one(x, x->id[i]);
 	if (x->id_count)
 		(void)in_task(x, "goodbye", goodbye_task);
 	if (x->json) {

@@ -49,6 +49,9 @@ void quarantine_warn_incomplete(struct quarantine *q);
  */
 int quarantine_each(struct quarantine *q, char *const *ids, int count, int (*fn)(void *arg, const char *id), void *arg);
 
+/* One message leaves the quarantine, for good, and why is recorded. The exit status. */
+int quarantine_remove(struct quarantine *q, const char *id, const char *why);
+
 /* Options of a filter, for getopt_long: the short ones are not offered. */
 enum { FILTER_TO = 1000, FILTER_FROM, FILTER_CLIENT, FILTER_RULE, FILTER_FACT, FILTER_SINCE, FILTER_UNTIL, FILTER_MESSAGE_ID, FILTER_SUBJECT,
        FILTER_CLASS, FILTER_STATE, FILTER_END };

@@ -389,6 +389,24 @@ def test_by_filter(desk, backend):
     assert len(b.messages) == 5
 
 
+def test_delete(desk, backend):
+    """Only what everybody has."""
+    b = backend()
+    d = desk(b)
+    id = d.hold(rcpts=("bob@example.com", "carol@example.com"))
+    d.release(id, "--delete", "--rcpt", "bob@example.com")
+    b.script["."] = b"451 4.3.0 later\r\n"
+    d.release(id, "--delete", status=4)
+    assert [p.stem for p in d.g.quarantined()] == [id]
+    del b.script["."]
+    assert json.loads(d.release(id, "--delete", "--json", status=3))[0]["deleted"] is True
+    assert not d.g.quarantined() and not list((d.g.state / "quarantine").rglob("*.events"))
+    d.release(id, status=2)
+    listed = json.loads(d.g.command("quarantine", "list", "-c", str(d.g.conf_path), "--deleted", "--json").stdout)
+    assert [(x["id"], x["why"]) for x in listed] == [(id, "released")]
+    assert [m.to for m in b.messages if m.to != ["carol@example.com"]] == [["bob@example.com"]]
+
+
 def test_cannot_be_recorded(desk, backend):
     """Where nothing can be written nothing is sent."""
     b = backend()
