@@ -420,6 +420,25 @@ def test_cannot_be_recorded(desk, backend):
     assert len(b.messages) == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_gives_itself_up(desk, backend):
+    """What is recorded is the user's file, also when root releases."""
+    b = backend()
+    d = desk(b)
+    d.g.stop()
+    os.chmod(d.g.dir, 0o755)
+    for p in d.g.dir.parents:
+        if os.stat(p).st_uid == 0 and not os.stat(p).st_mode & 0o001:
+            os.chmod(p, os.stat(p).st_mode | 0o011)
+    subprocess.run(["chown", "-R", "nobody:", *(str(p) for p in d.g.state.iterdir() if p.name in ("quarantine", "state", "history"))], check=True)
+    d.g.conf_path.write_text(d.g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
+    d.g.start()
+    id = d.hold()
+    d.release(id)
+    assert len(b.messages) == 1 and d.indexed(id) == "released"
+    assert 0 not in {p.stat().st_uid for p in (d.g.state / "quarantine").rglob("*")}
+
+
 def test_second_server(desk, backend):
     b, spare = backend(), backend()
     d = desk(b, spare)
