@@ -18,6 +18,7 @@ static const struct subcommand {
 	{ "release", quarantine_release, "send messages to the mail server after all" },
 	{ "delete", quarantine_delete, "for good; who did it is recorded" },
 	{ "purge", quarantine_purge, "delete all that a filter means" },
+	{ "allow", quarantine_allow, "the senders of messages, from now on" },
 	{ "export", quarantine_export, "messages as they were sent, to standard output, files or an mbox" },
 	{ "reindex", quarantine_reindex, "make the index again from the messages" },
 	{ NULL, NULL, NULL },

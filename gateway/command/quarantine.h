@@ -110,6 +110,7 @@ int quarantine_show(int argc, char **argv);
 int quarantine_search(int argc, char **argv);
 int quarantine_delete(int argc, char **argv);
 int quarantine_purge(int argc, char **argv);
+int quarantine_allow(int argc, char **argv);
 int quarantine_export(int argc, char **argv);
 int quarantine_reindex(int argc, char **argv);
 

@@ -367,3 +367,67 @@ def test_retention(kept):
         send(g, f"hold {n}", body=("x" * 78 + "\r\n") * 3000)
     wait_for(lambda: subjects(g) == ["hold 4", "hold 3", "hold 2"])
     assert {d["why"] for d in json.loads(run(g, "list", "--deleted", "--json", "--limit", "2").stdout)} == {"too much"}
+
+
+ALLOW_POLICY = """
+accept friend: if sender in allowed
+quarantine hold: if header.subject ~ /hold/
+accept
+"""
+
+
+def test_allow(lab, backend):
+    """The sender of a held message gets through from then on, without a reload."""
+    server = backend()
+    g = lab([server.port], policy=ALLOW_POLICY)
+    allowed = g.dir / "allow"
+    g.write_conf(conf=f'allow_list = "{allowed}"')
+    g.stop()
+    g.start()
+    send(g, "hold 1", sender="friend@sender.example")
+    send(g, "hold 2", sender="")
+    two, one = [m["id"] for m in listed(g)]
+    done = run(g, "allow", one)
+    assert b"friend@sender.example: allowed from now on" in done.stdout and b"alice@sender.example: allowed" in done.stdout
+    assert str(allowed).encode() in done.stdout
+    assert b"was allowed before" in run(g, "allow", one).stdout
+    text = allowed.read_text()
+    assert text.count("friend@sender.example") == 1 and one in text
+    events = json.loads(run(g, "show", "--json", one).stdout)["events"]
+    assert [(e["what"], e["detail"]["entry"]) for e in events] == [("allowed", "friend@sender.example"), ("allowed", "alice@sender.example")]
+
+    def passes(sender):
+        count = len(server.messages)
+        send(g, "hold again", sender=sender)
+        return len(server.messages) > count
+    wait_for(lambda: passes("friend@sender.example"))
+    assert not passes("other@sender.example")
+    # the null sender cannot be allowed; its author can
+    assert run(g, "allow", two).stdout.count(b"allowed") >= 1
+    assert b"@sender.example: allowed" in run(g, "allow", "--domain", one).stdout
+    wait_for(lambda: passes("other@sender.example"))
+    run(g, "allow", "000000000000", status=2)
+    run(g, "allow", status=1)
+    allowed.write_text("this is no entry\n")
+    assert run(g, "allow", one, status=1).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_allow_as_root_for_another_user(lab, backend, scratch):
+    """The list is root's, the messages are not: each is touched by whom it belongs to."""
+    g = lab([backend().port], policy=ALLOW_POLICY)
+    etc = scratch / "etc-allow"
+    etc.mkdir()
+    g.write_conf(conf=f'allow_list = "{etc}/allow"')
+    g.stop()
+    for p in [g.dir, *g.dir.parents]:
+        if p.stat().st_uid == 0 and not p.stat().st_mode & 0o001:
+            p.chmod(p.stat().st_mode | 0o011)
+    subprocess.run(["chown", "-R", "nobody:", *(str(g.state / d) for d in ("quarantine", "state", "history"))], check=True)
+    g.conf_path.write_text(g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
+    g.start()
+    send(g, "hold 1", sender="friend@sender.example")
+    (m,) = listed(g)
+    assert b"friend@sender.example: allowed" in run(g, "allow", m["id"]).stdout
+    assert (etc / "allow").stat().st_uid == 0 and "friend@sender.example" in (etc / "allow").read_text()
+    assert all(p.stat().st_uid != 0 for p in (g.state / "quarantine").rglob("*"))
