@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ def parse():
     p.add_argument("--latency", default="0,20")
     p.add_argument("--sessions", default="50,500")
     p.add_argument("--idle", type=int, default=10000)
-    p.add_argument("--part", default="speed,single,memory", help="of speed, single, memory")
+    p.add_argument("--part", default="speed,single,memory", help="of speed, single, memory, history")
     a = p.parse_args()
     a.domains = DOMAINS
     if a.quick:
@@ -108,6 +109,20 @@ class Bench:
                     self.one_pass(system, dns, "uncached", "cold", sessions)
                     self.one_pass(system, dns, "cached", "warm", sessions)
 
+    def history(self):
+        """What the history costs: the same with and without, by turns."""
+        for _ in range(3):
+            for history in (True, False):
+                system = systems.Gatepost(history=history)
+                with self.running(system, 0) as dns:
+                    for _ in range(2):
+                        rig.load_run(system.address, "warm", self.a.sessions[0])
+                    self.one_pass(system, dns, "history", "warm", self.a.sessions[0])
+        cpu = {n: statistics.median(r["cpu_ms"] for r in self.results if r["pass"] == "history" and r["system"] == n)
+               for n in ("Gatepost", "Gatepost, no history")}
+        on, off = cpu.values()
+        print(f"\nhistory: {(on - off) * 1e3:.0f} us of CPU a message in all processes, {(on - off) / off:.1%} of {off:.3f} ms")
+
     def single(self):
         """One session after the other, each of a domain that nobody has asked for: what a sender waits for."""
         latency = max(self.a.latency)
@@ -160,6 +175,8 @@ class Bench:
                     else:
                         # 50 sessions: Debian's limit is 100 processes of a kind.
                         self.other_speed(make(), self.a.latency, self.a.sessions[:1])
+            if "history" in self.a.part:
+                self.history()
             if "single" in self.a.part:
                 self.single()
             if "memory" in self.a.part:

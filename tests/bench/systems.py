@@ -16,8 +16,10 @@ class Gatepost:
     address = "127.0.0.1:2525"
     label = "all filters"
 
-    def __init__(self, workers=0):
-        self.workers = workers
+    def __init__(self, workers=0, history=True):
+        self.workers, self.history = workers, history
+        if not history:
+            self.name = "Gatepost, no history"
 
     def start(self):
         self.dir = WORK / "gatepost"
@@ -36,6 +38,7 @@ dns {{ forward = {{ "127.0.0.1:53" }} dnssec = no }}
 dnsbl bl1.bench.example {{ weight = 5 }}
 dnsbl bl2.bench.example {{ weight = 3 }}
 limits {{ sessions = 12000 sessions_per_client = 12000 }}
+history {{ record = {"yes" if self.history else "no"} }}
 """)
         path = str(self.dir / "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
