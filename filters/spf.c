@@ -13,6 +13,7 @@ static const struct fact_def facts[] = {
 	{ "spf", FACT_WORD, false, STAGE_MAIL, words, "whether the client may send for the sender's domain (RFC 7208); null sender: for the HELO name" },
 	{ "spf.domain", FACT_DOMAIN, false, STAGE_MAIL, NULL, "the domain that was checked" },
 	{ "spf.mechanism", FACT_TEXT, false, STAGE_MAIL, NULL, "the term of the SPF record that decided" },
+	{ "spf.record", FACT_TEXT, false, STAGE_MAIL, NULL, "the SPF record of that domain" },
 	{ "spf.explanation", FACT_TEXT, false, STAGE_MAIL, NULL, "what the domain says about a fail" },
 	{ 0 },
 };
@@ -82,6 +83,8 @@ static int run(struct txn *t, int self, struct facts *out)
 		rc = facts_set(out, "spf.domain", r.domain);
 	if (rc == 0 && r.mechanism)
 		rc = facts_set(out, "spf.mechanism", r.mechanism);
+	if (rc == 0 && r.record)
+		rc = facts_set(out, "spf.record", r.record);
 	if (rc == 0 && r.explanation)
 		rc = facts_set(out, "spf.explanation", r.explanation);
 	return rc;

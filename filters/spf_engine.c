@@ -42,6 +42,7 @@ void spf_result_release(struct spf_result *r)
 	free(r->domain);
 	free(r->mechanism);
 	free(r->why);
+	free(r->record);
 	free(r->explanation);
 	*r = (struct spf_result){ 0 };
 }

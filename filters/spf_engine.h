@@ -34,6 +34,7 @@ struct spf_result {
 	char *domain;                   /* that was checked, lower-case; "" when there was none */
 	char *mechanism;                /* the term that decided, of the domain's own record or of the one it redirects to: "-all", "include:x.example"; NULL: none */
 	char *why;                      /* "example.com: include:x.example: ip4:192.0.2.0/24 matched" */
+	char *record;                   /* of that domain; NULL: it has none, or none that is one, or the engine does not tell */
 	char *explanation;              /* printable ASCII; NULL: the domain gives none */
 	int terms, voids;               /* what was used of the budget */
 	int asked;                      /* lookups started */

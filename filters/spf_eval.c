@@ -15,6 +15,7 @@ enum {
 	EXPANSION_MAX = 16 * 1024,      /* a domain-spec before it is cut to 253 bytes */
 	EXPLANATION_MAX = 2048,
 	WHY_MAX = 2048,
+	RECORD_SHOWN = 1000,
 	TERM_SHOWN_MAX = 120,           /* of a term's text, in words for people */
 	MISS = -1, HIT = -2,            /* what a term can be, besides an enum spf_code that ends the check */
 };
@@ -446,7 +447,9 @@ int spf_eval_finish(struct spf_eval *c, struct spf_result *out)
 		out->why = strdup("the reason is too long to tell");
 	if (last->matched)
 		out->mechanism = strndup(last->matched->text, last->matched->len);
-	if (!out->why || (last->matched && !out->mechanism))
+	if (c->top->record.text)
+		out->record = strndup(c->top->record.text, RECORD_SHOWN);
+	if (!out->why || (last->matched && !out->mechanism) || (c->top->record.text && !out->record))
 		return -ENOMEM;
 	if (out->code == SPF_FAIL && c->q->explain)
 		out->explanation = explanation(last);

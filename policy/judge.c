@@ -8,6 +8,7 @@
 #include "filters/envelope.h"
 #include "filters/filter.h"
 #include "policy/greylist.h"
+#include "policy/refusal.h"
 #include "policy/state.h"
 
 /* Who does not come again for so long has got through, or given up: the next failure is another message's. */
@@ -84,6 +85,18 @@ static void reply(struct judge *j, const char *text)
 	snprintf(j->verdict.reply, sizeof(j->verdict.reply), "%s", text);
 }
 
+/* What is known already, without a look anywhere. */
+static const struct fact *get_known(void *arg, int id, bool *final)
+{
+	const struct judge *j = arg;
+	const struct fact *f = facts_get(&j->facts, id);
+
+	*final = false;
+	if (!f)
+		f = facts_get(&j->txn->evidence.facts, id);
+	return f ? f : facts_get(&j->txn->client->evidence.facts, id);
+}
+
 static void decide_by_rule(struct judge *j, const struct rule *rule)
 {
 	enum action action;
@@ -92,12 +105,9 @@ static void decide_by_rule(struct judge *j, const struct rule *rule)
 	action = j->verdict.action;
 	if (action != ACTION_REJECT && action != ACTION_DEFER)
 		return;
-	if (rule && rule->reply)
-		reply(j, rule->reply);
-	else if (action == ACTION_REJECT)
-		reply(j, "550 5.7.1 refused by policy");
-	else
-		reply(j, "451 4.7.1 deferred by policy, try again later");
+	refusal_reply(j->txn->site->policy, rule,
+		      &(struct policy_facts){ .get = get_known, .arg = j, .temperror_expired = j->temperror_expired }, j->txn->client->ip,
+		      j->verdict.reply, sizeof(j->verdict.reply));
 }
 
 /* What stands for "the same message" while it is deferred: the client's network, the sender, the recipient. */

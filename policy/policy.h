@@ -46,6 +46,7 @@ struct rule {
 	char *name;                     /* "line 12", or its label: gatepost-policy(5) */
 	char *text;                     /* as written, one line, for people */
 	char *reply;                    /* reject, defer: "550 5.7.1 text", NULL for the default */
+	bool coded;                     /* reply has an enhanced code that was written with it */
 	char *argument;                 /* tag: the prefix; add header: "Name: value"; remove header: "Name"; copy, redirect: the address;
 					   log: the text; else NULL */
 	int score;                      /* score: what is added, negative too */
@@ -104,6 +105,12 @@ struct policy_facts {
    may wait */
 enum truth policy_truth(const struct policy *p, const struct rule *r, const struct policy_facts *f,
 			struct buf *why);
+
+/*
+ * The facts whose comparisons make the condition of r true, in its order, perhaps more than once; of the score the conditions of the rules that add
+ * to it. f must not wait. Nothing where the condition is not true by f.
+ */
+void policy_reasons(const struct policy *p, const struct rule *r, const struct policy_facts *f, void (*fn)(int fact, void *arg), void *arg);
 
 enum policy_event {
 	POLICY_UNDECIDED,       /* come back at a later stage */

@@ -99,7 +99,7 @@ static bool rule_text(struct parser *ps, struct rule *r)
 		return parser_fail(ps, &t, "a text of %zu bytes, expected fewer than 500",
 				   t.len - 2);
 	if (actions[r->action].argument == ARGUMENT_REPLY)
-		rc = policy_reply_text(r->action, buf_str(&text), text.len, &r->reply, &err);
+		rc = policy_reply_text(r->action, buf_str(&text), text.len, &r->reply, &r->coded, &err);
 	else
 		rc = actions[r->action].check(buf_str(&text), text.len, &r->argument, &err);
 	if (rc < 0)

@@ -57,7 +57,7 @@ static size_t enhanced_len(const char *p, size_t len)
 	return i < len && p[i] == ' ' ? i + 1 : 0;
 }
 
-int policy_reply_text(enum action action, const char *text, size_t len, char **out, struct buf *err)
+int policy_reply_text(enum action action, const char *text, size_t len, char **out, bool *coded, struct buf *err)
 {
 	char class = action == ACTION_REJECT ? '5' : '4';
 	const char *word = action == ACTION_REJECT ? "reject" : "defer";
@@ -112,6 +112,7 @@ int policy_reply_text(enum action action, const char *text, size_t len, char **o
 	buf_addf(&b, "%.*s %.*s %.*s", (int)code_len, code, (int)enhanced_text, enhanced, (int)len,
 		 text);
 	*out = buf_steal(&b);
+	*coded = n > 0;
 	return *out ? 0 : -ENOMEM;
 }
 

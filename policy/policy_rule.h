@@ -65,10 +65,9 @@ int policy_analyse(struct policy *p, struct buf *warnings);
 /*
  * Texts of rules (policy_reply.c). Each: 0 and *out (heap, complete), or -EINVAL and err ("what is
  * wrong, what was expected").
- * reply: "550 5.7.1 text", "550 text", "5.7.1 text" or "text"; action is reject or defer.
+ * reply: "550 5.7.1 text", "550 text", "5.7.1 text" or "text"; action is reject or defer; coded: whether an enhanced code was given.
  */
-int policy_reply_text(enum action action, const char *text, size_t len, char **out,
-		      struct buf *err);
+int policy_reply_text(enum action action, const char *text, size_t len, char **out, bool *coded, struct buf *err);
 int policy_tag_prefix(const char *text, size_t len, char **out, struct buf *err);
 int policy_tag_header(const char *text, size_t len, char **out, struct buf *err);
 int policy_remove_header(const char *text, size_t len, char **out, struct buf *err);   /* a field's name */
