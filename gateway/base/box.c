@@ -43,6 +43,8 @@ static void limit(int what, rlim_t soft, rlim_t hard)
 static void run(box_fn *fn, const int fds[FD_COUNT])
 {
 	close(SERVER_FD);
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	alarm(BOX_LIFE_S);
 	limit(RLIMIT_CORE, 0, 0);
 	limit(RLIMIT_NPROC, 0, 0);
 	limit(RLIMIT_CPU, BOX_CPU_S, BOX_CPU_S + 1);

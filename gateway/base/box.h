@@ -15,10 +15,10 @@
 typedef void box_fn(int in, int out);
 
 /*
- * CPU seconds and address space of one run; how many run at the same time for this process, others wait. Under AddressSanitizer address
+ * CPU seconds, seconds and address space of one run; how many run at the same time for this process, others wait. Under AddressSanitizer address
  * space has no limit.
  */
-enum { BOX_CPU_S = 2, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2 };
+enum { BOX_CPU_S = 2, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2 };
 
 /* Makes the server. 0 or -errno. Idempotent. */
 int box_start(void);

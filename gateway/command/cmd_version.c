@@ -1,5 +1,6 @@
 #include <sys/param.h>
 
+#include <archive.h>
 #include <arpa/nameser.h>
 #include <confuse.h>
 #include <dlfcn.h>
@@ -72,6 +73,7 @@ int cmd_version(int argc, char **argv)
 	line("libconfuse", confuse_version);
 	line("SQLite", sqlite3_libversion());
 	line("jansson", jansson_version_str());
+	line("libarchive", archive_version_string() + strlen("libarchive "));
 	if (regdomain_init(NULL) == 0)
 		line("suffix list", regdomain_source());
 	regdomain_release();

@@ -3,14 +3,17 @@ import base64
 import gzip
 import io
 import json
+import os
 import subprocess
 import tarfile
 import zipfile
 
 import pytest
 
+from lab.gateway import BINARY, Gateway
 from lab.smtp import Client
 
+PLAIN = os.environ.get("GATEPOST_PLAIN")
 POLICY = """
 reject bomb: "550 5.7.1 archive refused" if archive.bomb
 quarantine locked: if archive.encrypted
@@ -113,3 +116,22 @@ def test_other_mail_goes_through(g):
     for octets, name in ((zipped({"word/document.xml": b"<x/>"}), "a.docx"), (b"%PDF-1.7", "a.pdf"), (gzip.compress(b"x"), "notes.txt.gz")):
         assert send(g, octets, name).code == 250
     assert g.quarantined() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root")
+def test_confined(scratch, dns, backend):
+    """In an empty root directory, as nobody: names in each charset, from formats that have them in another one, are read without a file."""
+    server = backend()
+    g = Gateway(scratch / "archives", [server.port], dns=dns.server, policy=POLICY, binary=PLAIN or BINARY)
+    g.conf_path.write_text(g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
+    with g:
+        for options in (["--format", "7zip"], ["--format", "zip"], ["--format", "iso9660"], ["--format", "paxr", "--xz"]):
+            directory = scratch / options[1]
+            directory.mkdir()
+            (directory / "发票.exe").write_bytes(b"MZ")
+            subprocess.run(["bsdtar", *options, "-cf", directory / "archive", "-C", directory, "发票.exe"], check=True,
+                           env=dict(os.environ, LC_ALL="C.UTF-8"))
+            assert send(g, (directory / "archive").read_bytes()).code == 250
+        records = [json.loads(p.with_suffix(".json").read_text()) for p in g.quarantined()]
+        assert len(records) == 4 and server.messages == []
+        assert all("发票.exe" in r["facts"]["archive.name"] for r in records), [r["facts"]["archive.name"] for r in records]

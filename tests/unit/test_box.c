@@ -1,0 +1,183 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/box.h"
+#include "base/clock.h"
+#include "base/task.h"
+#include "base/task_stack.h"
+
+static void echo(int in, int out)
+{
+	char block[100];
+	ssize_t n = pread(in, block, sizeof(block), 0);
+
+	if (n > 0)
+		(void)!write(out, block, (size_t)n);
+}
+
+static void crash(int in, int out)
+{
+	(void)!write(out, "half", 4);
+	raise(SIGKILL);
+}
+
+static void spin(int in, int out)
+{
+	for (volatile unsigned i = 0;; i++)
+		;
+}
+
+static void sleep_long(int in, int out)
+{
+	close(1);       /* who waits for the end of what this program prints does not wait for it */
+	close(2);
+	sleep(100);
+}
+
+static void take_memory(int in, int out)
+{
+	void *p = mmap(NULL, (size_t)2 * BOX_MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)!write(out, p == MAP_FAILED ? "none" : "some", 4);
+}
+
+static void talk(int in, int out)
+{
+	char block[1000];
+
+	memset(block, 'x', sizeof(block));
+	while (write(out, block, sizeof(block)) > 0)
+		;
+}
+
+/* How many descriptors it has. */
+static void look_around(int in, int out)
+{
+	char text[50];
+	int open_fds = 0, len;
+
+	for (int fd = 0; fd < 1000; fd++)
+		open_fds += fcntl(fd, F_GETFD) >= 0;
+	len = snprintf(text, sizeof(text), "%d", open_fds);
+	(void)!write(out, text, (size_t)len);
+}
+
+static int file_of(const char *text)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	return fd;
+}
+
+static int run(box_fn *fn, const char *in, int timeout_ms, char *out, size_t size)
+{
+	AUTO(buf) struct buf answer = BUF_INIT(size - 1);
+	int fd = file_of(in), rc = box_run(fn, fd, timeout_ms, &answer);
+
+	snprintf(out, size, "%s", buf_str(&answer));
+	close(fd);
+	return rc;
+}
+
+static void check_all(void *arg)
+{
+	int64_t start = clock_ms();
+	char got[5000];
+
+	assert_int_equal(run(echo, "hello", 5000, got, sizeof(got)), 0);
+	assert_string_equal(got, "hello");
+	assert_int_equal(run(crash, "", 5000, got, sizeof(got)), 0);
+	assert_string_equal(got, "half");
+	assert_int_equal(run(look_around, "", 5000, got, sizeof(got)), 0);
+	assert_string_equal(got, "5");                          /* 0, 1, 2, in, out */
+	if (!TASK_ASAN) {
+		assert_int_equal(run(take_memory, "", 5000, got, sizeof(got)), 0);
+		assert_string_equal(got, "none");
+	}
+	assert_int_equal(run(sleep_long, "", 100, got, sizeof(got)), -ETIMEDOUT);
+	assert_int_equal(run(talk, "", 5000, got, sizeof(got)), -ENOSPC);
+	assert_true(clock_ms() - start < 20000);
+	assert_int_equal(run(spin, "", 20000, got, sizeof(got)), 0);           /* its time is up */
+	assert_string_equal(got, "");
+	assert_int_equal(run(echo, "hello", 5000, got, sizeof(got)), 0);
+	assert_string_equal(got, "hello");
+	if (arg)
+		loop_stop();
+}
+
+static void test_without_tasks(void **state)
+{
+	check_all(NULL);
+}
+
+static void test_in_a_task(void **state)
+{
+	assert_int_equal(loop_init(), 0);
+	assert_int_equal(task_spawn("all", check_all, "", NULL), 0);
+	loop_run();
+	loop_release();
+}
+
+static int done;
+
+static void one_of_many(void *arg)
+{
+	char got[100];
+
+	assert_int_equal(run(echo, "hello", 20000, got, sizeof(got)), 0);
+	assert_string_equal(got, "hello");
+	if (++done == 50)
+		loop_stop();
+}
+
+/* More than run at once: the others wait. */
+static void test_many(void **state)
+{
+	assert_int_equal(loop_init(), 0);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(task_spawn("one", one_of_many, NULL, NULL), 0);
+	loop_run();
+	assert_int_equal(done, 50);
+	loop_release();
+}
+
+/* The server's end is seen, and another is made. */
+static void test_server_dies(void **state)
+{
+	char path[64], line[64] = "", got[100];
+	FILE *f;
+
+	assert_int_equal(run(echo, "hello", 5000, got, sizeof(got)), 0);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "re");
+	assert_non_null(f);
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	assert_true(atoi(line) > 1);
+	assert_int_equal(kill(atoi(line), SIGKILL), 0);
+	while (kill(atoi(line), 0) == 0 && run(echo, "again", 5000, got, sizeof(got)) == 0 && strcmp(got, "again") != 0)
+		;
+	assert_int_equal(run(echo, "again", 5000, got, sizeof(got)), 0);
+	assert_string_equal(got, "again");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_without_tasks), cmocka_unit_test(test_in_a_task), cmocka_unit_test(test_many), cmocka_unit_test(test_server_dies),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
