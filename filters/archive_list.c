@@ -358,7 +358,7 @@ static void on_limit(int signo)
 {
 	static const char line[] = "\nxit takes too long\n.\n";
 
-	write_all(NULL, line, sizeof(line) - 1);
+	(void)!write(answer_fd, line, sizeof(line) - 1);
 	_exit(0);
 }
 

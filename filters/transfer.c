@@ -108,7 +108,7 @@ static size_t qp_escape(struct transfer *t, char c, char *out)
 		return 0;
 	}
 	if (state == QP_DIGIT && hex(c) >= 0) {
-		*out = (char)(hex(t->held) << 4 | hex(c));
+		*out = (char)((unsigned)hex(t->held) << 4 | (unsigned)hex(c));
 		return 1;
 	}
 	if (state != QP_CR)
