@@ -1,11 +1,12 @@
 """List files that change under a running gateway: read again, handed to the workers, nobody disturbed."""
 import os
 import signal
+import threading
 import time
 
 import pytest
 
-from lab.smtp import Client, mail
+from lab.smtp import Client, Closed, mail
 
 POLICY = """
 list bad = file "bad.txt"
@@ -174,6 +175,44 @@ def test_all_workers_and_those_that_drain(lab, backend):
     for c in clients:
         assert (code(c, "u@a.example"), code(c, "u@b.example")) == (250, 550)
         c.close()
+
+
+def test_changes_under_load(lab, backend):
+    """A large list changes while sessions ask, a reload comes and a worker dies: nobody hears anything but what some list says, and in the
+    end all say the same."""
+    lists = Lists(lab, backend, workers=2)
+    many = "".join(f"host{i}.bulk.example\n" for i in range(100000))
+    stop, said = threading.Event(), []
+
+    def ask():
+        while not stop.is_set():
+            try:
+                with Client(lists.g.port) as c:
+                    c.ehlo()
+                    said.extend(code(c, "u@host7.bulk.example") for _ in range(10))
+            except (Closed, OSError):           # of the worker that dies
+                said.append("closed")
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for t in asking:
+        t.start()
+    try:
+        for i in range(4):
+            lists.changed(lambda: replace(lists.bad, many if i % 2 == 0 else "a.example\n"))
+            if i == 1:
+                assert "what=done" in reload(lists.g)
+            if i == 2:
+                lists.g.kill_child("gp-worker 2")
+        lists.changed(lambda: replace(lists.bad, "final.example\n" + many))
+    finally:
+        stop.set()
+        for t in asking:
+            t.join()
+    assert {250, 550} <= set(said) <= {250, 550, "closed"} and said.count("closed") <= len(asking)
+    for _ in range(8):
+        with Client(lists.g.port) as c:
+            c.ehlo()
+            assert (code(c, "u@final.example"), code(c, "u@host99999.bulk.example"), code(c, "u@a.example")) == (550, 550, 250)
 
 
 def test_half_written_files_are_not_read(lists):
