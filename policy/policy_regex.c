@@ -1,7 +1,9 @@
 #include "policy/policy_regex.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -13,6 +15,12 @@ enum {
 	NEST_LIMIT = 50,       /* parentheses in a pattern */
 	CODE_BYTES_MAX = 128 * 1024, /* of one compiled pattern */
 	JIT_STACK_BYTES = 256 * 1024,
+	/* Work that grows with the square of the subject has no limit in PCRE2: what is seen at once is bounded, and the time. */
+	WINDOW = 8192,
+	WINDOW_INTERPRETED = 2048,
+	OVERLAP = 1024,
+	TIME_LIMIT_US = 20 * 1000,
+	QUICK_US = 100,        /* a few starting points that took less: twice as many next */
 };
 
 struct policy_regex {
@@ -94,7 +102,7 @@ struct policy_regex *policy_regex_new(const char *pattern, size_t len, size_t *o
 		return NULL;
 	}
 	r->code = pcre2_compile((PCRE2_SPTR)pattern, len,
-				PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
+				PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C | PCRE2_USE_OFFSET_LIMIT,
 				&error, &at, shared.compile);
 	if (!r->code) {
 		pcre2_get_error_message(error, (PCRE2_UCHAR *)text, sizeof(text));
@@ -126,15 +134,71 @@ bool policy_regex_has_jit(const struct policy_regex *r)
 	return r->jit;
 }
 
-enum regex_match policy_regex_match(const struct policy_regex *r, const char *subject, size_t len)
+static int64_t now_us(clockid_t which)
 {
-	int rc;
+	struct timespec t;
+
+	clock_gettime(which, &t);
+	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+}
+
+/*
+ * The time of one match. The machine may be busy with others, which is no reason to give up: where the wall clock, which costs nothing to read, says
+ * that it was slow, the processor's time is taken from then on.
+ */
+struct watch {
+	int64_t wall_us, cpu_us;        /* since when; 0: not yet */
+	bool quick;                     /* the last step was */
+};
+
+/* Whether there is time for another step. */
+static bool watch_go_on(struct watch *w)
+{
+	int64_t now = now_us(CLOCK_MONOTONIC);
+
+	w->quick = now - w->wall_us < QUICK_US;
+	w->wall_us = now;
+	if (w->cpu_us)
+		return now_us(CLOCK_THREAD_CPUTIME_ID) - w->cpu_us <= TIME_LIMIT_US;
+	if (!w->quick)
+		w->cpu_us = now_us(CLOCK_THREAD_CPUTIME_ID);
+	return true;
+}
+
+/* A match that begins at one of [from, to), in s[0..end); more: s goes on behind it. */
+static int match_from(const struct policy_regex *r, const char *s, size_t end, bool more, size_t from, size_t to)
+{
+	pcre2_set_offset_limit(shared.match, to - 1);
+	return pcre2_match(r->code, (PCRE2_SPTR)s, end, from, (r->jit ? 0 : PCRE2_NO_JIT) | (more ? PCRE2_NOTEOL : 0), shared.data,
+			   shared.match);
+}
+
+enum regex_match policy_regex_match(const struct policy_regex *r, const char *s, size_t len)
+{
+	const size_t window = r->jit ? WINDOW : WINDOW_INTERPRETED;
+	struct watch watch = { .wall_us = now_us(CLOCK_MONOTONIC) };
+	size_t at = 0, step = 4;
 
 	if (len > REGEX_SUBJECT_MAX)
 		len = REGEX_SUBJECT_MAX;
-	rc = pcre2_match(r->code, (PCRE2_SPTR)subject, len, 0, r->jit ? 0 : PCRE2_NO_JIT,
-			 shared.data, shared.match);
-	if (rc >= 0)
-		return REGEX_YES;
-	return rc == PCRE2_ERROR_NOMATCH || rc == PCRE2_ERROR_PARTIAL ? REGEX_NO : REGEX_LIMIT;
+	do {
+		size_t end = len - at > window ? at + window : len, to = at + step;
+		size_t last = end < len ? end - OVERLAP : len + 1;      /* starting points of this window; at the very end, too */
+		int rc;
+
+		if (to > last)
+			to = last;
+		while (to < len && ((unsigned char)s[to] & 0xc0) == 0x80)       /* not within a character */
+			to++;
+		rc = match_from(r, s, end, end < len, at, to);
+		if (rc >= 0)
+			return REGEX_YES;
+		if (rc != PCRE2_ERROR_NOMATCH && rc != PCRE2_ERROR_PARTIAL)
+			return REGEX_LIMIT;
+		at = to;
+		if (at <= len && !watch_go_on(&watch))
+			return REGEX_LIMIT;
+		step = watch.quick ? step * 4 : step / 2 + 1;
+	} while (at <= len);
+	return REGEX_NO;
 }

@@ -2,7 +2,8 @@
  * policy_regex - Perl regular expressions (PCRE2) over what strangers send
  *
  * Patterns are UTF-8; a subject that is not is matched piece by piece. Each match has limits on
- * work, depth and memory and sees the first REGEX_SUBJECT_MAX bytes; whether compiled code (JIT) is
+ * work, depth, memory and time (some 20 ms) and sees the first REGEX_SUBJECT_MAX bytes; in one that
+ * is longer than 8 KiB, a match of up to 1 KiB is found wherever it is, a longer one may not be. Whether compiled code (JIT) is
  * used is decided once, and it runs on a stack of its own, so that a task's is enough. One thread.
  */
 #ifndef POLICY_REGEX_H
@@ -13,7 +14,7 @@
 
 #include "base/buf.h"
 
-enum { REGEX_PATTERN_MAX = 1000, REGEX_SUBJECT_MAX = 8192 };
+enum { REGEX_PATTERN_MAX = 1000, REGEX_SUBJECT_MAX = 65536 };
 
 struct policy_regex;
 
