@@ -22,6 +22,11 @@ enum {
 	BUSY_AGAIN_MS = 200,
 	CHECKPOINT_STEPS = 50,          /* without a moment of rest */
 	MERGE_PAGES = 16,
+	REBUILD_TRIES = 200,
+	REBUILD_PAUSE_US = 20 * 1000,
+	REBUILD_REST_US = 1000,         /* the keeper's turn */
+	REBUILD_BUDGET_MS = 10,
+	PROGRESS_MS = 2000,
 };
 
 struct search_feed {
@@ -324,6 +329,48 @@ int64_t search_pending(struct search_index *x, struct store_index *index)
 		count = sqlite3_column_int64(st, 0);
 	sqlite3_finalize(st);
 	return code == SQLITE_ROW ? count : sqlite_error(code);
+}
+
+/* Emptied; one that cannot even be emptied is replaced. */
+static int rebuild_begin(struct search_feed *f)
+{
+	int rc = search_index_open(f->path, &f->x);
+
+	for (int i = 0; rc == 0 && i < REBUILD_TRIES; i++) {
+		rc = search_index_clear(f->x);
+		if (rc != -EBUSY)
+			break;
+		usleep(REBUILD_PAUSE_US);       /* the keeper is at it */
+		rc = i + 1 < REBUILD_TRIES ? 0 : -EBUSY;
+	}
+	if (rc == -EBADMSG) {
+		search_index_close(f->x);
+		f->x = NULL;
+		rc = search_index_afresh(f->path, &f->x);
+	}
+	return rc;
+}
+
+int search_rebuild(const char *dir, int dir_fd, struct store_index *index, void (*progress)(void *arg, int64_t left), void *arg)
+{
+	AUTO(search_feed) struct search_feed *f = search_feed_new(dir, dir_fd);
+	int64_t tell_ms = clock_ms() + PROGRESS_MS;
+	int rc = f ? rebuild_begin(f) : -ENOMEM;
+
+	while (rc >= 0) {
+		int64_t left;
+
+		rc = search_feed_step(f, index, REBUILD_BUDGET_MS);
+		left = f->x ? search_pending(f->x, index) : -EIO;
+		if (rc == 0 && left == 0)
+			return 0;
+		if (rc >= 0 && clock_ms() >= tell_ms) {
+			progress(arg, left);
+			tell_ms = clock_ms() + PROGRESS_MS;
+		}
+		usleep(rc > 0 ? REBUILD_REST_US : REBUILD_PAUSE_US);
+	}
+	return rc;
 }
 
 int search_remove(struct search_index *x, int dir_fd, const char (*ids)[STORE_ID_MAX], size_t count)

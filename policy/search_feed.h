@@ -45,6 +45,12 @@ int search_feed_step(struct search_feed *f, struct store_index *index, int budge
 int64_t search_pending(struct search_index *x, struct store_index *index);
 
 /*
+ * The index is made again from the messages, by a command: all leaves it (whatever it was, if it is damaged), then all is added, by us and by the
+ * keeper where one runs. progress is told about every two seconds how many are left. 0 or -errno.
+ */
+int search_rebuild(const char *dir, int dir_fd, struct store_index *index, void (*progress)(void *arg, int64_t left), void *arg);
+
+/*
  * Messages that are about to be unlinked, or have been, leave the index; in one transaction, so not many at once. Their words are
  * known from ID.json: it should still be there. After they have left the store's index, so that nobody adds them again. 0 or -errno.
  */

@@ -7,8 +7,10 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "command/admin.h"
 #include "command/command.h"
 #include "command/quarantine.h"
+#include "policy/search_feed.h"
 #include "policy/store_index.h"
 #include "policy/store_tidy.h"
 
@@ -17,8 +19,9 @@ enum { PROGRESS_MS = 2000 };
 static const char usage[] =
 	"usage: gatepost quarantine reindex [-c FILE]\n"
 	"\n"
-	"Makes the index of the quarantine again from the message files, also while the gateway runs. Until it has ended, lists are\n"
-	"not complete. What is recorded about deleted messages is kept, where the former index can still be read.\n"
+	"Makes the index of the quarantine again from the message files, then the full-text index, also while the gateway runs. Until it\n"
+	"has ended, lists and searches are not complete. What is recorded about deleted messages is kept, where the former index can still\n"
+	"be read. The full-text index takes a while; when this command is stopped the running gateway completes it.\n"
 	"\n"
 	"  -c, --config FILE  configuration (" GATEPOST_CONFIG ")\n";
 
@@ -51,6 +54,24 @@ static int walk(struct store_view *v, struct store_index *index)
 	return rc;
 }
 
+static void words_progress(void *arg, int64_t left)
+{
+	fprintf(stderr, "full-text index: %lld left\n", (long long)left);
+}
+
+static int words(struct quarantine *q, struct store_index *index)
+{
+	char dir[1024];
+	int rc = admin_path(q->site, "quarantine", dir, sizeof(dir));
+
+	if (rc == 0)
+		rc = search_rebuild(dir, store_view_dir(q->view), index, words_progress, NULL);
+	if (rc < 0)
+		return quarantine_fail("reindex", "the full-text index: %s", strerror(-rc));
+	printf("they are in the full-text index, too\n");
+	return QUARANTINE_DONE;
+}
+
 int quarantine_reindex(int argc, char **argv)
 {
 	AUTO(quarantine) struct quarantine q = { 0 };
@@ -72,9 +93,13 @@ int quarantine_reindex(int argc, char **argv)
 		rc = walk(q.view, index);
 	if (rc == 0)
 		count = store_index_count(index);
-	store_index_close(index);
-	if (rc < 0)
+	if (rc < 0) {
+		store_index_close(index);
 		return quarantine_fail("reindex", "%s", rc == -ESTALE ? "another one has begun it anew meanwhile" : strerror(-rc));
+	}
 	printf("%lld messages are in the index\n", (long long)count);
-	return QUARANTINE_DONE;
+	fflush(stdout);
+	status = words(&q, index);
+	store_index_close(index);
+	return status;
 }

@@ -127,6 +127,28 @@ def test_killed_while_it_indexes(gateway):
     assert found(g, "wort17") == ["n17"]
 
 
+def test_deleted_and_made_again(gateway):
+    """What is deleted leaves the index; reindex makes it again, beside the keeper and without it."""
+    g = gateway
+    for i in range(3):
+        send(g, f"n{i}", f"Versandgebühren 发票 nur{i}da\r\n")
+    settled(g)
+    ids = {m["subject"].split()[1]: m["id"] for m in json.loads(search(g, "--json", "发票").stdout)}
+    g.command("quarantine", "delete", "-c", str(g.conf_path), ids["n1"])
+    assert found(g, "发票") == ["n2", "n0"] and found(g, "nur1da") == []
+    with sqlite3.connect(g.state / "quarantine" / "search.db") as db:
+        assert db.execute("SELECT count(*) FROM doc").fetchone() == (2,)
+        assert db.execute("SELECT count(*) FROM words WHERE words MATCH '\"nur1da\"'").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM words WHERE words MATCH '\"nur2da\"'").fetchone() == (1,)
+    db.close()
+    g.command("quarantine", "reindex", "-c", str(g.conf_path))
+    assert found(g, "gebühr") == ["n2", "n0"]
+    g.stop()
+    done = g.command("quarantine", "reindex", "-c", str(g.conf_path))
+    assert b"full-text" in done.stdout
+    assert found(g, "gebühr") == ["n2", "n0"]
+
+
 def test_without_the_gateway_and_damaged(gateway):
     """The index is read as it is, told to be behind or damaged where it is, and made good by the next start."""
     g = gateway

@@ -269,6 +269,37 @@ static void test_cleared_beside_it(void **unused)
 	assert_int_equal(found("gemeinsam"), 20);
 }
 
+static void no_progress(void *arg, int64_t left)
+{
+}
+
+/* By a command: of one that is good, of none, of one that is damaged within, and beside a keeper that holds it for a moment. */
+static void test_made_again(void **unused)
+{
+	AUTO(search_feed) struct search_feed *f = search_feed_new(dir, dir_fd);
+	char junk[4096];
+	int fd;
+
+	for (int i = 0; i < 30; i++)
+		keep(i);
+	assert_int_equal(search_rebuild(dir, dir_fd, store, no_progress, NULL), 0);
+	assert_int_equal(found("gemeinsam"), 30);
+	feed_all(f);
+	assert_int_equal(search_rebuild(dir, dir_fd, store, no_progress, NULL), 0);
+	assert_int_equal(found("gemeinsam"), 30);
+	feed_all(f);
+	assert_int_equal(found("gebühr"), 30);
+	memset(junk, 0x5a, sizeof(junk));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	for (off_t at = 4096; at < lseek(fd, 0, SEEK_END); at += 4096)
+		assert_true(pwrite(fd, junk, 4096, at) == 4096);
+	close(fd);
+	assert_int_equal(search_rebuild(dir, dir_fd, store, no_progress, NULL), 0);
+	assert_int_equal(found("gemeinsam"), 30);
+	feed_all(f);
+	assert_int_equal(found("gemeinsam"), 30);
+}
+
 static void test_damaged(void **unused)
 {
 	struct search_feed *f = search_feed_new(dir, dir_fd);
@@ -333,6 +364,7 @@ int main(void)
 		TEST(test_compared),
 		TEST(test_metadata_that_cannot_be_read),
 		TEST(test_cleared_beside_it),
+		TEST(test_made_again),
 		TEST(test_damaged),
 		TEST(test_killed),
 	};
