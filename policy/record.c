@@ -117,6 +117,19 @@ static void set_exact(json_t *o, const char *key, const char *s)
 	free(b64);
 }
 
+/* Of each recipient, as they share a record: the fact is that of one. */
+static void set_classes(json_t *one, const struct policy *p, const char *address)
+{
+	const char *names[FACT_LIST_MAX];
+	size_t n = p ? policy_classes(p, address, names, FACT_LIST_MAX) : 0;
+	json_t *list = n ? json_array() : NULL;
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, string(names[i]));
+	if (list)
+		json_object_set_new(one, "classes", list);
+}
+
 static json_t *envelope_json(const struct txn *t, const struct recipient *const *rcpt, size_t count)
 {
 	json_t *list = json_array(), *envelope;
@@ -126,6 +139,7 @@ static json_t *envelope_json(const struct txn *t, const struct recipient *const 
 					string(rcpt[i]->params));
 
 		set_exact(one, "address_b64", rcpt[i]->address);
+		set_classes(one, t->site ? t->site->policy : NULL, rcpt[i]->address);
 		json_array_append_new(list, one);
 	}
 	envelope = json_pack("{s:o, s:o, s:o}", "from", string(t->env.from), "params",

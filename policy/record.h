@@ -3,7 +3,7 @@
  * --json` prints
  *
  *     { "id": ..., "time": ..., "client": { "ip", "helo", "esmtp", "tls", "rdns" }, "envelope": { "from",
- * "params", "rcpt": [ { "address", "params" } ] }, "message": { "id", "from", "subject", "size" },
+ * "params", "rcpt": [ { "address", "params", "classes" } ] }, "message": { "id", "from", "subject", "size" },
  * "facts": { name: value or [values] or { "temperror": why } }, "why": { name: words }, "verdict":
  * { "action", "rule": { "line", "name", "text" }, "reply" } }
  *

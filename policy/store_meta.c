@@ -36,18 +36,34 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The fact is one word or a list of words. */
+enum { NAMES_MAX = 64 };
+
+/* One word or a list of words. */
+static size_t names_add(const json_t *v, const char **name, size_t count)
+{
+	json_t *one;
+	size_t i, k;
+
+	if (json_is_string(v) && count < NAMES_MAX)
+		name[count++] = json_string_value(v);
+	json_array_foreach(v, i, one) {
+		for (k = 0; json_is_string(one) && k < count && strcmp(name[k], json_string_value(one)) != 0; k++)
+			;
+		if (json_is_string(one) && k == count && count < NAMES_MAX)
+			name[count++] = json_string_value(one);
+	}
+	return count;
+}
+
+/* Those of all recipients, and the fact, which is that of one of them. */
 static int classes_read(struct store_meta *m)
 {
-	const char *name[64];
-	json_t *fact = json_object_get(m->facts, "class"), *one;
-	size_t count = 0, i;
+	const char *name[NAMES_MAX];
+	size_t count = names_add(json_object_get(m->facts, "class"), name, 0), i;
+	json_t *one;
 
-	if (json_is_string(fact))
-		name[count++] = json_string_value(fact);
-	json_array_foreach(fact, i, one)
-		if (json_is_string(one) && count < 64)
-			name[count++] = json_string_value(one);
+	json_array_foreach(m->rcpt, i, one)
+		count = names_add(json_object_get(one, "classes"), name, count);
 	qsort(name, count, sizeof(*name), by_text);
 	for (i = 0; i < count; i++) {
 		if (!*name[i] || strpbrk(name[i], " \n") || (i && strcmp(name[i], name[i - 1]) == 0))

@@ -6,7 +6,6 @@
  * Where the list's directory is not root's, root has no business in it: then there is one process, the user's.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +25,7 @@
 #include "policy/store_events.h"
 #include "policy/store_meta.h"
 
-enum { ENTRY_MAX = 400, ASK_MAX = 1024, ANSWER_MAX = 1024, ENTRIES_MAX = 200, ASKS_MAX = 100000 };
+enum { PATH_BYTES = 2048, ENTRY_MAX = 400, ASK_MAX = 1024, ANSWER_MAX = 1024, ENTRIES_MAX = 200, ASKS_MAX = 100000 };
 
 static const char usage[] =
 	"usage: gatepost quarantine allow [-c FILE] [--domain] ID ...\n"
@@ -204,7 +203,7 @@ static int reader_run(struct allow *a, char *const *ids, int count)
 static struct site *roots_list(const char *conf)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024);
-	char dir[PATH_MAX], *slash;
+	char dir[PATH_BYTES], *slash;
 	struct site *s;
 	struct stat st;
 
@@ -213,7 +212,8 @@ static struct site *roots_list(const char *conf)
 	s = site_load_command(conf, &errors, NULL);     /* what is wrong with it the other process says */
 	if (!s)
 		return NULL;
-	snprintf(dir, sizeof(dir), "%s", s->allow_path ? s->allow_path : "");
+	if ((size_t)snprintf(dir, sizeof(dir), "%s", s->allow_path ? s->allow_path : "") >= sizeof(dir))
+		dir[0] = '\0';
 	slash = strrchr(dir, '/');
 	if (slash && slash != dir) {
 		*slash = '\0';

@@ -431,3 +431,15 @@ def test_allow_as_root_for_another_user(lab, backend, scratch):
     assert b"friend@sender.example: allowed" in run(g, "allow", m["id"]).stdout
     assert (etc / "allow").stat().st_uid == 0 and "friend@sender.example" in (etc / "allow").read_text()
     assert all(p.stat().st_uid != 0 for p in (g.state / "quarantine").rglob("*"))
+
+
+def test_classes(lab, backend):
+    """A message belongs to the classes of all its recipients, and is kept for the longest of their times."""
+    policy = 'class board = recipients { "ceo@example.com" }\nclass sales = recipients { "shop@example.com" }\n' + POLICY
+    g = lab([backend().port], policy=policy, conf="quarantine { keep = 1s }\nquarantine_class board { keep = 1h }\nquarantine_class sales { keep = 2s }")
+    send(g, "hold 1", "shop@example.com", "ceo@example.com")
+    send(g, "hold 2", "shop@example.com")
+    send(g, "hold 3")
+    wait_for(lambda: subjects(g) == ["hold 1"])
+    assert listed(g, "--class", "board")[0]["classes"] == ["board", "sales"]
+    assert subjects(g, "--class", "other") == []

@@ -59,6 +59,8 @@ static void test_meta(void **unused)
 		{ "null sender", "{\"envelope\":{\"from\":\"\",\"rcpt\":[]}}", " ", "", "", 0 },
 		{ "the same twice", "{\"envelope\":{\"from\":\"x@a.example\"},\"message\":{\"from\":\"X@A.EXAMPLE\"}}", "x@a.example @a.example ", "", "", 0 },
 		{ "one class", "{\"facts\":{\"class\":\"board\"}}", "", "", " board ", 0 },
+		{ "classes of all recipients", "{\"envelope\":{\"rcpt\":[{\"address\":\"a@b\",\"classes\":[\"z\",\"y\"]},{\"classes\":[\"y\",5,\"x\"]}]},"
+		  "\"facts\":{\"class\":[\"z\"]}}", "", "a@b @b ", " x y z ", 0 },
 		{ "no address in From", "{\"message\":{\"from\":\"someone else\"}}", "", "", "", 0 },
 		{ "unclosed", "{\"message\":{\"from\":\"x <x@a.example\"}}", "", "", "", 0 },
 		{ "blank inside", "{\"message\":{\"from\":\"<x y@a.example>\"}}", "", "", "", 0 },
