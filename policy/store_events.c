@@ -248,22 +248,55 @@ static void fold_event(struct fold *f, const json_t *event)
 			fold_rcpt(f, what, json_string_value(address));
 }
 
-enum store_state store_events_state(const json_t *events, const char *address)
+/* All events, in order. false: no memory. */
+static bool fold_all(struct fold *f, const json_t *events)
 {
-	AUTO(json) json_t *rcpt = json_object(), *before = json_object();
-	struct fold f = { .rcpt = rcpt, .before = before };
 	json_t *event;
 	size_t i;
 
+	*f = (struct fold){ .rcpt = json_object(), .before = json_object() };
+	if (!f->rcpt || !f->before)
+		return false;
 	json_array_foreach(events, i, event)
-		fold_event(&f, event);
-	if (address)
-		return rcpt_state(rcpt, address);
-	if (f.perhaps > 0)
-		return STORE_STATE_PERHAPS;
-	if (f.released)
-		return f.left > 0 ? STORE_STATE_PARTLY : STORE_STATE_RELEASED;
-	return f.failed ? STORE_STATE_FAILED : STORE_STATE_KEPT;
+		fold_event(f, event);
+	return true;
+}
+
+static void fold_release(struct fold *f)
+{
+	json_decref(f->rcpt);
+	json_decref(f->before);
+}
+
+/* Without memory nothing good is said. */
+enum store_state store_events_state(const json_t *events, const char *address)
+{
+	enum store_state state = STORE_STATE_PERHAPS;
+	struct fold f;
+
+	if (fold_all(&f, events)) {
+		if (address)
+			state = rcpt_state(f.rcpt, address);
+		else if (f.perhaps > 0)
+			state = STORE_STATE_PERHAPS;
+		else if (f.released)
+			state = f.left > 0 ? STORE_STATE_PARTLY : STORE_STATE_RELEASED;
+		else
+			state = f.failed ? STORE_STATE_FAILED : STORE_STATE_KEPT;
+	}
+	fold_release(&f);
+	return state;
+}
+
+json_t *store_events_recipients(const json_t *events)
+{
+	json_t *out = NULL;
+	struct fold f;
+
+	if (fold_all(&f, events))
+		out = json_incref(f.rcpt);
+	fold_release(&f);
+	return out;
 }
 
 json_t *store_event_address(const json_t *envelope_rcpt)

@@ -13,7 +13,8 @@
  *     release-dot      all but the end of the message has been sent; the end follows at once. From here on these perhaps have it.
  *     released         the backend has said 2xx ("reply"). "left": how many recipients of the envelope have not been released to yet;
  *                      0 when it went to others instead ("to")
- *     release-failed   they do not have it: the backend refused ("reply"), or there was no backend, or the session broke before the end ("why")
+ *     release-failed   they do not have it: the backend refused, or there was no backend, or the session broke before the end ("reply" of the
+ *                      backend, or why in words; "replies" by recipient, where they differ)
  *     release-unknown  the session broke between the end and the reply ("why")
  *
  * A release that was killed leaves what it had written. The other events (deleted, allowed, exported, ...) change no state.
@@ -37,7 +38,7 @@
 #define STORE_EVENT_EXPORTED "exported"
 
 enum {
-	STORE_EVENT_MAX = 768 * 1024,           /* one line: 1,000 recipients */
+	STORE_EVENT_MAX = 4 * 1024 * 1024,      /* one line: thousands of recipients, each with a reply */
 	STORE_EVENTS_MAX = 16 * 1024 * 1024,    /* the file */
 };
 
@@ -70,6 +71,9 @@ json_t *store_events_parse(const char *p, size_t len);
 
 /* What the events say. address: of one recipient, as store_event_address gives it; NULL: of the message as a whole. */
 enum store_state store_events_state(const json_t *events, const char *address);
+
+/* The same of all recipients at once: {address: enum store_state}; who is not in it is KEPT. New reference, or NULL: no memory. */
+json_t *store_events_recipients(const json_t *events);
 
 /*
  * How a recipient is named in events: the address; where it is no UTF-8, "base64:" and its octets so. envelope_rcpt: a member of

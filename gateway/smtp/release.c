@@ -56,7 +56,7 @@ static json_int_t count_left(const struct release *r)
 	json_int_t n = 0;
 
 	for (size_t i = 0; i < r->rcpt_count && !r->instead; i++)
-		n += r->rcpt[i].result != RELEASE_DONE && store_events_state(r->events, r->rcpt[i].name) != STORE_STATE_RELEASED;
+		n += r->rcpt[i].result != RELEASE_DONE && release_before(r, r->rcpt[i].name) != STORE_STATE_RELEASED;
 	return n;
 }
 
@@ -76,27 +76,34 @@ static void settle(struct release *r, enum release_result from, enum release_res
 	}
 }
 
-/* One event for all that were refused in the same words. */
+/* One event for all that were refused; each with his own words, where these differ. */
 static void record_failed(struct release *r)
 {
+	json_t *list = json_array(), *replies = json_object(), *detail;
+	const char *first = NULL;
+	bool same = true;
+
 	for (size_t i = 0; i < r->rcpt_count; i++) {
-		const struct release_rcpt *first = &r->rcpt[i];
-		json_t *list;
+		struct release_rcpt *one = &r->rcpt[i];
 
-		if ((first->result != RELEASE_REFUSED && first->result != RELEASE_LATER) || first->recorded)
+		if ((one->result != RELEASE_REFUSED && one->result != RELEASE_LATER) || one->recorded)
 			continue;
-		list = json_array();
-		for (size_t k = i; k < r->rcpt_count; k++) {
-			struct release_rcpt *one = &r->rcpt[k];
-
-			if (one->recorded || one->result != first->result || strcmp(one->reply, first->reply) != 0)
-				continue;
-			json_array_append_new(list, json_string(one->name));
-			one->recorded = k > i;
-		}
-		r->rcpt[i].recorded = true;
-		record(r, STORE_EVENT_FAILED, json_pack("{s:o, s:o, s:s}", "rcpt", list, "reply", words(first->reply), "backend", r->backend));
+		one->recorded = true;
+		first = first ? first : one->reply;
+		same &= strcmp(one->reply, first) == 0;
+		json_array_append_new(list, json_string(one->name));
+		json_object_set_new(replies, one->name, words(one->reply));
 	}
+	if (first) {
+		detail = json_pack("{s:O, s:s}", "rcpt", list, "backend", r->backend);
+		if (same)
+			json_object_set_new(detail, "reply", words(first));
+		else
+			json_object_set(detail, "replies", replies);
+		record(r, STORE_EVENT_FAILED, detail);
+	}
+	json_decref(list);
+	json_decref(replies);
 }
 
 /* --- the dialogue --- */

@@ -61,7 +61,8 @@ struct release {
 	const struct site *site;
 	const char *who;                /* for the events; of the caller's */
 	int dir_fd, lock_fd;
-	json_t *meta, *events;
+	json_t *meta;
+	json_t *before;                 /* how it stood for each recipient (store_events_recipients) */
 	char *from, *params;
 	struct smtp_identity client;    /* points into meta, or to name; addr.family 0: not known */
 	char *name;                     /* by release_confirm */
@@ -98,6 +99,9 @@ int release_instead(struct release *r, const char *const *address, size_t count,
  * may wait
  */
 void release_confirm(struct release *r, struct dns *dns);
+
+/* How it stood with a recipient (by his name in events) when the message was loaded. */
+enum store_state release_before(const struct release *r, const char *name);
 
 /* Those with that result. */
 size_t release_count(const struct release *r, enum release_result result);

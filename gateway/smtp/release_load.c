@@ -198,6 +198,17 @@ static void client_load(struct release *r)
 		r->client.name = json_string_value(json_array_get(names, 0));
 }
 
+static int before_load(struct release *r)
+{
+	json_t *events = NULL;
+	int rc = store_events_read(r->dir_fd, r->id, &events);
+
+	if (rc == 0)
+		r->before = store_events_recipients(events);
+	json_decref(events);
+	return rc == 0 && !r->before ? -ENOMEM : rc;
+}
+
 static int load(struct release *r, struct buf *why)
 {
 	json_int_t bytes;
@@ -217,7 +228,7 @@ static int load(struct release *r, struct buf *why)
 		buf_adds(why, "its metadata cannot be read");
 		return -EBADMSG;
 	}
-	rc = store_events_read(r->dir_fd, r->id, &r->events);
+	rc = before_load(r);
 	if (rc < 0) {
 		buf_addf(why, "what was done with it cannot be read: %s", strerror(-rc));
 		return rc;
@@ -281,7 +292,7 @@ void release_free(struct release *r)
 	free(r->params);
 	message_free(r->message);
 	json_decref(r->meta);
-	json_decref(r->events);
+	json_decref(r->before);
 	if (r->lock_fd >= 0)
 		close(r->lock_fd);
 	free(r);
@@ -292,7 +303,7 @@ void release_free(struct release *r)
 /* As before: who has it stays out, unless he shall have it again. */
 static void rcpt_choose(struct release *r, struct release_rcpt *one, bool again)
 {
-	enum store_state state = store_events_state(r->events, one->name);
+	enum store_state state = release_before(r, one->name);
 
 	one->result = again ? RELEASE_PENDING : state == STORE_STATE_RELEASED ? RELEASE_HAD_IT :
 		      state == STORE_STATE_PERHAPS ? RELEASE_PERHAPS_BEFORE : RELEASE_PENDING;
@@ -340,6 +351,11 @@ int release_instead(struct release *r, const char *const *address, size_t count,
 		rcpt_choose(r, &r->rcpt[r->rcpt_count - 1], again);
 	}
 	return 0;
+}
+
+enum store_state release_before(const struct release *r, const char *name)
+{
+	return (enum store_state)json_integer_value(json_object_get(r->before, name));
 }
 
 size_t release_count(const struct release *r, enum release_result result)

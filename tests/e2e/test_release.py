@@ -204,7 +204,12 @@ def test_some_are_refused(desk, backend):
     b.users = {"bob@example.com"}
     (report,) = json.loads(d.release(id, "--json", status=5))
     assert report["state"] == "partly-released" and [r["result"] for r in report["recipients"]] == ["released", "refused"]
+    d.release(id, status=5)
+    b.script["RCPT"] = lambda s, line: b"550 5.1.1 no such user " + line.encode() + b"\r\n"
+    d.release(id, "--again", status=5)
+    assert d.events(id)[-1]["detail"]["replies"] == {f"{u}@example.com": f"550 5.1.1 no such user RCPT TO:<{u}@example.com>" for u in ("bob", "carol")}
     b.users = None
+    del b.script["RCPT"]
     d.release(id, status=3)
     assert [m.to for m in b.messages] == [["bob@example.com"], ["carol@example.com"]]
 

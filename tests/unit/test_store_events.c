@@ -81,9 +81,13 @@ static void states(void **arg)
 		json_t *events = store_events_parse(rows[i].in, strstr(rows[i].name, "zeros") ? len + 6 : len);
 		enum store_state all = store_events_state(events, NULL), a = store_events_state(events, "a"),
 				 b = store_events_state(events, "b");
+		json_t *each = store_events_recipients(events);
 
 		if (all != rows[i].all || a != rows[i].a || b != rows[i].b)
 			fail_msg("%s: %s, a %s, b %s", rows[i].name, store_state_name(all), store_state_name(a), store_state_name(b));
+		assert_int_equal(json_integer_value(json_object_get(each, "a")), a);
+		assert_int_equal(json_integer_value(json_object_get(each, "b")), b);
+		json_decref(each);
 		json_decref(events);
 	}
 }
