@@ -154,6 +154,7 @@ struct site {
 	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */
 	enum bare_lf bare_lf;
 	int banner_delay_ms;
+	int ledger_s;                   /* how long a retry is known (6 h); 0: no ledger */
 	bool prdr;                      /* offered: a reply for each recipient */
 	int temperror_max_s;            /* 4 h */
 	int known_s;                    /* sender.known: so long after the last message to it (60 days); 0: never */

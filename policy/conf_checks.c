@@ -72,6 +72,7 @@ static void eightbit_read(struct conf *c, void *at, const char *value, int line)
 
 static const struct conf_option smtp_options[] = {
 	CONF_NUMBER("banner_delay", CONF_DURATION_MS, SITE(banner_delay_ms), "0", 0, 120000),
+	CONF_NUMBER("ledger", CONF_DURATION_S, SITE(ledger_s), "6h", 0, 7 * 86400),
 	CONF_OPTION("prdr", CONF_BOOL, SITE(prdr), "yes"),
 	{ "bare_lf", CONF_WORD, SITE(bare_lf), "normalise", .words = bare_words },
 	{ "eightbit", CONF_CUSTOM, 0, "pass", .read = eightbit_read },

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ enum {
 	CHUNKS_KEPT = 32,
 	FILLS_IN_A_ROW = 8,     /* reads without a wait, then others get their turn */
 	SKIP_MAX = 1024 * 1024, /* of a line that is too long; then the peer is not worth it */
+	ARRIVE_STEP_MS = 64,
 	CLOSE_READS = 64,       /* what a peer may still send while we wait for its end */
 };
 
@@ -292,8 +294,10 @@ static ssize_t send_some(struct stream *s, const char *p, size_t len)
 	}
 	if (errno == EINTR)
 		return send_some(s, p, len);
-	if (errno != EAGAIN)
+	if (errno != EAGAIN) {
+		s->reset = true;
 		return -EPIPE;
+	}
 	s->writable = false;
 	return 0;
 }
@@ -443,6 +447,7 @@ static ssize_t recv_some(struct stream *s, char *p, size_t size)
 		s->readable = false;
 		return 0;
 	}
+	s->reset |= n < 0;
 	return -EPIPE;
 }
 
@@ -691,8 +696,11 @@ int stream_wait_readable(struct stream *s, int timeout_ms)
 	/*
 	 * The end of the stream, and an error, count as something to read: the read will say which.
 	 */
-	while (recv(s->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-	       (errno == EAGAIN || errno == EINTR)) {
+	while (recv(s->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0) {
+		if (errno != EAGAIN && errno != EINTR) {
+			s->reset = true;        /* told once: the read will find an end */
+			break;
+		}
 		s->readable = false;
 		rc = in_wait(s, timeout_ms, &until);
 		if (rc)
@@ -726,6 +734,40 @@ bool stream_acked(const struct stream *s)
 	int unsent = 0;
 
 	return !s->out_len && ioctl(s->fd, SIOCOUTQ, &unsent) == 0 && unsent == 0;
+}
+
+/* The kernel tells an error once: it is kept. */
+static bool was_reset(struct stream *s)
+{
+	socklen_t len = sizeof(int);
+	int error = 0;
+
+	if (!s->reset && getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0)
+		s->reset = error != 0;
+	return s->reset;
+}
+
+bool stream_arrived(struct stream *s, int timeout_ms)
+{
+	int64_t until = stream_until(s, timeout_ms);
+	int step_ms = 1;
+
+	while (!s->out_len && !was_reset(s)) {
+		if (stream_acked(s))
+			return true;
+		/* No event tells of an acknowledgement. */
+		if (clock_ms() >= until || task_sleep(step_ms) < 0)
+			return false;
+		step_ms = step_ms < ARRIVE_STEP_MS ? step_ms * 2 : ARRIVE_STEP_MS;
+	}
+	return false;
+}
+
+bool stream_spoken_to(const struct stream *s)
+{
+	struct pollfd p = { .fd = s->fd, .events = POLLIN | POLLRDHUP };
+
+	return s->in_len || s->eof || s->broken || (s->ssl && stream_tls_pending(s)) || poll(&p, 1, 0) != 0;
 }
 
 const char *stream_error(const struct stream *s)

@@ -115,6 +115,15 @@ const char *stream_error(const struct stream *s); /* the last TLS error in words
  */
 void stream_close(struct stream *s, int timeout_ms);
 
+/*
+ * Whether all that was written reached the peer: all is acknowledged, and the connection was not reset (a peer that ends without having read
+ * what lies there resets it). Waits for the one or the other up to timeout_ms; good after an end of file or an error, too. may wait
+ */
+bool stream_arrived(struct stream *s, int timeout_ms);
+
+/* Whether anything waits to be read: bytes, an end, an error. Never waits. */
+bool stream_spoken_to(const struct stream *s);
+
 /* Whether all that was written has been acknowledged by the peer's TCP (SIOCOUTQ). */
 bool stream_acked(const struct stream *s);
 

@@ -23,6 +23,7 @@ struct stream {
 	bool reading_ev, writing_ev; /* what the descriptor is registered for */
 	bool hung_up;                /* the peer has ended its side: the next read finds it */
 	bool eof, broken;            /* no more reads; nothing more at all */
+	bool reset;                  /* the connection was cut: what was sent may not have been read */
 	bool skipping;               /* inside a line that was too long */
 	bool flushing;               /* somebody is inside a write */
 	bool short_read;             /* the last read emptied the socket */

@@ -42,6 +42,7 @@ static int outcome(struct stream *s, int ret)
 	case SSL_ERROR_ZERO_RETURN: /* close_notify */
 		return -EPIPE;
 	case SSL_ERROR_SYSCALL:
+		s->reset = true;
 		rc = -EPIPE;
 		break;
 	case SSL_ERROR_SSL:

@@ -39,6 +39,7 @@ struct shared {
 	_Atomic int restarts;                   /* children that died and were started again */
 	_Atomic int64_t history_records;        /* kept now, about */
 	_Atomic uint64_t history_dropped;       /* that could not be kept */
+	_Atomic int64_t ledger_until_s;         /* policy/ledger.h */
 	struct shared_slot slot[SHARED_SLOTS];
 	char backend_name[SHARED_BACKENDS][SHARED_NAME_MAX];
 	struct backend_shared backend[SHARED_BACKENDS];

@@ -40,7 +40,8 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	if (!svc)
 		return -ENOMEM;
 	*svc = (struct smtp_service){
-		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history
+		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history,
+		.ledger = { .until_s = &w->env->shared->ledger_until_s },
 	};
 	rc = backend_group_new(w->site, w->dns, &svc->group, err);
 	if (rc == 0) {

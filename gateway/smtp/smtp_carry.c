@@ -169,6 +169,13 @@ static const char *quarantine(struct smtp_session *s, struct smtp_group *g, int 
 	return NULL;
 }
 
+/* Who has it already is told so, and gets nothing. */
+static void skip(struct smtp_session *s, struct smtp_group *g)
+{
+	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
+	smtp_log_group(s, g, "accept", g->reply, NULL);
+}
+
 static void discard(struct smtp_session *s, struct smtp_group *g)
 {
 	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
@@ -200,7 +207,8 @@ static int draft_of(struct smtp_session *s, struct smtp_group *held)
  */
 const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
-	struct smtp_group *held = smtp_groups_find(groups, ACTION_QUARANTINE), *thrown = smtp_groups_find(groups, ACTION_DISCARD);
+	struct smtp_group *held = smtp_groups_find(groups, ACTION_QUARANTINE), *thrown = smtp_groups_find(groups, ACTION_DISCARD),
+			  *had = smtp_groups_find(groups, FATE_HAS_IT);
 	const char *failed = NULL;
 	int draft = -1;
 
@@ -216,6 +224,8 @@ const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, b
 		failed = deliver_all(s, groups, each);
 	if (draft >= 0 && !failed)
 		failed = quarantine(s, held, draft);
+	if (had && (!failed || each))
+		skip(s, had);
 	if (thrown && (!failed || each))
 		discard(s, thrown);
 	if (each)

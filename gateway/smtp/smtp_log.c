@@ -127,6 +127,10 @@ void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *li
 	add_recipients(&l, line->rcpt, line->rcpt_count);
 	add_actions(&l, s, line->judge);
 	add_message(&l, s->t);
+	if (line->duplicate) {
+		log_str(&l, "duplicate", line->duplicate);
+		log_str(&l, "ledger", "retry");
+	}
 	log_str(&l, "backend", line->backend);
 	log_str(&l, "quarantine", line->quarantine_id);
 	log_str(&l, "reply", line->reply);
@@ -173,6 +177,8 @@ void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const ch
 		char text[DELIVERY_REPLY_MAX];
 		bool first = true;
 
+		if (g->fate == FATE_HAS_IT && s->t->earlier)
+			line.duplicate = s->t->earlier->id;
 		for (size_t k = 0; first && k < i; k++)
 			first = !same_line(g->judge[k], j);
 		if (!first)

@@ -20,7 +20,7 @@
 #include "smtp/delivery.h"
 #include "smtp/smtp_session.h"
 
-enum { FIRST_PROBE_MS = 3000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
+enum { FIRST_PROBE_MS = 3000, ANSWER_REST_MS = 1000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
 
 /* A busy gateway says so in one write and closes (RFC 5321 3.8). */
 static const char busy[] = "421 4.3.2 too many connections, try again later\r\n";
@@ -254,6 +254,13 @@ static int wait_for_command(struct smtp_session *s)
 	struct delivery *d = s->t ? s->t->delivery : NULL;
 	int wait_ms = s->svc->site->timeouts.command_ms, spare_ms = d ? delivery_spare_ms(d) : -1, rc;
 
+	if (s->answer && !s->t && wait_ms > ANSWER_REST_MS) {
+		rc = stream_wait_readable(s->stream, ANSWER_REST_MS);
+		if (rc != -ETIMEDOUT)
+			return rc;
+		wait_ms -= ANSWER_REST_MS;
+		smtp_answer_rest(s);
+	}
 	if (spare_ms > 0 && spare_ms < wait_ms) {
 		rc = stream_wait_readable(s->stream, spare_ms);
 		if (rc != -ETIMEDOUT)
@@ -277,6 +284,8 @@ static int read_command(struct smtp_session *s, struct smtp_command **out, enum 
 		rc = stream_read_line(s->stream, site->limits.line_bytes, site->timeouts.command_ms, &line, &len);
 	if (rc < 0)
 		return rc;
+	if (s->answer)
+		smtp_answer_heard(s);
 	*out = malloc(sizeof(**out));
 	if (!*out)
 		return -ENOMEM;
@@ -352,15 +361,19 @@ static void serve(struct smtp_session *s)
 	rc = greet(s);
 	while (rc == 0 && s->state != SMTP_CLOSING)
 		rc = serve_command(s);
-	if (rc < 0)
+	if (rc < 0) {
+		smtp_answer_settle(s);
 		say_goodbye(s, rc);
-	else
+	} else {
 		stream_close(s->stream, 5000);
+		smtp_answer_settle(s);
+	}
 }
 
 static void session_free(struct smtp_session *s)
 {
 	smtp_transaction_end(s);
+	smtp_answer_free(s);
 	client_release(&s->client);
 	client_table_leave(s->svc->clients, &s->client.addr);
 	s->svc->sessions--;
@@ -467,6 +480,9 @@ int smtp_service_init(struct smtp_service *svc)
 	svc->needed = judge_filters(svc->site);
 	svc->clients = client_table_new();
 	svc->recent = recent_new();
+	svc->ledger.state = svc->state;
+	svc->ledger.ttl_s = svc->site->ledger_s;
+	svc->ledger.ask = svc->site->redis.address.family != 0;
 	return svc->clients && svc->recent ? 0 : -ENOMEM;
 }
 

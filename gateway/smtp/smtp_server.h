@@ -12,6 +12,7 @@
 
 #include "base/net.h"
 #include "policy/conf.h"
+#include "policy/ledger.h"
 
 struct backend_group;
 struct dns;
@@ -35,13 +36,14 @@ struct smtp_service {
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */
 	struct client_table *clients;           /* sessions per client network */
+	struct ledger ledger;                   /* until_s is given: memory that all workers share */
 	struct recent *recent;                  /* what the state was told lately */
 	int sessions;                           /* now */
 	struct smtp_session *first;             /* they */
 	bool draining;                          /* no further transactions: 421 */
 };
 
-/* tls may be NULL. 0 or -ENOMEM. svc->needed and clients are filled in. */
+/* tls may be NULL. 0 or -ENOMEM. svc->needed, clients and the ledger are filled in. */
 int smtp_service_init(struct smtp_service *svc);
 void smtp_service_release(struct smtp_service *svc);
 

@@ -69,6 +69,18 @@ uint64_t smtp_size_max(const struct smtp_session *s, const struct smtp_caps *cap
 	return caps->size_max && caps->size_max < ours ? caps->size_max : ours;
 }
 
+void smtp_txn_free(struct smtp_txn *t)
+{
+	for (size_t i = 0; t->judge && i < t->txn.env.rcpt_count; i++)
+		judge_release(&t->judge[i]);
+	free(t->judge);
+	delivery_free(t->delivery);
+	free(t->earlier);
+	free(t->has);
+	txn_release(&t->txn);
+	free(t);
+}
+
 void smtp_transaction_end(struct smtp_session *s)
 {
 	struct smtp_txn *t = s->t;
@@ -79,10 +91,5 @@ void smtp_transaction_end(struct smtp_session *s)
 		return;
 	stream_set_deadline(s->stream, s->deadline_ms);
 	s->t = NULL;
-	for (size_t i = 0; i < t->txn.env.rcpt_count; i++)
-		judge_release(&t->judge[i]);
-	free(t->judge);
-	delivery_free(t->delivery);
-	txn_release(&t->txn);
-	free(t);
+	smtp_txn_free(t);
 }

@@ -45,6 +45,8 @@ struct smtp_txn {
 	uint64_t received;              /* octets, also those that were not kept */
 	size_t hashed;                  /* since others had their turn */
 	struct smtp_data data;
+	struct ledger_entry *earlier;   /* who has this message from an earlier attempt; NULL: nobody */
+	bool *has;                      /* who has it now, by place in the envelope; NULL: nobody */
 };
 
 struct smtp_session {
@@ -57,6 +59,7 @@ struct smtp_session {
 	char id[16];
 	unsigned transactions, errors;
 	struct smtp_txn *t;
+	struct smtp_answer *answer;     /* the last message was taken, and whether the client heard it is not known; NULL: none */
 	struct task *task;
 	struct smtp_session *prev, *next;       /* all sessions of the service */
 };
@@ -85,6 +88,7 @@ bool smtp_observing(const struct smtp_session *s);
 
 /* The transaction ends, whatever became of it. */
 void smtp_transaction_end(struct smtp_session *s);
+void smtp_txn_free(struct smtp_txn *t);
 
 /* smtp_envelope.c. Each: 0, or an error of the client's stream. may wait */
 int smtp_do_mail(struct smtp_session *s, struct smtp_command *c);
@@ -109,6 +113,19 @@ const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, b
 /* smtp_prdr.c: the reply for each recipient, and the one for the message. may wait */
 int smtp_prdr_say(struct smtp_session *s, const struct smtp_groups *groups);
 
+/*
+ * smtp_answer.c: whether the client got the answer to a message that somebody has now, s->t->has. What happens then is known only by what the client does
+ * next: a command shows that it did. If it did not, the ledger gets an entry, so that the retry is not delivered again.
+ */
+/* Who has the message is in the ledger while the client is told to come again. may wait */
+void smtp_answer_partial(struct smtp_session *s);
+/* The answer has been written. early: what was there to be read before that says nothing of it. s->t is taken over. */
+void smtp_answer_await(struct smtp_session *s, bool early);
+void smtp_answer_heard(struct smtp_session *s);         /* a command has come */
+void smtp_answer_rest(struct smtp_session *s);          /* the client takes its time: the message is given up, its hash remains. may wait */
+void smtp_answer_settle(struct smtp_session *s);        /* the session ends. may wait */
+void smtp_answer_free(struct smtp_session *s);
+
 /* smtp_log.c: one line for one verdict, on rcpt[from..from+count) of the envelope or on a recipient that was refused. */
 struct smtp_verdict_line {
 	const char *verdict;            /* "accept", "reject"... what was done */
@@ -119,6 +136,7 @@ struct smtp_verdict_line {
 	const char *quarantine_id;      /* or NULL */
 	const struct recipient *const *rcpt;
 	size_t rcpt_count;
+	const char *duplicate;          /* of which transaction this is a retry, or NULL */
 	struct judge *judge;            /* for its facts, may be NULL */
 };
 void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *line);

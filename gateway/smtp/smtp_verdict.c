@@ -46,12 +46,14 @@ static const char *plain_refusal(struct smtp_session *s)
 	return NULL;
 }
 
+/* A retry of what all have already needs no verdict: it is delivered, and a refusal now would be a lie. may wait */
 static void judge_all(struct smtp_session *s)
 {
 	struct smtp_txn *t = s->t;
 
 	t->txn.stage = STAGE_DATA;
-	for (size_t i = 0; i < t->txn.env.rcpt_count; i++)
+	t->earlier = ledger_find(&s->svc->ledger, &t->txn);
+	for (size_t i = 0; i < t->txn.env.rcpt_count && !(t->earlier && t->earlier->all); i++)
 		judge_step(&t->judge[i], JUDGE_FINAL);
 	t->time_ms[SMTP_TIME_CHECKED] = clock_ms();
 }
@@ -111,16 +113,6 @@ static int refuse_plainly(struct smtp_session *s, const char *reply)
 	return reply[0] == '5' ? smtp_refuse(s, text) : smtp_say(s, text);
 }
 
-/* What is to be done for each recipient: its verdict, or in observe mode always delivery. */
-static void read_fates(const struct smtp_session *s, int *fate, size_t count[FATE_HAS_IT + 1])
-{
-	memset(count, 0, (FATE_HAS_IT + 1) * sizeof(*count));
-	for (size_t i = 0; i < s->t->txn.env.rcpt_count; i++) {
-		fate[i] = smtp_observing(s) ? ACTION_ACCEPT : s->t->judge[i].verdict.action;
-		count[fate[i]]++;
-	}
-}
-
 /* All hear the same: the first of that fate speaks for them. */
 static int refuse_all(struct smtp_session *s, const struct smtp_groups *groups, int fate)
 {
@@ -146,20 +138,48 @@ static const char *success(const struct smtp_groups *groups)
 	return groups->group[0].reply;
 }
 
+/* Who has the message, from the server behind, now or from an earlier attempt: NULL if nobody has, or for want of memory. */
+static bool *who_has_it(const struct smtp_groups *groups, bool *delivered)
+{
+	bool *has = calloc(groups->rcpt_count, sizeof(*has)), any = false;
+
+	*delivered = false;
+	for (size_t i = 0; has && i < groups->rcpt_count; i++) {
+		const struct smtp_group *g = &groups->group[groups->of[i]];
+
+		has[i] = g->fate == FATE_HAS_IT || (g->fate == ACTION_ACCEPT && g->result == DELIVERY_TAKEN && g->reply[0]);
+		any |= has[i];
+		*delivered |= has[i] && g->fate == ACTION_ACCEPT;
+	}
+	if (any)
+		return has;
+	free(has);
+	return NULL;
+}
+
 static int act(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
 	const char *failed = smtp_carry_out(s, groups, each);
-	bool delivered = false;
+	bool delivered, early;
 	int rc;
 
-	for (size_t i = 0; i < groups->count; i++)
-		delivered |= groups->group[i].fate == ACTION_ACCEPT && groups->group[i].result == DELIVERY_TAKEN;
+	s->t->has = who_has_it(groups, &delivered);
+	/* The client comes again for all: those who have it are skipped then. */
+	if (failed && failed[0] == '4' && s->t->has)
+		smtp_answer_partial(s);
+	if (!failed && s->t->earlier)
+		ledger_forget(&s->svc->ledger, s->t->earlier);
+	early = !failed && s->t->has && stream_spoken_to(s->stream);
 	rc = each ? smtp_prdr_say(s, groups) : smtp_say(s, failed ? failed : success(groups));
-	if (rc == 0 && !failed && delivered) {
+	if (failed || !s->t->has)
+		return rc;
+	if (rc == 0)
 		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
+	if (rc == 0 && delivered) {
 		learn(s);
 		learn_recipients(s, groups);
 	}
+	smtp_answer_await(s, early);
 	return rc;
 }
 
@@ -169,6 +189,28 @@ static void spare_from_bounces(int *fate, size_t count)
 	for (size_t i = 0; i < count; i++)
 		if (fate[i] == ACTION_REJECT)
 			fate[i] = ACTION_QUARANTINE;
+}
+
+/* Those who have it from an earlier attempt get nothing, whatever their verdict would be now. */
+static void spare_from_duplicates(const struct ledger_entry *earlier, int *fate, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (earlier->has[i])
+			fate[i] = FATE_HAS_IT;
+}
+
+static void count_fates(const int *fate, size_t rcpts, size_t count[FATE_HAS_IT + 1])
+{
+	memset(count, 0, (FATE_HAS_IT + 1) * sizeof(*count));
+	for (size_t i = 0; i < rcpts; i++)
+		count[fate[i]]++;
+}
+
+/* What is to be done for each recipient: its verdict, or in observe mode always delivery. */
+static void read_fates(const struct smtp_session *s, int *fate)
+{
+	for (size_t i = 0; i < s->t->txn.env.rcpt_count; i++)
+		fate[i] = smtp_observing(s) ? ACTION_ACCEPT : s->t->judge[i].verdict.action;
 }
 
 int smtp_judge_message(struct smtp_session *s)
@@ -184,11 +226,14 @@ int smtp_judge_message(struct smtp_session *s)
 	refusal = plain_refusal(s);
 	if (refusal)
 		return refuse_plainly(s, refusal);
-	judge_all(s);
 	fate = calloc(rcpts, sizeof(*fate));
 	if (!fate)
 		return smtp_say(s, out_of_memory);
-	read_fates(s, fate, count);
+	judge_all(s);
+	read_fates(s, fate);
+	if (t->earlier)
+		spare_from_duplicates(t->earlier, fate, rcpts);
+	count_fates(fate, rcpts, count);
 	if (!each && !count[ACTION_DEFER] && count[ACTION_REJECT] < rcpts)
 		spare_from_bounces(fate, rcpts);
 	rc = smtp_groups_make(t->judge, fate, rcpts, smtp_observing(s), &groups);

@@ -453,6 +453,59 @@ static void test_acked(void **state)
 	talk_run(TALK_TLS13, acked_a, acked_b);
 }
 
+static void arrived_a(struct stream *s)
+{
+	assert_false(stream_spoken_to(s));
+	stream_printf(s, "250 ok\r\n");
+	assert_int_equal(stream_flush(s, TALK_LONG_MS), 0);
+	assert_true(stream_arrived(s, TALK_LONG_MS));
+	assert_int_equal(talk_read(s, TALK_LONG_MS), -EPIPE);
+	assert_true(stream_spoken_to(s));
+	assert_true(stream_arrived(s, TALK_LONG_MS));   /* an end is none of what was sent before */
+}
+
+static void arrived_b(struct stream *s)
+{
+	talk_want(s, "250 ok\r\n");
+}
+
+/* The peer ends without having read it: before it came, or while it lay there. */
+static void unread_a(struct stream *s)
+{
+	stream_printf(s, "250 ok\r\n");
+	assert_false(stream_arrived(s, 10));            /* not flushed */
+	while (!stream_spoken_to(s))
+		task_sleep(1);
+	stream_flush(s, TALK_LONG_MS);
+	assert_false(stream_arrived(s, TALK_LONG_MS));
+}
+
+static void unread_lying_a(struct stream *s)
+{
+	stream_printf(s, "250 ok\r\n");
+	assert_int_equal(stream_flush(s, TALK_LONG_MS), 0);
+	assert_int_equal(stream_wait_readable(s, TALK_LONG_MS), 0);
+	assert_false(stream_arrived(s, TALK_LONG_MS));
+}
+
+static void unread_b(struct stream *s)
+{
+}
+
+static void unread_lying_b(struct stream *s)
+{
+	while (!stream_spoken_to(s))
+		task_sleep(1);
+}
+
+static void test_arrived(void **state)
+{
+	talk_run(TALK_TCP, arrived_a, arrived_b);
+	talk_run(TALK_TLS13, arrived_a, arrived_b);
+	talk_run(TALK_TCP, unread_a, unread_b);
+	talk_run(TALK_TCP, unread_lying_a, unread_lying_b);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, talk_setup, talk_teardown)
 
 int main(void)
@@ -474,6 +527,7 @@ int main(void)
 		CASE(test_cancel),
 		CASE(test_connect),
 		CASE(test_acked),
+		CASE(test_arrived),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, talk_group_setup, talk_group_teardown);
