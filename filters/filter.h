@@ -66,6 +66,11 @@ int filters_body(struct txn *t, uint32_t needed, const char *p, size_t len);
 const struct fact *filters_fact(struct txn *t, int id);
 bool filters_can_know(const struct txn *t, int id);     /* the stage of this fact has been reached */
 bool filters_at_hand(struct txn *t, int id);            /* filters_fact would not wait */
+/*
+ * Establish what costs next to nothing: filters that neither wait nor read the body. For the history, so that a policy that is tried on it later can
+ * ask for more than the one of then did. Never waits.
+ */
+void filters_run_cheap(struct txn *t);
 void filters_release(struct evidence *e);               /* calls every release; frees the facts */
 
 #endif

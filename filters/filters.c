@@ -157,12 +157,35 @@ static void mark_temperror(const struct filter *f, struct facts *out, int rc)
 			facts_temperror(out, d->name, rc == -ETIMEDOUT ? "timeout" : strerror(-rc));
 }
 
+static void run(struct txn *t, int i)
+{
+	struct evidence *e = filter_evidence(t, i);
+	int rc;
+
+	e->ran |= 1u << i;
+	filters_start(t, filters[i]->stage, 1u << i);
+	rc = filters[i]->run(t, i, &e->facts);
+	if (rc < 0)
+		mark_temperror(filters[i], &e->facts, rc);
+}
+
+void filters_run_cheap(struct txn *t)
+{
+	for (int i = 0; filters[i]; i++) {
+		const struct filter *f = filters[i];
+
+		if ((filter_evidence(t, i)->ran & 1u << i) || f->stage > t->stage || f->start || f->ready || f->uses || f->body)
+			continue;
+		if (f->stage < STAGE_HEADER || (t->message && message_header_done(t->message)))
+			run(t, i);
+	}
+}
+
 const struct fact *filters_fact(struct txn *t, int id)
 {
 	int owner = fact_owner(id);
 	const struct fact *known;
 	struct evidence *e;
-	int rc;
 
 	if (owner < 0)
 		return NULL;
@@ -170,11 +193,7 @@ const struct fact *filters_fact(struct txn *t, int id)
 	known = facts_get(&e->facts, id);
 	if (known || (e->ran & 1u << owner) || !filters_can_know(t, id))
 		return known;
-	e->ran |= 1u << owner;
-	filters_start(t, filters[owner]->stage, 1u << owner);
-	rc = filters[owner]->run(t, owner, &e->facts);
-	if (rc < 0)
-		mark_temperror(filters[owner], &e->facts, rc);
+	run(t, owner);
 	return facts_get(&e->facts, id);
 }
 

@@ -140,6 +140,7 @@ void smtp_history_verdict(struct smtp_session *s, const struct smtp_verdict_line
 
 	if (!wanted(s))
 		return;
+	filters_run_cheap(&s->t->txn);
 	begin(&m, s, line->verdict, line->reply);
 	m.r.backend = line->backend;
 	m.r.quarantine_id = line->quarantine_id;

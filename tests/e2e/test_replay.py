@@ -114,3 +114,15 @@ def test_errors(past):
     assert done.returncode == 1 and b"/nonexistent" in done.stderr
     done = subprocess.run([past.binary, "replay", "--help"], capture_output=True)
     assert done.returncode == 0 and b"usage: gatepost replay" in done.stdout
+
+
+def test_what_costs_nothing_is_recorded_unasked(lab):
+    """A policy without a question leaves a record of which another one can ask about envelope, greeting and header."""
+    with Recorder() as r:
+        g = lab([r.port], policy="accept\n")
+        with Client(g.port) as c:
+            assert c.message("alice@sender.example", "bob@example.com", mail(subject="hello")).code == 250
+        g.stop()
+        out = as_json(g, 'quarantine if header.subject ~ /hello/ and sender.domain = sender.example and not tls and from.count = 1 '
+                         'and helo ~ /client/ and message.size > 10\naccept\n')
+    assert (out["changed"], out["cannot_be_known"]) == (1, 0), out
