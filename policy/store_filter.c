@@ -229,27 +229,28 @@ static bool compare_any(const struct store_fact_filter *c, const json_t *v)
 	return false;
 }
 
-/* Most records can be told from others without being read. */
-static bool may_have(const char *facts, size_t len, const char *name)
+/*
+ * The value alone is read, of what may be a million records. The key cannot be found inside of a string: a quote in
+ * one has a backslash before it. The facts were written by store_index, without blanks.
+ */
+static json_t *value_of(const char *facts, size_t len, const char *name)
 {
 	char key[80];
 	int n = snprintf(key, sizeof(key), "\"%s\":", name);
+	const char *at = n > 0 && (size_t)n < sizeof(key) ? memmem(facts, len, key, (size_t)n) : NULL;
 
-	return n > 0 && (size_t)n < sizeof(key) && memmem(facts, len, key, (size_t)n) != NULL;
+	if (!at)
+		return NULL;
+	at += n;
+	return json_loadb(at, len - (size_t)(at - facts), JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, NULL);
 }
 
 bool store_fact_holds(const struct store_fact_filter *c, const char *facts, size_t len)
 {
-	json_t *all, *v;
-	bool holds = false;
+	json_t *v = value_of(facts, len, c->name);
+	bool holds = v && compare_any(c, v) != (c->compare == COMPARE_UNEQUAL);
 
-	if (!may_have(facts, len, c->name))
-		return false;
-	all = json_loadb(facts, len, JSON_ALLOW_NUL, NULL);
-	v = json_object_get(all, c->name);
-	if (v)
-		holds = compare_any(c, v) != (c->compare == COMPARE_UNEQUAL);
-	json_decref(all);
+	json_decref(v);
 	return holds;
 }
 
@@ -321,7 +322,7 @@ int store_filter_prepare(struct sqlite3 *sql, const struct store_filter *f, bool
 			 f->by_from ? 2 : 1);
 	else
 		buf_adds(&q, "message m WHERE m.id");
-	buf_addf(&q, " %s ?10 AND %s.id >= ?11 AND %s.id < ?12", oldest_first ? ">" : "<", party ? "p" : "m", party ? "p" : "m");
+	buf_addf(&q, " > ?10 AND %s.id < ?11", party ? "p" : "m");
 	if (f->by_from && f->by_to)
 		buf_adds(&q, " AND EXISTS (SELECT 1 FROM party q WHERE q.role = 'to' AND q.address = ?1 AND q.id = m.id)");
 	if (f->message_id) {
@@ -346,7 +347,7 @@ int store_filter_prepare(struct sqlite3 *sql, const struct store_filter *f, bool
 		buf_adds(&q, " AND subject_has(m.subject)");
 	if (f->fact_count)
 		buf_adds(&q, " AND fact_holds((SELECT facts FROM facts WHERE id = m.id))");
-	buf_addf(&q, " ORDER BY %s.id %s LIMIT ?13", party ? "p" : "m", oldest_first ? "ASC" : "DESC");
+	buf_addf(&q, " ORDER BY %s.id %s LIMIT ?12", party ? "p" : "m", oldest_first ? "ASC" : "DESC");
 	return q.failed ? -ENOMEM : sqlite_error(sqlite3_prepare_v2(sql, buf_str(&q), -1, out, NULL));
 }
 
@@ -361,7 +362,7 @@ void store_filter_bind(struct sqlite3_stmt *st, const struct store_filter *f, bo
 	char client[NET_TEXT_MAX], low[STORE_ID_MAX] = "", high[STORE_ID_MAX] = "~";
 
 	if (f->since_s > 0)
-		store_id_make(f->since_s * 1000, 0, low);
+		store_id_make(f->since_s * 1000 - 1, UINT32_MAX, low);  /* the last one before */
 	if (f->until_s > 0)
 		store_id_make(f->until_s * 1000, 0, high);
 	bind_text(st, 1, f->by_to ? buf_str(&f->to) : NULL);
@@ -371,8 +372,8 @@ void store_filter_bind(struct sqlite3_stmt *st, const struct store_filter *f, bo
 	bind_text(st, 5, one_client(f) ? net_text(&f->client.addr, client) : NULL);
 	bind_text(st, 6, f->state);
 	bind_text(st, 7, f->class);
-	bind_text(st, 10, after && *after ? after : oldest_first ? "" : "~");
-	bind_text(st, 11, low);
-	bind_text(st, 12, high);
-	sqlite3_bind_int64(st, 13, limit);
+	/* One bound at each end: of two SQLite would seek to one only. */
+	bind_text(st, 10, oldest_first && strcmp(after, low) > 0 ? after : low);
+	bind_text(st, 11, !oldest_first && *after && strcmp(after, high) < 0 ? after : high);
+	sqlite3_bind_int64(st, 12, limit);
 }

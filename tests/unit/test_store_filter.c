@@ -63,7 +63,7 @@ static void test_too_many(void **unused)
 
 static void test_damaged_facts(void **unused)
 {
-	static const char *const rows[] = { "", "{", "[]", "{\"spf\":", "null", "{\"spf\":\"fail\"", "\"spf\":", "{\"spf\":null}" };
+	static const char *const rows[] = { "", "{", "[]", "{\"spf\":", "null", "{\"spf\":\"fail", "\"spf\":", "{\"spf\":null}", "{\"x\":\"\\\"spf\\\":\\\"fail\\\"\"}" };
 	AUTO(store_filter) struct store_filter f;
 	AUTO(buf) struct buf err = BUF_INIT(4096);
 
