@@ -141,17 +141,17 @@ static int say_query(struct search_index *x, const struct search_query *q, struc
 	struct find f = { .x = x, .out = out };
 	int rc = 0;
 
-	for (int not = 0; not < 2; not++) {
-		const char *between = not ? " NOT " : "(";
+	for (int negated = 0; negated < 2; negated++) {
+		const char *between = negated ? " NOT " : "(";
 
 		for (size_t i = 0; i < q->count && rc == 0; i++) {
-			if (q->terms[i].not != (not == 1))
+			if (q->terms[i].negated != (negated == 1))
 				continue;
 			buf_adds(out, between);
-			between = not ? " NOT " : " AND ";
+			between = negated ? " NOT " : " AND ";
 			rc = say_term(&f, &q->terms[i], many);
 		}
-		if (!not)
+		if (!negated)
 			buf_addc(out, ')');
 	}
 	return rc == 0 && out->failed ? -E2BIG : rc;

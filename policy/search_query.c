@@ -166,7 +166,7 @@ static int say(struct search_query *q, int rc, const char *p, size_t len)
 }
 
 /* One term: [-][field:]text, text without its quotation marks. */
-static int add_term(struct search_query *q, bool not, enum search_field field, const char *p, size_t len)
+static int add_term(struct search_query *q, bool negated, enum search_field field, const char *p, size_t len)
 {
 	struct search_term *t;
 	int rc;
@@ -176,7 +176,7 @@ static int add_term(struct search_query *q, bool not, enum search_field field, c
 		return -EINVAL;
 	}
 	t = &q->terms[q->count];
-	t->not = not;
+	t->negated = negated;
 	t->field = field;
 	rc = len > TERM_BYTES_MAX ? -E2BIG : term_fill(t, p, len);
 	if (rc == 0 && t->count == 0)
@@ -203,20 +203,20 @@ int search_query_add(struct search_query *q, const char *text)
 	while (text < end && rc == 0) {
 		enum search_field field;
 		const char *stop;
-		bool not, quoted;
+		bool negated, quoted;
 
 		while (text < end && blank(*text))
 			text++;
 		if (text == end)
 			break;
-		not = *text == '-';
-		text += not;
+		negated = *text == '-';
+		text += negated;
 		field = field_of(&text, end);
 		quoted = text < end && *text == '"';
 		text += quoted;
 		for (stop = text; stop < end && (quoted ? *stop != '"' : whole || (!blank(*stop) && *stop != '"'));)
 			stop++;
-		rc = add_term(q, not, field, text, (size_t)(stop - text));
+		rc = add_term(q, negated, field, text, (size_t)(stop - text));
 		text = stop + (quoted && stop < end);
 	}
 	return rc;
@@ -225,7 +225,7 @@ int search_query_add(struct search_query *q, const char *text)
 int search_query_check(struct search_query *q)
 {
 	for (size_t i = 0; i < q->count; i++)
-		if (!q->terms[i].not)
+		if (!q->terms[i].negated)
 			return 0;
 	snprintf(q->error, sizeof(q->error), q->count ? "one word at least must be there, not only be missing"
 						      : "no words to search for");

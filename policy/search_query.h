@@ -38,7 +38,7 @@ struct search_alternative {
 };
 
 struct search_term {
-	bool not;
+	bool negated;
 	enum search_field field;
 	struct search_alternative alternatives[SEARCH_ALTERNATIVES_MAX];
 	size_t count;

@@ -41,7 +41,7 @@ struct search {
 	bool json;
 	const char *conf;
 
-	struct quarantine *q;
+	struct quarantine q;
 	sqlite3_stmt *next;             /* the newest message that the filter means, of an id or before it */
 	char meant[STORE_ID_MAX];       /* what it said last, asked for `asked`; "": none */
 	char asked[STORE_ID_MAX];
@@ -109,7 +109,7 @@ static const char *index_problem(int rc)
 
 static int index_join(struct search *s, struct search_index **out)
 {
-	const char *path = store_view_index_path(s->q->view), *slash = strrchr(path, '/');
+	const char *path = store_view_index_path(s->q.view), *slash = strrchr(path, '/');
 	char name[PATH_BYTES];
 
 	snprintf(name, sizeof(name), "%.*s" SEARCH_DB, slash ? (int)(slash - path + 1) : 0, path);
@@ -118,7 +118,7 @@ static int index_join(struct search *s, struct search_index **out)
 
 static int find(struct search *s, struct search_index *x)
 {
-	struct store_index *store = store_view_index(s->q->view, NULL);
+	struct store_index *store = store_view_index(s->q.view, NULL);
 	bool many = false;
 	int64_t pending;
 	int rc = store_filter_prepare(store_index_sql(store), &s->filter, false, "m.id", &s->next);
@@ -147,7 +147,7 @@ static int print(struct search *s)
 		qsort(s->ids, s->count, sizeof(*s->ids), newest_first);
 	quarantine_print_begin(&printer, s->json);
 	for (size_t i = 0; i < s->count && rc == 0; i++) {
-		rc = store_view_entry(s->q->view, s->ids[i], quarantine_print_entry, &printer);
+		rc = store_view_entry(s->q.view, s->ids[i], quarantine_print_entry, &printer);
 		if (rc == -ENOENT)      /* deleted meanwhile */
 			rc = 0;
 	}
@@ -159,14 +159,12 @@ static int print(struct search *s)
 
 static int search_run(struct search *s)
 {
-	AUTO(quarantine) struct quarantine q = { 0 };
 	struct search_index *x = NULL;
 	int rc;
 
-	if (quarantine_open(&q, "search", s->conf) < 0 || !quarantine_has_index(&q))
+	if (quarantine_open(&s->q, "search", s->conf) < 0 || !quarantine_has_index(&s->q))
 		return QUARANTINE_FAILED;
-	quarantine_warn_incomplete(&q);
-	s->q = &q;
+	quarantine_warn_incomplete(&s->q);
 	rc = index_join(s, &x);
 	if (rc == 0)
 		rc = find(s, x);
@@ -269,6 +267,7 @@ int quarantine_search(int argc, char **argv)
 	store_filter_init(&s.filter);
 	if (parse_options(&s, argc, argv, &status) == 0)
 		status = search_run(&s);
+	quarantine_close(&s.q);
 	store_filter_release(&s.filter);
 	search_query_free(s.query);
 	free(s.ids);

@@ -42,16 +42,16 @@ static int on_id(void *arg, const char *found)
 static void ask(struct search_index *x, const char *text, bool must)
 {
 	AUTO(search_query) struct search_query *q = search_query_new();
-	bool not = false;
+	bool other = false;
 	int found = 0;
 
 	assert(q);
 	if (search_query_add(q, text) < 0 || search_query_check(q) < 0)
 		return;
 	for (size_t i = 0; i < q->count; i++)
-		not |= q->terms[i].not || q->terms[i].field != SEARCH_ANYWHERE;
+		other |= q->terms[i].negated || q->terms[i].field != SEARCH_ANYWHERE;
 	assert(search_index_find(x, q, on_id, &found, NULL) == 0);
-	assert(!must || not || q->count > 1 || found == 1);
+	assert(!must || other || q->count > 1 || found == 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

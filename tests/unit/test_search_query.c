@@ -75,7 +75,7 @@ static void show(const struct search_query *q, struct buf *out)
 	for (size_t i = 0; i < q->count; i++) {
 		const struct search_term *t = &q->terms[i];
 
-		buf_addf(out, "%s%s%s[", i ? " " : "", t->not ? "-" : "", fields[t->field]);
+		buf_addf(out, "%s%s%s[", i ? " " : "", t->negated ? "-" : "", fields[t->field]);
 		for (size_t a = 0; a < t->count; a++)
 			for (size_t k = 0; k < t->alternatives[a].count; k++)
 				buf_addf(out, "%s%s", k ? " " : a ? "|" : "", t->alternatives[a].words[k].text);
