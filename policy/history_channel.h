@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "policy/history_record.h"
 
-enum { HISTORY_FLUSH_MS = 25, HISTORY_HELD_MAX = 1024 * 1024 };
+enum { HISTORY_FLUSH_MS = 100, HISTORY_HELD_MAX = 1024 * 1024 };
 
 struct channel;
 struct event;

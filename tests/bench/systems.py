@@ -56,6 +56,16 @@ history {{ record = {"yes" if self.history else "no"} }}
     def roots(self):
         return [self.program.pid]
 
+    def child(self, name):
+        """The process of that name."""
+        for path in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if (path / "comm").read_text().strip() == name and f"\nPPid:\t{self.program.pid}\n" in (path / "status").read_text():
+                    return int(path.name)
+            except OSError:
+                continue
+        raise RuntimeError(f"no process {name}")
+
     def settle(self):
         """Work that is left when the last answer has been given: none."""
 
