@@ -248,14 +248,14 @@ const struct charset *charset_guess(const char *p, size_t len)
 /* What is well-formed where every octet above 127 is not: ASCII, or with utf8 true the sequences of UTF-8. */
 static int keep(const char *p, size_t len, bool utf8, struct buf *out)
 {
-	for (size_t i = 0; i < len && !out->failed;) {
-		size_t n = utf8_len(p + i, len - i);
+	for (size_t i = 0, n; i < len && !out->failed; i++) {
+		size_t start = i;
 
-		if (n == 1 || (n && utf8))
-			buf_add(out, p + i, n);
-		else
+		while (i < len && (n = utf8_len(p + i, len - i)) && (n == 1 || utf8))
+			i += n;
+		buf_add(out, p + start, i - start);
+		if (i < len)
 			buf_adds(out, UTF8_REPLACEMENT);
-		i += n && utf8 ? n : 1;
 	}
 	return out->failed ? -ENOMEM : 0;
 }

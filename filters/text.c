@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/task.h"
 #include "base/utf8.h"
 #include "filters/charset.h"
 #include "filters/html.h"
@@ -22,6 +23,7 @@ struct reader {
 	char charset[MIME_CHARSET_MAX + 1];
 	struct buf octets;
 	size_t left;                    /* of TEXT_MESSAGE_MAX */
+	size_t octets_left;             /* of TEXT_OCTETS_IN_ALL */
 	const char *cut;
 };
 
@@ -61,7 +63,7 @@ static int on_part(void *arg, const struct mime_part *part)
 	if (r->names && r->names->failed)
 		return -ENOMEM;
 	r->kind = kind_of(part);
-	if (r->kind != NO_TEXT && r->left == 0) {
+	if (r->kind != NO_TEXT && (r->left == 0 || r->octets_left == 0)) {
 		note_cut(r, "more text than is read of a message");
 		return 0;
 	}
@@ -72,10 +74,14 @@ static int on_part(void *arg, const struct mime_part *part)
 static int on_content(void *arg, const char *p, size_t len)
 {
 	struct reader *r = arg;
-	size_t room = TEXT_OCTETS_MAX - r->octets.len;
+	size_t room = TEXT_OCTETS_MAX - r->octets.len, n;
 	int rc;
 
-	rc = buf_add(&r->octets, p, len < room ? len : room);
+	if (room > r->octets_left)
+		room = r->octets_left;
+	n = len < room ? len : room;
+	rc = buf_add(&r->octets, p, n);
+	r->octets_left -= n;
 	if (rc < 0 || len <= room)
 		return rc;
 	note_cut(r, "a text part of more octets than are read");
@@ -106,16 +112,26 @@ static uint32_t character(const char *p, size_t n)
 	return c;
 }
 
-/* Appends p[0..len), well-formed UTF-8, without what nobody sees; blanks and line ends as one. */
+/* Appends p[0..len), well-formed UTF-8, without what nobody sees; blanks and line ends as one. A little more than TEXT_PART_MAX, then it ends. */
 static void tidy(const char *p, size_t len, struct buf *out)
 {
 	size_t start = out->len, n;
 	uint32_t before = 0;
 	char gap = '\0';
 
-	for (size_t i = 0; i < len && !out->failed; i += n) {
+	for (size_t i = 0; i < len && out->len - start <= TEXT_PART_MAX && !out->failed; i += n) {
 		uint32_t c;
 
+		for (n = 0; i + n < len && p[i + n] > ' ' && p[i + n] < 0x7f;)  /* most of most texts */
+			n++;
+		if (n) {
+			if (gap && out->len > start)
+				buf_addc(out, gap);
+			gap = '\0';
+			buf_add(out, p + i, n);
+			before = 'x';
+			continue;
+		}
 		n = utf8_len(p + i, len - i);
 		if (n == 0) {
 			n = 1;
@@ -146,7 +162,14 @@ static size_t cut_at(const char *p, size_t len, size_t max)
 	return max;
 }
 
-/* The text of the part, decoded, before it is tidied. */
+/* Each step takes some milliseconds for the largest of parts. may wait */
+static void turn(void)
+{
+	if (task_self())
+		task_yield();
+}
+
+/* The text of the part, decoded, before it is tidied. may wait */
 static int decode(struct reader *r, struct buf *out)
 {
 	AUTO(buf) struct buf source = BUF_INIT(WIDEST * TEXT_OCTETS_MAX), hidden = BUF_INIT(WIDEST * TEXT_OCTETS_MAX);
@@ -159,6 +182,7 @@ static int decode(struct reader *r, struct buf *out)
 	if (!charset_find(label, len))
 		len = html_charset(p, r->octets.len, &label);
 	rc = charset_decode_body(label, len, p, r->octets.len, &source);
+	turn();
 	if (rc == 0)
 		rc = html_text(buf_str(&source), source.len, out, &hidden);
 	if (rc == 0 && hidden.len)
@@ -176,6 +200,7 @@ static int on_end(void *arg)
 	buf_release(&r->octets);
 	if (rc < 0)
 		return rc;
+	turn();
 	tidy(buf_str(&text), text.len, &tidied);
 	if (tidied.failed)
 		return -ENOMEM;
@@ -203,6 +228,7 @@ static int read_text(struct reader *r, struct message *m)
 		return -ENOMEM;
 	buf_init(&r->octets, TEXT_OCTETS_MAX);
 	r->left = TEXT_MESSAGE_MAX;
+	r->octets_left = TEXT_OCTETS_IN_ALL;
 	rc = parts_read(parts, m);
 	buf_release(&r->octets);
 	return rc;

@@ -5,7 +5,7 @@
  * (parts.h, charset.h), of HTML what a person sees, then what is hidden (html.h). Then it is tidied: characters that show nothing (soft hyphen, zero
  * width, direction) and NUL go, runs of blanks are one blank, of line ends one line end.
  *
- * Bounds: TEXT_OCTETS_MAX of a part are read, TEXT_PART_MAX octets of what comes of it are kept, TEXT_MESSAGE_MAX of a message. Past
+ * Bounds: TEXT_OCTETS_MAX of a part are read, TEXT_OCTETS_IN_ALL of a message, TEXT_PART_MAX octets of what comes of it are kept, TEXT_MESSAGE_MAX of a message. Past
  * them it is cut, which fact text.cut says. The content of a part is in memory while it is read, and its text for a moment.
  */
 #ifndef TEXT_H
@@ -19,6 +19,7 @@
 
 enum {
 	TEXT_OCTETS_MAX = 256 * 1024,
+	TEXT_OCTETS_IN_ALL = 4 * 1024 * 1024,
 	TEXT_PART_MAX = 64 * 1024,
 	TEXT_MESSAGE_MAX = 256 * 1024,
 };

@@ -157,6 +157,17 @@ static void test_bounds(void **state)
 	buf_adds(&in, "--b--\n");
 	check_cut(&in, TEXT_MESSAGE_MAX + 3, "more text than is read of a message");
 
+	/* Markup that says nothing costs time, too. */
+	buf_clear(&in);
+	buf_adds(&in, "Content-Type: multipart/mixed; boundary=b\n\n");
+	for (int i = 0; i < 20; i++) {
+		buf_adds(&in, "--b\nContent-Type: text/html\n\n");
+		fill(&in, "<b>", TEXT_OCTETS_MAX - 2);
+		buf_adds(&in, "\n");
+	}
+	buf_adds(&in, "--b\n\nafter\n--b--\n");
+	check_cut(&in, 1, "a text part of more octets than are read");         /* a "<" where it is cut */
+
 	/* A line as long as the message. */
 	buf_clear(&in);
 	buf_adds(&in, "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: base64\n\n--!");
