@@ -154,6 +154,7 @@ struct site {
 	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */
 	enum bare_lf bare_lf;
 	int banner_delay_ms;
+	bool split_retry;               /* recipients of another class are told to come in a transaction of their own */
 	int ledger_s;                   /* how long a retry is known (6 h); 0: no ledger */
 	bool prdr;                      /* offered: a reply for each recipient */
 	int temperror_max_s;            /* 4 h */

@@ -70,9 +70,22 @@ static void eightbit_read(struct conf *c, void *at, const char *value, int line)
 	((struct site *)at)->eightbit_pass = word;
 }
 
+static const char *const split_words[] = { "no", "retry", NULL };
+
+/* The field is a bool: retry is true. */
+static void split_read(struct conf *c, void *at, const char *value, int line)
+{
+	int word = ((struct site *)at)->split_retry;
+	const struct conf_option o = { "split", CONF_WORD, 0, .words = split_words };
+
+	conf_read(c, &o, &word, value, line);
+	((struct site *)at)->split_retry = word;
+}
+
 static const struct conf_option smtp_options[] = {
 	CONF_NUMBER("banner_delay", CONF_DURATION_MS, SITE(banner_delay_ms), "0", 0, 120000),
 	CONF_NUMBER("ledger", CONF_DURATION_S, SITE(ledger_s), "6h", 0, 7 * 86400),
+	{ "split", CONF_CUSTOM, 0, "no", .read = split_read },
 	CONF_OPTION("prdr", CONF_BOOL, SITE(prdr), "yes"),
 	{ "bare_lf", CONF_WORD, SITE(bare_lf), "normalise", .words = bare_words },
 	{ "eightbit", CONF_CUSTOM, 0, "pass", .read = eightbit_read },

@@ -15,7 +15,9 @@
 #include "smtp/recipient.h"
 #include "smtp/smtp_history.h"
 
-enum { PARAMS_MAX = 1024 };
+enum { PARAMS_MAX = 1024, CLASSES_MAX = 64 };
+
+static const char split_reply[] = "452 4.5.3 this recipient in a transaction of its own, please";
 
 /* MAIL */
 
@@ -139,6 +141,21 @@ static int fill_recipient(struct smtp_session *s, const struct smtp_command *c, 
 	return r->address && r->params && r->domain ? 0 : -ENOMEM;
 }
 
+/*
+ * Of another class than the first recipient: the policy may treat the two differently, and without PRDR the client hears one reply for both.
+ */
+static bool of_another_class(const struct smtp_session *s, const struct recipient *r)
+{
+	const struct policy *p = s->svc->site->policy;
+	const char *first[CLASSES_MAX], *mine[CLASSES_MAX];
+	size_t n;
+
+	if (!s->svc->site->split_retry || s->t->prdr || s->t->txn.env.rcpt_count == 0)
+		return false;
+	n = policy_classes(p, s->t->txn.env.rcpt[0].address, first, CLASSES_MAX);
+	return policy_classes(p, r->address, mine, CLASSES_MAX) != n || memcmp(first, mine, n * sizeof(*mine)) != 0;
+}
+
 /* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
 static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, const struct recipient *r)
 {
@@ -159,6 +176,8 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 	smtp_offered(s, &caps);
 	if (!caps.dsn && (c->notify || c->orcpt[0]))
 		return "555 5.5.4 DSN is not offered";
+	if (of_another_class(s, r))
+		return split_reply;
 	return NULL;
 }
 
@@ -276,6 +295,8 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 	if (refusal && refusal[0] == '5') {
 		refusal = smtp_with_id(s, refusal, reply);
 		log_refused(s, &r, NULL, NULL, "reject", refusal);
+	} else if (refusal == split_reply) {
+		log_refused(s, &r, NULL, NULL, "split", refusal);
 	} else if (!refusal) {
 		s->t->txn.stage = STAGE_RCPT;
 		s->t->rcpt_asked++;

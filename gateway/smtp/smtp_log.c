@@ -78,6 +78,12 @@ static void add_policy(struct log_line *l, struct smtp_session *s, const struct 
 
 	if (v && v->rule)
 		log_str(l, "rule", v->rule->name);
+	if (line->judge) {
+		const struct fact *score = facts_get_name(&line->judge->facts, "score");
+
+		if (score && score->state == FACT_KNOWN)
+			log_num(l, "score", score->number);
+	}
 	if (v && v->temporary_fact != FACT_NONE)
 		log_str(l, "temperror", fact_def(v->temporary_fact)->name);
 	add_observed(l, line->judge);

@@ -141,6 +141,7 @@ static void test_minimal(void **state)
 	assert_true(s->eightbit_pass);
 	assert_true(s->prdr);
 	assert_int_equal(s->ledger_s, 6 * 3600);
+	assert_false(s->split_retry);
 	assert_false(s->add_received_spf);
 	assert_int_equal(s->banner_delay_ms, 0);
 	assert_int_equal(s->timeouts.command_ms, 300000);
@@ -190,7 +191,7 @@ static const char everything[] =
 	"history { record = no keep = 2d max_size = 300M }\n"
 	"quarantine { keep = 60d max_size = 10G }\nquarantine_class board { keep = 0 }\nquarantine_class sales { max_size = 1G }\n"
 	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
-	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no ledger = 30m }\n"
+	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no ledger = 30m split = retry }\n"
 	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
 	"	memory = 64K header_size = 128K header_fields = 300 }\n"
 	"timeouts { command = 1s data = 2s session = 3s transaction = 4s backend_greeting = 5s backend_helo = 6s backend_mail = 7s backend_rcpt = 8s\n"
@@ -352,6 +353,7 @@ static void test_everything(void **state)
 	assert_false(s->eightbit_pass);
 	assert_false(s->prdr);
 	assert_int_equal(s->ledger_s, 1800);
+	assert_true(s->split_retry);
 	site_free(s);
 }
 
