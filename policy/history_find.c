@@ -40,7 +40,9 @@ static int ranges(struct history_store *s, int64_t since_ms, int64_t until_ms, s
 			}
 			r = more;
 		}
-		r[n++] = (struct range){ sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1) };
+		/* One that has been written since is still read as what has no index. */
+		if (sqlite3_column_int64(st, 0) <= last)
+			r[n++] = (struct range){ sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1) };
 	}
 	if (rc == 0)
 		rc = sqlite_error(code);

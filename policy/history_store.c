@@ -213,6 +213,8 @@ static int write_posting(struct history_store *s, size_t i, size_t *next)
 	for (; i < s->tail_count && s->tail[i] >> PLACE_BITS == key; i++) {
 		unsigned place = s->tail[i] & ((1u << PLACE_BITS) - 1);
 
+		if (n && s->tail[i] == s->tail[i - 1])
+			continue;       /* a key that the record has more than once: the domain of many recipients */
 		places[n++] = (unsigned char)place;
 		places[n++] = (unsigned char)(place >> 8);
 	}

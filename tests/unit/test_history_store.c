@@ -386,6 +386,39 @@ static void damage(off_t from)
 	close(fd);
 }
 
+static int note_count(void *arg, const struct history_record *r, const char *const *cut, const char *const *lost)
+{
+	++*(int *)arg;
+	return 0;
+}
+
+/* Keys that a record has again and again, in each record of a segment: once in the index. */
+static void test_keys_again(void **state)
+{
+	enum { RCPTS = 24 };
+	struct history_store *s = open_store(true);
+	char text[RCPTS][32];
+	const char *rcpt[RCPTS];
+	struct history_query q = { .to = "@example.com" };
+	int found = 0;
+
+	for (int i = 0; i < RCPTS; i++) {
+		snprintf(text[i], sizeof(text[i]), "r%d@example.com", i % 12);
+		rcpt[i] = text[i];
+	}
+	for (int i = 0; i < HISTORY_SEGMENT; i++)
+		assert_int_equal(add(s, &(struct history_record){ .at_ms = start_ms + i, .code = "1-1", .client = "192.0.2.1", .verdict = "accept",
+								  .rcpt = rcpt, .rcpt_count = RCPTS }), 0);
+	assert_int_equal(history_store_commit(s), 0);
+	assert_int_equal(history_store_find(s, &q, note_count, &found), 0);
+	assert_int_equal(found, HISTORY_SEGMENT);
+	q.to = "r3@example.com";
+	found = 0;
+	assert_int_equal(history_store_find(s, &q, note_count, &found), 0);
+	assert_int_equal(found, HISTORY_SEGMENT);
+	history_store_close(s);
+}
+
 static void test_damaged(void **state)
 {
 	struct history_store *s = open_store(true);
@@ -496,6 +529,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_size, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_rubbish, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_many_recipients, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_keys_again, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_damaged, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_damaged_later, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_newer, make_dir, remove_dir),
