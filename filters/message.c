@@ -370,7 +370,7 @@ bool message_header_has_bare_cr(const struct message *m)
 
 size_t message_field_count(const struct message *m)
 {
-	return m->field_count;
+	return m->header_done ? m->field_count : 0;
 }
 
 const struct header_field *message_field(const struct message *m, size_t i)
@@ -382,7 +382,7 @@ const struct header_field *message_find(const struct message *m, const char *nam
 {
 	size_t len = strlen(name);
 
-	for (size_t i = 0; i < m->field_count; i++)
+	for (size_t i = 0; i < message_field_count(m); i++)
 		if (m->field[i].name_len == len && strncasecmp(m->field[i].name, name, len) == 0 && nth-- == 0)
 			return &m->field[i];
 	return NULL;

@@ -55,7 +55,7 @@ bool message_has_8bit(const struct message *m);
 bool message_has_nul(const struct message *m);
 bool message_header_has_bare_cr(const struct message *m);       /* once the header is done */
 
-/* Header: fields in order of arrival, valid once message_header_done. A line that is no field ends the header (RFC 5322: the
+/* Header: fields in order of arrival; none before message_header_done. A line that is no field ends the header (RFC 5322: the
    rest is body) and message_header_broken says so. */
 size_t message_field_count(const struct message *m);
 const struct header_field *message_field(const struct message *m, size_t i);

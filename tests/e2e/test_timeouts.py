@@ -56,7 +56,7 @@ def test_silence(lab, recorder):
             c.send(b"NOO")
         if name == "data":
             c.expect("DATA", 354)
-            c.send(b"Subject: half\r\n")
+            c.send(b"Message-ID: <1@sender.example>\r\nSubject: half\r\n")
         if name == "chunk":
             c.send(b"BDAT 1000\r\nSubject: half\r\n")
     clients.pop("handshake").close()

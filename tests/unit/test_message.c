@@ -201,6 +201,22 @@ static void test_bounds(void **state)
 	assert_int_equal(rc, -EMSGSIZE);
 }
 
+/* Fields are found when the header is complete: until then nothing points anywhere. */
+static void test_half_a_header(void **state)
+{
+	static const char header[] = "Message-ID: <1@x>\r\nSubject: half\r\n";
+	struct message_limits lim = { .memory_bytes = 1000, .header_bytes = 1000, .header_fields = 10 };
+	AUTO(message) struct message *m = message_new(&lim, NULL, NULL);
+
+	assert_int_equal(message_add(m, header, strlen(header)), 0);
+	assert_null(message_find(m, "Message-ID", 0));
+	assert_null(message_find(m, "Subject", 0));
+	assert_int_equal(message_field_count(m), 0);
+	assert_int_equal(message_add(m, "\r\n", 2), 0);
+	assert_non_null(message_find(m, "Message-ID", 0));
+	assert_int_equal(message_field_count(m), 2);
+}
+
 static void test_kinds(void **state)
 {
 	AUTO(message) struct message *m = message_new(&limits, open_memfd, NULL);
@@ -243,6 +259,7 @@ int main(void)
 		cmocka_unit_test(test_a_full_disk),
 		cmocka_unit_test(test_spare_memory_is_bounded),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_half_a_header),
 		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_kinds_anywhere),
 	};
