@@ -14,6 +14,7 @@
 #include "command/when.h"
 #include "policy/conf.h"
 #include "policy/history_store.h"
+#include "policy/policy_files.h"
 #include "policy/regdomain.h"
 #include "policy/replay_tally.h"
 
@@ -276,6 +277,10 @@ int cmd_replay(int argc, char **argv)
 		status = load(site->policy_path, &policy);
 	if (!status && policy_set_local(policy, site->domains, site->domain_count) < 0)
 		status = fail("policy", "out of memory");
+	if (!status && policy_set_allowed(policy, site->allow_path, &errors) < 0) {
+		fputs(buf_str(&errors), stderr);
+		status = fail(site->allow_path, "cannot be read as the allow list");
+	}
 	if (!status)
 		status = replay_site(&o, site, policy, o.policy ? o.policy : site->policy_path);
 	site_free(site);

@@ -107,6 +107,17 @@ def test_the_network_is_not_asked(past):
     assert here.stdout == there.stdout and b"cannot be known" in here.stdout
 
 
+def test_the_allow_list_counts(past):
+    allowed = past.dir / "allowed.txt"
+    allowed.write_text("sender.example\n")
+    try:
+        out = as_json(past, POLICY.replace("sender in partners", "sender in allowed or sender in partners"))
+    finally:
+        allowed.unlink()
+    changes = {(c["from"], c["to"]): c["count"] for c in out["changes"]}
+    assert changes == {("quarantine", "accept"): 2, ("reject", "accept"): 1}, out
+
+
 def test_errors(past):
     done = replay(past, "accept if nothing = 1\n")
     assert done.returncode == 1 and b"new.conf:1:11" in done.stderr and b"no fact is named" in done.stderr
