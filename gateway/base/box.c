@@ -49,7 +49,7 @@ static void run(box_fn *fn, const int fds[FD_COUNT])
 	limit(RLIMIT_NPROC, 0, 0);
 	limit(RLIMIT_CPU, BOX_CPU_S, BOX_CPU_S + 1);
 	if (!TASK_ASAN)
-		limit(RLIMIT_AS, BOX_MEMORY_BYTES, BOX_MEMORY_BYTES);
+		limit(RLIMIT_DATA, BOX_MEMORY_BYTES, BOX_MEMORY_BYTES);
 	fn(fds[FD_IN], fds[FD_OUT]);
 	_exit(0);
 }
@@ -231,17 +231,17 @@ static int run_in_box(box_fn *fn, int in, int64_t end_ms, struct buf *out)
 	return rc;
 }
 
-int box_run(box_fn *fn, int in, int timeout_ms, struct buf *out)
+int box_run(box_fn *fn, int in, int *left_ms, struct buf *out)
 {
-	int64_t end_ms = clock_ms() + timeout_ms;
-	int rc;
+	int64_t begun_ms;
+	int rc = task_self() ? gate_enter(&box.gate, *left_ms) : 0;
 
-	if (!task_self())
-		return run_in_box(fn, in, end_ms, out);
-	rc = gate_enter(&box.gate, timeout_ms);
 	if (rc < 0)
-		return rc;
-	rc = run_in_box(fn, in, end_ms, out);
-	gate_leave(&box.gate);
+		return rc == -ETIMEDOUT ? -EBUSY : rc;
+	begun_ms = clock_ms();
+	rc = run_in_box(fn, in, begun_ms + *left_ms, out);
+	*left_ms -= (int)(clock_ms() - begun_ms);
+	if (task_self())
+		gate_leave(&box.gate);
 	return rc;
 }

@@ -15,8 +15,8 @@
 typedef void box_fn(int in, int out);
 
 /*
- * CPU seconds, seconds and address space of one run; how many run at the same time for this process, others wait. Under AddressSanitizer address
- * space has no limit.
+ * CPU seconds, seconds and memory of its own (what it shares with others, as lists, is none) of one run; how many run at the same time for this
+ * process, others wait. Under AddressSanitizer memory has no limit.
  */
 enum { BOX_CPU_S = 2, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2 };
 
@@ -24,9 +24,10 @@ enum { BOX_CPU_S = 2, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE =
 int box_start(void);
 
 /*
- * Run fn on the file in, which stays the caller's, and append what it answers to out. 0, also when it was ended in the middle: an answer must say itself that it is
- * complete; -ETIMEDOUT; -ENOSPC: more than out takes; or -errno. may wait; outside a task it blocks
+ * Run fn on the file in, which stays the caller's, and append what it answers to out. It may take *left_ms, which becomes what is left of them; waiting
+ * for its turn does not count, but for that it waits as long at most. 0, also when it was ended in the middle: an answer must say itself that it is
+ * complete; -ETIMEDOUT; -EBUSY: its turn never came; -ENOSPC: more than out takes; or -errno. may wait; outside a task it blocks
  */
-int box_run(box_fn *fn, int in, int timeout_ms, struct buf *out);
+int box_run(box_fn *fn, int in, int *left_ms, struct buf *out);
 
 #endif

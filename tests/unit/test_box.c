@@ -84,7 +84,7 @@ static int file_of(const char *text)
 static int run(box_fn *fn, const char *in, int timeout_ms, char *out, size_t size)
 {
 	AUTO(buf) struct buf answer = BUF_INIT(size - 1);
-	int fd = file_of(in), rc = box_run(fn, fd, timeout_ms, &answer);
+	int fd = file_of(in), rc = box_run(fn, fd, &timeout_ms, &answer);
 
 	snprintf(out, size, "%s", buf_str(&answer));
 	close(fd);
@@ -130,7 +130,60 @@ static void test_in_a_task(void **state)
 	loop_release();
 }
 
-static int done;
+/* What a worker shares with others, as large lists, is no memory that a box takes. */
+static void take_some(int in, int out)
+{
+	void *p = malloc(BOX_MEMORY_BYTES / 4);
+
+	(void)!write(out, p ? "some" : "none", 4);
+	free(p);
+}
+
+static void test_shared(void **state)
+{
+	int fd = memfd_create("list", MFD_CLOEXEC);
+	void *list;
+	char got[100];
+
+	assert_int_equal(ftruncate(fd, BOX_MEMORY_BYTES), 0);
+	list = mmap(NULL, BOX_MEMORY_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(list != MAP_FAILED);
+	assert_int_equal(run(take_some, "", 5000, got, sizeof(got)), 0);
+	assert_string_equal(got, "some");
+	munmap(list, BOX_MEMORY_BYTES);
+	close(fd);
+}
+
+static int done, busy;
+
+/* All places are taken for longer than it may take: that is not its fault. */
+static void not_its_turn(void *arg)
+{
+	int rc, left_ms = arg ? 100 : 2000, in = file_of("hello");
+	AUTO(buf) struct buf answer = BUF_INIT(100);
+
+	rc = box_run(arg ? echo : sleep_long, in, &left_ms, &answer);
+	close(in);
+	if (arg) {
+		assert_int_equal(rc, -EBUSY);
+		assert_int_equal(left_ms, 100);
+	} else {
+		assert_int_equal(rc, -ETIMEDOUT);
+		assert_true(left_ms <= 0);
+	}
+	if (++busy == BOX_AT_ONCE + 1)
+		loop_stop();
+}
+
+static void test_busy(void **state)
+{
+	assert_int_equal(loop_init(), 0);
+	for (int i = 0; i < BOX_AT_ONCE; i++)
+		assert_int_equal(task_spawn("holds", not_its_turn, NULL, NULL), 0);
+	assert_int_equal(task_spawn("waits", not_its_turn, "", NULL), 0);
+	loop_run();
+	loop_release();
+}
 
 static void one_of_many(void *arg)
 {
@@ -176,7 +229,8 @@ static void test_server_dies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_without_tasks), cmocka_unit_test(test_in_a_task), cmocka_unit_test(test_many), cmocka_unit_test(test_server_dies),
+		/* first: the server that is forked then has the list, too */
+		cmocka_unit_test(test_shared), cmocka_unit_test(test_without_tasks), cmocka_unit_test(test_in_a_task), cmocka_unit_test(test_many), cmocka_unit_test(test_busy), cmocka_unit_test(test_server_dies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
