@@ -24,6 +24,7 @@ const struct fact_def recipient_facts[] = {
 	{ "class", FACT_TEXT, true, STAGE_RCPT, NULL, "classes that the recipient is in" },
 	{ "greylist", FACT_WORD, false, STAGE_RCPT, greylist_words, "what a greylist rule found" },
 	{ "temperror.expired", FACT_BOOL, false, STAGE_RCPT, NULL, "deferred too long for a check that fails" },
+	{ "regex.gave_up", FACT_BOOL, false, STAGE_DATA, NULL, "a regular expression of the policy was too much work for this message" },
 	{ 0 },
 };
 

@@ -206,6 +206,8 @@ static enum policy_event next(struct judge *j, enum judge_how how)
 
 	if (event == POLICY_DECIDED && policy_has_score(policy))
 		facts_set_num(&j->facts, "score", j->run.score);
+	if (j->run.gave_up && !facts_get_name(&j->facts, "regex.gave_up"))
+		facts_set_bool(&j->facts, "regex.gave_up", true);
 	return event;
 }
 

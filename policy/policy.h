@@ -136,6 +136,7 @@ struct policy_run {
 	const struct rule *rule;        /* of the event; NULL: the end of the rules */
 	int temporary_fact;             /* of POLICY_TEMPORARY */
 	bool decided;                   /* POLICY_DECIDED was said: it is final */
+	bool gave_up;                   /* a regular expression was too much work */
 	bool waiting;                   /* decided, but some effect, score or observe rule is still unknown */
 	int64_t score;                  /* decided: the sum of the score rules above the rule that decided, as far as they are known */
 	/* its own: */

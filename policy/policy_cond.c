@@ -574,6 +574,7 @@ static struct expr *parse_compare(struct parser *ps)
 		e->about = token_is(&fact, "temperror.expired") ? ABOUT_EXPIRED
 			   : token_is(&fact, "score")		? ABOUT_SCORE
 			   : token_is(&fact, "class")		? ABOUT_CLASS
+			   : token_is(&fact, "regex.gave_up")	? ABOUT_GAVE_UP
 								: ABOUT_FACT;
 		parser_next(ps);
 		if (!(e->about == ABOUT_CLASS ? class_rest(ps, e) : compare_rest(ps, e, &fact)) || (e->about == ABOUT_SCORE && !score(ps, e, &fact)))

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/task.h"
 #include "policy/policy_score.h"
 
 enum { WHY_VALUE_MAX = 60, WHY_CLASSES_MAX = 4 };        /* bytes of a value, classes, shown in a reason */
@@ -194,6 +195,19 @@ static enum truth compare_class(const struct expr *e, struct expr_eval *ev, stru
 	return holds != (e->op == EXPR_NE) ? TRUTH_TRUE : TRUTH_FALSE;
 }
 
+/* Whether a regular expression was given up. That none was is certain when there is nothing more to match. */
+static enum truth compare_gave_up(const struct expr *e, struct expr_eval *ev)
+{
+	bool gave_up = ev->gave_up && *ev->gave_up, asked = (e->op == EXPR_NE) != !!e->number, final = false;
+
+	if (!gave_up) {
+		(void)ev->facts->get(ev->facts->arg, e->fact, &final);
+		if (!final && !ev->final)
+			return TRUTH_UNKNOWN;
+	}
+	return gave_up == asked ? TRUTH_TRUE : TRUTH_FALSE;
+}
+
 static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf *why)
 {
 	const struct fact_def *d = fact_def(e->fact);
@@ -204,6 +218,8 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 		return score_truth(e, ev, why);
 	if (e->about == ABOUT_CLASS)
 		return compare_class(e, ev, why);
+	if (e->about == ABOUT_GAVE_UP)
+		return compare_gave_up(e, ev);
 	if (e->about == ABOUT_EXPIRED) {
 		holds = e->op == EXPR_IS || e->op == EXPR_EQ
 				? ev->facts->temperror_expired == !!e->number
@@ -247,6 +263,10 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 	for (size_t i = 0; d->type < FACT_NUMBER && i < f->count && !holds; i++)
 		holds = value_holds(e, d, f->text[i], &limit);
 	why_fact(why, d, f);
+	if (limit && ev->gave_up)
+		*ev->gave_up = true;
+	if (limit && task_self())
+		task_yield();           /* it took its time */
 	if (limit && !holds && why)
 		buf_adds(why, "; the regular expression took too long and counts as not matching");
 	return holds != (e->op == EXPR_NE) ? TRUTH_TRUE : TRUTH_FALSE;

@@ -23,7 +23,7 @@ enum expr_kind { EXPR_CONST, EXPR_NOT, EXPR_AND, EXPR_OR, EXPR_COMPARE };
 enum expr_op { EXPR_IS, EXPR_EQ, EXPR_NE, EXPR_LT, EXPR_LE, EXPR_GT, EXPR_GE, EXPR_IN, EXPR_MATCH };
 
 /* What a comparison asks: a fact, or what only the run itself knows. */
-enum expr_about { ABOUT_FACT, ABOUT_EXPIRED, ABOUT_SCORE, ABOUT_CLASS };
+enum expr_about { ABOUT_FACT, ABOUT_EXPIRED, ABOUT_SCORE, ABOUT_CLASS, ABOUT_GAVE_UP };
 
 enum {
 	EXPR_WORDS_MAX = 62,            /* of one fact's vocabulary: bits of a mask */
@@ -86,6 +86,7 @@ struct expr_eval {
 	const struct policy *policy;
 	const struct policy_facts *facts;
 	struct policy_scores *scores;   /* what this run knows of the score rules */
+	bool *gave_up;                  /* set when a regular expression was too much work; may be NULL */
 	bool final;                     /* unknown is false */
 	int temporary_fact;             /* out: which fact made it TEMPORARY; FACT_NONE before */
 	/* its own: */

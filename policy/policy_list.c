@@ -13,6 +13,7 @@
 enum kind { KIND_DOMAIN = 'd', KIND_MAILBOX = 'm', KIND_NETWORK = 'n', KIND_TEXT = 't', KIND_REGEX = 'r' };
 
 enum { HOLDS_SELF = 1, HOLDS_BELOW = 2, HOLDS_MAILBOXES = 4 };   /* what a domain entry holds for */
+enum { GIVEN_UP_MAX = 5 };              /* regular expressions that were too much work for one value; then the others are not tried */
 
 /* Regular expressions are keys, too, as written and noted; what they are compiled to is each process's own. */
 struct policy_list {
@@ -367,18 +368,21 @@ static bool has_entry(const struct policy_list *l, enum fact_type type, const ch
 
 bool policy_list_has(const struct policy_list *l, enum fact_type type, const char *value, bool *limit)
 {
+	int given_up = 0;
+
 	if (has_entry(l, type, value))
 		return true;
 	if (type == FACT_WORD || type == FACT_NUMBER || type == FACT_BOOL)
 		return false;
-	for (size_t i = 0; i < l->regex_count; i++) {
+	for (size_t i = 0; i < l->regex_count && given_up < GIVEN_UP_MAX; i++) {
 		enum regex_match m = l->regex[i] ? policy_regex_match(l->regex[i], value, strlen(value)) : REGEX_NO;
 
 		if (m == REGEX_YES)
 			return true;
-		if (m == REGEX_LIMIT && limit)
-			*limit = true;
+		given_up += m == REGEX_LIMIT;
 	}
+	if (limit && given_up)
+		*limit = true;
 	return false;
 }
 

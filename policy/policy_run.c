@@ -158,7 +158,7 @@ static bool greylist(const struct policy *p, struct policy_run *r, size_t i)
 enum policy_event policy_next(const struct policy *p, struct policy_run *r,
 			      const struct policy_facts *f, bool final)
 {
-	struct expr_eval ev = { .policy = p, .scores = &r->scores, .facts = f, .final = final };
+	struct expr_eval ev = { .policy = p, .scores = &r->scores, .facts = f, .final = final, .gave_up = &r->gave_up };
 
 	if (r->decided) {
 		settle(p, r, &ev);

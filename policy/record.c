@@ -235,7 +235,7 @@ void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *
 	static const char *const brief[] = {
 		"spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score",
 		"client.fcrdns", "helo.kind", "from.domain", "greylist",     "client.early_talker",
-		"temperror.expired",
+		"temperror.expired", "regex.gave_up",
 	};
 
 	for (size_t i = 0; i < sizeof(brief) / sizeof(*brief); i++) {

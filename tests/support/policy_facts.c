@@ -51,6 +51,7 @@ static const struct fact_def data_facts[] = {
 	{ "dmarc.policy", FACT_WORD, false, STAGE_DATA, policy_words, "what the domain asks for" },
 	{ "dmarc.aligned", FACT_WORD, true, STAGE_DATA, aligned_words, "what aligned" },
 	{ "message.size", FACT_NUMBER, false, STAGE_DATA, NULL, "octets" },
+	{ "regex.gave_up", FACT_BOOL, false, STAGE_DATA, NULL, "a regular expression was too much work" },
 	{ 0 },
 };
 

@@ -232,6 +232,35 @@ static void test_many_tags(void **state)
 	assert_string_equal(strstr(buf_str(&out), " tag@1"), buf_str(&wanted));
 }
 
+/* A pattern that would take for ever is given up, counts as not matching, and can be asked about. */
+static void test_gave_up(void **state)
+{
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"reject if header.subject ~ /a*a*a*[bc]/\nquarantine if regex.gave_up\naccept if not regex.gave_up\n");
+	struct policy_facts_source source = { .stage = STAGE_DATA };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+	struct policy_run run = { 0 };
+	char *subject = malloc(8001);
+
+	memset(subject, 'a', 8000);
+	subject[8000] = '\0';
+	assert_int_equal(facts_set(&source.facts, "header.subject", subject), 0);
+	source.stage = STAGE_HEADER;
+	assert_int_equal(policy_next(p, &run, &f, false), POLICY_DECIDED);      /* it is certain once it has happened */
+	assert_int_equal(run.rule->line, 2);
+	assert_true(run.gave_up);
+
+	run = (struct policy_run){ 0 };
+	assert_int_equal(facts_set(&source.facts, "header.subject", "hello"), 0);
+	assert_int_equal(policy_next(p, &run, &f, false), POLICY_UNDECIDED);    /* it may still happen */
+	source.stage = STAGE_DATA;
+	assert_int_equal(policy_next(p, &run, &f, false), POLICY_DECIDED);
+	assert_int_equal(run.rule->line, 3);
+	assert_false(run.gave_up);
+	facts_release(&source.facts);
+	free(subject);
+}
+
 /* A fact is asked for only when a rule needs it. */
 static void test_on_demand(void **state)
 {
@@ -409,6 +438,7 @@ int main(void)
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_expiry_later),
 		cmocka_unit_test(test_many_tags),
+		cmocka_unit_test(test_gave_up),
 		cmocka_unit_test(test_on_demand),
 		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_score_on_demand),
