@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/task.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
 #include "policy/greylist.h"
@@ -13,6 +14,8 @@
 
 /* Who does not come again for so long has got through, or given up: the next failure is another message's. */
 enum { DEFER_GAP_S = 12 * 3600 };
+
+enum { TURN_MS = 5 };  /* of matching; a single match takes some 20 ms at most */
 
 static int class_facts_set(const struct policy *p, const char *rcpt, struct facts *out)
 {
@@ -69,6 +72,17 @@ static bool at_hand(void *arg, int id)
 	struct judge *j = arg;
 
 	return facts_get(&j->facts, id) || filters_at_hand(j->txn, id);
+}
+
+/* All recipients, and all rules, may have the same long text matched: whoever has run for a while lets others run. */
+static void pause_judging(void *arg)
+{
+	static int64_t since_ms;        /* of this process */
+
+	if (!task_self() || clock_ms() - since_ms < TURN_MS)
+		return;
+	task_yield();
+	since_ms = clock_ms();
 }
 
 static void decide(struct judge *j, enum action action, const struct rule *rule)
@@ -200,7 +214,7 @@ static bool greylist(struct judge *j, const struct rule *rule)
 /* Go on with the policy. The score is a fact from the verdict on. may wait */
 static enum policy_event next(struct judge *j, enum judge_how how)
 {
-	struct policy_facts facts = { .get = get_fact, .at_hand = at_hand, .arg = j, .temperror_expired = j->temperror_expired };
+	struct policy_facts facts = { .get = get_fact, .at_hand = at_hand, .pause = pause_judging, .arg = j, .temperror_expired = j->temperror_expired };
 	const struct policy *policy = j->txn->site->policy;
 	enum policy_event event = policy_next(policy, &j->run, &facts, how == JUDGE_FINAL);
 

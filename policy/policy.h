@@ -97,6 +97,8 @@ struct policy_facts {
 	/* Whether get would answer without a wait; NULL: always. What is at hand is looked at first, so that a lookup that cannot change
 	   the truth of a condition is not waited for. */
 	bool (*at_hand)(void *arg, int id);
+	/* Called behind each match of a regular expression, which may have taken milliseconds; NULL: nothing. may wait */
+	void (*pause)(void *arg);
 	void *arg;
 	bool temperror_expired;         /* temporary counts as false from now on */
 };

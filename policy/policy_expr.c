@@ -107,9 +107,26 @@ static bool fact_temperror(const struct fact_def *d, const struct fact *f)
 	return d->type == FACT_WORD && f->count && strcmp(f->text[0], "temperror") == 0;
 }
 
-/* One value of a text-like fact. */
-static bool value_holds(const struct expr *e, const struct fact_def *d, const char *value,
-			bool *limit)
+static void pause_for_others(const struct expr_eval *ev)
+{
+	if (ev->facts->pause)
+		ev->facts->pause(ev->facts->arg);
+}
+
+/* A list may become another one in a pause: nothing of it is held meanwhile. may wait */
+static bool list_holds(const struct expr *e, const struct fact_def *d, const char *value, struct expr_eval *ev, bool *limit)
+{
+	bool holds = policy_list_has_entry(e->list, d->type, value);
+
+	for (size_t i = 0; !holds && i < policy_list_regexes(e->list); i++) {
+		holds = policy_list_matches(e->list, i, value, limit);
+		pause_for_others(ev);
+	}
+	return holds;
+}
+
+/* One value of a text-like fact. may wait */
+static bool value_holds(const struct expr *e, const struct fact_def *d, const char *value, struct expr_eval *ev, bool *limit)
 {
 	struct net_addr a;
 	enum regex_match m;
@@ -117,6 +134,7 @@ static bool value_holds(const struct expr *e, const struct fact_def *d, const ch
 	if (e->op == EXPR_MATCH) {
 		m = policy_regex_match(e->regex, value, strlen(value));
 		*limit |= m == REGEX_LIMIT;
+		pause_for_others(ev);
 		return m == REGEX_YES;
 	}
 	if (d->type == FACT_WORD) {
@@ -126,7 +144,7 @@ static bool value_holds(const struct expr *e, const struct fact_def *d, const ch
 		return false;
 	}
 	if (e->op == EXPR_IN)
-		return policy_list_has(e->list, d->type, value, limit);
+		return list_holds(e, d, value, ev, limit);
 	if (d->type == FACT_IP)
 		return net_parse(value, &a) == 0 && net_same_ip(&a, &e->ip);
 	return strcasecmp(value, e->text) == 0;
@@ -261,7 +279,7 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 	else if (d->type == FACT_TIME)
 		holds = f->count && expr_minutes(f->text[0]) >= 0 && number_holds(e, expr_minutes(f->text[0]));
 	for (size_t i = 0; d->type < FACT_NUMBER && i < f->count && !holds; i++)
-		holds = value_holds(e, d, f->text[i], &limit);
+		holds = value_holds(e, d, f->text[i], ev, &limit);
 	why_fact(why, d, f);
 	if (limit && ev->gave_up)
 		*ev->gave_up = true;

@@ -346,7 +346,7 @@ static bool has_text(const struct policy_list *l, enum kind kind, const char *va
 	return len && (list_table_get(&l->table, key, len) & HOLDS_SELF);
 }
 
-static bool has_entry(const struct policy_list *l, enum fact_type type, const char *value)
+bool policy_list_has_entry(const struct policy_list *l, enum fact_type type, const char *value)
 {
 	const char *at = strrchr(value, '@');
 
@@ -366,24 +366,24 @@ static bool has_entry(const struct policy_list *l, enum fact_type type, const ch
 	}
 }
 
+bool policy_list_matches(const struct policy_list *l, size_t i, const char *value, bool *limit)
+{
+	enum regex_match m = l->regex[i] ? policy_regex_match(l->regex[i], value, strlen(value)) : REGEX_NO;
+
+	if (m == REGEX_LIMIT && limit)
+		*limit = true;
+	return m == REGEX_YES;
+}
+
 bool policy_list_has(const struct policy_list *l, enum fact_type type, const char *value, bool *limit)
 {
-	int given_up = 0;
+	bool has = policy_list_has_entry(l, type, value);
 
-	if (has_entry(l, type, value))
-		return true;
 	if (type == FACT_WORD || type == FACT_NUMBER || type == FACT_BOOL)
-		return false;
-	for (size_t i = 0; i < l->regex_count && given_up < GIVEN_UP_MAX; i++) {
-		enum regex_match m = l->regex[i] ? policy_regex_match(l->regex[i], value, strlen(value)) : REGEX_NO;
-
-		if (m == REGEX_YES)
-			return true;
-		given_up += m == REGEX_LIMIT;
-	}
-	if (limit && given_up)
-		*limit = true;
-	return false;
+		return has;
+	for (size_t i = 0; i < l->regex_count && !has; i++)
+		has = policy_list_matches(l, i, value, limit);
+	return has;
 }
 
 /* Images */

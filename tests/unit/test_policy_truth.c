@@ -283,6 +283,32 @@ static void test_local(void **state)
 	}
 }
 
+static void count_pause(void *arg)
+{
+	((struct policy_facts_source *)arg)->asked += 1000;
+}
+
+/* Each match may take its time: others may run between any two. */
+static void test_pause(void **state)
+{
+	AUTO(policy) struct policy *p = policy_facts_parse(
+		"list l = { x.example, /nothing/, /else/ }\n"
+		"reject if from.domains ~ /nothing/\n"
+		"reject if from.domains in l\n"
+		"reject if from.domains in (x.example)\n");
+	static const int want[] = { 3, 6, 0 };
+
+	for (size_t i = 0; i < 3; i++) {
+		struct policy_facts_source source = { .stage = STAGE_DATA };
+		struct policy_facts f = { .get = policy_facts_get, .pause = count_pause, .arg = &source };
+
+		policy_facts_set(&source.facts, "from.domains=a.example,b.example,c.example");
+		assert_int_equal(policy_truth(p, policy_rule(p, i), &f, NULL), F);
+		assert_int_equal(source.asked / 1000, want[i]);
+		facts_release(&source.facts);
+	}
+}
+
 /* Compiled and interpreted patterns agree, and both keep to their limits. */
 static void test_regex(void **state)
 {
@@ -330,6 +356,7 @@ int main(void)
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_expired),
 		cmocka_unit_test(test_local),
+		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_regex),
 	};
 
