@@ -1,20 +1,18 @@
 #include "policy/search_feed.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "policy/search_index.h"
 #include "policy/sqlite_file.h"
+#include "policy/store_file.h"
 #include "policy/store_index.h"
-#include "policy/store_keeper.h"
 
 enum {
 	IDS = 128,                      /* read at once, and compared */
@@ -82,30 +80,6 @@ void search_feed_kept(struct search_feed *f, const char *id)
 		search_feed_compare(f);
 }
 
-/* The metadata of a message, or NULL: it has gone, or cannot be read. */
-static json_t *record_read(int dir_fd, const char *id)
-{
-	char name[STORE_ID_MAX + STORE_DAY_MAX + 8], day[STORE_DAY_MAX], *text;
-	json_t *record = NULL;
-	struct stat st;
-	int fd;
-
-	if (store_id_day(id, day) < 0)
-		return NULL;
-	snprintf(name, sizeof(name), "%s/%s.json", day, id);
-	fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= 2 * STORE_META_MAX) {
-		text = malloc((size_t)st.st_size);
-		if (text && pread(fd, text, (size_t)st.st_size, 0) == st.st_size)
-			record = json_loadb(text, (size_t)st.st_size, JSON_ALLOW_NUL, NULL);
-		free(text);
-	}
-	close(fd);
-	return record;
-}
-
 /* Up to IDS messages of the store, in order, after the id `after`. How many, or -errno; damage there is its owner's affair (-EIO). */
 static int store_ids(struct store_index *index, const char *after, char (*ids)[STORE_ID_MAX])
 {
@@ -130,7 +104,7 @@ static int store_ids(struct store_index *index, const char *after, char (*ids)[S
 
 static int add_one(struct search_feed *f, const char *id)
 {
-	json_t *record = record_read(f->dir_fd, id);
+	json_t *record = store_file_record(f->dir_fd, id);
 	int rc = record ? search_index_add(f->x, id, record) : 0;
 
 	json_decref(record);
@@ -139,7 +113,7 @@ static int add_one(struct search_feed *f, const char *id)
 
 static int remove_one(struct search_index *x, int dir_fd, const char *id)
 {
-	json_t *record = record_read(dir_fd, id);
+	json_t *record = store_file_record(dir_fd, id);
 	int rc = search_index_remove(x, id, record);
 
 	json_decref(record);

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "policy/search_feed.h"
 #include "policy/store_events.h"
+#include "policy/store_file.h"
 #include "policy/store_index.h"
 #include "policy/store_keeper.h"
 
@@ -134,24 +134,17 @@ static int unlink_all(int dir_fd, struct store_index *index, struct store_remova
 /* Kept, but the index does not know it yet: its record, so that the deletion is one of a known message. */
 static int index_add_file(int dir_fd, struct store_index *index, const char *id)
 {
-	char day[STORE_DAY_MAX], name[64], *text = NULL;
-	struct stat st;
-	int fd, rc;
+	int64_t at_ms = store_id_ms(id);
+	char *text;
+	size_t len;
+	int rc;
 
-	if (store_id_day(id, day) < 0)
+	if (at_ms < 0)
 		return -EINVAL;
-	snprintf(name, sizeof(name), "%s/%s.json", day, id);
-	fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= 2 * STORE_META_MAX) {
-		text = calloc(1, (size_t)st.st_size + 1);
-		if (text && pread(fd, text, (size_t)st.st_size, 0) != st.st_size)
-			text[0] = '\0';
-	}
-	if (fd >= 0)
-		close(fd);
-	rc = store_index_add(index, id, store_id_ms(id) / 1000, 0, text ? text : "{}");
+	text = store_file_meta(dir_fd, id, &len);
+	rc = store_index_add(index, id, at_ms / 1000, 0, text ? text : "{}");
 	if (rc == -EINVAL)
-		rc = store_index_add(index, id, store_id_ms(id) / 1000, 0, "{}");
+		rc = store_index_add(index, id, at_ms / 1000, 0, "{}");
 	free(text);
 	return rc;
 }

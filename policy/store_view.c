@@ -6,15 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "policy/sqlite_file.h"
+#include "policy/store_file.h"
 #include "policy/store_index.h"
-#include "policy/store_keeper.h"
 
-enum { PAGE_ROWS = 500, PAGE_FIRST = 100, RECORD_MAX = 2 * STORE_META_MAX };
+enum { PAGE_ROWS = 500, PAGE_FIRST = 100 };
 
 enum { COLUMN_ID, COLUMN_AT, COLUMN_BYTES, COLUMN_DISK, COLUMN_TEXT, TEXTS = 10 };
 #define COLUMNS                                                                                                        \
@@ -260,44 +259,14 @@ int store_view_entry(struct store_view *v, const char *id, int (*fn)(void *arg, 
 
 /* ---- one message ---- */
 
-static int file_open(const struct store_view *v, const char *id, const char *end)
-{
-	char name[64], day[STORE_DAY_MAX];
-	int fd;
-
-	if (store_id_day(id, day) < 0)
-		return -EINVAL;
-	snprintf(name, sizeof(name), "%s/%s%s", day, id, end);
-	fd = openat(v->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
 int store_view_message(const struct store_view *v, const char *id)
 {
-	return file_open(v, id, ".eml");
+	return store_file_open(v->dir_fd, id, ".eml");
 }
 
 json_t *store_view_record(const struct store_view *v, const char *id)
 {
-	int fd = file_open(v, id, ".json");
-	json_t *record = NULL;
-	struct stat st;
-	char *text;
-
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= RECORD_MAX) {
-		text = malloc((size_t)st.st_size);
-		if (text && pread(fd, text, (size_t)st.st_size, 0) == st.st_size)
-			record = json_loadb(text, (size_t)st.st_size, JSON_ALLOW_NUL, NULL);
-		free(text);
-	}
-	close(fd);
-	if (record && !json_is_object(record)) {
-		json_decref(record);
-		record = NULL;
-	}
-	return record;
+	return store_file_record(v->dir_fd, id);
 }
 
 static bool is_part_of_id(const char *text)

@@ -1,6 +1,5 @@
 /* release_load - a quarantined message from its files, and who of its recipients shall have it */
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -8,18 +7,16 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "filters/message.h"
 #include "policy/authres.h"
 #include "policy/conf.h"
-#include "policy/store_keeper.h"
+#include "policy/store_file.h"
 #include "smtp/release.h"
 #include "smtp/smtp_address.h"
 
 enum {
-	META_MAX = 2 * STORE_META_MAX,
 	CHUNK_BYTES = 64 * 1024,
 	MEMORY_BYTES = 1024 * 1024,
 };
@@ -35,28 +32,6 @@ static const char *text_at(const json_t *o, const char *a, const char *b)
 }
 
 /* --- files --- */
-
-static json_t *meta_read(int dir_fd, const char *id)
-{
-	char path[STORE_DAY_MAX + STORE_ID_MAX + 8], day[STORE_DAY_MAX], *text = NULL;
-	json_t *meta = NULL;
-	struct stat st;
-	int fd;
-
-	if (store_id_day(id, day) < 0)
-		return NULL;
-	snprintf(path, sizeof(path), "%s/%s.json", day, id);
-	fd = openat(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= META_MAX)
-		text = malloc((size_t)st.st_size + 1);
-	if (text && pread(fd, text, (size_t)st.st_size, 0) == st.st_size)
-		meta = json_loadb(text, (size_t)st.st_size, JSON_ALLOW_NUL, NULL);
-	free(text);
-	close(fd);
-	return meta;
-}
 
 static int memory_file(void *arg)
 {
@@ -223,8 +198,8 @@ static int load(struct release *r, struct buf *why)
 			 "another command is at this message" : strerror(-rc));
 		return rc;
 	}
-	r->meta = meta_read(r->dir_fd, r->id);
-	if (!json_is_object(r->meta)) {
+	r->meta = store_file_record(r->dir_fd, r->id);
+	if (!r->meta) {
 		buf_adds(why, "its metadata cannot be read");
 		return -EBADMSG;
 	}
