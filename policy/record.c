@@ -30,7 +30,7 @@ json_t *record_string(const char *p, size_t len)
 	return json_stringn(buf_str(&out), out.len);
 }
 
-static json_t *string(const char *s)
+json_t *record_text(const char *s)
 {
 	return s ? record_string(s, strlen(s)) : json_null();
 }
@@ -66,13 +66,13 @@ static json_t *fact_value(const struct fact *f)
 	json_t *list;
 
 	if (f->state == FACT_TEMPERROR)
-		return json_pack("{s:o}", "temperror", string(f->why ? f->why : ""));
+		return json_pack("{s:o}", "temperror", record_text(f->why ? f->why : ""));
 	if (d->type == FACT_BOOL)
 		return json_boolean(f->number);
 	if (d->type == FACT_NUMBER)
 		return json_integer(f->number);
 	if (!d->list)
-		return f->count ? excerpt(f->text[0], strlen(f->text[0])) : string("");
+		return f->count ? excerpt(f->text[0], strlen(f->text[0])) : record_text("");
 	list = json_array();
 	for (size_t i = 0, total = 0; i < f->count && total < LIST_EXCERPT_MAX; i++) {
 		json_array_append_new(list, excerpt(f->text[i], strlen(f->text[i])));
@@ -90,15 +90,15 @@ static void add_facts(const struct facts *f, json_t *values, json_t *whys)
 			continue;
 		json_object_set_new(values, name, fact_value(&f->v[i]));
 		if (f->v[i].why)
-			json_object_set_new(whys, name, string(f->v[i].why));
+			json_object_set_new(whys, name, record_text(f->v[i].why));
 	}
 }
 
 static json_t *client_json(const struct client *c)
 {
-	return json_pack("{s:o, s:o, s:b, s:o, s:o}", "ip", string(c->ip), "helo", string(c->helo),
-			 "esmtp", c->esmtp, "tls", string(c->tls_version), "rdns",
-			 string(facts_word(&c->evidence.facts, "client.rdns")));
+	return json_pack("{s:o, s:o, s:b, s:o, s:o}", "ip", record_text(c->ip), "helo", record_text(c->helo),
+			 "esmtp", c->esmtp, "tls", record_text(c->tls_version), "rdns",
+			 record_text(facts_word(&c->evidence.facts, "client.rdns")));
 }
 
 /* What JSON cannot say as text. */
@@ -125,7 +125,7 @@ static void set_classes(json_t *one, const struct policy *p, const char *address
 	json_t *list = n ? json_array() : NULL;
 
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, string(names[i]));
+		json_array_append_new(list, record_text(names[i]));
 	if (list)
 		json_object_set_new(one, "classes", list);
 }
@@ -135,15 +135,15 @@ static json_t *envelope_json(const struct txn *t, const struct recipient *const 
 	json_t *list = json_array(), *envelope;
 
 	for (size_t i = 0; i < count; i++) {
-		json_t *one = json_pack("{s:o, s:o}", "address", string(rcpt[i]->address), "params",
-					string(rcpt[i]->params));
+		json_t *one = json_pack("{s:o, s:o}", "address", record_text(rcpt[i]->address), "params",
+					record_text(rcpt[i]->params));
 
 		set_exact(one, "address_b64", rcpt[i]->address);
 		set_classes(one, t->site ? t->site->policy : NULL, rcpt[i]->address);
 		json_array_append_new(list, one);
 	}
-	envelope = json_pack("{s:o, s:o, s:o}", "from", string(t->env.from), "params",
-			     string(t->env.params), "rcpt", list);
+	envelope = json_pack("{s:o, s:o, s:o}", "from", record_text(t->env.from), "params",
+			     record_text(t->env.params), "rcpt", list);
 	set_exact(envelope, "from_b64", t->env.from);
 	return envelope;
 }
@@ -187,9 +187,9 @@ static json_t *verdict_json(const struct verdict *v)
 
 	if (v->rule)
 		rule = json_pack("{s:i, s:o, s:o}", "line", v->rule->line, "name",
-				 string(v->rule->name), "text", string(v->rule->text));
+				 record_text(v->rule->name), "text", record_text(v->rule->text));
 	return json_pack("{s:s, s:o, s:o}", "action", action_name(v->action), "rule", rule, "reply",
-			 string(v->reply));
+			 record_text(v->reply));
 }
 
 json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count,

@@ -45,5 +45,7 @@ void record_fact_text(const struct fact *f, struct buf *out);
 
 /* A JSON string of any octets. */
 json_t *record_string(const char *p, size_t len);
+/* The same; null for NULL. */
+json_t *record_text(const char *s);
 
 #endif

@@ -144,11 +144,6 @@ void replay_tally_sort(struct replay_tally *t)
 		qsort(t->row, t->row_count, sizeof(*t->row), compare);
 }
 
-static json_t *string(const char *s)
-{
-	return s ? record_string(s, strlen(s)) : json_null();
-}
-
 static json_t *row_json(const struct replay_row *row)
 {
 	json_t *examples = json_array(), *o;
@@ -156,14 +151,14 @@ static json_t *row_json(const struct replay_row *row)
 	for (size_t i = 0; i < row->example_count; i++) {
 		const struct replay_example *e = &row->example[i];
 
-		json_array_append_new(examples, json_pack("{s:o, s:f, s:o, s:o, s:o, s:o}", "code", string(e->code), "time", (double)e->at_ms / 1000,
-							  "client", string(e->client), "from", string(e->from), "to", string(e->rcpt),
-							  "subject", string(e->subject)));
+		json_array_append_new(examples, json_pack("{s:o, s:f, s:o, s:o, s:o, s:o}", "code", record_text(e->code), "time", (double)e->at_ms / 1000,
+							  "client", record_text(e->client), "from", record_text(e->from), "to", record_text(e->rcpt),
+							  "subject", record_text(e->subject)));
 	}
 	o = json_pack("{s:s, s:I, s:o}", "from", row->from, "count", (json_int_t)row->count, "examples", examples);
 	json_object_set_new(o, "to", row->missing == REPLAY_COMPLETE ? json_string(row->to) : json_null());
-	json_object_set_new(o, "rule", row->rule ? json_pack("{s:i, s:o, s:o}", "line", row->rule->line, "name", string(row->rule->name),
-							     "text", string(row->rule->text)) : json_null());
+	json_object_set_new(o, "rule", row->rule ? json_pack("{s:i, s:o, s:o}", "line", row->rule->line, "name", record_text(row->rule->name),
+							     "text", record_text(row->rule->text)) : json_null());
 	if (row->fact != FACT_NONE)
 		json_object_set_new(o, row->temporary ? "temperror" : "missing", json_string(fact_def(row->fact)->name));
 	if (row->missing != REPLAY_COMPLETE)

@@ -191,17 +191,12 @@ void history_show_all(const struct history_record *r, const char *const *cut, co
 
 /* For programs */
 
-static json_t *string(const char *s)
-{
-	return s ? record_string(s, strlen(s)) : json_null();
-}
-
 static json_t *strings(const char *const *s, size_t count)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, string(s[i]));
+		json_array_append_new(list, record_text(s[i]));
 	return list;
 }
 
@@ -219,12 +214,12 @@ static json_t *fact_json(const struct fact *f)
 	const struct fact_def *d = fact_def(f->id);
 
 	if (f->state == FACT_TEMPERROR)
-		return json_pack("{s:o}", "temperror", string(f->why ? f->why : ""));
+		return json_pack("{s:o}", "temperror", record_text(f->why ? f->why : ""));
 	if (d->type == FACT_BOOL)
 		return json_boolean(f->number);
 	if (d->type == FACT_NUMBER)
 		return json_integer(f->number);
-	return d->list ? strings((const char *const *)f->text, f->count) : string(f->count ? f->text[0] : "");
+	return d->list ? strings((const char *const *)f->text, f->count) : record_text(f->count ? f->text[0] : "");
 }
 
 static json_t *milliseconds(int ms)
@@ -241,17 +236,18 @@ json_t *history_json(const struct history_record *r, const char *const *cut, con
 
 		json_object_set_new(values, fact_def(f->id)->name, fact_json(f));
 		if (f->why)
-			json_object_set_new(whys, fact_def(f->id)->name, string(f->why));
+			json_object_set_new(whys, fact_def(f->id)->name, record_text(f->why));
 	}
-	o = json_pack("{s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:I}", "time", (double)r->at_ms / 1000, "code", string(r->code),
-		      "verdict", string(r->verdict), "client", string(r->client), "helo", string(r->helo), "from", string(r->from), "to",
-		      strings(r->rcpt, r->rcpt_count), "recipients", (json_int_t)r->rcpt_total, "message_id", string(r->message_id), "subject",
-		      string(r->subject), "bytes", (json_int_t)r->bytes);
-	json_object_set_new(o, "policy", json_pack("{s:o, s:o, s:i, s:o}", "action", string(r->action), "rule", string(r->rule), "line",
-						   r->rule_line, "text", string(r->rule_text)));
-	json_object_set_new(o, "reply", string(r->reply));
-	json_object_set_new(o, "backend", string(r->backend));
-	json_object_set_new(o, "quarantine", string(r->quarantine_id));
+	o = json_pack("{s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:I}", "time", (double)r->at_ms / 1000,
+		      "code", record_text(r->code), "verdict", record_text(r->verdict), "client", record_text(r->client),
+		      "helo", record_text(r->helo), "from", record_text(r->from), "to", strings(r->rcpt, r->rcpt_count),
+		      "recipients", (json_int_t)r->rcpt_total, "message_id", record_text(r->message_id),
+		      "subject", record_text(r->subject), "bytes", (json_int_t)r->bytes);
+	json_object_set_new(o, "policy", json_pack("{s:o, s:o, s:i, s:o}", "action", record_text(r->action), "rule", record_text(r->rule),
+						   "line", r->rule_line, "text", record_text(r->rule_text)));
+	json_object_set_new(o, "reply", record_text(r->reply));
+	json_object_set_new(o, "backend", record_text(r->backend));
+	json_object_set_new(o, "quarantine", record_text(r->quarantine_id));
 	json_object_set_new(o, "ms", json_pack("{s:o, s:o, s:o, s:o}", "data", milliseconds(r->ms_data), "checks", milliseconds(r->ms_checks),
 					       "backend", milliseconds(r->ms_backend), "all", milliseconds(r->ms)));
 	json_object_set_new(o, "stage", json_string(stage_name(r->stage)));
