@@ -31,7 +31,4 @@ struct history_store {
 	size_t uncommitted;
 };
 
-/* Run a statement that gives no rows. 0 or -errno. */
-int history_finish(sqlite3_stmt *st);
-
 #endif

@@ -40,19 +40,10 @@ static const char *const statements[HISTORY_STMTS] = {
 	[HISTORY_REMOVE] = "DELETE FROM record WHERE id <= ?1",
 	/* Nothing is left of its records. */
 	[HISTORY_SPENT] = "SELECT first FROM segment WHERE last < ifnull((SELECT min(id) FROM record), 9223372036854775807) LIMIT 1",
-	[HISTORY_REMOVE_POSTINGS] = "DELETE FROM posting WHERE segment = ?1 AND key IN"
-				    " (SELECT key FROM posting WHERE segment = ?1 ORDER BY key LIMIT ?2)",
+	[HISTORY_REMOVE_POSTINGS] =
+		"DELETE FROM posting WHERE segment = ?1 AND key IN (SELECT key FROM posting WHERE segment = ?1 ORDER BY key LIMIT ?2)",
 	[HISTORY_REMOVE_SEGMENT] = "DELETE FROM segment WHERE first = ?1",
 };
-
-int history_finish(sqlite3_stmt *st)
-{
-	int rc = sqlite_error(sqlite3_step(st));
-
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	return rc;
-}
 
 /* Opening */
 
@@ -222,7 +213,7 @@ static int write_posting(struct history_store *s, size_t i, size_t *next)
 	sqlite3_bind_int64(st, 1, s->tail_first);
 	sqlite3_bind_int64(st, 2, (int64_t)key);
 	sqlite3_bind_blob(st, 3, places, (int)n, SQLITE_STATIC);
-	return history_finish(st);
+	return sqlite_finish(st);
 }
 
 /* The records of the tail get their index. */
@@ -242,7 +233,7 @@ static int write_segment(struct history_store *s)
 	sqlite3_bind_int64(st, 4, s->at_max);
 	s->tail_first = s->next_id;
 	s->tail_count = 0;
-	return history_finish(st);
+	return sqlite_finish(st);
 }
 
 static int tail_room(struct history_store *s, size_t count)
@@ -331,7 +322,7 @@ int history_store_add(struct history_store *s, const char *p, size_t len)
 	sqlite3_bind_int64(st, 1, s->next_id);
 	sqlite3_bind_int64(st, 2, r.at_ms);
 	sqlite3_bind_blob(st, 3, p, (int)len, SQLITE_STATIC);
-	rc = history_finish(st);
+	rc = sqlite_finish(st);
 	if (rc == 0)
 		rc = tail_add(s, &r);
 	if (rc < 0)
@@ -366,7 +357,7 @@ static int remove_oldest(struct history_store *s, int64_t before_ms, bool all)
 	if (rc < 0 || n == 0)
 		return rc;
 	sqlite3_bind_int64(s->stmt[HISTORY_REMOVE], 1, last);
-	rc = history_finish(s->stmt[HISTORY_REMOVE]);
+	rc = sqlite_finish(s->stmt[HISTORY_REMOVE]);
 	return rc < 0 ? rc : n;
 }
 
@@ -383,10 +374,10 @@ static int remove_spent(struct history_store *s)
 	st = s->stmt[HISTORY_REMOVE_POSTINGS];
 	sqlite3_bind_int64(st, 1, first);
 	sqlite3_bind_int(st, 2, REMOVE_POSTINGS);
-	rc = history_finish(st);
+	rc = sqlite_finish(st);
 	if (rc == 0 && sqlite3_changes(s->sql) == 0) {
 		sqlite3_bind_int64(s->stmt[HISTORY_REMOVE_SEGMENT], 1, first);
-		rc = history_finish(s->stmt[HISTORY_REMOVE_SEGMENT]);
+		rc = sqlite_finish(s->stmt[HISTORY_REMOVE_SEGMENT]);
 	}
 	return rc < 0 ? rc : 1;
 }

@@ -227,15 +227,6 @@ void search_index_rollback(struct search_index *x)
 		(void)sqlite_exec(x->sql, "ROLLBACK");
 }
 
-static int finish(sqlite3_stmt *st)
-{
-	int rc = sqlite_error(sqlite3_step(st));
-
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	return rc;
-}
-
 /* 0: not there; negative: -errno. */
 static int64_t doc_num(struct search_index *x, const char *id)
 {
@@ -264,7 +255,7 @@ static int words_change(struct search_index *x, int statement, int64_t num, cons
 
 	sqlite3_bind_int64(st, 1, num);
 	sqlite3_bind_text(st, 2, buf_str(words), (int)words->len, SQLITE_STATIC);
-	return finish(st);
+	return sqlite_finish(st);
 }
 
 /* FNV-1a. Two words with one hash: the second's parts are not found, once in 2^48. */
@@ -314,7 +305,7 @@ static int vocabulary_add(void *arg, const struct search_word *w)
 		return 0;
 	st = x->stmt[SEARCH_VOCABULARY];
 	sqlite3_bind_text(st, 1, w->text, (int)w->len, SQLITE_STATIC);
-	rc = finish(st);
+	rc = sqlite_finish(st);
 	if (rc == 0 && sqlite3_changes(x->sql) == 1) {
 		x->vocabulary = sqlite3_last_insert_rowid(x->sql);
 		if (w->kind == SEARCH_LETTERS)
@@ -337,7 +328,7 @@ int search_index_add(struct search_index *x, const char *id, json_t *record)
 	if (rc < 0)
 		return rc;
 	sqlite3_bind_text(x->stmt[SEARCH_DOC], 1, id, -1, SQLITE_STATIC);
-	rc = finish(x->stmt[SEARCH_DOC]);
+	rc = sqlite_finish(x->stmt[SEARCH_DOC]);
 	return rc < 0 ? rc : words_change(x, SEARCH_WORDS, sqlite3_last_insert_rowid(x->sql), &words);
 }
 
@@ -356,7 +347,7 @@ int search_index_remove(struct search_index *x, const char *id, json_t *record)
 	if (rc < 0)
 		return rc;
 	sqlite3_bind_int64(x->stmt[SEARCH_DOC_REMOVE], 1, num);
-	return finish(x->stmt[SEARCH_DOC_REMOVE]);
+	return sqlite_finish(x->stmt[SEARCH_DOC_REMOVE]);
 }
 
 int search_index_ids(struct search_index *x, const char *after, char (*ids)[STORE_ID_MAX], size_t max)
@@ -392,7 +383,7 @@ int search_index_set_cursor(struct search_index *x, const char *id)
 
 	sqlite3_bind_text(st, 1, "cursor", -1, SQLITE_STATIC);
 	sqlite3_bind_text(st, 2, id, -1, SQLITE_STATIC);
-	return finish(st);
+	return sqlite_finish(st);
 }
 
 /* Merging that has nothing to do makes one change, FTS5 says. */
@@ -406,7 +397,7 @@ int search_index_merge(struct search_index *x, int pages)
 		int before = sqlite3_total_changes(x->sql);
 
 		sqlite3_bind_int(st, 1, pages);
-		rc = finish(st);
+		rc = sqlite_finish(st);
 		more = sqlite3_total_changes(x->sql) - before >= 2;
 	}
 	return rc < 0 ? rc : more;

@@ -38,6 +38,15 @@ int sqlite_exec(struct sqlite3 *sql, const char *text)
 	return sqlite_error(sqlite3_exec(sql, text, NULL, NULL, NULL));
 }
 
+int sqlite_finish(struct sqlite3_stmt *st)
+{
+	int rc = sqlite_error(sqlite3_step(st));
+
+	sqlite3_reset(st);
+	sqlite3_clear_bindings(st);
+	return rc;
+}
+
 int sqlite_number(struct sqlite3 *sql, const char *text, int64_t *out)
 {
 	sqlite3_stmt *st = NULL;

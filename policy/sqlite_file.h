@@ -8,12 +8,16 @@
 #include <stdint.h>
 
 struct sqlite3;
+struct sqlite3_stmt;
 
 /* 0, -ENOSPC, -ENOMEM, -EBUSY, -EBADMSG (damaged, or no database), -EIO. */
 int sqlite_error(int code);
 
 /* Run text without results. 0 or as sqlite_error. */
 int sqlite_exec(struct sqlite3 *sql, const char *text);
+
+/* Run a prepared statement that gives no rows, and make it ready for the next time. 0 or as sqlite_error. */
+int sqlite_finish(struct sqlite3_stmt *st);
 
 /* The first column of the first row; *out untouched when there is none. */
 int sqlite_number(struct sqlite3 *sql, const char *text, int64_t *out);

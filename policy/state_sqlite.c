@@ -155,16 +155,6 @@ static void bind_key(sqlite3_stmt *st, const struct state_op *op)
 	sqlite3_bind_text(st, 2, op->key, -1, SQLITE_STATIC);
 }
 
-/* Run a statement that gives no rows. */
-static int finish(sqlite3_stmt *st)
-{
-	int rc = sqlite_error(sqlite3_step(st));
-
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	return rc;
-}
-
 static int record_get(struct state_sqlite *db, const struct state_op *op, int64_t now_s,
 		      struct record *r)
 {
@@ -201,7 +191,7 @@ static int record_put(struct state_sqlite *db, const struct state_op *op, const 
 	sqlite3_bind_int64(st, 5, r->count);
 	sqlite3_bind_int64(st, 6, r->expires_s);
 	sqlite3_bind_text(st, 7, r->text, -1, SQLITE_STATIC);
-	rc = finish(st);
+	rc = sqlite_finish(st);
 	if (rc == 0 && !r->exists)
 		db->rows++;
 	return rc;
@@ -215,7 +205,7 @@ static int op_delete(struct state_sqlite *db, struct state_op *op)
 	sqlite3_bind_text(st, 1, op->space, -1, SQLITE_STATIC);
 	if (op->key[0])
 		sqlite3_bind_text(st, 2, op->key, -1, SQLITE_STATIC);
-	rc = finish(st);
+	rc = sqlite_finish(st);
 	op->count = rc == 0 ? sqlite3_changes(db->sql) : 0;
 	op->found = op->count > 0;
 	db->rows -= op->count;
@@ -284,7 +274,7 @@ static bool op_ok(const struct state_op *op)
 /* Into the transaction that gathers requests until the next commit. */
 static int transaction_begin(struct state_sqlite *db)
 {
-	int rc = db->dirty ? 0 : finish(db->stmt[STMT_BEGIN]);
+	int rc = db->dirty ? 0 : sqlite_finish(db->stmt[STMT_BEGIN]);
 
 	if (rc == 0)
 		db->dirty = true;
@@ -299,15 +289,15 @@ static int run_once(struct state_sqlite *db, struct state_op *ops, size_t count,
 	int64_t rows = db->rows;
 
 	if (rc == 0 && writes > 1)
-		rc = finish(db->stmt[STMT_SAVE]);
+		rc = sqlite_finish(db->stmt[STMT_SAVE]);
 	for (size_t i = 0; i < count && rc == 0; i++)
 		rc = op_run(db, &ops[i], now_s);
 	if (writes > 1 && db->dirty) {
 		if (rc < 0) {
 			db->rows = rows;
-			(void)finish(db->stmt[STMT_UNDO]);
+			(void)sqlite_finish(db->stmt[STMT_UNDO]);
 		}
-		(void)finish(db->stmt[STMT_RELEASE]);
+		(void)sqlite_finish(db->stmt[STMT_RELEASE]);
 	}
 	/* A full disk may have ended the transaction. */
 	if (rc < 0 && db->dirty)
@@ -387,7 +377,7 @@ int state_sqlite_sweep(struct state_sqlite *db, int64_t now_s)
 		sqlite3_bind_int64(st, 1, now_s);
 		sqlite3_bind_int64(st, 2, STATE_SWEEP_ROWS);
 	}
-	rc = finish(st);
+	rc = sqlite_finish(st);
 	if (rc < 0)
 		return rc;
 	changed = sqlite3_changes(db->sql);

@@ -482,15 +482,6 @@ void store_index_rollback(struct store_index *x)
 		(void)sqlite_exec(x->sql, "ROLLBACK");
 }
 
-static int finish(sqlite3_stmt *st)
-{
-	int rc = sqlite_error(sqlite3_step(st));
-
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	return rc;
-}
-
 static void bind(sqlite3_stmt *st, int at, const char *text)
 {
 	if (text)
@@ -511,7 +502,7 @@ static int party_write(void *arg, const char *name)
 	bind(st, 1, p->role);
 	bind(st, 2, name);
 	bind(st, 3, p->id);
-	return finish(st);
+	return sqlite_finish(st);
 }
 
 static int parties_write(struct store_index *x, int stmt, const char *id, const struct store_meta *m)
@@ -530,7 +521,7 @@ static int facts_write(struct store_index *x, const char *id, const struct store
 	if (text) {
 		bind(x->stmt[STMT_FACTS], 1, id);
 		bind(x->stmt[STMT_FACTS], 2, text);
-		rc = finish(x->stmt[STMT_FACTS]);
+		rc = sqlite_finish(x->stmt[STMT_FACTS]);
 	}
 	free(text);
 	return rc;
@@ -553,7 +544,7 @@ static int message_write(struct store_index *x, const char *id, int64_t at_s, ui
 	bind(st, 10, m->subject);
 	bind(st, 11, buf_str(&m->recipients));
 	bind(st, 12, buf_str(&m->classes));
-	return finish(st);
+	return sqlite_finish(st);
 }
 
 int store_index_add(struct store_index *x, const char *id, int64_t at_s, uint64_t bytes, const char *meta_text)
@@ -575,7 +566,7 @@ int store_index_set_state(struct store_index *x, const char *id, const char *sta
 
 	bind(x->stmt[STMT_STATE], 1, id);
 	bind(x->stmt[STMT_STATE], 2, state);
-	rc = finish(x->stmt[STMT_STATE]);
+	rc = sqlite_finish(x->stmt[STMT_STATE]);
 	return rc == 0 && sqlite3_changes(x->sql) == 0 ? -ENOENT : rc;
 }
 
@@ -621,7 +612,7 @@ static int record_write(struct store_index *x, const char *id, int64_t at_s, con
 	bind(st, 5, column(row, 0));
 	bind(st, 6, column(row, 2));
 	bind(st, 7, column(row, 3));
-	return finish(st);
+	return sqlite_finish(st);
 }
 
 static int remove_row(struct store_index *x, const char *id, int64_t at_s, const char *who, const char *why, sqlite3_stmt *row)
@@ -638,7 +629,7 @@ static int remove_row(struct store_index *x, const char *id, int64_t at_s, const
 		rc = record_write(x, id, at_s, who, why, row);
 	for (int i = STMT_DROP; i <= STMT_DROP_FACTS && rc == 0; i++) {
 		bind(x->stmt[i], 1, id);
-		rc = finish(x->stmt[i]);
+		rc = sqlite_finish(x->stmt[i]);
 	}
 	return rc;
 }
@@ -661,7 +652,7 @@ int store_index_remove(struct store_index *x, const char *id, int64_t at_s, cons
 int store_index_unlinked(struct store_index *x, const char *id)
 {
 	bind(x->stmt[STMT_UNLINKED], 1, id);
-	return finish(x->stmt[STMT_UNLINKED]);
+	return sqlite_finish(x->stmt[STMT_UNLINKED]);
 }
 
 int store_index_to_unlink(struct store_index *x, char (*id)[STORE_ID_MAX], int max)
@@ -682,7 +673,7 @@ int store_index_forget(struct store_index *x, int64_t at_s, int max)
 
 	sqlite3_bind_int64(x->stmt[STMT_FORGET], 1, at_s);
 	sqlite3_bind_int(x->stmt[STMT_FORGET], 2, max);
-	rc = finish(x->stmt[STMT_FORGET]);
+	rc = sqlite_finish(x->stmt[STMT_FORGET]);
 	return rc < 0 ? rc : sqlite3_changes(x->sql);
 }
 
