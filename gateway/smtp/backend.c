@@ -532,7 +532,8 @@ static void watch_task(void *arg)
 {
 	struct backend *b = arg;
 
-	while (!b->group->ending) {
+	/* At the end of the process tasks are cancelled before the group ends: a probe that is cut off then would be due again at once, for ever. */
+	while (!b->group->ending && !task_cancelled()) {
 		int64_t due = b->state == UNSEEN ? 0 : b->state == AWAY ? b->retry_at_ms : b->seen_ms + b->conf->probe_interval_ms;
 		int64_t left = due - clock_ms();
 

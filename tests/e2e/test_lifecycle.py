@@ -3,6 +3,7 @@ import os
 import pathlib
 import pwd
 import signal
+import socket
 import time
 
 import pytest
@@ -185,6 +186,19 @@ def test_a_second_sigterm_is_at_once(lab, backend):
         g.process.send(signal.SIGTERM)
         g.process.wait(10)
         assert busy.closed()
+
+
+def test_the_end_while_the_backend_is_asked_how_it_is(lab):
+    """A probe that is under way holds up nothing."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(30)
+        g = lab([silent.getsockname()[1]])
+        probe, _ = silent.accept()
+        g.process.send(signal.SIGTERM)
+        assert g.process.wait(10) == 0
+        probe.close()
 
 
 # the plain build as another user
