@@ -362,6 +362,26 @@ static const char *get_needed(struct reader *r)
 	return s ? s : "";
 }
 
+/* One that is ours and is shown as it is: who sent the record is not believed to have kept to that. */
+static const char *get_word(struct reader *r)
+{
+	const char *s = get_member(r);
+
+	for (const char *p = s; p && *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			r->bad = true;
+	return s;
+}
+
+static const char *get_needed_word(struct reader *r)
+{
+	const char *s = get_word(r);
+
+	if (!s)
+		r->bad = true;
+	return s ? s : "";
+}
+
 static void get_rcpts(struct reader *r, struct history_memory *m, struct history_record *out)
 {
 	uint64_t total = get_number(r), count = get_number(r);
@@ -487,8 +507,8 @@ int history_decode(const char *p, size_t len, struct history_memory *memory, str
 	if (len == 0 || len > HISTORY_RECORD_MAX || get_octet(&r) != HISTORY_VERSION)
 		return -EBADMSG;
 	h.at_ms = get_signed(&r);
-	h.code = get_needed(&r);
-	h.client = get_needed(&r);
+	h.code = get_needed_word(&r);
+	h.client = get_needed_word(&r);
 	h.helo = get_member(&r);
 	h.from = get_member(&r);
 	get_rcpts(&r, memory, &h);
@@ -497,14 +517,14 @@ int history_decode(const char *p, size_t len, struct history_memory *memory, str
 	h.bytes = get_number(&r);
 	stage = get_octet(&r);
 	h.stage = (enum stage)stage;
-	h.verdict = get_needed(&r);
-	h.action = get_member(&r);
+	h.verdict = get_needed_word(&r);
+	h.action = get_word(&r);
 	h.rule = get_member(&r);
 	h.rule_line = get_int(&r, 0);
 	h.rule_text = get_member(&r);
 	h.reply = get_member(&r);
 	h.backend = get_member(&r);
-	h.quarantine_id = get_member(&r);
+	h.quarantine_id = get_word(&r);
 	h.ms_data = get_int(&r, -1);
 	h.ms_checks = get_int(&r, -1);
 	h.ms_backend = get_int(&r, -1);

@@ -120,7 +120,7 @@ static void decide_by_rule(struct judge *j, const struct rule *rule)
 	if (action != ACTION_REJECT && action != ACTION_DEFER)
 		return;
 	refusal_reply(j->txn->site->policy, rule,
-		      &(struct policy_facts){ .get = get_known, .arg = j, .temperror_expired = j->temperror_expired }, j->txn->client->ip,
+		      &(struct policy_facts){ .get = get_known, .pause = pause_judging, .arg = j, .temperror_expired = j->temperror_expired }, j->txn->client->ip,
 		      j->verdict.reply, sizeof(j->verdict.reply));
 }
 

@@ -110,7 +110,7 @@ enum truth policy_truth(const struct policy *p, const struct rule *r, const stru
 
 /*
  * The facts whose comparisons make the condition of r true, in its order, perhaps more than once; of the score the conditions of the rules that add
- * to it. f must not wait. Nothing where the condition is not true by f.
+ * to it. f must not wait, but to pause. Nothing where the condition is not true by f.
  */
 void policy_reasons(const struct policy *p, const struct rule *r, const struct policy_facts *f, void (*fn)(int fact, void *arg), void *arg);
 

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/task.h"
 #include "policy/policy_score.h"
 
 enum { WHY_VALUE_MAX = 60, WHY_CLASSES_MAX = 4 };        /* bytes of a value, classes, shown in a reason */
@@ -117,11 +116,13 @@ static void pause_for_others(const struct expr_eval *ev)
 static bool list_holds(const struct expr *e, const struct fact_def *d, const char *value, struct expr_eval *ev, bool *limit)
 {
 	bool holds = policy_list_has_entry(e->list, d->type, value);
+	int given_up = 0;
 
 	for (size_t i = 0; !holds && i < policy_list_regexes(e->list); i++) {
-		holds = policy_list_matches(e->list, i, value, limit);
+		holds = policy_list_matches(e->list, i, value, &given_up);
 		pause_for_others(ev);
 	}
+	*limit |= given_up > 0;
 	return holds;
 }
 
@@ -283,8 +284,6 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 	why_fact(why, d, f);
 	if (limit && ev->gave_up)
 		*ev->gave_up = true;
-	if (limit && task_self())
-		task_yield();           /* it took its time */
 	if (limit && !holds && why)
 		buf_adds(why, "; the regular expression took too long and counts as not matching");
 	return holds != (e->op == EXPR_NE) ? TRUTH_TRUE : TRUTH_FALSE;

@@ -366,23 +366,27 @@ bool policy_list_has_entry(const struct policy_list *l, enum fact_type type, con
 	}
 }
 
-bool policy_list_matches(const struct policy_list *l, size_t i, const char *value, bool *limit)
+bool policy_list_matches(const struct policy_list *l, size_t i, const char *value, int *given_up)
 {
-	enum regex_match m = l->regex[i] ? policy_regex_match(l->regex[i], value, strlen(value)) : REGEX_NO;
+	enum regex_match m = REGEX_NO;
 
-	if (m == REGEX_LIMIT && limit)
-		*limit = true;
+	if (l->regex[i] && *given_up < GIVEN_UP_MAX)
+		m = policy_regex_match(l->regex[i], value, strlen(value));
+	*given_up += m == REGEX_LIMIT;
 	return m == REGEX_YES;
 }
 
 bool policy_list_has(const struct policy_list *l, enum fact_type type, const char *value, bool *limit)
 {
 	bool has = policy_list_has_entry(l, type, value);
+	int given_up = 0;
 
 	if (type == FACT_WORD || type == FACT_NUMBER || type == FACT_BOOL)
 		return has;
 	for (size_t i = 0; i < l->regex_count && !has; i++)
-		has = policy_list_matches(l, i, value, limit);
+		has = policy_list_matches(l, i, value, &given_up);
+	if (limit && given_up)
+		*limit = true;
 	return has;
 }
 

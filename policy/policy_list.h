@@ -110,9 +110,12 @@ bool policy_list_useful(const struct policy_list *l, enum fact_type type);
    up, too much work. */
 bool policy_list_has(const struct policy_list *l, enum fact_type type, const char *value, bool *limit);
 
-/* The same in pieces: without its regular expressions, and one of them (i < policy_list_regexes()), which each may take milliseconds. */
+/*
+ * The same in pieces: without its regular expressions, and one of them, which each may take milliseconds. *given_up, 0 to begin for each value,
+ * counts those that gave up; past a few the others are not tried.
+ */
 bool policy_list_has_entry(const struct policy_list *l, enum fact_type type, const char *value);
-bool policy_list_matches(const struct policy_list *l, size_t i, const char *value, bool *limit);
+bool policy_list_matches(const struct policy_list *l, size_t i, const char *value, int *given_up);
 
 /* "example.com" as domains are compared: letters, digits, - and _ in labels of 1..63, at most 253
    bytes, one final dot dropped; out (254 bytes) gets it in lower case. */

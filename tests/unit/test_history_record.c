@@ -339,6 +339,8 @@ static const struct { const char *name, *in; size_t len; int want; } rows[] = {
 	ROW("an octet more", HEAD NO_RCPT REST "\0" "\0", -EBADMSG),
 	ROW("no facts", HEAD NO_RCPT REST, -EBADMSG),
 	ROW("code is missing", "\1" "\0" "\0" "\2c\0" "\0" "\0" NO_RCPT REST "\0", -EBADMSG),
+	ROW("a code that acts on a terminal", "\1" "\0" "\2\33\0" "\2c\0" "\0" "\0" NO_RCPT REST "\0", -EBADMSG),
+	ROW("a verdict that does", HEAD NO_RCPT REST_TO_STAGE STAGE "\3\302\233\0" "\0" "\0" LINE TEXTS TIMES "\0", -EBADMSG),
 	ROW("client is missing", "\1" "\0" "\2a\0" "\0" "\0" "\0" NO_RCPT REST "\0", -EBADMSG),
 	ROW("text without its NUL", "\1" "\0" "\2ab" "\2c\0" "\0" "\0" NO_RCPT REST "\0", -EBADMSG),
 	ROW("a NUL in a text", "\1" "\0" "\3\0a\0" "\2c\0" "\0" "\0" NO_RCPT REST "\0", -EBADMSG),

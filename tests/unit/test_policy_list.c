@@ -231,6 +231,28 @@ static void test_many(void **state)
 		fail_msg("300,000 entries: %.3f s, 3,000: %.3f s", cost[1], cost[0]);
 }
 
+/* Regular expressions that give up: past some of them the others are not tried for that value, and it is said. */
+static void test_given_up(void **state)
+{
+	AUTO(policy_list) struct policy_list *l = policy_list_new();
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	bool limit = false;
+	int given_up = 0;
+
+	for (int i = 0; i < 20; i++) {
+		char pattern[20];
+		size_t at;
+
+		snprintf(pattern, sizeof(pattern), "^(a+)+%d$", i);
+		assert_int_equal(policy_list_add_regex(l, pattern, strlen(pattern), &at, &err), 0);
+	}
+	for (size_t i = 0; i < policy_list_regexes(l); i++)
+		assert_false(policy_list_matches(l, i, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab0123456789", &given_up));
+	assert_in_range(given_up, 1, 10);
+	assert_false(policy_list_has(l, FACT_TEXT, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab0123456789", &limit));
+	assert_true(limit);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +262,7 @@ int main(void)
 		cmocka_unit_test(test_regex_limit),
 		cmocka_unit_test(test_joined),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_given_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
