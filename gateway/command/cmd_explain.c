@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/task.h"
 #include "command/cmd_history.h"
+#include "command/terminal.h"
 #include "filters/dnsbl_health.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
@@ -21,7 +22,7 @@
 #include "policy/record.h"
 #include "smtp/smtp_address.h"
 
-enum { RCPT_MAX = 20, ERRORS_MAX = 64 * 1024 };
+enum { RCPT_MAX = 20, ERRORS_MAX = 64 * 1024, VALUE_BYTES = 1024 * 1024, VALUE_SHOWN = 1000 };
 
 static const char usage[] =
 	"usage: gatepost explain [-c FILE] [--json] CODE\n"
@@ -188,15 +189,28 @@ static void establish_all(struct explain *x)
 		filters_fact(&x->txn, id);
 }
 
+/* What comes from the message or the DNS must do nothing to a terminal, and stays on its line. */
+static void safe(const char *text, size_t len, size_t shown)
+{
+	AUTO(buf) struct buf out = BUF_INIT(VALUE_BYTES);
+
+	terminal_text(text, len, shown, &out);
+	fwrite(buf_str(&out), 1, out.len, stdout);
+}
+
 static void print_facts(const struct facts *f)
 {
 	for (size_t i = 0; i < f->count; i++) {
-		AUTO(buf) struct buf text = BUF_INIT(8192);
+		AUTO(buf) struct buf text = BUF_INIT(VALUE_BYTES);
 
 		record_fact_text(&f->v[i], &text);
-		printf("  %-24s %s", fact_def(f->v[i].id)->name, text.len ? buf_str(&text) : "-");
-		if (f->v[i].why)
-			printf("   (%s)", f->v[i].why);
+		printf("  %-24s ", fact_def(f->v[i].id)->name);
+		safe(text.len ? text.data : "-", text.len ? text.len : 1, VALUE_SHOWN);
+		if (f->v[i].why) {
+			fputs("   (", stdout);
+			safe(f->v[i].why, strlen(f->v[i].why), VALUE_SHOWN);
+			putchar(')');
+		}
 		putchar('\n');
 	}
 }
@@ -225,7 +239,12 @@ static void print_rules(struct explain *x, struct judge *j)
 		enum truth t = policy_truth(x->site->policy, r, &facts, &why);
 
 		printf("%s %4d  %-9s  %s", r == j->verdict.rule ? ">" : " ", r->line, truth_name(t), r->text);
-		printf(why.len ? "   (%s)\n" : "\n", buf_str(&why));
+		if (why.len) {
+			fputs("   (", stdout);
+			safe(why.data, why.len, VALUE_SHOWN);
+			putchar(')');
+		}
+		putchar('\n');
 	}
 }
 
