@@ -110,8 +110,25 @@ static int regex_set(struct store_fact_filter *c, struct buf *err)
 	return 0;
 }
 
+/* A word that the fact never is would find nothing, and look as if nothing was there. */
+static int word_check(const struct store_fact_filter *c, int id, struct buf *err)
+{
+	const struct fact_def *d = fact_def(id);
+
+	if (d->type != FACT_WORD || (c->compare != COMPARE_EQUAL && c->compare != COMPARE_UNEQUAL) || strcasecmp(c->value, "temperror") == 0)
+		return 0;
+	for (const char *const *w = d->words; *w; w++)
+		if (strcasecmp(*w, c->value) == 0)
+			return 0;
+	buf_addf(err, "--fact: %s is never %s, expected", d->name, c->value);
+	for (const char *const *w = d->words; *w; w++)
+		buf_addf(err, "%s%s", w == d->words ? " " : ", ", *w);
+	return -EINVAL;
+}
+
 static int value_check(struct store_fact_filter *c, struct buf *err)
 {
+	int id = fact_count() > 0 ? fact_find(c->name, strlen(c->name)) : FACT_NONE;
 	bool ordered = c->compare >= COMPARE_LESS && c->compare <= COMPARE_GREATER_EQUAL;
 
 	c->is_number = number_of(c->value, &c->number);
@@ -119,10 +136,12 @@ static int value_check(struct store_fact_filter *c, struct buf *err)
 		buf_addf(err, "--fact: %s is no number, expected one after <, <=, > and >=", c->value);
 		return -EINVAL;
 	}
-	if (fact_count() > 0 && fact_find(c->name, strlen(c->name)) == FACT_NONE) {
+	if (fact_count() > 0 && id == FACT_NONE) {
 		buf_addf(err, "--fact: there is no fact %s, see gatepost-policy(5)", c->name);
 		return -EINVAL;
 	}
+	if (id != FACT_NONE && word_check(c, id, err) < 0)
+		return -EINVAL;
 	return c->compare == COMPARE_MATCH ? regex_set(c, err) : 0;
 }
 

@@ -120,6 +120,23 @@ static int day_option(struct history *h, const char *text)
 	return 0;
 }
 
+/* As the log has them: a word that is none of these would find nothing, and look as if nothing had happened. */
+static int verdict_option(struct history *h, const char *text)
+{
+	static const char *const words[] = { "accept", "reject", "defer", "greylist", "quarantine", "discard", "backend-refused", "backend-deferred",
+					     "perhaps-delivered", "unknown-recipient", "recipient-deferred", "mail-refused", "split", "client-gone",
+					     "timeout", "smuggling", "shutdown" };
+	AUTO(buf) struct buf expected = BUF_INIT(1024);
+
+	h->q.verdict = text;
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		if (strcmp(words[i], text) == 0)
+			return 0;
+		buf_addf(&expected, "%s%s", i ? ", " : "no verdict, expected one of ", words[i]);
+	}
+	return fail(h, text, buf_str(&expected));
+}
+
 static int limit_option(struct history *h, const char *text)
 {
 	char *end;
@@ -152,7 +169,7 @@ static int one_option(struct history *h, int c)
 	case 'T': return address_option(h, optarg, h->to, &h->q.to);
 	case 'C': return client_option(h, optarg);
 	case 'M': h->q.message_id = optarg; return 0;
-	case 'V': h->q.verdict = optarg; return 0;
+	case 'V': return verdict_option(h, optarg);
 	case 'R': h->q.rule = optarg; return 0;
 	case 'Q': h->q.quarantine_id = optarg; return 0;
 	case 'S': return when_option(h, optarg, &h->q.since_ms);

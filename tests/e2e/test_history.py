@@ -176,7 +176,7 @@ def test_nothing_found_and_wrong_questions(lived):
     assert (none := command(g, "--json", "--from", "nobody@nowhere.example")).returncode == 1 and json.loads(none.stdout) == []
     explained = g.command("explain", "-c", str(g.conf_path), "0123456789-1", check=False)
     assert explained.returncode == 1 and b"nothing" in explained.stderr
-    for args in (("--client", "mail.example"), ("--since", "someday"), ("--limit", "-1"), ("--limit", "many"), ("no code",), ("a", "b"),
+    for args in (("--client", "mail.example"), ("--verdict", "rejected"), ("--since", "someday"), ("--limit", "-1"), ("--limit", "many"), ("no code",), ("a", "b"),
                  ("--nonsense",)):
         wrong = command(g, *args)
         assert wrong.returncode == 1 and wrong.stderr and not wrong.stdout
