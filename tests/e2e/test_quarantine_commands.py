@@ -277,7 +277,7 @@ def test_reindex(kept, spoil):
     send(g, "hold 4")
     assert m["id"].encode() in run(g, "show", m["id"]).stdout          # by its file
     done = run(g, "reindex")
-    assert done.stdout == b"3 messages are in the index\n"
+    assert done.stdout.startswith(b"3 messages are in the index\n")
     send(g, "hold 5")
     assert subjects(g) == ["hold 5", "hold 4", "hold 3", "invoice 2"]
     run(g, "reindex")
@@ -285,7 +285,7 @@ def test_reindex(kept, spoil):
     run(g, "delete", m["id"])
     assert len(subjects(g)) == 3
     g.stop()
-    assert run(g, "reindex").stdout == b"3 messages are in the index\n"
+    assert run(g, "reindex").stdout.startswith(b"3 messages are in the index\n")
     g.start()
     send(g, "hold 6")
     assert len(subjects(g)) == 4
