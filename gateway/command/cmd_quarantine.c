@@ -37,6 +37,7 @@ static void usage(FILE *to)
 int cmd_quarantine(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
+	char called[40];
 
 	if (!name) {
 		usage(stderr);
@@ -47,8 +48,11 @@ int cmd_quarantine(int argc, char **argv)
 		return QUARANTINE_DONE;
 	}
 	for (const struct subcommand *c = subcommands; c->name; c++)
-		if (strcmp(c->name, name) == 0)
+		if (strcmp(c->name, name) == 0) {
+			snprintf(called, sizeof(called), "gatepost quarantine %s", name);
+			argv[1] = called;
 			return c->run(argc - 1, argv + 1);
+		}
 	fprintf(stderr, "gatepost quarantine: there is no command of that name\n\n");
 	usage(stderr);
 	return QUARANTINE_FAILED;

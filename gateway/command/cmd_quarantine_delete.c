@@ -206,7 +206,7 @@ static int purge_run(struct purge *p)
 		(void)batch_flush(&p->batch);
 		search_index_close(p->batch.words);
 		if (p->dry_run && rc >= 0)
-			printf("%lld messages, %s, would be deleted\n", (long long)rc, quarantine_size(p->bytes, size));
+			printf("%lld %s, %s, would be deleted\n", (long long)rc, rc == 1 ? "message" : "messages", quarantine_size(p->bytes, size));
 		else if (!p->dry_run)
 			printf("%lld deleted\n", (long long)p->batch.deleted);
 		/* One that somebody else has deleted meanwhile is gone, as was wanted. */

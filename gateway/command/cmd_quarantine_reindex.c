@@ -97,7 +97,7 @@ int quarantine_reindex(int argc, char **argv)
 		store_index_close(index);
 		return quarantine_fail("reindex", "%s", rc == -ESTALE ? "another one has begun it anew meanwhile" : strerror(-rc));
 	}
-	printf("%lld messages are in the index\n", (long long)count);
+	printf("%lld %s in the index\n", (long long)count, count == 1 ? "message is" : "messages are");
 	fflush(stdout);
 	status = words(&q, index);
 	store_index_close(index);

@@ -442,27 +442,38 @@ static int listen_on(struct sink *s)
 	return 0;
 }
 
+static const char help[] =
+	"usage: gatepost sink --listen ADDR:PORT --maildir DIR [--hostname NAME] [--reject ADDR ...] [--accept ADDR ...]\n"
+	"\n"
+	"A small mail server that keeps what it is given in a Maildir, for demonstrations and tests.\n"
+	"\n"
+	"      --listen ADDR:PORT  where to listen\n"
+	"      --maildir DIR       where to keep messages; made if it is not there\n"
+	"      --hostname NAME     what it calls itself\n"
+	"      --reject ADDR       no such user: may be repeated\n"
+	"      --accept ADDR       the only users there are: may be repeated\n"
+	"  -h, --help              this text\n";
+
 static int usage(const char *why, const char *what)
 {
-	fprintf(stderr, "gatepost sink: %s%s%s\n"
-		"usage: gatepost sink --listen ADDR:PORT --maildir DIR [--hostname NAME] [--reject ADDR ...] [--accept ADDR ...]\n",
-		why, what ? " " : "", what ? what : "");
+	fprintf(stderr, "gatepost sink: %s%s%s\n%s", why, what ? " " : "", what ? what : "", help);
 	return 1;
 }
 
+/* 0; 1: said on stderr; -1: help was asked for. */
 static int options(struct sink *s, int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "listen", required_argument, NULL, 'l' }, { "maildir", required_argument, NULL, 'm' },
-		{ "hostname", required_argument, NULL, 'h' }, { "reject", required_argument, NULL, 'r' },
-		{ "accept", required_argument, NULL, 'a' }, { 0 },
+		{ "hostname", required_argument, NULL, 'n' }, { "reject", required_argument, NULL, 'r' },
+		{ "accept", required_argument, NULL, 'a' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	bool listening = false;
 	int o;
 
 	optind = 1;
 	opterr = 0;
-	while ((o = getopt_long(argc, argv, "", names, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "h", names, NULL)) != -1) {
 		if (o == 'l') {
 			if (net_parse_port(optarg, 25, &s->listen) < 0)
 				return usage("--listen wants ADDR:PORT, not", optarg);
@@ -470,6 +481,9 @@ static int options(struct sink *s, int argc, char **argv)
 		} else if (o == 'm') {
 			s->maildir = optarg;
 		} else if (o == 'h') {
+			fputs(help, stdout);
+			return -1;
+		} else if (o == 'n') {
 			s->hostname = optarg;
 		} else if (o == 'r' && s->reject_count < LIST_MAX) {
 			s->reject[s->reject_count++] = optarg;
@@ -495,7 +509,7 @@ int cmd_sink(int argc, char **argv)
 	int rc = options(&s, argc, argv);
 
 	if (rc != 0)
-		return rc;
+		return rc < 0 ? 0 : rc;
 	log_open("gatepost[sink]", LOG_LEVEL_INFO);
 	signal(SIGPIPE, SIG_IGN);
 	rc = maildir_open(&s);

@@ -141,7 +141,7 @@ static void fact(const struct fact *f, bool cut, struct buf *out)
 	AUTO(buf) struct buf value = BUF_INIT(128 * 1024);
 
 	record_fact_text(f, &value);
-	buf_addf(out, "    %-22s ", fact_def(f->id)->name);
+	buf_addf(out, "    %-24s ", fact_def(f->id)->name);
 	terminal_text(value.len ? value.data : "-", value.len ? value.len : 1, 0, out);
 	if (cut)
 		buf_adds(out, " [cut]");

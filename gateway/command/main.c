@@ -77,6 +77,7 @@ int command_options(int argc, char **argv, const char *text, const char **path, 
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
+	char called[32];
 
 	if (!name) {
 		usage(stderr);
@@ -87,8 +88,11 @@ int main(int argc, char **argv)
 	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
 		name = "version";
 	for (const struct command *c = commands; c->name; c++)
-		if (strcmp(c->name, name) == 0)
+		if (strcmp(c->name, name) == 0) {
+			snprintf(called, sizeof(called), "gatepost %s", name);
+			argv[1] = called;       /* getopt puts it before what it has to say */
 			return c->run(argc - 1, argv + 1);
+		}
 	fprintf(stderr, "gatepost: there is no command %s\n\n", name);
 	usage(stderr);
 	return 1;
