@@ -224,6 +224,8 @@ int history_encode(const struct history_record *r, struct buf *out)
 	put_signed(&w, r->ms);
 	put_ran(&w, r->ran);
 	put_facts(&w, r);
+	if (r->notes)
+		put_text(&w, r->notes);
 	if (w.rc < 0) {
 		out->len = w.begin;
 		out->failed = false;
@@ -531,6 +533,8 @@ int history_decode(const char *p, size_t len, struct history_memory *memory, str
 	h.ms = get_int(&r, -1);
 	get_ran(&r, memory, &h);
 	get_facts(&r, memory, &h);
+	if (!r.bad && r.p != r.end)
+		h.notes = get_needed(&r);
 	if (r.bad || r.p != r.end || stage >= STAGE_COUNT)
 		return -EBADMSG;
 	*out = h;

@@ -53,6 +53,9 @@ struct history_record {
 	/* Names of the filters that had looked, NULL last (or NULL: none): a fact of theirs that is not below does not exist; one of another filter was
 	   never asked for. replay tells the two apart. */
 	const char *const *ran;
+	/* What rules that decide nothing did, or under observe would have done, a line for each ("tag external: [EXTERNAL]", "observe strict: reject");
+	   NULL: nothing. Stands last, and only if there is something: records of before have none. */
+	const char *notes;
 	/* What was known: client's, transaction's and recipient's. Encoding takes up to three sets; decoding fills the first. */
 	const struct facts *facts[3];
 };

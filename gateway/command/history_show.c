@@ -128,6 +128,20 @@ static void policy(const struct history_record *r, struct buf *out)
 			r->rule_text ? r->rule_text : "");
 }
 
+/* What else rules did, a line for each. */
+static void notes(const char *all, struct buf *out)
+{
+	for (bool first = true; all; first = false) {
+		const char *end = strchr(all, '\n');
+		size_t len = end ? (size_t)(end - all) : strlen(all);
+
+		buf_addf(out, "  %-14s ", first ? "rules, too" : "");
+		terminal_text(all, len, 0, out);
+		buf_addc(out, '\n');
+		all = end ? end + 1 : NULL;
+	}
+}
+
 static bool named(const char *const *names, const char *name)
 {
 	for (; names && *names; names++)
@@ -182,6 +196,7 @@ void history_show_all(const struct history_record *r, const char *const *cut, co
 	if (r->bytes)
 		memberf(out, "octets", "%llu", (unsigned long long)r->bytes);
 	policy(r, out);
+	notes(r->notes, out);
 	member(out, "reply", r->reply);
 	member(out, "mail server", r->backend);
 	member(out, "quarantine", r->quarantine_id);
@@ -197,6 +212,19 @@ static json_t *strings(const char *const *s, size_t count)
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, record_text(s[i]));
+	return list;
+}
+
+static json_t *lines(const char *all)
+{
+	json_t *list = json_array();
+
+	while (all) {
+		const char *end = strchr(all, '\n');
+
+		json_array_append_new(list, record_string(all, end ? (size_t)(end - all) : strlen(all)));
+		all = end ? end + 1 : NULL;
+	}
 	return list;
 }
 
@@ -245,6 +273,7 @@ json_t *history_json(const struct history_record *r, const char *const *cut, con
 		      "subject", record_text(r->subject), "bytes", (json_int_t)r->bytes);
 	json_object_set_new(o, "policy", json_pack("{s:o, s:o, s:i, s:o}", "action", record_text(r->action), "rule", record_text(r->rule),
 						   "line", r->rule_line, "text", record_text(r->rule_text)));
+	json_object_set_new(o, "notes", lines(r->notes));
 	json_object_set_new(o, "reply", record_text(r->reply));
 	json_object_set_new(o, "backend", record_text(r->backend));
 	json_object_set_new(o, "quarantine", record_text(r->quarantine_id));

@@ -8,12 +8,12 @@
 #include "filters/rfc2047.h"
 #include "policy/history_channel.h"
 
-enum { FEW = 32, FIELD_MAX = HISTORY_TEXT_MAX };
+enum { FEW = 32, NOTES_MAX = 4096, FIELD_MAX = HISTORY_TEXT_MAX };
 
 /* What stands on the stack of whoever makes a record. */
 struct making {
 	struct history_record r;
-	struct buf message_id, subject;
+	struct buf message_id, subject, notes;
 	const char *ran[FILTER_MAX + 1];
 	const char *few[FEW], **many;
 };
@@ -22,6 +22,7 @@ static void making_cleanup(struct making *m)
 {
 	buf_release(&m->message_id);
 	buf_release(&m->subject);
+	buf_release(&m->notes);
 	free(m->many);
 }
 
@@ -109,7 +110,8 @@ static void add_transaction(struct making *m, const struct smtp_txn *t, const st
 
 static void begin(struct making *m, const struct smtp_session *s, const char *verdict, const char *reply)
 {
-	*m = (struct making){ .message_id = BUF_INIT(FIELD_MAX), .subject = BUF_INIT(RFC2047_TEXT_MAX) };
+	*m = (struct making){ .message_id = BUF_INIT(FIELD_MAX), .subject = BUF_INIT(RFC2047_TEXT_MAX),
+			       .notes = BUF_INIT(NOTES_MAX) };
 	m->r = (struct history_record){ .at_ms = clock_wall_ms(), .code = s->id, .client = s->client.ip, .helo = s->client.helo,
 					.verdict = verdict, .reply = reply, .stage = s->client.helo ? STAGE_HELO : STAGE_CONNECT,
 					.ms_data = -1, .ms_checks = -1, .ms_backend = -1, .ms = -1 };
@@ -126,6 +128,23 @@ static void add_verdict(struct history_record *r, const struct verdict *v)
 		r->rule_line = v->rule->line;
 		r->rule_text = v->rule->text;
 	}
+}
+
+/* What the other rules did: effects on the message only where it was delivered with them. */
+static void add_notes(struct making *m, const struct smtp_session *s, const struct judge *j)
+{
+	bool delivered = j->verdict.action == ACTION_ACCEPT && !smtp_observing(s);
+
+	for (size_t i = 0; i < j->run.effect_count; i++) {
+		const struct rule *r = j->run.effects[i];
+
+		if (delivered || r->action == ACTION_LOG)
+			buf_addf(&m->notes, "%s%s %s: %s", m->notes.len ? "\n" : "", action_name(r->action), r->name, r->argument);
+	}
+	for (size_t i = 0; i < j->run.observed_count; i++)
+		buf_addf(&m->notes, "%sobserve %s: %s", m->notes.len ? "\n" : "", j->run.observed[i]->name, action_name(j->run.observed[i]->action));
+	if (m->notes.len)
+		m->r.notes = buf_str(&m->notes);
 }
 
 static bool wanted(const struct smtp_session *s)
@@ -146,8 +165,10 @@ void smtp_history_verdict(struct smtp_session *s, const struct smtp_verdict_line
 	m.r.quarantine_id = line->quarantine_id;
 	if (line->v)
 		add_verdict(&m.r, line->v);
-	if (line->judge)
+	if (line->judge) {
 		m.r.facts[2] = &line->judge->facts;
+		add_notes(&m, s, line->judge);
+	}
 	list = recipients_room(&m, line->rcpt_count);
 	for (size_t i = 0; i < m.r.rcpt_count; i++)
 		list[i] = line->rcpt[i]->address;

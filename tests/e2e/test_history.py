@@ -137,6 +137,23 @@ def test_refused_at_rcpt(lived):
     assert r["verdict"] == "reject" and r["policy"]["rule"] is None and "relaying denied" in r["reply"]
 
 
+def test_what_other_rules_did(lab, backend):
+    """What was put on trial, noted and changed is recorded; what a quarantined message would have got is not."""
+    g = lab([backend().port], policy="""
+observe reject strict: if spf != pass
+log watched: "on the list" if sender = "alice@sender.example"
+tag external: "[EXT] "
+quarantine hold: if header.subject ~ /hold/
+""")
+    send(g, "hello", sender="carol@sender.example")
+    send(g, "on hold")
+    held, passed = find(g, count=2)
+    assert passed["notes"] == ["tag external: [EXT] ", "observe strict: reject"]
+    assert held["notes"] == ["log watched: on the list", "observe strict: reject"]
+    shown = command(g, "-v", held["code"]).stdout.decode()
+    assert re.search(r"^  rules, too +log watched: on the list\n {17}observe strict: reject$", shown, re.M), shown
+
+
 def test_the_servers_refusal(lab, backend):
     server = backend()
     server.script["RCPT"] = b"550 5.1.1 no such user\r\n"

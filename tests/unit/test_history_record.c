@@ -79,6 +79,7 @@ static void same_members(const struct history_record *a, const struct history_re
 	same_text(a->reply, b->reply);
 	same_text(a->backend, b->backend);
 	same_text(a->quarantine_id, b->quarantine_id);
+	same_text(a->notes, b->notes);
 	assert_int_equal(a->ms_data, b->ms_data);
 	assert_int_equal(a->ms_checks, b->ms_checks);
 	assert_int_equal(a->ms_backend, b->ms_backend);
@@ -116,6 +117,7 @@ static void test_round_trip(void **state)
 	facts_set_bool(&own, "t.bool", true);
 	facts_set_num(&own, "t.number", INT64_MIN);     /* a recipient's own counts before the transaction's */
 	r.facts[0] = &client, r.facts[1] = &txn, r.facts[2] = &own;
+	r.notes = "observe strict: reject\ntag external: [EXTERNAL] ";
 	assert_int_equal(history_encode(&r, &out), 0);
 	assert_int_equal(history_decode(out.data, out.len, memory, &back, &cut, &lost), 0);
 	same_members(&r, &back);
