@@ -93,17 +93,17 @@ static void settle(const struct policy *p, struct policy_run *r, struct expr_eva
  * (rule_count: the end, which accepts). If for certain something else: POLICY_TEMPORARY.
  * POLICY_UNDECIDED while later facts may show either.
  */
-static enum policy_event look_below(const struct policy *p, size_t i, struct expr_eval *ev,
+static enum policy_event look_below(const struct policy *p, size_t i, const struct expr_eval *ev,
 				    size_t *same)
 {
 	const struct rule *hanging = &p->rule[i];
 	/* a greylist rule between has not been passed yet: what is found out here is not kept */
-	struct policy_scores scores = *ev->scores, *kept = ev->scores;
+	struct policy_scores scores = *ev->scores;
+	struct expr_eval below = *ev;
 	bool may_be_same = false, may_differ = false, open = false;
 	size_t j;
 
-	ev->scores = &scores;
-
+	below.scores = &scores;
 	for (j = i + 1; j < p->rule_count; j++) {
 		const struct rule *rule = &p->rule[j];
 		bool equal;
@@ -112,7 +112,7 @@ static enum policy_event look_below(const struct policy *p, size_t i, struct exp
 		if (!rule_decides(rule))
 			continue;
 		equal = same_verdict(hanging, rule);
-		t = expr_truth(rule->cond, ev, NULL);
+		t = expr_truth(rule->cond, &below, NULL);
 		if (t == TRUTH_FALSE || (t == TRUTH_TEMPORARY && equal))
 			continue;
 		open |= t == TRUTH_UNKNOWN;
@@ -121,7 +121,6 @@ static enum policy_event look_below(const struct policy *p, size_t i, struct exp
 		if (t != TRUTH_UNKNOWN)
 			break;                  /* it decides, or hangs itself on something */
 	}
-	ev->scores = kept;
 	if (j == p->rule_count) {
 		if (hanging->action == ACTION_ACCEPT)
 			may_be_same = true;

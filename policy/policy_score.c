@@ -44,16 +44,16 @@ static void reach_add(struct score_reach *r, int64_t score, bool can_true, bool 
 int score_rule_add(struct policy *p, size_t index)
 {
 	const struct rule *r = &p->rule[index];
-	struct scorer *s;
+	struct scorer *all, *s;
 	int can_true, can_false;
 
 	if (p->scorer_count == POLICY_SCORES_MAX)
 		return -ENOSPC;
-	s = reallocarray(p->scorer, p->scorer_count + 1, sizeof(*s));
-	if (!s)
+	all = reallocarray(p->scorer, p->scorer_count + 1, sizeof(*all));
+	if (!all)
 		return -ENOMEM;
-	p->scorer = s;
-	s += p->scorer_count;
+	p->scorer = all;
+	s = &all[p->scorer_count];
 	*s = (struct scorer){ .rule = index, .score = r->score };
 	if (p->scorer_count)
 		memcpy(s->reach, s[-1].reach, sizeof(s->reach));

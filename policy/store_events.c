@@ -243,9 +243,10 @@ static void fold_event(struct fold *f, const json_t *event)
 	} else if (strcmp(what, STORE_EVENT_DOT) != 0) {
 		return;
 	}
-	json_array_foreach(json_object_get(detail, "rcpt"), i, address)
+	json_array_foreach(json_object_get(detail, "rcpt"), i, address) {
 		if (json_is_string(address))
 			fold_rcpt(f, what, json_string_value(address));
+	}
 }
 
 /* All events, in order. false: no memory. */
@@ -257,8 +258,9 @@ static bool fold_all(struct fold *f, const json_t *events)
 	*f = (struct fold){ .rcpt = json_object(), .before = json_object() };
 	if (!f->rcpt || !f->before)
 		return false;
-	json_array_foreach(events, i, event)
+	json_array_foreach(events, i, event) {
 		fold_event(f, event);
+	}
 	return true;
 }
 

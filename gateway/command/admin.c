@@ -24,7 +24,7 @@ static bool who_set(const char *name)
 
 	if (!name || !*name)
 		return false;
-	for (; name[n] && n < sizeof(who) - 1; n++)
+	for (; n < sizeof(who) - 1 && name[n]; n++)
 		who[n] = name[n] > ' ' && name[n] < 0x7f && name[n] != '"' && name[n] != '\\' ? name[n] : '?';
 	who[n] = '\0';
 	return true;

@@ -89,7 +89,7 @@ static const char *printable(const char *text, char *out, size_t size)
 {
 	size_t n = 0;
 
-	for (; text[n] && n < size - 1; n++)
+	for (; n < size - 1 && text[n]; n++)
 		out[n] = text[n] >= ' ' && text[n] < 0x7f ? text[n] : '?';
 	out[n] = '\0';
 	return out;

@@ -30,7 +30,7 @@ static void add_ran(struct making *m, uint32_t ran)
 {
 	size_t n = 0;
 
-	for (int i = 0; filters[i] && i < FILTER_MAX; i++)
+	for (int i = 0; i < FILTER_MAX && filters[i]; i++)
 		if (ran & 1u << i)
 			m->ran[n++] = filters[i]->name;
 	m->r.ran = m->ran;
