@@ -13,6 +13,7 @@
 #include "command/admin.h"
 #include "command/command.h"
 #include "command/history_show.h"
+#include "command/number.h"
 #include "command/terminal.h"
 #include "command/when.h"
 #include "policy/conf.h"
@@ -139,12 +140,11 @@ static int verdict_option(struct history *h, const char *text)
 
 static int limit_option(struct history *h, const char *text)
 {
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
+	int64_t n;
 
-	if (*end || end == text || text[0] == '-' || n > INT_MAX)
+	if (number_parse(text, INT_MAX, &n) < 0)
 		return fail(h, text, "no number, expected one such as 100; 0: all");
-	h->limit = n;
+	h->limit = (size_t)n;
 	return 0;
 }
 

@@ -76,18 +76,6 @@ static int on_deleted(void *arg, const json_t *d)
 
 /* ---- options ---- */
 
-static int parse_limit(struct list *l, const char *text)
-{
-	char *end;
-
-	l->limit = strtoll(text, &end, 10);
-	if (!*text || *end || l->limit < 0) {
-		quarantine_fail("list", "--limit: that is no number, expected one such as 100; 0: all");
-		return -1;
-	}
-	return 0;
-}
-
 /* 0, or -1 with the exit status in *status. */
 static int parse_options(struct list *l, int argc, char **argv, int *status)
 {
@@ -107,7 +95,7 @@ static int parse_options(struct list *l, int argc, char **argv, int *status)
 		case 'd': l->deleted = true; break;
 		case 'j': l->json = true; break;
 		case 'l':
-			if (parse_limit(l, optarg) < 0)
+			if (quarantine_limit("list", optarg, &l->limit) < 0)
 				return -1;
 			break;
 		case 'h':

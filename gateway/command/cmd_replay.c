@@ -10,6 +10,7 @@
 
 #include "command/admin.h"
 #include "command/command.h"
+#include "command/number.h"
 #include "command/terminal.h"
 #include "command/when.h"
 #include "policy/conf.h"
@@ -63,6 +64,7 @@ static int parse_options(struct options *o, int argc, char **argv)
 		{ "examples", required_argument, NULL, 'E' }, { "all", no_argument, NULL, 'a' },
 		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
+	int64_t examples;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "c:p:h", options, NULL)) != -1) {
@@ -72,9 +74,9 @@ static int parse_options(struct options *o, int argc, char **argv)
 		case 'S': o->since = optarg; break;
 		case 'U': o->until = optarg; break;
 		case 'E':
-			o->examples = strtoul(optarg, NULL, 10);
-			if (o->examples > REPLAY_EXAMPLES_MAX)
-				return fail("--examples", "at most 100");
+			if (number_parse(optarg, REPLAY_EXAMPLES_MAX, &examples) < 0)
+				return fail("--examples", "a number was expected, at most 100");
+			o->examples = (size_t)examples;
 			break;
 		case 'a': o->all = true; break;
 		case 'j': o->json = true; break;

@@ -209,17 +209,6 @@ static int add_words(struct search *s, char **words)
 	return rc;
 }
 
-static int parse_limit(struct search *s, const char *text)
-{
-	char *end;
-
-	s->limit = strtoll(text, &end, 10);
-	if (*text && !*end && s->limit >= 0)
-		return 0;
-	quarantine_fail("search", "--limit: that is no number, expected one such as 100; 0: all");
-	return -1;
-}
-
 /* 0, or -1 with the exit status in *status. */
 static int parse_options(struct search *s, int argc, char **argv, int *status)
 {
@@ -237,7 +226,7 @@ static int parse_options(struct search *s, int argc, char **argv, int *status)
 		case 'c': s->conf = optarg; break;
 		case 'j': s->json = true; break;
 		case 'l':
-			if (parse_limit(s, optarg) < 0)
+			if (quarantine_limit("search", optarg, &s->limit) < 0)
 				return -1;
 			break;
 		case 'h':

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "command/admin.h"
+#include "command/number.h"
 #include "command/when.h"
 #include "filters/fact.h"
 #include "policy/conf.h"
@@ -163,6 +164,14 @@ int quarantine_filter_option(const char *name, struct store_filter *f, int optio
 	if (rc < 0)
 		quarantine_fail(name, "%s", err.len ? buf_str(&err) : strerror(-rc));
 	return rc < 0 ? -1 : 0;
+}
+
+int quarantine_limit(const char *name, const char *text, int64_t *out)
+{
+	if (number_parse(text, INT64_MAX, out) == 0)
+		return 0;
+	quarantine_fail(name, "--limit: that is no number, expected one such as 100; 0: all");
+	return -1;
 }
 
 const char *quarantine_size(uint64_t bytes, char out[32])

@@ -78,6 +78,9 @@ enum { FILTER_TO = 1000, FILTER_FROM, FILTER_CLIENT, FILTER_RULE, FILTER_FACT, F
 /* One of them. 0; or -1, and why is on stderr. */
 int quarantine_filter_option(const char *name, struct store_filter *f, int option, const char *value);
 
+/* The value of --limit. 0; or -1, and why is on stderr. */
+int quarantine_limit(const char *name, const char *text, int64_t *out);
+
 /* "1.2M", at most 5 characters for what a disk can hold. Returns out. */
 const char *quarantine_size(uint64_t bytes, char out[32]);
 
