@@ -18,7 +18,7 @@ int authres_make(const struct txn *t, const char *authserv_id, struct buf *out);
 /* The Received-SPF field, RFC 7208 9.1, with its final CRLF. */
 int authres_received_spf(const struct txn *t, const char *receiver, struct buf *out);
 
-/* Whether the body of an Authentication-Results field names authserv_id, after comments, folding, quoting and case (PITFALLS 11). A body that cannot be parsed but
+/* Whether the body of an Authentication-Results field names authserv_id, after comments, folding, quoting and case (RFC 8601 section 5). A body that cannot be parsed but
    contains the id counts as claiming it. */
 bool authres_claims(const char *body, size_t len, const char *authserv_id);  /* authres_claims.c */
 

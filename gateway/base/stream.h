@@ -96,7 +96,7 @@ int stream_flush(struct stream *s, int timeout_ms);
 void stream_set_write_timeout(struct stream *s, int timeout_ms);
 
 /*
- * The handshake. The caller has made sure that nothing is pending (PITFALLS 2). hostname: SNI, and
+ * The handshake. The caller has made sure that nothing is pending (CVE-2011-0411). hostname: SNI, and
  * the name that is verified if the context verifies. -EPROTO with stream_error() saying why. may
  * wait
  */

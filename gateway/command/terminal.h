@@ -1,8 +1,8 @@
 /*
  * terminal - text from outside, shown to a person
  *
- * What a message, a client or a DNS record says must not move the cursor, colour the screen or turn the reading direction (PITFALLS: injection
- * through decoded values). Colours are used only where standard output is a terminal, and NO_COLOR is not set.
+ * What a message, a client or a DNS record says must not move the cursor, colour the screen or turn
+ * the reading direction. Colours are used only where standard output is a terminal, and NO_COLOR is not set.
  */
 #ifndef TERMINAL_H
 #define TERMINAL_H

@@ -235,7 +235,7 @@ static bool is_any(const struct net_addr *a)
 	return memcmp(a->ip, zero, a->family == AF_INET ? 4 : 16) == 0;
 }
 
-/* Mail for a backend that is ourselves would go round for ever (PITFALLS 11). */
+/* Mail for a backend that is ourselves would go round for ever. */
 bool backend_is_ourselves(const struct site *site, const struct net_addr *a)
 {
 	for (size_t i = 0; i < site->listener_count; i++) {

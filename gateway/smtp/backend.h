@@ -107,7 +107,7 @@ int backend_group_ready(struct backend_group *g, int timeout_ms);
 int backend_group_sessions(const struct backend_group *g);      /* that this process holds, in use, idle or saying goodbye */
 size_t backend_group_up(const struct backend_group *g);         /* members that are not away */
 
-/* Whether a is an address that one of our listeners has (PITFALLS 11). */
+/* Whether a is an address that one of our listeners has: mail for it would go round for ever. */
 bool backend_is_ourselves(const struct site *site, const struct net_addr *a);
 
 #endif

@@ -3,8 +3,7 @@
  *
  * Recipients are asked of the backend one by one, in a transaction of its own that begins with the first of them. When the message is to be
  * sent, the transaction there must hold exactly those who get it: if it does not, or its session has gone, MAIL and RCPT
- * are said again for exactly those, and a reply that now differs means that nobody has the message yet: 451 (DESIGN,
- * "RCPT is verification").
+ * are said again for exactly those, and a reply that now differs means that nobody has the message yet: 451.
  *
  * Replies come complete, as text for the client ("550 5.1.1 no such user").
  */

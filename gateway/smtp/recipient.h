@@ -2,7 +2,7 @@
  * recipient - who is a known user
  *
  * The site says where that is known (enum rcpt_verify): the backend's own RCPT in the transaction (then this only tells the session to ask it),
- * a call-out to another host or port, a file, or nowhere. Call-outs use the null sender, go only to the configured host (PITFALLS 13), and are
+ * a call-out to another host or port, a file, or nowhere. Call-outs use the null sender, go only to the configured host, and are
  * cached in the state store, space "rcpt": yes for verify_positive_s, no for verify_negative_s. A host that accepts a random local part of a domain knows nothing:
  * this is noticed once a day and domain, warned about, and the check is off for that domain. A host that is away gives no verdict.
  * postmaster always passes (RFC 5321 4.5.1).

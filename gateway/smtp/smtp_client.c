@@ -97,7 +97,7 @@ static int reply(struct smtp_client *c, const char *to, int timeout_ms, int go_o
 	return 0;
 }
 
-/* Nothing may be pending when a command goes out: its reply would be taken for this one's (PITFALLS 3). */
+/* Nothing may be pending when a command goes out: its reply would be taken for this one's. */
 static int ready(struct smtp_client *c, const char *what, int64_t deadline_ms)
 {
 	if (c->broken)
@@ -257,7 +257,7 @@ static int starttls(struct smtp_client *c, int64_t deadline_ms)
 		return rc;
 	if (c->reply.code != 220)
 		return required ? refused(c, "STARTTLS") : 0;
-	/* The server speaks next only after our ClientHello: whatever is there now was injected (PITFALLS 2). */
+	/* The server speaks next only after our ClientHello: whatever is there now was injected. */
 	if (!smtp_client_quiet(c))
 		return broken(c, -EPROTO, "STARTTLS: bytes before the handshake (injection)");
 	rc = stream_tls_connect(c->stream, c->conf->tls_ctx, c->conf->tls_name, c->conf->timeouts->helo_ms);
@@ -385,7 +385,7 @@ static bool offered(const struct smtp_caps *caps, const char *word, size_t len)
 	return false;
 }
 
-/* Foreign values never become a second command (PITFALLS 21). */
+/* Foreign values never become a second command. */
 static bool clean(const char *p)
 {
 	for (; *p; p++)
@@ -409,7 +409,7 @@ static int path_command(struct smtp_client *c, const char *what, const char *sta
 			buf_addc(&line, ' ');
 			buf_add(&line, params, n);
 		} else if (n == 8 && strncasecmp(params, "SMTPUTF8", 8) == 0) {
-			return -ENOTSUP;        /* cannot be downgraded (PITFALLS 4) */
+			return -ENOTSUP;        /* cannot be downgraded (RFC 6531) */
 		}
 		params += n;
 		params += strspn(params, " ");
@@ -600,7 +600,7 @@ int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, 
 		rc = stream_flush(c->stream, c->conf->timeouts->block_ms);
 	if (rc < 0)
 		return broken(c, rc, "message: %s", rc_words(rc));
-	/* A reply before the end cannot be about the whole message; taken for it, mail would be lost (PITFALLS 17). */
+	/* A reply before the end cannot be about the whole message; taken for it, mail would be lost. */
 	if (!smtp_client_quiet(c))
 		return broken(c, -EPROTO, "message: a reply before its end, or the connection was closed");
 	rc = before_end(c, content);

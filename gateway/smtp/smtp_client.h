@@ -3,7 +3,7 @@
  *
  * One command, one reply. What the server said well-formed is data: the function returns 0 and the reply lies in c->reply. Everything else
  * ends the session: c->broken is set, c->why says what happened in words, and the result is -EPROTO (a malformed reply, one that
- * nobody asked for, 354 out of place: PITFALLS 3 and 17), -ETIMEDOUT, -EPIPE or -ECANCELED. Whoever relays then answers 451.
+ * nobody asked for, 354 out of place), -ETIMEDOUT, -EPIPE or -ECANCELED. Whoever relays then answers 451.
  *
  * deadline_ms is the budget of the client's command that this belongs to, a moment of clock_ms() (0: none); each
  * wait is bounded by the RFC's own timeout as well.
@@ -26,7 +26,7 @@ struct smtp_identity;           /* smtp/xclient.h */
 struct smtp_timeouts;           /* policy/conf.h */
 struct stream;
 
-/* What a server offers, of what we can use or pass on; all else in its EHLO reply is not looked at (PITFALLS 4). */
+/* What a server offers, of what we can use or pass on; all else in its EHLO reply is not looked at. */
 struct smtp_caps {
 	bool esmtp;             /* it answered EHLO */
 	bool size, eightbit, smtputf8, dsn;                     /* end to end */

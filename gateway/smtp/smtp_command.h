@@ -1,7 +1,7 @@
 /*
  * smtp_command - one command line of an SMTP client, RFC 5321 4.1.1
  *
- * The line goes in with its line end; a bare LF as the line end, a bare CR or a NUL inside are errors of their own (PITFALLS 1).
+ * The line goes in with its line end; a bare LF as the line end, a bare CR or a NUL inside are errors of their own (RFC 5321 section 2.3.8).
  * Whether a command is allowed now, and whether an extension was offered, is the session's to judge. No I/O.
  */
 #ifndef SMTP_COMMAND_H

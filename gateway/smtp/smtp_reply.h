@@ -2,7 +2,7 @@
  * smtp_reply - SMTP replies: read from a backend, written to a client, RFC 5321 4.2
  *
  * A reply is a code and one or more lines of text. What a backend says is foreign: lines over 4,096 bytes, over 100 lines,
- * codes that differ between lines or lie outside 200..599 make it malformed, and whoever reads it closes (PITFALLS 3 and 17). Text
+ * codes that differ between lines or lie outside 200..599 make it malformed, and whoever reads it closes. Text
  * is cut, never the code. What a client hears is always clean: printable ASCII, at most 512 bytes in a line, with an
  * enhanced status code (RFC 2034) where there can be one.
  */

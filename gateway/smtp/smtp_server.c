@@ -90,7 +90,7 @@ static void offer(struct buf *out, bool last, const char *fmt, ...)
 }
 
 /*
- * What is offered: hop-local keywords are ours, end-to-end ones only if every backend has them (DESIGN, "What is offered"), who
+ * What is offered: hop-local keywords are ours, end-to-end ones only if every backend has them, who
  * gets a moment to say so when we have just started. may wait
  */
 static int say_extensions(struct smtp_session *s)

@@ -1,4 +1,4 @@
-"""Odd replies of the backend at each step (PITFALLS 3, 17): a proper 4xx for the client, that session not used again, nothing made up."""
+"""Odd replies of the backend at each step: a proper 4xx for the client, that session not used again, nothing made up."""
 import pytest
 
 from lab.backend import Held, hang_up

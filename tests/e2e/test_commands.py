@@ -1,4 +1,4 @@
-"""The dialogue: one command, one reply; parsing, limits (PITFALLS 3, 12, 15, 20), what was refused and why."""
+"""The dialogue: one command, one reply; parsing, limits, what was refused and why."""
 import pytest
 
 from lab.recorder import Recorder

@@ -1,4 +1,4 @@
-"""PITFALLS 19: a good client among bad ones."""
+"""A good client among bad ones."""
 import resource
 import selectors
 import socket

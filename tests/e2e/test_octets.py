@@ -1,4 +1,4 @@
-"""PITFALLS 18: what the client sent and what the backend got, octet for octet; BDAT's corners."""
+"""What the client sent and what the backend got, octet for octet; BDAT's corners."""
 import re
 
 import pytest

@@ -1,4 +1,4 @@
-"""PITFALLS 1 (smuggling): whatever stands around the dot, the mail behind it never becomes a message of its own."""
+"""Smuggling (CVE-2023-51764 and its like): whatever stands around the dot, the mail behind it never becomes a message of its own."""
 import itertools
 import re
 

@@ -1,4 +1,4 @@
-"""STARTTLS towards the client: PITFALLS 2, versions, certificates."""
+"""STARTTLS towards the client: injection (CVE-2011-0411), versions, certificates."""
 import socket
 import ssl
 import subprocess

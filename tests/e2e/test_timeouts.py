@@ -1,4 +1,4 @@
-"""PITFALLS 9: every wait ends. Timeouts of a second or two, and the gateway's own word for each end."""
+"""Every wait ends. Timeouts of a second or two, and the gateway's own word for each end."""
 import select
 import threading
 import time

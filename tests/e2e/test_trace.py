@@ -1,4 +1,4 @@
-"""PITFALLS 11 and 21: Received, loops, Authentication-Results; what CR, LF and NUL in values do not do."""
+"""Received, loops, Authentication-Results; what CR, LF and NUL in values do not do."""
 import re
 
 import pytest

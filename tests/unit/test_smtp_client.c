@@ -187,7 +187,7 @@ static void test_helo_fallback(void **state)
 
 static char long_line[5000], many_lines[20 * 200];
 
-/* PITFALLS 17 and its relatives: what each strange backend comes to. */
+/* What each strange backend comes to. */
 static const struct { const char *name, *stage; const char *const *script; int rc; enum smtp_outcome outcome; int code; bool hasty; } odd[] = {
 	/* well-formed: data */
 	{ "greeting 554", "open", S("S:554 no\r\n"), -ECONNREFUSED, 0, 0, 0 },
