@@ -127,7 +127,7 @@ static int to_mbox(const json_t *record, const char *id, int fd)
 static int export_one(void *arg, const char *id)
 {
 	struct export *x = arg;
-	int fd = store_view_message(x->q.view, id), rc = fd;
+	int fd = store_view_message(x->q.view, id), rc;
 	json_t *record;
 
 	if (fd < 0)
