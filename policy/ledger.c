@@ -164,6 +164,11 @@ static size_t *sorted(const struct envelope *env)
 	return at;
 }
 
+bool ledger_can_tell(const struct txn *t)
+{
+	return message_find(t->message, "Message-ID", 0) || message_find(t->message, "Date", 0);
+}
+
 static int names_hash(const struct txn *t, const size_t *order, char out[HEX_MAX])
 {
 	AUTO(buf) struct buf names = BUF_INIT(NAMES_MAX);
@@ -296,7 +301,7 @@ struct ledger_entry *ledger_find(struct ledger *l, struct txn *t)
 	struct state_op *op;
 	size_t *order;
 
-	if (!may_have_one(l))
+	if (!may_have_one(l) || !ledger_can_tell(t))
 		return NULL;
 	op = calloc(2, sizeof(*op));            /* 900 bytes each: too much for a task's stack */
 	order = sorted(&t->env);

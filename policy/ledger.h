@@ -5,6 +5,9 @@
  * Then an entry names those who have it, and the retry is not delivered to them a second time. One entry serves one retry: a message that
  * is sent again on purpose is delivered again.
  *
+ * A message that has neither Message-ID nor Date is not in it: a device that says the same whenever there is something to say, and closes as it
+ * likes, would not be heard any more.
+ *
  * Entries lie in the state (space "ledger"). The key is who sends (the domain that DKIM or SPF passed for, so that a pool of hosts counts as one;
  * else the client's network), the envelope and the Message-ID; the text is the SHA-256 of the message, which is compared. It is
  * computed only for an entry that is written or found.
@@ -38,6 +41,9 @@ struct ledger_entry {
 	bool all;                       /* all recipients have it */
 	bool has[];                     /* those who do, by their place in the envelope */
 };
+
+/* Whether a retry of the message can be told from another that says the same; pure. */
+bool ledger_can_tell(const struct txn *t);
 
 /* An entry for the message of t, now. NULL: there is none, or it is not to be had. The caller frees it. may wait */
 struct ledger_entry *ledger_find(struct ledger *l, struct txn *t);

@@ -50,9 +50,10 @@ static struct state_op *entry_of(struct smtp_session *s, struct smtp_txn *t)
 	return NULL;
 }
 
+/* No entry can be made for this message. */
 static bool ledger_is_off(const struct smtp_session *s)
 {
-	return !s->svc->ledger.state || !s->svc->ledger.ttl_s;
+	return !s->svc->ledger.state || !s->svc->ledger.ttl_s || !ledger_can_tell(&s->t->txn);
 }
 
 void smtp_answer_partial(struct smtp_session *s)

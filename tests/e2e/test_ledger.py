@@ -139,6 +139,20 @@ def test_half_closed_after_the_dot(lab, backend):
     is_delivered_again(g, server)
 
 
+def test_a_device_that_always_says_the_same_and_resets(lab, backend):
+    """With neither Message-ID nor Date nobody can tell a retry from news."""
+    server = backend()
+    g = lab([server.port], policy=POLICY)
+    alarm = b"Subject: the cellar is flooded\r\n\r\nCome.\r\n"
+    for n in (1, 2, 3):
+        c = Vanishing(g, server, message=alarm)
+        c.release()
+        c.wait_answer()
+        c.close()
+        server.wait_messages(n)
+    assert "event=ledger" not in g.process.output()
+
+
 def test_the_same_on_purpose(lab, backend):
     server = backend()
     g = lab([server.port], policy=POLICY)

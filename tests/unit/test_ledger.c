@@ -193,8 +193,8 @@ static const struct {
 	{ "another header", { "192.0.2.1", NULL, NULL, A, { BOB }, MAIL }, "1", { "192.0.2.1", NULL, NULL, A, { BOB }, "A: 1\r\n" MAIL }, "" },
 	{ "another Message-ID", { "192.0.2.1", NULL, NULL, A, { BOB }, MAIL }, "1",
 	  { "192.0.2.1", NULL, NULL, A, { BOB }, "Message-ID: <2@x.example>\r\n\r\n" }, "" },
-	{ "no Message-ID", { "192.0.2.1", NULL, NULL, A, { BOB }, "Subject: a\r\n\r\n" }, "1",
-	  { "192.0.2.1", NULL, NULL, A, { BOB }, "Subject: a\r\n\r\n" }, "1" },
+	{ "no Message-ID", { "192.0.2.1", NULL, NULL, A, { BOB }, "Date: x\r\n\r\n" }, "1",
+	  { "192.0.2.1", NULL, NULL, A, { BOB }, "Date: x\r\n\r\n" }, "1" },
 };
 
 static void test_rows(void **state)
@@ -212,6 +212,17 @@ static void test_rows(void **state)
 			fail_msg("%s: \"%s\" once more", rows[i].name, got);
 		teardown(NULL);
 	}
+}
+
+/* What a device says whenever there is something to say. */
+static void test_without_message_id_and_date(void **state)
+{
+	static const struct attempt alarm = { "192.0.2.1", NULL, NULL, A, { BOB }, "Subject: a\r\nX-Date: x\r\n\r\nbody\r\n" };
+	char got[8];
+
+	(void)write_entry(&alarm, "1");
+	find_entry(&alarm, false, got);
+	assert_string_equal(got, "");
 }
 
 static const struct attempt usual = { "192.0.2.1", NULL, NULL, A, { BOB }, MAIL };
@@ -337,6 +348,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test_setup_teardown(test_without_message_id_and_date, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_it_costs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_off, setup, teardown),
