@@ -19,7 +19,7 @@
 #include "policy/conf.h"
 #include "policy/history_store.h"
 
-enum { LIMIT = 100, PATH_BYTES = 1100, DAY_S = 86400, ADDRESS_BYTES = 600, CODE_BYTES = 32 };
+enum { LIMIT = 100, PATH_BYTES = 1100, DAY_S = 86400, ADDRESS_BYTES = 600, CODE_BYTES = 32, OUTPUT_BYTES = 4 << 20 };
 
 static const char usage[] =
 	"usage: gatepost history [-c FILE] [FILTERS] [--limit N] [-v | --json] [CODE]\n"
@@ -255,10 +255,21 @@ static int show(void *arg, const struct history_record *r, const char *const *cu
 	return 0;
 }
 
+/* Who reads page by page does not hold on to the store meanwhile: its log (WAL) could not be emptied, and would grow. */
+static void output_room(void)
+{
+	char *room = malloc(OUTPUT_BYTES);      /* stdout's until the end */
+
+	if (room && setvbuf(stdout, room, _IOFBF, OUTPUT_BYTES) != 0)
+		free(room);
+}
+
 static int report(struct history *h)
 {
-	int rc = history_store_find(h->store, &h->q, show, h);
+	int rc;
 
+	output_room();
+	rc = history_store_find(h->store, &h->q, show, h);
 	if (h->json)
 		puts(h->shown ? "]" : "[]");
 	if (rc < 0)

@@ -1,10 +1,12 @@
 """The history: what happened to the mail from X to Y, asked each way; and that it is never in the way of mail."""
 import datetime
+import fcntl
 import json
 import os
 import re
 import signal
 import sqlite3
+import subprocess
 import time
 
 import pytest
@@ -210,6 +212,29 @@ def test_what_comes_from_outside_does_nothing_to_a_terminal(lab, backend):
     for args in ((), ("-v",)):
         out = command(g, *args).stdout
         assert b"\x1b" not in out and "\u202e".encode() not in out and b"bob@example.com" in out
+
+
+def test_a_pager_does_not_hold_on_to_the_store(lived):
+    """Output that nobody reads yet: the write-ahead log can be emptied all the same."""
+    g, _ = lived
+    pager, out = os.pipe()
+    fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 4096)
+    p = subprocess.Popen([g.binary, "history", "-c", str(g.conf_path), "-v"], stdout=out)
+    os.close(out)
+    try:
+        os.read(pager, 1)
+        send(g, "meanwhile")
+        find(g, "--message-id", find(g, count=9)[0]["message_id"])
+        db = sqlite3.connect(g.state / "history" / "history.db", timeout=5)
+        end = time.monotonic() + 10
+        while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            assert time.monotonic() < end, "somebody reads it"
+            time.sleep(0.02)
+        db.close()
+        assert p.poll() is None
+    finally:
+        os.close(pager)
+        p.wait(10)
 
 
 def test_the_keeper_dies(lab, backend):
