@@ -5,14 +5,17 @@ set -eu
 cd "$(dirname "$0")/../.."
 top=$PWD
 bin=$top/${BUILD:-build}/gatepost
-dir=$top/build/demo
-port=2525
-sink_port=2526
+demo=${DEMO:-build/demo}
+dir=$top/$demo
+port=${PORT:-2525}
+sink_port=${SINK_PORT:-2526}
 domain=${DOMAIN:-example.com}
+policy=$top/conf/policy.conf
 
 mkdir -p "$dir"
 user=''
-[ "$(id -u)" = 0 ] && user=nobody
+# Where nobody cannot go, as below /root, the commands could not read as nobody what the gateway writes.
+[ "$(id -u)" = 0 ] && setpriv --reuid=nobody --clear-groups test -x "$dir" && user='user = "nobody"'
 
 demo_dns() {
 	printf 'dns {\n\tdnssec = no\n\tlocal_zone = { ". static" }\n\tlocal_data = {\n'
@@ -26,37 +29,69 @@ write_conf() {
 	hostname = "gate.example"
 	domains = { "$domain" }
 	state_dir = "$dir/state"
-	user = "$user"
+	$user
 	workers = 1
-	policy = "$top/conf/policy.conf"
+	policy = "$policy"
+	allow_list = "$dir/allowed.txt"
 	listener smtp { address = "127.0.0.1:$port" }
 	backend server { address = "${BACKEND:-127.0.0.1:$sink_port}" }
 	EOF
 	[ -n "${BACKEND:-}" ] || demo_dns
 }
 
+# The rules as shipped, with those of the demonstration before the last one.
+write_policy() {
+	grep -v '^accept$' "$top/conf/policy.conf"
+	cat "$top/conf/demo/rules.conf"
+}
+
 samples() {
+	exe=${BUILD:-build}/gatepost
+	to="--mail-rcpt bob@$domain"
 	cat <<-EOF
 
-	Gatepost listens on 127.0.0.1:$port. Three messages to try, in another terminal:
+	Gatepost listens on 127.0.0.1:$port. Four messages to try, in another terminal:
 
-	a genuine, signed one: delivered to build/demo/Maildir
-	  curl -sS --interface 127.0.0.25 smtp://127.0.0.1:$port/mail.good.example --mail-from alice@good.example --mail-rcpt bob@$domain -T $top/conf/demo/genuine.eml
+	  cd $top
 
-	a forgery: answered 250, kept in build/demo/state/quarantine
-	  curl -sS --interface 127.0.0.67 smtp://127.0.0.1:$port/mailer.example --mail-from offers@mailer.example --mail-rcpt bob@$domain -T $top/conf/demo/forgery.eml
+	a genuine, signed one: delivered to $demo/Maildir
+	  curl -sS --interface 127.0.0.25 smtp://127.0.0.1:$port/mail.good.example --mail-from alice@good.example $to -T conf/demo/genuine.eml
 
-	one from a listed address: refused at RCPT, before DATA
-	  curl -sS --interface 127.0.0.66 smtp://127.0.0.1:$port/listed.example --mail-from spam@listed.example --mail-rcpt bob@$domain -T $top/conf/demo/listed.eml
+	a forgery: answered 250, kept in the quarantine
+	  curl -sS --interface 127.0.0.67 smtp://127.0.0.1:$port/mailer.example --mail-from offers@mailer.example $to -T conf/demo/forgery.eml
 
-	why, without sending anything:
-	  $bin explain -c $dir/gatepost.conf --client 127.0.0.67 --helo mailer.example --from offers@mailer.example --to bob@$domain $top/conf/demo/forgery.eml
+	an "invoice", with a program in an archive: kept, too
+	  curl -sS --interface 127.0.0.25 smtp://127.0.0.1:$port/mail.good.example --mail-from accounts@good.example $to -T conf/demo/invoice.eml
 
+	one from a listed address: refused at RCPT, before DATA (curl says: RCPT failed: 550)
+	  curl -sS --interface 127.0.0.66 smtp://127.0.0.1:$port/listed.example --mail-from spam@listed.example $to -T conf/demo/listed.eml
+
+	What has happened, and why:
+	  $exe history -c $demo/gatepost.conf
+	  $exe history -c $demo/gatepost.conf --from good.example -v
+
+	What is kept; by a word in it (the id is at the beginning of the line):
+	  $exe quarantine list -c $demo/gatepost.conf
+	  $exe quarantine search -c $demo/gatepost.conf rechnung
+	  $exe quarantine show -c $demo/gatepost.conf ID
+	  $exe quarantine release -c $demo/gatepost.conf ID
+
+	What the policy as shipped, without the demonstration's rules, would have done with this mail:
+	  $exe replay -c $demo/gatepost.conf --policy conf/policy.conf
+
+	Every fact and every rule, without sending anything:
+	  $exe explain -c $demo/gatepost.conf --client 127.0.0.67 --helo mailer.example --from offers@mailer.example --to bob@$domain conf/demo/forgery.eml
+
+	The rules are in $demo/policy.conf. Change them, and put them into force with: kill -HUP \$(cat $demo/pid)
 	Ctrl-C ends it. Each message is one line below.
 
 	EOF
 }
 
+if [ -z "${BACKEND:-}" ]; then
+	policy=$dir/policy.conf
+	write_policy >"$policy"
+fi
 write_conf >"$dir/gatepost.conf"
 sink=
 gate=
@@ -79,4 +114,5 @@ else
 fi
 "$bin" run -c "$dir/gatepost.conf" &
 gate=$!
+echo "$gate" >"$dir/pid"
 wait "$gate"

@@ -1,0 +1,71 @@
+"""`make run`: what conf/demo/run.sh starts, and that the commands it prints do what it says of them."""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from lab import gateway
+from lab.process import Process, free_port
+
+BUILD = pathlib.Path(gateway.BINARY).resolve().parent
+
+
+@pytest.fixture
+def demo():
+    """It runs; and a function that runs the one command among those it prints in which the pattern is found."""
+    if not BUILD.is_relative_to(gateway.ROOT):
+        pytest.skip("the program is of another place")
+    place = pathlib.Path("build") / f"demo-test-{os.getpid()}"
+    env = {**os.environ, "BUILD": str(BUILD.relative_to(gateway.ROOT)), "DEMO": str(place), "PORT": str(free_port()), "SINK_PORT": str(free_port())}
+    shell = Process(["sh", str(gateway.ROOT / "conf/demo/run.sh")], env=env)
+
+    def command(pattern, status=0, **replace):
+        (line,) = [x for x in shell.output().splitlines() if x.startswith("  ") and re.search(pattern, x)]
+        for name, value in replace.items():
+            line = line.replace(name, value)
+        done = subprocess.run(["sh", "-c", line], cwd=gateway.ROOT, capture_output=True, text=True, timeout=60)
+        assert status is None or done.returncode == status, (line, done)
+        return done.stdout
+
+    try:
+        shell.wait_line("event=backend name=server .*state=up")
+        yield shell, command, gateway.ROOT / place
+    finally:
+        shell.stop()
+        shutil.rmtree(gateway.ROOT / place, ignore_errors=True)
+
+
+def test_the_commands_it_prints(demo):
+    shell, command, place = demo
+    command("genuine.eml")
+    shell.wait_line("verdict=accept .*from=<alice@good.example>")
+    command("-T.*forgery.eml")
+    shell.wait_line("verdict=quarantine rule=dmarc-failed")
+    command("invoice.eml")
+    shell.wait_line("verdict=quarantine rule=programs .*observed=\"invoice: quarantine\"")
+    command("listed.eml", status=55)
+    shell.wait_line("verdict=reject rule=listed")
+    assert len(list((place / "Maildir/new").iterdir())) == 1
+    end = time.monotonic() + 20
+    while len(command("history -c \\S+$", status=None).splitlines()) < 4:  # written at the keeper's own pace
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert "observe invoice: quarantine" in command("history .* -v")
+    assert len(command("quarantine list").splitlines()) == 3
+    while not (found := command("quarantine search").splitlines()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    name = found[-1].split()[0]
+    assert "invoice-4711" in command("quarantine show", ID=name)
+    assert "released" in command("quarantine release", ID=name)
+    assert len(list((place / "Maildir/new").iterdir())) == 2
+    assert re.search(r"1  quarantine -> accept", command("replay"))
+    assert "verdict: quarantine, by dmarc-failed" in command("gatepost explain")
+    (line,) = [x for x in shell.output().splitlines() if "kill -HUP" in x]
+    subprocess.run(["sh", "-c", line[line.index("kill -HUP"):]], cwd=gateway.ROOT, check=True, timeout=60)
+    shell.wait_line("event=reload what=done")
+    assert shell.stop() in (0, 143)
