@@ -9,6 +9,7 @@
 #include "base/box.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/task.h"
 #include "filters/archive_list.h"
 #include "filters/charset.h"
 #include "filters/parts.h"
@@ -24,8 +25,12 @@ static const struct fact_def archive_facts[] = {
 	{ 0 },
 };
 
+/* How many archives lie in memory at a time, in this process: whoever else has one waits with taking it there. */
+static struct gate places = { .limit = ARCHIVE_PLACES };
+
 struct search {
 	struct facts *out;
+	bool placed;                            /* has one of the places */
 	bool called_so;                         /* the present part has the name of an archive */
 	char stem[ARCHIVE_NAME_MAX + 1];        /* that name without its extension: of a single file within */
 	struct buf start;                       /* the first octets of the part, until it is known what it is */
@@ -87,13 +92,39 @@ static int on_part(void *arg, const struct mime_part *part)
 	return !part->container;
 }
 
-/* It is an archive: from here on its octets go to a file. */
+static void close_file(struct search *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+	if (s->placed)
+		gate_leave(&places);
+	s->placed = false;
+}
+
+/* may wait */
+static int find_place(struct search *s)
+{
+	int64_t begun_ms = clock_ms();
+	int rc = task_self() ? gate_enter(&places, ARCHIVE_TIME_MS) : 0;
+
+	s->placed = task_self() && rc == 0;
+	s->waited_ms += clock_ms() - begun_ms;
+	return rc == -ETIMEDOUT ? -EBUSY : rc;
+}
+
+/* It is an archive: from here on its octets go to a file. may wait */
 static int open_file(struct search *s)
 {
+	int rc;
+
 	if (s->archives++ == ARCHIVES_MAX || s->left_ms <= 0) {
 		note(&s->bomb, s->archives > ARCHIVES_MAX ? "more archives than are looked at" : "it takes too long");
 		return 1;
 	}
+	rc = find_place(s);
+	if (rc < 0)
+		return rc;
 	s->fd = memfd_create("archive", MFD_CLOEXEC);
 	if (s->fd < 0)
 		return -errno;
@@ -187,9 +218,7 @@ static int on_end(void *arg)
 	struct search *s = arg;
 	int rc = s->fd >= 0 ? list(s) : 0;
 
-	if (s->fd >= 0)
-		close(s->fd);
-	s->fd = -1;
+	close_file(s);
 	buf_clear(&s->start);
 	return rc;
 }
@@ -222,8 +251,7 @@ static int archive_run(struct txn *t, int self, struct facts *out)
 		rc = facts_set_empty(out, lists[i]);
 	if (rc == 0)
 		rc = parts_read(parts, t->message);
-	if (s.fd >= 0)
-		close(s.fd);
+	close_file(&s);
 	buf_release(&s.start);
 	for (int i = 0; rc < 0 && i < 2; i++)           /* half a list is none */
 		facts_temperror(out, lists[i], strerror(-rc));

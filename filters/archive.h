@@ -1,8 +1,8 @@
 /*
  * archive - the names in archives that are attached, to any depth
  *
- * Facts archive.*, when a rule asks. What begins like an archive, or is called like one (archive_list.h), is decoded into a file in memory, one at a time, and
- * listed in a box. archive.name and archive.extension have each value once; where there are more than a list takes, archive.bomb is true, as
+ * Facts archive.*, when a rule asks. What begins like an archive, or is called like one (archive_list.h), is decoded into a file in memory, one at a time (ARCHIVE_PLACES for all
+ * messages, others wait; who waits for longer than ARCHIVE_TIME_MS could not be looked at), and listed in a box. archive.name and archive.extension have each value once; where there are more than a list takes, archive.bomb is true, as
  * for every limit: ARCHIVE_OCTETS_MAX of an attachment, ARCHIVES_MAX of them, ARCHIVE_TIME_MS for all, those of archive_list.h and of box.h.
  */
 #ifndef ARCHIVE_H
@@ -10,7 +10,7 @@
 
 #include "filters/filter.h"
 
-enum { ARCHIVE_OCTETS_MAX = 64 * 1024 * 1024, ARCHIVES_MAX = 64, ARCHIVE_TIME_MS = 10000 };
+enum { ARCHIVE_OCTETS_MAX = 64 * 1024 * 1024, ARCHIVES_MAX = 64, ARCHIVE_TIME_MS = 10000, ARCHIVE_PLACES = 8 };
 
 extern const struct filter filter_archive;
 

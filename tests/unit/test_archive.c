@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/task.h"
 #include "filters/archive.h"
 #include "filters/archive_list.h"
 #include "filters/charset.h"
@@ -442,6 +444,70 @@ static void test_stack(void **state)
 }
 #endif
 
+enum { MANY = 60 };
+
+static struct message *with_zip;
+static int looked_at;
+
+static void look_at_one(void *arg)
+{
+	struct txn t = { .message = with_zip };
+	struct facts f = { 0 };
+
+	assert_int_equal(filter_archive.run(&t, 0, &f), 0);
+	assert_string_equal(facts_word(&f, "archive.extension"), "exe");
+	facts_release(&f);
+	looked_at++;
+}
+
+static int in_memory(void)
+{
+	int n = 0;
+
+	for (int fd = 3; fd < 1000; fd++) {
+		char path[40], to[100] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n += readlink(path, to, sizeof(to) - 1) > 0 && strstr(to, "memfd:archive");
+	}
+	return n;
+}
+
+static void watch(void *arg)
+{
+	int most = 0;
+
+	while (looked_at < MANY) {
+		int n = in_memory();
+
+		most = n > most ? n : most;
+		task_yield();
+	}
+	assert_in_range(most, 1, ARCHIVE_PLACES);
+	loop_stop();
+}
+
+/* Many messages at once: only so many archives lie in memory. */
+static void test_many(void **state)
+{
+	static const struct message_limits limits = { 1 << 20, 1 << 16, 100 };
+	static const char head[] = "Content-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: 8bit\r\n\r\n";
+	AUTO(buf) struct buf zip = BUF_INIT(ROOM + 1);
+
+	write_files(archive_write_set_format_zip, NULL, NULL, two, 1, &zip);
+	with_zip = message_new(&limits, NULL, NULL);
+	assert_int_equal(message_add(with_zip, head, sizeof(head) - 1), 0);
+	assert_int_equal(message_add(with_zip, zip.data, zip.len), 0);
+	assert_int_equal(message_end(with_zip), 0);
+	assert_int_equal(loop_init(), 0);
+	for (int i = 0; i < MANY; i++)
+		assert_int_equal(task_spawn("one", look_at_one, NULL, NULL), 0);
+	assert_int_equal(task_spawn("watch", watch, NULL, NULL), 0);
+	loop_run();
+	loop_release();
+	message_free(with_zip);
+}
+
 static int setup(void **state)
 {
 	const char *missing = NULL;
@@ -455,6 +521,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kinds), cmocka_unit_test(test_samples), cmocka_unit_test(test_nested),   cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_names), cmocka_unit_test(test_bombs),   cmocka_unit_test(test_promises), cmocka_unit_test(test_facts),
+		cmocka_unit_test(test_many),
 #ifndef UNDER_ASAN
 		cmocka_unit_test(test_promises_in_the_box), cmocka_unit_test(test_stack),
 #endif
