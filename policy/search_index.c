@@ -172,6 +172,11 @@ int search_index_join(const char *path, struct search_index **out)
 	return access(path, F_OK) < 0 && errno == ENOENT ? -ENOENT : open_any(path, false, out);
 }
 
+void search_index_impatient(struct search_index *x)
+{
+	sqlite3_busy_timeout(x->sql, OWNER_BUSY_MS);
+}
+
 void search_index_close(struct search_index *x)
 {
 	if (!x)

@@ -35,6 +35,9 @@ int search_index_open(const char *path, struct search_index **out);
 /* A command's, beside the keeper: as it is. -ENOENT: there is none; -EBADMSG: damaged, or of another version; or another -errno. Says nothing. */
 int search_index_join(const char *path, struct search_index **out);
 
+/* Whoever writes is waited for no longer than the keeper may: begin says -EBUSY then. */
+void search_index_impatient(struct search_index *x);
+
 /* Damage has shown while it was used: an empty one takes its place. Close the old one before. */
 int search_index_afresh(const char *path, struct search_index **out);
 

@@ -37,6 +37,17 @@ void store_retain_say(struct store_retain *t)
 	say(t, &t->too_much, LOG_LEVEL_WARNING, "deleted before their time: too much is kept");
 }
 
+/* Mail that is to be kept waits for us: while somebody else is at the words (a reindex empties them in one go) nothing is deleted. */
+static bool words_are_free(struct search_index *words)
+{
+	int rc;
+
+	search_index_impatient(words);
+	rc = search_index_begin(words);
+	search_index_rollback(words);
+	return rc != -EBUSY;
+}
+
 static int delete_due(struct store_retain *t, int dir_fd, struct store_index *x, const char *search_path, const struct store_retention *r,
 		      int64_t now_s)
 {
@@ -50,7 +61,10 @@ static int delete_due(struct store_retain *t, int dir_fd, struct store_index *x,
 		return count;
 	for (int i = 0; i < count; i++)
 		memcpy(list[i].id, id[i], STORE_ID_MAX);
-	(void)search_index_join(search_path, &words);
+	if (search_index_join(search_path, &words) == 0 && !words_are_free(words)) {
+		search_index_close(words);
+		return 0;
+	}
 	rc = store_remove(dir_fd, x, words, list, (size_t)count, "gatepost", why, now_s, false);
 	search_index_close(words);
 	for (int i = 0; rc == 0 && i < count; i++)

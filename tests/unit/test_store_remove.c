@@ -17,6 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "policy/search_feed.h"
+#include "policy/search_index.h"
 #include "policy/store_events.h"
 #include "policy/store_index.h"
 #include "policy/store_keeper.h"
@@ -325,6 +328,33 @@ static void test_retained(void **unused)
 	store_keeper_close(k);
 }
 
+/* Nobody's mail waits while a command empties the words. */
+static void test_words_are_taken(void **unused)
+{
+	struct store_retention r = { .keep_s = 3600 };
+	struct store_keeper *k = open_keeper();
+	struct search_index *other = NULL;
+	char words[120];
+	int64_t begun_ms;
+
+	keep_three(k);
+	while (store_keeper_search(k, 50))
+		;
+	snprintf(words, sizeof(words), "%s/" SEARCH_DB, dir);
+	assert_int_equal(search_index_join(words, &other), 0);
+	assert_int_equal(search_index_begin(other), 0);
+	begun_ms = clock_ms();
+	assert_false(store_keeper_retain(k, &r, start_s + 3700));
+	assert_true(clock_ms() - begun_ms < 2000);
+	assert_int_equal(store_keeper_count(k), 3);
+	search_index_rollback(other);
+	while (store_keeper_retain(k, &r, start_s + 3700))
+		;
+	assert_int_equal(store_keeper_count(k), 0);
+	search_index_close(other);
+	store_keeper_close(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +363,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_killed_at_each_step, make, tear),
 		cmocka_unit_test_setup_teardown(test_day_goes, make, tear),
 		cmocka_unit_test_setup_teardown(test_retained, make, tear),
+		cmocka_unit_test_setup_teardown(test_words_are_taken, make, tear),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
