@@ -218,6 +218,9 @@ static int on_end(void *arg)
 	return r->on_text(r->arg, tidied.data, len);
 }
 
+/* A part and its text take some megabytes: so many messages are read at a time, in this process. */
+static struct gate readers = { .limit = TEXT_READERS };
+
 static int read_text(struct reader *r, struct message *m)
 {
 	const struct parts_reader reader = { .part = on_part, .content = on_content, .end = on_end, .arg = r };
@@ -226,11 +229,16 @@ static int read_text(struct reader *r, struct message *m)
 
 	if (!parts)
 		return -ENOMEM;
+	rc = task_self() ? gate_enter(&readers, TEXT_WAIT_MS) : 0;
+	if (rc < 0)
+		return rc;
 	buf_init(&r->octets, TEXT_OCTETS_MAX);
 	r->left = TEXT_MESSAGE_MAX;
 	r->octets_left = TEXT_OCTETS_IN_ALL;
 	rc = parts_read(parts, m);
 	buf_release(&r->octets);
+	if (task_self())
+		gate_leave(&readers);
 	return rc;
 }
 

@@ -22,6 +22,8 @@ enum {
 	TEXT_OCTETS_IN_ALL = 4 * 1024 * 1024,
 	TEXT_PART_MAX = 64 * 1024,
 	TEXT_MESSAGE_MAX = 256 * 1024,
+	TEXT_READERS = 16,              /* messages that are read at a time; others wait, for TEXT_WAIT_MS at most */
+	TEXT_WAIT_MS = 30 * 1000,
 };
 
 /* Facts text and text.cut. */
