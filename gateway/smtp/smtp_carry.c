@@ -65,10 +65,10 @@ static size_t deliveries(const struct smtp_groups *groups)
 }
 
 /*
- * Several deliveries: every address is asked for before anybody has the message. Copies that are refused are known then, too.
- * 0; -errno with the reply. may wait
+ * Several deliveries: every address is asked for before anybody has the message. Not those of copies, which hold up nobody: with them there
+ * could be more than the server behind takes in one transaction, though each delivery has fewer. 0; -errno with the reply. may wait
  */
-static int verify(struct smtp_session *s, struct smtp_groups *groups, int64_t until, char *reply)
+static int verify(struct smtp_session *s, const struct smtp_groups *groups, int64_t until, char *reply)
 {
 	struct delivery_target *all;
 	size_t count = 0, n = 0;
@@ -83,12 +83,9 @@ static int verify(struct smtp_session *s, struct smtp_groups *groups, int64_t un
 	}
 	for (size_t i = 0; i < groups->count; i++)
 		for (size_t k = 0; groups->group[i].fate == ACTION_ACCEPT && k < groups->group[i].target_count; k++)
-			all[n++] = groups->group[i].target[k];
-	rc = delivery_verify(s->t->delivery, all, count, until, reply);
-	n = 0;
-	for (size_t i = 0; i < groups->count; i++)
-		for (size_t k = 0; groups->group[i].fate == ACTION_ACCEPT && k < groups->group[i].target_count; k++)
-			groups->group[i].target[k].dropped = all[n++].dropped;
+			if (!groups->group[i].target[k].copy)
+				all[n++] = groups->group[i].target[k];
+	rc = delivery_verify(s->t->delivery, all, n, until, reply);
 	free(all);
 	return rc;
 }

@@ -60,6 +60,18 @@ def test_a_copy_that_is_refused_holds_up_nobody(lab, backend, reply):
     g.wait_line("event=copy-failed .*copy=archive@other.example")
 
 
+def test_a_copy_beyond_what_a_transaction_holds(lab, backend):
+    """Two deliveries of two each, to a server that takes two recipients at a time: asked for all at once they are three."""
+    server = backend({"RCPT": lambda s, line: b"452 4.5.3 too many recipients\r\n" if len(s.rcpts) == 2 else None})
+    g = lab([server.port], policy="""
+tag "[A] " if rcpt = "anna@example.com"
+copy to "archive@other.example" if rcpt = "anna@example.com"
+accept
+""")
+    assert send(g, ["anna@example.com", "bob@example.com"]).code == 250
+    assert [m.to for m in server.messages] == [["anna@example.com", "archive@other.example"], ["bob@example.com"]]
+
+
 def test_a_backend_that_hangs_up_at_a_copy(lab, backend):
     def step(s, line):
         if "archive" in line:
