@@ -20,6 +20,7 @@
 #include "command/quarantine.h"
 #include "command/terminal.h"
 #include "command/when.h"
+#include "filters/fact.h"
 #include "policy/allow_list.h"
 #include "policy/conf.h"
 #include "policy/store_events.h"
@@ -28,17 +29,22 @@
 enum { PATH_BYTES = 2048, ENTRY_MAX = 400, ASK_MAX = 1024, ANSWER_MAX = 1024, ENTRIES_MAX = 200, ASKS_MAX = 100000 };
 
 static const char usage[] =
-	"usage: gatepost quarantine allow [-c FILE] [--domain] ID ...\n"
+	"usage: gatepost quarantine allow [-c FILE] [--domain] [--json] ID ...\n"
+	"       gatepost quarantine allow [-c FILE] [--domain] [--json] FILTERS\n"
 	"\n"
 	"Adds the senders of these messages, of the envelope and of the From field, to the list `allowed`, which rules name. The messages stay where\n"
 	"they are: see `release`.\n"
 	"\n"
 	"      --domain       all addresses at the domains of these senders\n"
-	"  -c, --config FILE  configuration (" GATEPOST_CONFIG ")\n";
+	"      --json         each entry as an object on a line of its own\n"
+	"  -c, --config FILE  configuration (" GATEPOST_CONFIG ")\n"
+	"\n"
+	"FILTERS mean all messages for which they hold:\n" QUARANTINE_FILTER_USAGE;
 
 struct allow {
 	const char *conf;
-	bool domain;
+	bool domain, json;
+	struct store_filter filter;
 	int ask_fd;                     /* to the process that writes the list; -1: it is this one */
 	struct quarantine q;
 	const char *id;
@@ -122,6 +128,15 @@ static void tell(struct allow *a, const char *entry, int rc, const char *what)
 		a->status = quarantine_fail("allow", "%s", buf_str(&out));
 		return;
 	}
+	if (a->json) {
+		json_t *one = json_pack("{s:s, s:s, s:b}", "id", a->id, "entry", entry, "new", rc != 1);
+		char *text = one ? json_dumps(one, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+
+		puts(text ? text : "null");
+		free(text);
+		json_decref(one);
+		return;
+	}
 	print_safe(entry);
 	puts(rc == 1 ? ": was allowed before" : ": allowed from now on");
 	a->added = true;
@@ -191,7 +206,7 @@ static int reader_run(struct allow *a, char *const *ids, int count)
 		return QUARANTINE_FAILED;
 	if (!a->q.site->allow_path)
 		return quarantine_fail("allow", "the configuration names no list");
-	status = quarantine_each(&a->q, ids, count, allow_one, a);
+	status = quarantine_meant(&a->q, ids, count, &a->filter, allow_one, a);
 	if (a->added)
 		printf("The list is %s. What it means is said by the rules with `in allowed`; see gatepost-policy(5).\n", a->q.site->allow_path);
 	return fflush(stdout) == 0 ? status : QUARANTINE_FAILED;
@@ -251,31 +266,45 @@ static int both_run(struct allow *a, const char *path, char *const *ids, int cou
 	return WIFEXITED(status) ? WEXITSTATUS(status) : QUARANTINE_FAILED;
 }
 
+/* 0: the ids begin at optind; -1: said, or help was asked for, and *status. */
+static int options(struct allow *a, int argc, char **argv, int *status)
+{
+	static const struct option all[] = {
+		QUARANTINE_FILTER_OPTIONS, { "config", required_argument, NULL, 'c' }, { "domain", no_argument, NULL, 'd' },
+		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+
+	*status = QUARANTINE_FAILED;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "c:h", all, NULL)) != -1)
+		switch (c) {
+		case 'c': a->conf = optarg; break;
+		case 'd': a->domain = true; break;
+		case 'j': a->json = true; break;
+		case 'h': *status = QUARANTINE_DONE; fputs(usage, stdout); return -1;
+		case '?': fputs(usage, stderr); return -1;
+		default:
+			if (quarantine_filter_option("allow", &a->filter, c, optarg) < 0)
+				return -1;
+		}
+	return quarantine_ids_or_filter("allow", argc - optind, &a->filter, usage) ? 0 : -1;
+}
+
 int quarantine_allow(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "domain", no_argument, NULL, 'd' }, { "help", no_argument, NULL, 'h' }, { 0 },
-	};
 	struct allow a = { .conf = GATEPOST_CONFIG, .ask_fd = -1 };
-	struct site *s;
-	int c, status;
+	int status;
 
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1)
-		switch (c) {
-		case 'c': a.conf = optarg; break;
-		case 'd': a.domain = true; break;
-		default:
-			fputs(usage, c == 'h' ? stdout : stderr);
-			return c == 'h' ? QUARANTINE_DONE : QUARANTINE_FAILED;
-		}
-	if (optind == argc) {
-		fputs(usage, stderr);
-		return QUARANTINE_FAILED;
+	fact_register_all();
+	store_filter_init(&a.filter);
+	if (options(&a, argc, argv, &status) == 0) {
+		struct site *s = roots_list(a.conf);
+
+		status = s ? both_run(&a, s->allow_path, argv + optind, argc - optind) : reader_run(&a, argv + optind, argc - optind);
+		quarantine_close(&a.q);
+		site_free(s);
 	}
-	s = roots_list(a.conf);
-	status = s ? both_run(&a, s->allow_path, argv + optind, argc - optind) : reader_run(&a, argv + optind, argc - optind);
-	quarantine_close(&a.q);
-	site_free(s);
+	store_filter_release(&a.filter);
 	return status;
 }

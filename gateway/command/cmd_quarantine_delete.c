@@ -20,19 +20,21 @@
 #include "policy/store_remove.h"
 
 static const char delete_usage[] =
-	"usage: gatepost quarantine delete [-c FILE] ID ...\n"
+	"usage: gatepost quarantine delete [-c FILE] [--json] ID ...\n"
 	"\n"
 	"The messages are gone for good; that they were, when and by whom is kept (`list --deleted`).\n"
 	"\n"
+	"      --json         how many: for programs\n"
 	"  -c, --config FILE  configuration (" GATEPOST_CONFIG ")\n";
 
 static const char purge_usage[] =
-	"usage: gatepost quarantine purge [-c FILE] FILTERS [--older-than TIME] [--dry-run]\n"
+	"usage: gatepost quarantine purge [-c FILE] FILTERS [--older-than TIME] [--dry-run] [--json]\n"
 	"\n"
 	"Deletes all messages that are meant; at least one condition must be given.\n"
 	"\n" QUARANTINE_FILTER_USAGE
 	"      --older-than TIME   kept for longer than 7d, 12h\n"
 	"      --dry-run           only say how many they are\n"
+	"      --json              the same for programs\n"
 	"  -c, --config FILE       configuration (" GATEPOST_CONFIG ")\n";
 
 /* Messages on their way out, a batch at a time: others, the keeper above all, write in between. */
@@ -115,7 +117,12 @@ static int delete_one(void *arg, const char *id)
 	return batch_add(arg, id) < 0 ? QUARANTINE_FAILED : QUARANTINE_DONE;
 }
 
-static int delete_run(struct quarantine *q, char *const *ids, int count)
+static void tell_deleted(const struct batch *b, bool json)
+{
+	printf(json ? "{\"deleted\":%lld}\n" : "%lld deleted\n", (long long)b->deleted);
+}
+
+static int delete_run(struct quarantine *q, char *const *ids, int count, bool json)
 {
 	struct batch *b = calloc(1, sizeof(*b));
 	int status;
@@ -126,7 +133,7 @@ static int delete_run(struct quarantine *q, char *const *ids, int count)
 	status = quarantine_each(q, ids, count, delete_one, b);
 	(void)batch_flush(b);
 	search_index_close(b->words);
-	printf("%lld deleted\n", (long long)b->deleted);
+	tell_deleted(b, json);
 	status = quarantine_worse(status, b->status);
 	free(b);
 	return status;
@@ -150,20 +157,29 @@ int quarantine_remove(struct quarantine *q, const char *id, const char *why)
 
 int quarantine_delete(int argc, char **argv)
 {
-	const char *conf;
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	const char *conf = GATEPOST_CONFIG;
 	struct quarantine q = { 0 };
-	int status = QUARANTINE_FAILED, at = command_options(argc, argv, delete_usage, &conf, &status);
+	bool json = false;
+	int status = QUARANTINE_FAILED, c;
 
-	if (at < 0)
-		return status;
-	if (at == argc) {
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1)
+		switch (c) {
+		case 'c': conf = optarg; break;
+		case 'j': json = true; break;
+		default:
+			fputs(delete_usage, c == 'h' ? stdout : stderr);
+			return c == 'h' ? QUARANTINE_DONE : QUARANTINE_FAILED;
+		}
+	if (optind == argc) {
 		fputs(delete_usage, stderr);
 		return QUARANTINE_FAILED;
 	}
 	if (quarantine_open(&q, "delete", conf) == 0 && quarantine_has_index(&q))
-		status = delete_run(&q, argv + at, argc - at);
-	else
-		status = QUARANTINE_FAILED;
+		status = delete_run(&q, argv + optind, argc - optind, json);
 	quarantine_close(&q);
 	return status;
 }
@@ -171,7 +187,7 @@ int quarantine_delete(int argc, char **argv)
 struct purge {
 	const char *conf;
 	struct store_filter filter;
-	bool dry_run;
+	bool dry_run, json;
 	uint64_t bytes;
 	struct batch batch;
 	char (*id)[STORE_ID_MAX];       /* of one page */
@@ -205,10 +221,12 @@ static int purge_run(struct purge *p)
 			quarantine_fail("purge", "%s", strerror((int)-rc));
 		(void)batch_flush(&p->batch);
 		search_index_close(p->batch.words);
-		if (p->dry_run && rc >= 0)
+		if (p->dry_run && p->json && rc >= 0)
+			printf("{\"would_delete\":%lld,\"bytes\":%llu}\n", (long long)rc, (unsigned long long)p->bytes);
+		else if (p->dry_run && rc >= 0)
 			printf("%lld %s, %s, would be deleted\n", (long long)rc, rc == 1 ? "message" : "messages", quarantine_size(p->bytes, size));
 		else if (!p->dry_run)
-			printf("%lld deleted\n", (long long)p->batch.deleted);
+			tell_deleted(&p->batch, p->json);
 		/* One that somebody else has deleted meanwhile is gone, as was wanted. */
 		status = rc < 0 || p->batch.status == QUARANTINE_FAILED ? QUARANTINE_FAILED : QUARANTINE_DONE;
 	}
@@ -234,7 +252,7 @@ static int purge_options(struct purge *p, int argc, char **argv, int *status)
 {
 	static const struct option options[] = {
 		QUARANTINE_FILTER_OPTIONS, { "config", required_argument, NULL, 'c' }, { "older-than", required_argument, NULL, 'o' },
-		{ "dry-run", no_argument, NULL, 'n' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "dry-run", no_argument, NULL, 'n' }, { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 
@@ -244,6 +262,7 @@ static int purge_options(struct purge *p, int argc, char **argv, int *status)
 		switch (c) {
 		case 'c': p->conf = optarg; break;
 		case 'n': p->dry_run = true; break;
+		case 'j': p->json = true; break;
 		case 'o':
 			if (older_than(p, optarg) < 0)
 				return -1;

@@ -14,24 +14,29 @@
 #include "command/command.h"
 #include "command/quarantine.h"
 #include "command/terminal.h"
+#include "filters/fact.h"
 #include "policy/store_events.h"
 
 enum { CHUNK = 2048, LINE_MAX_BYTES = 4096 };
 
 static const char usage[] =
 	"usage: gatepost quarantine export [-c FILE] [--dir DIR | --mbox] ID ...\n"
+	"       gatepost quarantine export [-c FILE] --dir DIR | --mbox FILTERS\n"
 	"\n"
 	"Messages as they were sent: one to standard output; several as files, or as one mbox (mboxrd) on standard output.\n"
 	"\n"
 	"      --dir DIR      each as DIR/ID.eml; a file that is there already is left alone. Written as the user of the quarantine, to\n"
 	"                     whom DIR must be writable\n"
 	"      --mbox         line ends LF, \">\" before lines that begin with \"From \"\n"
-	"  -c, --config FILE  configuration (" GATEPOST_CONFIG ")\n";
+	"  -c, --config FILE  configuration (" GATEPOST_CONFIG ")\n"
+	"\n"
+	"FILTERS mean all messages for which they hold:\n" QUARANTINE_FILTER_USAGE;
 
 struct export {
 	const char *conf, *dir;
 	bool mbox;
 	int dir_fd, count;
+	struct store_filter filter;
 	struct quarantine q;
 };
 
@@ -161,7 +166,7 @@ static int export_run(struct export *x, char *const *ids, int count)
 		if (x->dir_fd < 0)
 			return quarantine_fail("export", "%s: %s", x->dir, strerror(errno));
 	}
-	status = quarantine_each(&x->q, ids, count, export_one, x);
+	status = quarantine_meant(&x->q, ids, count, &x->filter, export_one, x);
 	if (x->dir) {
 		if (fsync(x->dir_fd) < 0)
 			status = quarantine_fail("export", "%s: %s", x->dir, strerror(errno));
@@ -171,34 +176,52 @@ static int export_run(struct export *x, char *const *ids, int count)
 	return status;
 }
 
+/* 0: the ids begin at optind; -1: said, or help was asked for, and *status. */
+static int options(struct export *x, int argc, char **argv, int *status)
+{
+	static const struct option all[] = {
+		QUARANTINE_FILTER_OPTIONS, { "config", required_argument, NULL, 'c' }, { "dir", required_argument, NULL, 'd' },
+		{ "mbox", no_argument, NULL, 'm' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	int c;
+
+	*status = QUARANTINE_FAILED;
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "c:h", all, NULL)) != -1)
+		switch (c) {
+		case 'c': x->conf = optarg; break;
+		case 'd': x->dir = optarg; break;
+		case 'm': x->mbox = true; break;
+		case 'h': *status = QUARANTINE_DONE; fputs(usage, stdout); return -1;
+		case '?': fputs(usage, stderr); return -1;
+		default:
+			if (quarantine_filter_option("export", &x->filter, c, optarg) < 0)
+				return -1;
+		}
+	if (!quarantine_ids_or_filter("export", argc - optind, &x->filter, usage))
+		return -1;
+	if (x->dir && x->mbox)
+		quarantine_fail("export", "--dir or --mbox, not both");
+	else if (!x->dir && !x->mbox && argc - optind != 1)
+		quarantine_fail("export", "several messages go to --dir or --mbox");
+	else if (!x->dir && terminal_is())
+		quarantine_fail("export", "what strangers wrote is not sent to a terminal: redirect it, or use --dir");
+	else
+		return 0;
+	return -1;
+}
+
 int quarantine_export(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "dir", required_argument, NULL, 'd' }, { "mbox", no_argument, NULL, 'm' },
-		{ "help", no_argument, NULL, 'h' }, { 0 },
-	};
 	struct export x = { .conf = GATEPOST_CONFIG, .dir_fd = -1 };
-	int c, status;
+	int status;
 
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1)
-		switch (c) {
-		case 'c': x.conf = optarg; break;
-		case 'd': x.dir = optarg; break;
-		case 'm': x.mbox = true; break;
-		default:
-			fputs(usage, c == 'h' ? stdout : stderr);
-			return c == 'h' ? QUARANTINE_DONE : QUARANTINE_FAILED;
-		}
-	if (optind == argc || (x.dir && x.mbox)) {
-		fputs(usage, stderr);
-		return QUARANTINE_FAILED;
+	fact_register_all();
+	store_filter_init(&x.filter);
+	if (options(&x, argc, argv, &status) == 0) {
+		status = export_run(&x, argv + optind, argc - optind);
+		quarantine_close(&x.q);
 	}
-	if (!x.dir && !x.mbox && argc - optind > 1)
-		return quarantine_fail("export", "several messages go to --dir or --mbox");
-	if (!x.dir && terminal_is())
-		return quarantine_fail("export", "what strangers wrote is not sent to a terminal: redirect it, or use --dir");
-	status = export_run(&x, argv + optind, argc - optind);
-	quarantine_close(&x.q);
+	store_filter_release(&x.filter);
 	return status;
 }

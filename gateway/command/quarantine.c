@@ -134,6 +134,60 @@ int quarantine_each(struct quarantine *q, char *const *ids, int count, int (*fn)
 	return status;
 }
 
+/* All ids first: what fn does may change what the filter means. */
+struct meant {
+	char (*id)[STORE_ID_MAX];
+	size_t count, room;
+};
+
+static int meant_add(void *arg, const struct store_entry *e)
+{
+	struct meant *m = arg;
+
+	if (m->count == m->room) {
+		size_t room = m->room ? 2 * m->room : 64;
+		void *more = reallocarray(m->id, room, sizeof(*m->id));
+
+		if (!more)
+			return 1;
+		m->id = more;
+		m->room = room;
+	}
+	snprintf(m->id[m->count++], sizeof(*m->id), "%s", e->id);
+	return 0;
+}
+
+int quarantine_meant(struct quarantine *q, char *const *ids, int count, const struct store_filter *filter, int (*fn)(void *arg, const char *id),
+		     void *arg)
+{
+	const struct store_list what = { .filter = filter, .oldest_first = true };
+	struct meant m = { 0 };
+	int status = QUARANTINE_DONE;
+	int64_t rc;
+
+	if (count)
+		return quarantine_each(q, ids, count, fn, arg);
+	if (!quarantine_has_index(q))
+		return QUARANTINE_FAILED;
+	quarantine_warn_incomplete(q);
+	rc = store_view_list(q->view, &what, meant_add, &m);
+	if (rc < 0 || rc != (int64_t)m.count)
+		status = quarantine_fail(q->name, "%s", strerror(rc < 0 ? (int)-rc : ENOMEM));
+	for (size_t i = 0; status != QUARANTINE_FAILED && i < m.count; i++)
+		status = quarantine_worse(status, fn(arg, m.id[i]));
+	free(m.id);
+	return status;
+}
+
+bool quarantine_ids_or_filter(const char *name, int count, const struct store_filter *filter, const char *usage)
+{
+	bool any = store_filter_any(filter);
+
+	if ((count > 0) == any)
+		quarantine_fail(name, "%s\n%s", any ? "ids or conditions were expected, not both" : "ids or conditions were expected", usage);
+	return (count > 0) != any;
+}
+
 static int when(const char *name, const char *option, const char *text, int64_t *out)
 {
 	if (when_parse(text, clock_wall_s(), out) == 0 && *out > 0)

@@ -49,6 +49,15 @@ void quarantine_warn_incomplete(struct quarantine *q);
  */
 int quarantine_each(struct quarantine *q, char *const *ids, int count, int (*fn)(void *arg, const char *id), void *arg);
 
+/*
+ * As quarantine_each; where no ids are given: all that the filter means, the oldest first.
+ */
+int quarantine_meant(struct quarantine *q, char *const *ids, int count, const struct store_filter *filter, int (*fn)(void *arg, const char *id),
+		     void *arg);
+
+/* Ids or a filter were given, not both. Else said, with the usage. */
+bool quarantine_ids_or_filter(const char *name, int count, const struct store_filter *filter, const char *usage);
+
 /* One message leaves the quarantine, for good, and why is recorded. The exit status. */
 int quarantine_remove(struct quarantine *q, const char *id, const char *why);
 

@@ -241,6 +241,27 @@ def test_export(kept, tmp_path):
     assert [m["Subject"] for m in mailbox.mbox(tmp_path / "box")] == ["hold from", listed(g, "--oldest-first")[0]["subject"]]
 
 
+def test_by_filter(kept, tmp_path):
+    """Commands that take ids take conditions, too; and what they did is there for programs."""
+    g = kept
+    for args in (["export", "--mbox"], ["export", "--mbox", "--rule", "hold", listed(g)[0]["id"]], ["export", "--rule", "hold"],
+                 ["allow"], ["allow", "--rule", "hold", "x"], ["allow", "--fact", "spf=no-such"], ["delete", "--json"]):
+        done = run(g, *args, status=1)
+        assert done.stderr and not done.stdout, args
+    box = run(g, "export", "--mbox", "--rule", "hold").stdout
+    assert box.count(b"\nFrom ") == 1 and b"hold 1" in box and b"hold 3" in box and b"invoice" not in box
+    assert run(g, "export", "--dir", str(tmp_path), "--from", "eve@other.example").stdout.startswith(b"1 exported")
+    assert run(g, "export", "--mbox", "--rule", "no-such-rule").stdout == b""
+    said = [json.loads(line) for line in run(g, "allow", "--json", "--rule", "money").stdout.splitlines()]
+    assert ("Eve@Other.example".lower(), True) in {(s["entry"].lower(), s["new"]) for s in said}
+    assert not any(json.loads(line)["new"] for line in run(g, "allow", "--json", "--rule", "money").stdout.splitlines())
+    would = json.loads(run(g, "purge", "--json", "--dry-run", "--rule", "hold").stdout)
+    assert would["would_delete"] == 2 and would["bytes"] > 0
+    assert json.loads(run(g, "delete", "--json", listed(g, "--rule", "hold")[0]["id"]).stdout) == {"deleted": 1}
+    assert json.loads(run(g, "purge", "--json", "--rule", "hold").stdout) == {"deleted": 1}
+    assert subjects(g) == ["invoice 2"]
+
+
 def index_spoilers():
     def garble(db):
         with open(db, "r+b") as f:
