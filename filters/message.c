@@ -432,5 +432,5 @@ int message_read(struct message *m, size_t off, const char **p, size_t *len)
 
 int message_fd(const struct message *m)
 {
-	return m->fd;
+	return m->spare ? -1 : m->fd;
 }

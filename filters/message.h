@@ -66,7 +66,7 @@ bool message_header_broken(const struct message *m);
 /* Bytes from off on: *p points at *len contiguous ones (at most 64 KiB), 0 at the end; valid until the next call. 0 or -errno. */
 int message_read(struct message *m, size_t off, const char **p, size_t *len);
 
-/* The descriptor, -1 while all is in memory; still owned by m. */
+/* Of the file that open_fd gave, -1 while all is in memory, for want of room on the disk too; still owned by m. */
 int message_fd(const struct message *m);
 
 #endif

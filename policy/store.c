@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/task.h"
 #include "filters/message.h"
 
 int store_open(struct store *s)
@@ -12,10 +13,15 @@ int store_open(struct store *s)
 	return s->open(s);
 }
 
-/* A message that lies in memory, into a file. */
+enum { COPIED_AT_ONCE = 1 << 20 };      /* then others get their turn */
+
+/*
+ * A message that lies in memory, into a file: a large one lies there because the disk was full, and nobody is to get it before it is known whether
+ * there is room now.
+ */
 static int message_copy(struct message *m, int fd)
 {
-	size_t off = 0, len = 1;
+	size_t off = 0, since = 0, len = 1;
 	const char *p;
 
 	while (len > 0) {
@@ -26,6 +32,11 @@ static int message_copy(struct message *m, int fd)
 		if (rc < 0)
 			return rc;
 		off += len;
+		since += len;
+		if (since >= COPIED_AT_ONCE && task_self()) {
+			since = 0;
+			task_yield();
+		}
 	}
 	return 0;
 }

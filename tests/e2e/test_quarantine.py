@@ -165,6 +165,8 @@ def test_disk_full(lab, backend, tmp_path):
         assert send(g, "clean", "bob@example.com", body=body).code == 250
         assert server.messages[-1].data.endswith(body.encode())
     assert send(g, "hold", "carol@example.com", body=big * 20000).code == 452
+    assert send(g, "hold", "bob@example.com", "carol@example.com", body=big * 20000).code == 452
+    assert len(server.messages) == 3
     os.unlink(f"{inside}/ballast")
     assert send(g, "hold", "bob@example.com", "carol@example.com", body=big * 2000).code == 250
     assert send(g, "hold", "carol@example.com", body=big * 20000).code == 250
