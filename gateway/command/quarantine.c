@@ -173,8 +173,9 @@ int quarantine_meant(struct quarantine *q, char *const *ids, int count, const st
 	rc = store_view_list(q->view, &what, meant_add, &m);
 	if (rc < 0 || rc != (int64_t)m.count)
 		status = quarantine_fail(q->name, "%s", strerror(rc < 0 ? (int)-rc : ENOMEM));
-	for (size_t i = 0; status != QUARANTINE_FAILED && i < m.count; i++)
-		status = quarantine_worse(status, fn(arg, m.id[i]));
+	else
+		for (size_t i = 0; i < m.count; i++)
+			status = quarantine_worse(status, fn(arg, m.id[i]));
 	free(m.id);
 	return status;
 }

@@ -252,6 +252,9 @@ def test_by_filter(kept, tmp_path):
     assert box.count(b"\nFrom ") == 1 and b"hold 1" in box and b"hold 3" in box and b"invoice" not in box
     assert run(g, "export", "--dir", str(tmp_path), "--from", "eve@other.example").stdout.startswith(b"1 exported")
     assert run(g, "export", "--mbox", "--rule", "no-such-rule").stdout == b""
+    oldest = listed(g, "--rule", "hold")[-1]["id"]
+    (tmp_path / f"{oldest}.eml").write_bytes(b"there already")      # one that fails is not the end of it
+    assert run(g, "export", "--dir", str(tmp_path), "--rule", "hold", status=1).stdout.startswith(b"1 exported")
     said = [json.loads(line) for line in run(g, "allow", "--json", "--rule", "money").stdout.splitlines()]
     assert ("Eve@Other.example".lower(), True) in {(s["entry"].lower(), s["new"]) for s in said}
     assert not any(json.loads(line)["new"] for line in run(g, "allow", "--json", "--rule", "money").stdout.splitlines())
