@@ -164,7 +164,7 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 
 	if (s->t->txn.env.rcpt_count >= (size_t)lim->recipients)
 		return "452 4.5.3 too many recipients";
-	/* Those deferred are no errors, but each costs the backend an RCPT, the state a question. */
+	/* Those deferred are no errors, but each costs the backend an RCPT, the state a question, the log a line. */
 	if (s->t->rcpt_asked >= (unsigned)lim->recipients + (unsigned)lim->errors)
 		return "452 4.5.3 too many recipients";
 	if (!r->local || c->path.literal)
@@ -296,6 +296,7 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		refusal = smtp_with_id(s, refusal, reply);
 		log_refused(s, &r, NULL, NULL, "reject", refusal);
 	} else if (refusal == split_reply) {
+		s->t->rcpt_asked++;     /* each has its line in the log */
 		log_refused(s, &r, NULL, NULL, "split", refusal);
 	} else if (!refusal) {
 		s->t->txn.stage = STAGE_RCPT;
