@@ -164,7 +164,7 @@ static void print_text(const struct replay_tally *t, const char *policy)
 		printf("no records of that time\n");
 		return;
 	}
-	printf("%" PRIu64 " records, %s to %s, by %s\n", t->records, when_text(t->first_ms / 1000, first), when_text(t->last_ms / 1000, last), policy);
+	printf("%" PRIu64 " record%s, %s to %s, by %s\n", t->records, t->records == 1 ? "" : "s", when_text(t->first_ms / 1000, first), when_text(t->last_ms / 1000, last), policy);
 	printf("%12" PRIu64 "  verdicts on recipients\n%12" PRIu64 "  the same\n%12" PRIu64 "  would change\n%12" PRIu64 "  cannot be known from the record\n",
 	       t->verdicts, t->same, t->changed, t->unknown);
 	if (t->not_judged)
@@ -203,7 +203,7 @@ static int on_record(void *arg, const struct history_record *record, const char 
 static int print_json(const struct replay_tally *t)
 {
 	json_t *o = replay_tally_json(t);
-	char *text = json_dumps(o, JSON_INDENT(2));
+	char *text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(13));       /* seconds to the millisecond */
 	int status = text ? 0 : fail("--json", "out of memory");
 
 	if (text)

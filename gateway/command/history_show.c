@@ -54,7 +54,7 @@ void history_show_line(const struct history_record *r, struct buf *out)
 
 	buf_addf(out, "%s  %-12s ", when(r->at_ms, at), r->code);
 	buf_adds(out, terminal_colour(refused(r->verdict) ? TERMINAL_RED : strcmp(r->verdict, "accept") == 0 ? TERMINAL_GREEN : TERMINAL_YELLOW));
-	buf_addf(out, "%-10s", r->verdict);
+	buf_addf(out, "%-15s", r->verdict);
 	buf_addf(out, "%s  %-15s  ", terminal_colour(TERMINAL_PLAIN), r->client);
 	if (r->from)
 		address(out, r->from);
