@@ -52,8 +52,8 @@ def test_who_is_not_ours_is_refused_as_ever(lab, backend):
 
 def test_who_goes_on_and_on_is_not_written_down_for_ever(lab, backend):
     """Each that is asked to come apart is a line of the log and a record: as many as there may be others, no more."""
-    g = lab([backend().port], policy=POLICY, conf="smtp { split = retry }\nlimits { recipients = 3 errors = 2 }")
-    replies, end = ask(g, "bob", *["ceo"] * 20)
+    g = lab([backend().port], policy=POLICY, conf="smtp { split = retry }\nlimits { recipients = 100 errors = 2 }")
+    replies, end = ask(g, "bob", *["ceo"] * 120)
     assert {r.code for r in replies[1:]} == {452} and end.code == 250
-    assert sum("transaction of its own" in r.text for r in replies) == 4
-    assert g.process.output().count("verdict=split") == 4
+    assert sum("transaction of its own" in r.text for r in replies) == 101
+    assert g.process.output().count("verdict=split") == 101
