@@ -63,8 +63,11 @@ static int place_find(const char *path, struct place *p)
 	char *slash;
 
 	p->path = real_path(path);
-	if (!p->path)
-		return errno > 0 ? -errno : -ENOMEM;
+	if (!p->path) {
+		int rc = -errno;
+
+		return rc < 0 ? rc : -ENOMEM;
+	}
 	slash = strrchr(p->path, '/');
 	p->name = slash ? slash + 1 : p->path;
 	if (slash == p->path)

@@ -72,7 +72,7 @@ static int say_compounds(struct find *f, const char *part)
 	for (int i = 0; i < 2 && rc == 0 && more; i++) {
 		sqlite3_stmt *st = NULL;
 
-		more = f->many = false;
+		f->many = false;
 		rc = sqlite_error(sqlite3_prepare_v2(f->x->sql, sql[i], -1, &st, NULL));
 		if (rc == 0)
 			rc = sqlite_error(sqlite3_bind_text(st, 1, buf_str(&match), (int)match.len, SQLITE_STATIC));

@@ -452,7 +452,7 @@ bool store_keeper_tidy(struct store_keeper *k)
 	store_tidy_free(k->tidy);
 	k->tidy = NULL;
 	if (rc == -EBADMSG)
-		rc = index_renew(k);
+		(void)index_renew(k);
 	else if (rc < 0 || (k->index && !store_index_complete(k->index)))
 		k->tidy = store_tidy_new(k->dir_fd, 0, true);   /* from the next tick on */
 	return false;

@@ -182,7 +182,7 @@ static int on_record(void *arg, const struct history_record *record, const char 
 	replay_tally_record(&run->tally, record);
 	replay_begin(run->replay, record, cut, lost);
 	for (size_t i = 0; i < record->rcpt_count; i++) {
-		const struct replay_row *row;
+		const struct replay_row *row = NULL;
 		struct replay_verdict v = { .fact = FACT_NONE };
 
 		run->rc = record->action ? replay_judge(run->replay, record->rcpt[i], &v) : 0;
@@ -216,7 +216,7 @@ static int print_json(const struct replay_tally *t)
 static int replay_site(const struct options *o, const struct site *site, const struct policy *policy, const char *name)
 {
 	struct run run = { .opt = o, .tally.examples = o->all ? 0 : o->examples, .progress = isatty(STDERR_FILENO) && !o->all };
-	struct history_store *store;
+	struct history_store *store = NULL;
 	int64_t since_ms, until_ms;
 	char path[PATH_BYTES];
 	int rc, status = 0;

@@ -57,7 +57,7 @@ static bool belongs(const struct smtp_group *g, uint64_t group_hash, int fate, c
 {
 	if (g->fate != fate)
 		return false;
-	return fate != ACTION_ACCEPT || plain || (group_hash == hash && same_header(&g->judge[0]->run, &j->run));
+	return fate != ACTION_ACCEPT || plain || (group_hash == hash && g->judge && same_header(&g->judge[0]->run, &j->run));
 }
 
 /* Find each one's group. hashes: room for as many as recipients. */
@@ -74,9 +74,9 @@ static void divide(struct judge *judge, const int *fate, size_t count, bool plai
 			out->group[n].judge = calloc(count - i, sizeof(*out->group[n].judge));
 			hashes[n] = hash;
 			out->count++;
-			if (!out->group[n].judge)
-				return;
 		}
+		if (!out->group[n].judge)
+			return;                 /* equip says so */
 		out->group[n].judge[out->group[n].count++] = &judge[i];
 		out->of[i] = n;
 	}
@@ -93,7 +93,7 @@ const char *smtp_redirect(const struct judge *j)
 static bool is_target(const struct smtp_group *g, const char *address)
 {
 	for (size_t i = 0; i < g->target_count; i++)
-		if (strcasecmp(g->target[i].address, address) == 0)
+		if (g->target[i].address && strcasecmp(g->target[i].address, address) == 0)
 			return true;
 	return false;
 }
@@ -222,7 +222,7 @@ int smtp_groups_make(struct judge *judge, const int *fate, size_t count, bool pl
 
 void smtp_groups_release(struct smtp_groups *g)
 {
-	for (size_t i = 0; i < g->count; i++) {
+	for (size_t i = 0; g->group && i < g->count; i++) {
 		free(g->group[i].judge);
 		free(g->group[i].rcpt);
 		free(g->group[i].target);
