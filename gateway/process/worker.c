@@ -314,9 +314,9 @@ static void test_zones(void *arg)
 /* What reads archives, if a rule asks for their names: made now, while there is no mail in memory. */
 static void start_box(const struct worker *w)
 {
-	int owner = fact_owner(fact_find("archive.name", strlen("archive.name")));
+	int id = fact_find("archive.name", strlen("archive.name"));
 
-	if (judge_filters(w->site) & 1u << owner)
+	if (id != FACT_NONE && w->site->policy && judge_filters(w->site) & 1u << fact_owner(id))
 		box_start();
 }
 
