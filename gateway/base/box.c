@@ -12,9 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/asan.h"
 #include "base/clock.h"
 #include "base/task.h"
-#include "base/task_stack.h"
 
 enum { BLOCK = 4096, SERVER_FD = 3, NICENESS = 5 };
 
@@ -48,7 +48,7 @@ static void run(box_fn *fn, const int fds[FD_COUNT])
 	limit(RLIMIT_CORE, 0, 0);
 	limit(RLIMIT_NPROC, 0, 0);
 	limit(RLIMIT_CPU, BOX_CPU_S, BOX_CPU_S + 1);
-	if (!TASK_ASAN)
+	if (!UNDER_ASAN)
 		limit(RLIMIT_DATA, BOX_MEMORY_BYTES, BOX_MEMORY_BYTES);
 	fn(fds[FD_IN], fds[FD_OUT]);
 	_exit(0);

@@ -367,7 +367,7 @@ static void errors_check(const struct task *t)
 
 	if (!e)
 		return;
-	assert(!TASK_ASAN);
+	assert(!UNDER_ASAN);
 	reason = ERR_reason_error_string(e);
 	if (!told)
 		log_error("openssl_errors_left", "task", t->name, "error", reason ? reason : "", NULL);

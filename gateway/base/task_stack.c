@@ -7,7 +7,7 @@
 
 #include "base/task.h"
 
-#if TASK_ASAN
+#if UNDER_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
@@ -65,7 +65,7 @@ static int stack_map(struct task_stack *out)
 	}
 	out->low = p + guard;
 	out->valgrind_id = VALGRIND_STACK_REGISTER(out->low, out->low + size);
-#if TASK_ASAN
+#if UNDER_ASAN
 	/* Heap blocks that only a parked task knows of are not leaks. */
 	__lsan_register_root_region(out->low, size);
 #endif
@@ -76,7 +76,7 @@ static void stack_unmap(struct task_stack s)
 {
 	size_t guard = page_size(), size = task_stack_size();
 
-#if TASK_ASAN
+#if UNDER_ASAN
 	__lsan_unregister_root_region(s.low, size);
 #endif
 	VALGRIND_STACK_DEREGISTER(s.valgrind_id);
@@ -94,7 +94,7 @@ int task_stack_get(struct task_stack *out)
 
 void task_stack_put(struct task_stack s)
 {
-#if TASK_ASAN
+#if UNDER_ASAN
 	/* The last frames of a task are left, not returned from: their red zones would stay. */
 	ASAN_UNPOISON_MEMORY_REGION(s.low, task_stack_size());
 #endif
@@ -120,7 +120,7 @@ void task_stack_release(void)
 		stack_unmap(pool.slot[--pool.count]);
 }
 
-#if TASK_ASAN
+#if UNDER_ASAN
 void task_fibre_leave(struct task_fibre *from, const struct task_fibre *to)
 {
 	__sanitizer_start_switch_fiber(from ? &from->fake : NULL, to->low, to->size);

@@ -10,16 +10,7 @@
 
 #include <stddef.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define TASK_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TASK_ASAN 1
-#endif
-#endif
-#ifndef TASK_ASAN
-#define TASK_ASAN 0
-#endif
+#include "base/asan.h"
 
 struct task_stack {
 	char *low; /* the lowest usable byte; NULL: none */

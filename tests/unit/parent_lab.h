@@ -33,6 +33,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/asan.h"
 #include "base/clock.h"
 #include "base/stream.h"
 #include "base/task.h"
@@ -43,12 +44,6 @@
 #pragma GCC diagnostic ignored "-Wframe-larger-than="    /* tests have the main stack */
 
 enum { WAIT_MS = 30000 };               /* for what must come; never slept through */
-
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
-#else
-#define UNDER_ASAN 0
-#endif
 
 /* The protocol */
 

@@ -12,19 +12,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/asan.h"
 #include "base/task.h"
 #include "filters/archive.h"
 #include "filters/archive_list.h"
 #include "filters/charset.h"
 #include "tests/support/filter_bench.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN 1
-#endif
-#endif
 
 enum { ROOM = 8 << 20 };
 
@@ -397,7 +390,7 @@ static void test_facts(void **state)
 	filter_bench_close(&b);
 }
 
-#ifndef UNDER_ASAN
+#if !UNDER_ASAN
 /* It would take gigabytes: the box ends. */
 static void test_promises_in_the_box(void **state)
 {
@@ -522,7 +515,7 @@ int main(void)
 		cmocka_unit_test(test_kinds), cmocka_unit_test(test_samples), cmocka_unit_test(test_nested),   cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_names), cmocka_unit_test(test_bombs),   cmocka_unit_test(test_promises), cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_many),
-#ifndef UNDER_ASAN
+#if !UNDER_ASAN
 		cmocka_unit_test(test_promises_in_the_box), cmocka_unit_test(test_stack),
 #endif
 	};

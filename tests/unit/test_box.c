@@ -12,10 +12,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/asan.h"
 #include "base/box.h"
 #include "base/clock.h"
 #include "base/task.h"
-#include "base/task_stack.h"
 
 static void echo(int in, int out)
 {
@@ -102,7 +102,7 @@ static void check_all(void *arg)
 	assert_string_equal(got, "half");
 	assert_int_equal(run(look_around, "", 5000, got, sizeof(got)), 0);
 	assert_string_equal(got, "5");                          /* 0, 1, 2, in, out */
-	if (!TASK_ASAN) {
+	if (!UNDER_ASAN) {
 		assert_int_equal(run(take_memory, "", 5000, got, sizeof(got)), 0);
 		assert_string_equal(got, "none");
 	}

@@ -11,23 +11,12 @@
 
 #include <cmocka.h>
 
+#include "base/asan.h"
 #include "base/clock.h"
 #include "base/stream.h"
 #include "base/stream_impl.h"
 #include "base/task.h"
 #include "support/talk.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN 1
-#endif
-#endif
-#ifndef UNDER_ASAN
-#define UNDER_ASAN 0
-#endif
-/* Much. */
 
 enum { BIG = 10 * 1024 * 1024 };
 

@@ -14,20 +14,10 @@
 #include <event2/event.h>
 #include <openssl/err.h>
 
+#include "base/asan.h"
 #include "base/clock.h"
 #include "base/task.h"
 #include "base/task_stack.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN 1
-#endif
-#endif
-#ifndef UNDER_ASAN
-#define UNDER_ASAN 0
-#endif
 
 #if defined(__x86_64__) && !defined(TASK_PORTABLE)
 #define ROUNDING_KEPT 1
