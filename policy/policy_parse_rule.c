@@ -115,13 +115,13 @@ static bool rule_text(struct parser *ps, struct rule *r)
 static bool rule_score(struct parser *ps, struct rule *r)
 {
 	struct token t = ps->t;
-	char show[PARSER_SHOW_MAX], digits[12];
+	char show[PARSER_SHOW_MAX], digits[12] = "";
 	size_t n = t.len;
 
-	if (t.kind != TOKEN_WORD || n < 2 || n >= sizeof(digits) || (t.text[0] != '+' && t.text[0] != '-') ||
-	    strspn(t.text + 1, "0123456789") < n - 1)
+	if (t.kind == TOKEN_WORD && n < sizeof(digits))
+		memcpy(digits, t.text, n);      /* a token is not terminated */
+	if (n < 2 || (digits[0] != '+' && digits[0] != '-') || strspn(digits + 1, "0123456789") < n - 1)
 		return parser_fail(ps, &t, "%s after score, expected %s", parser_show(&t, show), actions[ACTION_SCORE].expected);
-	snprintf(digits, sizeof(digits), "%.*s", (int)n, t.text);
 	r->score = (int)strtol(digits, NULL, 10);
 	if (r->score == 0 || abs(r->score) > POLICY_SCORE_MAX || n > 8)
 		return parser_fail(ps, &t, "a score of %.*s, expected 1 to %d behind the sign", (int)n, t.text, POLICY_SCORE_MAX);
