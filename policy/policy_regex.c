@@ -147,21 +147,28 @@ static int64_t now_us(clockid_t which)
  * that it was slow, the processor's time is taken from then on.
  */
 struct watch {
-	int64_t wall_us, cpu_us;        /* since when; 0: not yet */
-	bool quick;                     /* the last step was */
+	int64_t wall_us;                /* when the last step ended */
+	int64_t cpu_us, step_us;        /* the processor's time when it was first asked for (0: not yet), and when the last step ended */
+	bool quick, slow;               /* the last step was; neither: it is not known whether it was it that took the time */
 };
 
 /* Whether there is time for another step. */
 static bool watch_go_on(struct watch *w)
 {
-	int64_t now = now_us(CLOCK_MONOTONIC);
+	int64_t now;
 
+	if (w->cpu_us) {
+		now = now_us(CLOCK_THREAD_CPUTIME_ID);
+		w->quick = now - w->step_us < QUICK_US;
+		w->slow = !w->quick;
+		w->step_us = now;
+		return now - w->cpu_us <= TIME_LIMIT_US;
+	}
+	now = now_us(CLOCK_MONOTONIC);
 	w->quick = now - w->wall_us < QUICK_US;
 	w->wall_us = now;
-	if (w->cpu_us)
-		return now_us(CLOCK_THREAD_CPUTIME_ID) - w->cpu_us <= TIME_LIMIT_US;
 	if (!w->quick)
-		w->cpu_us = now_us(CLOCK_THREAD_CPUTIME_ID);
+		w->cpu_us = w->step_us = now_us(CLOCK_THREAD_CPUTIME_ID);
 	return true;
 }
 
@@ -198,7 +205,10 @@ enum regex_match policy_regex_match(const struct policy_regex *r, const char *s,
 		at = to;
 		if (at <= len && !watch_go_on(&watch))
 			return REGEX_LIMIT;
-		step = watch.quick ? step * 4 : step / 2 + 1;
+		if (watch.slow)
+			step = step / 2 + 1;
+		else if (watch.quick && step < window)
+			step *= 4;
 	} while (at <= len);
 	return REGEX_NO;
 }
