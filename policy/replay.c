@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "filters/envelope.h"
 #include "filters/filter.h"
+#include "filters/time.h"
 
 struct replay {
 	const struct policy *policy;
@@ -29,6 +31,7 @@ struct replay *replay_new(const struct policy *policy)
 	if (!r)
 		return NULL;
 	r->policy = policy;
+	tzset();
 	r->not_whole = calloc(FACT_MAX, 1);
 	if (!r->not_whole) {
 		free(r);
@@ -159,9 +162,11 @@ static void judge(struct replay *r, const char *rcpt, struct replay_verdict *out
 	}
 }
 
+/* What postmaster is spared. */
 static bool refuses(const struct replay_verdict *v)
 {
-	return v->missing == REPLAY_COMPLETE && (v->action == ACTION_REJECT || v->action == ACTION_DEFER);
+	return v->missing == REPLAY_COMPLETE &&
+	       (v->action == ACTION_REJECT || v->action == ACTION_DEFER || v->action == ACTION_DISCARD);
 }
 
 /*
@@ -190,6 +195,12 @@ static void judge_postmaster(struct replay *r, const char *rcpt, struct replay_v
 	}
 }
 
+/* When the transaction began, as the fact time has it: no policy need have asked for that. */
+static int64_t begun_s(const struct history_record *record)
+{
+	return (record->at_ms - (record->ms > 0 ? record->ms : 0)) / 1000;
+}
+
 int replay_judge(struct replay *r, const char *rcpt, struct replay_verdict *out)
 {
 	const char *at = strrchr(rcpt, '@');
@@ -198,6 +209,8 @@ int replay_judge(struct replay *r, const char *rcpt, struct replay_verdict *out)
 
 	facts_release(&r->own);
 	rc = recipient_facts_set(&to, &r->own);
+	if (rc == 0 && !facts_get_name(r->record->facts[0], "time"))
+		rc = time_facts_set(begun_s(r->record), &r->own);
 	if (rc == 0 && expired(r))
 		rc = facts_set_bool(&r->own, "temperror.expired", true);
 	if (rc < 0)

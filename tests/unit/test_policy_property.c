@@ -14,18 +14,7 @@
 #include <string.h>
 
 #include "support/policy_facts.h"
-
-static uint64_t random_state;
-
-static unsigned pick(unsigned n)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (unsigned)((random_state * 0x2545f4914f6cdd1dull) >> 33) % n;
-}
-
-#define ONE_OF(a) (a[pick(sizeof(a) / sizeof(*(a)))])
+#include "support/random.h"
 
 static const char *const comparisons[] = {
 	"spf = fail", "spf != pass", "spf in (none, softfail, temperror)", "spf = temperror", "dkim = pass", "dkim != fail", "dkim in (fail, temperror)",
@@ -212,7 +201,7 @@ static void test_early_is_late(void **state)
 		const struct rule *first;
 		bool expired;
 
-		random_state = (this_seed + 1) * 0x9e3779b97f4a7c15ull;
+		random_seed(this_seed);
 		random_policy(&text);
 		random_facts(&facts);
 		expired = pick(4) == 0;

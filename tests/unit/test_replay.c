@@ -16,24 +16,13 @@
 #include "filters/filter.h"
 #include "policy/policy.h"
 #include "policy/replay_tally.h"
-
-static uint64_t random_state;
-
-static unsigned pick(unsigned n)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (unsigned)((random_state * 0x2545f4914f6cdd1dull) >> 33) % n;
-}
-
-#define ONE_OF(a) (a[pick(sizeof(a) / sizeof(*(a)))])
+#include "support/random.h"
 
 static const char *const comparisons[] = {
 	"spf = fail", "spf != pass", "spf in (none, softfail, temperror)", "dkim = pass", "dkim != fail", "dmarc = fail", "dmarc != pass",
 	"dmarc.policy = reject", "client.fcrdns != pass", "client.ip in (192.0.2.0/25)", "dnsbl.score >= 5", "dnsbl.score < 2", "tls", "sender.null",
 	"sender in (a.example)", "rcpt = x@a.example", "rcpt.postmaster", "from.domain in (a.example)", "from.domain != a.example", "from.count != 1",
-	"header.subject ~ /x/", "header.list_id ~ /./", "message.size > 10K", "temperror.expired", "true", "helo.ours", 
+	"header.subject ~ /x/", "header.list_id ~ /./", "message.size > 10K", "temperror.expired", "true", "helo.ours", "score >= 2", "score < 0", "class = first", "class != all",
 };
 
 static void condition(struct buf *out, int depth)
@@ -60,12 +49,13 @@ static void condition(struct buf *out, int depth)
 static struct policy *random_policy(struct buf *text)
 {
 	static const char *const actions[] = {
-		"accept", "reject", "reject \"other\"", "defer", "quarantine", "greylist", "tag \"t\"", "observe reject", 
+		"accept", "reject", "reject \"other\"", "defer", "quarantine", "discard", "greylist", "tag \"t\"", "observe reject", "score +2", "score -1",
 	};
 	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024);
 	unsigned n = 1 + pick(10);
 	struct policy *p;
 
+	buf_adds(text, "class first = recipients { x@a.example }\nclass all = recipients { a.example }\n");
 	for (unsigned i = 0; i < n; i++) {
 		buf_adds(text, ONE_OF(actions));
 		if (pick(8)) {
@@ -166,7 +156,7 @@ static bool live_step(struct live *l, const struct policy *p, struct policy_run 
 	if (event == POLICY_UNDECIDED)
 		return false;
 	action = event == POLICY_TEMPORARY ? ACTION_DEFER : run->rule ? run->rule->action : ACTION_ACCEPT;
-	if ((action == ACTION_REJECT || action == ACTION_DEFER) && l->stage <= STAGE_RCPT && recipient_is_postmaster(l->rcpt))
+	if ((action == ACTION_REJECT || action == ACTION_DEFER || action == ACTION_DISCARD) && l->stage <= STAGE_RCPT && recipient_is_postmaster(l->rcpt))
 		action = ACTION_ACCEPT;
 	snprintf(l->action, sizeof(l->action), "%s", action_name(action));
 	return true;
@@ -260,7 +250,7 @@ static void test_agrees_with_live(void **state)
 		char name[REPLAY_NAME_MAX];
 		uint32_t header;
 
-		random_state = (this_seed + 1) * 0x9e3779b97f4a7c15ull;
+		random_seed(this_seed);
 		p = random_policy(&text);
 		other = random_policy(&other_text);
 		random_world(&world);
@@ -354,11 +344,39 @@ static void test_tally(void **state)
 	replay_free(replay);
 }
 
+/* Whether a rule had asked for the time or not, the record tells it. */
+static void test_time(void **state)
+{
+	static const char text[] = "defer if time >= 22:00 and time.weekday = sat\naccept\n";
+	AUTO(policy) struct policy *p = policy_parse("p", text, strlen(text), NULL, NULL, NULL);
+	const char *rcpt[] = { "x@a.example" };
+	struct facts facts = { 0 };
+	/* the verdict came on Sunday, 2026-11-22 00:00:10, a quarter of a minute after MAIL */
+	struct history_record r = { .at_ms = INT64_C(1795305610000), .ms = 15000, .from = "", .rcpt = rcpt, .rcpt_count = 1,
+				    .stage = STAGE_DATA, .action = "accept", .facts = { &facts } };
+	struct replay *replay;
+	struct replay_verdict v;
+
+	setenv("TZ", "UTC", 1);
+	replay = replay_new(p);
+	replay_begin(replay, &r, NULL, NULL);
+	assert_int_equal(replay_judge(replay, rcpt[0], &v), 0);
+	assert_int_equal(v.missing, REPLAY_COMPLETE);
+	assert_int_equal(v.action, ACTION_DEFER);
+	facts_set(&facts, "time", "12:00");             /* what was recorded counts more */
+	facts_set(&facts, "time.weekday", "sat");
+	assert_int_equal(replay_judge(replay, rcpt[0], &v), 0);
+	assert_int_equal(v.action, ACTION_ACCEPT);
+	facts_release(&facts);
+	replay_free(replay);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_agrees_with_live),
 		cmocka_unit_test(test_tally),
+		cmocka_unit_test(test_time),
 	};
 
 	fact_register_all();
