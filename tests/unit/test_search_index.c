@@ -411,28 +411,31 @@ static void test_cleared(void **state)
 /* Killed while it adds: what has a number has its words, and it opens. */
 static void test_killed(void **state)
 {
-	for (int round = 0; round < 5; round++) {
+	enum { ROUNDS = 5, ADDED_MAX = 10000 };         /* in a round, on a fast machine */
+	static char ids[ROUNDS * ADDED_MAX][STORE_ID_MAX];
+
+	for (int round = 0; round < ROUNDS; round++) {
 		AUTO(buf) struct buf found = BUF_INIT(1 << 20);
-		char ids[2000][STORE_ID_MAX];
 		pid_t child = fork();
 		struct search_index *x;
 		int count;
 
 		if (child == 0) {
 			x = opened();
-			for (int i = 0;; i++) {
+			for (int i = 0; i < ADDED_MAX; i++) {
 				char id[STORE_ID_MAX];
 
-				snprintf(id, sizeof(id), "0g3c1h%02d%04d", round, i % 10000);
+				snprintf(id, sizeof(id), "0g3c1h%02d%04d", round, i);
 				add(x, id, record("", "", "x", "Angebot 发票 Versandkosten"));
 			}
+			pause();
 		}
 		usleep(30000 + 7000 * (unsigned)round);
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 		x = opened();
 		find(x, "sandkost", &found);
-		count = search_index_ids(x, "", ids, 2000);
+		count = search_index_ids(x, "", ids, ROUNDS * ADDED_MAX);
 		assert_true(count >= 0);
 		for (int i = 0; i < count; i++)
 			assert_non_null(strstr(buf_str(&found), ids[i]));
