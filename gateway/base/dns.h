@@ -51,7 +51,9 @@ struct dns_answer {
 	enum dns_status status;
 	size_t count;
 	const struct dns_rr *rr;
-	bool secure;            /* validated by DNSSEC */
+	bool secure;            /* validated by DNSSEC, every CNAME on the way too; of DNS_NODATA and DNS_NXDOMAIN: so is the denial */
+	bool bogus;             /* of DNS_TEMPFAIL: there is an answer, and DNSSEC says that it is forged */
+	const char *canon;      /* of DNS_OK: the name that the records belong to, when CNAMEs led to another; else NULL */
 	uint32_t ttl_s;
 	const char *why;        /* for people: "timeout", "SERVFAIL", "bogus: ..."; "" when DNS_OK */
 };

@@ -14,6 +14,7 @@ struct reader {
 struct record {
 	unsigned type, class;
 	uint32_t ttl_s;
+	size_t name;                    /* offset of its owner's name */
 	size_t data, data_len;          /* offset and length of its RDATA */
 };
 
@@ -69,6 +70,7 @@ static int name_read(const struct reader *r, size_t *off, uint8_t *out)
 
 static int record_read(struct reader *r, struct record *out)
 {
+	out->name = r->off;
 	if (name_read(r, &r->off, NULL) < 0 || r->len - r->off < 10)
 		return -EBADMSG;
 	out->type = get16(r->p + r->off);
@@ -122,8 +124,19 @@ static int data_expand(const struct reader *r, const struct record *rec, uint8_t
 	return (int)(total + after);
 }
 
-/* Walks `left` records of the answer section; counts and measures, or (rr not NULL) writes. */
-static int answers_walk(struct reader *r, unsigned left, enum dns_type type, struct dns_packet *pkt, struct dns_rr *rr, size_t *bytes)
+/* The name at an offset, as text; DNS_NAME_MAX bytes. */
+static void name_text(const struct reader *r, size_t off, char *out)
+{
+	uint8_t wire[DNS_WIRE_MAX];
+	int n = name_read(r, &off, wire);
+
+	if (n < 0 || dns_name(&(struct dns_rr){ .data = wire, .len = (size_t)n }, 0, out) < 0)
+		*out = '\0';
+}
+
+/* Walks `left` records of the answer section; counts and measures, or (rr not NULL) writes. owner: of the first that is kept. */
+static int answers_walk(struct reader *r, unsigned left, enum dns_type type, struct dns_packet *pkt, struct dns_rr *rr, size_t *bytes,
+			size_t *owner)
 {
 	uint8_t *space = rr ? (uint8_t *)(rr + pkt->count) : NULL;
 	size_t count = 0;
@@ -144,6 +157,8 @@ static int answers_walk(struct reader *r, unsigned left, enum dns_type type, str
 		n = data_expand(r, &rec, space ? space + *bytes : NULL);
 		if (n < 0)
 			return -EBADMSG;
+		if (count == 0)
+			*owner = rec.name;
 		if (rr)
 			rr[count] = (struct dns_rr){ .data = space + *bytes, .len = (size_t)n };
 		*bytes += (size_t)n;
@@ -175,7 +190,7 @@ int dns_packet_read(const uint8_t *p, size_t len, enum dns_type type, struct dns
 {
 	struct reader r = { .p = p, .len = len, .off = HEADER_BYTES };
 	struct dns_packet pkt = { .ttl_s = UINT32_MAX };
-	size_t answers, bytes;
+	size_t answers, bytes, owner = 0;
 
 	if (len < HEADER_BYTES)
 		return -EBADMSG;
@@ -186,14 +201,19 @@ int dns_packet_read(const uint8_t *p, size_t len, enum dns_type type, struct dns
 		r.off += 4;
 	}
 	answers = r.off;
-	if (answers_walk(&r, get16(p + 6), type, &pkt, NULL, &bytes) < 0)
+	if (answers_walk(&r, get16(p + 6), type, &pkt, NULL, &bytes, &owner) < 0)
 		return -EBADMSG;
 	if (pkt.count > 0) {
-		pkt.rr = malloc(pkt.count * sizeof(*pkt.rr) + bytes);
+		char text[DNS_NAME_MAX], *name;
+
+		name_text(&r, owner, text);
+		pkt.rr = malloc(pkt.count * sizeof(*pkt.rr) + bytes + strlen(text) + 1);
 		if (!pkt.rr)
 			return -ENOMEM;
 		r.off = answers;
-		answers_walk(&r, get16(p + 6), type, &pkt, pkt.rr, &bytes);
+		answers_walk(&r, get16(p + 6), type, &pkt, pkt.rr, &bytes, &owner);
+		name = (char *)(pkt.rr + pkt.count) + bytes;
+		pkt.owner = strcpy(name, text);
 	} else {
 		negative_ttl(&r, get16(p + 8), &pkt);
 	}

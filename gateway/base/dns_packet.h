@@ -16,6 +16,7 @@ struct dns_packet {
 	int rcode;              /* of the header */
 	size_t count;           /* records, DNS_RR_MAX at most; those beyond are left out */
 	struct dns_rr *rr;      /* one heap block with the data, or NULL; the caller frees it */
+	const char *owner;      /* the name that the records belong to, in rr's block; NULL when there is none */
 	uint32_t ttl_s;         /* the least of the answer section; of a negative answer, RFC 2308 section 5 */
 };
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/queue.h>
 #include <unbound-event.h>
 #include <unbound.h>
@@ -78,6 +79,7 @@ static void answer_fill(struct ub_lookup *l, int rcode, const void *packet, int 
 
 	if (sec == SEC_BOGUS || (rcode && why_bogus)) {
 		answer_tempfail(l, "bogus", why_bogus);
+		a->bogus = true;
 		return;
 	}
 	if (rcode) {
@@ -106,6 +108,8 @@ static void answer_fill(struct ub_lookup *l, int rcode, const void *packet, int 
 		a->status = DNS_OK;
 		a->rr = pkt.rr;
 		a->count = pkt.count;
+		if (strcasecmp(pkt.owner, l->name) != 0)
+			a->canon = pkt.owner;
 	}
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { BUCKETS = 1024, FAIL_TIMEOUT = -1, FAIL_SERVFAIL = -2, FAIL_BOGUS = -3 };
+enum { BUCKETS = 1024, FAIL_TIMEOUT = -1, FAIL_SERVFAIL = -2, FAIL_BOGUS = -3, NOT_SECURE = -4 };
 
 struct record {
 	int type;               /* a dns_type, or FAIL_*: of fails */
@@ -42,6 +42,7 @@ struct table_lookup {
 	struct dns_table *table;
 	char *name;
 	enum dns_type type;
+	char *canon;
 	struct dns_rr rr[DNS_RR_MAX];
 	struct event *timer;
 	struct table_lookup *next, **prev;      /* while waiting; prev NULL otherwise */
@@ -265,7 +266,7 @@ static size_t data_to_wire(int type, bool generic, const char *data, uint8_t *ou
 
 void dns_table_add(struct dns_table *t, const char *name, const char *type, const char *data)
 {
-	static const char *const fails[] = { "TIMEOUT", "SERVFAIL", "BOGUS" };
+	static const char *const fails[] = { "TIMEOUT", "SERVFAIL", "BOGUS", "INSECURE" };
 	uint8_t *wire;
 	int number = type_number(type);
 
@@ -273,7 +274,7 @@ void dns_table_add(struct dns_table *t, const char *name, const char *type, cons
 		name_add(t, name);
 		return;
 	}
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		if (strcasecmp(type, fails[i]) == 0) {
 			assert((!*data || type_number(data)) && "a type, or none");
 			record_add(t, name, -1 - i, type_number(data), NULL, 0);
@@ -364,6 +365,7 @@ static struct name *name_match(struct dns_table *t, const char *key)
 static void fail(struct table_lookup *l, int how)
 {
 	l->pub.answer.status = DNS_TEMPFAIL;
+	l->pub.answer.bogus = how == FAIL_BOGUS;
 	l->pub.answer.why = how == FAIL_TIMEOUT ? "timeout" : how == FAIL_BOGUS ? "bogus: signature expired" : "SERVFAIL";
 }
 
@@ -379,6 +381,8 @@ static char *answer_from(struct table_lookup *l, const struct name *n)
 			l->rr[a->count++] = (struct dns_rr){ .data = r->data, .len = r->len };
 		else if (r->type == DNS_CNAME)
 			cname = r;
+		else if (r->type == NOT_SECURE)
+			a->secure = false;
 		else if (r->type < 0 && (r->fails == 0 || r->fails == (int)l->type))
 			failure = r;
 	}
@@ -404,6 +408,8 @@ static void answer_fill(struct table_lookup *l)
 	struct dns_table *t = l->table;
 	char *key = name_key(l->name);
 
+	free(l->canon);
+	l->canon = NULL;
 	l->pub.answer = (struct dns_answer){ .status = DNS_NODATA, .why = "", .secure = t->secure, .ttl_s = t->ttl_s };
 	for (int links = 0; key; links++) {
 		struct name *n = name_match(t, key);
@@ -417,7 +423,10 @@ static void answer_fill(struct table_lookup *l)
 		} else {
 			next = answer_from(l, n);
 		}
-		free(key);
+		if (links > 0 && l->pub.answer.status == DNS_OK)
+			l->pub.answer.canon = l->canon = key;
+		else
+			free(key);
 		key = next;
 	}
 	if (l->pub.answer.status == DNS_TEMPFAIL)
@@ -468,6 +477,7 @@ static void table_drop(struct dns_lookup *pub)
 		event_free(l->timer);
 	l->table->alive--;
 	free(l->name);
+	free(l->canon);
 	free(l);
 }
 

@@ -43,6 +43,7 @@ struct dns *dns_table_dns(struct dns_table *t);
  *   TYPEn          RDATA in hex
  *   NODATA         the name exists (data is ignored)
  *   TIMEOUT, SERVFAIL, BOGUS   the lookup fails: of the type named by data ("TXT"), of any when data is ""
+ *   INSECURE       what the name says, or is led to by, is not validated (dns_table_secure otherwise)
  * A final dot of names is ignored; case does not matter. Asserts that all of it makes sense.
  */
 void dns_table_add(struct dns_table *t, const char *name, const char *type, const char *data);

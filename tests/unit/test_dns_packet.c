@@ -66,6 +66,9 @@ static void messages(void **state)
 
 		if (rc != rows[i].rc || pkt.count != rows[i].count || pkt.rcode != rows[i].rcode || pkt.ttl_s != rows[i].ttl_s)
 			fail_msg("%s: %d, rcode %d, %zu records, ttl %u", rows[i].name, rc, pkt.rcode, pkt.count, pkt.ttl_s);
+		assert_true((pkt.owner != NULL) == (pkt.count > 0));
+		if (pkt.owner)
+			assert_string_equal(pkt.owner, strncmp(rows[i].name, "CNAME, then", 11) == 0 ? "b.ex" : "a.ex");
 		if (rows[i].data) {
 			assert_int_equal(pkt.rr[0].len, rows[i].data_len);
 			assert_memory_equal(pkt.rr[0].data, rows[i].data, rows[i].data_len);

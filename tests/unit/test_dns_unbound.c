@@ -296,6 +296,9 @@ static void signed_in(struct run *r)
 	static const struct { const char *name; enum dns_type type; enum dns_status want; } rows[] = {
 		{ "www.ec.example", DNS_A, DNS_OK },
 		{ "www.ec.example", DNS_TXT, DNS_NODATA },
+		{ "_25._tcp.www.ec.example", DNS_TLSA, DNS_OK },
+		{ "_25._tcp.ec.example", DNS_TLSA, DNS_NXDOMAIN },
+		{ "alias.ec.example", DNS_A, DNS_OK },
 		{ "none.ec.example", DNS_A, DNS_NXDOMAIN },
 		{ "www.rsa.example", DNS_A, DNS_OK },
 		{ "other.rsa.example", DNS_A, DNS_OK },
@@ -316,6 +319,29 @@ static void signed_in(struct run *r)
 
 	assert_int_equal(a->status, DNS_OK);
 	assert_false(a->secure);                /* below no anchor */
+	assert_null(a->canon);
+	dns_drop(l);
+	l = NULL;
+	a = ask(r, "alias.ec.example", DNS_A, &l);
+	assert_true(a->secure);
+	assert_string_equal(a->canon, "www.ec.example");
+	dns_drop(l);
+	l = NULL;
+	a = ask(r, "out.ec.example", DNS_A, &l);        /* a signed CNAME to what is not */
+	assert_int_equal(a->status, DNS_OK);
+	assert_false(a->secure);
+	assert_string_equal(a->canon, "a.plain.example");
+	dns_drop(l);
+	l = NULL;
+	a = ask(r, "out.ec.example", DNS_CNAME, &l);    /* itself it is */
+	assert_int_equal(a->status, DNS_OK);
+	assert_true(a->secure);
+	dns_drop(l);
+	l = NULL;
+	a = ask(r, "_25._tcp.www.ec.example", DNS_TLSA, &l);
+	assert_int_equal(a->count, 2);
+	assert_int_equal(a->rr[0].len, 3 + 32);
+	assert_int_equal(a->rr[0].data[0] + a->rr[1].data[0], 3 + 2);
 }
 
 static void tampered_in(struct run *r)
@@ -332,6 +358,7 @@ static void tampered_in(struct run *r)
 		assert_int_equal(a->count, 0);
 		assert_false(a->secure);
 		assert_memory_equal(a->why, "bogus", 5);
+		assert_true(a->bogus);
 	}
 }
 
@@ -815,7 +842,10 @@ static int servers_up(void **state)
 		{ "other.example", "there TXT \"here\"\n", NULL },
 		{ "wild.example", "* A 192.0.2.9\n", NULL },
 		{ "2.0.192.in-addr.arpa", "1 PTR client.plain.example.\n", NULL },
-		{ "ec.example", "www A 192.0.2.80\n", "ecdsap256sha256" },
+		{ "ec.example",
+		  "www A 192.0.2.80\nalias CNAME www\nout CNAME a.plain.example.\n"
+		  "_25._tcp.www TLSA 3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
+		  "_25._tcp.www TLSA 2 0 1 ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n", "ecdsap256sha256" },
 		{ "rsa.example", "www A 192.0.2.80\nother A 192.0.2.81\n", "rsasha256" },
 		{ NULL, NULL, NULL } });
 	return 0;
