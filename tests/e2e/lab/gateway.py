@@ -33,10 +33,13 @@ def parse_logfmt(line):
 
 
 class Gateway:
-    """conf: text put into the configuration as it is; policy: the policy file; backends: ports or 'host:port'."""
+    """
+    conf: text put into the configuration as it is; policy: the policy file; backends: ports or 'host:port'; listeners: text instead of the one
+    on loopback; host: of netns.py, where it runs instead.
+    """
 
     def __init__(self, directory, backends, dns=None, conf="", policy=POLICY, domains=("example.com",), binary=None,
-                 backend_options="", dns_conf="", workers=1, env=None, wrap=()):
+                 backend_options="", dns_conf="", workers=1, env=None, wrap=(), listeners=None, host=None):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -45,9 +48,10 @@ class Gateway:
         self.policy_path = self.dir / "policy.conf"
         self.state = self.dir / "state"
         self.env = env
-        self.wrap = list(wrap)
+        self.host = host
+        self.wrap = [*(host.prefix if host else ()), *wrap]
         self.settings = dict(backends=backends, dns=dns, conf=conf, domains=domains, backend_options=backend_options,
-                             dns_conf=dns_conf, workers=workers)
+                             dns_conf=dns_conf, workers=workers, listeners=listeners)
         self.policy_path.write_text(policy)
         self.write_conf()
         self.process = None
@@ -67,7 +71,7 @@ domains = {{ {domains} }}
 workers = {s["workers"]}
 state_dir = "{self.state}"
 policy = "{self.policy_path}"
-listener smtp {{ address = "127.0.0.1:{self.port}" }}
+{s["listeners"] or f'listener smtp {{ address = "127.0.0.1:{self.port}" }}'}
 dns {{ {forward} dnssec = no {s["dns_conf"]} }}
 {chr(10).join(blocks)}
 {s["conf"]}
@@ -155,7 +159,7 @@ dns {{ {forward} dnssec = no {s["dns_conf"]} }}
     # other commands
 
     def command(self, *argv, check=True, input=None):
-        return subprocess.run([self.binary, *argv], check=check, input=input, capture_output=True, timeout=120)
+        return subprocess.run([*(self.host.prefix if self.host else ()), self.binary, *argv], check=check, input=input, capture_output=True, timeout=120)
 
     def explain(self, message, client="192.0.2.1", helo="client.example", sender="alice@sender.example", to="bob@example.com", extra=()):
         path = self.dir / "message.eml"

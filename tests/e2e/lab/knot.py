@@ -15,12 +15,12 @@ def absolute(records):
 
 
 class Knot:
-    """Serves the root zone: every name that the records do not have is NXDOMAIN."""
+    """Serves the root zone: every name that the records do not have is NXDOMAIN. host: of netns.py, where it runs instead."""
 
-    def __init__(self, directory, records):
+    def __init__(self, directory, records, host=None):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        self.port = host.call(free_port) if host else free_port()
         self.serial = 1
         self.records = records
         self._write_zone()
@@ -44,7 +44,7 @@ zone:
     zonefile-sync: -1
     journal-content: none
 """)
-        self.process = Process(["/usr/sbin/knotd", "-c", str(self.dir / "knot.conf")])
+        self.process = Process([*(host.prefix if host else ()), "/usr/sbin/knotd", "-c", str(self.dir / "knot.conf")])
         self.process.wait_line(r"\[\.\] loaded")
         self.process.wait_line(r"server started")
 

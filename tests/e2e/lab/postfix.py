@@ -2,6 +2,7 @@
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import subprocess
 import time
@@ -9,7 +10,6 @@ import time
 from .process import WAIT_S, free_port, wait_for_port
 
 MASTER = """
-{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -32,9 +32,14 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    def __init__(self, directory, domains=("example.com",), users=("bob", "carol", "postmaster"), **settings):
+    """host: of netns.py, where it runs instead; listen: the addresses there ("192.0.2.1:25"), the first to be waited for."""
+
+    def __init__(self, directory, domains=("example.com",), users=("bob", "carol", "postmaster"), host=None, listen=(), **settings):
         self.dir = pathlib.Path(directory)
-        self.port = free_port()
+        self.host = host
+        self.listen = list(listen) or [f"127.0.0.1:{free_port()}"]
+        self.address, _, port = self.listen[0].rpartition(":")
+        self.port = int(port)
         self.conf = self.dir / "conf"
         self.mail = self.dir / "mail"
         for sub in ("conf", "queue", "data", "mail"):
@@ -45,7 +50,7 @@ class Postfix:
         for parent in [self.dir, *self.dir.parents]:
             if str(parent).startswith("/tmp/") or parent == self.dir:
                 os.chmod(parent, 0o755)
-        (self.conf / "master.cf").write_text(MASTER.format(port=f"127.0.0.1:{self.port}"))
+        (self.conf / "master.cf").write_text("".join(f"{a} inet n - n - - smtpd\n" for a in self.listen) + MASTER)
         (self.conf / "mailboxes").write_text("".join(f"{u}@{d} {d}/{u}/\n" for d in domains for u in users))
         main = {
             "compatibility_level": "3.6",
@@ -75,16 +80,17 @@ class Postfix:
         }
         main.update(settings)
         (self.conf / "main.cf").write_text("".join(f"{k} = {v}\n" for k, v in main.items()))
-        self._postfix("start")
-        wait_for_port(self.port)
+        self.resume()
 
     def _postfix(self, command):
-        subprocess.run(["/usr/sbin/postfix", "-c", str(self.conf), command], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        self.command("/usr/sbin/postfix", "-c", str(self.conf), command)
+
+    def command(self, *argv, check=True, **kw):
+        return subprocess.run([*(self.host.prefix if self.host else ()), *argv], check=check,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, **kw)
 
     def stop(self):
-        subprocess.run(["/usr/sbin/postfix", "-c", str(self.conf), "stop"], check=False,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        self.command("/usr/sbin/postfix", "-c", str(self.conf), "stop", check=False)
 
     def pause(self):
         """Nobody listens until resume."""
@@ -92,7 +98,7 @@ class Postfix:
 
     def resume(self):
         self._postfix("start")
-        wait_for_port(self.port)
+        (self.host.call if self.host else lambda f, *a: f(*a))(wait_for_port, self.port, self.address.strip("[]"))
 
     def messages(self, address):
         user, domain = address.split("@")
@@ -115,6 +121,15 @@ class Postfix:
         owner = pwd.getpwnam("postfix")
         os.chown(self.mail, owner.pw_uid, owner.pw_gid)
 
-    def log(self):
+    def log(self, last=4000):
         path = self.dir / "log"
-        return path.read_text(errors="replace")[-4000:] if path.exists() else ""
+        return path.read_text(errors="replace")[-last:] if path.exists() else ""
+
+    def wait_log(self, pattern, since=0, timeout=WAIT_S):
+        """The first match in what it has logged, past `since` characters."""
+        end = time.monotonic() + timeout
+        while not (found := re.search(pattern, self.log(1 << 30)[since:])):
+            if time.monotonic() > end:
+                raise AssertionError(f"the server has not logged {pattern!r}:\n{self.log()}")
+            time.sleep(0.02)
+        return found
