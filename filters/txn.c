@@ -8,7 +8,9 @@ void client_release(struct client *c)
 {
 	filters_release(&c->evidence);
 	free(c->helo);
-	c->helo = NULL;
+	free(c->auth_user);
+	free(c->auth_mechanism);
+	c->helo = c->auth_user = c->auth_mechanism = NULL;
 }
 
 void txn_init(struct txn *t, const struct site *site, struct dns *dns, struct client *c)

@@ -190,6 +190,7 @@ static void listeners_default(struct conf *c)
 		l = &s->listener[s->listener_count - 1];
 		l->name = conf_copy(i == 0 ? "smtp" : "smtp6");
 		net_parse_port(addresses[i], 25, &l->address);
+		l->tls = LISTENER_TLS_STARTTLS;
 	}
 }
 
@@ -223,6 +224,7 @@ static void site_check(struct conf *c)
 	struct site *s = c->site;
 
 	listeners_default(c);
+	conf_listener_check(c);
 	if (!instance(c, &conf_backend, 0))
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "
@@ -379,12 +381,19 @@ static void dns_free(struct dns_conf *d)
 	free(d->trust_anchor);
 }
 
+static void listener_free(struct listener_conf *l)
+{
+	free(l->name);
+	list_free(l->backends, l->backend_count);
+	free(l->proxy_from);
+}
+
 void site_free(struct site *s)
 {
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->listener_count; i++)
-		free(s->listener[i].name);
+		listener_free(&s->listener[i]);
 	for (size_t i = 0; i < s->backend_count; i++) {
 		free(s->backend[i].name);
 		free(s->backend[i].host);
@@ -403,6 +412,9 @@ void site_free(struct site *s)
 	free(s->path);
 	free(s->hostname);
 	free(s->authserv_id);
+	free(s->relay_networks);
+	free(s->bypass);
+	free(s->client_header);
 	free(s->user);
 	free(s->state_dir);
 	free(s->control_path);

@@ -21,12 +21,27 @@
 #include "policy/state_redis.h"
 #include "policy/store_retention.h"
 
-enum listener_protocol { LISTENER_SMTP };
+enum listener_protocol { LISTENER_SMTP, LISTENER_TCP };
+enum listener_direction {
+	DIRECTION_INBOUND,              /* from the world (25, 2525) */
+	DIRECTION_SUBMISSION,           /* from users, who authenticate (587, 465) */
+	DIRECTION_OUTBOUND,             /* from our own servers, known by relay_networks */
+};
+/* The last three: of inline outbound listeners, where the client would look for the far end's certificate. */
+enum listener_tls { LISTENER_TLS_OFF, LISTENER_TLS_STARTTLS, LISTENER_TLS_IMPLICIT, LISTENER_TLS_HIDE, LISTENER_TLS_OWN_CA, LISTENER_TLS_PASS };
 
 struct listener_conf {
 	char *name;
 	enum listener_protocol protocol;
 	struct net_addr address;
+	enum listener_direction direction;
+	enum listener_tls tls;
+	bool transparent;               /* takes connections to other hosts' addresses (TPROXY), and reaches those from the client's */
+	char **backends;                /* names; none: all those that no listener names */
+	size_t backend_count;
+	struct net_prefix *proxy_from;  /* load balancers whose connections begin with a PROXY header */
+	size_t proxy_from_count;
+	int max_connections, max_per_client;    /* LISTENER_TCP */
 	int line;
 };
 
@@ -117,6 +132,11 @@ struct site {
 	char **domains;                 /* accepted, lower-case; ".example.com" for all below */
 	size_t domain_count;
 	enum site_mode mode;
+	struct net_prefix *relay_networks;      /* who may relay by address */
+	size_t relay_network_count;
+	struct net_prefix *bypass;      /* whose connections pass untouched, inline */
+	size_t bypass_count;
+	char *client_header;            /* name of a header field that tells the client's address; NULL: none */
 	char *user;                     /* to run as; NULL: as started */
 	int workers;                    /* 0 in the file: number of processors */
 	char *state_dir;                /* quarantine, state.db, control socket, own certificate */
@@ -176,6 +196,16 @@ struct site *site_load(const char *path, struct buf *errors, struct buf *warning
  */
 struct site *site_load_command(const char *path, struct buf *errors, struct buf *warnings);
 void site_free(struct site *s);
+
+/*
+ * The backend of that name, or NULL. Whether a listener's mail goes to that one: it names it, or it names none and no other listener does. Where every
+ * backend is named, those of the first inbound listener stand for all. l NULL: of mail that comes through no listener.
+ */
+const struct backend_conf *site_backend(const struct site *s, const char *name);
+bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b);
+
+/* Whether an address is in one of these networks. */
+bool site_in_networks(const struct net_prefix *list, size_t count, const struct net_addr *a);
 
 /* Whether a lower-case domain is one of ours. */
 bool site_accepts(const struct site *s, const char *domain);

@@ -80,10 +80,43 @@ static void user_read(struct conf *c, void *at, const char *value, int line)
 	s->user = conf_copy(value);
 }
 
+static void relay_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+
+	conf_prefix_add(c, "relay_networks", &s->relay_networks, &s->relay_network_count, value, line);
+}
+
+static void bypass_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+
+	conf_prefix_add(c, "bypass", &s->bypass, &s->bypass_count, value, line);
+}
+
+/* A field name (RFC 5322 2.2) that is the site's own: not one that means something to others. */
+static void client_header_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+	size_t len = strlen(value);
+
+	if (len < 3 || len > 60 || (value[0] | 32) != 'x' || value[1] != '-' ||
+	    strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != len) {
+		conf_error(c, line, "client_header: \"%s\" is no name of a header field of the site's own, expected one such as \"X-Client-Address\"",
+			   value);
+		return;
+	}
+	free(s->client_header);
+	s->client_header = conf_copy(value);
+}
+
 static const struct conf_option top_options[] = {
 	{ "hostname", CONF_CUSTOM, 0, .read = hostname_read },
 	{ "authserv_id", CONF_CUSTOM, 0, .read = authserv_read },
 	{ "domains", CONF_LIST, 0, .read = domain_read },
+	{ "relay_networks", CONF_LIST, 0, .read = relay_read },
+	{ "bypass", CONF_LIST, 0, .read = bypass_read },
+	{ "client_header", CONF_CUSTOM, 0, .read = client_header_read },
 	{ "mode", CONF_WORD, SITE(mode), "enforce", .words = modes },
 	CONF_OPTION("policy", CONF_PATH, SITE(policy_path), "policy.conf"),
 	CONF_OPTION("allow_list", CONF_PATH, SITE(allow_path), NULL),

@@ -60,6 +60,8 @@ struct conf_section {
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp,
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_limits, conf_timeouts;
+/* Of all listeners, when backends are known. */
+void conf_listener_check(struct conf *c);
 extern const struct conf_section *const conf_sections[];        /* all, NULL last; conf_top first */
 
 enum { CONF_ERRORS_MAX = 100, CONF_TEXT_MAX = 1024 * 1024, CONF_VALUES_MAX = 20000 };
@@ -120,6 +122,11 @@ char *conf_copy(const char *text);
 /* The list with one more, zeroed; *count is raised. */
 void *conf_grow(void *list, size_t *count, size_t size);
 void conf_list_add(char ***list, size_t *count, const char *text);
+
+/* One network more. False: said, option is its name. */
+bool conf_prefix_add(struct conf *c, const char *option, struct net_prefix **list, size_t *count, const char *value, int line);
+/* Whether the title of a section is a word for logs; else said. */
+bool conf_title_ok(struct conf *c, const char *section, const char *title, int line);
 
 /* path, or dir/path when it is relative; the caller frees it. */
 char *conf_path(const struct conf *c, const char *path);

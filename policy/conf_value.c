@@ -332,3 +332,27 @@ const struct conf_option *conf_option_find(const struct conf_section *s, const c
 			return o;
 	return NULL;
 }
+
+bool conf_prefix_add(struct conf *c, const char *option, struct net_prefix **list, size_t *count, const char *value, int line)
+{
+	struct net_prefix p;
+
+	if (net_parse_prefix(value, &p) < 0) {
+		conf_error(c, line, "%s: \"%s\" is no network, expected one such as \"192.0.2.0/24\" or \"2001:db8::/32\"", option, value);
+		return false;
+	}
+	*list = conf_grow(*list, count, sizeof **list);
+	(*list)[*count - 1] = p;
+	return true;
+}
+
+bool conf_title_ok(struct conf *c, const char *section, const char *title, int line)
+{
+	size_t len = strlen(title);
+
+	if (len > 0 && len <= 40 &&
+	    strspn(title, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == len)
+		return true;
+	conf_error(c, line, "%s: \"%s\" is no name, expected up to 40 letters, digits, dots and hyphens", section, title);
+	return false;
+}

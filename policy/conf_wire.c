@@ -1,85 +1,11 @@
-/* conf_wire - gatepost.conf: what is listened on, and the servers that mail goes to */
+/* conf_wire - gatepost.conf: the servers that mail goes to */
 #include <stdlib.h>
 #include <string.h>
 
 #include "filters/domain.h"
 #include "policy/conf_table.h"
 
-#define LISTENER(field) offsetof(struct listener_conf, field)
 #define BACKEND(field) offsetof(struct backend_conf, field)
-
-/* A title is a word for logs. */
-static bool title_ok(struct conf *c, const char *section, const char *title, int line)
-{
-	size_t len = strlen(title);
-
-	if (len > 0 && len <= 40 &&
-	    strspn(title, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") ==
-	            len)
-		return true;
-	conf_error(c, line,
-	           "%s: \"%s\" is no name, expected up to 40 letters, digits, dots and hyphens",
-	           section, title);
-	return false;
-}
-
-/* ---- listener ---- */
-
-static const char *const protocols[] = { "smtp", NULL };
-
-static void listener_address(struct conf *c, void *at, const char *value, int line)
-{
-	struct listener_conf *l = at;
-
-	if (net_parse_port(value, 25, &l->address) < 0) {
-		conf_error(c, line,
-		           "address: \"%s\" is no address, expected one such as \"0.0.0.0:25\" or "
-		           "\"[::]:25\"",
-		           value);
-		memset(&l->address, 0, sizeof l->address);
-	}
-}
-
-static const struct conf_option listener_options[] = {
-	{ "protocol", CONF_WORD, LISTENER(protocol), "smtp", .words = protocols },
-	{ "address", CONF_CUSTOM, 0, .read = listener_address },
-	{ 0 },
-};
-
-static void *listener_open(struct conf *c, const char *title, int line)
-{
-	struct site *s = c->site;
-	struct listener_conf *l;
-
-	if (!title_ok(c, "listener", title, line))
-		return NULL;
-	s->listener = conf_grow(s->listener, &s->listener_count, sizeof *s->listener);
-	l = &s->listener[s->listener_count - 1];
-	l->name = conf_copy(title);
-	l->line = line;
-	return l;
-}
-
-static void listener_close(struct conf *c, void *at, int line)
-{
-	const struct listener_conf *l = at;
-
-	if (!conf_given(c, "address"))
-		conf_error(c, line,
-		           "listener %s: has no address, expected one such as address = "
-		           "\"0.0.0.0:25\"",
-		           l->name);
-	for (const struct listener_conf *o = c->site->listener; l->address.family && o < l; o++)
-		if (net_same_ip(&o->address, &l->address) && o->address.port == l->address.port)
-			conf_error(c, line,
-			           "listener %s: has the address of listener %s, expected another",
-			           l->name, o->name);
-}
-
-const struct conf_section conf_listener = { "listener", "name", listener_options, listener_open,
-	                                    listener_close };
-
-/* ---- backend ---- */
 
 static const char *const tls_modes[] = { "off", "opportunistic", "required", NULL };
 
@@ -165,7 +91,7 @@ static void *backend_open(struct conf *c, const char *title, int line)
 	struct site *s = c->site;
 	struct backend_conf *b;
 
-	if (!title_ok(c, "backend", title, line))
+	if (!conf_title_ok(c, "backend", title, line))
 		return NULL;
 	s->backend = conf_grow(s->backend, &s->backend_count, sizeof *s->backend);
 	b = &s->backend[s->backend_count - 1];

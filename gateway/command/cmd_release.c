@@ -374,7 +374,7 @@ static int prepare(struct command_release *x)
 		return fail("event loop", "cannot start");
 	x->looping = true;
 	x->unbound = dns_unbound_new(&x->q.site->dns, &errors);
-	if (!x->unbound || backend_group_new(x->q.site, dns_unbound_dns(x->unbound), &x->group, &errors) < 0)
+	if (!x->unbound || backend_group_new(x->q.site, NULL, dns_unbound_dns(x->unbound), &x->group, &errors) < 0)
 		return fail("set-up", buf_str(&errors));
 	return 0;
 }

@@ -15,21 +15,44 @@ static void smtp_close(void *service)
 
 	smtp_service_release(svc);
 	recipient_check_free(svc->recipients);
-	if (svc->group)
-		backend_group_free(svc->group);
+	for (size_t i = 0; svc->listener_group && i < svc->site->listener_count; i++)
+		if (svc->listener_group[i] != svc->group)
+			backend_group_free(svc->listener_group[i]);
+	free(svc->listener_group);
+	backend_group_free(svc->group);
 	tls_ctx_free(svc->tls);
 	free(svc);
 }
 
-static void share(struct smtp_service *svc, const struct worker *w)
+static int group_new(const struct worker *w, const struct listener_conf *l, struct backend_group **out, struct buf *err)
 {
-	for (size_t i = 0; i < w->site->backend_count; i++) {
-		int at = shared_backend_find(w->env->shared, w->site->backend[i].name);
+	int rc = backend_group_new(w->site, l, w->dns, out, err);
+
+	for (size_t i = 0; rc == 0 && i < backend_group_count(*out); i++) {
+		int at = shared_backend_find(w->env->shared, backend_group_name(*out, i));
 
 		if (at >= 0)
-			backend_group_share(svc->group, i, &w->env->shared->backend[at],
-					    w->env->slot);
+			backend_group_share(*out, i, &w->env->shared->backend[at], w->env->slot);
 	}
+	return rc;
+}
+
+/* The backends, and those of listeners that have their own. */
+static int groups_new(struct smtp_service *svc, const struct worker *w, struct buf *err)
+{
+	int rc = group_new(w, NULL, &svc->group, err);
+
+	svc->listener_group = calloc(w->site->listener_count + 1, sizeof(struct backend_group *));
+	if (!svc->listener_group)
+		return -ENOMEM;
+	for (size_t i = 0; rc == 0 && i < w->site->listener_count; i++) {
+		const struct listener_conf *l = &w->site->listener[i];
+
+		svc->listener_group[i] = svc->group;
+		if (l->protocol == LISTENER_SMTP && l->backend_count > 0)
+			rc = group_new(w, l, &svc->listener_group[i], err);
+	}
+	return rc;
 }
 
 static int smtp_open(struct worker *w, void **service, struct buf *err)
@@ -43,11 +66,9 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history,
 		.ledger = { .until_s = &w->env->shared->ledger_until_s },
 	};
-	rc = backend_group_new(w->site, w->dns, &svc->group, err);
-	if (rc == 0) {
-		share(svc, w);
+	rc = groups_new(svc, w, err);
+	if (rc == 0)
 		rc = recipient_check_new(w->site, w->state, svc->group, &svc->recipients, err);
-	}
 	if (rc == 0 && w->site->tls_offer)
 		rc = tls_server_ctx(w->site->tls_cert_pem, w->site->tls_key_pem, &svc->tls, err);
 	if (rc == 0)
@@ -62,7 +83,13 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 
 static int smtp_start(void *service)
 {
-	return backend_group_start(((struct smtp_service *)service)->group);
+	struct smtp_service *svc = service;
+	int rc = backend_group_start(svc->group);
+
+	for (size_t i = 0; rc == 0 && i < svc->site->listener_count; i++)
+		if (svc->listener_group[i] != svc->group)
+			rc = backend_group_start(svc->listener_group[i]);
+	return rc;
 }
 
 static void smtp_accept(void *service, const struct listener_conf *l, int fd,

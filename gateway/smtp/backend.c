@@ -552,7 +552,7 @@ static void watch_task(void *arg)
 
 /* --- the group --- */
 
-int backend_group_new(const struct site *site, struct dns *dns, struct backend_group **out, struct buf *err)
+int backend_group_new(const struct site *site, const struct listener_conf *l, struct dns *dns, struct backend_group **out, struct buf *err)
 {
 	struct backend_group *g = calloc(1, sizeof(*g));
 	int rc = 0;
@@ -567,10 +567,12 @@ int backend_group_new(const struct site *site, struct dns *dns, struct backend_g
 	g->site = site;
 	g->dns = dns;
 	g->users = 1;
-	g->count = site->backend_count;
-	for (size_t i = 0; i < g->count && rc == 0; i++) {
-		struct backend *b = &g->member[i];
+	for (size_t i = 0; i < site->backend_count && rc == 0; i++) {
+		struct backend *b = &g->member[g->count];
 
+		if (!listener_has_backend(site, l, &site->backend[i]))
+			continue;
+		g->count++;
 		b->group = g;
 		b->conf = &site->backend[i];
 		b->shared = &b->own;
@@ -592,6 +594,16 @@ int backend_group_new(const struct site *site, struct dns *dns, struct backend_g
 	}
 	*out = g;
 	return 0;
+}
+
+size_t backend_group_count(const struct backend_group *g)
+{
+	return g->count;
+}
+
+const char *backend_group_name(const struct backend_group *g, size_t i)
+{
+	return g->member[i].conf->name;
 }
 
 void backend_group_share(struct backend_group *g, size_t i, struct backend_shared *shared, int self)

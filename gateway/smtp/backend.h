@@ -65,9 +65,14 @@ struct backend_session {
 };
 
 /* 0, or -errno with err (no CA, ...). site, dns outlive the group. */
-int backend_group_new(const struct site *site, struct dns *dns, struct backend_group **out, struct buf *err);
+struct listener_conf;
+/* Those of a listener; l NULL: of mail that comes through none (listener_has_backend). */
+int backend_group_new(const struct site *site, const struct listener_conf *l, struct dns *dns, struct backend_group **out, struct buf *err);
 
-/* Counters of member i (index in site->backend); before backend_group_start. Default: private ones. self: this worker's slot. */
+size_t backend_group_count(const struct backend_group *g);
+const char *backend_group_name(const struct backend_group *g, size_t i);
+
+/* Counters of member i; before backend_group_start. Default: private ones. self: this worker's slot. */
 void backend_group_share(struct backend_group *g, size_t i, struct backend_shared *shared, int self);
 
 /* Spawn the probes. */

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"
+#include "smtp/next_hop.h"
 
 enum {
 	ATTEMPTS = 2,                   /* a session that has gone is replaced once */
@@ -17,23 +18,23 @@ enum {
 };
 
 struct delivery {
-	struct backend_group *group;
+	struct next_hop *hop;
 	const struct txn *txn;
-	struct backend_session *session;        /* NULL: none, or it was lost */
 	char **held;                            /* recipients in the transaction there, in order */
 	size_t held_count, held_cap;
 	int64_t used_ms;                        /* when the session was last needed */
-	char backend[64];                       /* last used, for the log */
 };
 
-struct delivery *delivery_new(struct backend_group *g, const struct txn *t)
+struct delivery *delivery_new(struct next_hop *hop, const struct txn *t)
 {
-	struct delivery *d = calloc(1, sizeof(*d));
+	struct delivery *d = hop ? calloc(1, sizeof(*d)) : NULL;
 
-	if (d) {
-		d->group = g;
-		d->txn = t;
+	if (!d) {
+		next_hop_free(hop);
+		return NULL;
 	}
+	d->hop = hop;
+	d->txn = t;
 	return d;
 }
 
@@ -46,11 +47,10 @@ static void forget_held(struct delivery *d)
 
 static void drop_session(struct delivery *d)
 {
-	if (d->session) {
-		d->session->strain += BACKEND_STRAIN_USE;
-		backend_give(d->session, !d->session->client->broken);
+	if (d->hop->client) {
+		d->hop->strain += BACKEND_STRAIN_USE;
+		next_hop_give(d->hop, !d->hop->client->broken);
 	}
-	d->session = NULL;
 	forget_held(d);
 }
 
@@ -59,13 +59,14 @@ void delivery_free(struct delivery *d)
 	if (!d)
 		return;
 	drop_session(d);
+	next_hop_free(d->hop);
 	free(d->held);
 	free(d);
 }
 
 const char *delivery_backend(const struct delivery *d)
 {
-	return d->backend[0] ? d->backend : NULL;
+	return d->hop->name[0] ? d->hop->name : NULL;
 }
 
 /* A backend's reply as one line for our client. */
@@ -111,12 +112,16 @@ static int hold(struct delivery *d, const char *address)
 /* The session broke in the middle of something: who wants to know why reads the log. */
 static void lost(struct delivery *d)
 {
-	log_notice("backend-lost", "tx", d->txn->id, "backend", d->backend, "why", d->session->client->why, NULL);
+	log_notice("backend-lost", "tx", d->txn->id, "backend", d->hop->name, "why", d->hop->client->why, NULL);
 	drop_session(d);
 }
 
-static enum delivery_result no_backend(int rc, char *reply)
+static enum delivery_result no_backend(const struct delivery *d, int rc, char *reply)
 {
+	if (!d->hop->client && d->hop->refusal[0]) {
+		snprintf(reply, DELIVERY_REPLY_MAX, "%s", d->hop->refusal);
+		return rc == -EACCES ? DELIVERY_REFUSED : DELIVERY_LATER;
+	}
 	if (rc == -ENOTSUP) {
 		snprintf(reply, DELIVERY_REPLY_MAX, "553 5.6.7 the mail server behind takes no internationalized addresses");
 		return DELIVERY_REFUSED;
@@ -135,26 +140,25 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 	int rc;
 
 	*result = DELIVERY_LATER;
-	if (!d->session) {
-		rc = backend_take(d->group, until, &d->session);
+	if (!d->hop->client) {
+		d->hop->refusal[0] = '\0';
+		rc = next_hop_take(d->hop, until);
 		if (rc < 0) {
-			d->session = NULL;
-			no_backend(rc, reply);
+			*result = no_backend(d, rc, reply);
 			return rc;
 		}
-		snprintf(d->backend, sizeof(d->backend), "%s", backend_name(d->session->backend));
 	}
-	c = d->session->client;
+	c = d->hop->client;
 	rc = smtp_client_mail(c, env->from, env->params, size, until);
 	if (rc < 0) {
 		lost(d);
-		*result = no_backend(rc, reply);
+		*result = no_backend(d, rc, reply);
 		return rc;
 	}
 	*result = result_of(&c->reply);
 	if (*result != DELIVERY_TAKEN) {
 		pass_reply(&c->reply, reply);
-		d->session->strain += BACKEND_STRAIN_REFUSED;
+		d->hop->strain += BACKEND_STRAIN_REFUSED;
 		drop_session(d);
 	}
 	return 0;
@@ -163,19 +167,19 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 /* RCPT in the transaction that is open. As begin. may wait */
 static int add(struct delivery *d, const struct delivery_target *t, int64_t until, char *reply, enum delivery_result *result)
 {
-	struct smtp_client *c = d->session->client;
+	struct smtp_client *c = d->hop->client;
 	int rc = smtp_client_rcpt(c, t->address, t->params, until);
 
 	*result = DELIVERY_LATER;
 	if (rc < 0) {
 		lost(d);
-		*result = no_backend(rc, reply);
+		*result = no_backend(d, rc, reply);
 		return rc;
 	}
 	*result = result_of(&c->reply);
 	pass_reply(&c->reply, reply);
 	if (*result != DELIVERY_TAKEN) {
-		d->session->strain += BACKEND_STRAIN_REFUSED;
+		d->hop->strain += BACKEND_STRAIN_REFUSED;
 		return 0;
 	}
 	rc = hold(d, t->address);
@@ -194,7 +198,7 @@ enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r
 	enum delivery_result result = DELIVERY_LATER;
 
 	for (int i = 0; i < ATTEMPTS; i++) {
-		bool had_session = d->session != NULL;
+		bool had_session = d->hop->client != NULL;
 
 		if (!had_session && (begin(d, until, reply, &result) < 0 || result != DELIVERY_TAKEN))
 			return result;
@@ -209,7 +213,7 @@ int delivery_spare_ms(const struct delivery *d)
 {
 	int64_t left = d->used_ms + SPARE_MS - clock_ms();
 
-	return !d->session ? -1 : left > 0 ? (int)left : 0;
+	return !d->hop->client ? -1 : left > 0 ? (int)left : 0;
 }
 
 void delivery_pause(struct delivery *d)
@@ -221,7 +225,7 @@ static bool holds_exactly(const struct delivery *d, const struct delivery_target
 {
 	size_t held = 0;
 
-	if (!d->session || smtp_client_quiet(d->session->client) == false)
+	if (!d->hop->client || smtp_client_quiet(d->hop->client) == false)
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		if (target[i].dropped)
@@ -244,19 +248,19 @@ static bool holds(const struct delivery *d, const char *address)
 static void drop_copy(struct delivery *d, struct delivery_target *t, const char *reply)
 {
 	t->dropped = true;
-	log_error("copy-failed", "tx", d->txn->id, "backend", d->backend, "copy", t->address, "reply", reply, NULL);
+	log_error("copy-failed", "tx", d->txn->id, "backend", d->hop->name, "copy", t->address, "reply", reply, NULL);
 }
 
 /* The server took this recipient at RCPT, or has never been asked (a redirect's): nobody has the message yet, and the client is told to come again. */
 static void refused(struct delivery *d, const struct delivery_target *t, char *reply)
 {
 	if (t && t->instead_of) {
-		log_error("redirect-refused", "tx", d->txn->id, "backend", d->backend, "to", t->instead_of, "redirect", t->address, "reply", reply,
+		log_error("redirect-refused", "tx", d->txn->id, "backend", d->hop->name, "to", t->instead_of, "redirect", t->address, "reply", reply,
 			  NULL);
 		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.3.5 this cannot be delivered now, try again later");
 		return;
 	}
-	log_notice("backend-differs", "tx", d->txn->id, "backend", d->backend, "reply", reply, NULL);
+	log_notice("backend-differs", "tx", d->txn->id, "backend", d->hop->name, "reply", reply, NULL);
 	snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.0 the mail server behind has changed its mind, try again");
 }
 
@@ -266,12 +270,12 @@ enum { FILL_AGAIN = 1 };
 static int leave_out(struct delivery *d, struct delivery_target *target, size_t count, struct delivery_target *copy, const char *reply)
 {
 	drop_copy(d, copy, reply);
-	if (d->session && !d->session->client->closing)
+	if (d->hop->client && !d->hop->client->closing)
 		return 0;
 	/* A 421 to a copy says nothing yet of the server: it is asked again, not left alone for a while. */
-	if (d->session) {
-		d->session->client->broken = true;
-		d->session->client->closing = false;
+	if (d->hop->client) {
+		d->hop->client->broken = true;
+		d->hop->client->closing = false;
 	}
 	drop_session(d);
 	for (size_t i = 0; i < count; i++)
@@ -286,8 +290,8 @@ static int fill(struct delivery *d, struct delivery_target *target, size_t count
 	enum delivery_result result;
 	int rc;
 
-	if (d->session && (!smtp_client_quiet(d->session->client) || smtp_client_rset(d->session->client, until) < 0 ||
-			   d->session->client->reply.code / 100 != 2))
+	if (d->hop->client && (!smtp_client_quiet(d->hop->client) || smtp_client_rset(d->hop->client, until) < 0 ||
+			   d->hop->client->reply.code / 100 != 2))
 		drop_session(d);
 	forget_held(d);
 	rc = begin(d, until, reply, &result);
@@ -329,7 +333,7 @@ int64_t delivery_until(const struct delivery *d)
 
 int delivery_verify(struct delivery *d, struct delivery_target *target, size_t count, int64_t until_ms, char *reply)
 {
-	bool all = d->session && smtp_client_quiet(d->session->client);
+	bool all = d->hop->client && smtp_client_quiet(d->hop->client);
 
 	for (size_t i = 0; all && i < count; i++)
 		all = holds(d, target[i].address);
@@ -342,7 +346,7 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 	struct message *m = d->txn->message;
 	struct smtp_edit edit = { .off = 0, .len = message_body_offset(m), .text = header->data, .text_len = header->len };
 	struct smtp_content content = { .message = m, .edit = &edit, .edit_count = 1 };
-	struct smtp_client *c = d->session->client;
+	struct smtp_client *c = d->hop->client;
 	enum smtp_outcome outcome;
 	int rc = smtp_client_data(c, &content, until, &outcome);
 
@@ -350,7 +354,7 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 	forget_held(d);
 	if (rc == 0) {
 		pass_reply(&c->reply, reply);
-		d->session->strain = 0;
+		d->hop->strain = 0;
 		return result_of(&c->reply);
 	}
 	lost(d);
@@ -359,7 +363,7 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 		return DELIVERY_UNKNOWN;
 	}
 	*again = rc == -EPIPE;
-	no_backend(rc, reply);
+	no_backend(d, rc, reply);
 	return DELIVERY_LATER;
 }
 
@@ -373,7 +377,7 @@ enum delivery_result delivery_send(struct delivery *d, struct delivery_target *t
 		again = false;
 		if (hold_exactly(d, target, count, until_ms, reply) < 0)
 			return DELIVERY_LATER;
-		assert(d->session);
+		assert(d->hop->client);
 		result = send_data(d, header, until_ms, reply, &again);
 	}
 	return result;

@@ -17,8 +17,8 @@
 #include "base/buf.h"
 #include "filters/txn.h"
 
-struct backend_group;
 struct delivery;
+struct next_hop;
 
 /* An address that a message goes to. */
 struct delivery_target {
@@ -37,7 +37,8 @@ enum delivery_result {
 	DELIVERY_UNKNOWN,       /* it went away after the end of data: perhaps delivered; the client hears 451 */
 };
 
-struct delivery *delivery_new(struct backend_group *g, const struct txn *t);
+/* hop is taken over, even on failure; NULL is a failure. NULL: no memory. */
+struct delivery *delivery_new(struct next_hop *hop, const struct txn *t);
 void delivery_free(struct delivery *d);         /* gives the session back, or closes it */
 
 /* Ask for one recipient more. reply: DELIVERY_REPLY_MAX. may wait */
@@ -66,7 +67,7 @@ int delivery_verify(struct delivery *d, struct delivery_target *target, size_t c
 enum delivery_result delivery_send(struct delivery *d, struct delivery_target *target, size_t count, const struct buf *header,
 				   int64_t until_ms, char *reply);
 
-/* The backend's name, for the log; NULL before any was reached. */
+/* The name of the server that the session is or was with, for the log; NULL before any was reached. */
 const char *delivery_backend(const struct delivery *d);
 
 #endif

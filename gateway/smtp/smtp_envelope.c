@@ -157,18 +157,23 @@ static bool of_another_class(const struct smtp_session *s, const struct recipien
 }
 
 /* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
-static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, const struct recipient *r)
+static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, const struct recipient *r,
+				    struct route *route)
 {
 	const struct smtp_limits *lim = &s->svc->site->limits;
 	struct smtp_caps caps;
+	const char *refusal;
 
 	if (s->t->txn.env.rcpt_count >= (size_t)lim->recipients)
 		return "452 4.5.3 too many recipients";
 	/* Those deferred are no errors, but each costs the backend an RCPT, the state a question, the log a line. */
 	if (s->t->rcpt_asked >= (unsigned)lim->recipients + (unsigned)lim->errors)
 		return "452 4.5.3 too many recipients";
-	if (!r->local || c->path.literal)
+	if (c->path.literal)
 		return "550 5.7.1 relaying denied";
+	refusal = route_find(s, r, route);
+	if (refusal)
+		return refusal;
 	if (c->path.trick)
 		return "550 5.7.1 relaying denied: % ! and @ have no place in a local part here";
 	if (!s->t->txn.env.from[0] && s->t->txn.env.rcpt_count > 0)
@@ -258,7 +263,7 @@ static const char *backend_refusal(struct smtp_session *s, struct judge *j, char
 	enum delivery_result result;
 
 	if (!s->t->delivery)
-		s->t->delivery = delivery_new(s->svc->group, &s->t->txn);
+		s->t->delivery = delivery_new(route_hop(s->svc, s, &s->t->route), &s->t->txn);
 	if (!s->t->delivery)
 		return "452 4.3.1 out of memory, try again later";
 	result = delivery_rcpt(s->t->delivery, j->rcpt, reply);
@@ -287,11 +292,12 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 	char reply[DELIVERY_REPLY_MAX];
 	struct recipient r = { 0 };
 	struct judge j = { 0 };
+	struct route route;
 	const char *refusal = "452 4.3.1 out of memory, try again later";
 	int rc;
 
 	if (fill_recipient(s, c, &r) == 0)
-		refusal = refuse_recipient(s, c, &r);
+		refusal = refuse_recipient(s, c, &r, &route);
 	if (refusal && refusal[0] == '5') {
 		refusal = smtp_with_id(s, refusal, reply);
 		log_refused(s, &r, NULL, NULL, "reject", refusal);
@@ -299,6 +305,8 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		s->t->rcpt_asked++;     /* each has its line in the log */
 		log_refused(s, &r, NULL, NULL, "split", refusal);
 	} else if (!refusal) {
+		if (!s->t->delivery)
+			s->t->route = route;
 		s->t->txn.stage = STAGE_RCPT;
 		s->t->rcpt_asked++;
 		refusal = "452 4.3.1 out of memory, try again later";

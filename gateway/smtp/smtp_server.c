@@ -99,7 +99,7 @@ static int say_extensions(struct smtp_session *s)
 	const struct site *site = s->svc->site;
 	struct smtp_caps caps;
 
-	if (backend_group_ready(s->svc->group, FIRST_PROBE_MS) == -ECANCELED)
+	if (backend_group_ready(s->group, FIRST_PROBE_MS) == -ECANCELED)
 		return -ECANCELED;
 	smtp_offered(s, &caps);
 	offer(&out, false, "%s", site->hostname);
@@ -415,8 +415,9 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	}
 	s->svc = svc;
 	s->listener = l;
-	s->client.addr = *peer;
-	net_text(peer, s->client.ip);
+	s->group = svc->listener_group[l - svc->site->listener];
+	s->client.listener = l->name;
+	smtp_session_know(s, peer);
 	make_id(s->id, sizeof(s->id));
 	s->stream = stream_new(fd);
 	svc->sessions++;

@@ -31,7 +31,8 @@ struct smtp_service {
 	struct state *state;
 	struct store *store;
 	struct history_channel *history;        /* or NULL */
-	struct backend_group *group;
+	struct backend_group *group;            /* of mail that comes through no listener, or one without backends of its own */
+	struct backend_group **listener_group;  /* of each of site->listener; group again, or one of its own */
 	struct recipient_check *recipients;
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */

@@ -11,6 +11,15 @@
 
 enum { REPLY_MAX = 1024 };
 
+void smtp_session_know(struct smtp_session *s, const struct net_addr *client)
+{
+	const struct site *site = s->svc->site;
+
+	s->client.addr = *client;
+	net_text(client, s->client.ip);
+	s->client.relay = site_in_networks(site->relay_networks, site->relay_network_count, client);
+}
+
 /* Replies */
 
 int smtp_say(struct smtp_session *s, const char *text)
@@ -56,7 +65,7 @@ void smtp_seen_key(struct smtp_session *s, struct state_op *op)
 
 void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 {
-	if (backend_group_caps(s->svc->group, out))
+	if (backend_group_caps(s->group, out))
 		return;
 	/* Nobody knows. RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
 	out->eightbit = out->smtputf8 = out->dsn = true;

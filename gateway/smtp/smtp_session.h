@@ -11,6 +11,7 @@
 #include "base/stream.h"
 #include "filters/txn.h"
 #include "policy/judge.h"
+#include "smtp/route.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
 #include "smtp/smtp_reply.h"
@@ -40,6 +41,8 @@ struct smtp_txn {
 	unsigned rcpt_asked;            /* recipients that were judged, taken or not */
 	int64_t start_ms, time_ms[SMTP_TIMES];
 	struct delivery *delivery;      /* the backend's side, NULL before the first RCPT */
+	struct route route;             /* its, of the first recipient */
+	bool spooled;                   /* recipients have several routes, or the next hop is slow: all goes to the spool */
 	const char *receive_reply;      /* the message is not wanted any more: what the client hears at its end; NULL: it is */
 	bool bdat;                      /* came by BDAT */
 	uint64_t received;              /* octets, also those that were not kept */
@@ -52,6 +55,7 @@ struct smtp_txn {
 struct smtp_session {
 	struct smtp_service *svc;
 	const struct listener_conf *listener;
+	struct backend_group *group;    /* of its listener */
 	struct stream *stream;
 	struct client client;
 	enum smtp_state state;
@@ -63,6 +67,9 @@ struct smtp_session {
 	struct task *task;
 	struct smtp_session *prev, *next;       /* all sessions of the service */
 };
+
+/* Who the client is, and with it whether it is one of ours. */
+void smtp_session_know(struct smtp_session *s, const struct net_addr *client);
 
 /* What every backend can do, so that it can be offered. */
 struct smtp_caps;

@@ -52,7 +52,7 @@ static void begin(void)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1000);
 
-	if (backend_group_new(&site, NULL, &group, &err) != 0)
+	if (backend_group_new(&site, NULL, NULL, &group, &err) != 0)
 		abort();
 }
 
@@ -479,7 +479,7 @@ static void name_task(void *arg)
 	set_up(1);
 	script_server_add(&server[0], S(EHLO));
 	conf[0].host = host;
-	CHECK(backend_group_new(&site, dns_table_dns(t), &group, &err) == 0);
+	CHECK(backend_group_new(&site, NULL, dns_table_dns(t), &group, &err) == 0);
 	CHECK(backend_take(group, soon(), &bs) == 0);
 	CHECK(strncmp(backend_address(bs->backend), "127.0.0.1:", 10) == 0);
 	backend_give(bs, true);
@@ -487,14 +487,14 @@ static void name_task(void *arg)
 
 	set_up(1);
 	conf[0].host = nowhere;
-	CHECK(backend_group_new(&site, dns_table_dns(t), &group, &err) == 0);
+	CHECK(backend_group_new(&site, NULL, dns_table_dns(t), &group, &err) == 0);
 	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
 	end(1);
 
 	set_up(1);
 	conf[0].host = nowhere;
 	dns_table_add(t, nowhere, "TIMEOUT", "");
-	CHECK(backend_group_new(&site, dns_table_dns(t), &group, &err) == 0);
+	CHECK(backend_group_new(&site, NULL, dns_table_dns(t), &group, &err) == 0);
 	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
 	end(1);
 }

@@ -160,7 +160,7 @@ static const char everything[] =
 	"authserv_id = auth-1.example.com\n"
 	"domains = { \"b.example\", \"Example.com\", \".Example.org\", \"b\xc3\xbc" "cher.example\" }\n"
 	"domains += { \"a.example\" }\n"
-	"mode = observe\n"
+	"mode = observe relay_networks = { \"10.0.0.0/8\", \"2001:db8::/32\" } bypass = { \"10.9.0.1\" } client_header = X-Client\n"
 	"policy = \"./policy.conf\" allow_list = recipients\n"
 	"user = root\n"
 	"workers = 3\n"
@@ -170,7 +170,8 @@ static const char everything[] =
 	"dnsbl_test_interval = 30m\n"
 	"listener one { protocol = smtp  address = \"127.0.0.1:2525\" }\n"
 	"listener \"two\" {\n\taddress = \"[2001:db8::1]:26\"\n}\n"
-	"listener three { address = \"192.0.2.1\" }\n"
+	"listener three { address = \"192.0.2.1\" backends = { six } proxy_from = { \"10.1.0.0/16\" } direction = outbound transparent = yes tls = own-ca"
+	" max_connections = 5 max_per_client = 6 }\n"
 	"backend main {\n"
 	"	address = \"mail.internal.example:2025\"\n"
 	"	priority = 5\n	max_sessions = 20\n	max_sessions_wait = 7s\n	tls = required\n	tls_name = \"Mail.example.com\"\n"
@@ -201,6 +202,7 @@ static void check_wire(const struct site *s)
 {
 	const struct backend_conf *b = &s->backend[0];
 	char text[NET_TEXT_MAX];
+	struct net_addr inside;
 
 	assert_int_equal(s->listener_count, 3);
 	assert_string_equal(s->listener[0].name, "one");
@@ -208,6 +210,17 @@ static void check_wire(const struct site *s)
 	assert_string_equal(net_text_port(&s->listener[1].address, text), "[2001:db8::1]:26");
 	assert_int_equal(s->listener[1].line, 14);
 	assert_string_equal(net_text_port(&s->listener[2].address, text), "192.0.2.1:25");
+	assert_int_equal(s->listener[0].direction, DIRECTION_INBOUND);
+	assert_int_equal(s->listener[0].tls, LISTENER_TLS_STARTTLS);
+	assert_true(s->listener[2].direction == DIRECTION_OUTBOUND && s->listener[2].transparent && s->listener[2].tls == LISTENER_TLS_OWN_CA);
+	assert_true(s->listener[2].max_connections == 5 && s->listener[2].max_per_client == 6 && s->listener[2].proxy_from_count == 1);
+	assert_true(listener_has_backend(s, &s->listener[2], &s->backend[1]) && !listener_has_backend(s, &s->listener[2], b));
+	assert_true(listener_has_backend(s, NULL, b) && !listener_has_backend(s, &s->listener[0], &s->backend[1]));
+	assert_int_equal(s->bypass_count, 1);
+	net_parse("10.200.0.1", &inside);
+	assert_true(site_in_networks(s->relay_networks, s->relay_network_count, &inside));
+	assert_false(site_in_networks(s->bypass, s->bypass_count, &inside));
+	assert_string_equal(s->client_header, "X-Client");
 	assert_int_equal(s->backend_count, 2);
 	assert_string_equal(b->host, "mail.internal.example");
 	assert_int_equal(b->port, 2025);
@@ -472,7 +485,19 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "listener without address", "listener x { }\n", "@:4: listener x: has no address, expected one such as address = \"0.0.0.0:25\"\n" },
 	{ "listener address", "listener x { address = localhost }\n", "@:4: address: \"localhost\" is no address, expected one such as \"0.0.0.0:25\" or \"[::]:25\"\n" },
 	{ "listener name", "listener \"a b\" { address = \"[::]:25\" }\n", "@:4: listener: \"a b\" is no name, expected up to 40 letters, digits, dots and hyphens\n" },
-	{ "listener protocol", "listener x { address = \"[::]:25\" protocol = lmtp }\n", "@:4: protocol: \"lmtp\" is not known, expected smtp\n" },
+	{ "listener protocol", "listener x { address = \"[::]:25\" protocol = lmtp }\n", "@:4: protocol: \"lmtp\" is not known, expected smtp or tcp\n" },
+	{ "listener direction", "listener x { address = \"[::]:25\" direction = both }\n",
+	  "@:4: direction: \"both\" is not known, expected inbound, submission or outbound\n" },
+	{ "tls of inline outbound listeners", "listener x { address = \"[::]:25\" tls = hide }\n",
+	  "@:4: listener x: tls = hide is for transparent = yes and direction = outbound alone\n" },
+	{ "listener without its backend", "listener x { address = \"[::]:25\" backends = { \"none\" } }\n", "@:4: listener x: there is no backend \"none\"\n" },
+	{ "tcp listener", "listener x { address = \"[::]:80\" protocol = tcp }\n", "@:4: listener x: protocol = tcp needs backends = { \"name\" }\n" },
+	{ "proxy_from", "listener x { address = \"[::]:25\" proxy_from = { \"10.0.0.1/24\" } }\n",
+	  "@:4: proxy_from: \"10.0.0.1/24\" is no network, expected one such as \"192.0.2.0/24\" or \"2001:db8::/32\"\n" },
+	{ "relay_networks", "relay_networks = { \"all\" }\n",
+	  "@:4: relay_networks: \"all\" is no network, expected one such as \"192.0.2.0/24\" or \"2001:db8::/32\"\n" },
+	{ "client_header", "client_header = \"Received\"\n",
+	  "@:4: client_header: \"Received\" is no name of a header field of the site's own, expected one such as \"X-Client-Address\"\n" },
 	{ "two listeners, one address", "listener x { address = \"[::]:25\" }\nlistener y {\n address = \"[::]:25\"\n}\n",
 	  "@:5: listener y: has the address of listener x, expected another\n" },
 	{ "backend without address", "\nbackend b {\n}\n", "@:5: backend b: has no address, expected one such as address = \"10.0.0.5:25\"\n" },

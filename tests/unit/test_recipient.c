@@ -304,7 +304,7 @@ static void backend_task(void *arg)
 	conf.port = server.addr.port;
 	site.backend = &conf;
 	site.backend_count = 1;
-	CHECK(backend_group_new(&site, NULL, &group, &err) == 0);
+	CHECK(backend_group_new(&site, NULL, NULL, &group, &err) == 0);
 	CHECK(recipient_check_new(&site, &store, group, &check, &err) == 0);
 	script_server_add(&server, S(EHLO, "C:RCPT TO:<gatepost-", "S:250 ok\r\n", "C:QUIT", "S:221 bye\r\n"));
 	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);

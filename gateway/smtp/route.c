@@ -1,0 +1,49 @@
+#include "smtp/route.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "smtp/backend_hop.h"
+#include "smtp/smtp_session.h"
+
+static const char *const kinds[] = { "backend", "destination", "auth", "upstream", "mx" };
+
+const char *route_find(const struct smtp_session *s, const struct recipient *r, struct route *out)
+{
+	*out = (struct route){ .kind = ROUTE_BACKEND };
+	return r->local ? NULL : "550 5.7.1 relaying denied";
+}
+
+bool route_same(const struct route *a, const struct route *b)
+{
+	return a->kind == b->kind && strcmp(a->domain, b->domain) == 0;
+}
+
+const char *route_text(const struct route *r, char *out)
+{
+	snprintf(out, ROUTE_TEXT_MAX, r->domain[0] ? "%s %s" : "%s", kinds[r->kind], r->domain);
+	return out;
+}
+
+int route_parse(const char *text, struct route *out)
+{
+	size_t len = strcspn(text, " "), rest = text[len] ? strlen(text + len + 1) : 0;
+
+	*out = (struct route){ 0 };
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (strlen(kinds[i]) != len || strncmp(text, kinds[i], len) != 0)
+			continue;
+		out->kind = (enum route_kind)i;
+		if ((rest > 0) != (i == ROUTE_MX) || (text[len] && !rest) || rest >= sizeof(out->domain) || (rest > 0 && strpbrk(text + len + 1, " \t\r\n")))
+			return -EINVAL;
+		memcpy(out->domain, rest ? text + len + 1 : "", rest + 1);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, const struct route *r)
+{
+	return r->kind == ROUTE_BACKEND ? backend_hop_new(s ? s->group : svc->group) : NULL;
+}

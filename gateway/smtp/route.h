@@ -1,0 +1,49 @@
+/*
+ * route - where the mail for a recipient goes
+ *
+ * A value that can be compared and written down: all recipients of a transaction with the same route are served in session, by one next hop;
+ * those of another route wait in the spool. The text of a route stands in the spool's records and in the log: "backend", "upstream",
+ * "mx example.net", "mx [192.0.2.1]".
+ */
+#ifndef ROUTE_H
+#define ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct next_hop;
+struct recipient;
+struct smtp_service;
+struct smtp_session;
+
+enum route_kind {
+	ROUTE_BACKEND,          /* the servers behind us */
+	ROUTE_DESTINATION,      /* inline: where the client wanted to connect, from its own address */
+	ROUTE_AUTH,             /* the session with a backend in which the client has authenticated */
+	ROUTE_UPSTREAM,         /* the one that all outbound mail goes to */
+	ROUTE_MX,               /* the hosts of a domain, or an address */
+};
+
+enum { ROUTE_DOMAIN_MAX = 256, ROUTE_TEXT_MAX = ROUTE_DOMAIN_MAX + 16 };
+
+struct route {
+	enum route_kind kind;
+	char domain[ROUTE_DOMAIN_MAX];  /* ROUTE_MX: lower-case, A-labels; or "[192.0.2.1]", "[ipv6:2001:db8::1]" */
+};
+
+/* The route of a recipient in this session; NULL, or the reply that refuses it: there is none for this client (nobody relays who may not). */
+const char *route_find(const struct smtp_session *s, const struct recipient *r, struct route *out);
+
+bool route_same(const struct route *a, const struct route *b);
+
+/* As text; out has ROUTE_TEXT_MAX bytes; returns out. And back: 0 or -EINVAL. */
+const char *route_text(const struct route *r, char *out);
+int route_parse(const char *text, struct route *out);
+
+/*
+ * The next hop of a route. s: the client's session, NULL for what comes from the spool (which has no ROUTE_DESTINATION and no ROUTE_AUTH).
+ * NULL: no memory, or no such way for it. The caller frees it.
+ */
+struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, const struct route *r);
+
+#endif

@@ -1,0 +1,164 @@
+/* conf_listener - gatepost.conf: what is listened on, and what is served there */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/conf_table.h"
+
+#define LISTENER(field) offsetof(struct listener_conf, field)
+
+static const char *const protocols[] = { "smtp", "tcp", NULL };
+static const char *const directions[] = { "inbound", "submission", "outbound", NULL };
+static const char *const tls_words[] = { "off", "starttls", "implicit", "hide", "own-ca", "pass", NULL };
+
+static void address_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct listener_conf *l = at;
+
+	if (net_parse_port(value, 25, &l->address) < 0) {
+		conf_error(c, line,
+		           "address: \"%s\" is no address, expected one such as \"0.0.0.0:25\" or "
+		           "\"[::]:25\"",
+		           value);
+		memset(&l->address, 0, sizeof l->address);
+	}
+}
+
+static void backends_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct listener_conf *l = at;
+
+	conf_list_add(&l->backends, &l->backend_count, value);
+}
+
+static void proxy_from_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct listener_conf *l = at;
+
+	conf_prefix_add(c, "proxy_from", &l->proxy_from, &l->proxy_from_count, value, line);
+}
+
+static const struct conf_option listener_options[] = {
+	{ "protocol", CONF_WORD, LISTENER(protocol), "smtp", .words = protocols },
+	{ "address", CONF_CUSTOM, 0, .read = address_read },
+	{ "direction", CONF_WORD, LISTENER(direction), "inbound", .words = directions },
+	{ "tls", CONF_WORD, LISTENER(tls), "starttls", .words = tls_words },
+	CONF_OPTION("transparent", CONF_BOOL, LISTENER(transparent), "no"),
+	{ "backends", CONF_LIST, 0, .read = backends_read },
+	{ "proxy_from", CONF_LIST, 0, .read = proxy_from_read },
+	CONF_NUMBER("max_connections", CONF_INT, LISTENER(max_connections), "10000", 1, 1000000),
+	CONF_NUMBER("max_per_client", CONF_INT, LISTENER(max_per_client), "50", 1, 1000000),
+	{ 0 },
+};
+
+static void *listener_open(struct conf *c, const char *title, int line)
+{
+	struct site *s = c->site;
+	struct listener_conf *l;
+
+	if (!conf_title_ok(c, "listener", title, line))
+		return NULL;
+	s->listener = conf_grow(s->listener, &s->listener_count, sizeof *s->listener);
+	l = &s->listener[s->listener_count - 1];
+	l->name = conf_copy(title);
+	l->line = line;
+	return l;
+}
+
+/* What the port is for says what is served there, unless the file does. */
+static void defaults_by_port(struct conf *c, struct listener_conf *l)
+{
+	bool submission = l->protocol == LISTENER_SMTP && (l->address.port == 587 || l->address.port == 465);
+
+	if (submission && !conf_given(c, "direction"))
+		l->direction = DIRECTION_SUBMISSION;
+	if (l->protocol == LISTENER_SMTP && l->address.port == 465 && !conf_given(c, "tls"))
+		l->tls = LISTENER_TLS_IMPLICIT;
+}
+
+static void listener_close(struct conf *c, void *at, int line)
+{
+	struct listener_conf *l = at;
+
+	if (!conf_given(c, "address"))
+		conf_error(c, line,
+		           "listener %s: has no address, expected one such as address = "
+		           "\"0.0.0.0:25\"",
+		           l->name);
+	defaults_by_port(c, l);
+	if (l->tls >= LISTENER_TLS_HIDE && (l->direction != DIRECTION_OUTBOUND || !l->transparent))
+		conf_error(c, line, "listener %s: tls = %s is for transparent = yes and direction = outbound alone", l->name, tls_words[l->tls]);
+	for (const struct listener_conf *o = c->site->listener; l->address.family && o < l; o++)
+		if (net_same_ip(&o->address, &l->address) && o->address.port == l->address.port)
+			conf_error(c, line,
+			           "listener %s: has the address of listener %s, expected another",
+			           l->name, o->name);
+}
+
+const struct conf_section conf_listener = { "listener", "name", listener_options, listener_open,
+	                                    listener_close };
+
+void conf_listener_check(struct conf *c)
+{
+	struct site *s = c->site;
+
+	for (size_t i = 0; i < s->listener_count; i++) {
+		const struct listener_conf *l = &s->listener[i];
+
+		for (size_t k = 0; k < l->backend_count; k++)
+			if (!site_backend(s, l->backends[k]))
+				conf_error(c, l->line, "listener %s: there is no backend \"%s\"", l->name, l->backends[k]);
+		if (l->protocol == LISTENER_TCP && l->backend_count == 0)
+			conf_error(c, l->line, "listener %s: protocol = tcp needs backends = { \"name\" }", l->name);
+	}
+}
+
+const struct backend_conf *site_backend(const struct site *s, const char *name)
+{
+	for (size_t i = 0; i < s->backend_count; i++)
+		if (strcmp(s->backend[i].name, name) == 0)
+			return &s->backend[i];
+	return NULL;
+}
+
+static bool names(const struct listener_conf *l, const char *backend)
+{
+	for (size_t i = 0; i < l->backend_count; i++)
+		if (strcmp(l->backends[i], backend) == 0)
+			return true;
+	return false;
+}
+
+static bool named_by_any(const struct site *s, const char *backend)
+{
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (names(&s->listener[i], backend))
+			return true;
+	return false;
+}
+
+/* The listener whose backends stand for those of listeners without any; NULL: there are backends that no listener names. */
+static const struct listener_conf *stands_for_all(const struct site *s)
+{
+	for (size_t i = 0; i < s->backend_count; i++)
+		if (!named_by_any(s, s->backend[i].name))
+			return NULL;
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (s->listener[i].protocol == LISTENER_SMTP && s->listener[i].direction == DIRECTION_INBOUND && s->listener[i].backend_count > 0)
+			return &s->listener[i];
+	return NULL;
+}
+
+bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b)
+{
+	if (!l || l->backend_count == 0)
+		l = stands_for_all(s);
+	return l ? names(l, b->name) : !named_by_any(s, b->name);
+}
+
+bool site_in_networks(const struct net_prefix *list, size_t count, const struct net_addr *a)
+{
+	for (size_t i = 0; i < count; i++)
+		if (net_in(a, &list[i]))
+			return true;
+	return false;
+}
