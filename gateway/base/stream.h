@@ -27,6 +27,7 @@
 
 struct stream;
 struct ssl_ctx_st;
+struct tls_dane;        /* base/tls_dane.h */
 
 /* Read at once from the socket at most; what is written and exceeds it is flushed. */
 enum { STREAM_CHUNK = 64 * 1024 };
@@ -103,10 +104,14 @@ void stream_set_write_timeout(struct stream *s, int timeout_ms);
 int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms);
 int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname,
 		       int timeout_ms);
+/* The same, the server authenticated by TLSA records (base/tls_dane.h); ctx is a tls_dane_ctx. */
+int stream_tls_connect_dane(struct stream *s, struct ssl_ctx_st *ctx, const struct tls_dane *dane, int timeout_ms);
 bool stream_is_tls(const struct stream *s);
 const char *stream_tls_version(const struct stream *s); /* "TLSv1.3"; NULL when plain */
 const char *stream_tls_cipher(const struct stream *s);
 bool stream_tls_verified(const struct stream *s);
+/* Whether its certificate has the name and is of a known CA, although the context does not demand it (tls_client_ctx_lenient). */
+bool stream_tls_trusted(const struct stream *s);
 const char *stream_error(const struct stream *s); /* the last TLS error in words, or "" */
 
 /*

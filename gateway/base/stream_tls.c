@@ -9,6 +9,7 @@
 
 #include "base/stream_impl.h"
 #include "base/tls.h"
+#include "base/tls_dane.h"
 
 /* Why it went wrong, for stream_error(); the queue is empty afterwards. */
 static void error_keep(struct stream *s)
@@ -225,6 +226,23 @@ int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hos
 	return rc;
 }
 
+int stream_tls_connect_dane(struct stream *s, struct ssl_ctx_st *ctx, const struct tls_dane *dane, int timeout_ms)
+{
+	int rc = stream_flush(s, timeout_ms);
+
+	if (rc == 0)
+		rc = tls_begin(s, ctx);
+	if (rc)
+		return rc;
+	SSL_set_connect_state(s->ssl);
+	rc = tls_dane_apply(dane, s->ssl);
+	if (rc == 0)
+		return handshake(s, timeout_ms);
+	error_keep(s);
+	s->broken = true;
+	return rc;
+}
+
 bool stream_is_tls(const struct stream *s)
 {
 	return s->ssl != NULL;
@@ -242,6 +260,10 @@ const char *stream_tls_cipher(const struct stream *s)
 
 bool stream_tls_verified(const struct stream *s)
 {
-	return s->tls_up && s->tls_verify && SSL_get_verify_result(s->ssl) == X509_V_OK &&
-	       SSL_get0_peer_certificate(s->ssl);
+	return s->tls_verify && stream_tls_trusted(s);
+}
+
+bool stream_tls_trusted(const struct stream *s)
+{
+	return s->tls_up && SSL_get_verify_result(s->ssl) == X509_V_OK && SSL_get0_peer_certificate(s->ssl);
 }

@@ -236,6 +236,15 @@ int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, str
 	return 0;
 }
 
+int tls_client_ctx_lenient(struct ssl_ctx_st *verifying, struct ssl_ctx_st **out, struct buf *err)
+{
+	int rc = tls_client_ctx(false, NULL, out, err);
+
+	if (rc == 0)
+		SSL_CTX_set1_cert_store(*out, SSL_CTX_get_cert_store(verifying));
+	return rc;
+}
+
 void tls_ctx_free(struct ssl_ctx_st *ctx)
 {
 	SSL_CTX_free(ctx);

@@ -29,6 +29,12 @@ int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st 
  * any certificate.
  */
 int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, struct buf *err);
+
+/*
+ * A client context that goes on whatever the certificate is, but looks at it with the CAs of a verifying context (which it shares): stream_tls_trusted
+ * says what was found. 0, or -EINVAL with err.
+ */
+int tls_client_ctx_lenient(struct ssl_ctx_st *verifying, struct ssl_ctx_st **out, struct buf *err);
 void tls_ctx_free(struct ssl_ctx_st *ctx);
 
 /* A self-signed P-256 certificate for host name, ten years, as PEM. 0 or -errno. */

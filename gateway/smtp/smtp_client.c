@@ -260,12 +260,15 @@ static int starttls(struct smtp_client *c, int64_t deadline_ms)
 	/* The server speaks next only after our ClientHello: whatever is there now was injected. */
 	if (!smtp_client_quiet(c))
 		return broken(c, -EPROTO, "STARTTLS: bytes before the handshake (injection)");
-	rc = stream_tls_connect(c->stream, c->conf->tls_ctx, c->conf->tls_name, c->conf->timeouts->helo_ms);
+	rc = c->conf->tls_dane ? stream_tls_connect_dane(c->stream, c->conf->tls_ctx, c->conf->tls_dane, c->conf->timeouts->helo_ms) :
+				 stream_tls_connect(c->stream, c->conf->tls_ctx, c->conf->tls_name, c->conf->timeouts->helo_ms);
 	if (rc < 0) {
 		const char *words = rc == -EPROTO ? stream_error(c->stream) : rc_words(rc);
 
 		return broken(c, rc, "TLS handshake: %s", words);
 	}
+	if (stream_tls_trusted(c->stream))
+		c->proof = c->conf->tls_dane ? TLS_PROOF_DANE : c->conf->tls_proof ? c->conf->tls_proof : TLS_PROOF_PKIX;
 	return 1;
 }
 
@@ -344,8 +347,14 @@ int smtp_client_open(const struct smtp_client_conf *conf, const struct net_addr 
 	int rc = open_once(conf, to, from, true, deadline_ms, out, why, &tls_failed);
 
 	/* Opportunistic is what it says: rather in the clear than not at all (RFC 7435). */
-	if (rc < 0 && tls_failed && conf->tls == TLS_OPPORTUNISTIC)
+	if (rc < 0 && tls_failed && conf->tls == TLS_OPPORTUNISTIC) {
+		char first[SMTP_WHY_MAX];
+
+		snprintf(first, sizeof(first), "%s", why);
 		rc = open_once(conf, to, from, false, deadline_ms, out, why, &tls_failed);
+		if (rc == 0)
+			snprintf((*out)->tls_failed, sizeof((*out)->tls_failed), "%s", first);
+	}
 	return rc;
 }
 

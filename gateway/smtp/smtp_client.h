@@ -36,11 +36,16 @@ struct smtp_caps {
 	int limit_mail, limit_rcpt;     /* LIMITS MAILMAX, RCPTMAX (RFC 9422); 0: none */
 };
 
+/* What is known of the server's identity once TLS is up. */
+enum tls_proof { TLS_PROOF_NONE, TLS_PROOF_PKIX, TLS_PROOF_MTA_STS, TLS_PROOF_DANE };
+
 struct smtp_client_conf {
 	const char *hostname;           /* ours, for EHLO */
 	enum tls_mode tls;
 	struct ssl_ctx_st *tls_ctx;     /* verifying for TLS_REQUIRED; not needed for TLS_OFF */
 	const char *tls_name;           /* name to verify; NULL: the address */
+	const struct tls_dane *tls_dane;        /* authenticated by these instead, tls_ctx is a tls_dane_ctx; or NULL */
+	enum tls_proof tls_proof;       /* what a certificate that holds is said to prove; of DANE it is that */
 	int connect_timeout_ms;
 	const struct smtp_timeouts *timeouts;
 };
@@ -54,6 +59,8 @@ struct smtp_client {
 	struct smtp_reply reply;        /* the last well-formed one */
 	bool broken;                    /* only good for freeing */
 	bool closing;                   /* it said 421: not to be used for another transaction */
+	enum tls_proof proof;           /* of the server's identity */
+	char tls_failed[SMTP_WHY_MAX];  /* opportunistic: why there is no TLS although there was to be some; "" */
 	int error;                      /* of what broke it: -ETIMEDOUT, -EPROTO... */
 	char why[SMTP_WHY_MAX];         /* the same in words; printable */
 };
