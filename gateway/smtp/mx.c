@@ -201,6 +201,15 @@ static void take(struct search *s, struct mx_host *h, const struct net_addr *a)
 	}
 }
 
+/* How many addresses an answer has; what it says of the host's security counts. */
+static size_t counts(const struct dns_answer *a, struct mx_host *h)
+{
+	h->secure &= a->secure;
+	if (a->canon)
+		snprintf(h->canon, sizeof(h->canon), "%s", a->canon);
+	return a->count;
+}
+
 /* Every address is looked at, even where no more are kept: any of them may be ours. may wait */
 static void collect(struct search *s, struct candidate *c, struct mx_host *h)
 {
@@ -209,11 +218,12 @@ static void collect(struct search *s, struct candidate *c, struct mx_host *h)
 
 	snprintf(h->name, sizeof(h->name), "%s", c->name);
 	h->preference = c->preference;
-	h->secure = (!six || six->secure) && (!four || four->secure);
+	h->secure = true;
 	if (six && six->status == DNS_OK)
-		most = six->count;
-	if (four && four->status == DNS_OK && four->count > most)
+		most = counts(six, h);
+	if (four && four->status == DNS_OK && counts(four, h) > most)
 		most = four->count;
+	h->secure &= most > 0;
 	for (size_t k = 0; k < most; k++) {
 		struct net_addr a;
 

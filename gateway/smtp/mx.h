@@ -35,7 +35,8 @@ enum mx_status {
 struct mx_host {
 	char name[DOMAIN_MAX];          /* or the literal's address in text */
 	unsigned preference;
-	bool secure;                    /* its addresses were validated by DNSSEC */
+	bool secure;                    /* its addresses were validated by DNSSEC; an address lookup that failed does not count, as it gave none */
+	char canon[DOMAIN_MAX];         /* the name that CNAMEs led to; "" without one */
 	struct net_addr address[MX_ADDRESSES_MAX];
 	size_t count;
 };

@@ -6,7 +6,7 @@
  * used. What it says goes into a struct smtp_client_conf with outbound_tls_apply.
  *
  *     struct outbound_tls_domain *d;
- *     outbound_tls_domain(o, "example.com", mx, deadline_ms, &d);                     // may wait
+ *     outbound_tls_domain(o, &(struct outbound_dest){ "example.com", true, mx->secure }, deadline_ms, &d);    // may wait
  *     for each host:
  *             rc = outbound_tls_host(d, &host, deadline_ms, &demand, why);            // may wait
  *             if (rc < 0)
@@ -35,7 +35,6 @@
 #include "smtp/smtp_client.h"
 
 struct dns;
-struct dns_answer;
 struct outbound_tls;
 struct outbound_tls_demand;
 struct outbound_tls_domain;
@@ -46,19 +45,21 @@ struct state;
 int outbound_tls_new(const struct site *site, struct dns *dns, struct state *state, struct outbound_tls **out, struct buf *err);
 void outbound_tls_free(struct outbound_tls *o);
 
-/*
- * domain: of the recipients, in lower case; or the name of a configured upstream, with mx NULL. mx: the answer for its MX records (DNS_OK, or DNS_NODATA
- * where the domain is its own host); looked at, not kept. 0, -ENOMEM or -ECANCELED. may wait
- */
-int outbound_tls_domain(struct outbound_tls *o, const char *domain, const struct dns_answer *mx, int64_t deadline_ms,
-			struct outbound_tls_domain **out);
+struct outbound_dest {
+	const char *domain;             /* of the recipients, in lower case; of a configured upstream its name; "" for an address literal */
+	bool mx;                        /* found by the domain's MX records (or itself, where it has none); false: an upstream, a literal */
+	bool secure;                    /* mx.secure: the answer on MX was validated (that there is none, too) */
+};
+
+/* 0, -ENOMEM or -ECANCELED. may wait */
+int outbound_tls_domain(struct outbound_tls *o, const struct outbound_dest *dest, int64_t deadline_ms, struct outbound_tls_domain **out);
 void outbound_tls_domain_free(struct outbound_tls_domain *d);
 AUTO_DEFINE(outbound_tls_domain)
 
 struct outbound_host {
 	const char *name;               /* as the MX record or the configuration names it; NULL: an address is all there is */
-	const char *canon;              /* dns_answer.canon of its addresses */
-	bool secure;                    /* dns_answer.secure of its addresses (all that were got) */
+	const char *canon;              /* mx_host.canon; NULL or "": none */
+	bool secure;                    /* mx_host.secure: its addresses were validated, all that were got */
 	unsigned short port;            /* 0: 25 */
 };
 
