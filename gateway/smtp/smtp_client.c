@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "base/sasl.h"
 #include "base/stream.h"
 #include "base/task.h"
 #include "filters/message.h"
@@ -177,6 +178,9 @@ void smtp_caps_parse(const char *text, struct smtp_caps *out)
 		} else if (starts(line, len, "LIMITS")) {
 			out->limit_mail = limit(line + 6, end, "MAILMAX");
 			out->limit_rcpt = limit(line + 6, end, "RCPTMAX");
+		} else if (starts(line, len, "AUTH") || (len >= 5 && strncasecmp(line, "AUTH=", 5) == 0)) {
+			out->auth |= len > 5 ? sasl_list(line + 5, len - 5) : 0;
+			out->auth_old |= len >= 5 && line[4] == '=';
 		} else if (starts(line, len, "XCLIENT")) {
 			out->xclient = xclient_offered(line + 7, end);
 		} else {
@@ -211,8 +215,48 @@ void smtp_caps_meet(struct smtp_caps *a, const struct smtp_caps *b)
 	a->starttls &= b->starttls;
 	a->enhanced &= b->enhanced;
 	a->xclient &= b->xclient;
+	a->auth &= b->auth;
+	a->auth_old &= b->auth_old;
 	a->limit_mail = smaller_limit(a->limit_mail, b->limit_mail);
 	a->limit_rcpt = smaller_limit(a->limit_rcpt, b->limit_rcpt);
+}
+
+static void say_flag(struct buf *out, bool a, bool b, const char *name)
+{
+	if (a && !b)
+		buf_addf(out, "%s%s", out->len ? " " : "", name);
+}
+
+static void say_number(struct buf *out, bool a, uint64_t value, bool b, uint64_t other, const char *name)
+{
+	if (a && (!b || value != other))
+		buf_addf(out, "%s%s=%llu", out->len ? " " : "", name, (unsigned long long)value);
+}
+
+void smtp_caps_text(const struct smtp_caps *a, const struct smtp_caps *b, struct buf *out)
+{
+	static const struct smtp_caps nothing;
+	char names[SASL_NAMES_MAX];
+	unsigned auth;
+
+	if (!b)
+		b = &nothing;
+	say_flag(out, a->esmtp, b->esmtp, "EHLO");
+	say_number(out, a->size, a->size_max, b->size, b->size_max, "SIZE");
+	say_flag(out, a->eightbit, b->eightbit, "8BITMIME");
+	say_flag(out, a->smtputf8, b->smtputf8, "SMTPUTF8");
+	say_flag(out, a->dsn, b->dsn, "DSN");
+	say_flag(out, a->pipelining, b->pipelining, "PIPELINING");
+	say_flag(out, a->chunking, b->chunking, "CHUNKING");
+	say_flag(out, a->starttls, b->starttls, "STARTTLS");
+	say_flag(out, a->enhanced, b->enhanced, "ENHANCEDSTATUSCODES");
+	say_flag(out, a->xclient != 0, b->xclient != 0, "XCLIENT");
+	auth = a->auth & ~b->auth;
+	for (unsigned bit = 1; auth; bit <<= 1, auth &= ~(bit >> 1))
+		if (auth & bit)
+			buf_addf(out, "%sAUTH=%s", out->len ? " " : "", sasl_names(bit, names));
+	say_number(out, a->limit_mail > 0, (uint64_t)a->limit_mail, b->limit_mail > 0, (uint64_t)b->limit_mail, "MAILMAX");
+	say_number(out, a->limit_rcpt > 0, (uint64_t)a->limit_rcpt, b->limit_rcpt > 0, (uint64_t)b->limit_rcpt, "RCPTMAX");
 }
 
 /* It answered, but not with what we need: come later (4xx) or never. */

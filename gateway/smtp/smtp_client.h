@@ -32,6 +32,8 @@ struct smtp_caps {
 	bool size, eightbit, smtputf8, dsn;                     /* end to end */
 	bool pipelining, chunking, starttls, enhanced;          /* this hop */
 	unsigned xclient;       /* attributes of XCLIENT, smtp/xclient.h; 0: not offered to us */
+	unsigned auth;          /* mechanisms of AUTH that are known, base/sasl.h */
+	bool auth_old;          /* it says "AUTH=LOGIN", too, as clients of old expect it */
 	uint64_t size_max;      /* 0: none said */
 	int limit_mail, limit_rcpt;     /* LIMITS MAILMAX, RCPTMAX (RFC 9422); 0: none */
 };
@@ -134,5 +136,7 @@ int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, 
 void smtp_caps_parse(const char *text, struct smtp_caps *out);
 /* What both offer; the smaller size. Hop-local ones are met, too. */
 void smtp_caps_meet(struct smtp_caps *a, const struct smtp_caps *b);
+/* The keywords in words, "SIZE=1000 8BITMIME AUTH=PLAIN", those of a that b does not have in the same way; b NULL: all of a. */
+void smtp_caps_text(const struct smtp_caps *a, const struct smtp_caps *b, struct buf *out);
 
 #endif

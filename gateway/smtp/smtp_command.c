@@ -5,8 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/sasl.h"
+
 /* What may follow a verb. */
-enum takes { NOTHING, ANYTHING, NEEDED, HELO, MAIL, RCPT, BDAT };
+enum takes { NOTHING, ANYTHING, NEEDED, HELO, MAIL, RCPT, BDAT, AUTH };
 
 static const struct { const char *name; enum smtp_verb verb; enum takes takes; } verbs[] = {
 	{ "EHLO", VERB_EHLO, HELO },
@@ -22,7 +24,7 @@ static const struct { const char *name; enum smtp_verb verb; enum takes takes; }
 	{ "EXPN", VERB_EXPN, NEEDED },
 	{ "HELP", VERB_HELP, ANYTHING },
 	{ "STARTTLS", VERB_STARTTLS, NOTHING },
-	{ "AUTH", VERB_AUTH, NEEDED },
+	{ "AUTH", VERB_AUTH, AUTH },
 	{ "ETRN", VERB_ETRN, NEEDED },
 	{ "SEND", VERB_OBSOLETE, ANYTHING },
 	{ "SOML", VERB_OBSOLETE, ANYTHING },
@@ -356,6 +358,23 @@ static enum smtp_command_error bdat_parse(struct smtp_command *c)
 	return same(c->arg + rest, c->arg_len - rest, "LAST") ? COMMAND_OK : COMMAND_ARGUMENT;
 }
 
+/* "PLAIN AGFubgBz", RFC 4954 4; an initial response of "=" is an empty one */
+static enum smtp_command_error auth_parse(struct smtp_command *c)
+{
+	size_t n = word(c->arg, c->arg_len), rest = n + blanks(c->arg + n, c->arg_len - n);
+
+	if (n == 0)
+		return COMMAND_ARGUMENT;
+	if (rest < c->arg_len) {
+		c->initial = c->arg + rest;
+		c->initial_len = c->arg_len - rest;
+		if (!sasl_base64_ok(c->initial, c->initial_len) && !same(c->initial, c->initial_len, "="))
+			return COMMAND_ARGUMENT;
+	}
+	c->mechanism = sasl_find(c->arg, n);
+	return c->mechanism ? COMMAND_OK : COMMAND_MECHANISM;
+}
+
 static enum smtp_command_error arguments(struct smtp_command *c, enum takes takes, bool utf8)
 {
 	switch (takes) {
@@ -373,6 +392,8 @@ static enum smtp_command_error arguments(struct smtp_command *c, enum takes take
 		return path_parse(c, "TO:", utf8);
 	case BDAT:
 		return bdat_parse(c);
+	case AUTH:
+		return auth_parse(c);
 	}
 	return COMMAND_UNKNOWN;
 }
@@ -418,6 +439,8 @@ static const char *argument_reply(enum smtp_verb verb)
 		return "501 5.5.4 Expected RCPT TO:<address> and parameters";
 	case VERB_BDAT:
 		return "501 5.5.4 Expected BDAT size [LAST]";
+	case VERB_AUTH:
+		return "501 5.5.4 Expected AUTH mechanism [initial response, base64]";
 	case VERB_DATA:
 	case VERB_RSET:
 	case VERB_QUIT:
@@ -451,6 +474,8 @@ const char *smtp_command_reply(const struct smtp_command *c, enum smtp_command_e
 	case COMMAND_PARAMETER_UNKNOWN:
 		snprintf(buf, size, "555 5.5.4 Parameter %s not recognized", c->parameter);
 		return buf;
+	case COMMAND_MECHANISM:
+		return "504 5.5.4 Authentication mechanism not recognized";
 	}
 	return "250 2.0.0 OK";
 }

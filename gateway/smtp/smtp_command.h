@@ -33,6 +33,7 @@ enum smtp_command_error {
 	COMMAND_ADDRESS,                /* out->address_error says what */
 	COMMAND_PARAMETER,              /* a known parameter with a bad value, or given twice */
 	COMMAND_PARAMETER_UNKNOWN,      /* 555; out->parameter names it */
+	COMMAND_MECHANISM,              /* AUTH: not one that is known */
 };
 
 enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
@@ -67,6 +68,10 @@ struct smtp_command {
 
 	uint64_t chunk;                 /* BDAT size, RFC 3030 */
 	bool last;
+
+	unsigned mechanism;             /* AUTH: base/sasl.h */
+	const char *initial;            /* its initial response as given, "=" too; NULL: none. In the line, a secret */
+	size_t initial_len;
 };
 
 /*

@@ -51,6 +51,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(size > 2 && data[size - 1] == '\n' && data[size - 2] == '\r');
 	clean(c.helo);
 	clean(c.path.text);
+	assert((c.verb == VERB_AUTH) == (c.mechanism != 0));
+	if (c.initial)
+		assert(c.initial > c.arg && c.initial + c.initial_len == c.arg + c.arg_len);
 	if (c.verb == VERB_MAIL || c.verb == VERB_RCPT)
 		again(&c);
 	return 0;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/sasl.h"
 #include "base/task.h"
 #include "filters/message.h"
 #include "policy/conf.h"
@@ -485,6 +486,48 @@ static void test_caps(void **state)
 	assert_true(a.size && a.size_max == 0);
 }
 
+/* Exchange, Domino and Postfix, more or less. */
+static void test_caps_auth(void **state)
+{
+	struct smtp_caps a, b;
+
+	smtp_caps_parse("mx\nAUTH GSSAPI NTLM LOGIN\nX-EXPS GSSAPI NTLM LOGIN\nX-ANONYMOUSTLS\nXAUTH PLAIN", &a);
+	assert_true(a.auth == (SASL_GSSAPI | SASL_NTLM | SASL_LOGIN) && !a.auth_old);
+	smtp_caps_parse("mx\nAUTH PLAIN LOGIN EXTERNAL SCRAM-SHA-1-PLUS\nAUTH=PLAIN LOGIN", &b);
+	assert_true(b.auth == (SASL_PLAIN | SASL_LOGIN) && b.auth_old);
+	smtp_caps_meet(&a, &b);
+	assert_true(a.auth == SASL_LOGIN && !a.auth_old);
+	smtp_caps_parse("mx\nAUTH=LOGIN", &b);
+	assert_true(b.auth == SASL_LOGIN && b.auth_old);
+	smtp_caps_parse("mx\nAUTH", &b);
+	assert_true(b.auth == 0 && !b.auth_old);
+	smtp_caps_parse("mx\nAUTHX PLAIN\nAUTH= ", &b);
+	assert_true(b.auth == 0);
+}
+
+static void test_caps_text(void **state)
+{
+	AUTO(buf) struct buf out = BUF_INIT(1000);
+	struct smtp_caps a, b;
+
+	smtp_caps_parse("mx\nSIZE 500\nDSN\nAUTH LOGIN NTLM PLAIN\nLIMITS RCPTMAX=20\nXCLIENT ADDR", &a);
+	smtp_caps_text(&a, NULL, &out);
+	assert_string_equal(buf_str(&out), "EHLO SIZE=500 DSN XCLIENT AUTH=PLAIN AUTH=LOGIN AUTH=NTLM RCPTMAX=20");
+	smtp_caps_parse("mx\nSIZE 700\nAUTH LOGIN GSSAPI\nLIMITS RCPTMAX=20\n8BITMIME\nCHUNKING", &b);
+	buf_clear(&out);
+	smtp_caps_text(&a, &b, &out);
+	assert_string_equal(buf_str(&out), "SIZE=500 DSN XCLIENT AUTH=PLAIN AUTH=NTLM");
+	buf_clear(&out);
+	smtp_caps_text(&b, &a, &out);
+	assert_string_equal(buf_str(&out), "SIZE=700 8BITMIME CHUNKING AUTH=GSSAPI");
+	buf_clear(&out);
+	smtp_caps_text(&a, &a, &out);
+	assert_string_equal(buf_str(&out), "");
+	smtp_caps_parse("mx\nSIZE\n", &b);
+	smtp_caps_text(&b, NULL, &out);
+	assert_string_equal(buf_str(&out), "EHLO SIZE=0");
+}
+
 static int setup(void **state)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -512,6 +555,8 @@ int main(void)
 		cmocka_unit_test(test_starttls),
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_caps),
+		cmocka_unit_test(test_caps_auth),
+		cmocka_unit_test(test_caps_text),
 	};
 
 	return cmocka_run_group_tests_name("smtp_client", tests, setup, teardown);

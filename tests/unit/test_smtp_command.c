@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/sasl.h"
 #include "smtp/smtp_command.h"
 
 /* shown: what the parser understood, in words */
@@ -29,6 +30,9 @@ static void show(const struct smtp_command *c, struct buf *out)
 		break;
 	case VERB_BDAT:
 		buf_addf(out, "%llu%s", (unsigned long long)c->chunk, c->last ? " LAST" : "");
+		break;
+	case VERB_AUTH:
+		buf_addf(out, "%s%s%.*s", sasl_name(c->mechanism), c->initial ? " " : "", (int)c->initial_len, c->initial ? c->initial : "");
 		break;
 	default:
 		buf_add(out, c->arg, c->arg_len);
@@ -66,8 +70,21 @@ static const struct { const char *name, *in; bool utf8; enum smtp_verb verb; enu
 	{ "help", "HELP\r\n", 0, VERB_HELP, COMMAND_OK, "" },
 	{ "starttls", "STARTTLS\r\n", 0, VERB_STARTTLS, COMMAND_OK, "" },
 	{ "auth", "AUTH PLAIN AGEAYg==\r\n", 0, VERB_AUTH, COMMAND_OK, "PLAIN AGEAYg==" },
+	{ "auth, case, blanks", "auth \tcram-md5  \r\n", 0, VERB_AUTH, COMMAND_OK, "CRAM-MD5" },
+	{ "auth, empty response", "AUTH PLAIN =\r\n", 0, VERB_AUTH, COMMAND_OK, "PLAIN =" },
 	{ "obsolete", "SAML FROM:<a@x.example>\r\n", 0, VERB_OBSOLETE, COMMAND_OK, "FROM:<a@x.example>" },
 	{ "http", "GET / HTTP/1.1\r\n", 0, VERB_HTTP, COMMAND_OK, "/ HTTP/1.1" },
+
+	{ "auth alone", "AUTH\r\n", 0, VERB_AUTH, COMMAND_ARGUMENT, NULL },
+	{ "auth, no base64", "AUTH PLAIN ann:secret\r\n", 0, VERB_AUTH, COMMAND_ARGUMENT, NULL },
+	{ "auth, two responses", "AUTH PLAIN AGEAYg== AGEAYg==\r\n", 0, VERB_AUTH, COMMAND_ARGUMENT, NULL },
+	{ "auth, cut base64", "AUTH PLAIN AGEAYg=\r\n", 0, VERB_AUTH, COMMAND_ARGUMENT, NULL },
+	{ "auth, cancelled at once", "AUTH PLAIN *\r\n", 0, VERB_AUTH, COMMAND_ARGUMENT, NULL },
+	{ "auth, 8-bit", "AUTH PLAIN \xff\xff\xff\xff\r\n", 0, VERB_AUTH, COMMAND_ARGUMENT, NULL },
+	{ "auth, NUL", "AUTH PLA\1N\r\n", 0, VERB_AUTH, COMMAND_BYTES, NULL },
+	{ "auth, of the certificate", "AUTH EXTERNAL =\r\n", 0, VERB_AUTH, COMMAND_MECHANISM, NULL },
+	{ "auth, bound to the channel", "AUTH SCRAM-SHA-256-PLUS cD10\r\n", 0, VERB_AUTH, COMMAND_MECHANISM, NULL },
+	{ "auth, unknown", "AUTH X\r\n", 0, VERB_AUTH, COMMAND_MECHANISM, NULL },
 
 	{ "empty line", "\r\n", 0, VERB_UNKNOWN, COMMAND_UNKNOWN, NULL },
 	{ "blank line", "  \r\n", 0, VERB_UNKNOWN, COMMAND_UNKNOWN, NULL },

@@ -1,0 +1,338 @@
+#include "base/sasl.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/utf8.h"
+
+/* The names of RFC 4616, 2195, 2831, 7628, 5802, 7677, 4752; LOGIN, XOAUTH2 and NTLM have none. In the order in which they are offered. */
+static const struct { const char *name; unsigned bit; } names[] = {
+	{ "PLAIN", SASL_PLAIN },
+	{ "LOGIN", SASL_LOGIN },
+	{ "CRAM-MD5", SASL_CRAM_MD5 },
+	{ "DIGEST-MD5", SASL_DIGEST_MD5 },
+	{ "SCRAM-SHA-256", SASL_SCRAM_SHA_256 },
+	{ "SCRAM-SHA-1", SASL_SCRAM_SHA_1 },
+	{ "XOAUTH2", SASL_XOAUTH2 },
+	{ "OAUTHBEARER", SASL_OAUTHBEARER },
+	{ "NTLM", SASL_NTLM },
+	{ "GSSAPI", SASL_GSSAPI },
+};
+
+/* The name stands at the beginning of what a client sends; of a longer message the rest is not decoded. */
+enum { SCRATCH = 1024 };
+
+unsigned sasl_find(const char *name, size_t len)
+{
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (len == strlen(names[i].name) && strncasecmp(name, names[i].name, len) == 0)
+			return names[i].bit;
+	return 0;
+}
+
+unsigned sasl_list(const char *p, size_t len)
+{
+	unsigned set = 0;
+
+	for (size_t i = 0; i < len;) {
+		size_t n = 0;
+
+		while (i + n < len && p[i + n] != ' ' && p[i + n] != '\t')
+			n++;
+		set |= sasl_find(p + i, n);
+		i += n + 1;
+	}
+	return set;
+}
+
+const char *sasl_name(unsigned mechanism)
+{
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].bit == mechanism)
+			return names[i].name;
+	return "";
+}
+
+const char *sasl_names(unsigned set, char out[SASL_NAMES_MAX])
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (set & names[i].bit)
+			n += (size_t)snprintf(out + n, SASL_NAMES_MAX - n, "%s%s", n ? " " : "", names[i].name);
+	return out;
+}
+
+static int digit(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Of letters that are right; how many octets there are. At most size are written. */
+static size_t decode(const char *p, size_t len, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i + 3 < len && n + 3 <= size; i += 4) {
+		unsigned v = (unsigned)digit(p[i]) << 18 | (unsigned)digit(p[i + 1]) << 12;
+
+		v |= (p[i + 2] == '=' ? 0 : (unsigned)digit(p[i + 2]) << 6) | (p[i + 3] == '=' ? 0 : (unsigned)digit(p[i + 3]));
+		out[n++] = (char)(v >> 16);
+		if (p[i + 2] != '=')
+			out[n++] = (char)(v >> 8);
+		if (p[i + 3] != '=')
+			out[n++] = (char)v;
+	}
+	return n;
+}
+
+bool sasl_base64_ok(const char *p, size_t len)
+{
+	size_t pads = 0;
+
+	if (len % 4 != 0)
+		return false;
+	while (pads < 2 && pads < len && p[len - 1 - pads] == '=')
+		pads++;
+	for (size_t i = 0; i + pads < len; i++)
+		if (digit(p[i]) < 0)
+			return false;
+	return true;
+}
+
+/* --- the user's name --- */
+
+/* It is kept if it is one that can be shown as it is: no two users look the same then. */
+static void keep(struct sasl_login *l, const char *p, size_t len)
+{
+	size_t n;
+
+	if (len == 0 || len > SASL_USER_MAX)
+		return;
+	for (size_t i = 0; i < len; i += n) {
+		n = utf8_len(p + i, len - i);
+		if (n == 0 || (unsigned char)p[i] < 0x20 || p[i] == 0x7f)
+			return;
+		if ((unsigned char)p[i] == 0xc2 && (unsigned char)p[i + 1] < 0xa0)      /* C1 controls */
+			return;
+	}
+	memcpy(l->user, p, len);
+	l->user[len] = '\0';
+}
+
+/* authzid NUL authcid NUL passwd, RFC 4616 2: whose password it is */
+static void plain(struct sasl_login *l, const char *p, size_t len)
+{
+	const char *first = memchr(p, '\0', len), *second;
+
+	second = first ? memchr(first + 1, '\0', len - (size_t)(first + 1 - p)) : NULL;
+	if (second)
+		keep(l, first + 1, (size_t)(second - first - 1));
+}
+
+/* user SP digest, RFC 2195 2 */
+static void cram(struct sasl_login *l, const char *p, size_t len)
+{
+	const char *blank = memrchr(p, ' ', len);
+	size_t digest = blank ? (size_t)(p + len - blank - 1) : 0;
+
+	if (digest != 32)
+		return;
+	for (const char *c = blank + 1; c < p + len; c++)
+		if (!(*c >= '0' && *c <= '9') && !((*c | 0x20) >= 'a' && (*c | 0x20) <= 'f'))
+			return;
+	keep(l, p, (size_t)(blank - p));
+}
+
+/* The value between start and the next end in p[0..len); NULL: there is none. */
+static const char *between(const char *p, size_t len, const char *start, char end, size_t *out_len)
+{
+	const char *v = memmem(p, len, start, strlen(start)), *e;
+
+	if (!v)
+		return NULL;
+	v += strlen(start);
+	e = memchr(v, end, (size_t)(p + len - v));
+	if (!e)
+		return NULL;
+	*out_len = (size_t)(e - v);
+	return v;
+}
+
+/* "=2C" and "=3D" of a saslname, RFC 5801 4 */
+static void keep_saslname(struct sasl_login *l, const char *p, size_t len)
+{
+	char name[SASL_USER_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = p[i];
+
+		if (n == sizeof(name))
+			return;
+		if (c == '=') {
+			if (len - i < 3 || (memcmp(p + i, "=2C", 3) != 0 && memcmp(p + i, "=3D", 3) != 0))
+				return;
+			c = p[i + 2] == 'C' ? ',' : '=';
+			i += 2;
+		}
+		name[n++] = c;
+	}
+	keep(l, name, n);
+}
+
+/* A GS2 header, RFC 5801 4: "n,a=name," or "y,,"; in *authzid what it holds. NULL: it is none. */
+static const char *gs2(const char *p, size_t len, const char **authzid, size_t *authzid_len)
+{
+	const char *comma;
+
+	*authzid_len = 0;
+	if (len < 3 || (p[0] != 'n' && p[0] != 'y') || p[1] != ',')
+		return NULL;
+	comma = memchr(p + 2, ',', len - 2);
+	if (!comma || (comma > p + 2 && (comma - p < 4 || memcmp(p + 2, "a=", 2) != 0)))
+		return NULL;
+	if (comma > p + 2) {
+		*authzid = p + 4;
+		*authzid_len = (size_t)(comma - p) - 4;
+	}
+	return comma + 1;
+}
+
+/* gs2-header "n=" saslname ",r=" nonce, RFC 5802 7 */
+static void scram(struct sasl_login *l, const char *p, size_t len)
+{
+	const char *authzid, *bare = NULL, *end;
+	size_t n;
+
+	bare = gs2(p, len, &authzid, &n);
+	n = bare ? (size_t)(p + len - bare) : 0;
+	end = n > 2 && memcmp(bare, "n=", 2) == 0 ? memchr(bare, ',', n) : NULL;
+	if (end)
+		keep_saslname(l, bare + 2, (size_t)(end - bare) - 2);
+}
+
+/* "n,a=user@example.com,^Ahost=...^Aauth=Bearer ...^A^A", RFC 7628 3.1 */
+static void oauthbearer(struct sasl_login *l, const char *p, size_t len)
+{
+	const char *authzid = NULL, *rest;
+	size_t n;
+
+	rest = gs2(p, len, &authzid, &n);
+	if (rest && n > 0)
+		keep_saslname(l, authzid, n);
+}
+
+/* "user=name^Aauth=Bearer token^A^A" */
+static void xoauth2(struct sasl_login *l, const char *p, size_t len)
+{
+	size_t n;
+	const char *name = len > 5 && strncasecmp(p, "user=", 5) == 0 ? between(p, len, "=", '\1', &n) : NULL;
+
+	if (name)
+		keep(l, name, n);
+}
+
+/* username="name", with backslashes before quotes and backslashes (RFC 2831 2.1.2; such names are not kept) */
+static void digest(struct sasl_login *l, const char *p, size_t len)
+{
+	size_t n;
+	const char *name = between(p, len, "username=\"", '"', &n);
+
+	if (name && !memchr(name, '\\', n) && (name - p == 10 || name[-11] == ',' || name[-11] == ' '))
+		keep(l, name, n);
+}
+
+static size_t le16(const char *p)
+{
+	return (size_t)(unsigned char)p[0] | (size_t)(unsigned char)p[1] << 8;
+}
+
+/* The AUTHENTICATE message, MS-NLMP 2.2.1.3: length and place of the user's name at 36, flags at 60, Unicode is the lowest of them. */
+static void ntlm(struct sasl_login *l, const char *p, size_t len)
+{
+	char name[SASL_USER_MAX];
+	size_t n, at, out = 0;
+
+	if (len < 64 || memcmp(p, "NTLMSSP\0\3\0\0\0", 12) != 0 || le16(p + 42) != 0)
+		return;
+	n = le16(p + 36);
+	at = le16(p + 40);
+	if (at > len || n > len - at)
+		return;
+	if (!(p[60] & 1)) {
+		keep(l, p + at, n);
+		return;
+	}
+	for (size_t i = 0; i + 1 < n; i += 2) {
+		unsigned c = (unsigned)le16(p + at + i);
+		char utf8[4];
+		size_t octets = utf8_put(c, utf8);
+
+		if (c == 0 || (c >= 0xd800 && c <= 0xdfff) || out + octets > sizeof(name))
+			return;
+		memcpy(name + out, utf8, octets);
+		out += octets;
+	}
+	keep(l, name, out);
+}
+
+static void learn(struct sasl_login *l, const char *p, size_t len)
+{
+	switch (l->mechanism) {
+	case SASL_PLAIN:
+		plain(l, p, len);
+		break;
+	case SASL_LOGIN:                /* the first line alone: the second is the password */
+		if (l->step == 0)
+			keep(l, p, len);
+		break;
+	case SASL_CRAM_MD5:
+		cram(l, p, len);
+		break;
+	case SASL_DIGEST_MD5:
+		digest(l, p, len);
+		break;
+	case SASL_XOAUTH2:
+		xoauth2(l, p, len);
+		break;
+	case SASL_OAUTHBEARER:
+		oauthbearer(l, p, len);
+		break;
+	case SASL_SCRAM_SHA_1:
+	case SASL_SCRAM_SHA_256:
+		scram(l, p, len);
+		break;
+	case SASL_NTLM:
+		ntlm(l, p, len);
+		break;
+	default:                        /* GSSAPI: a ticket, whose name is for the server's eyes */
+		break;
+	}
+}
+
+enum sasl_line sasl_client_line(struct sasl_login *l, bool initial, const char *p, size_t len)
+{
+	char scratch[SCRATCH];
+
+	if (len == 1 && p[0] == '*' && !initial)
+		return SASL_CANCEL;
+	if (len == 1 && p[0] == '=' && initial)
+		len = 0;
+	if (len > SASL_LINE_MAX || !sasl_base64_ok(p, len))
+		return SASL_BAD;
+	if (!l->user[0]) {
+		learn(l, scratch, decode(p, len, scratch, sizeof(scratch)));
+		explicit_bzero(scratch, sizeof(scratch));
+	}
+	l->step++;
+	return SASL_DATA;
+}
