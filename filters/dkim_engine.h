@@ -3,7 +3,7 @@
  *
  * Behind dkim_verify stands one engine. It gets signatures that have been read (dkim_sig.h) and keys that have been read
  * (dkim_key.h), so that what is a valid signature or key is decided in one place for all of them. It never sees the body, whose hash
- * (bh=) is a part of the header for it. An engine never waits.
+ * (bh=) is a part of the header for it. Who signs (dkim_signer.h) has the same engine make the hash. An engine never waits.
  */
 #ifndef DKIM_ENGINE_H
 #define DKIM_ENGINE_H
@@ -32,6 +32,11 @@ struct dkim_engine {
 	int (*field)(void *e, const char *p, size_t len);
 	int (*header_end)(void *e, size_t jobs);
 	int (*finish)(void *e, struct dkim_job *jobs, size_t count);
+	/*
+	 * After finish: the hash that the signature of job i is one of, whatever its b= says (who signs leaves that empty but for a few letters).
+	 * 0 or -EPROTO: why (in words; static).
+	 */
+	int (*hash)(void *e, size_t i, unsigned char out[DKIM_HASH_MAX], const char **why);
 	void (*free)(void *e);
 };
 

@@ -128,6 +128,24 @@ static bool hashed(int error)
 	return error == DKIM_SIGERROR_NOKEY || error == DKIM_SIGERROR_TOOLARGE_L;
 }
 
+static int engine_hash(void *arg, size_t i, unsigned char out[DKIM_HASH_MAX], const char **why)
+{
+	struct engine *e = arg;
+	void *hash = NULL, *body = NULL;
+	size_t hash_len = 0, body_len = 0;
+	int error = dkim_sig_geterror(e->sigs[i]);
+
+	*why = "there is no hash of the header";
+	if (!hashed(error)) {
+		*why = dkim_sig_geterrorstr(error);
+		return -EPROTO;
+	}
+	if (dkim_sig_gethashes(e->sigs[i], &hash, &hash_len, &body, &body_len) != DKIM_STAT_OK || hash_len != DKIM_CRYPTO_HASH)
+		return -EPROTO;
+	memcpy(out, hash, DKIM_CRYPTO_HASH);
+	return 0;
+}
+
 static int answer(DKIM_SIGINFO *sig, struct dkim_job *job)
 {
 	unsigned char signature[DKIM_KEY_BYTES_MAX];
@@ -174,5 +192,6 @@ const struct dkim_engine dkim_engine_opendkim = {
 	.field = engine_field,
 	.header_end = engine_header_end,
 	.finish = engine_finish,
+	.hash = engine_hash,
 	.free = engine_free,
 };

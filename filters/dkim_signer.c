@@ -1,0 +1,360 @@
+#include "filters/dkim_signer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <openssl/evp.h>
+
+#include "base/task.h"
+#include "filters/crlf.h"
+#include "filters/dkim_body.h"
+#include "filters/dkim_engine.h"
+#include "filters/domain.h"
+#include "filters/from_parse.h"
+
+enum {
+	FIELDS_MAX = 10000,
+	YIELD_BYTES = 256 * 1024,
+	FOLD = 76,                      /* RFC 5322 section 2.1.1: 78 at most, better */
+	SIGNATURE_TEXT_MAX = 32 * 1024, /* one field; its h= is bounded by names and their counts */
+};
+
+struct field {
+	const char *raw;                /* in header; without its CRLF */
+	size_t len, name_len;
+};
+
+struct dkim_signer {
+	struct buf header;              /* as it leaves */
+	struct field *field;
+	size_t field_count, field_cap;
+	struct from_authors authors;
+};
+
+const struct dkim_sign_conf *dkim_sign_find(const struct dkim_sign_conf *all, size_t count, const char *domain)
+{
+	const struct dkim_sign_conf *best = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		bool fits = all[i].subdomains ? domain_within(domain, all[i].domain) : strcmp(domain, all[i].domain) == 0;
+
+		if (fits && (!best || strlen(all[i].domain) > strlen(best->domain)))
+			best = &all[i];
+	}
+	return best;
+}
+
+/* The header. */
+
+static int header_put(void *arg, const char *p, size_t len)
+{
+	return buf_add(arg, p, len);
+}
+
+static struct field *field_new(struct dkim_signer *s)
+{
+	if (s->field_count == FIELDS_MAX)
+		return NULL;
+	if (s->field_count == s->field_cap) {
+		size_t cap = s->field_cap ? s->field_cap * 2 : 32;
+		struct field *grown = reallocarray(s->field, cap, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		s->field = grown;
+		s->field_cap = cap;
+	}
+	return &s->field[s->field_count++];
+}
+
+/* The end of the field that begins at p, its CRLF included: the next line that does not continue it. */
+static const char *field_end(const char *p, const char *end)
+{
+	for (;;) {
+		const char *lf = memchr(p, '\n', (size_t)(end - p));
+
+		if (!lf)
+			return end;
+		p = lf + 1;
+		if (p == end || (*p != ' ' && *p != '\t'))
+			return p;
+	}
+}
+
+/* Every field of the header, up to its empty line, behind which nothing may be. 0 or -errno. */
+static int fields_index(struct dkim_signer *s)
+{
+	const char *p = s->header.data, *end = p + s->header.len;
+
+	while (p < end && !(end - p == 2 && memcmp(p, "\r\n", 2) == 0)) {
+		const char *next = field_end(p, end), *colon = memchr(p, ':', (size_t)(next - p));
+		struct field *f = colon ? field_new(s) : NULL;
+
+		if (!f)
+			return colon ? -ENOMEM : -EPROTO;
+		f->raw = p;
+		f->len = (size_t)(next - p);
+		if (f->len >= 2 && memcmp(next - 2, "\r\n", 2) == 0)
+			f->len -= 2;
+		f->name_len = (size_t)(colon - p);
+		while (f->name_len > 0 && (p[f->name_len - 1] == ' ' || p[f->name_len - 1] == '\t'))    /* obsolete syntax */
+			f->name_len--;
+		p = next;
+	}
+	return s->field_count > 0 ? 0 : -EPROTO;
+}
+
+static bool is_named(const struct field *f, const char *name)
+{
+	return f->name_len == strlen(name) && strncasecmp(f->raw, name, f->name_len) == 0;
+}
+
+static int authors_read(struct dkim_signer *s)
+{
+	for (size_t i = 0; i < s->field_count; i++) {
+		const struct field *f = &s->field[i];
+		const char *why, *colon;
+
+		if (!is_named(f, "From"))
+			continue;
+		colon = memchr(f->raw, ':', f->len);
+		if (from_parse(colon + 1, f->len - (size_t)(colon + 1 - f->raw), &s->authors, &why) == -ENOMEM)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+struct dkim_signer *dkim_signer_new(const char *header, size_t len)
+{
+	struct dkim_signer *s = calloc(1, sizeof(*s));
+	struct crlf lines = { .put = header_put };
+
+	if (!s)
+		return NULL;
+	buf_init(&s->header, len * 2 + 2);
+	lines.arg = &s->header;
+	if (crlf_add(&lines, header, len) == 0 && crlf_end(&lines) == 0 && s->header.len > 0 && fields_index(s) == 0 && authors_read(s) == 0)
+		return s;
+	dkim_signer_free(s);
+	return NULL;
+}
+
+void dkim_signer_free(struct dkim_signer *s)
+{
+	if (!s)
+		return;
+	from_authors_release(&s->authors);
+	buf_release(&s->header);
+	free(s->field);
+	free(s);
+}
+
+const char *dkim_signer_author(const struct dkim_signer *s)
+{
+	char canonical[DOMAIN_MAX];
+
+	if (s->authors.domain_count != 1 || s->authors.overflow)
+		return NULL;
+	/* A literal, "[192.0.2.1]", is nobody's domain. */
+	return domain_canonical(s->authors.domain[0], strlen(s->authors.domain[0]), canonical) == 0 ? s->authors.domain[0] : NULL;
+}
+
+/* The body. */
+
+static int body_put(void *arg, const char *p, size_t len)
+{
+	return dkim_body_add(arg, p, len);
+}
+
+/* may wait */
+static int body_hash(struct message *m, bool relaxed, unsigned char hash[DKIM_BODY_HASH])
+{
+	AUTO(dkim_body) struct dkim_body *b = dkim_body_new(relaxed, false, 0);
+	struct crlf lines = { .put = body_put, .arg = b };
+	size_t off = message_body_offset(m), since = 0, len;
+	bool bare = message_has_bare(m);
+	uint64_t canonical;
+	const char *p;
+	int rc;
+
+	if (!b)
+		return -ENOMEM;
+	for (;;) {
+		rc = message_read(m, off, &p, &len);
+		if (rc < 0)
+			return rc;
+		if (len == 0)
+			break;
+		rc = bare ? crlf_add(&lines, p, len) : dkim_body_add(b, p, len);
+		if (rc < 0)
+			return rc;
+		off += len;
+		since += len;
+		if (since >= YIELD_BYTES && task_self()) {
+			task_yield();
+			since = 0;
+		}
+	}
+	rc = crlf_end(&lines);
+	return rc < 0 ? rc : dkim_body_end(b, hash, &canonical);
+}
+
+/* The field. */
+
+static size_t count_named(const struct dkim_signer *s, const char *name)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->field_count; i++)
+		n += is_named(&s->field[i], name);
+	return n;
+}
+
+static bool is_listed(char *const *list, size_t count, const char *name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcasecmp(list[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* One more word of the field, on a line of its own where it does not fit. line: how long the present line is. */
+static void put_word(struct buf *out, size_t *line, const char *separator, const char *word)
+{
+	size_t n = strlen(separator) + strlen(word);
+
+	buf_adds(out, separator);
+	if (*line + n > FOLD) {
+		buf_adds(out, "\r\n\t ");
+		*line = 9;
+	}
+	buf_adds(out, word);
+	*line += n;
+}
+
+/*
+ * h=: each name as often as there are fields of it, and once more where none may be added. Of a name that stands there more often than
+ * DKIM_SIGN_SAME_MAX times the lower ones only, except From.
+ */
+static void put_names(const struct dkim_signer *s, const struct dkim_sign_conf *conf, struct buf *out)
+{
+	size_t line = 10;
+
+	buf_adds(out, "\r\n\th=");
+	for (size_t i = 0; i <= conf->field_count; i++) {
+		const char *name = i == 0 ? "From" : conf->field[i - 1];
+		size_t n = count_named(s, name);
+
+		if (i > 0 && (strcasecmp(name, "From") == 0 || n == 0))
+			continue;
+		if (i > 0 && n > DKIM_SIGN_SAME_MAX)
+			n = DKIM_SIGN_SAME_MAX;
+		else if (i == 0 || is_listed(conf->oversign, conf->oversign_count, name))
+			n++;
+		for (size_t k = 0; k < n; k++)
+			put_word(out, &line, i + k == 0 ? "" : ":", name);
+	}
+	buf_adds(out, ";");
+}
+
+static const char *form_name(enum dkim_sign_form form)
+{
+	static const char *const names[] = {
+		[DKIM_FORM_RELAXED] = "relaxed/relaxed",
+		[DKIM_FORM_RELAXED_SIMPLE] = "relaxed/simple",
+		[DKIM_FORM_SIMPLE_RELAXED] = "simple/relaxed",
+		[DKIM_FORM_SIMPLE] = "simple/simple",
+	};
+
+	return names[form];
+}
+
+/* The field up to "b=". */
+static void put_field(const struct dkim_signer *s, const struct dkim_sign_conf *conf, const struct dkim_sign_key *key, const char *bh, int64_t now_s,
+		      struct buf *out)
+{
+	buf_addf(out, "DKIM-Signature: v=1; a=%s-sha256; c=%s;\r\n\td=%s;\r\n\ts=%s;\r\n\tt=%" PRId64 ";",
+		 dkim_private_type(key->key) == DKIM_KEY_RSA ? "rsa" : "ed25519", form_name(conf->form), conf->domain, key->selector, now_s);
+	if (conf->expire_s)
+		buf_addf(out, " x=%" PRId64 ";", now_s + conf->expire_s);
+	put_names(s, conf, out);
+	buf_addf(out, "\r\n\tbh=%s;\r\n\tb=", bh);
+}
+
+/* The signature behind "b=", in lines. */
+static int put_signature(const struct dkim_sign_key *key, const unsigned char hash[DKIM_HASH_MAX], struct buf *out)
+{
+	unsigned char signature[DKIM_PRIVATE_SIGNATURE_MAX], text[DKIM_PRIVATE_SIGNATURE_MAX * 4 / 3 + 8];
+	size_t len = 0, at = 0;
+	int rc = dkim_private_sign(key->key, hash, signature, &len), n;
+
+	if (rc < 0)
+		return rc;
+	n = EVP_EncodeBlock(text, signature, (int)len);
+	while (at < (size_t)n) {
+		size_t room = at ? FOLD - 9 : FOLD - 10, part = (size_t)n - at < room ? (size_t)n - at : room;
+
+		if (at)
+			buf_adds(out, "\r\n\t ");
+		buf_add(out, text + at, part);
+		at += part;
+	}
+	return buf_adds(out, "\r\n");
+}
+
+/* The hash that is to be signed of the field that is unfinished in text. */
+static int header_hash(const struct dkim_signer *s, const struct buf *text, unsigned char hash[DKIM_HASH_MAX], const char **why)
+{
+	const struct dkim_engine *ops = &dkim_engine_opendkim;
+	AUTO(buf) struct buf field = BUF_INIT(SIGNATURE_TEXT_MAX);
+	struct dkim_job job = { .key = NULL };
+	void *e = ops->start();
+	int rc = e ? 0 : -ENOMEM;
+
+	buf_add(&field, text->data, text->len);
+	if (rc == 0)
+		rc = buf_adds(&field, "AAAA");          /* what stands behind b= does not count, but something must */
+	if (rc == 0)
+		rc = ops->field(e, field.data, field.len);
+	for (size_t i = 0; i < s->field_count && rc == 0; i++)
+		if (!is_named(&s->field[i], "DKIM-Signature"))          /* others are not signed: who verifies may leave them out */
+			rc = ops->field(e, s->field[i].raw, s->field[i].len);
+	if (rc == 0)
+		rc = ops->header_end(e, 1);
+	if (rc == 0)
+		rc = ops->finish(e, &job, 1);
+	if (rc == 0)
+		rc = ops->hash(e, 0, hash, why);
+	ops->free(e);
+	return rc;
+}
+
+int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, struct message *m, int64_t now_s, struct buf *out,
+		     const char **why)
+{
+	bool relaxed = conf->form == DKIM_FORM_RELAXED || conf->form == DKIM_FORM_SIMPLE_RELAXED;
+	unsigned char hash[DKIM_BODY_HASH];
+	unsigned char bh[DKIM_BODY_HASH * 2];
+	int rc;
+
+	*why = "the body could not be read";
+	rc = body_hash(m, relaxed, hash);
+	if (rc < 0)
+		return rc;
+	EVP_EncodeBlock(bh, hash, sizeof(hash));
+	*why = "no memory, or a header that is too large";
+	for (size_t i = 0; i < conf->key_count && rc == 0; i++) {
+		AUTO(buf) struct buf text = BUF_INIT(SIGNATURE_TEXT_MAX);
+
+		put_field(s, conf, &conf->key[i], (const char *)bh, now_s, &text);
+		rc = text.failed ? -EMSGSIZE : header_hash(s, &text, hash, why);
+		if (rc == 0)
+			rc = put_signature(&conf->key[i], hash, &text);
+		if (rc == 0)
+			rc = buf_add(out, text.data, text.len);
+	}
+	return rc;
+}
