@@ -79,7 +79,7 @@ struct spool_envelope {
 	bool credible;                  /* the return path: a DSN may be sent to it */
 	int64_t created_s;              /* 0 when it is given to spool_keep: now */
 	struct spool_recipient *rcpt;
-	size_t rcpt_count;
+	size_t rcpt_count, rcpt_room;   /* room: spool_envelope_add's */
 	/* set by the keeper */
 	char id[STORE_ID_MAX];
 	uint64_t bytes;                 /* of ID.eml */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/durable.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "policy/search_feed.h"
@@ -91,8 +92,7 @@ int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out)
 		close_fd(&proc_fd);
 		return -ENOMEM;
 	}
-	k->proc_fd =
-		proc_fd >= 0 ? proc_fd : open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	k->proc_fd = proc_fd >= 0 ? proc_fd : durable_proc();
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)    /* as a rule the parent has made it */
 		rc = -errno;
 	k->dir_fd = rc < 0 ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -137,91 +137,18 @@ void store_keeper_close(struct store_keeper *k)
 	free(k);
 }
 
-/*
- * Where the file system knows no O_TMPFILE (some overlays, NFS): a file whose name is taken away at
- * once; keeping it costs a copy.
- */
-static int temp_unlinked(struct store_keeper *k)
-{
-	char name[NAME_MAX_BYTES];
-	uint64_t chance = 0;
-	int fd;
-
-	if (getrandom(&chance, sizeof(chance), 0) < 0)
-		return -errno;
-	snprintf(name, sizeof(name), ".%016llx.tmp", (unsigned long long)chance);
-	fd = openat(k->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	unlinkat(k->dir_fd, name, 0);
-	return fd;
-}
-
 int store_keeper_temp(struct store_keeper *k)
 {
-	int fd = openat(k->dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0)
-		return fd;
-	return errno == EOPNOTSUPP || errno == EISDIR ? temp_unlinked(k) : -errno;
-}
-
-static int copy_bytes(int from, int to, uint64_t bytes)
-{
-	char chunk[2048];
-	uint64_t at = 0;
-
-	while (at < bytes) {
-		ssize_t n = pread(from, chunk, sizeof(chunk), (off_t)at);
-		int rc;
-
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		rc = file_write_all(to, chunk, (size_t)n);
-		if (rc < 0)
-			return rc;
-		at += (uint64_t)n;
-	}
-	return 0;
-}
-
-/*
- * fd has no name that could be linked (a memfd, another file system): a copy under a temporary
- * name, then the link.
- */
-static int place_copy(struct store_keeper *k, int fd, uint64_t bytes, const char *day,
-		      const char *name)
-{
-	char temp[NAME_MAX_BYTES], path[NAME_MAX_BYTES];
-	int out, rc;
-
-	snprintf(temp, sizeof(temp), "%s/.%s.tmp", day, name);
-	snprintf(path, sizeof(path), "%s/%s", day, name);
-	out = openat(k->dir_fd, temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (out < 0)
-		return -errno;
-	rc = copy_bytes(fd, out, bytes);
-	if (rc == 0 && fsync(out) < 0)
-		rc = -errno;
-	if (rc == 0 && linkat(k->dir_fd, temp, k->dir_fd, path, 0) < 0)
-		rc = -errno;
-	unlinkat(k->dir_fd, temp, 0);
-	close(out);
-	return rc;
+	return durable_temp(k->dir_fd);
 }
 
 /* Give fd, already fsynced, the name day/name. -EEXIST: it is taken. */
 static int place(struct store_keeper *k, int fd, uint64_t bytes, const char *day, const char *name)
 {
-	char number[16], path[NAME_MAX_BYTES];
+	char path[STORE_DAY_MAX + NAME_MAX_BYTES + 1];
 
-	snprintf(number, sizeof(number), "%d", fd);
 	snprintf(path, sizeof(path), "%s/%s", day, name);
-	if (linkat(k->proc_fd, number, k->dir_fd, path, AT_SYMLINK_FOLLOW) == 0)
-		return 0;
-	if (errno == EEXIST || errno == ENOSPC || errno == EDQUOT || errno == EIO)
-		return -errno;
-	return place_copy(k, fd, bytes, day, name);
+	return durable_link(k->dir_fd, k->proc_fd, fd, bytes, path);
 }
 
 /*
@@ -352,30 +279,17 @@ static int item_place(struct store_keeper *k, struct store_item *it, int64_t now
 	return rc < 0 ? rc : -EEXIST;
 }
 
-static int dir_sync(struct store_keeper *k, const char *name)
-{
-	int fd = openat(k->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int rc = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (fsync(fd) < 0)
-		rc = -errno;
-	close(fd);
-	return rc;
-}
-
 /* Every day directory that got a name, once; then the one above if a day is new. */
 static int batch_sync(struct store_keeper *k, const struct store_item *items, size_t count,
 		      bool made)
 {
 	const char *done = "";
-	int rc = made ? dir_sync(k, ".") : 0;
+	int rc = made ? durable_sync(k->dir_fd, ".") : 0;
 
 	for (size_t i = 0; i < count && rc == 0; i++)
 		if (items[i].linked && strcmp(items[i].day, done) != 0) {
 			done = items[i].day;
-			rc = dir_sync(k, done);
+			rc = durable_sync(k->dir_fd, done);
 		}
 	return rc;
 }

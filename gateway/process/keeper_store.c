@@ -7,12 +7,12 @@
 #include "process/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/durable.h"
 #include "base/log.h"
 #include "policy/store_keeper.h"
 
@@ -49,7 +49,7 @@ static int store_prepare(struct keeper *k)
 
 	if (!s)
 		return -ENOMEM;
-	s->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	s->proc_fd = durable_proc();
 	k->data = s;
 	return 0;
 }
