@@ -65,6 +65,7 @@ def test_an_odd_reply_before_the_data(odd, step):
         server.script[step] = reply
         answer = transaction(g, name)
         assert answer.code == 451, (name, answer)
+        g.verdict(since=mark)   # whether the backend is away now stands above it
         assert server.messages == [] or server.messages[-1].data.find(f"Subject: {name}\r\n".encode()) < 0
         server.script.clear()
         if name in BRIEF:
