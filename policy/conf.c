@@ -17,7 +17,7 @@
 #include "policy/policy_files.h"
 
 const struct conf_section *const conf_sections[] = {
-	&conf_top,  &conf_listener, &conf_backend,  &conf_recipients,
+	&conf_top,  &conf_listener, &conf_backend,  &conf_outbound, &conf_recipients,
 	&conf_tls,  &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_spf,  &conf_dkim,     &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_timeouts,
@@ -426,6 +426,15 @@ void site_free(struct site *s)
 	if (s->redis.password)
 		explicit_bzero(s->redis.password, strlen(s->redis.password));
 	free(s->redis.password);
+	for (size_t i = 0; i < s->outbound.via_count; i++)
+		free(s->outbound.via[i].host);
+	free(s->outbound.via);
+	free(s->outbound.source);
+	free(s->outbound.never);
+	free(s->outbound.username);
+	if (s->outbound.password)
+		explicit_bzero(s->outbound.password, strlen(s->outbound.password));
+	free(s->outbound.password);
 	free(s->policy_path);
 	free(s->allow_path);
 	free(s);

@@ -119,6 +119,27 @@ struct smtp_limits {
 	struct message_limits message;
 };
 
+struct outbound_via {
+	char *host;                     /* a literal address, or a host name (no MX is asked for) */
+	unsigned short port;
+};
+
+struct outbound_conf {                  /* mail of ours to domains that are not ours */
+	struct outbound_via *via;       /* servers that take all of it, in order; none: the MX of each domain */
+	size_t via_count;
+	char *username, *password;      /* for via; NULL: none */
+	int port;                       /* of MX hosts (25) */
+	struct net_addr *source;        /* sessions come from there: at most one of each family, and only families that are named; none: any */
+	size_t source_count;
+	struct net_prefix *never;       /* networks that no MX leads to */
+	size_t never_count;
+	int max_sessions;               /* per destination and worker (20) */
+	int max_sessions_wait_ms;       /* bounded wait for a free one (10 s) */
+	int connect_timeout_ms;         /* 30 s */
+	int reuse_idle_ms, reuse_max;   /* an idle session is kept for so long (5 s), for so many messages (20) */
+	int bench_ms;                   /* a host that does not answer is left alone for so long (2 min) */
+};
+
 struct history_conf {
 	bool record;                    /* new ones */
 	int keep_s;                     /* 30 days */
@@ -146,6 +167,8 @@ struct site {
 	size_t listener_count;
 	struct backend_conf *backend;
 	size_t backend_count;
+
+	struct outbound_conf outbound;
 
 	enum rcpt_verify verify;
 	struct net_addr callout;        /* VERIFY_CALLOUT: host and port */

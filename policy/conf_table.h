@@ -57,6 +57,7 @@ struct conf_section {
 	void (*close)(struct conf *c, void *at, int line);
 };
 
+extern const struct conf_section conf_outbound;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp,
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_limits, conf_timeouts;
@@ -124,6 +125,8 @@ void *conf_grow(void *list, size_t *count, size_t size);
 void conf_list_add(char ***list, size_t *count, const char *text);
 
 /* One network more. False: said, option is its name. */
+/* "host:port" into a new *host (an older one is freed) and *port; 25 where there is none. false: said. */
+bool conf_server(struct conf *c, const char *option, const char *value, int line, char **host, unsigned short *port);
 bool conf_prefix_add(struct conf *c, const char *option, struct net_prefix **list, size_t *count, const char *value, int line);
 /* Whether the title of a section is a word for logs; else said. */
 bool conf_title_ok(struct conf *c, const char *section, const char *title, int line);

@@ -26,9 +26,8 @@ static int host_port(const char *text, size_t *host_len)
 	return port >= 1 && port <= 65535 ? (int)port : -1;
 }
 
-static void backend_address(struct conf *c, void *at, const char *value, int line)
+bool conf_server(struct conf *c, const char *option, const char *value, int line, char **host_out, unsigned short *port_out)
 {
-	struct backend_conf *b = at;
 	struct net_addr literal;
 	char host[DOMAIN_MAX];         /* a literal is shorter */
 	size_t len;
@@ -40,14 +39,22 @@ static void backend_address(struct conf *c, void *at, const char *value, int lin
 	} else if (port < 0 || domain_canonical(value, len, host) < 0 ||
 	           strspn(host, "0123456789.") == strlen(host)) {
 		conf_error(c, line,
-		           "address: \"%s\" is no server, expected one such as \"10.0.0.5:25\", "
+		           "%s: \"%s\" is no server, expected one such as \"10.0.0.5:25\", "
 		           "\"[2001:db8::5]:25\" or \"mail.internal.example:25\"",
-		           value);
-		return;
+		           option, value);
+		return false;
 	}
-	free(b->host);
-	b->host = conf_copy(host);
-	b->port = (unsigned short)port;
+	free(*host_out);
+	*host_out = conf_copy(host);
+	*port_out = (unsigned short)port;
+	return true;
+}
+
+static void backend_address(struct conf *c, void *at, const char *value, int line)
+{
+	struct backend_conf *b = at;
+
+	conf_server(c, "address", value, line, &b->host, &b->port);
 }
 
 static void backend_tls_name(struct conf *c, void *at, const char *value, int line)

@@ -108,6 +108,10 @@ static void test_minimal(void **state)
 	assert_int_equal(s->backend[0].tls, TLS_OPPORTUNISTIC);
 	assert_int_equal(s->backend[0].max_sessions_wait_ms, 10000);
 	assert_int_equal(s->backend[0].line, 3);
+	assert_int_equal(s->outbound.via_count, 0);
+	assert_int_equal(s->outbound.port, 25);
+	assert_int_equal(s->outbound.never_count, 7);
+	assert_int_equal(s->outbound.connect_timeout_ms, 30000);
 	assert_true(s->workers >= 1);
 	assert_string_equal(s->state_dir, "/var/lib/gatepost");
 	assert_string_equal(s->control_path, "/var/lib/gatepost/control");
@@ -178,6 +182,9 @@ static const char everything[] =
 	"	tls_ca = cert.pem\n	xclient = yes\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
 	"}\n"
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
+	"outbound { via = { \"smart.example.net:587\", \"[2001:db8::9]:26\", \"192.0.2.9\" } username = site password_file = redis-password port = 2526\n"
+	"	source = { \"192.0.2.25\", \"2001:db8::25\" } never = { \"10.0.0.0/8\" } max_sessions = 3 max_sessions_wait = 4s connect_timeout = 5s\n"
+	"	reuse_idle = 6s reuse_messages = 7 bench = 8s }\n"
 	"recipients { verify = file  file = recipients  callout = \"10.0.0.5:2525\"  positive = 1d  negative = 5m }\n"
 	"tls { offer = no  certificate = cert.pem  key = key.pem }\n"
 	"dns { forward = { \"192.0.2.53\", \"192.0.2.54:5353\", \"[2001:db8::53]:54\", \"2001:db8::54\" } timeout = 2s dnssec = no trust_anchor = anchor cache_size = 8M\n"
@@ -197,6 +204,32 @@ static const char everything[] =
 	"	memory = 64K header_size = 128K header_fields = 300 }\n"
 	"timeouts { command = 1s data = 2s session = 3s transaction = 4s backend_greeting = 5s backend_helo = 6s backend_mail = 7s backend_rcpt = 8s\n"
 	"	backend_data = 9s backend_block = 10s backend_dot = 11s backend_quit = 12s backend_budget = 13s backend_dot_budget = 14s }\n";
+
+static void check_outbound(const struct site *s)
+{
+	const struct outbound_conf *o = &s->outbound;
+	char text[NET_TEXT_MAX];
+
+	assert_int_equal(o->via_count, 3);
+	assert_string_equal(o->via[0].host, "smart.example.net");
+	assert_int_equal(o->via[0].port, 587);
+	assert_string_equal(o->via[1].host, "2001:db8::9");
+	assert_int_equal(o->via[1].port, 26);
+	assert_int_equal(o->via[2].port, 25);
+	assert_string_equal(o->username, "site");
+	assert_string_equal(o->password, "s3cret word");
+	assert_int_equal(o->port, 2526);
+	assert_int_equal(o->source_count, 2);
+	assert_string_equal(net_text(&o->source[1], text), "2001:db8::25");
+	assert_int_equal(o->never_count, 1);
+	assert_int_equal(o->never[0].bits, 8);
+	assert_int_equal(o->max_sessions, 3);
+	assert_int_equal(o->max_sessions_wait_ms, 4000);
+	assert_int_equal(o->connect_timeout_ms, 5000);
+	assert_int_equal(o->reuse_idle_ms, 6000);
+	assert_int_equal(o->reuse_max, 7);
+	assert_int_equal(o->bench_ms, 8000);
+}
 
 static void check_wire(const struct site *s)
 {
@@ -327,6 +360,7 @@ static void test_everything(void **state)
 	assert_int_equal(s->known_s, 30 * 86400);
 	assert_int_equal(s->dnsbl_test_interval_s, 1800);
 	check_wire(s);
+	check_outbound(s);
 	check_dns(s);
 	check_numbers(s);
 	assert_string_equal(s->allow_path, in_dir("recipients"));
@@ -507,6 +541,17 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "backend half an address", "backend b { address = \"10.0.0:25\" }\n", "@:4: address: \"10.0.0:25\" is no server" },
 	{ "backend CA that is none", "backend b { address = \"h\" tls_ca = policy.conf }\n", "@:4: backend b: tls_ca: " },
 	{ "CA that is not there", "backend b { address = \"h\" tls_ca = nowhere.pem }\n", "@:4: tls_ca: %/nowhere.pem: No such file or directory, expected a readable text file\n" },
+	{ "outbound by no server", "outbound { via = { \"a b\" } }\n", "@:4: via: \"a b\" is no server" },
+	{ "outbound by too many", "outbound { via = { a.b, b.b, c.b, d.b, e.b, f.b, g.b, h.b, i.b } }\n", "@:4: via: more than 8 servers\n" },
+	{ "outbound from a name", "outbound { source = { mx.example.com } }\n",
+	  "@:4: source: \"mx.example.com\" is no address, expected one such as \"192.0.2.25\"\n" },
+	{ "outbound from two", "outbound { source = { \"192.0.2.1\", \"192.0.2.2\" } }\n", "@:4: source: \"192.0.2.2\" is the second of its kind" },
+	{ "outbound never", "outbound { never = { loopback } }\n", "@:4: never: \"loopback\" is no network" },
+	{ "outbound port", "outbound { port = 0 }\n", "@:4: port: 0 is" },
+	{ "outbound user alone", "outbound { via = { a.b } username = x }\n", "@:4: outbound: username without password_file, expected both\n" },
+	{ "outbound password alone", "outbound { via = { a.b } password_file = redis-password }\n",
+	  "@:4: outbound: password_file without username, expected both\n" },
+	{ "outbound user for the world", "outbound { username = x password_file = redis-password }\n", "@:4: outbound: username without via" },
 	{ "callout without port", "recipients { verify = callout callout = \"10.0.0.5\" }\n",
 	  "@:4: callout: \"10.0.0.5\" is no address with a port, expected one such as \"192.0.2.10:2525\"\n" },
 	{ "verify = callout alone", "recipients { verify = callout }\n", "@:4: recipients: verify = callout without callout, expected callout = \"192.0.2.10:2525\"\n" },

@@ -1,0 +1,108 @@
+/* conf_outbound - gatepost.conf: how mail of our own goes out to the world */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/conf_table.h"
+
+#define OUT(field) offsetof(struct site, outbound.field)
+
+enum { VIA_MAX = 8, PASSWORD_MAX = 512 };
+
+/* What no name in the DNS leads to: not addresses of one host, or addresses of every host. */
+static const char *const never_default[] = {
+	"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8",
+};
+
+static void via_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct outbound_conf *o = &((struct site *)at)->outbound;
+	struct outbound_via v = { 0 };
+
+	if (!conf_server(c, "via", value, line, &v.host, &v.port))
+		return;
+	if (o->via_count == VIA_MAX) {
+		conf_error(c, line, "via: more than %d servers", VIA_MAX);
+		free(v.host);
+		return;
+	}
+	o->via = conf_grow(o->via, &o->via_count, sizeof *o->via);
+	o->via[o->via_count - 1] = v;
+}
+
+static void source_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct outbound_conf *o = &((struct site *)at)->outbound;
+	struct net_addr a;
+
+	if (net_parse(value, &a) < 0) {
+		conf_error(c, line, "source: \"%s\" is no address, expected one such as \"192.0.2.25\"", value);
+		return;
+	}
+	for (size_t i = 0; i < o->source_count; i++)
+		if (o->source[i].family == a.family)
+			conf_error(c, line, "source: \"%s\" is the second of its kind, expected one for IPv4 and one for IPv6", value);
+	o->source = conf_grow(o->source, &o->source_count, sizeof *o->source);
+	o->source[o->source_count - 1] = a;
+}
+
+static void never_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct outbound_conf *o = &((struct site *)at)->outbound;
+
+	if (strcmp(value, "none") != 0)
+		conf_prefix_add(c, "never", &o->never, &o->never_count, value, line);
+}
+
+/* The first line of the file, without its end. */
+static void password_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct outbound_conf *o = &((struct site *)at)->outbound;
+	size_t len;
+	char *text = conf_file(c, "password_file", value, line, &len);
+
+	if (!text)
+		return;
+	len = strcspn(text, "\r\n");
+	if (len == 0 || len > PASSWORD_MAX) {
+		conf_error(c, line, "password_file: the first line of %s is no password, expected 1 to %d bytes", value, PASSWORD_MAX);
+	} else {
+		free(o->password);
+		o->password = strndup(text, len);
+		if (!o->password)
+			abort();
+	}
+	explicit_bzero(text, strlen(text));
+	free(text);
+}
+
+static const struct conf_option outbound_options[] = {
+	{ "via", CONF_LIST, 0, .read = via_read },
+	CONF_OPTION("username", CONF_TEXT, OUT(username), NULL),
+	{ "password_file", CONF_CUSTOM, 0, .read = password_read },
+	CONF_NUMBER("port", CONF_INT, OUT(port), "25", 1, 65535),
+	{ "source", CONF_LIST, 0, .read = source_read },
+	{ "never", CONF_LIST, 0, .read = never_read },
+	CONF_NUMBER("max_sessions", CONF_INT, OUT(max_sessions), "20", 1, 10000),
+	CONF_NUMBER("max_sessions_wait", CONF_DURATION_MS, OUT(max_sessions_wait_ms), "10s", 0, 300000),
+	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, OUT(connect_timeout_ms), "30s", 100, 300000),
+	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, OUT(reuse_idle_ms), "5s", 0, 300000),
+	CONF_NUMBER("reuse_messages", CONF_INT, OUT(reuse_max), "20", 1, 100000),
+	CONF_NUMBER("bench", CONF_DURATION_MS, OUT(bench_ms), "2m", 0, 3600000),
+	{ 0 },
+};
+
+static void outbound_close(struct conf *c, void *at, int line)
+{
+	struct site *s = at;
+	struct outbound_conf *o = &s->outbound;
+
+	for (size_t i = 0; !conf_given(c, "never") && i < sizeof never_default / sizeof *never_default; i++)
+		conf_prefix_add(c, "never", &o->never, &o->never_count, never_default[i], line);
+	if (!o->username != !conf_given(c, "password_file"))
+		conf_error(c, line, "outbound: %s without %s, expected both", o->username ? "username" : "password_file",
+			   o->username ? "password_file" : "username");
+	else if (o->username && o->via_count == 0)
+		conf_error(c, line, "outbound: username without via: the world asks for none, expected via = { \"smart.example.net:587\" }");
+}
+
+const struct conf_section conf_outbound = { "outbound", NULL, outbound_options, NULL, outbound_close };
