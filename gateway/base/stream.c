@@ -82,7 +82,7 @@ static void stream_event(evutil_socket_t fd, short what, void *arg)
  * Register for reading, and for writing too once a write has had to wait. When the descriptor is
  * added anew, its present state is reported, so no edge is lost.
  */
-static int stream_register(struct stream *s, bool writing)
+int stream_register(struct stream *s, bool writing)
 {
 	short what = EV_READ | EV_CLOSED | EV_ET | EV_PERSIST;
 
