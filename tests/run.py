@@ -27,6 +27,7 @@ FUZZ = PLAIN / "fuzz"
 FUZZ_RUNS = 50000
 
 CLOSING = re.compile(r"^[a-z0-9-]+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+FAILED = re.compile(r"^\[  FAILED  \] (\w+)$", re.M)
 REASON = re.compile(r"^\s*skipped: (.+)$", re.M)
 # What a sanitizer says is a failure, whatever the exit status was (a child's may have been thrown away).
 SANITIZER = re.compile(r"ERROR: (?:Address|Leak)Sanitizer|runtime error: ")
@@ -39,12 +40,15 @@ class Sum:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.notes = []
+        self.names = []
 
-    def add(self, passed, failed, skipped=0, notes=()):
+    def add(self, passed, failed, skipped=0, notes=(), names=()):
+        """names: of what has failed, so that the last lines tell it."""
         self.passed += passed
         self.failed += failed
         self.skipped += skipped
         self.notes += notes
+        self.names += names if failed else ()
 
 
 def run(argv, timeout):
@@ -115,7 +119,8 @@ def unit(total, args):
     for program, result in side_by_side(args, unit_program, programs(SAN / "tests" / "unit", "test_", args.only)):
         passed, failed, skipped, again, out, seconds = result
         reasons = "; ".join(REASON.findall(out)) or "no reason given, or not for the sanitizers and not built plain"
-        total.add(passed, failed, len(skipped), [f"{program.name}: {name} ({reasons})" for name in skipped])
+        total.add(passed, failed, len(skipped), [f"{program.name}: {name} ({reasons})" for name in skipped],
+                  [f"{program.name}: {name}" for name in sorted(set(FAILED.findall(out))) or ["no end, or a sanitizer's complaint"]])
         say(f"{program.name:24} {passed:4} passed {failed:3} failed {len(skipped):3} skipped {seconds:6.1f} s"
             + (f"   ({again} of them in the plain build)" if again else ""))
         if failed:
@@ -130,7 +135,7 @@ def conformance(total, args):
         say(f"== {program.name}\n{out.rstrip()}")
         closing = CLOSING.findall(out)
         if len(closing) != 1:
-            total.add(0, 1)
+            total.add(0, 1, names=[program.name])
             say(f"{program.name}: FAILED: {len(closing)} closing lines, exit status {status}")
             continue
         passed, failed, skipped = (int(n) for n in closing[0])
@@ -138,7 +143,8 @@ def conformance(total, args):
             failed = 1
             say(f"{program.name}: FAILED: exit status {status}, {passed} passed")
         reasons = REASON.findall(out) or ["says not why"]
-        total.add(passed, failed, skipped, [f"{program.name}: {r}" for r in reasons] if skipped else [])
+        total.add(passed, failed, skipped, [f"{program.name}: {r}" for r in reasons] if skipped else [],
+                  [program.name])
 
 
 def fuzz_program(program, seconds):
@@ -170,14 +176,14 @@ def fuzz(total, args):
         return fuzz_program(program, args.seconds)
 
     for program, (good, runs, seeds, out, took) in side_by_side(args, work, programs(FUZZ / "tests" / "fuzz", "fuzz_", args.only)):
-        total.add(int(good), int(not good))
+        total.add(int(good), int(not good), names=[program.name])
         say(f"{program.name:24} {runs:9} inputs from {seeds:3} seeds {took:6.1f} s{'' if good else '   FAILED'}")
         if not good:
             say(out[-8000:])
 
 
 def e2e(total, args):
-    argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--durations=8", "-n", str(args.jobs),
+    argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-rsfE", "-p", "no:cacheprovider", "--durations=8", "-n", str(args.jobs),
             f"--basetemp={ENV['TMPDIR']}/e2e"]
     argv += ["-k", args.only] if args.only else []
     ENV.setdefault("GATEPOST", str(SAN / "gatepost"))
@@ -191,7 +197,8 @@ def e2e(total, args):
     if not failed and (status != 0 or not counts.get("passed")):
         failed = 1
     total.add(counts.get("passed", 0), failed, counts.get("skipped", 0),
-              [line for line in out.splitlines() if line.startswith("SKIPPED")])
+              [line for line in out.splitlines() if line.startswith("SKIPPED")],
+              re.findall(r"^(?:FAILED|ERROR) (\S+)", out, re.M) or ["e2e"])
 
 
 PARTS = {"unit": unit, "conformance": conformance, "fuzz": fuzz, "e2e": e2e}
@@ -222,12 +229,16 @@ def main():
             PARTS[part](total, args)
             if total.passed + total.failed == before:
                 say(f"{part}: FAILED: nothing has run")
-                total.add(0, 1)
+                total.add(0, 1, names=[part])
             say(f"---- {part}: {time.monotonic() - begin:.0f} s, {cpu() - used:.0f} s of CPU")
     if total.notes:
         say("\nskipped:")
         for note in total.notes:
             say(f"  {note}")
+    if total.names:
+        say("\nfailed:")
+        for name in total.names:
+            say(f"  {name}")
     say(f"\nin {time.monotonic() - start:.0f} s")
     say(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
     sys.exit(1 if total.failed else 0)
