@@ -17,6 +17,7 @@
 #include "base/tls.h"
 #include "filters/message.h"
 #include "policy/greylist.h"
+#include "policy/login_guard.h"
 #include "policy/policy.h"
 #include "policy/state_redis.h"
 #include "policy/store_retention.h"
@@ -146,6 +147,14 @@ struct history_conf {
 	uint64_t max_bytes;             /* 2 GiB */
 };
 
+struct auth_conf {                      /* logins by SASL, base/sasl.h */
+	bool offer;                     /* on submission listeners */
+	bool inbound;                   /* on inbound ones, too */
+	bool plaintext;                 /* without TLS, too */
+	unsigned mechanisms;            /* of those that the backends offer */
+	struct login_guard_conf guard;
+};
+
 struct site {
 	char *path;                     /* of the file, for messages */
 	char *hostname;                 /* ours: banner, EHLO, Received, authserv-id default */
@@ -178,6 +187,7 @@ struct site {
 
 	char *tls_cert_pem, *tls_key_pem;           /* NULL: self-signed, kept in state_dir */
 	bool tls_offer;
+	struct auth_conf auth;
 
 	struct dns_conf dns;
 	struct dnsbl_conf *dnsbl;
@@ -226,6 +236,9 @@ void site_free(struct site *s);
  */
 const struct backend_conf *site_backend(const struct site *s, const char *name);
 bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b);
+
+/* Whether clients of this listener can log in. */
+bool site_offers_auth(const struct site *s, const struct listener_conf *l);
 
 /* Whether an address is in one of these networks. */
 bool site_in_networks(const struct net_prefix *list, size_t count, const struct net_addr *a);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sasl.h"
 #include "policy/conf_scan.h"
 #include "policy/conf_table.h"
 
@@ -196,6 +197,8 @@ static const char everything[] =
 	"dkim { max_signatures = 4 }\n"
 	"dmarc { engine = libopendmarc }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
+	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
+	"	refuse_for = 20m forget_after = 2h }\n"
 	"history { record = no keep = 2d max_size = 300M }\n"
 	"quarantine { keep = 60d max_size = 10G }\nquarantine_class board { keep = 0 }\nquarantine_class sales { max_size = 1G }\n"
 	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
@@ -333,6 +336,9 @@ static void check_numbers(const struct site *s)
 	assert_int_equal(l->message.memory_bytes, 64 * 1024);
 	assert_int_equal(l->message.header_bytes, 128 * 1024);
 	assert_int_equal(l->message.header_fields, 300);
+	assert_true(s->auth.offer && s->auth.inbound && s->auth.plaintext && s->auth.mechanisms == (SASL_LOGIN | SASL_GSSAPI));
+	assert_true(s->auth.guard.slow_after == 4 && s->auth.guard.slow_ms == 3000 && s->auth.guard.refuse_after == 11);
+	assert_true(s->auth.guard.refuse_s == 1200 && s->auth.guard.forget_s == 7200);
 	assert_int_equal(s->greylist.delay_s, 60);
 	assert_int_equal(s->greylist.window_s, 86400);
 	assert_int_equal(s->greylist.life_s, 30 * 86400);
@@ -462,6 +468,15 @@ static void test_syntax_2(void **state)
 
 /* The text stands behind MINIMAL, so it begins on line 4. want: the errors, "@" standing for the path of the file, "%" for its directory. */
 static const struct { const char *name, *text, *want; } wrong[] = {
+	{ "mechanism of the certificate", "auth { mechanisms = { \"EXTERNAL\" } }\n",
+	  "@:4: mechanisms: EXTERNAL hangs on the TLS connection, which ends here; expected some of PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-256 "
+	  "SCRAM-SHA-1 XOAUTH2 OAUTHBEARER NTLM GSSAPI\n" },
+	{ "mechanism with channel binding", "auth { mechanisms = { \"SCRAM-SHA-1-PLUS\" } }\n",
+	  "@:4: mechanisms: SCRAM-SHA-1-PLUS hangs on the TLS connection, which ends here; expected some of PLAIN LOGIN CRAM-MD5 DIGEST-MD5 "
+	  "SCRAM-SHA-256 SCRAM-SHA-1 XOAUTH2 OAUTHBEARER NTLM GSSAPI\n" },
+	{ "no mechanism", "auth { mechanisms = { \"KERBEROS_V4\" } }\n",
+	  "@:4: mechanisms: \"KERBEROS_V4\" is not known, expected some of PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-256 SCRAM-SHA-1 XOAUTH2 "
+	  "OAUTHBEARER NTLM GSSAPI\n" },
 	{ "unknown option", "nonsense = 1\n", "@:4: nonsense: unknown option, expected one that gatepost.conf(5) lists\n" },
 	{ "near miss", "hostnam = x\n", "@:4: hostnam: unknown option, expected perhaps hostname\n" },
 	{ "near miss, swapped", "wrokers = 2\n", "@:4: wrokers: unknown option, expected perhaps workers\n" },
@@ -674,6 +689,38 @@ static void test_lacking(void **state)
 	assert_null(site_load(dir, NULL, NULL));
 }
 
+static void test_auth(void **state)
+{
+	static const struct { const char *text, *warnings; } rows[] = {
+		{ "listener a {\n address = \"0.0.0.0:587\"\n}\nauth {\n mechanisms = { \"plain\", \"NTLM\" }\n}\n",
+		  "@:7: auth: NTLM may be bound to the TLS connection, which ends here; a server that insists on it (Exchange: extended protection) "
+		  "refuses every such login\n" },
+		{ "listener a {\n address = \"0.0.0.0:587\"\n}\nauth {\n offer = no\n}\n",
+		  "@:7: auth: offer = no, and at listener a nobody can send without a login\n" },
+		{ "listener a {\n address = \"0.0.0.0:587\"\n tls = off\n}\n",
+		  "@:4: listener a: has no TLS, and a login is offered in clear text with auth { plaintext = yes } alone: nobody can send there\n" },
+		{ "listener a {\n address = \"0.0.0.0:587\"\n}\ntls {\n offer = no\n}\n",
+		  "@:4: listener a: has no TLS, and a login is offered in clear text with auth { plaintext = yes } alone: nobody can send there\n" },
+		{ "listener a {\n address = \"0.0.0.0:465\"\n backends = { \"b\" }\n}\nbackend b {\n address = \"h\"\n tls = off\n}\n",
+		  "@:8: backend b: has tls = off: passwords from listener a go there in clear text\n" },
+		{ "listener a {\n address = \"0.0.0.0:25\"\n}\nauth {\n inbound = yes\n plaintext = yes\n}\n",
+		  "@:7: auth: plaintext = yes: whoever listens on the way reads the passwords\n" },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536), text = BUF_INIT(65536);
+		struct site *s;
+
+		buf_addf(&text, "%s%s", MINIMAL, rows[i].text);
+		s = load(buf_str(&text), &errors, &warnings);
+		if (!s || !as_wanted(buf_str(&warnings), rows[i].warnings))
+			fail_msg("row %zu: %s%s", i, buf_str(&errors), buf_str(&warnings));
+		assert_int_equal(s->auth.mechanisms, i == 0 ? SASL_PLAIN | SASL_NTLM : SASL_DEFAULT);
+		assert_int_equal(site_offers_auth(s, &s->listener[0]), i != 1);
+		site_free(s);
+	}
+}
+
 static void test_warnings(void **state)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
@@ -884,7 +931,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal),      cmocka_unit_test(test_everything),         cmocka_unit_test(test_everything_is_all),
 		cmocka_unit_test(test_accepts),      cmocka_unit_test(test_syntax),             cmocka_unit_test(test_syntax_2),           cmocka_unit_test(test_wrong),
-		cmocka_unit_test(test_lacking),      cmocka_unit_test(test_warnings),           cmocka_unit_test(test_mangled),
+		cmocka_unit_test(test_lacking), cmocka_unit_test(test_auth),      cmocka_unit_test(test_warnings),           cmocka_unit_test(test_mangled),
 		cmocka_unit_test(test_shipped_file), cmocka_unit_test(test_shipped_file_loads), cmocka_unit_test(test_man_page),
 		cmocka_unit_test(test_comments),
 	};
