@@ -6,6 +6,8 @@
 #include "base/tls.h"
 #include "process/worker.h"
 #include "smtp/backend.h"
+#include "smtp/outbound.h"
+#include "smtp/outbound.h"
 #include "smtp/recipient.h"
 #include "smtp/smtp_server.h"
 
@@ -20,6 +22,7 @@ static void smtp_close(void *service)
 			backend_group_free(svc->listener_group[i]);
 	free(svc->listener_group);
 	backend_group_free(svc->group);
+	outbound_free(svc->outbound);
 	tls_ctx_free(svc->tls);
 	free(svc);
 }
@@ -67,6 +70,8 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		.ledger = { .until_s = &w->env->shared->ledger_until_s },
 	};
 	rc = groups_new(svc, w, err);
+	if (rc == 0)
+		rc = outbound_new(w->site, w->dns, &svc->outbound, err);
 	if (rc == 0)
 		rc = recipient_check_new(w->site, w->state, svc->group, &svc->recipients, err);
 	if (rc == 0 && w->site->tls_offer)

@@ -16,6 +16,8 @@ struct candidate {
 	unsigned preference;
 	uint32_t chance;                /* the order among equals */
 	struct dns_lookup *a, *aaaa;
+	struct net_addr literal;        /* family 0: it is a name */
+	unsigned short port;
 	bool temporary;                 /* they could not be looked up now */
 };
 
@@ -109,8 +111,7 @@ static int add(struct search *s, const char *name, unsigned preference)
 		return -EINVAL;
 	c->preference = preference;
 	c->chance = s->q->random ? s->q->random(s->q->arg) : 0;
-	c->a = c->aaaa = NULL;
-	c->temporary = false;
+	c->port = s->q->port;
 	s->count++;
 	return 0;
 }
@@ -156,9 +157,9 @@ static int ask(struct search *s)
 {
 	for (size_t i = 0; i < s->count; i++) {
 		struct candidate *c = &s->list[i];
-		int rc = s->q->ipv6 ? dns_start_within(s->dns, c->name, DNS_AAAA, left(s), &c->aaaa) : 0;
+		int rc = c->literal.family ? 0 : s->q->ipv6 ? dns_start_within(s->dns, c->name, DNS_AAAA, left(s), &c->aaaa) : 0;
 
-		if (rc == 0 && s->q->ipv4)
+		if (rc == 0 && s->q->ipv4 && !c->literal.family)
 			rc = dns_start_within(s->dns, c->name, DNS_A, left(s), &c->a);
 		if (rc < 0)
 			return rc;
@@ -210,6 +211,11 @@ static size_t counts(const struct dns_answer *a, struct mx_host *h)
 	return a->count;
 }
 
+static bool family_ok(const struct mx_query *q, int family)
+{
+	return family == AF_INET ? q->ipv4 : q->ipv6;
+}
+
 /* Every address is looked at, even where no more are kept: any of them may be ours. may wait */
 static void collect(struct search *s, struct candidate *c, struct mx_host *h)
 {
@@ -227,11 +233,13 @@ static void collect(struct search *s, struct candidate *c, struct mx_host *h)
 	for (size_t k = 0; k < most; k++) {
 		struct net_addr a;
 
-		if (address_at(six, AF_INET6, k, s->q->port, &a))
+		if (address_at(six, AF_INET6, k, c->port, &a))
 			take(s, h, &a);
-		if (address_at(four, AF_INET, k, s->q->port, &a))
+		if (address_at(four, AF_INET, k, c->port, &a))
 			take(s, h, &a);
 	}
+	if (c->literal.family && family_ok(s->q, c->literal.family))
+		take(s, h, &c->literal);
 	if (s->q->hostname && strcasecmp(h->name, s->q->hostname) == 0) {
 		s->cut = !s->found_us || h->preference < s->cut ? h->preference : s->cut;
 		s->found_us = true;
@@ -295,7 +303,7 @@ static int find_literal(struct search *s, const struct net_addr *literal)
 	if (!mx->host)
 		return -ENOMEM;
 	net_text(&a, mx->host->name);
-	if (a.family == AF_INET ? s->q->ipv4 : s->q->ipv6)
+	if (family_ok(s->q, a.family))
 		take(s, mx->host, &a);
 	keep(s, 1);
 	return 0;
@@ -330,23 +338,44 @@ static int find(struct search *s)
 	return resolve(s);
 }
 
+/* Whatever came out is given; what was asked is dropped. */
+static int finish(struct search *s, int rc, struct mx **out)
+{
+	for (size_t i = 0; s->list && i < s->count; i++) {
+		dns_drop(s->list[i].a);
+		dns_drop(s->list[i].aaaa);
+	}
+	free(s->list);
+	if (rc < 0) {
+		mx_free(s->mx);
+		return rc;
+	}
+	*out = s->mx;
+	return 0;
+}
+
 int mx_find(struct dns *dns, const struct mx_query *q, struct mx **out)
 {
 	struct search s = { .q = q, .dns = dns, .until_ms = clock_ms() + q->timeout_ms, .mx = calloc(1, sizeof(*s.mx)) };
-	int rc;
+
+	return s.mx ? finish(&s, find(&s), out) : -ENOMEM;
+}
+
+int mx_servers(struct dns *dns, const struct mx_query *q, const struct mx_server *server, size_t count, struct mx **out)
+{
+	struct search s = { .q = q, .dns = dns, .until_ms = clock_ms() + q->timeout_ms, .mx = calloc(1, sizeof(*s.mx)) };
 
 	if (!s.mx)
 		return -ENOMEM;
-	rc = find(&s);
-	for (size_t i = 0; s.list && i < s.count; i++) {
-		dns_drop(s.list[i].a);
-		dns_drop(s.list[i].aaaa);
+	s.list = calloc(MX_HOSTS_MAX, sizeof(*s.list));
+	for (size_t i = 0; s.list && i < count && i < MX_HOSTS_MAX; i++) {
+		struct candidate *c = &s.list[s.count++];
+
+		snprintf(c->name, sizeof(c->name), "%s", server[i].host);
+		c->preference = (unsigned)i;
+		c->port = server[i].port;
+		if (net_parse(server[i].host, &c->literal) == 0)
+			c->literal.port = c->port;
 	}
-	free(s.list);
-	if (rc < 0) {
-		mx_free(s.mx);
-		return rc;
-	}
-	*out = s.mx;
-	return 0;
+	return finish(&s, s.list ? resolve(&s) : -ENOMEM, out);
 }

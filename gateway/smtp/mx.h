@@ -65,6 +65,13 @@ struct mx_query {
 
 /* 0 and *out, whatever came out; or -ENOMEM. may wait */
 int mx_find(struct dns *dns, const struct mx_query *q, struct mx **out);
+
+/* The same for servers that are named: in this order, at most MX_HOSTS_MAX. Of q its domain is for words alone, and port plays no part. */
+struct mx_server {
+	const char *host;               /* an address, or a name whose addresses are looked up */
+	unsigned short port;
+};
+int mx_servers(struct dns *dns, const struct mx_query *q, const struct mx_server *server, size_t count, struct mx **out);
 void mx_free(struct mx *mx);
 AUTO_DEFINE(mx)
 

@@ -5,14 +5,30 @@
 #include <string.h>
 
 #include "smtp/backend_hop.h"
+#include "smtp/mx_hop.h"
 #include "smtp/smtp_session.h"
 
 static const char *const kinds[] = { "backend", "destination", "auth", "upstream", "mx" };
 
+/* The door: whatever the policy says. */
+static const char relaying_denied[] = "550 5.7.1 relaying denied";
+
 const char *route_find(const struct smtp_session *s, const struct recipient *r, struct route *out)
 {
 	*out = (struct route){ .kind = ROUTE_BACKEND };
-	return r->local ? NULL : "550 5.7.1 relaying denied";
+	if (s->listener->direction == DIRECTION_OUTBOUND && !s->client.relay)
+		return relaying_denied;
+	if (r->local)
+		return NULL;
+	if (!s->client.relay || strlen(r->domain) >= sizeof(out->domain))
+		return relaying_denied;
+	if (s->svc->site->outbound.via_count > 0) {
+		out->kind = ROUTE_UPSTREAM;
+		return NULL;
+	}
+	out->kind = ROUTE_MX;
+	memcpy(out->domain, r->domain, strlen(r->domain) + 1);
+	return NULL;
 }
 
 bool route_same(const struct route *a, const struct route *b)
@@ -45,5 +61,16 @@ int route_parse(const char *text, struct route *out)
 
 struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, const struct route *r)
 {
-	return r->kind == ROUTE_BACKEND ? backend_hop_new(s ? s->group : svc->group) : NULL;
+	switch (r->kind) {
+	case ROUTE_BACKEND:
+		return backend_hop_new(s ? s->group : svc->group);
+	case ROUTE_UPSTREAM:
+		return mx_hop_new(svc->outbound, NULL);
+	case ROUTE_MX:
+		return mx_hop_new(svc->outbound, r->domain);
+	case ROUTE_DESTINATION:
+	case ROUTE_AUTH:
+		break;
+	}
+	return NULL;
 }

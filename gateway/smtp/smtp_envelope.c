@@ -17,6 +17,7 @@
 
 enum { PARAMS_MAX = 1024, CLASSES_MAX = 64 };
 
+static const char other_way_reply[] = "452 4.5.3 mail for this recipient goes another way: in a transaction of its own, please";
 static const char split_reply[] = "452 4.5.3 this recipient in a transaction of its own, please";
 
 /* MAIL */
@@ -169,21 +170,34 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 	/* Those deferred are no errors, but each costs the backend an RCPT, the state a question, the log a line. */
 	if (s->t->rcpt_asked >= (unsigned)lim->recipients + (unsigned)lim->errors)
 		return "452 4.5.3 too many recipients";
-	if (c->path.literal)
-		return "550 5.7.1 relaying denied";
 	refusal = route_find(s, r, route);
 	if (refusal)
 		return refusal;
-	if (c->path.trick)
+	/* Elsewhere it is for others to know what they mean by it, and for one of ours alone. */
+	if (c->path.trick && r->local)
 		return "550 5.7.1 relaying denied: % ! and @ have no place in a local part here";
-	if (!s->t->txn.env.from[0] && s->t->txn.env.rcpt_count > 0)
+	if (!s->t->txn.env.from[0] && s->t->txn.env.rcpt_count > 0 && !s->client.relay)
 		return "452 4.5.3 a bounce has one recipient";
 	smtp_offered(s, &caps);
 	if (!caps.dsn && (c->notify || c->orcpt[0]))
 		return "555 5.5.4 DSN is not offered";
 	if (of_another_class(s, r))
 		return split_reply;
+	if (s->t->txn.env.rcpt_count > 0 && !route_same(&s->t->route, route))
+		return other_way_reply;
 	return NULL;
+}
+
+/* The next hop of the transaction is that of its first recipient that is taken. */
+static void go_by(struct smtp_txn *t, const struct route *route)
+{
+	if (t->txn.env.rcpt_count > 0)
+		return;
+	if (t->delivery && !route_same(&t->route, route)) {
+		delivery_free(t->delivery);
+		t->delivery = NULL;
+	}
+	t->route = *route;
 }
 
 /* The recipient is taken: it and its judge go into the transaction. Judges point at recipients, which may have moved. */
@@ -249,6 +263,8 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	enum recipient_answer answer;
 
 	smtp_reply_init(&reply);
+	if (!j->rcpt->local)
+		return NULL;            /* the world's users are for its servers to know */
 	answer = recipient_ask(s->svc->recipients, to, clock_ms() + s->svc->site->timeouts.budget_ms, &reply);
 	if (answer == RECIPIENT_YES || answer == RECIPIENT_ASK)
 		return NULL;
@@ -301,12 +317,11 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 	if (refusal && refusal[0] == '5') {
 		refusal = smtp_with_id(s, refusal, reply);
 		log_refused(s, &r, NULL, NULL, "reject", refusal);
-	} else if (refusal == split_reply) {
+	} else if (refusal == split_reply || refusal == other_way_reply) {
 		s->t->rcpt_asked++;     /* each has its line in the log */
 		log_refused(s, &r, NULL, NULL, "split", refusal);
 	} else if (!refusal) {
-		if (!s->t->delivery)
-			s->t->route = route;
+		go_by(s->t, &route);
 		s->t->txn.stage = STAGE_RCPT;
 		s->t->rcpt_asked++;
 		refusal = "452 4.3.1 out of memory, try again later";

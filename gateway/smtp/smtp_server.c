@@ -64,6 +64,11 @@ static int greet(struct smtp_session *s)
 {
 	int rc;
 
+	if (s->listener->direction == DIRECTION_OUTBOUND && !s->client.relay) {
+		log_notice("turned-away", "client", s->client.ip, "reason", "not of the networks that may send here", "listener", s->listener->name, NULL);
+		s->state = SMTP_CLOSING;
+		return smtp_say(s, "554 5.7.1 this host does not relay for you");
+	}
 	start_client_filters(s);
 	rc = wait_before_banner(s);
 	if (rc < 0)

@@ -17,6 +17,7 @@
 struct backend_group;
 struct dns;
 struct history_channel;
+struct outbound;
 struct ssl_ctx_st;
 struct recent;
 struct recipient_check;
@@ -33,6 +34,7 @@ struct smtp_service {
 	struct history_channel *history;        /* or NULL */
 	struct backend_group *group;            /* of mail that comes through no listener, or one without backends of its own */
 	struct backend_group **listener_group;  /* of each of site->listener; group again, or one of its own */
+	struct outbound *outbound;              /* of mail that goes out to other domains */
 	struct recipient_check *recipients;
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */

@@ -63,9 +63,18 @@ void smtp_seen_key(struct smtp_session *s, struct state_op *op)
 	state_key(op, "seen", network, NULL);
 }
 
+/* Whether its recipients may be anywhere: not only at the servers behind us. */
+static bool relays(const struct smtp_session *s)
+{
+	return s->client.relay && !s->client.auth_user;
+}
+
 void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 {
-	if (backend_group_caps(s->group, out))
+	/* Ours may write to the whole world: each next hop says at RCPT what it does not take. */
+	if (relays(s))
+		memset(out, 0, sizeof(*out));
+	else if (backend_group_caps(s->group, out))
 		return;
 	/* Nobody knows. RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
 	out->eightbit = out->smtputf8 = out->dsn = true;

@@ -334,11 +334,40 @@ static void secure(void **state)
 	}
 }
 
+static void servers(void **state)
+{
+	static const struct mx_server all[] = { { "mx.both.example", 587 }, { "late.example", 25 }, { "192.0.2.7", 26 }, { "2001:db8::7", 27 },
+						{ "gate.example", 25 }, { "mx.one.example", 25 } };
+	AUTO(dns_table) struct dns_table *t = dns_table_new();
+	AUTO(mx) struct mx *mx = NULL;
+	AUTO(mx) struct mx *us = NULL;
+	AUTO(mx) struct mx *late = NULL;
+	struct mx_query q = query("upstream");
+
+	dns_table_zone(t, zone);
+	q.hostname = NULL;
+	assert_int_equal(mx_servers(dns_table_dns(t), &q, all, 6, &mx), 0);
+	assert_int_equal(mx->status, MX_FOUND);
+	assert_int_equal(mx->count, 3);         /* one has no address now, one is ourselves, one stands behind ourselves */
+	assert_string_equal(mx->host[0].name, "mx.both.example");
+	assert_int_equal(mx->host[0].count, 4);
+	assert_int_equal(mx->host[0].address[3].port, 587);
+	assert_int_equal(mx->host[1].address[0].port, 26);
+	assert_int_equal(mx->host[2].address[0].family, AF_INET6);
+	assert_int_equal(mx->host[2].address[0].port, 27);
+	assert_int_equal(dns_table_count(t, "mx.both.example", DNS_MX), 0);
+	assert_int_equal(mx_servers(dns_table_dns(t), &q, all + 4, 2, &us), 0);
+	assert_int_equal(us->status, MX_LOOP);
+	assert_int_equal(mx_servers(dns_table_dns(t), &q, all + 1, 1, &late), 0);
+	assert_int_equal(late->status, MX_TEMPFAIL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hosts), cmocka_unit_test(none), cmocka_unit_test(shuffled), cmocka_unit_test(bounded),
 		cmocka_unit_test(ours_is_the_last), cmocka_unit_test(families), cmocka_unit_test(secure),
+		cmocka_unit_test(servers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

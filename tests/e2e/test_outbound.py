@@ -1,0 +1,336 @@
+"""Mail of our own goes out: by the MX of the recipient's domain or an upstream, in session; what is said where it cannot."""
+import socket
+import threading
+
+import pytest
+
+from lab.backend import Backend, Held, hang_up
+from lab.knot import Knot
+from lab.process import free_port
+from lab.smtp import Client, mail
+
+ZONE = """
+one.example MX 10 mx1.one.example
+mx1.one.example A 127.0.0.11
+three.example MX 30 c.three.example
+three.example MX 10 a.three.example
+three.example MX 20 b.three.example
+a.three.example A 127.0.0.21
+b.three.example A 127.0.0.22
+c.three.example A 127.0.0.23
+six.example MX 10 mx.six.example
+mx.six.example AAAA ::1
+mx.six.example A 127.0.0.11
+implicit.example A 127.0.0.11
+null.example MX 0 .
+nohost.example MX 10 gone.nohost.example
+loop.example MX 10 gate.example
+gate.example A 127.0.0.1
+loopaddress.example MX 10 mx.loopaddress.example
+mx.loopaddress.example A 127.0.0.1
+backup.example MX 5 mx1.one.example
+backup.example MX 10 gate.example
+alias.example CNAME one.example
+xn--mller-kva.example MX 10 mx1.one.example
+"""
+STRANGER = "127.0.0.9"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The DNS of the world, and the port on which its mail servers listen: those who are in a test have it on their own address."""
+    knot = Knot(tmp_path_factory.mktemp("world"), ZONE)
+    knot.port25 = free_port()
+    yield knot
+    knot.stop()
+
+
+@pytest.fixture
+def host(world):
+    """Makes a mail server of the world on an address."""
+    made = []
+
+    def make(address="127.0.0.11", **kw):
+        made.append(Backend(host=address, port=world.port25, **kw))
+        return made[-1]
+
+    yield make
+    for b in made:
+        b.stop()
+
+
+@pytest.fixture
+def gate(lab, world, backend):
+    """A gateway whose clients on 127.0.0.1 may relay; g.server is the server behind it."""
+    def make(outbound="", conf="", **kw):
+        server = backend()
+        options = outbound if "via" in outbound else f"port = {world.port25} {'' if 'never' in outbound else 'never = { none }'} {outbound}"
+        conf = f'relay_networks = {{ "127.0.0.1" }} outbound {{ {options} }} {conf}'
+        g = lab([server.port], dns=world.server, conf=conf, **{"policy": "accept\n", **kw})
+        g.server = server
+        return g
+
+    return make
+
+
+def send(g, to, sender="user@example.com", source="127.0.0.1", port=None, **kw):
+    with Client(port or g.port, source=source) as c:
+        return c.message(sender, to, mail(sender, "x@one.example", **kw))
+
+
+def test_by_mx(gate, host):
+    remote, g = host(), gate()
+    reply = send(g, "x@one.example")
+    assert reply.code == 250 and "kept" in reply.text         # the next hop's own word
+    assert remote.messages[0].to == ["x@one.example"]
+    assert b"by gate.example (Gatepost)" in remote.messages[0].data
+    line = g.verdict("accept")
+    assert line["backend"] == "mx1.one.example[127.0.0.11]"
+    assert not g.server.messages
+
+
+def test_accepted_domains_go_to_the_server_behind(gate):
+    g = gate()
+    assert send(g, "bob@example.com").code == 250
+    assert g.server.messages[0].to == ["bob@example.com"]
+
+
+def test_no_stranger_relays(gate, host):
+    remote, g = host(), gate()
+    assert send(g, "x@one.example", source=STRANGER).code == 550
+    assert send(g, "bob@example.com", source=STRANGER).code == 250
+    assert not remote.sessions
+
+
+@pytest.mark.parametrize("to, code, text", [
+    ("x@null.example", 556, "5.1.10"),
+    ("x@gone.example", 550, "5.1.2"),
+    ("x@nohost.example", 550, "5.4.4"),
+    ("x@loop.example", 554, "5.4.6"),
+    ("x@loopaddress.example", 554, "5.4.6"),
+    ("x@[127.0.0.1]", 554, "5.4.6"),
+])
+def test_nowhere(gate, world, to, code, text):
+    g = gate(conf=f'listener here {{ address = "127.0.0.1:{world.port25}" }}')
+    reply = send(g, to)
+    assert reply.code == code and text in reply.text
+
+
+def test_literal(gate, host):
+    remote, g = host(), gate()
+    assert send(g, "x@[127.0.0.11]").code == 250
+    assert remote.messages[0].to == ["x@[127.0.0.11]"]
+    assert send(g, "x@[IPv6:::1]").code == 451          # nobody listens there
+
+
+def test_without_an_mx_the_domain_itself(gate, host):
+    remote, g = host(), gate()
+    assert send(g, "x@implicit.example").code == 250
+    assert send(g, "x@alias.example").code == 250
+    assert [m.to for m in remote.messages] == [["x@implicit.example"], ["x@alias.example"]]
+
+
+def test_in_order_of_preference(gate, host):
+    """Who is not there, greets with 421 or 554, or hangs up is passed over, and left alone by the next message."""
+    b = host("127.0.0.22", script={"CONNECT": hang_up(b"421 4.3.2 busy\r\n")})
+    c = host("127.0.0.23")
+    g = gate()
+    assert send(g, "x@three.example").code == 250
+    assert c.messages[0].to == ["x@three.example"] and len(b.sessions) == 1
+    assert "Connection refused" in g.wait_line(r"event=outbound-host host=a.three.example")
+    assert "421 4.3.2 busy" in g.wait_line(r"event=outbound-host host=b.three.example")
+    a = host("127.0.0.21")
+    assert send(g, "x@three.example").code == 250
+    assert not a.sessions and len(b.sessions) == 1 and len(c.messages) == 2
+
+
+def test_all_refuse(gate, host):
+    host("127.0.0.11", script={"CONNECT": hang_up(b"554 5.3.2 no mail here\r\n")})
+    g = gate()
+    reply = send(g, "x@one.example")
+    assert reply.code == 451 and "4.4.1" in reply.text and "554 5.3.2 no mail here" in reply.text
+    assert g.verdict("backend-deferred")["to"] == "<x@one.example>"
+
+
+def test_six_before_four(gate, world):
+    with Backend(host="127.0.0.11", port=world.port25) as four, six_backend(world.port25) as six:
+        g = gate()
+        assert send(g, "x@six.example").code == 250
+        assert len(six.messages) == 1 and not four.sessions
+    with Backend(host="127.0.0.11", port=world.port25) as four:
+        g = gate('source = { "127.0.0.1" }')
+        assert send(g, "x@six.example").code == 250
+        assert len(four.messages) == 1 and four.sessions[0].peer[0] == "127.0.0.1"
+
+
+def six_backend(port):
+    class Six(Backend):
+        def listen(self):
+            self.listener = socket.create_server((self.host, self.port), family=socket.AF_INET6)
+            threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    return Six(host="::1", port=port)
+
+
+def test_source_address(gate, host):
+    remote, g = host(), gate('source = { "127.0.0.77" }')
+    assert send(g, "x@one.example").code == 250
+    assert remote.messages[0].session.peer[0] == "127.0.0.77"
+
+
+def test_never(gate, host):
+    """By default no MX leads to an address of every host's own."""
+    remote, g = host(), gate('never = { "127.0.0.8/29" }')
+    for to in ("x@one.example", "x@[127.0.0.11]"):
+        reply = send(g, to)
+        assert reply.code == 550 and "5.4.4" in reply.text
+    assert not remote.sessions
+
+
+def test_the_next_hop_is_asked(gate, host):
+    """Each recipient's reply, and the message's, is that of the next hop."""
+    remote, g = host(users=["x@one.example"]), gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        replies = c.envelope("user@example.com", "nobody@one.example", "x@one.example")
+        assert [r.code for r in replies] == [550, 250] and "no such user here" in replies[0].text
+        remote.script["."] = b"554 5.6.0 I do not like it\r\n"
+        reply = c.data_block(mail())
+    assert reply.code == 554 and "I do not like it" in reply.text
+    remote.script["RCPT"] = b"451 4.7.1 greylisted\r\n"
+    reply = send(g, "x@one.example")
+    assert reply.code == 451 and "greylisted" in reply.text
+
+
+def test_another_way_is_another_transaction(gate, host):
+    remote, g = host(), gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        codes = [r.code for r in c.envelope("user@example.com", "x@one.example", "y@one.example", "x@implicit.example", "bob@example.com")]
+        assert codes == [250, 250, 452, 452]
+        assert c.data_block(mail()).code == 250
+        # the first recipient that is taken decides
+        codes = [r.code for r in c.envelope("user@example.com", "x@gone.example", "bob@example.com", "x@one.example")]
+        assert codes == [550, 250, 452]
+        assert c.data_block(mail()).code == 250
+    assert remote.messages[0].to == ["x@one.example", "y@one.example"]
+    assert g.server.messages[0].to == ["bob@example.com"]
+
+
+def test_session_is_used_again(gate, host):
+    remote, g = host(), gate()
+    for _ in range(3):
+        assert send(g, "x@one.example").code == 250
+    assert len(remote.messages) == 3 and len(remote.sessions) == 1
+    remote.wait(lambda: not remote.now_open, "the idle session is closed", timeout=10)
+
+
+def test_lost_after_the_end_of_data(gate, host):
+    """Perhaps delivered: 451, and the log says so."""
+    remote, g = host(script={".": hang_up()}), gate()
+    assert send(g, "x@one.example").code == 451
+    assert len(remote.messages) == 1
+    assert g.verdict("perhaps-delivered")["to"] == "<x@one.example>"
+
+
+def test_dns_that_fails(gate, host, world):
+    remote, g = host(), gate(dns_conf="timeout = 500ms")
+    world.freeze()
+    try:
+        reply = send(g, "x@one.example")
+    finally:
+        world.thaw()
+    assert reply.code == 451 and "4.4.3" in reply.text
+    assert not remote.sessions
+
+
+def test_what_the_next_hop_does_not_offer(gate, host):
+    """8BITMIME: passed as it is. DSN: not asked for. SMTPUTF8: it cannot be done."""
+    remote, g = host(keywords=["SIZE 1000"]), gate()
+    with Client(g.port) as c:
+        assert {"8BITMIME", "SMTPUTF8", "DSN"} <= set(c.ehlo().keywords())
+        c.expect("MAIL FROM:<user@example.com> BODY=8BITMIME RET=HDRS ENVID=q1", 250)
+        c.expect("RCPT TO:<x@one.example> NOTIFY=NEVER", 250)
+        assert c.data_block(mail(body="gr\u00fcn\r\n")).code == 250
+        c.expect("MAIL FROM:<user@example.com> SIZE=5000", 250)
+        remote.script["MAIL"] = b"552 5.3.4 too large\r\n"
+        assert c.expect("RCPT TO:<x@one.example>", 552)
+        c.expect("RSET", 250)
+        del remote.script["MAIL"]
+        c.expect("MAIL FROM:<user@example.com> SMTPUTF8", 250)
+        assert "5.6.7" in c.expect("RCPT TO:<x@one.example>", 553).text
+    assert "gr\u00fcn".encode() in remote.messages[0].data
+    assert remote.messages[0].mail.split(" SIZE")[0] == "MAIL FROM:<user@example.com>"
+    assert remote.messages[0].rcpts == ["RCPT TO:<x@one.example>"]
+
+
+def test_dsn_is_asked_of_who_offers_it(gate, host):
+    remote, g = host(), gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<user@example.com> RET=HDRS ENVID=q1", 250)
+        c.expect("RCPT TO:<x@one.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;x@one.example", 250)
+        assert c.data_block(mail()).code == 250
+    assert "RET=HDRS" in remote.messages[0].mail and "ENVID=q1" in remote.messages[0].mail
+    assert "NOTIFY=FAILURE,DELAY" in remote.messages[0].rcpts[0]
+
+
+def test_idn(gate, host):
+    remote, g = host(), gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<user@example.com> SMTPUTF8", 250)
+        c.expect("RCPT TO:<x@m\u00fcller.example>", 250)
+        assert c.data_block(mail()).code == 250
+    assert remote.messages[0].to == ["x@xn--mller-kva.example"]
+
+
+def test_via(gate, backend):
+    first, second = backend(), backend()
+    first.stop()
+    g = gate(f'via = {{ "127.0.0.1:{first.port}", "127.0.0.1:{second.port}" }}')
+    with Client(g.port) as c:
+        c.ehlo()
+        assert [r.code for r in c.envelope("user@example.com", "x@one.example", "y@gone.example", "bob@example.com")] == [250, 250, 452]
+        assert c.data_block(mail()).code == 250
+    assert second.messages[0].to == ["x@one.example", "y@gone.example"]
+    second.stop()
+    reply = send(g, "x@one.example")
+    assert reply.code == 451 and "4.4.1" in reply.text
+
+
+def test_via_ourselves(gate):
+    """The site's mistake, for the site to mend: the mail waits."""
+    port = free_port()
+    g = gate(f'via = {{ "127.0.0.1:{port}" }}', conf=f'listener here {{ address = "127.0.0.1:{port}" }}')
+    reply = send(g, "x@one.example")
+    assert reply.code == 451 and "4.3.5" in reply.text
+
+
+def test_limit_per_destination(gate, host):
+    held = Held()
+    remote, g = host(script={".": held}), gate("max_sessions = 1 max_sessions_wait = 100ms")
+    with Client(g.port) as first:
+        first.ehlo()
+        first.envelope("user@example.com", "x@one.example")
+        first.expect("DATA", 354)
+        first.send(mail() + b".\r\n")
+        assert held.reached.wait(30)
+        reply = send(g, "y@one.example")
+        assert reply.code == 451 and "busy" in reply.text
+        remote.script.clear()
+        held.go.set()
+        assert first.reply().code == 250
+    assert send(g, "y@one.example").code == 250
+
+
+def test_outbound_listener_serves_its_own(gate, host):
+    port = free_port()
+    remote, g = host(), gate(conf=f'listener out {{ address = "127.0.0.1:{port}" direction = outbound }}')
+    with Client(port, source=STRANGER) as c:
+        assert c.greeting.code == 554
+        assert c.closed()
+    assert "listener=out" in g.wait_line("event=turned-away")
+    assert send(g, "x@one.example", port=port).code == 250
+    assert send(g, "bob@example.com", port=port).code == 250
+    assert len(remote.messages) == len(g.server.messages) == 1
