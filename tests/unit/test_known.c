@@ -172,6 +172,7 @@ static void test_cheap(void **state)
 	char text[MANY][32];
 
 	assert_non_null(recent);
+	recent->seed = 1;       /* with one of chance, two of them may share a slot, and the first is told again */
 	for (int i = 0; i < MANY; i++) {
 		snprintf(text[i], sizeof(text[i]), "u%d@b.example", i);
 		r[i] = (struct recipient){ .address = text[i], .local = i % 2 };
