@@ -44,7 +44,7 @@
 #include "policy/store_id.h"
 
 enum {
-	SPOOL_RECIPIENTS_MAX = 20000,   /* of one entry: who has more makes several */
+	SPOOL_RECIPIENTS_MAX = 2000,    /* of one entry: who has more makes several */
 	SPOOL_ADDRESS_MAX = 1024,       /* bytes of an address, a route; */
 	SPOOL_PARAMS_MAX = 2048,        /* of parameters; */
 	SPOOL_REPLY_MAX = 1024,         /* of a reply: longer ones are cut */
