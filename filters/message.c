@@ -328,6 +328,47 @@ int message_end(struct message *m)
 	return rc < 0 || m->header_done ? rc : header_end(m, m->head.len, m->head.len);
 }
 
+/* The header is kept in memory, of the body only what octets it has. may wait */
+static int adopt_octets(struct message *m, int fd, char *chunk)
+{
+	for (;;) {
+		ssize_t n = pread(fd, chunk, READ_CHUNK, (off_t)m->size);
+		int rc;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		if (m->header_done) {
+			note_octets(m, chunk, (size_t)n);
+			m->size += (size_t)n;
+		} else {
+			rc = message_add(m, chunk, (size_t)n);
+			if (rc < 0)
+				return rc;
+			buf_clear(&m->body);
+		}
+		if (m->size % COPIED_AT_ONCE == 0 && task_self())
+			task_yield();
+	}
+}
+
+int message_adopt(struct message *m, int fd)
+{
+	char *chunk = malloc(READ_CHUNK);
+	int rc = chunk ? 0 : -ENOMEM;
+
+	m->lim.memory_bytes = SIZE_MAX;         /* it has its file */
+	if (rc == 0)
+		rc = adopt_octets(m, fd, chunk);
+	if (rc == 0)
+		rc = message_end(m);
+	buf_release(&m->body);
+	m->fd = fd;
+	free(chunk);
+	return rc;
+}
+
 bool message_header_done(const struct message *m)
 {
 	return m->header_done;

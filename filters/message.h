@@ -44,6 +44,11 @@ AUTO_DEFINE(message)
 
 /* Append bytes. 0, -EMSGSIZE (header bounds), or -errno of the file: -ENOSPC past MESSAGE_SPARE_MAX. may wait (when the file is opened or changed) */
 int message_add(struct message *m, const char *p, size_t len);
+/*
+ * Instead of message_add and message_end: the whole message lies in fd, which the message owns from now on, whatever the result. It is read once, for its
+ * header and what kinds of octets it has. The limits of the header count. 0, -EMSGSIZE, or -errno. may wait
+ */
+int message_adopt(struct message *m, int fd);
 /* No more comes: a message without an empty line is all header (or all body when its first line is no field). 0 or -errno. */
 int message_end(struct message *m);
 

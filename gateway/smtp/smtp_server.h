@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/net.h"
+#include "base/task.h"
 #include "policy/conf.h"
 #include "policy/ledger.h"
 
@@ -25,6 +26,7 @@ struct state;
 struct store;
 struct client_table;
 struct smtp_session;
+struct spool;
 
 struct smtp_service {
 	const struct site *site;
@@ -43,6 +45,10 @@ struct smtp_service {
 	struct recent *recent;                  /* what the state was told lately */
 	int sessions;                           /* now */
 	struct smtp_session *first;             /* they */
+	struct spool *spool;                    /* what is still to be delivered; NULL: this process has none */
+	struct task *spool_task;                /* spool_run.h */
+	struct gate spool_gate;
+	int spool_busy;                         /* parts of it that are being delivered */
 	bool draining;                          /* no further transactions: 421 */
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -251,6 +252,48 @@ static void test_kinds_anywhere(void **state)
 	}
 }
 
+/* From a file it is the same as fed, and the file is its own. */
+static void test_adopt(void **state)
+{
+	char *large = malloc(200000);
+
+	memset(large, 'x', 200000);
+	memcpy(large, "A: 1\r\nB: 2\r\n\r\n", 14);
+	large[150000] = '\n';
+	for (size_t i = 0; i <= sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *text = i < sizeof(rows) / sizeof(rows[0]) ? rows[i].in : large;
+		size_t len = text == large ? 200000 : strlen(text);
+		AUTO(message) struct message *fed = message_new(&limits, open_memfd, NULL);
+		AUTO(message) struct message *m = message_new(&limits, NULL, NULL);
+		int fd = memfd_create("message", MFD_CLOEXEC);
+
+		assert_int_equal(write(fd, text, len), len);
+		assert_int_equal(feed(fed, text, len, 1000), 0);
+		assert_int_equal(message_adopt(m, fd), 0);
+		check_whole(m, text, len);
+		assert_int_equal(message_field_count(m), message_field_count(fed));
+		assert_int_equal(message_body_offset(m), message_body_offset(fed));
+		assert_int_equal(message_has_bare(m), message_has_bare(fed));
+		assert_int_equal(message_has_8bit(m), message_has_8bit(fed));
+		assert_int_equal(message_header_broken(m), message_header_broken(fed));
+		for (size_t k = 0; k < message_field_count(m); k++)
+			assert_memory_equal(message_field(m, k)->raw, message_field(fed, k)->raw, message_field(fed, k)->raw_len);
+		assert_int_equal(message_fd(m), fd);
+	}
+	free(large);
+}
+
+static void test_adopt_bounds(void **state)
+{
+	AUTO(message) struct message *m = message_new(&limits, NULL, NULL);
+	char text[600] = "A: 1\r\nB: ";
+	int fd = memfd_create("message", MFD_CLOEXEC);
+
+	memset(text + 9, 'x', sizeof(text) - 9);
+	assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
+	assert_int_equal(message_adopt(m, fd), -EMSGSIZE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +305,8 @@ int main(void)
 		cmocka_unit_test(test_half_a_header),
 		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_kinds_anywhere),
+		cmocka_unit_test(test_adopt),
+		cmocka_unit_test(test_adopt_bounds),
 	};
 
 	return cmocka_run_group_tests_name("message", tests, NULL, NULL);

@@ -1,0 +1,252 @@
+#include "smtp/spool_bounce.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "filters/message.h"
+#include "policy/record.h"
+#include "policy/store.h"
+#include "smtp/dsn.h"
+#include "smtp/smtp_server.h"
+#include "smtp/spool_route.h"
+
+enum { FROM_MAX = 300 };
+
+static const struct spool_recipient *recipient(const struct spool_work *w, const struct spool_try *t)
+{
+	return &w->lease->envelope->rcpt[t->rcpt];
+}
+
+/* What there is to be said of one. false: nothing. */
+static bool news(const struct spool_try *t, enum dsn_action *action)
+{
+	*action = t->kind == SPOOL_FOR_GOOD ? DSN_FAILED : t->kind == SPOOL_LATER ? DSN_DELAYED : DSN_RELAYED;
+	return t->kind == SPOOL_FOR_GOOD || (t->kind == SPOOL_LATER && t->tell) || (t->kind == SPOOL_TAKEN && t->relayed);
+}
+
+/* It cannot be said now: the part comes back. */
+static void hold_back(struct spool_work *w, const char *why)
+{
+	log_error("bounce-failed", "spool", w->lease->envelope->id, "why", why, NULL);
+	for (size_t i = 0; i < w->count; i++) {
+		struct spool_try *t = &w->try[i];
+
+		if (t->kind == SPOOL_FOR_GOOD)
+			t->kind = SPOOL_LATER;
+		t->tell = false;
+	}
+}
+
+/* --- the notification --- */
+
+static bool may_be_told(const struct spool_envelope *e)
+{
+	return e->credible && e->sender[0];
+}
+
+/* A person who may be written to: the postmaster of the sender's domain, if that is one of ours. */
+static const char *from_address(const struct spool_work *w, char *out)
+{
+	const char *at = strrchr(w->lease->envelope->sender, '@');
+
+	if (!at || !site_accepts(w->svc->site, at + 1))
+		return NULL;
+	snprintf(out, FROM_MAX, "postmaster@%.255s", at + 1);
+	return out;
+}
+
+static size_t fill(struct spool_work *w, struct dsn_rcpt *rcpt)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->count; i++) {
+		struct spool_try *t = &w->try[i];
+		const struct spool_recipient *r = recipient(w, t);
+		enum dsn_action action;
+
+		if (!news(t, &action))
+			continue;
+		if (n == SPOOL_BOUNCE_RCPTS) {
+			t->kind = t->kind == SPOOL_TAKEN ? SPOOL_TAKEN : SPOOL_UNTRIED;
+			t->tell = false;
+			continue;
+		}
+		rcpt[n++] = (struct dsn_rcpt){
+			.address = r->address, .params = r->params, .action = action, .expired = t->expired,
+			.reply = t->reply ? t->reply : r->reply, .remote = t->reply ? t->remote : r->remote[0] ? r->remote : NULL,
+			.attempt_s = w->lease->duty == SPOOL_DELIVER ? clock_wall_s() : r->tried_s,
+		};
+	}
+	return n;
+}
+
+static struct spool_envelope *envelope_make(const struct spool_work *w, const char *params)
+{
+	AUTO(spool_envelope) struct spool_envelope *e = spool_envelope_new();
+	const struct spool_envelope *of = w->lease->envelope;
+	char route[SPOOL_ROUTE_MAX];
+
+	if (!e)
+		return NULL;
+	e->sender = strdup("");
+	e->params = strdup(params);
+	e->txn = of->txn ? strdup(of->txn) : NULL;
+	e->direction = SPOOL_OUTBOUND;
+	/* RFC 3464 2: nobody is told of what becomes of it. */
+	if (!e->sender || !e->params || !spool_route_address(w->svc, of->sender, route) ||
+	    !spool_envelope_add(e, of->sender, "NOTIFY=NEVER", route))
+		return NULL;
+	struct spool_envelope *made = e;
+
+	e = NULL;
+	return made;
+}
+
+/* may wait */
+static int write_out(struct spool_work *w, const struct buf *text, struct spool_bounce *out)
+{
+	int rc;
+
+	out->fd = spool_open(w->svc->spool);
+	rc = out->fd < 0 ? out->fd : file_write_all(out->fd, text->data, text->len);
+	if (rc < 0)
+		spool_bounce_release(out);
+	return rc;
+}
+
+/* 0, also where nobody wants it; -errno: not now. may wait */
+static int notify(struct spool_work *w, struct spool_bounce *out)
+{
+	const struct spool_envelope *e = w->lease->envelope;
+	struct dsn_rcpt *rcpt = calloc(SPOOL_BOUNCE_RCPTS, sizeof(*rcpt));
+	AUTO(buf) struct buf text = BUF_INIT(DSN_MAX);
+	char from[FROM_MAX], id[STORE_ID_MAX];
+	const char *params = "";
+	struct dsn d = {
+		.hostname = w->svc->site->hostname, .from = from_address(w, from), .id = id, .sender = e->sender, .params = e->params,
+		.arrival_s = e->created_s, .now_s = clock_wall_s(), .message = w->message, .rcpt = rcpt,
+	};
+	int rc = -ENOMEM;
+
+	/* The id of the message, and the moment: of one message there can be several. */
+	snprintf(id, sizeof(id), "%.20s.%lx", e->id, (unsigned long)clock_wall_ms() & 0xfffffff);
+	if (rcpt) {
+		d.rcpt_count = fill(w, rcpt);
+		rc = d.rcpt_count ? dsn_make(&d, &text, &params) : -ENOENT;
+	}
+	free(rcpt);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc == 0) {
+		out->envelope = envelope_make(w, params);
+		rc = out->envelope ? write_out(w, &text, out) : -EHOSTUNREACH;
+	}
+	return rc;
+}
+
+/* --- nobody may be told --- */
+
+/* What stands in the record of the quarantine as the rule. */
+static const struct rule spool_rule = { .name = (char *)"spool", .text = (char *)"the mail server behind refused it later" };
+
+/* The message with those of its recipients that failed. may wait */
+static int quarantine(struct spool_work *w, const struct recipient *const *rcpt, size_t count, const char *reply, char id[STORE_ID_MAX])
+{
+	const struct spool_envelope *e = w->lease->envelope;
+	struct client client = { .helo = e->helo, .esmtp = true };
+	struct txn t = {
+		.site = w->svc->site, .client = &client, .message = w->message, .env = { .from = e->sender, .params = e->params },
+	};
+	struct judge *j = calloc(1, sizeof(*j));
+	json_t *record;
+	char *text = NULL;
+	int rc = -ENOMEM;
+
+	if (!j)
+		return rc;
+	snprintf(client.ip, sizeof(client.ip), "%s", e->client ? e->client : "");
+	snprintf(t.id, sizeof(t.id), "%.23s", e->txn ? e->txn : e->id);
+	j->verdict.action = ACTION_QUARANTINE;
+	j->verdict.rule = &spool_rule;
+	snprintf(j->verdict.reply, sizeof(j->verdict.reply), "%s", reply ? reply : "");
+	record = record_make(&t, rcpt, count, j);
+	if (record) {
+		record_add_text(record, w->message);
+		text = json_dumps(record, JSON_COMPACT);
+	}
+	if (text)
+		rc = w->svc->store ? store_keep(w->svc->store, w->message, text, id) : -EIO;
+	free(text);
+	json_decref(record);
+	free(j);
+	return rc;
+}
+
+/* 0 or -errno: it stays in the spool. may wait */
+static int keep_failed(struct spool_work *w)
+{
+	const struct recipient **list = calloc(w->count + 1, sizeof(*list));
+	struct recipient *copy = calloc(w->count + 1, sizeof(*copy));
+	char id[STORE_ID_MAX] = "";
+	const char *reply = NULL;
+	size_t n = 0;
+	int rc = list && copy ? 0 : -ENOMEM;
+
+	for (size_t i = 0; rc == 0 && i < w->count; i++) {
+		const struct spool_recipient *r = recipient(w, &w->try[i]);
+
+		if (w->try[i].kind != SPOOL_FOR_GOOD)
+			continue;
+		reply = reply ? reply : w->try[i].reply ? w->try[i].reply : r->reply;
+		copy[n] = (struct recipient){ .address = r->address, .params = r->params };
+		list[n] = &copy[n];
+		n++;
+	}
+	if (rc == 0 && n > 0)
+		rc = w->message ? quarantine(w, list, n, reply, id) : -EIO;
+	if (rc == 0 && n > 0)
+		log_notice("spool-quarantined", "spool", w->lease->envelope->id, "quarantine", id, "from", w->lease->envelope->sender, "reply",
+			   reply, "why", "its return path is not credible: nobody is told", NULL);
+	free(list);
+	free(copy);
+	return rc;
+}
+
+static bool any_failed(const struct spool_work *w)
+{
+	for (size_t i = 0; i < w->count; i++)
+		if (w->try[i].kind == SPOOL_FOR_GOOD)
+			return true;
+	return false;
+}
+
+void spool_bounce_release(struct spool_bounce *b)
+{
+	if (b->fd >= 0)
+		close(b->fd);
+	spool_envelope_free(b->envelope);
+	*b = (struct spool_bounce){ .fd = -1 };
+}
+
+void spool_bounce_make(struct spool_work *w, struct spool_bounce *out)
+{
+	const struct spool_envelope *e = w->lease->envelope;
+	int rc = 0;
+
+	*out = (struct spool_bounce){ .fd = -1 };
+	if (may_be_told(e))
+		rc = notify(w, out);
+	else if (e->direction == SPOOL_INBOUND && any_failed(w))
+		rc = keep_failed(w);
+	/* What else has no return path is a notification, by us or others: it ends here, with its line in the log (RFC 5321 6.1). */
+	if (rc < 0) {
+		spool_bounce_release(out);
+		hold_back(w, strerror(-rc));
+	}
+}

@@ -1,0 +1,51 @@
+#include "smtp/spool_route.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "policy/conf.h"
+#include "smtp/backend_hop.h"
+#include "smtp/smtp_address.h"
+#include "smtp/smtp_session.h"
+
+static const char backend_of[] = "backend ";
+
+bool spool_route_text(const struct smtp_session *s, const struct route *r, char *out)
+{
+	if (r->kind == ROUTE_DESTINATION || r->kind == ROUTE_AUTH)
+		return false;           /* they need the session */
+	if (r->kind == ROUTE_BACKEND && s->group != s->svc->group)
+		snprintf(out, SPOOL_ROUTE_MAX, "%s%s", backend_of, s->listener->name);
+	else
+		route_text(r, out);
+	return true;
+}
+
+bool spool_route_address(const struct smtp_service *svc, const char *address, char *out)
+{
+	const char *at = strrchr(address, '@');
+	struct route r = { .kind = ROUTE_BACKEND };
+	char domain[SMTP_DOMAIN_MAX + 1];
+
+	if (!at || !at[1] || smtp_domain_ascii(at + 1, domain) < 0)
+		return false;
+	if (!site_accepts(svc->site, domain)) {
+		r.kind = svc->site->outbound.via_count ? ROUTE_UPSTREAM : ROUTE_MX;
+		snprintf(r.domain, sizeof(r.domain), "%s", r.kind == ROUTE_MX ? domain : "");
+	}
+	route_text(&r, out);
+	return true;
+}
+
+struct next_hop *spool_route_hop(struct smtp_service *svc, const char *text)
+{
+	struct route r;
+
+	if (strncmp(text, backend_of, sizeof(backend_of) - 1) == 0) {
+		for (size_t i = 0; i < svc->site->listener_count; i++)
+			if (strcmp(svc->site->listener[i].name, text + sizeof(backend_of) - 1) == 0)
+				return backend_hop_new(svc->listener_group[i]);
+		return backend_hop_new(svc->group);     /* that listener is gone */
+	}
+	return route_parse(text, &r) == 0 ? route_hop(svc, NULL, &r) : NULL;
+}
