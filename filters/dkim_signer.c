@@ -19,7 +19,7 @@ enum {
 	FIELDS_MAX = 10000,
 	YIELD_BYTES = 256 * 1024,
 	FOLD = 76,                      /* RFC 5322 section 2.1.1: 78 at most, better */
-	SIGNATURE_TEXT_MAX = 32 * 1024, /* one field; its h= is bounded by names and their counts */
+	SIGNATURE_TEXT_MAX = 128 * 1024,/* one field; its h= is bounded by names and their counts */
 };
 
 struct field {

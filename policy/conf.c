@@ -19,7 +19,7 @@
 const struct conf_section *const conf_sections[] = {
 	&conf_top,  &conf_listener, &conf_backend,  &conf_outbound, &conf_recipients,
 	&conf_tls,  &conf_dns,      &conf_zone,     &conf_dnsbl,
-	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dmarc,    &conf_greylist,
+	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_timeouts,
 	&conf_history, &conf_quarantine, &conf_quarantine_class,
 	NULL,
@@ -406,6 +406,7 @@ void site_free(struct site *s)
 	free(s->backend);
 	free(s->dnsbl);
 	dns_free(&s->dns);
+	conf_dkim_sign_free(s);
 	list_free(s->domains, s->domain_count);
 	list_free(s->verify_list, s->verify_list_count);
 	policy_free(s->policy);

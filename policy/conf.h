@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/net.h"
 #include "base/tls.h"
+#include "filters/dkim_signer.h"
 #include "filters/message.h"
 #include "policy/greylist.h"
 #include "policy/login_guard.h"
@@ -197,6 +198,8 @@ struct site {
 	enum engine spf_engine, dmarc_engine;
 	int spf_timeout_ms;             /* the whole check (20 s) */
 	int dkim_max_signatures;        /* 10 */
+	struct dkim_sign_conf *dkim_sign;       /* domains that are signed for */
+	size_t dkim_sign_count;
 	struct greylist_conf greylist;
 	struct state_redis_conf redis;  /* no address: the state keeper of this machine */
 	enum state_away state_away;

@@ -57,7 +57,7 @@ struct conf_section {
 	void (*close)(struct conf *c, void *at, int line);
 };
 
-extern const struct conf_section conf_outbound;
+extern const struct conf_section conf_outbound, conf_dkim_sign;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_limits, conf_timeouts;
@@ -116,6 +116,9 @@ bool conf_given(const struct conf *c, const char *name);
 const struct conf_section *conf_section_find(const char *name, size_t len);
 const struct conf_option *conf_option_find(const struct conf_section *s, const char *name,
                                            size_t len);
+
+/* conf_dkim_sign.c: for site_free. */
+void conf_dkim_sign_free(struct site *s);
 
 /* For the tables: a copy that is there (the process ends when there is no memory: nothing runs
  * yet), a longer list. */

@@ -235,7 +235,7 @@ static void record_done(struct release *r, json_t *list, const char *reply)
 static void send_message(struct release *r)
 {
 	struct smtp_content content = {
-		.message = r->message, .edit = r->edit, .edit_count = r->edit_count, .before_end = before_end, .arg = r,
+		.message = r->message, .edit = r->edit, .edit_count = r->edit_count, .as_it_came = true, .before_end = before_end, .arg = r,
 	};
 	json_t *held = names(r, RELEASE_HELD);
 	enum release_result result;

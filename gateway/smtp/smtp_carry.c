@@ -13,6 +13,7 @@
 #include "policy/record.h"
 #include "policy/store.h"
 #include "smtp/outgoing.h"
+#include "smtp/signing.h"
 #include "smtp/smtp_groups.h"
 
 enum { REPLY_MAX = DELIVERY_REPLY_MAX };
@@ -36,20 +37,33 @@ static const char *result_word(enum delivery_result result)
 	       result == DELIVERY_UNKNOWN ? "perhaps-delivered" : "backend-deferred";
 }
 
+/* What stands above the body for a group. 0; -errno with the reply. may wait */
+static int make_header(struct smtp_session *s, const struct smtp_group *g, struct buf *header, char *reply)
+{
+	struct smtp_txn *t = s->t;
+	const struct policy_run *run = &g->judge[0]->run;
+
+	if (outgoing_header(&t->txn, t->utf8, run->effects, smtp_observing(s) ? 0 : run->effect_count, header) < 0) {
+		snprintf(reply, REPLY_MAX, "451 4.3.0 the header could not be made");
+		return -ENOSPC;
+	}
+	if (signing_apply(&t->txn, header) < 0) {
+		snprintf(reply, REPLY_MAX, "451 4.3.0 the message could not be signed, try again later");
+		return -EIO;
+	}
+	return 0;
+}
+
 /* One group gets the message. may wait */
 static void deliver(struct smtp_session *s, struct smtp_group *g, int64_t until)
 {
 	struct smtp_txn *t = s->t;
 	AUTO(buf) struct buf header = BUF_INIT(outgoing_bound(t->txn.message));
-	const struct policy_run *run = &g->judge[0]->run;
 	char reply[REPLY_MAX];
 
-	if (outgoing_header(&t->txn, t->utf8, run->effects, smtp_observing(s) ? 0 : run->effect_count, &header) < 0) {
-		snprintf(reply, sizeof(reply), "451 4.3.0 the header could not be made");
-		g->result = DELIVERY_LATER;
-	} else {
+	g->result = DELIVERY_LATER;
+	if (make_header(s, g, &header, reply) == 0)
 		g->result = delivery_send(t->delivery, g->target, g->target_count, &header, until, reply);
-	}
 	t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
 	smtp_with_id(s, reply, g->reply);
 	smtp_log_group(s, g, result_word(g->result), g->reply, NULL);

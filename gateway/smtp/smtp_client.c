@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/sasl.h"
@@ -633,6 +634,18 @@ static int data_bdat(struct smtp_client *c, const struct smtp_content *content, 
 	return rc;
 }
 
+/* It was signed here (signing.h): the signature is over lines that end with CRLF. */
+static bool is_signed(const struct smtp_content *content)
+{
+	static const char name[] = "DKIM-Signature:";
+	const struct smtp_edit *e = content->edit_count && content->edit[0].off == 0 && content->edit[0].text_len ? content->edit : NULL;
+	const struct header_field *h = e ? NULL : message_field(content->message, 0);
+	const char *p = content->as_it_came ? "" : e ? e->text : h ? h->raw : "";
+	size_t len = content->as_it_came ? 0 : e ? e->text_len : h ? h->raw_len : 0;
+
+	return len >= sizeof(name) && strncasecmp(p, name, sizeof(name) - 1) == 0;
+}
+
 int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, int64_t deadline_ms, enum smtp_outcome *outcome)
 {
 	struct sender s = { .c = c };
@@ -640,7 +653,7 @@ int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, 
 	int rc;
 
 	*outcome = OUTCOME_REFUSED;
-	if (c->caps.chunking && message_has_bare(content->message))
+	if (c->caps.chunking && message_has_bare(content->message) && !is_signed(content))
 		return data_bdat(c, content, deadline_ms, outcome);
 	rc = simple_command(c, "DATA", NULL, c->conf->timeouts->data_ms, 354, deadline_ms);
 	if (rc < 0)

@@ -109,6 +109,7 @@ struct smtp_content {
 	struct message *message;
 	const struct smtp_edit *edit;   /* header lines that are added (off 0), forged ones that are removed */
 	size_t edit_count;
+	bool as_it_came;                /* bare CR and LF are kept where that is possible, even if it begins with a signature */
 	/*
 	 * Called when all but the end has been sent: the server cannot have taken the message yet, and may have from then on. Less than 0: the end
 	 * is not sent, the session is broken off (OUTCOME_REFUSED, that value). May be NULL; does not wait for the loop.
@@ -128,7 +129,7 @@ enum smtp_outcome {
 
 /*
  * DATA, the content with dots stuffed, CRLF.CRLF, and the answer. A message with bare CR or LF goes by BDAT, byte for byte, if the server offers
- * CHUNKING; else bare ones leave as CRLF. The budgets: deadline_ms for DATA, the content and the answer together.
+ * CHUNKING; else, and where it begins with a DKIM-Signature of ours (signing.h), bare ones leave as CRLF. The budgets: deadline_ms for DATA, the content and the answer together.
  */
 int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, int64_t deadline_ms, enum smtp_outcome *outcome);
 

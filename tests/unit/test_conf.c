@@ -40,6 +40,17 @@ static void puts_file(const char *name, const char *text)
 	put(name, text, strlen(text));
 }
 
+static void put_dkim_key(void)
+{
+	AUTO(buf) struct buf pem = BUF_INIT(8192);
+	struct dkim_private *key = dkim_private_make(DKIM_KEY_ED25519, 0);
+
+	assert_int_equal(dkim_private_pem(key, &pem), 0);
+	puts_file("dkim.pem", buf_str(&pem));
+	assert_int_equal(chmod(in_dir("dkim.pem"), 0600), 0);
+	dkim_private_free(key);
+}
+
 static int setup(void **state)
 {
 	AUTO(buf) struct buf cert = BUF_INIT(65536), key = BUF_INIT(65536), cert2 = BUF_INIT(65536), key2 = BUF_INIT(65536);
@@ -57,13 +68,14 @@ static int setup(void **state)
 	puts_file("anchor", ". IN DS 1 2 3 abcd\n");
 	put("binary", "a\0b", 3);
 	puts_file("empty", "");
+	put_dkim_key();
 	puts_file("redis-password", "s3cret word\r\nnot this\n");
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "anchor", "binary",
+	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "dkim.pem", "anchor", "binary",
 	                                     "empty", "redis-password", "gatepost.conf" };
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
@@ -195,6 +207,7 @@ static const char everything[] =
 	"dnsbl wl.example.org { weight = -3 }\n"
 	"spf { engine = libspf2 timeout = 15s received_spf = yes }\n"
 	"dkim { max_signatures = 4 }\n"
+	"dkim_sign example.com { keys = { \"a=dkim.pem\" } subdomains = yes headers = { Subject } oversign = { Subject } canonicalization = simple/simple expire = 2d }\n"
 	"dmarc { engine = libopendmarc }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
