@@ -36,6 +36,8 @@ struct child {
 	int64_t started_ms, restart_ms; /* when; to be started again at (0: not) */
 	int64_t kill_ms;                /* if it still lives then (0: never) */
 	int failures;                   /* early deaths in a row */
+	int sockets;                    /* it may still ask for, and since when that holds: parent_sockets.c */
+	int64_t sockets_ms;
 };
 
 /* "worker 1", "state keeper". out: 32 bytes; returns out. */

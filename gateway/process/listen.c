@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/transparent.h"
 #include "policy/conf.h"
 
 enum { BACKLOG = 4096 };                /* cut by the kernel to net.core.somaxconn */
@@ -19,7 +20,7 @@ static bool same_address(const struct net_addr *a, const struct net_addr *b)
 	return a->port == b->port && net_same_ip(a, b);
 }
 
-static int bind_one(const struct net_addr *a)
+static int bind_one(const struct net_addr *a, bool transparent)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = net_to_sockaddr(a, &ss);
@@ -31,9 +32,11 @@ static int bind_one(const struct net_addr *a)
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (ss.ss_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, BACKLOG) == 0)
+	e = transparent ? -transparent_set(fd, a->family, true) : 0;
+	if (e == 0 && bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, BACKLOG) == 0)
 		return fd;
-	e = errno;
+	if (e == 0)
+		e = errno;
 	close(fd);
 	return -e;
 }
@@ -46,17 +49,32 @@ static int find(const struct listen_set *set, const struct net_addr *a)
 	return -1;
 }
 
+/* One that goes on: what it may do is that of the new configuration. The socket is shared with the old one, which ends soon. */
+static int keep_one(int old_fd, const struct listener_conf *l)
+{
+	int fd = fcntl(old_fd, F_DUPFD_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = transparent_set(fd, l->address.family, l->transparent);
+	if (rc == 0 || !l->transparent)
+		return fd;
+	close(fd);
+	return rc;
+}
+
 /* The fd, or -errno with a line in err. Port 0 is a new port each time. */
 static int open_one(const char *file, const struct listener_conf *l, const struct listen_set *old,
 		    struct buf *err)
 {
 	int at = l->address.port == 0 ? -1 : find(old, &l->address);
-	int fd = at >= 0 ? fcntl(old->socket[at].fd, F_DUPFD_CLOEXEC, 0) : bind_one(&l->address);
+	int fd = at >= 0 ? keep_one(old->socket[at].fd, l) : bind_one(&l->address, l->transparent);
 	char text[NET_TEXT_MAX];
 
-	if (at >= 0 && fd < 0)
-		fd = -errno;
-	if (fd < 0)
+	if (fd == -EPERM && l->transparent)
+		buf_addf(err, "%s:%d: listener %s: transparent = yes needs the capability CAP_NET_RAW: start as root, with it in the "
+			 "CapabilityBoundingSet of the service\n", file, l->line, l->name);
+	else if (fd < 0)
 		buf_addf(err, "%s:%d: cannot listen on %s: %s\n", file, l->line,
 			 net_text_port(&l->address, text), strerror(-fd));
 	return fd;

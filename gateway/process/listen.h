@@ -3,7 +3,8 @@
  *
  * A socket is kept over reloads as long as some listener has its address, so that no connection is
  * lost. Workers of all generations share it: SO_REUSEPORT would reset what is queued when a worker
- * goes.
+ * goes. One of a transparent listener takes connections to other hosts' addresses (base/transparent.h):
+ * getsockname of what it accepts is where the client wanted to go.
  */
 #ifndef LISTEN_H
 #define LISTEN_H

@@ -156,7 +156,7 @@ static void on_signal(struct parent *p)
 	}
 }
 
-/* All that a child ever says to the parent is that it is ready. */
+/* All that a child ever says to the parent: that it is ready, and that it needs a socket. */
 static void on_child(struct parent *p, struct child *c)
 {
 	struct channel_msg m = CHANNEL_MSG_INIT;
@@ -164,6 +164,8 @@ static void on_child(struct parent *p, struct child *c)
 
 	if (rc == 0 && m.type == CHANNEL_READY && !m.reply)
 		c->ready = true;
+	else if (rc == 0 && m.type == CHANNEL_SOCKET && !m.reply)
+		parent_socket(p, c, &m);
 	channel_msg_release(&m);
 	if (rc == 0 || rc == -EAGAIN)
 		return;

@@ -3,7 +3,7 @@
  *
  * parent.c begins, waits and ends; parent_workers.c starts and ends processes; parent_reload.c
  * makes configurations into generations of workers, one after the other; parent_lists.c watches
- * the list files of the policy.
+ * the list files of the policy; parent_sockets.c makes transparent sockets.
  */
 #ifndef PARENT_IMPL_H
 #define PARENT_IMPL_H
@@ -55,6 +55,7 @@ struct parent {
 	size_t list_count;
 	int64_t lists_ms;                       /* when they are looked at next; 0: never */
 	bool reload_again, failed, done;
+	bool transparent;                       /* there are or were transparent listeners: workers may have such sockets */
 	pid_t pid;
 };
 
@@ -101,6 +102,9 @@ void parent_reload_done(struct parent *p);
 void parent_lists_begin(struct parent *p);
 void parent_lists_end(struct parent *p);
 void parent_lists_look(struct parent *p);
+
+/* A CHANNEL_SOCKET of this child: answered, whatever it says. */
+void parent_socket(struct parent *p, struct child *c, const struct channel_msg *m);
 
 /* Each line of text as a line of the log. */
 void parent_log_lines(enum log_level level, const char *event, const char *key,

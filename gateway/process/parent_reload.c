@@ -52,6 +52,8 @@ int generation_make(struct parent *p, struct site *site, struct generation *g,
 	int rc;
 
 	*g = (struct generation){ .number = ++p->last_number, .site = site };
+	for (size_t i = 0; i < site->listener_count; i++)
+		p->transparent |= site->listener[i].transparent;
 	rc = certificate(p, site, err);
 	if (rc == 0)
 		rc = share_backends(p, site, err);

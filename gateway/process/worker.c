@@ -360,6 +360,7 @@ static void worker_end(struct worker *w)
 	channel_release(&w->state_channel);
 	channel_release(&w->store_channel);
 	channel_release(&w->parent);
+	socket_stock_release(&w->sockets);
 	if (w->tick)
 		event_free(w->tick);
 	if (w->spare_fd >= 0)
@@ -382,6 +383,7 @@ int worker_run(const struct worker_env *env)
 	snprintf(title, sizeof(title), "gp-worker %d", env->number);
 	prctl(PR_SET_NAME, title);
 	channel_init(&w->parent, on_parent, w);
+	socket_stock_init(&w->sockets, &w->parent);
 	channel_init(&w->state_channel, NULL, NULL);
 	channel_init(&w->store_channel, NULL, NULL);
 	channel_init(&w->history_channel, NULL, NULL);

@@ -24,6 +24,7 @@
 #include "process/channel.h"
 #include "process/confine.h"
 #include "process/shared.h"
+#include "process/socket_stock.h"
 
 struct dns;
 struct dns_unbound;
@@ -69,6 +70,7 @@ struct worker {
 	struct state *state;
 	struct store *store;
 	struct history_channel history;
+	struct socket_stock sockets;
 	/* private: */
 	struct dns_unbound *unbound;
 	struct channel parent, state_channel, store_channel, history_channel;

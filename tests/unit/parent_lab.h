@@ -3,7 +3,8 @@
  *
  * The protocol: on connect "hello PID GENERATION"; then lines, given back as they are but for
  * "count KEY" (the state keeper counts), "keep TEXT" (the store keeper keeps it, and answers with
- * its id), "id" (uid, root, no_new_privs as the worker has them). What must come is waited for as
+ * its id), "id" (uid, root, no_new_privs as the worker has them), "socket FAMILY ADDRESS" (a transparent one, bound to it),
+ * "stock" (how many of those are at hand). What must come is waited for as
  * an event: lines, the notify socket, the end of a process. For one test program each: everything
  * is static.
  */
@@ -103,6 +104,24 @@ static inline void say_keep(struct talk *t, const char *text)
 	stream_printf(t->stream, "keep %d %s\n", rc, id);
 }
 
+static inline void say_socket(struct talk *t, const char *text)
+{
+	struct socket_source *from = &t->svc->w->sockets.source;
+	struct net_addr a;
+	struct sockaddr_storage ss;
+	int mark = 0, fd = from->take(from, atoi(text), 5000), rc = 0;
+	socklen_t len = sizeof(mark);
+
+	assert_int_equal(net_parse(strchr(text, ' ') + 1, &a), 0);
+	if (fd >= 0) {
+		getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &len);
+		len = net_to_sockaddr(&a, &ss);
+		rc = bind(fd, (struct sockaddr *)&ss, len) < 0 ? -errno : 0;
+		close(fd);
+	}
+	stream_printf(t->stream, "socket %d %x %d\n", fd < 0 ? fd : 0, (unsigned)mark, rc);
+}
+
 static inline void talk_run(void *arg)
 {
 	struct talk *t = arg;
@@ -118,6 +137,10 @@ static inline void talk_run(void *arg)
 			say_count(t, text + 6);
 		else if (strncmp(text, "keep ", 5) == 0)
 			say_keep(t, text + 5);
+		else if (strncmp(text, "socket ", 7) == 0)
+			say_socket(t, text + 7);
+		else if (strcmp(text, "stock") == 0)
+			stream_printf(t->stream, "stock %d %d\n", t->svc->w->sockets.of[0].count, t->svc->w->sockets.of[1].count);
 		else if (strcmp(text, "id") == 0)
 			say_id(t->stream);
 		else if (strcmp(text, "die") == 0)
@@ -198,7 +221,9 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 	s->path = strdup(path);
 	s->listener = calloc(4, sizeof(*s->listener));
 	for (int line = 1; f && fscanf(f, "%31s %199s\n", key, value) == 2; line++) {
-		if (strcmp(key, "listen") == 0) {
+		if (strcmp(key, "transparent") == 0) {
+			s->listener[s->listener_count - 1].transparent = strcmp(value, "yes") == 0;
+		} else if (strcmp(key, "listen") == 0) {
 			s->listener[s->listener_count].line = line;
 			assert_int_equal(net_parse_port(value, 0,
 							&s->listener[s->listener_count++].address),

@@ -310,6 +310,52 @@ static void test_confined(void **unused)
 	assert_int_equal(wait_exit(), 0);
 }
 
+/* It is filled again when it is half empty: then it is more than that. */
+static void stock_wait(struct client *c)
+{
+	int v4 = 0, v6 = 0;
+
+	while (v4 <= SOCKET_STOCK / 2 || v6 <= SOCKET_STOCK / 2)
+		assert_int_equal(sscanf(ask(c, "stock"), "stock %d %d", &v4, &v6), 2);
+}
+
+/* What a worker may not make it gets from the parent, and has some at hand while that is busy. A site that has no use for them has none. */
+static void test_transparent_sockets(void **unused)
+{
+	struct client a;
+
+	if (geteuid() != 0)
+		skip();
+	configure("transparent yes\nworkers 1\nuser nobody\n");
+	start(5);
+	wait_notify("READY=1");
+	a = connected();
+	assert_string_equal(ask(&a, "socket 7 192.0.2.7"), "socket -97 0 0");
+	for (int i = 0; i < 50; i++) {
+		assert_string_equal(ask(&a, "socket 2 192.0.2.7"), "socket 0 2526 0");
+		assert_string_equal(ask(&a, "socket 10 2001:db8::7"), "socket 0 2526 0");
+	}
+	stock_wait(&a);
+	kill(g.pid, SIGSTOP);
+	for (int i = 0; i < SOCKET_STOCK / 2; i++)
+		assert_string_equal(ask(&a, "socket 2 203.0.113.7"), "socket 0 2526 0");
+	kill(g.pid, SIGCONT);
+	stock_wait(&a);
+	hang_up(&a);
+}
+
+static void test_no_transparent_sockets(void **unused)
+{
+	struct client a;
+
+	configure("workers 1\n");
+	start(5);
+	wait_notify("READY=1");
+	a = connected();
+	assert_string_equal(ask(&a, "socket 2 192.0.2.7"), "socket -1 0 0");
+	hang_up(&a);
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, world_make, world_end)
@@ -323,6 +369,8 @@ int main(void)
 		TEST(test_one_per_directory),
 		TEST(test_crash_loop),
 		TEST(test_confined),
+		TEST(test_transparent_sockets),
+		TEST(test_no_transparent_sockets),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
