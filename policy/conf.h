@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/net.h"
+#include "base/proxy_header.h"
 #include "base/tls.h"
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
@@ -43,7 +44,9 @@ struct listener_conf {
 	size_t backend_count;
 	struct net_prefix *proxy_from;  /* load balancers whose connections begin with a PROXY header */
 	size_t proxy_from_count;
-	int max_connections, max_per_client;    /* LISTENER_TCP */
+	/* LISTENER_TCP */
+	int max_connections, max_per_client;    /* over all workers; in each */
+	int idle_timeout_ms;            /* 1 h */
 	int line;
 };
 
@@ -58,6 +61,7 @@ struct backend_conf {
 	char *tls_name;                 /* verified name; default host */
 	char *tls_ca_pem;               /* NULL: the system's */
 	bool xclient;                   /* it is told the client's address and HELO by XCLIENT, where it offers that */
+	enum proxy_version proxy;       /* each connection begins with a PROXY header that tells the client's address */
 	bool reuse;                     /* idle sessions are kept */
 	int reuse_idle_ms, reuse_max;   /* for how long (30 s), how many messages (100) */
 	int connect_timeout_ms;         /* 10 s */

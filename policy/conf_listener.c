@@ -47,6 +47,7 @@ static const struct conf_option listener_options[] = {
 	{ "proxy_from", CONF_LIST, 0, .read = proxy_from_read },
 	CONF_NUMBER("max_connections", CONF_INT, LISTENER(max_connections), "10000", 1, 1000000),
 	CONF_NUMBER("max_per_client", CONF_INT, LISTENER(max_per_client), "50", 1, 1000000),
+	CONF_NUMBER("idle_timeout", CONF_DURATION_MS, LISTENER(idle_timeout_ms), "1h", 1000, 7 * 24 * 3600 * 1000),
 	{ 0 },
 };
 

@@ -7,6 +7,7 @@
 
 #define BACKEND(field) offsetof(struct backend_conf, field)
 
+static const char *const proxy_words[] = { "no", "v1", "v2", NULL };
 static const char *const tls_modes[] = { "off", "opportunistic", "required", NULL };
 
 /* The port behind the last colon of "host:port", 25 when there is none. -1: it is no port.
@@ -83,6 +84,7 @@ static const struct conf_option backend_options[] = {
 	{ "tls_name", CONF_CUSTOM, 0, .read = backend_tls_name },
 	CONF_OPTION("tls_ca", CONF_FILE, BACKEND(tls_ca_pem), NULL),
 	CONF_OPTION("xclient", CONF_BOOL, BACKEND(xclient), "no"),
+	{ "proxy", CONF_WORD, BACKEND(proxy), "no", .words = proxy_words },
 	CONF_OPTION("reuse", CONF_BOOL, BACKEND(reuse), "yes"),
 	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, BACKEND(reuse_idle_ms), "30s", 0, 3600000),
 	CONF_NUMBER("reuse_messages", CONF_INT, BACKEND(reuse_max), "100", 1, 100000),

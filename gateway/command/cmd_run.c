@@ -6,6 +6,7 @@
 #include "policy/conf.h"
 #include "process/parent.h"
 #include "process/smtp_worker.h"
+#include "process/tcp_worker.h"
 
 static const char usage[] =
 	"usage: gatepost run [-c FILE]\n"
@@ -16,7 +17,7 @@ static const char usage[] =
 
 int cmd_run(int argc, char **argv)
 {
-	static const struct worker_protocol *const protocols[] = { &smtp_worker, NULL };
+	static const struct worker_protocol *const protocols[] = { &smtp_worker, &tcp_worker, NULL };
 	struct parent_options opt = { .load = site_load,
 				      .free = site_free,
 				      .protocols = protocols };

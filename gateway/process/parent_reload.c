@@ -35,15 +35,37 @@ static int certificate(struct parent *p, struct site *s, struct buf *err)
 	return rc;
 }
 
-static int share_backends(struct parent *p, struct site *s, struct buf *err)
+static int too_many(const char *path, int line, const char *what, struct buf *err)
+{
+	buf_addf(err, "%s:%d: more than %d %s\n", path, line, SHARED_PLACES, what);
+	return -ENOSPC;
+}
+
+static int share(struct parent *p, struct site *s, struct buf *err)
 {
 	for (size_t i = 0; i < s->backend_count; i++)
-		if (shared_backend_claim(p->shared, s->backend[i].name) < 0) {
-			buf_addf(err, "%s:%d: more than %d backends\n", s->path, s->backend[i].line,
-				 SHARED_BACKENDS);
-			return -ENOSPC;
-		}
+		if (shared_backend_claim(p->shared, s->backend[i].name) < 0)
+			return too_many(s->path, s->backend[i].line, "backends", err);
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (s->listener[i].protocol == LISTENER_TCP && shared_listener_claim(p->shared, s->listener[i].name) < 0)
+			return too_many(s->path, s->listener[i].line, "listeners with protocol = tcp", err);
 	return 0;
+}
+
+/* Places of those that the site no longer has can be taken. */
+static void share_keep(struct parent *p, const struct site *s)
+{
+	const char *names[SHARED_PLACES];
+	size_t count = 0;
+
+	for (size_t i = 0; i < s->backend_count && count < SHARED_PLACES; i++)
+		names[count++] = s->backend[i].name;
+	shared_names_keep(&p->shared->backend_names, names, count);
+	count = 0;
+	for (size_t i = 0; i < s->listener_count && count < SHARED_PLACES; i++)
+		if (s->listener[i].protocol == LISTENER_TCP)
+			names[count++] = s->listener[i].name;
+	shared_names_keep(&p->shared->listener_names, names, count);
 }
 
 int generation_make(struct parent *p, struct site *site, struct generation *g,
@@ -56,7 +78,7 @@ int generation_make(struct parent *p, struct site *site, struct generation *g,
 		p->transparent |= site->listener[i].transparent;
 	rc = certificate(p, site, err);
 	if (rc == 0)
-		rc = share_backends(p, site, err);
+		rc = share(p, site, err);
 	if (rc == 0)
 		rc = listen_open(site->path, site->listener, site->listener_count, &p->now.listen,
 				 &g->listen, err);
@@ -144,9 +166,7 @@ void parent_reload_give_up(struct parent *p)
 void parent_reload_done(struct parent *p)
 {
 	unsigned old = p->now.number;
-	const char *names[SHARED_BACKENDS];
 	struct keeper_settings settings;
-	size_t count = 0;
 
 	generation_release(p, &p->now);
 	p->now = p->next;
@@ -163,11 +183,9 @@ void parent_reload_done(struct parent *p)
 			parent_workers_end(p, g,
 					   many ? p->opt->drain_stop_s : p->opt->drain_reload_s);
 	}
-	for (size_t i = 0; i < p->now.site->backend_count && count < SHARED_BACKENDS; i++)
-		names[count++] = p->now.site->backend[i].name;
 	/* While old workers live their counters do, too. */
 	if (parent_workers_alive(p) == parent_workers_wanted(p->now.site))
-		shared_backend_keep(p->shared, names, count);
+		share_keep(p, p->now.site);
 	p->phase = PHASE_RUNNING;
 	parent_lists_begin(p);
 	log_notice("reload", "what", "done", NULL);

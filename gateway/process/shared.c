@@ -1,5 +1,6 @@
 #include "process/shared.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -25,37 +26,57 @@ void shared_unmap(struct shared *s)
 		munmap(s, sizeof(*s));
 }
 
-int shared_backend_find(const struct shared *s, const char *name)
+int shared_names_find(const struct shared_names *n, const char *name)
 {
-	for (int i = 0; i < SHARED_BACKENDS; i++)
-		if (s->backend_name[i][0] &&
-		    strncmp(s->backend_name[i], name, SHARED_NAME_MAX - 1) == 0)
+	for (int i = 0; i < SHARED_PLACES; i++)
+		if (n->name[i][0] && strncmp(n->name[i], name, SHARED_NAME_MAX - 1) == 0)
 			return i;
 	return -1;
 }
 
-int shared_backend_claim(struct shared *s, const char *name)
+static int claim(struct shared_names *n, const char *name, bool *new)
 {
-	int at = shared_backend_find(s, name);
+	int at = shared_names_find(n, name);
 
-	for (int i = 0; at < 0 && i < SHARED_BACKENDS; i++)
-		if (!s->backend_name[i][0]) {
-			snprintf(s->backend_name[i], SHARED_NAME_MAX, "%s", name);
-			memset(&s->backend[i], 0, sizeof(s->backend[i]));
+	*new = false;
+	for (int i = 0; at < 0 && i < SHARED_PLACES; i++)
+		if (!n->name[i][0]) {
+			snprintf(n->name[i], SHARED_NAME_MAX, "%s", name);
+			*new = true;
 			at = i;
 		}
 	return at;
 }
 
-void shared_backend_keep(struct shared *s, const char *const *names, size_t count)
+int shared_backend_claim(struct shared *s, const char *name)
 {
-	for (int i = 0; i < SHARED_BACKENDS; i++) {
-		size_t n = 0;
+	bool new;
+	int at = claim(&s->backend_names, name, &new);
 
-		while (n < count && strncmp(s->backend_name[i], names[n], SHARED_NAME_MAX - 1) != 0)
-			n++;
-		if (n == count)
-			s->backend_name[i][0] = 0;
+	if (new)
+		memset(&s->backend[at], 0, sizeof(s->backend[at]));
+	return at;
+}
+
+int shared_listener_claim(struct shared *s, const char *name)
+{
+	bool new;
+	int at = claim(&s->listener_names, name, &new);
+
+	if (new)
+		memset(&s->listener[at], 0, sizeof(s->listener[at]));
+	return at;
+}
+
+void shared_names_keep(struct shared_names *n, const char *const *names, size_t count)
+{
+	for (int i = 0; i < SHARED_PLACES; i++) {
+		size_t k = 0;
+
+		while (k < count && strncmp(n->name[i], names[k], SHARED_NAME_MAX - 1) != 0)
+			k++;
+		if (k == count)
+			n->name[i][0] = 0;
 	}
 }
 
@@ -78,8 +99,10 @@ void shared_slot_clear(struct shared *s, int slot)
 	atomic_store(&l->sessions, 0);
 	atomic_store(&l->accepted, 0);
 	atomic_store(&l->log_dropped, 0);
-	for (int i = 0; i < SHARED_BACKENDS; i++)
+	for (int i = 0; i < SHARED_PLACES; i++) {
 		backend_shared_forget(&s->backend[i], slot);
+		places_forget(&s->listener[i], slot);
+	}
 	atomic_store(&l->pid, 0);
 }
 

@@ -18,7 +18,7 @@
 
 enum {
 	SHARED_SLOTS = BACKEND_WORKERS_MAX, /* workers alive at once, all generations */
-	SHARED_BACKENDS = 64,
+	SHARED_PLACES = 64,     /* backends, and listeners */
 	SHARED_NAME_MAX = 64,
 	SHARED_GENERATIONS = 8, /* that may have zones of their own at the same time */
 };
@@ -31,6 +31,11 @@ struct shared_slot {
 	_Atomic uint64_t log_dropped;
 };
 
+/* Who has which place: the same over reloads as long as it keeps its name. */
+struct shared_names {
+	char name[SHARED_PLACES][SHARED_NAME_MAX];
+};
+
 struct shared {
 	int64_t started_s;
 	_Atomic uint64_t accepted;              /* over all workers that have ever been */
@@ -41,8 +46,9 @@ struct shared {
 	_Atomic uint64_t history_dropped;       /* that could not be kept */
 	_Atomic int64_t ledger_until_s;         /* policy/ledger.h */
 	struct shared_slot slot[SHARED_SLOTS];
-	char backend_name[SHARED_BACKENDS][SHARED_NAME_MAX];
-	struct backend_shared backend[SHARED_BACKENDS];
+	struct shared_names backend_names, listener_names;
+	struct backend_shared backend[SHARED_PLACES];
+	struct places listener[SHARED_PLACES];  /* connections of those that have max_connections */
 	struct dnsbl_health dnsbl[SHARED_GENERATIONS];
 };
 
@@ -50,15 +56,13 @@ struct shared {
 struct shared *shared_map(void);
 void shared_unmap(struct shared *s);
 
-/*
- * Parent only, before workers start: the index of the backend's counters, the same over reloads as
- * long as it keeps its name. -1: all taken.
- */
+/* Parent only, before workers start: the place of that name, its counters zeroed when it is new. -1: all are taken. */
 int shared_backend_claim(struct shared *s, const char *name);
-/* Forget backends that are not in the list, so that their places can be taken. Parent only. */
-void shared_backend_keep(struct shared *s, const char *const *names, size_t count);
-/* The same, of a claimed one, by workers. -1: not claimed. */
-int shared_backend_find(const struct shared *s, const char *name);
+int shared_listener_claim(struct shared *s, const char *name);
+/* Forget those that are not in the list, so that their places can be taken. Parent only. */
+void shared_names_keep(struct shared_names *n, const char *const *names, size_t count);
+/* The place, by workers. -1: not claimed. */
+int shared_names_find(const struct shared_names *n, const char *name);
 
 /* Parent only: a free slot, or -1. */
 int shared_slot_claim(struct shared *s, unsigned generation);

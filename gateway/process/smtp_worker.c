@@ -32,7 +32,7 @@ static int group_new(const struct worker *w, const struct listener_conf *l, stru
 	int rc = backend_group_new(w->site, l, w->dns, out, err);
 
 	for (size_t i = 0; rc == 0 && i < backend_group_count(*out); i++) {
-		int at = shared_backend_find(w->env->shared, backend_group_name(*out, i));
+		int at = shared_names_find(&w->env->shared->backend_names, backend_group_name(*out, i));
 
 		if (at >= 0)
 			backend_group_share(*out, i, &w->env->shared->backend[at], w->env->slot);

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/dns.h"
+#include "base/host.h"
 #include "base/log.h"
 #include "base/stream.h"
 #include "base/task.h"
@@ -17,7 +17,6 @@
 #include "policy/conf.h"
 
 enum {
-	ADDRESSES_MAX = 8,              /* of one host name that are tried */
 	BACKOFF_MIN_MS = 1000,
 	TICK_MS = 1000,                 /* idle sessions are looked at */
 	POLL_MS = 50,                   /* how soon a session freed by another worker is noticed */
@@ -132,33 +131,20 @@ static void backend_away(struct backend *b, const char *why)
 
 /* --- how many sessions --- */
 
-static int sessions(const struct backend *b)
-{
-	int sum = 0;
-
-	for (int i = 0; i < BACKEND_WORKERS_MAX; i++)
-		sum += atomic_load(&b->shared->inside[i]);
-	return sum;
-}
-
 void backend_shared_forget(struct backend_shared *shared, int worker)
 {
-	atomic_store(&shared->inside[worker], 0);
+	places_forget(&shared->inside, worker);
 	atomic_store(&shared->wanted[worker], 0);
 }
 
 static bool slot_try(struct backend *b)
 {
-	atomic_fetch_add(&b->shared->inside[b->self], 1);
-	if (b->conf->max_sessions == 0 || sessions(b) <= b->conf->max_sessions)
-		return true;
-	atomic_fetch_sub(&b->shared->inside[b->self], 1);
-	return false;
+	return places_enter(&b->shared->inside, b->self, b->conf->max_sessions);
 }
 
 static void slot_leave(struct backend *b)
 {
-	atomic_fetch_sub(&b->shared->inside[b->self], 1);
+	places_leave(&b->shared->inside, b->self);
 	if (b->freed)
 		future_resolve(b->freed, 0);
 }
@@ -249,45 +235,6 @@ bool backend_is_ourselves(const struct site *site, const struct net_addr *a)
 	return false;
 }
 
-static size_t take_answer(const struct dns_answer *answer, int family, unsigned short port, struct net_addr *out, size_t n)
-{
-	size_t want = family == AF_INET ? 4 : 16;
-
-	for (size_t i = 0; answer->status == DNS_OK && i < answer->count && n < ADDRESSES_MAX; i++) {
-		if (answer->rr[i].len != want)
-			continue;
-		memset(&out[n], 0, sizeof(out[n]));
-		out[n].family = family;
-		out[n].port = port;
-		memcpy(out[n++].ip, answer->rr[i].data, want);
-	}
-	return n;
-}
-
-/* The addresses of a member; 0 and why. may wait */
-static size_t resolve(struct backend *b, struct net_addr *out, char *why)
-{
-	AUTO(dns_lookup) struct dns_lookup *a = NULL, *aaaa = NULL;
-	const struct dns_answer *answer;
-	size_t n = 0;
-
-	if (net_parse(b->conf->host, &out[0]) == 0) {
-		out[0].port = b->conf->port;
-		return 1;
-	}
-	if (!b->group->dns || dns_start_within(b->group->dns, b->conf->host, DNS_A, b->conf->connect_timeout_ms, &a) < 0 ||
-	    dns_start_within(b->group->dns, b->conf->host, DNS_AAAA, b->conf->connect_timeout_ms, &aaaa) < 0) {
-		snprintf(why, SMTP_WHY_MAX, "no resolver");
-		return 0;
-	}
-	answer = dns_wait(a);
-	n = take_answer(answer, AF_INET, b->conf->port, out, n);
-	if (n == 0)
-		snprintf(why, SMTP_WHY_MAX, "%.100s has no address (%s)", b->conf->host,
-			 answer->status == DNS_TEMPFAIL ? answer->why : "no such record");
-	return take_answer(dns_wait(aaaa), AF_INET6, b->conf->port, out, n);
-}
-
 /* --- sessions --- */
 
 static void session_free(struct backend_session *bs)
@@ -319,12 +266,12 @@ static void session_close(struct backend_session *bs)
 /* Try the member's addresses in turn; the slot is taken already and is given back on failure. may wait */
 static int session_open(struct backend *b, int64_t deadline_ms, struct backend_session **out)
 {
-	struct net_addr *addr = calloc(ADDRESSES_MAX, sizeof(*addr));
+	struct net_addr *addr = calloc(HOST_ADDRESSES_MAX, sizeof(*addr));
 	struct backend_session *bs = calloc(1, sizeof(*bs));
 	char why[SMTP_WHY_MAX] = "out of memory";
 	int64_t begun = clock_ms();
 	int rc = -ENOMEM;
-	size_t n = addr && bs ? resolve(b, addr, why) : 0;
+	size_t n = addr && bs ? host_addresses(b->group->dns, b->conf->host, b->conf->port, b->conf->connect_timeout_ms, addr, why) : 0;
 
 	if (addr && bs && n == 0)
 		rc = task_cancelled() ? -ECANCELED : -EHOSTUNREACH;
@@ -689,7 +636,7 @@ int backend_group_sessions(const struct backend_group *g)
 	int n = 0;
 
 	for (size_t i = 0; i < g->count; i++)
-		n += atomic_load(&g->member[i].shared->inside[g->member[i].self]);
+		n += atomic_load(&g->member[i].shared->inside.held[g->member[i].self]);
 	return n;
 }
 

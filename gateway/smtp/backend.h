@@ -27,6 +27,7 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/places.h"
 #include "smtp/smtp_client.h"
 
 struct backend;
@@ -35,7 +36,7 @@ struct backend_group;
 struct dns;
 struct site;
 
-enum { BACKEND_WORKERS_MAX = 64 };
+enum { BACKEND_WORKERS_MAX = PLACES_WORKERS_MAX };
 
 /*
  * Servers slow a session down, and end it, when it brings refused commands or RSETs and no mail (Postfix: 10 errors, 100 RSETs). Such a
@@ -45,7 +46,7 @@ enum { BACKEND_STRAIN_USE = 2, BACKEND_STRAIN_REFUSED = 10, BACKEND_STRAIN_MAX =
 
 /* One member's counters, in memory that all workers share; zeroed at start. */
 struct backend_shared {
-	_Atomic int inside[BACKEND_WORKERS_MAX];        /* sessions that each worker holds, idle ones included */
+	struct places inside;                           /* sessions that each worker holds, idle ones included */
 	_Atomic int wanted[BACKEND_WORKERS_MAX];        /* how many wait in each: idle sessions are given up */
 };
 

@@ -5,18 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/client_table.h"
 #include "base/clock.h"
+#include "base/connection.h"
 #include "base/log.h"
 #include "base/tls.h"
 #include "filters/filter.h"
 #include "policy/recent.h"
 #include "policy/state.h"
 #include "smtp/backend.h"
-#include "smtp/client_table.h"
 #include "smtp/delivery.h"
 #include "smtp/smtp_session.h"
 
@@ -401,15 +401,6 @@ static void session_main(void *arg)
 	session_free(s);
 }
 
-static void make_id(char *out, size_t size)
-{
-	unsigned char r[5] = { 0 };
-
-	if (getrandom(r, sizeof(r), GRND_NONBLOCK) < 0)
-		memset(r, 0, sizeof(r));
-	snprintf(out, size, "%02x%02x%02x%02x%02x", r[0], r[1], r[2], r[3], r[4]);
-}
-
 static struct smtp_session *session_new(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
 {
 	struct smtp_session *s = calloc(1, sizeof(*s));
@@ -423,7 +414,7 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	s->group = svc->listener_group[l - svc->site->listener];
 	s->client.listener = l->name;
 	smtp_session_know(s, peer);
-	make_id(s->id, sizeof(s->id));
+	connection_id(s->id);
 	s->stream = stream_new(fd);
 	svc->sessions++;
 	s->next = svc->first;
@@ -433,19 +424,17 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	return s;
 }
 
-static void say_busy(int fd, const struct net_addr *peer, const char *why)
+static void say_busy(const struct listener_conf *l, int fd, const struct net_addr *peer, const char *why)
 {
-	char ip[NET_TEXT_MAX];
-
-	log_notice("turned-away", "client", net_text(peer, ip), "reason", why, NULL);
+	connection_turned_away(l->name, peer, why);
 	if (send(fd, busy, sizeof(busy) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		/* the connection is closed all the same */
 	}
 }
 
-static void turn_away(int fd, const struct net_addr *peer, const char *why)
+static void turn_away(const struct listener_conf *l, int fd, const struct net_addr *peer, const char *why)
 {
-	say_busy(fd, peer, why);
+	say_busy(l, fd, peer, why);
 	close(fd);
 }
 
@@ -453,20 +442,15 @@ void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l,
 {
 	const struct smtp_limits *lim = &svc->site->limits;
 	struct smtp_session *s;
-	int mine;
+	int rc;
 
 	if (svc->sessions >= lim->sessions) {
-		turn_away(fd, peer, "sessions");
+		turn_away(l, fd, peer, "sessions");
 		return;
 	}
-	mine = client_table_enter(svc->clients, peer);
-	if (mine < 0)
-		turn_away(fd, peer, "memory");
-	else if (mine > lim->sessions_per_client)
-		turn_away(fd, peer, "sessions of this client");
-	if (mine < 0 || mine > lim->sessions_per_client) {
-		if (mine > 0)
-			client_table_leave(svc->clients, peer);
+	rc = client_table_admit(svc->clients, peer, lim->sessions_per_client);
+	if (rc < 0) {
+		turn_away(l, fd, peer, rc == -EBUSY ? "sessions of this client" : "memory");
 		return;
 	}
 	s = session_new(svc, l, fd, peer);
@@ -477,7 +461,7 @@ void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l,
 	if (s->stream && task_spawn("smtp", session_main, s, &s->task) == 0)
 		return;
 	if (s->stream)
-		say_busy(stream_fd(s->stream), peer, "tasks");
+		say_busy(l, stream_fd(s->stream), peer, "tasks");
 	session_free(s);
 }
 

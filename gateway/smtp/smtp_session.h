@@ -8,6 +8,7 @@
 #ifndef SMTP_SESSION_H
 #define SMTP_SESSION_H
 
+#include "base/connection.h"
 #include "base/stream.h"
 #include "filters/txn.h"
 #include "policy/judge.h"
@@ -60,7 +61,7 @@ struct smtp_session {
 	struct client client;
 	enum smtp_state state;
 	int64_t deadline_ms;            /* of the whole session, 0: none; while a message arrives the stream may have a nearer one */
-	char id[16];
+	char id[CONNECTION_ID_MAX];
 	unsigned transactions, errors;
 	struct smtp_txn *t;
 	struct smtp_answer *answer;     /* the last message was taken, and whether the client heard it is not known; NULL: none */

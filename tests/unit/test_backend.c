@@ -397,13 +397,13 @@ static void wait_task(void *arg)
 	conf[1].priority = 20;          /* for when a is away, not for when it is busy */
 	begin();
 	backend_group_share(group, 0, &shared, 1);
-	shared.inside[0] = 1;           /* another worker's */
+	shared.inside.held[0] = 1;           /* another worker's */
 	CHECK(backend_take(group, soon(), &bs) == 0);
-	CHECK(shared.inside[1] == 1);
+	CHECK(shared.inside.held[1] == 1);
 	begun = clock_ms();
 	CHECK(backend_take(group, soon(), &other) == -EBUSY);
 	CHECK(clock_ms() - begun >= 290 && clock_ms() - begun < 1500);
-	CHECK(shared.inside[1] == 1 && shared.wanted[1] == 0);
+	CHECK(shared.inside.held[1] == 1 && shared.wanted[1] == 0);
 	/* that worker dies */
 	backend_shared_forget(&shared, 0);
 	CHECK(backend_take(group, soon(), &other) == 0);
@@ -522,11 +522,11 @@ static void wanted_task(void *arg)
 	CHECK(backend_group_ready(group, 1000) == 0);
 	CHECK(backend_take(group, soon(), &bs) == 0);
 	backend_give(bs, true);
-	CHECK(shared.inside[3] == 1);
+	CHECK(shared.inside.held[3] == 1);
 	shared.wanted[0] = 1;
-	while (shared.inside[3] > 0 && clock_ms() < until)
+	while (shared.inside.held[3] > 0 && clock_ms() < until)
 		task_sleep(10);
-	CHECK(shared.inside[3] == 0);
+	CHECK(shared.inside.held[3] == 0);
 	end(1);
 }
 

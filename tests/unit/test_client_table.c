@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "smtp/client_table.h"
+#include "base/client_table.h"
 
 static void test_counts(void **state)
 {

@@ -188,11 +188,11 @@ static const char everything[] =
 	"listener one { protocol = smtp  address = \"127.0.0.1:2525\" }\n"
 	"listener \"two\" {\n\taddress = \"[2001:db8::1]:26\"\n}\n"
 	"listener three { address = \"192.0.2.1\" backends = { six } proxy_from = { \"10.1.0.0/16\" } direction = outbound transparent = yes tls = own-ca"
-	" max_connections = 5 max_per_client = 6 }\n"
+	" max_connections = 5 max_per_client = 6 idle_timeout = 90s }\n"
 	"backend main {\n"
 	"	address = \"mail.internal.example:2025\"\n"
 	"	priority = 5\n	max_sessions = 20\n	max_sessions_wait = 7s\n	tls = required\n	tls_name = \"Mail.example.com\"\n"
-	"	tls_ca = cert.pem\n	xclient = yes\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
+	"	tls_ca = cert.pem\n	xclient = yes\n	proxy = v2\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
 	"}\n"
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
 	"outbound { via = { \"smart.example.net:587\", \"[2001:db8::9]:26\", \"192.0.2.9\" } username = site password_file = redis-password port = 2526\n"
@@ -262,7 +262,7 @@ static void check_wire(const struct site *s)
 	assert_int_equal(s->listener[0].direction, DIRECTION_INBOUND);
 	assert_int_equal(s->listener[0].tls, LISTENER_TLS_STARTTLS);
 	assert_true(s->listener[2].direction == DIRECTION_OUTBOUND && s->listener[2].transparent && s->listener[2].tls == LISTENER_TLS_OWN_CA);
-	assert_true(s->listener[2].max_connections == 5 && s->listener[2].max_per_client == 6 && s->listener[2].proxy_from_count == 1);
+	assert_true(s->listener[2].max_connections == 5 && s->listener[2].max_per_client == 6 && s->listener[2].idle_timeout_ms == 90000 && s->listener[2].proxy_from_count == 1);
 	assert_true(listener_has_backend(s, &s->listener[2], &s->backend[1]) && !listener_has_backend(s, &s->listener[2], b));
 	assert_true(listener_has_backend(s, NULL, b) && !listener_has_backend(s, &s->listener[0], &s->backend[1]));
 	assert_int_equal(s->bypass_count, 1);
@@ -279,7 +279,7 @@ static void check_wire(const struct site *s)
 	assert_int_equal(b->tls, TLS_REQUIRED);
 	assert_string_equal(b->tls_name, "mail.example.com");
 	assert_non_null(strstr(b->tls_ca_pem, "BEGIN CERTIFICATE"));
-	assert_true(b->xclient && !s->backend[1].xclient);
+	assert_true(b->xclient && !s->backend[1].xclient && b->proxy == PROXY_V2 && s->backend[1].proxy == PROXY_NO);
 	assert_false(b->reuse);
 	assert_int_equal(b->reuse_idle_ms, 11000);
 	assert_int_equal(b->reuse_max, 12);

@@ -13,6 +13,8 @@ void client_table_free(struct client_table *t);
 
 /* One more session of this client: how many it has now, or -ENOMEM. */
 int client_table_enter(struct client_table *t, const struct net_addr *a);
+/* The same, if it has not max already. 0, -EBUSY, -ENOMEM. */
+int client_table_admit(struct client_table *t, const struct net_addr *a, int max);
 /* One less; what was not entered is ignored. */
 void client_table_leave(struct client_table *t, const struct net_addr *a);
 

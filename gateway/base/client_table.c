@@ -1,4 +1,4 @@
-#include "smtp/client_table.h"
+#include "base/client_table.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -74,6 +74,15 @@ int client_table_enter(struct client_table *t, const struct net_addr *a)
 		memcpy((*e)->key, key, KEY_BYTES);
 	}
 	return ++(*e)->sessions;
+}
+
+int client_table_admit(struct client_table *t, const struct net_addr *a, int max)
+{
+	int n = client_table_enter(t, a);
+
+	if (n > max)
+		client_table_leave(t, a);
+	return n < 0 ? n : n > max ? -EBUSY : 0;
 }
 
 void client_table_leave(struct client_table *t, const struct net_addr *a)

@@ -1,0 +1,33 @@
+#include "base/connection.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+
+void connection_id(char *out)
+{
+	unsigned char r[5] = { 0 };
+
+	if (getrandom(r, sizeof(r), GRND_NONBLOCK) < 0)
+		memset(r, 0, sizeof(r));
+	snprintf(out, CONNECTION_ID_MAX, "%02x%02x%02x%02x%02x", r[0], r[1], r[2], r[3], r[4]);
+}
+
+void connection_turned_away(const char *listener, const struct net_addr *client, const char *why)
+{
+	char ip[NET_TEXT_MAX];
+
+	log_notice("turned-away", "client", net_text(client, ip), "reason", why, "listener", listener, NULL);
+}
+
+void connection_local(int fd, struct net_addr *out)
+{
+	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(ss);
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+		ss.ss_family = AF_UNSPEC;
+	net_from_sockaddr((struct sockaddr *)&ss, out);
+}

@@ -1,0 +1,77 @@
+#include "process/tcp_worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "process/worker.h"
+#include "tcp/tcp_backend.h"
+#include "tcp/tcp_server.h"
+
+static void tcp_close(void *service)
+{
+	tcp_service_release(service);
+	free(service);
+}
+
+/* Counters that hold over all workers. */
+static void share(struct tcp_service *svc, struct shared *shared)
+{
+	for (size_t i = 0; i < svc->site->listener_count; i++) {
+		const struct listener_conf *l = &svc->site->listener[i];
+		struct tcp_backends *b = svc->listener[i].backends;
+		int at;
+
+		if (l->protocol != LISTENER_TCP)
+			continue;
+		/* The parent has claimed a place for each of them. */
+		at = shared_names_find(&shared->listener_names, l->name);
+		svc->listener[i].places = &shared->listener[at < 0 ? 0 : at];
+		for (size_t k = 0; k < tcp_backends_count(b); k++) {
+			at = shared_names_find(&shared->backend_names, tcp_backends_name(b, k));
+			if (at >= 0)
+				tcp_backends_share(b, k, &shared->backend[at].inside, svc->self);
+		}
+	}
+}
+
+static int tcp_open(struct worker *w, void **service, struct buf *err)
+{
+	struct tcp_service *svc = calloc(1, sizeof(*svc));
+	int rc;
+
+	if (!svc)
+		return -ENOMEM;
+	*svc = (struct tcp_service){ .site = w->site, .dns = w->dns, .self = w->env->slot };
+	rc = tcp_service_init(svc);
+	if (rc < 0) {
+		tcp_close(svc);
+		return rc;
+	}
+	share(svc, w->env->shared);
+	*service = svc;
+	return 0;
+}
+
+static void tcp_accept(void *service, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	tcp_server_accept(service, l, fd, peer);
+}
+
+static void tcp_drain(void *service)
+{
+	tcp_service_drain(service);
+}
+
+static int tcp_sessions(const void *service)
+{
+	return ((const struct tcp_service *)service)->sessions;
+}
+
+const struct worker_protocol tcp_worker = {
+	.protocol = LISTENER_TCP,
+	.open = tcp_open,
+	.accept = tcp_accept,
+	.drain = tcp_drain,
+	.sessions = tcp_sessions,
+	.close = tcp_close,
+};

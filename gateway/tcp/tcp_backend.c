@@ -1,0 +1,218 @@
+#include "tcp/tcp_backend.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/places.h"
+#include "base/proxy_stream.h"
+#include "base/stream.h"
+#include "base/task.h"
+#include "smtp/backend.h"
+
+enum { BACKOFF_MIN_MS = 1000, MEMBERS_MAX = 64 };
+
+struct tcp_backend {
+	const struct backend_conf *conf;
+	struct places own, *places;
+	int self;
+	bool away;
+	int backoff_ms;
+	int64_t retry_at_ms;            /* away: not before, if there is another */
+	uint64_t turn;                  /* when it was last chosen */
+};
+
+struct tcp_backends {
+	const struct site *site;
+	struct dns *dns;
+	uint64_t turn;
+	size_t count;
+	struct tcp_backend member[];
+};
+
+struct tcp_backends *tcp_backends_new(const struct site *site, const struct listener_conf *l, struct dns *dns)
+{
+	struct tcp_backends *b = calloc(1, sizeof(*b) + site->backend_count * sizeof(b->member[0]));
+
+	if (!b)
+		return NULL;
+	b->site = site;
+	b->dns = dns;
+	for (size_t i = 0; i < site->backend_count && b->count < MEMBERS_MAX; i++) {
+		struct tcp_backend *m = &b->member[b->count];
+
+		if (!listener_has_backend(site, l, &site->backend[i]))
+			continue;
+		m->conf = &site->backend[i];
+		m->places = &m->own;
+		b->count++;
+	}
+	return b;
+}
+
+void tcp_backends_free(struct tcp_backends *b)
+{
+	free(b);
+}
+
+size_t tcp_backends_count(const struct tcp_backends *b)
+{
+	return b->count;
+}
+
+const char *tcp_backends_name(const struct tcp_backends *b, size_t i)
+{
+	return b->member[i].conf->name;
+}
+
+void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, int self)
+{
+	b->member[i].places = places;
+	b->member[i].self = self;
+}
+
+/* --- who is well --- */
+
+static void changed(const struct tcp_backend *m, const char *why)
+{
+	struct log_line l;
+
+	log_start(&l, m->away ? LOG_LEVEL_WARNING : LOG_LEVEL_NOTICE, "backend");
+	log_str(&l, "name", m->conf->name);
+	log_str(&l, "host", m->conf->host);
+	log_num(&l, "port", m->conf->port);
+	log_str(&l, "state", m->away ? "away" : "up");
+	log_str(&l, "why", why);
+	log_emit(&l);
+}
+
+static void is_up(struct tcp_backend *m)
+{
+	if (!m->away)
+		return;
+	m->away = false;
+	changed(m, "it answers again");
+}
+
+static void is_away(struct tcp_backend *m, const char *why)
+{
+	bool news = !m->away;
+	int most = m->conf->probe_interval_ms;
+
+	m->backoff_ms = news ? BACKOFF_MIN_MS : m->backoff_ms > most / 2 ? most : m->backoff_ms * 2;
+	m->retry_at_ms = clock_ms() + m->backoff_ms;
+	m->away = true;
+	if (news)
+		changed(m, why);
+}
+
+/* Whether m is to be tried before o: well, or its time to come back has come; lower priority; not the one that was chosen last. */
+static bool better(const struct tcp_backend *m, const struct tcp_backend *o, int64_t now_ms)
+{
+	bool well_m = !m->away || now_ms >= m->retry_at_ms, well_o = !o->away || now_ms >= o->retry_at_ms;
+
+	if (well_m != well_o)
+		return well_m;
+	if (m->conf->priority != o->conf->priority)
+		return m->conf->priority < o->conf->priority;
+	return m->turn < o->turn;
+}
+
+static struct tcp_backend *choose(struct tcp_backends *b, uint64_t not)
+{
+	struct tcp_backend *best = NULL;
+	int64_t now_ms = clock_ms();
+
+	for (size_t i = 0; i < b->count; i++)
+		if (!(not >> i & 1) && (!best || better(&b->member[i], best, now_ms)))
+			best = &b->member[i];
+	if (!best)
+		return NULL;
+	best->turn = ++b->turn;
+	/* One client tries it; others, meanwhile, go elsewhere. */
+	if (best->away)
+		best->retry_at_ms = now_ms + best->backoff_ms;
+	return best;
+}
+
+/* --- connections --- */
+
+static int open_one(const struct tcp_backends *b, struct tcp_backend *m, const struct net_addr *to, const struct proxy_header *h,
+		    struct tcp_link *out, char *why)
+{
+	int rc;
+
+	net_text_port(to, out->address);
+	if (backend_is_ourselves(b->site, to)) {
+		snprintf(why, HOST_WHY_MAX, "%s is ourselves: connections would loop", out->address);
+		return -ELOOP;
+	}
+	rc = stream_connect(to, NULL, m->conf->connect_timeout_ms, &out->stream);
+	if (rc == 0 && m->conf->proxy != PROXY_NO)
+		rc = proxy_stream_write(out->stream, m->conf->proxy, h, m->conf->connect_timeout_ms);
+	if (rc < 0) {
+		snprintf(why, HOST_WHY_MAX, "connect: %s", strerror(-rc));
+		stream_free(out->stream);
+		out->stream = NULL;
+	}
+	return rc;
+}
+
+/* Its addresses in turn; a place is held. may wait */
+static int open_member(const struct tcp_backends *b, struct tcp_backend *m, const struct proxy_header *h, struct tcp_link *out, char *why)
+{
+	struct net_addr *to = calloc(HOST_ADDRESSES_MAX, sizeof(*to));
+	int rc = -ENOMEM;
+	size_t n = 0;
+
+	if (to) {
+		n = host_addresses(b->dns, m->conf->host, m->conf->port, m->conf->connect_timeout_ms, to, why);
+		rc = task_cancelled() ? -ECANCELED : -EHOSTUNREACH;
+	}
+	for (size_t i = 0; i < n && rc != 0 && rc != -ECANCELED; i++)
+		rc = open_one(b, m, &to[i], h, out, why);
+	free(to);
+	return rc;
+}
+
+int tcp_backends_connect(struct tcp_backends *b, const struct proxy_header *h, struct tcp_link *out, char *why)
+{
+	struct tcp_backend *m;
+	bool full = false;
+	uint64_t not = 0;
+
+	*out = (struct tcp_link){ 0 };
+	snprintf(why, HOST_WHY_MAX, "all are full");
+	while ((m = choose(b, not)) != NULL) {
+		int rc;
+
+		not |= 1ull << (m - b->member);
+		if (!places_enter(m->places, m->self, m->conf->max_sessions)) {
+			full = true;
+			continue;
+		}
+		rc = open_member(b, m, h, out, why);
+		if (rc == 0) {
+			is_up(m);
+			out->backend = m;
+			out->name = m->conf->name;
+			return 0;
+		}
+		places_leave(m->places, m->self);
+		if (rc == -ECANCELED || rc == -ENOMEM)
+			return rc;
+		is_away(m, why);
+	}
+	return full ? -EBUSY : -EHOSTUNREACH;
+}
+
+void tcp_link_release(struct tcp_link *link)
+{
+	stream_free(link->stream);
+	if (link->backend)
+		places_leave(link->backend->places, link->backend->self);
+	*link = (struct tcp_link){ 0 };
+}

@@ -1,0 +1,236 @@
+#include "tcp/tcp_server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/client_table.h"
+#include "base/clock.h"
+#include "base/connection.h"
+#include "base/log.h"
+#include "base/places.h"
+#include "base/proxy_stream.h"
+#include "base/stream.h"
+#include "base/task.h"
+#include "tcp/pump.h"
+#include "tcp/tcp_backend.h"
+
+enum {
+	HEADER_MS = 10 * 1000,          /* a load balancer says its PROXY header at once */
+	DRAIN_IDLE_MS = 1000,           /* a connection on which nothing moves for so long may be ended when we stop */
+};
+
+struct tcp_session {
+	struct tcp_service *svc;
+	const struct listener_conf *conf;
+	struct tcp_listener *listener;
+	char id[CONNECTION_ID_MAX];
+	struct stream *stream;
+	struct net_addr peer, client;   /* who has connected; who it is: told by a load balancer, or the same */
+	struct proxy_header header;     /* what a backend is told */
+	bool counted;                   /* the client is in the table */
+	struct tcp_link link;
+	struct pump pump;
+	bool pumping;
+	int64_t begun_ms;
+	struct task *task;
+	struct tcp_session *prev, *next;
+};
+
+/* --- its end --- */
+
+static void log_line(const struct tcp_session *s, enum log_level level, const char *end, const char *why)
+{
+	char ip[NET_TEXT_MAX];
+	struct log_line l;
+
+	log_start(&l, level, "tcp");
+	log_str(&l, "sid", s->id);
+	log_str(&l, "listener", s->conf->name);
+	log_str(&l, "client", net_text(&s->client, ip));
+	log_num(&l, "port", s->client.port);
+	if (!net_same_ip(&s->peer, &s->client))
+		log_str(&l, "via", net_text(&s->peer, ip));
+	log_str(&l, "backend", s->link.name);
+	log_str(&l, "address", s->link.name ? s->link.address : NULL);
+	log_num(&l, "in", (int64_t)s->pump.from_a);
+	log_num(&l, "out", (int64_t)s->pump.from_b);
+	log_num(&l, "ms", clock_ms() - s->begun_ms);
+	log_str(&l, "end", end);
+	log_str(&l, "why", why);
+	log_emit(&l);
+}
+
+static void session_free(struct tcp_session *s)
+{
+	struct tcp_service *svc = s->svc;
+
+	tcp_link_release(&s->link);
+	stream_free(s->stream);
+	if (s->counted)
+		client_table_leave(s->listener->clients, &s->client);
+	places_leave(s->listener->places, svc->self);
+	svc->sessions--;
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		svc->first = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	free(s);
+}
+
+/* --- its life --- */
+
+/* Who the client is, where a load balancer tells it. false: it told nothing that could be read. may wait */
+static bool meet(struct tcp_session *s)
+{
+	struct proxy_header told = { 0 };
+	int rc;
+
+	s->header.told = true;
+	connection_local(stream_fd(s->stream), &s->header.destination);
+	if (site_in_networks(s->conf->proxy_from, s->conf->proxy_from_count, &s->peer)) {
+		rc = proxy_stream_read(s->stream, HEADER_MS, &told);
+		if (rc < 0) {
+			/* A balancer that looks whether the port is open says nothing and goes. */
+			if (rc != -ECANCELED)
+				log_line(s, rc == -EPIPE ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "no PROXY header",
+					 rc == -EBADMSG ? "it does not begin with one" : rc == -ETIMEDOUT ? "none in time" : strerror(-rc));
+			return false;
+		}
+		if (told.told)
+			s->client = told.source;
+		s->header = told;
+	}
+	if (s->header.told)
+		s->header.source = s->client;
+	return true;
+}
+
+static bool admit(struct tcp_session *s)
+{
+	int rc = client_table_admit(s->listener->clients, &s->client, s->conf->max_per_client);
+
+	s->counted = rc == 0;
+	if (rc < 0)
+		connection_turned_away(s->conf->name, &s->client, rc == -EBUSY ? "connections of this client" : "memory");
+	return rc == 0;
+}
+
+static void serve(struct tcp_session *s)
+{
+	char why[HOST_WHY_MAX];
+	enum pump_end end;
+	int rc;
+
+	if (!meet(s) || !admit(s))
+		return;
+	rc = tcp_backends_connect(s->listener->backends, &s->header, &s->link, why);
+	if (rc < 0) {
+		log_line(s, LOG_LEVEL_WARNING, rc == -ECANCELED ? "shutting down" : "no backend", rc == -ECANCELED ? NULL : why);
+		return;
+	}
+	s->pump.a = s->stream;
+	s->pump.b = s->link.stream;
+	s->pump.idle_ms = s->svc->draining ? DRAIN_IDLE_MS : s->conf->idle_timeout_ms;
+	s->pumping = true;
+	end = pump_run(&s->pump);
+	s->pumping = false;
+	/* The checks of a load balancer are not worth a line. */
+	log_line(s, s->header.told ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, pump_end_text(end == PUMP_IDLE && s->svc->draining ? PUMP_CANCELED : end), NULL);
+}
+
+static void session_main(void *arg)
+{
+	struct tcp_session *s = arg;
+
+	s->task = task_self();
+	serve(s);
+	session_free(s);
+}
+
+static struct tcp_session *session_new(struct tcp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	struct tcp_session *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		close(fd);
+		return NULL;
+	}
+	s->svc = svc;
+	s->conf = l;
+	s->listener = &svc->listener[l - svc->site->listener];
+	s->peer = s->client = *peer;
+	s->begun_ms = clock_ms();
+	connection_id(s->id);
+	s->stream = stream_new(fd);
+	svc->sessions++;
+	s->next = svc->first;
+	if (s->next)
+		s->next->prev = s;
+	svc->first = s;
+	return s;
+}
+
+void tcp_server_accept(struct tcp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	struct tcp_listener *t = &svc->listener[l - svc->site->listener];
+	struct tcp_session *s;
+
+	if (!places_enter(t->places, svc->self, l->max_connections)) {
+		connection_turned_away(l->name, peer, "connections");
+		close(fd);
+		return;
+	}
+	s = session_new(svc, l, fd, peer);
+	if (!s) {
+		places_leave(t->places, svc->self);
+		return;
+	}
+	if (s->stream && task_spawn("tcp", session_main, s, &s->task) == 0)
+		return;
+	connection_turned_away(l->name, peer, s->stream ? "tasks" : "memory");
+	session_free(s);
+}
+
+/* --- all of them --- */
+
+int tcp_service_init(struct tcp_service *svc)
+{
+	svc->listener = calloc(svc->site->listener_count + 1, sizeof(*svc->listener));
+	if (!svc->listener)
+		return -ENOMEM;
+	for (size_t i = 0; i < svc->site->listener_count; i++) {
+		const struct listener_conf *l = &svc->site->listener[i];
+
+		if (l->protocol != LISTENER_TCP)
+			continue;
+		svc->listener[i].backends = tcp_backends_new(svc->site, l, svc->dns);
+		svc->listener[i].clients = client_table_new();
+		if (!svc->listener[i].backends || !svc->listener[i].clients)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void tcp_service_release(struct tcp_service *svc)
+{
+	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++) {
+		tcp_backends_free(svc->listener[i].backends);
+		client_table_free(svc->listener[i].clients);
+	}
+	free(svc->listener);
+	svc->listener = NULL;
+}
+
+void tcp_service_drain(struct tcp_service *svc)
+{
+	svc->draining = true;
+	for (struct tcp_session *s = svc->first; s; s = s->next)
+		if (s->pumping) {
+			s->pump.idle_ms = DRAIN_IDLE_MS;
+			task_wake(s->task, 0);          /* it looks at the clock again */
+		}
+}

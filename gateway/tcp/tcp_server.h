@@ -1,0 +1,53 @@
+/*
+ * tcp_server - listeners with protocol = tcp: connections of any other protocol, passed through as they are
+ *
+ * What the connections of one worker share is a struct tcp_service; each connection is a task that finds a backend and pumps until both sides
+ * have ended, and one log line when it has:
+ *
+ *     event=tcp sid=5f3c... listener=web client=192.0.2.7 port=51234 backend=owa address=10.0.0.5:443 in=812 out=40233 ms=1204 end=closed
+ *
+ * in: bytes from the client. Clients beyond the limits are turned away: closed without a word, since no word is right in every protocol.
+ */
+#ifndef TCP_SERVER_H
+#define TCP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/net.h"
+#include "policy/conf.h"
+
+struct client_table;
+struct dns;
+struct places;
+struct tcp_backends;
+struct tcp_session;
+
+/* One of the site's listeners; unused of those of another protocol. */
+struct tcp_listener {
+	struct tcp_backends *backends;
+	struct client_table *clients;
+	struct places *places;          /* of max_connections, in memory that all workers share */
+};
+
+struct tcp_service {
+	const struct site *site;
+	struct dns *dns;
+	int self;                       /* this worker's slot in places */
+	struct tcp_listener *listener;  /* one for each of site->listener */
+	int sessions;                   /* now */
+	struct tcp_session *first;      /* they */
+	bool draining;
+};
+
+/* site, dns and self are given; each listener's places is set afterwards. 0 or -ENOMEM (release it then, too). */
+int tcp_service_init(struct tcp_service *svc);
+void tcp_service_release(struct tcp_service *svc);
+
+/* Those on which nothing moves end now, the others when it is so. */
+void tcp_service_drain(struct tcp_service *svc);
+
+/* Take over a connection; never waits. */
+void tcp_server_accept(struct tcp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer);
+
+#endif
