@@ -158,6 +158,13 @@ static int rdns_run(struct txn *t, int self, struct facts *out)
 	return r->count > 0 ? confirm(t, r, out) : none(out, "no usable name");
 }
 
+static int rdns_ours(struct txn *t, struct facts *out)
+{
+	int rc = facts_set_empty(out, "client.rdns");
+
+	return rc < 0 ? rc : facts_set_why(out, "client.fcrdns", "pass", "one of ours: does not apply");
+}
+
 static bool rdns_ready(struct txn *t, int self)
 {
 	const struct rdns *r = t->client->evidence.filter[self];
@@ -185,7 +192,7 @@ static void rdns_release(struct evidence *e, int self)
 
 const struct filter filter_rdns = {
 	.name = "rdns", .scope = SCOPE_CLIENT, .stage = STAGE_CONNECT, .facts = rdns_facts,
-	.start = rdns_start, .run = rdns_run, .ready = rdns_ready, .release = rdns_release,
+	.start = rdns_start, .run = rdns_run, .ours = rdns_ours, .ready = rdns_ready, .release = rdns_release,
 };
 
 /* ---- tls, tls.version ---- */

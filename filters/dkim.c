@@ -240,6 +240,14 @@ static int run(struct txn *t, int self, struct facts *out)
 	return rc < 0 ? rc : facts_fill(out, results, count, dkim_verify_signatures(v));
 }
 
+/* What a server of ours hands on is signed, if at all, by us. */
+static int ours(struct txn *t, struct facts *out)
+{
+	int rc = t->message ? facts_fill(out, NULL, 0, 0) : 0;
+
+	return rc < 0 || !t->message ? rc : facts_why(out, "dkim", "one of ours: does not apply");
+}
+
 const struct filter filter_dkim = {
 	.name = "dkim",
 	.scope = SCOPE_TXN,
@@ -248,5 +256,6 @@ const struct filter filter_dkim = {
 	.start = start,
 	.body = body,
 	.run = run,
+	.ours = ours,
 	.release = release,
 };

@@ -285,6 +285,13 @@ static int dmarc_run(struct txn *t, int self, struct facts *out)
 	return rc;
 }
 
+static int dmarc_ours(struct txn *t, struct facts *out)
+{
+	int rc = facts_set_why(out, "dmarc", "none", "one of ours: does not apply");
+
+	return rc < 0 ? rc : facts_set_empty(out, "dmarc.aligned");
+}
+
 static void dmarc_release(struct evidence *e, int self)
 {
 	state_free(e->filter[self]);
@@ -300,6 +307,7 @@ const struct filter filter_dmarc = {
 	.facts = dmarc_facts,
 	.start = dmarc_start,
 	.run = dmarc_run,
+	.ours = dmarc_ours,
 	.release = dmarc_release,
 	.uses = dmarc_uses,
 };

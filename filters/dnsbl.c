@@ -170,6 +170,24 @@ static int count_all(struct txn *t, struct dnsbl *d, struct facts *out)
 	return rc;
 }
 
+static int nothing(struct facts *out)
+{
+	int rc = facts_set_num(out, "dnsbl.score", 0);
+
+	if (rc == 0)
+		rc = facts_set_empty(out, "dnsbl.zones");
+	if (rc == 0)
+		rc = facts_set_empty(out, "dnsbl.codes");
+	return rc < 0 ? rc : facts_set_empty(out, "dnsbl.benched");
+}
+
+static int ours(struct txn *t, struct facts *out)
+{
+	int rc = nothing(out);
+
+	return rc < 0 ? rc : facts_why(out, "dnsbl.score", "one of ours: does not apply");
+}
+
 static int run(struct txn *t, int self, struct facts *out)
 {
 	struct dnsbl *d = t->client->evidence.filter[self];
@@ -177,13 +195,7 @@ static int run(struct txn *t, int self, struct facts *out)
 
 	d = t->client->evidence.filter[self];
 	if (rc == 0)
-		rc = facts_set_num(out, "dnsbl.score", 0);
-	if (rc == 0)
-		rc = facts_set_empty(out, "dnsbl.zones");
-	if (rc == 0)
-		rc = facts_set_empty(out, "dnsbl.codes");
-	if (rc == 0)
-		rc = facts_set_empty(out, "dnsbl.benched");
+		rc = nothing(out);
 	return rc < 0 ? rc : count_all(t, d, out);
 }
 
@@ -224,5 +236,6 @@ const struct filter filter_dnsbl = {
 	.start = start,
 	.ready = ready,
 	.run = run,
+	.ours = ours,
 	.release = release,
 };

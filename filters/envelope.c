@@ -12,7 +12,6 @@ static const struct fact_def envelope_facts[] = {
 	{ "sender", FACT_ADDRESS, false, STAGE_MAIL, NULL, "envelope sender; empty for the null sender" },
 	{ "sender.domain", FACT_DOMAIN, false, STAGE_MAIL, NULL, "its domain; empty for the null sender" },
 	{ "sender.null", FACT_BOOL, false, STAGE_MAIL, NULL, "MAIL FROM:<>, as bounces have it" },
-	{ "direction", FACT_WORD, false, STAGE_MAIL, directions, "where the message goes" },
 	{ 0 },
 };
 
@@ -20,6 +19,7 @@ const struct fact_def recipient_facts[] = {
 	{ "rcpt", FACT_ADDRESS, false, STAGE_RCPT, NULL, "the recipient judged" },
 	{ "rcpt.domain", FACT_DOMAIN, false, STAGE_RCPT, NULL, "its domain" },
 	{ "rcpt.postmaster", FACT_BOOL, false, STAGE_RCPT, NULL, "it is postmaster" },
+	{ "direction", FACT_WORD, false, STAGE_RCPT, directions, "from whom to whom the message goes for this recipient" },
 	{ "score", FACT_NUMBER, false, STAGE_CONNECT, NULL, "sum of the score rules above that apply; in records, of all above the rule that decided" },
 	{ "class", FACT_TEXT, true, STAGE_RCPT, NULL, "classes that the recipient is in" },
 	{ "greylist", FACT_WORD, false, STAGE_RCPT, greylist_words, "what a greylist rule found" },
@@ -33,6 +33,11 @@ bool recipient_is_postmaster(const char *address)
 	return strncasecmp(address, "postmaster", 10) == 0 && (address[10] == '\0' || address[10] == '@');
 }
 
+const char *recipient_direction(const struct client *c, bool local)
+{
+	return !c->relay ? "inbound" : local ? "internal" : "outbound";
+}
+
 int recipient_facts_set(const struct recipient *r, struct facts *out)
 {
 	int rc = facts_set(out, "rcpt", r->address);
@@ -41,6 +46,8 @@ int recipient_facts_set(const struct recipient *r, struct facts *out)
 		rc = facts_set(out, "rcpt.domain", r->domain);
 	if (rc == 0)
 		rc = facts_set_bool(out, "rcpt.postmaster", recipient_is_postmaster(r->address));
+	if (rc == 0 && r->direction)
+		rc = facts_set(out, "direction", r->direction);
 	return rc < 0 ? rc : facts_set_bool(out, "temperror.expired", false);
 }
 
@@ -53,8 +60,6 @@ static int envelope_run(struct txn *t, int self, struct facts *out)
 		rc = facts_set(out, "sender.domain", env->from_domain);
 	if (rc == 0)
 		rc = facts_set_bool(out, "sender.null", env->from[0] == '\0');
-	if (rc == 0)
-		rc = facts_set(out, "direction", "inbound");
 	return rc;
 }
 

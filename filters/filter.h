@@ -36,6 +36,12 @@ struct filter {
 	 */
 	int (*run)(struct txn *t, int self, struct facts *out);
 
+	/*
+	 * Instead of all of these where the client is one of ours (client.relay): a check for strangers does not apply, its facts have the values that say
+	 * so. Never waits. NULL: ours are looked at as everybody is.
+	 */
+	int (*ours)(struct txn *t, struct facts *out);
+
 	/* Whether run would answer without a wait now, after start. NULL: no, if there is a start; else it never waits. */
 	bool (*ready)(struct txn *t, int self);
 

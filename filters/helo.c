@@ -123,8 +123,23 @@ static int helo_run(struct txn *t, int self, struct facts *out)
 	return rc < 0 ? rc : facts_set_bool(out, "helo.ours", is_ours(t->site, h.domain));
 }
 
+static int helo_ours(struct txn *t, struct facts *out)
+{
+	int rc = t->client->helo ? facts_set(out, "helo", t->client->helo) : 0;
+
+	if (rc == 0)
+		rc = facts_set_why(out, "helo.syntax", "ok", "one of ours: does not apply");
+	if (rc == 0)
+		rc = facts_set(out, "helo.kind", "domain");
+	if (rc == 0)
+		rc = facts_set_bool(out, "helo.bare", false);
+	if (rc == 0)
+		rc = facts_set_bool(out, "helo.literal_mismatch", false);
+	return rc < 0 ? rc : facts_set_bool(out, "helo.ours", false);
+}
+
 const struct filter filter_helo = {
-	.name = "helo", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = helo_facts, .run = helo_run,
+	.name = "helo", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = helo_facts, .run = helo_run, .ours = helo_ours,
 };
 
 /* ---- helo.resolves ---- */
@@ -215,6 +230,11 @@ static int resolves_run(struct txn *t, int self, struct facts *out)
 	return a->status == DNS_OK ? set(out, "no", "it has addresses of the other family") : set(out, "none", a->why);
 }
 
+static int resolves_ours(struct txn *t, struct facts *out)
+{
+	return set(out, "yes", "one of ours: does not apply");
+}
+
 static bool resolves_ready(struct txn *t, int self)
 {
 	const struct resolves *r = t->evidence.filter[self];
@@ -234,5 +254,5 @@ static void resolves_release(struct evidence *e, int self)
 
 const struct filter filter_helo_dns = {
 	.name = "helo.dns", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = resolves_facts,
-	.start = resolves_start, .run = resolves_run, .ready = resolves_ready, .release = resolves_release,
+	.start = resolves_start, .run = resolves_run, .ours = resolves_ours, .ready = resolves_ready, .release = resolves_release,
 };

@@ -98,6 +98,16 @@ static int helo_run(struct txn *t, int self, struct facts *out)
 	return rc < 0 ? rc : code_set(out, "spf.helo", &r);
 }
 
+static int ours(struct txn *t, struct facts *out)
+{
+	return facts_set_why(out, "spf", "none", "one of ours: does not apply");
+}
+
+static int helo_ours(struct txn *t, struct facts *out)
+{
+	return facts_set_why(out, "spf.helo", "none", "one of ours: does not apply");
+}
+
 const struct filter filter_spf = {
 	.name = "spf",
 	.scope = SCOPE_TXN,
@@ -105,6 +115,7 @@ const struct filter filter_spf = {
 	.facts = facts,
 	.start = start,
 	.run = run,
+	.ours = ours,
 	.release = release,
 };
 
@@ -115,5 +126,6 @@ const struct filter filter_spf_helo = {
 	.facts = helo_facts,
 	.start = helo_start,
 	.run = helo_run,
+	.ours = helo_ours,
 	.release = release,
 };

@@ -46,6 +46,7 @@ struct recipient {
 	char *params;                   /* ESMTP parameters to pass on (NOTIFY, ORCPT), "" if none */
 	char *domain;                   /* lower-case, "" if bare */
 	bool local;                     /* in the site's accepted domains */
+	const char *direction;          /* a word of the fact; NULL: not known here */
 };
 
 struct envelope {

@@ -187,6 +187,10 @@ static bool greylist(struct judge *j, const struct rule *rule)
 
 	if (recipient_is_postmaster(j->rcpt->address))
 		return false;
+	if (j->txn->client->relay) {
+		facts_set_why(&j->facts, "greylist", "pass", "one of ours: does not apply");
+		return false;
+	}
 	/* The state is away: greylisting is no reason to hold mail up, unless the site says so. */
 	if (!j->txn->state ||
 	    greylist_check(j->txn->state, &j->txn->site->greylist, &q, &answer, &retry_s, why) < 0) {

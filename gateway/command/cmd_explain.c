@@ -15,6 +15,7 @@
 #include "command/cmd_history.h"
 #include "command/terminal.h"
 #include "filters/dnsbl_health.h"
+#include "filters/envelope.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
 #include "policy/judge.h"
@@ -123,6 +124,7 @@ static int fill_envelope(struct explain *x)
 		r->params = strdup("");
 		r->domain = strdup(m.domain);
 		r->local = site_accepts(x->site, m.domain);
+		r->direction = recipient_direction(&x->client, r->local);
 		env->rcpt_count++;
 	}
 	return env->from && env->from_domain && env->params ? 0 : fail("envelope", "out of memory");
@@ -253,7 +255,7 @@ static void print_judge(struct explain *x, struct judge *j)
 	const struct verdict *v = &j->verdict;
 
 	printf("\nrecipient %s\n", j->rcpt->address);
-	if (!j->rcpt->local)
+	if (!j->rcpt->local && !x->client.relay)
 		printf("  outside the accepted domains: 550 5.7.1 relaying denied, whatever the rules say\n");
 	print_facts(&j->facts);
 	print_rules(x, j);
@@ -326,6 +328,7 @@ static int prepare(struct explain *x)
 	if (net_parse(x->ip, &x->client.addr) < 0)
 		return fail(x->ip, "not an address, expected IPv4 or IPv6");
 	net_text(&x->client.addr, x->client.ip);
+	x->client.relay = site_in_networks(x->site->relay_networks, x->site->relay_network_count, &x->client.addr);
 	x->client.helo = strdup(x->helo);
 	x->client.esmtp = true;
 	if (loop_init() < 0)

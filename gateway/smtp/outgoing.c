@@ -85,8 +85,10 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ef
 	bool subject_due = has_prefix(effects, effect_count);
 	size_t fields_end = 0;
 
-	authres_make(t, t->site->authserv_id, out);
-	if (t->site->add_received_spf)
+	/* Of mail of our own nothing was checked, and nobody outside believes us (RFC 8601 1.2). */
+	if (!t->client->relay)
+		authres_make(t, t->site->authserv_id, out);
+	if (!t->client->relay && t->site->add_received_spf)
 		authres_received_spf(t, t->site->hostname, out);
 	trace_received(t, utf8, out);
 	add_lines(effects, effect_count, out);

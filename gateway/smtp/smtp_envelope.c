@@ -139,6 +139,7 @@ static int fill_recipient(struct smtp_session *s, const struct smtp_command *c, 
 	r->params = buf_steal(&params);
 	r->domain = strdup(domain);
 	r->local = !c->path.domain[0] || site_accepts(s->svc->site, domain);
+	r->direction = recipient_direction(&s->client, r->local);
 	return r->address && r->params && r->domain ? 0 : -ENOMEM;
 }
 

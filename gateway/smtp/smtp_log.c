@@ -148,7 +148,7 @@ void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *li
 /* What a line says is true of both. */
 static bool same_line(const struct judge *a, const struct judge *b)
 {
-	return a->verdict.rule == b->verdict.rule && a->run.effect_count == b->run.effect_count &&
+	return a->verdict.rule == b->verdict.rule && a->rcpt->direction == b->rcpt->direction && a->run.effect_count == b->run.effect_count &&
 	       memcmp(a->run.effects, b->run.effects, a->run.effect_count * sizeof(*a->run.effects)) == 0;
 }
 

@@ -41,7 +41,7 @@ static int wait_before_banner(struct smtp_session *s)
 {
 	int delay_ms = s->svc->site->banner_delay_ms, rc;
 
-	if (delay_ms > 0 && seen_passing(s))
+	if (delay_ms > 0 && (s->client.relay || seen_passing(s)))
 		delay_ms = 0;
 	rc = stream_wait_readable(s->stream, delay_ms);
 	if (rc == -ETIMEDOUT)

@@ -65,7 +65,7 @@ static void learn(struct smtp_session *s)
 	const struct fact *f = facts_get_name(&s->t->txn.evidence.facts, "dkim.pass_domains");
 	char network[NET_TEXT_MAX];
 
-	if (!s->svc->state)
+	if (!s->svc->state || s->client.relay)
 		return;
 	net_network_text(&s->client.addr, site->greylist.v4_bits, site->greylist.v6_bits, network);
 	for (size_t i = 0; f && f->state == FACT_KNOWN && i < f->count && i < DKIM_LEARNT; i++)
@@ -82,9 +82,7 @@ static void learn(struct smtp_session *s)
 /* Whom a user of ours has written to is known from now on. may wait */
 static void learn_recipients(struct smtp_session *s, const struct smtp_groups *groups)
 {
-	const struct fact *direction = filters_fact(&s->t->txn, fact_find("direction", 9));
-
-	if (!direction || direction->state != FACT_KNOWN || strcmp(direction->text[0], "outbound") != 0)
+	if (!s->client.relay)
 		return;
 	for (size_t i = 0; i < groups->count; i++) {
 		const struct smtp_group *g = &groups->group[i];

@@ -125,7 +125,7 @@ static void envelope(const struct mail *m, struct txn *t)
 		t->env.rcpt[i] = (struct recipient){ .address = copy(m->to[i]),
 						     .params = copy(""),
 						     .domain = domain_of(m->to[i]),
-						     .local = true };
+						     .local = true, .direction = "inbound" };
 	t->env.rcpt_count = m->to_count;
 }
 

@@ -334,3 +334,49 @@ def test_outbound_listener_serves_its_own(gate, host):
     assert send(g, "x@one.example", port=port).code == 250
     assert send(g, "bob@example.com", port=port).code == 250
     assert len(remote.messages) == len(g.server.messages) == 1
+
+
+
+def test_checks_for_strangers_do_not_apply(gate, host):
+    """And nothing is asked of the DNS for them, but where the mail goes."""
+    remote = host()
+    g = gate(policy="""
+log "direction" if direction = outbound
+reject "550 5.7.1 spf" if spf in (fail, softfail, neutral, pass, permerror) or spf.helo != none or dkim != none or dmarc != none
+reject "550 5.7.1 client" if dnsbl.score > 0 or client.fcrdns != pass or helo.resolves != yes or helo.bare or helo.syntax = bad or helo.ours
+greylist
+accept
+""", conf="dnsbl bl.example { }")
+    with Client(g.port) as c:
+        c.ehlo("localhost")
+        assert c.envelope("user@example.com", "x@one.example")[0].code == 250
+        assert c.data_block(mail()).code == 250
+    line = g.verdict("accept")
+    assert "spf=none" in line["facts"] and "greylist=pass" in line["facts"]
+    assert b"Authentication-Results" not in remote.messages[0].data
+    assert send(g, "bob@example.com").code == 250
+    assert send(g, "bob@example.com", source=STRANGER).code != 250
+
+
+def test_direction(gate, host):
+    remote, g = host(), gate(policy="""
+reject "550 5.7.1 outbound" if direction = outbound and header.subject ~ /outbound/
+reject "550 5.7.1 internal" if direction = internal and header.subject ~ /internal/
+reject "550 5.7.1 inbound" if direction = inbound and header.subject ~ /inbound/
+accept
+""")
+    for word, to, source in (("outbound", "x@one.example", "127.0.0.1"), ("internal", "bob@example.com", "127.0.0.1"),
+                             ("inbound", "bob@example.com", STRANGER)):
+        for subject in ("outbound", "internal", "inbound"):
+            reply = send(g, to, source=source, subject=subject)
+            assert (reply.code == 550 and word in reply.text) if subject == word else reply.code == 250
+
+
+def test_whom_our_user_writes_to_is_known(gate, host):
+    remote, g = host(), gate(policy='reject "550 5.7.1 unknown" if not sender.known and direction = inbound\naccept\n')
+    assert send(g, "bob@example.com", sender="x@one.example", source=STRANGER).code == 550
+    assert send(g, "X+tag@one.example").code == 250
+    assert send(g, "bob@example.com", sender="x@one.example", source=STRANGER).code == 250
+    remote.script["."] = b"554 5.6.0 no\r\n"
+    assert send(g, "y@one.example").code == 554
+    assert send(g, "bob@example.com", sender="y@one.example", source=STRANGER).code == 550

@@ -103,9 +103,9 @@ static void test_actions(void **state)
 		{ "score -1 if dkim = pass", "data    score -1 if dkim = pass" },
 		{ "add header \"X-A: b\" if class = board", "rcpt    add header \"X-A: b\" if class = board" },
 		{ "remove header \"X-A\" if time >= 22:00", "mail    remove header \"X-A\" if time >= 22:00" },
-		{ "copy to \"a@example.com\" if direction = outbound", "mail    copy to \"a@example.com\" if direction = outbound" },
+		{ "copy to \"a@example.com\" if direction = outbound", "rcpt    copy to \"a@example.com\" if direction = outbound" },
 		{ "redirect to \"a@example.com\"", "connect redirect to \"a@example.com\"" },
-		{ "log \"x\" if direction in (internal, retrieval)", "mail    log \"x\" if direction in (internal, retrieval)" },
+		{ "log \"x\" if direction in (internal, retrieval)", "rcpt    log \"x\" if direction in (internal, retrieval)" },
 		{ "observe score +3 if tls", "mail    observe score +3 if tls" },
 	};
 
