@@ -1,5 +1,6 @@
 #include <stdio.h>
 
+#include "command/check_dkim.h"
 #include "command/command.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
@@ -12,7 +13,8 @@ static const char usage[] =
 	"Reads the configuration and the policy as `gatepost run` would, and starts nothing. "
 	"Errors and warnings are on stderr as file:line: text;\n"
 	"the rules, each with the stage at which it can decide, on stdout. Exit status 1 if there "
-	"is an error.\n";
+	"is an error.\n"
+	"The DNS records of the keys that messages are signed with are looked up: a key that is not the one published is an error.\n";
 
 /* What can be wrong with a site that reads well. */
 static int check_site(const struct site *s)
@@ -29,7 +31,7 @@ static int check_site(const struct site *s)
 		fprintf(stderr, "%s: %s\n", s->path, buf_str(&err));
 		bad = 1;
 	}
-	return bad;
+	return bad | check_dkim(s);
 }
 
 int cmd_check(int argc, char **argv)
