@@ -112,6 +112,8 @@ const char *stream_tls_cipher(const struct stream *s);
 bool stream_tls_verified(const struct stream *s);
 /* Whether its certificate has the name and is of a known CA, although the context does not demand it (tls_client_ctx_lenient). */
 bool stream_tls_trusted(const struct stream *s);
+/* The peer has said that it ends (close_notify): what came is all there was to come. */
+bool stream_tls_ended(const struct stream *s);
 const char *stream_error(const struct stream *s); /* the last TLS error in words, or "" */
 
 /*

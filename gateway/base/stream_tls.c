@@ -263,6 +263,11 @@ bool stream_tls_verified(const struct stream *s)
 	return s->tls_verify && stream_tls_trusted(s);
 }
 
+bool stream_tls_ended(const struct stream *s)
+{
+	return s->ssl && SSL_get_shutdown(s->ssl) & SSL_RECEIVED_SHUTDOWN;
+}
+
 bool stream_tls_trusted(const struct stream *s)
 {
 	return s->tls_up && SSL_get_verify_result(s->ssl) == X509_V_OK && SSL_get0_peer_certificate(s->ssl);
