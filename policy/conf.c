@@ -17,7 +17,7 @@
 #include "policy/policy_files.h"
 
 const struct conf_section *const conf_sections[] = {
-	&conf_top,  &conf_listener, &conf_backend,  &conf_outbound, &conf_recipients,
+	&conf_top,  &conf_listener, &conf_backend,  &conf_outbound, &conf_tls_policy, &conf_recipients,
 	&conf_tls,  &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_timeouts,
@@ -431,6 +431,12 @@ void site_free(struct site *s)
 		free(s->outbound.via[i].host);
 	free(s->outbound.via);
 	free(s->outbound.source);
+	free(s->outbound.tls.ca_pem);
+	for (size_t i = 0; i < s->outbound.tls.policy_count; i++) {
+		free(s->outbound.tls.policy[i].domain);
+		free(s->outbound.tls.policy[i].name);
+	}
+	free(s->outbound.tls.policy);
 	free(s->outbound.never);
 	free(s->outbound.username);
 	if (s->outbound.password)

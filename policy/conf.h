@@ -130,6 +130,25 @@ struct outbound_via {
 	unsigned short port;
 };
 
+/* Required: encrypted, whoever that is. Verified: by a CA that is known, for the host's name. */
+enum outbound_tls_mode { OUTBOUND_TLS_OFF, OUTBOUND_TLS_OPPORTUNISTIC, OUTBOUND_TLS_REQUIRED, OUTBOUND_TLS_VERIFIED };
+
+struct outbound_tls_policy {
+	char *domain;                   /* of recipients, or the name of a via, lower-case; ".example.com" for all below */
+	enum outbound_tls_mode mode;
+	bool dane, mta_sts;
+	char *name;                     /* verified instead of the host's; NULL: the host's */
+	int line;
+};
+
+struct outbound_tls_conf {
+	enum outbound_tls_mode mode;
+	bool dane, mta_sts;             /* what a domain publishes counts */
+	char *ca_pem;                   /* NULL: the system's */
+	struct outbound_tls_policy *policy;     /* a domain's own counts before that of those above it */
+	size_t policy_count;
+};
+
 struct outbound_conf {                  /* mail of ours to domains that are not ours */
 	struct outbound_via *via;       /* servers that take all of it, in order; none: the MX of each domain */
 	size_t via_count;
@@ -143,6 +162,7 @@ struct outbound_conf {                  /* mail of ours to domains that are not 
 	int max_sessions_wait_ms;       /* bounded wait for a free one (10 s) */
 	int connect_timeout_ms;         /* 30 s */
 	int reuse_idle_ms, reuse_max;   /* an idle session is kept for so long (5 s), for so many messages (20) */
+	struct outbound_tls_conf tls;
 	int bench_ms;                   /* a host that does not answer is left alone for so long (2 min) */
 };
 

@@ -88,8 +88,23 @@ static const struct conf_option outbound_options[] = {
 	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, OUT(reuse_idle_ms), "5s", 0, 300000),
 	CONF_NUMBER("reuse_messages", CONF_INT, OUT(reuse_max), "20", 1, 100000),
 	CONF_NUMBER("bench", CONF_DURATION_MS, OUT(bench_ms), "2m", 0, 3600000),
+	{ "tls", CONF_WORD, OUT(tls.mode), "opportunistic", .words = conf_outbound_tls_words },
+	CONF_OPTION("dane", CONF_BOOL, OUT(tls.dane), "yes"),
+	CONF_OPTION("mta_sts", CONF_BOOL, OUT(tls.mta_sts), "yes"),
+	CONF_OPTION("tls_ca", CONF_FILE, OUT(tls.ca_pem), NULL),
 	{ 0 },
 };
+
+/* Whether the certificates can be used; said if not. */
+static void ca_check(struct conf *c, const char *pem, int line)
+{
+	AUTO(buf) struct buf err = BUF_INIT(1024);
+	struct ssl_ctx_st *ctx = NULL;
+
+	if (pem && tls_client_ctx(true, pem, &ctx, &err) < 0)
+		conf_error(c, line, "outbound: tls_ca: %s, expected certificates as PEM", buf_str(&err));
+	tls_ctx_free(ctx);
+}
 
 static void outbound_close(struct conf *c, void *at, int line)
 {
@@ -98,6 +113,7 @@ static void outbound_close(struct conf *c, void *at, int line)
 
 	for (size_t i = 0; !conf_given(c, "never") && i < sizeof never_default / sizeof *never_default; i++)
 		conf_prefix_add(c, "never", &o->never, &o->never_count, never_default[i], line);
+	ca_check(c, o->tls.ca_pem, line);
 	if (!o->username != !conf_given(c, "password_file"))
 		conf_error(c, line, "outbound: %s without %s, expected both", o->username ? "username" : "password_file",
 			   o->username ? "password_file" : "username");

@@ -19,15 +19,15 @@ static int left_ms(const struct https_get *q, int most_ms)
 	return left <= 0 ? 0 : left < most_ms ? (int)left : most_ms;
 }
 
-static bool address_at(const struct dns_answer *a, size_t i, int family, unsigned short port, struct net_addr *out)
+static bool address_at(const struct https_get *q, const struct dns_answer *a, size_t i, int family, struct net_addr *out)
 {
 	char text[NET_TEXT_MAX];
 
 	if (a->status != DNS_OK || i >= a->count || a->rr[i].len != (family == AF_INET ? 4 : 16) || !inet_ntop(family, a->rr[i].data, text, sizeof(text)) ||
 	    net_parse(text, out) < 0)
 		return false;
-	out->port = port;
-	return true;
+	out->port = q->port;
+	return !q->usable || q->usable(q->arg, out);
 }
 
 /* IPv4 and IPv6 by turns. How many; 0: why. may wait */
@@ -44,8 +44,8 @@ static size_t addresses(const struct https_get *q, struct net_addr out[HTTPS_ADD
 	a = dns_wait(four);
 	b = dns_wait(six);
 	for (size_t i = 0; i < HTTPS_ADDRESSES_MAX / 2; i++) {
-		n += address_at(a, i, AF_INET, q->port, &out[n]);
-		n += address_at(b, i, AF_INET6, q->port, &out[n]);
+		n += address_at(q, a, i, AF_INET, &out[n]);
+		n += address_at(q, b, i, AF_INET6, &out[n]);
 	}
 	if (n == 0)
 		snprintf(why, HTTPS_WHY_MAX, "%s: %s", q->host, a->status != DNS_OK && *a->why ? a->why : b->status != DNS_OK && *b->why ? b->why : "no address");

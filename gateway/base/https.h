@@ -15,6 +15,7 @@
 #include "base/http_reply.h"
 
 struct dns;
+struct net_addr;
 struct ssl_ctx_st;
 
 enum { HTTPS_WHY_MAX = 200, HTTPS_PORT = 443, HTTPS_ADDRESSES_MAX = 6 };
@@ -25,6 +26,8 @@ struct https_get {
 	const char *host, *path;        /* the certificate has to be the host's */
 	unsigned short port;
 	int64_t deadline_ms;            /* of all of it, of clock_ms() */
+	bool (*usable)(void *arg, const struct net_addr *a);    /* whether that address may be connected to; NULL: any */
+	void *arg;
 };
 
 /*

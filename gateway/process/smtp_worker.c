@@ -71,7 +71,7 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	};
 	rc = groups_new(svc, w, err);
 	if (rc == 0)
-		rc = outbound_new(w->site, w->dns, &svc->outbound, err);
+		rc = outbound_new(w->site, w->dns, w->state, &svc->outbound, err);
 	if (rc == 0)
 		rc = recipient_check_new(w->site, w->state, svc->group, &svc->recipients, err);
 	if (rc == 0 && w->site->tls_offer)

@@ -69,6 +69,11 @@ const char *delivery_backend(const struct delivery *d)
 	return d->hop->name[0] ? d->hop->name : NULL;
 }
 
+const char *delivery_tls(const struct delivery *d)
+{
+	return d->hop->tls[0] ? d->hop->tls : NULL;
+}
+
 /* A backend's reply as one line for our client. */
 static void pass_reply(const struct smtp_reply *r, char *reply)
 {

@@ -69,5 +69,7 @@ enum delivery_result delivery_send(struct delivery *d, struct delivery_target *t
 
 /* The name of the server that the session is or was with, for the log; NULL before any was reached. */
 const char *delivery_backend(const struct delivery *d);
+/* How the session with it was encrypted, where that is worth a word (towards the Internet); or NULL. */
+const char *delivery_tls(const struct delivery *d);
 
 #endif

@@ -254,6 +254,7 @@ static struct mta_sts_policy *policy_make(const struct reading *r)
 	if (!p)
 		return NULL;
 	*p = r->policy;
+	p->refs = 1;
 	p->pattern = (const char **)(p + 1);
 	name = (char *)p + head;
 	memcpy((char *)p + head, buf_str(&r->names), r->names.len + 1);
@@ -278,9 +279,16 @@ int mta_sts_parse(const char *p, size_t len, struct mta_sts_policy **out, const 
 	return rc;
 }
 
+struct mta_sts_policy *mta_sts_policy_ref(struct mta_sts_policy *p)
+{
+	p->refs++;
+	return p;
+}
+
 void mta_sts_policy_free(struct mta_sts_policy *p)
 {
-	free(p);
+	if (p && --p->refs == 0)
+		free(p);
 }
 
 bool mta_sts_allows(const struct mta_sts_policy *p, const char *host)

@@ -31,6 +31,7 @@ struct mta_sts_policy {
 	enum mta_sts_mode mode;
 	int max_age_s;
 	size_t count;                           /* of patterns; at least one unless the mode is none */
+	int refs;                               /* who holds it */
 	const char **pattern;                   /* "mx.example.com" or "*.example.com", lower-case; in one heap block with the struct */
 };
 
@@ -44,6 +45,7 @@ int mta_sts_id(const struct dns_answer *txt, char id[MTA_STS_ID_MAX + 1]);
 
 /* The policy's file. 0 and *out (free), -EBADMSG with a word of why, -ENOMEM. */
 int mta_sts_parse(const char *p, size_t len, struct mta_sts_policy **out, const char **why);
+struct mta_sts_policy *mta_sts_policy_ref(struct mta_sts_policy *p);    /* one more that frees it */
 void mta_sts_policy_free(struct mta_sts_policy *p);
 AUTO_DEFINE(mta_sts_policy)
 

@@ -13,6 +13,7 @@
 #include "smtp/backend.h"
 #include "smtp/mx.h"
 #include "smtp/outbound.h"
+#include "smtp/outbound_tls.h"
 #include "smtp/route.h"
 
 enum {
@@ -114,8 +115,6 @@ static void configure(struct mx_hop *m, const struct mx_host *host, struct outbo
 
 	s->conf = (struct smtp_client_conf){
 		.hostname = site->hostname,
-		.tls = TLS_OPPORTUNISTIC,
-		.tls_ctx = outbound_tls(m->outbound),
 		.connect_timeout_ms = site->outbound.connect_timeout_ms,
 		.timeouts = &site->timeouts,
 	};
@@ -129,13 +128,26 @@ static int64_t share(int64_t deadline_ms)
 	return !deadline_ms || deadline_ms <= now ? deadline_ms : now + (deadline_ms - now) / 2;
 }
 
+/* What TLS with the host has to be. 0 and *out; less: not used. may wait */
+static int demand(struct outbound_tls_domain *domain, const struct mx_host *host, int64_t deadline_ms, struct outbound_tls_demand **out, char *why)
+{
+	struct net_addr literal;
+	struct outbound_host h = {
+		.name = net_parse(host->name, &literal) == 0 ? NULL : host->name, .canon = host->canon, .secure = host->secure, .port = host->address[0].port,
+	};
+
+	return outbound_tls_host(domain, &h, deadline_ms, out, why);
+}
+
 /* may wait */
-static int try_address(struct mx_hop *m, const struct mx_host *host, const struct net_addr *to, int64_t deadline_ms, char *why)
+static int try_address(struct mx_hop *m, struct outbound_tls_domain *domain, const struct mx_host *host, const struct net_addr *to,
+		       int64_t deadline_ms, char *why)
 {
 	const struct outbound_conf *cf = &outbound_site(m->outbound)->outbound;
 	struct outbound_session *s = calloc(1, sizeof(*s));
 	const struct net_addr *from;
 	char address[NET_TEXT_MAX];
+	bool demanded;
 	int64_t begun = clock_ms();
 	int rc;
 
@@ -143,13 +155,23 @@ static int try_address(struct mx_hop *m, const struct mx_host *host, const struc
 		return -ENOMEM;
 	source(cf, to->family, &from);
 	configure(m, host, s);
+	rc = demand(domain, host, deadline_ms, &s->tls, why);
+	if (rc < 0) {
+		outbound_session_free(s);
+		return rc;
+	}
+	outbound_tls_apply(s->tls, &s->conf);
 	rc = smtp_client_open(&s->conf, to, from, share(deadline_ms), &s->client, why);
+	outbound_tls_opened(s->tls, rc, s->client, why);
+	demanded = outbound_tls_demanded(s->tls);
 	if (rc == 0) {
 		snprintf(s->name, sizeof(s->name), "%.180s[%s]", host->name, net_text(to, address));
 		m->session = s;
 		return 0;
 	}
-	free(s);
+	outbound_session_free(s);
+	if (rc == -EPROTO && demanded)
+		return -EACCES;                 /* the host is well: others may ask for less */
 	/* Words of its own are perhaps meant for us, and not for long; silence is. */
 	if (rc != -ECANCELED && rc != -ENOMEM && (rc != -ETIMEDOUT || clock_ms() - begun >= FAULT_MS))
 		outbound_bench(m->outbound, to, host->name, rc == -EBUSY ? cf->bench_ms / 4 : cf->bench_ms, why);
@@ -157,10 +179,10 @@ static int try_address(struct mx_hop *m, const struct mx_host *host, const struc
 }
 
 /* Each host in turn. may wait */
-static int try_all(struct mx_hop *m, const struct mx *mx, int64_t deadline_ms)
+static int try_all(struct mx_hop *m, struct outbound_tls_domain *domain, const struct mx *mx, int64_t deadline_ms)
 {
 	char why[SMTP_WHY_MAX] = "it has no address";
-	const char *last = mx->host[0].name;
+	const char *last = mx->host[0].name, *code = "4.4.1";
 	int tries = 0, rc = -EHOSTUNREACH;
 
 	for (size_t i = 0; i < mx->count; i++) {
@@ -175,21 +197,35 @@ static int try_all(struct mx_hop *m, const struct mx *mx, int64_t deadline_ms)
 			if (deadline_ms && clock_ms() >= deadline_ms)
 				break;
 			tries++;
-			rc = try_address(m, &mx->host[i], &mx->host[i].address[k], deadline_ms, why);
+			rc = try_address(m, domain, &mx->host[i], &mx->host[i].address[k], deadline_ms, why);
 			if (rc == 0 || rc == -ECANCELED || rc == -ENOMEM)
 				return rc;
+			code = rc == -EACCES ? "4.7.5" : rc == -EAGAIN ? "4.4.3" : "4.4.1";
+			if (rc == -EAGAIN)
+				break;          /* what the DNS does not tell of the host, it does not of its other addresses */
 		}
 	}
 	snprintf(m->hop.name, sizeof(m->hop.name), "%.200s", last);
-	snprintf(m->hop.refusal, sizeof(m->hop.refusal), "451 4.4.1 no mail server of %.200s takes mail now (%.80s: %.150s), try again later",
+	snprintf(m->hop.refusal, sizeof(m->hop.refusal), "451 %s no mail server of %.200s takes mail now (%.80s: %.150s), try again later", code,
 		 m->domain[0] ? m->domain : "the site's provider", last, why);
 	return -EHOSTUNREACH;
+}
+
+/* may wait */
+static int tls_domain(struct mx_hop *m, const struct mx *mx, int64_t deadline_ms, struct outbound_tls_domain **out)
+{
+	struct outbound_dest dest = { .domain = m->domain, .mx = true, .secure = mx->secure };
+
+	if (!m->domain[0] || mx->literal)
+		dest = (struct outbound_dest){ .domain = "" };
+	return outbound_tls_domain(outbound_tls(m->outbound), &dest, deadline_ms, out);
 }
 
 /* The place is taken. may wait */
 static int open_session(struct mx_hop *m, int64_t deadline_ms)
 {
 	AUTO(mx) struct mx *mx = NULL;
+	AUTO(outbound_tls_domain) struct outbound_tls_domain *domain = NULL;
 	int rc;
 
 	m->session = outbound_idle(m->place, deadline_ms);
@@ -198,7 +234,10 @@ static int open_session(struct mx_hop *m, int64_t deadline_ms)
 	rc = find(m, deadline_ms, &mx);
 	if (rc < 0)
 		return rc;
-	return mx->status == MX_FOUND ? try_all(m, mx, deadline_ms) : nowhere(m, mx);
+	if (mx->status != MX_FOUND)
+		return nowhere(m, mx);
+	rc = tls_domain(m, mx, deadline_ms, &domain);
+	return rc < 0 ? rc : try_all(m, domain, mx, deadline_ms);
 }
 
 static int take(struct next_hop *h, int64_t deadline_ms)
@@ -217,6 +256,7 @@ static int take(struct next_hop *h, int64_t deadline_ms)
 	h->client = m->session->client;
 	h->strain = 0;
 	snprintf(h->name, sizeof(h->name), "%s", m->session->name);
+	outbound_tls_words(h->client, h->tls);
 	return 0;
 }
 

@@ -22,7 +22,7 @@
 struct next_hop;
 struct smtp_client;
 
-enum { NEXT_HOP_NAME_MAX = 256, NEXT_HOP_WHY_MAX = 512 };
+enum { NEXT_HOP_NAME_MAX = 256, NEXT_HOP_WHY_MAX = 512, NEXT_HOP_TLS_MAX = 32 };
 
 struct next_hop_ops {
 	/*
@@ -41,6 +41,7 @@ struct next_hop {
 	struct smtp_client *client;
 	int strain;                             /* BACKEND_STRAIN_ of what it has said since its last message */
 	char name[NEXT_HOP_NAME_MAX];           /* whom it was with last, for the log; "": nobody yet */
+	char tls[NEXT_HOP_TLS_MAX];             /* of the session with it, "TLSv1.3 dane" (outbound_tls_words); "": nothing to say */
 	char refusal[NEXT_HOP_WHY_MAX];         /* of a take that failed: a reply for the client that tells more than the result; "": none */
 };
 

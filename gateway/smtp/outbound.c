@@ -1,4 +1,5 @@
 #include "smtp/outbound.h"
+#include "smtp/outbound_tls.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +9,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/task.h"
-#include "base/tls.h"
 #include "policy/conf.h"
 
 enum {
@@ -39,7 +39,7 @@ struct bench {
 struct outbound {
 	const struct site *site;
 	struct dns *dns;
-	struct ssl_ctx_st *tls;
+	struct outbound_tls *tls;
 	struct destination *first;
 	size_t idle;                    /* sessions, of all */
 	struct bench *bench;            /* OUTBOUND_BENCH_MAX */
@@ -53,12 +53,12 @@ static void unref(struct outbound *o)
 {
 	if (--o->users > 0)
 		return;
-	tls_ctx_free(o->tls);
+	outbound_tls_free(o->tls);
 	free(o->bench);
 	free(o);
 }
 
-int outbound_new(const struct site *site, struct dns *dns, struct outbound **out, struct buf *err)
+int outbound_new(const struct site *site, struct dns *dns, struct state *state, struct outbound **out, struct buf *err)
 {
 	struct outbound *o = calloc(1, sizeof(*o));
 	int rc = -ENOMEM;
@@ -70,7 +70,7 @@ int outbound_new(const struct site *site, struct dns *dns, struct outbound **out
 	o->users = 1;
 	o->bench = calloc(OUTBOUND_BENCH_MAX, sizeof(*o->bench));
 	if (o->bench)
-		rc = tls_client_ctx(false, NULL, &o->tls, err);
+		rc = outbound_tls_new(site, dns, state, &o->tls, err);
 	if (rc < 0) {
 		unref(o);
 		return rc;
@@ -89,7 +89,7 @@ struct dns *outbound_dns(const struct outbound *o)
 	return o->dns;
 }
 
-struct ssl_ctx_st *outbound_tls(const struct outbound *o)
+struct outbound_tls *outbound_tls(const struct outbound *o)
 {
 	return o->tls;
 }
@@ -141,6 +141,7 @@ void outbound_session_free(struct outbound_session *s)
 	if (!s)
 		return;
 	smtp_client_free(s->client);
+	outbound_tls_demand_free(s->tls);
 	free(s);
 }
 

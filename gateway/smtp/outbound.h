@@ -22,13 +22,17 @@
 struct dns;
 struct outbound;
 struct outbound_place;
+struct outbound_tls;
+struct outbound_tls_demand;
 struct site;
+struct state;
 
 enum { OUTBOUND_IDLE_MAX = 256, OUTBOUND_BENCH_MAX = 512 };
 
 struct outbound_session {
 	struct smtp_client *client;
 	struct smtp_client_conf conf;   /* of client */
+	struct outbound_tls_demand *tls;        /* what it has to be; conf points into it. Freed with the session */
 	char name[NEXT_HOP_NAME_MAX];   /* "mx.example.net[192.0.2.1]" */
 	int messages;                   /* transactions that it has carried */
 	/* private: */
@@ -36,14 +40,14 @@ struct outbound_session {
 	struct outbound_session *next;
 };
 
-/* 0; -errno with err. site and dns outlive it. */
-int outbound_new(const struct site *site, struct dns *dns, struct outbound **out, struct buf *err);
+/* 0; -errno with err. All outlive it. Before confinement: the CA certificates are read. */
+int outbound_new(const struct site *site, struct dns *dns, struct state *state, struct outbound **out, struct buf *err);
 /* Idle sessions are closed; it frees itself when the last place has been left. NULL is fine. */
 void outbound_free(struct outbound *o);
 
 const struct site *outbound_site(const struct outbound *o);
 struct dns *outbound_dns(const struct outbound *o);
-struct ssl_ctx_st *outbound_tls(const struct outbound *o);     /* of sessions whose certificate is not looked at */
+struct outbound_tls *outbound_tls(const struct outbound *o);    /* smtp/outbound_tls.h */
 
 /* A place among the sessions with that destination. 0; -EBUSY: none is free, for a bounded wait; -ETIMEDOUT, -ECANCELED, -ENOMEM. may wait */
 int outbound_enter(struct outbound *o, const char *destination, int64_t deadline_ms, struct outbound_place **out);

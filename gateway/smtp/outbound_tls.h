@@ -44,10 +44,11 @@ struct state;
 /* Before the worker is confined: the CA certificates are read here. 0, or -errno with err. site, dns, state outlive it; state NULL: policies are kept in memory alone. */
 int outbound_tls_new(const struct site *site, struct dns *dns, struct state *state, struct outbound_tls **out, struct buf *err);
 void outbound_tls_free(struct outbound_tls *o);
+AUTO_DEFINE(outbound_tls)
 
 struct outbound_dest {
-	const char *domain;             /* of the recipients, in lower case; of a configured upstream its name; "" for an address literal */
-	bool mx;                        /* found by the domain's MX records (or itself, where it has none); false: an upstream, a literal */
+	const char *domain;             /* of the recipients, in lower case; "" for upstreams (each is asked for by its own name) and address literals */
+	bool mx;                        /* hosts are found by the domain's MX records (or it is its own, without any) */
 	bool secure;                    /* mx.secure: the answer on MX was validated (that there is none, too) */
 };
 

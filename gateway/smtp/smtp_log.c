@@ -138,6 +138,8 @@ void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *li
 		log_str(&l, "ledger", "retry");
 	}
 	log_str(&l, "backend", line->backend);
+	if (line->backend && s->t->delivery)
+		log_str(&l, "backend.tls", delivery_tls(s->t->delivery));
 	log_str(&l, "quarantine", line->quarantine_id);
 	log_str(&l, "reply", line->reply);
 	add_timings(&l, s->t);

@@ -123,6 +123,9 @@ static void test_minimal(void **state)
 	assert_int_equal(s->backend[0].line, 3);
 	assert_int_equal(s->outbound.via_count, 0);
 	assert_int_equal(s->outbound.port, 25);
+	assert_int_equal(s->outbound.tls.mode, OUTBOUND_TLS_OPPORTUNISTIC);
+	assert_true(s->outbound.tls.dane && s->outbound.tls.mta_sts);
+	assert_int_equal(s->outbound.tls.policy_count, 0);
 	assert_int_equal(s->outbound.never_count, 7);
 	assert_int_equal(s->outbound.connect_timeout_ms, 30000);
 	assert_true(s->workers >= 1);
@@ -197,7 +200,10 @@ static const char everything[] =
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
 	"outbound { via = { \"smart.example.net:587\", \"[2001:db8::9]:26\", \"192.0.2.9\" } username = site password_file = redis-password port = 2526\n"
 	"	source = { \"192.0.2.25\", \"2001:db8::25\" } never = { \"10.0.0.0/8\" } max_sessions = 3 max_sessions_wait = 4s connect_timeout = 5s\n"
-	"	reuse_idle = 6s reuse_messages = 7 bench = 8s }\n"
+	"	reuse_idle = 6s reuse_messages = 7 bench = 8s\n"
+	"	tls = required dane = no mta_sts = no tls_ca = cert.pem }\n"
+	"tls_policy \"Example.NET\" { tls = verified dane = yes mta_sts = no name = MX.example.net }\n"
+	"tls_policy .example.net { tls = off }\n"
 	"recipients { verify = file  file = recipients  callout = \"10.0.0.5:2525\"  positive = 1d  negative = 5m }\n"
 	"tls { offer = no  certificate = cert.pem  key = key.pem }\n"
 	"dns { forward = { \"192.0.2.53\", \"192.0.2.54:5353\", \"[2001:db8::53]:54\", \"2001:db8::54\" } timeout = 2s dnssec = no trust_anchor = anchor cache_size = 8M\n"
@@ -232,6 +238,17 @@ static void check_outbound(const struct site *s)
 	assert_string_equal(o->via[1].host, "2001:db8::9");
 	assert_int_equal(o->via[1].port, 26);
 	assert_int_equal(o->via[2].port, 25);
+	assert_int_equal(o->tls.mode, OUTBOUND_TLS_REQUIRED);
+	assert_false(o->tls.dane || o->tls.mta_sts);
+	assert_non_null(strstr(o->tls.ca_pem, "BEGIN CERTIFICATE"));
+	assert_int_equal(o->tls.policy_count, 2);
+	assert_string_equal(o->tls.policy[0].domain, "example.net");
+	assert_int_equal(o->tls.policy[0].mode, OUTBOUND_TLS_VERIFIED);
+	assert_true(o->tls.policy[0].dane && !o->tls.policy[0].mta_sts);
+	assert_string_equal(o->tls.policy[0].name, "mx.example.net");
+	assert_string_equal(o->tls.policy[1].domain, ".example.net");
+	assert_int_equal(o->tls.policy[1].mode, OUTBOUND_TLS_OFF);
+	assert_null(o->tls.policy[1].name);
 	assert_string_equal(o->username, "site");
 	assert_string_equal(o->password, "s3cret word");
 	assert_int_equal(o->port, 2526);
