@@ -1,0 +1,281 @@
+"""Never an open relay: the classic tests, and those of today, against every kind of listener and configuration, with a policy that accepts all."""
+import socket
+
+import pytest
+
+from lab.backend import Backend
+from lab.knot import Knot
+from lab.process import free_port
+from lab.smtp import Client, Closed, mail
+
+STRANGER = "127.0.0.9"
+TRUSTED = "127.0.0.5"           # may relay
+BALANCER = "127.0.0.6"          # may say for whom it speaks
+
+# Every address of the world leads to one server: whatever gets out is seen there.
+ZONE = """
+sink. A 127.0.0.31
+*. MX 10 sink.
+*. A 127.0.0.31
+*.example. MX 10 sink.
+*.example. A 127.0.0.31
+gate.example. A 127.0.0.1
+"""
+ACCEPT_ALL = "accept\n"
+
+# What a stranger must never have taken: RCPT TO as it is said, by way of a recipient, or of a sender.
+RECIPIENTS = [
+    "<user@world.example>",
+    "<user@sub.example.com>",                           # below an accepted domain is another domain
+    "<user@example.com.world.example>",
+    "<user@notexample.com>",
+    "<user%world.example@example.com>",
+    "<user%world.example@[127.0.0.1]>",
+    "<user%world.example@gate.example>",
+    "<user%world.example>",
+    "<user@world.example@example.com>",
+    "<user@world.example@[127.0.0.1]>",
+    '<"user@world.example">',
+    '<"user@world.example"@example.com>',
+    '<"user@world.example"@[127.0.0.1]>',
+    '<"user%world.example"@example.com>',
+    '<"user\\@world.example"@example.com>',
+    "<user\\@world.example@example.com>",
+    "<@example.com:user@world.example>",
+    "<@[127.0.0.1]:user@world.example>",
+    "<@gate.example,@example.com:user@world.example>",
+    "<@example.com,@world.example:user%world.example@example.com>",
+    "<world.example!user>",
+    "<world.example!user@example.com>",
+    "<world.example!user@[127.0.0.1]>",
+    "<world.example!user@gate.example>",
+    "<example.com!world.example!user@example.com>",
+    "<user@[127.0.0.1]>",
+    "<user@[IPv6:::1]>",
+    "<user@[IPv6:::ffff:127.0.0.1]>",
+    "<user@[127.0.0.31]>",
+    "<user@gate.example>",
+    "<user@localhost>",
+    "<user@127.0.0.1>",
+    "<user@world.example.>",
+    "<user@example.com.>",
+    "<user@world.example >",
+    "< user@world.example>",
+    "user@world.example",
+    "user@world.example (user@example.com)",
+    "<user@world.example>, <user@example.com>",
+    "<user@example.com,user@world.example>",
+    "<user@example.com;user@world.example>",
+    "<user@example.com user@world.example>",
+    "<user@example.com\tuser@world.example>",
+    "<user@example.com\0@world.example>",
+    "<user@world.example\0@example.com>",
+    "<user@example.com\x01@world.example>",
+    "<user@example.com>\x0b<user@world.example>",
+    "<user:world.example@example.com:25>",
+    "<user@example.com:25>",
+    "<user@example.com/world.example>",
+    "<user@exаmple.com>",                               # a Cyrillic letter
+    "<user@ｅｘａｍｐｌｅ．ｎｅｔ>",
+    "<user@world。example>",
+    "<postmaster@world.example>",
+    "<postmaster%world.example@example.com>",
+    "<abuse@world.example> NOTIFY=NEVER",
+    "<user@world.example> ORCPT=rfc822;user@example.com",
+    "<user@example.com> ORCPT=rfc822;user@world.example RCPT TO:<user@world.example>",
+]
+SENDERS = [
+    "<>",
+    "<spam@world.example>",
+    "<spam@example.com>",                               # forged as one of ours
+    "<spam@[127.0.0.1]>",
+    "<spam@gate.example>",
+    "<postmaster@example.com>",
+    "<@example.com:spam@world.example>",
+    "<spam@example.com> AUTH=admin@example.com",
+]
+HEADERS = ("X-Originating-IP: [127.0.0.5]\r\nX-Forwarded-For: 127.0.0.5\r\nX-Relay: yes\r\nResent-To: user@world.example\r\n"
+           "Bcc: user@world.example\r\nApparently-To: user@world.example\r\n")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """One server that every name of the world leads to."""
+    knot = Knot(tmp_path_factory.mktemp("world"), ZONE)
+    knot.port25 = free_port()
+    with Backend(host="127.0.0.31", port=knot.port25) as remote:
+        knot.remote = remote
+        yield knot
+    knot.stop()
+
+
+@pytest.fixture
+def site(lab, world, backend):
+    """A gateway with listeners of every kind, whose clients on TRUSTED may relay. A backend that takes everything is behind it."""
+    def make(outbound="", conf="", **kw):
+        server = backend()
+        ports = {kind: free_port() for kind in ("submission", "outbound", "proxied")}
+        options = outbound or f"port = {world.port25} never = {{ none }}"
+        g = lab([server.port], dns=world.server, policy=ACCEPT_ALL, conf=f"""
+relay_networks = {{ "{TRUSTED}" }}
+limits {{ errors = 10000 recipients = 100000 transactions = 100000 }}
+listener submission {{ address = "127.0.0.1:{ports['submission']}" direction = submission }}
+listener outbound {{ address = "127.0.0.1:{ports['outbound']}" direction = outbound }}
+listener proxied {{ address = "127.0.0.1:{ports['proxied']}" proxy_from = {{ "{BALANCER}" }} }}
+outbound {{ {options} }}
+{conf}""", **kw)
+        g.before = len(world.remote.mail_sessions())
+        g.server, g.ports = server, dict(ports, inbound=g.port)
+        return g
+
+    return make
+
+
+PROXY2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + socket.inet_aton(TRUSTED) + socket.inet_aton("127.0.0.1") + b"\x9c\x40\0\x19"
+
+
+def outside(address):
+    """Whether the backend was handed something that is no plain address of the accepted domain."""
+    local, _, domain = address.rpartition("@")
+    return domain != "example.com" or any(c in local for c in '%!@"')
+
+
+def check_nothing_left(g, world):
+    """Neither to the world, nor to the server behind for it to relay."""
+    got_out = [s.commands for s in world.remote.mail_sessions()[g.before:]]
+    assert not got_out, got_out
+    named = [c.partition("<")[2].partition(">")[0] for s in g.server.sessions for c in s.commands if c.startswith("RCPT")]
+    assert not [a for a in named if outside(a)], named
+
+
+def walk(port, source, before=b""):
+    """Every sender with one recipient, and every recipient; none may be taken, but those that are plainly of the accepted domain."""
+    with Client(port, source=source, greeting=False) as c:
+        c.send(before)
+        assert c.reply().code == 220
+        c.ehlo()
+        taken = []
+        for sender, recipients in [("<spam@sender.example>", RECIPIENTS)] + [(s, RECIPIENTS[:1]) for s in SENDERS]:
+            for utf8 in ("", " SMTPUTF8"):
+                c.cmd(f"MAIL FROM:{sender}{utf8}")
+                for rcpt in recipients:
+                    reply = c.cmd(f"RCPT TO:{rcpt}")
+                    assert reply.code // 100 in (2, 5), f"{rcpt}: {reply!r}"
+                    if reply.code == 250:
+                        taken.append(rcpt)
+                c.cmd("RSET")
+        return taken
+
+
+@pytest.mark.parametrize("outbound", ["", "upstream"])
+@pytest.mark.parametrize("kind", ["inbound", "submission", "proxied"])
+def test_no_stranger_relays(site, world, kind, outbound):
+    g = site(outbound and f'via = {{ "127.0.0.31:{world.port25}" }}')
+    taken = walk(g.ports[kind], STRANGER)
+    assert not taken, taken
+    check_nothing_left(g, world)
+
+
+@pytest.mark.parametrize("conf", ["mode = observe", "smtp { eightbit = pass }", "recipients { verify = none }"])
+def test_whatever_else_is_configured(site, world, conf):
+    g = site(conf=conf)
+    taken = walk(g.port, STRANGER)
+    assert not taken, taken
+    check_nothing_left(g, world)
+
+
+def test_without_a_word_on_relaying(lab, world, backend):
+    """As it comes: nobody relays, the site's own machine neither."""
+    server = backend()
+    g = lab([server.port], dns=world.server, policy=ACCEPT_ALL, conf="limits { errors = 10000 }")
+    g.server, g.before = server, len(world.remote.mail_sessions())
+    taken = walk(g.port, "127.0.0.1")
+    assert not taken, taken
+    check_nothing_left(g, world)
+
+
+def test_header_fields_name_no_recipients(site, world):
+    g = site()
+    with Client(g.port, source=STRANGER) as c:
+        c.ehlo()
+        replies = c.envelope("spam@example.com", "user@world.example", "bob@example.com")
+        assert [r.code for r in replies] == [550, 250]
+        assert c.data_block(HEADERS.encode() + mail("user@example.com", "user@world.example")).code == 250
+        # refused recipients are none, and none is no message
+        assert [r.code for r in c.envelope("spam@example.com", "user@world.example")] == [550]
+        assert c.cmd("DATA").code in (503, 554)
+        assert c.cmd("BDAT 5 LAST\r\nhello").code in (503, 554)
+    assert g.server.messages[0].to == ["bob@example.com"]
+    check_nothing_left(g, world)
+
+
+@pytest.mark.parametrize("command", [
+    f"XCLIENT ADDR={TRUSTED} NAME=server.example.com",
+    f"XFORWARD ADDR={TRUSTED} NAME=server.example.com",
+    "ETRN world.example",
+    "TURN",
+    "HELO [127.0.0.5]",
+    "EHLO gate.example",
+    "EHLO localhost",
+    "EHLO server.example.com",
+    f"PROXY TCP4 {TRUSTED} 127.0.0.1 40000 25",
+    "AUTH PLAIN AHVzZXIAc2VjcmV0",
+    "AUTH EXTERNAL =",
+    "AUTH ANONYMOUS =",
+])
+@pytest.mark.parametrize("kind", ["inbound", "submission"])
+def test_nobody_becomes_one_of_ours_by_saying_so(site, world, kind, command):
+    g = site()
+    with Client(g.ports[kind], source=STRANGER) as c:
+        c.ehlo()
+        c.cmd(command)
+        c.cmd("MAIL FROM:<spam@example.com>")
+        assert c.cmd("RCPT TO:<user@world.example>").code // 100 == 5
+    check_nothing_left(g, world)
+
+
+def test_a_proxy_header_of_a_stranger_is_none(site, world):
+    """On a listener for a load balancer, too: only that one is believed."""
+    g = site()
+    for header in (f"PROXY TCP4 {TRUSTED} 127.0.0.1 40000 25\r\n".encode(), PROXY2):
+        with Client(g.ports["proxied"], source=STRANGER, greeting=False) as c:
+            c.send(header)
+            try:
+                assert c.reply().code in (220, 421, 500, 554)
+                c.send(b"EHLO client.example\r\nMAIL FROM:<spam@example.com>\r\nRCPT TO:<user@world.example>\r\nQUIT\r\n")
+                while (reply := c.reply()).code != 221:
+                    assert not reply.text.startswith("2.1.5")
+            except (Closed, OSError):
+                pass
+    check_nothing_left(g, world)
+
+
+def test_who_may_relay_does(site, world):
+    """The same gateway lets out what it should: the tests above would pass with one that lets out nothing."""
+    g = site()
+    before = len(world.remote.messages)
+    for kind in ("inbound", "outbound"):
+        with Client(g.ports[kind], source=TRUSTED) as c:
+            assert c.message("user@example.com", "user@world.example", mail()).code == 250
+    world.remote.wait_messages(before + 2)
+
+
+def test_one_of_ours_does_not_reach_ourselves_by_a_literal(site, world):
+    g = site(conf=f'listener here {{ address = "127.0.0.1:{world.port25}" }}')
+    before = len(world.remote.mail_sessions())
+    with Client(g.port, source=TRUSTED) as c:
+        c.ehlo()
+        for to, code in (("user@[127.0.0.1]", 554), ("user@[IPv6:::ffff:127.0.0.1]", 554), ("user@gate.example", 554),
+                         ("user%world.example@example.com", 550), ('"user@world.example"@example.com', 550)):
+            c.expect("MAIL FROM:<user@example.com>", 250)
+            c.expect(f"RCPT TO:<{to}>", code)
+            c.expect("RSET", 250)
+    assert len(world.remote.mail_sessions()) == before
+
+
+def test_outbound_listener_greets_no_stranger(site, world):
+    g = site()
+    with Client(g.ports["outbound"], source=STRANGER) as c:
+        assert c.greeting.code == 554
+        assert c.closed()
+    check_nothing_left(g, world)
