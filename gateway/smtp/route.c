@@ -10,6 +10,13 @@
 
 static const char *const kinds[] = { "backend", "destination", "auth", "upstream", "mx" };
 
+void route_of_ours(const struct site *site, const char *domain, struct route *out)
+{
+	*out = (struct route){ .kind = site_accepts(site, domain) ? ROUTE_BACKEND : site->outbound.via_count > 0 ? ROUTE_UPSTREAM : ROUTE_MX };
+	if (out->kind == ROUTE_MX)
+		snprintf(out->domain, sizeof(out->domain), "%s", domain);
+}
+
 /* The door: whatever the policy says. */
 static const char relaying_denied[] = "550 5.7.1 relaying denied";
 
@@ -22,12 +29,7 @@ const char *route_find(const struct smtp_session *s, const struct recipient *r, 
 		return NULL;
 	if (!s->client.relay || strlen(r->domain) >= sizeof(out->domain))
 		return relaying_denied;
-	if (s->svc->site->outbound.via_count > 0) {
-		out->kind = ROUTE_UPSTREAM;
-		return NULL;
-	}
-	out->kind = ROUTE_MX;
-	memcpy(out->domain, r->domain, strlen(r->domain) + 1);
+	route_of_ours(s->svc->site, r->domain, out);
 	return NULL;
 }
 

@@ -34,6 +34,10 @@ struct route {
 /* The route of a recipient in this session; NULL, or the reply that refuses it: there is none for this client (nobody relays who may not). */
 const char *route_find(const struct smtp_session *s, const struct recipient *r, struct route *out);
 
+/* Where mail of one of ours goes, whose recipient's domain (lower-case, A-labels, or a literal in brackets) is that. */
+struct site;
+void route_of_ours(const struct site *site, const char *domain, struct route *out);
+
 bool route_same(const struct route *a, const struct route *b);
 
 /* As text; out has ROUTE_TEXT_MAX bytes; returns out. And back: 0 or -EINVAL. */

@@ -15,6 +15,7 @@
 #include "smtp/outgoing.h"
 #include "smtp/signing.h"
 #include "smtp/smtp_groups.h"
+#include "smtp/smtp_ways.h"
 
 enum { REPLY_MAX = DELIVERY_REPLY_MAX };
 
@@ -63,7 +64,7 @@ static void deliver(struct smtp_session *s, struct smtp_group *g, int64_t until)
 
 	g->result = DELIVERY_LATER;
 	if (make_header(s, g, &header, reply) == 0)
-		g->result = delivery_send(t->delivery, g->target, g->target_count, &header, until, reply);
+		g->result = smtp_ways_send(s, g, &header, until, reply);
 	t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
 	smtp_with_id(s, reply, g->reply);
 	smtp_log_group(s, g, result_word(g->result), g->reply, NULL);
@@ -97,9 +98,9 @@ static int verify(struct smtp_session *s, const struct smtp_groups *groups, int6
 	}
 	for (size_t i = 0; i < groups->count; i++)
 		for (size_t k = 0; groups->group[i].fate == ACTION_ACCEPT && k < groups->group[i].target_count; k++)
-			if (!groups->group[i].target[k].copy)
+			if (!groups->group[i].target[k].copy && smtp_ways_own(s, &groups->group[i].target[k]))
 				all[n++] = groups->group[i].target[k];
-	rc = delivery_verify(s->t->delivery, all, n, until, reply);
+	rc = n > 0 ? delivery_verify(s->t->delivery, all, n, until, reply) : 0;
 	free(all);
 	return rc;
 }

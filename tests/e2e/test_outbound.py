@@ -380,3 +380,26 @@ def test_whom_our_user_writes_to_is_known(gate, host):
     remote.script["."] = b"554 5.6.0 no\r\n"
     assert send(g, "y@one.example").code == 554
     assert send(g, "bob@example.com", sender="y@one.example", source=STRANGER).code == 550
+
+
+def test_what_rules_add_goes_its_own_way(gate, host):
+    """A copy to a mailbox of ours, and mail that is redirected there, do not go where the recipient's mail goes."""
+    remote, g = host(), gate(policy="""
+copy to "archive@example.com" if direction = outbound
+copy to "audit@implicit.example" if direction = outbound
+redirect to "held@example.com" if direction = outbound and rcpt = "secret@one.example"
+accept
+""")
+    with Client(g.port) as c:
+        c.ehlo()
+        assert [r.code for r in c.envelope("user@example.com", "x@one.example", "secret@one.example")] == [250, 250]
+        assert c.data_block(mail()).code == 250
+    assert sorted(t for m in g.server.wait_messages(2) for t in m.to) == ["archive@example.com", "held@example.com"]
+    assert sorted(t for m in remote.wait_messages(2) for t in m.to) == ["audit@implicit.example", "x@one.example"]
+    # a copy holds up nobody's mail, a redirect is as good as the recipient
+    g.server.script["RCPT"] = b"550 5.1.1 no such user here\r\n"
+    assert send(g, "x@one.example").code == 250
+    assert "copy=archive@example.com" in g.wait_line("event=copy-failed")
+    before = len(remote.messages)
+    assert send(g, "secret@one.example").code == 451
+    assert len(remote.messages) == before
