@@ -1,10 +1,14 @@
 #include "base/connection.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "base/proxy_stream.h"
+
+enum { HEADER_MS = 10 * 1000 };         /* a load balancer says it at once */
 
 void connection_id(char *out)
 {
@@ -20,6 +24,15 @@ void connection_turned_away(const char *listener, const struct net_addr *client,
 	char ip[NET_TEXT_MAX];
 
 	log_notice("turned-away", "client", net_text(client, ip), "reason", why, "listener", listener, NULL);
+}
+
+int connection_proxied(struct stream *s, const char *listener, const struct net_addr *peer, struct proxy_header *out)
+{
+	int rc = proxy_stream_read(s, HEADER_MS, out);
+
+	if (rc < 0 && rc != -EPIPE && rc != -ECANCELED)
+		connection_turned_away(listener, peer, rc == -EBADMSG ? "it does not begin with a PROXY header" : "no PROXY header in time");
+	return rc;
 }
 
 void connection_local(int fd, struct net_addr *out)

@@ -22,9 +22,6 @@
 
 enum { FIRST_PROBE_MS = 3000, ANSWER_REST_MS = 1000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
 
-/* A busy gateway says so in one write and closes (RFC 5321 3.8). */
-static const char busy[] = "421 4.3.2 too many connections, try again later\r\n";
-
 /* Greeting and EHLO */
 
 /* Whether mail from this client's network has passed lately. may wait */
@@ -69,7 +66,8 @@ static int greet(struct smtp_session *s)
 		s->state = SMTP_CLOSING;
 		return smtp_say(s, "554 5.7.1 this host does not relay for you");
 	}
-	start_client_filters(s);
+	if (!s->check)
+		start_client_filters(s);
 	rc = wait_before_banner(s);
 	if (rc < 0)
 		return rc;
@@ -380,7 +378,8 @@ static void session_free(struct smtp_session *s)
 	smtp_transaction_end(s);
 	smtp_answer_free(s);
 	client_release(&s->client);
-	client_table_leave(s->svc->clients, &s->client.addr);
+	if (s->counted)
+		client_table_leave(s->svc->clients, &s->client.addr);
 	s->svc->sessions--;
 	if (s->prev)
 		s->prev->next = s->next;
@@ -397,7 +396,8 @@ static void session_main(void *arg)
 	struct smtp_session *s = arg;
 
 	s->task = task_self();
-	serve(s);
+	if (smtp_session_arrive(s))
+		serve(s);
 	session_free(s);
 }
 
@@ -413,6 +413,7 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	s->listener = l;
 	s->group = svc->listener_group[l - svc->site->listener];
 	s->client.listener = l->name;
+	s->peer = *peer;
 	smtp_session_know(s, peer);
 	connection_id(s->id);
 	s->stream = stream_new(fd);
@@ -424,44 +425,31 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	return s;
 }
 
-static void say_busy(const struct listener_conf *l, int fd, const struct net_addr *peer, const char *why)
-{
-	connection_turned_away(l->name, peer, why);
-	if (send(fd, busy, sizeof(busy) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-		/* the connection is closed all the same */
-	}
-}
-
-static void turn_away(const struct listener_conf *l, int fd, const struct net_addr *peer, const char *why)
-{
-	say_busy(l, fd, peer, why);
-	close(fd);
-}
-
 void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
 {
-	const struct smtp_limits *lim = &svc->site->limits;
+	bool proxied = smtp_session_proxied(l, peer);
 	struct smtp_session *s;
-	int rc;
 
-	if (svc->sessions >= lim->sessions) {
-		turn_away(l, fd, peer, "sessions");
+	if (svc->sessions >= svc->site->limits.sessions) {
+		smtp_say_busy(l, fd, peer, "sessions");
+		close(fd);
 		return;
 	}
-	rc = client_table_admit(svc->clients, peer, lim->sessions_per_client);
-	if (rc < 0) {
-		turn_away(l, fd, peer, rc == -EBUSY ? "sessions of this client" : "memory");
+	if (!proxied && !smtp_admit(svc, l, fd, peer)) {
+		close(fd);
 		return;
 	}
 	s = session_new(svc, l, fd, peer);
 	if (!s) {
-		client_table_leave(svc->clients, peer);
+		if (!proxied)
+			client_table_leave(svc->clients, peer);
 		return;
 	}
+	s->counted = !proxied;
 	if (s->stream && task_spawn("smtp", session_main, s, &s->task) == 0)
 		return;
 	if (s->stream)
-		say_busy(l, stream_fd(s->stream), peer, "tasks");
+		smtp_say_busy(l, stream_fd(s->stream), peer, "tasks");
 	session_free(s);
 }
 

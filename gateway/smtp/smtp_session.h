@@ -59,6 +59,10 @@ struct smtp_session {
 	struct backend_group *group;    /* of its listener */
 	struct stream *stream;
 	struct client client;
+	struct net_addr peer;           /* who has connected: the client, or a load balancer that tells who that is */
+	struct net_addr local;          /* where the client has connected to */
+	bool check;                     /* a load balancer has connected for itself */
+	bool counted;                   /* the client is in the table of clients */
 	enum smtp_state state;
 	int64_t deadline_ms;            /* of the whole session, 0: none; while a message arrives the stream may have a nearer one */
 	char id[CONNECTION_ID_MAX];
@@ -68,6 +72,16 @@ struct smtp_session {
 	struct task *task;
 	struct smtp_session *prev, *next;       /* all sessions of the service */
 };
+
+/*
+ * smtp_arrival.c. Whether this peer is a load balancer, which says who the client is; nobody is admitted before that is known. Whether there is room for
+ * one session more of this client, who is told when there is not. And, in the session, the first thing: false: it is over. may wait
+ */
+bool smtp_session_proxied(const struct listener_conf *l, const struct net_addr *peer);
+bool smtp_admit(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *client);
+bool smtp_session_arrive(struct smtp_session *s);
+/* We are busy; the caller closes it. */
+void smtp_say_busy(const struct listener_conf *l, int fd, const struct net_addr *client, const char *why);
 
 /* Who the client is, and with it whether it is one of ours. */
 void smtp_session_know(struct smtp_session *s, const struct net_addr *client);

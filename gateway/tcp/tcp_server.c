@@ -10,16 +10,13 @@
 #include "base/connection.h"
 #include "base/log.h"
 #include "base/places.h"
-#include "base/proxy_stream.h"
+#include "base/proxy_header.h"
 #include "base/stream.h"
 #include "base/task.h"
 #include "tcp/pump.h"
 #include "tcp/tcp_backend.h"
 
-enum {
-	HEADER_MS = 10 * 1000,          /* a load balancer says its PROXY header at once */
-	DRAIN_IDLE_MS = 1000,           /* a connection on which nothing moves for so long may be ended when we stop */
-};
+enum { DRAIN_IDLE_MS = 1000 };           /* a connection on which nothing moves for so long may be ended when we stop */
 
 struct tcp_session {
 	struct tcp_service *svc;
@@ -87,19 +84,12 @@ static void session_free(struct tcp_session *s)
 static bool meet(struct tcp_session *s)
 {
 	struct proxy_header told = { 0 };
-	int rc;
 
 	s->header.told = true;
 	connection_local(stream_fd(s->stream), &s->header.destination);
 	if (site_in_networks(s->conf->proxy_from, s->conf->proxy_from_count, &s->peer)) {
-		rc = proxy_stream_read(s->stream, HEADER_MS, &told);
-		if (rc < 0) {
-			/* A balancer that looks whether the port is open says nothing and goes. */
-			if (rc != -ECANCELED)
-				log_line(s, rc == -EPIPE ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "no PROXY header",
-					 rc == -EBADMSG ? "it does not begin with one" : rc == -ETIMEDOUT ? "none in time" : strerror(-rc));
+		if (connection_proxied(s->stream, s->conf->name, &s->peer, &told) < 0)
 			return false;
-		}
 		if (told.told)
 			s->client = told.source;
 		s->header = told;

@@ -325,7 +325,7 @@ def test_a_load_balancer_that_tells_nothing(passing, lines):
         mark = g.mark()
         with Talk(g.web, first=bad) as t:
             assert t.ended() in ("", "reset")
-        g.wait_line(r'event=tcp .*end="no PROXY header" why="it does not', mark)
+        g.wait_line(r'event=turned-away client=127\.0\.0\.1 reason="it does not begin with a PROXY header" listener=web', mark)
     assert server.heard == []
     mark = g.mark()
     for first in (b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x20\0\0\0"):
