@@ -114,6 +114,9 @@ static void outbound_close(struct conf *c, void *at, int line)
 	for (size_t i = 0; !conf_given(c, "never") && i < sizeof never_default / sizeof *never_default; i++)
 		conf_prefix_add(c, "never", &o->never, &o->never_count, never_default[i], line);
 	ca_check(c, o->tls.ca_pem, line);
+	/* A password is for one host alone. */
+	if (o->username && !conf_given(c, "tls"))
+		o->tls.mode = OUTBOUND_TLS_VERIFIED;
 	if (!o->username != !conf_given(c, "password_file"))
 		conf_error(c, line, "outbound: %s without %s, expected both", o->username ? "username" : "password_file",
 			   o->username ? "password_file" : "username");

@@ -139,6 +139,17 @@ static int demand(struct outbound_tls_domain *domain, const struct mx_host *host
 	return outbound_tls_host(domain, &h, deadline_ms, out, why);
 }
 
+/* The provider wants to know who we are. may wait */
+static int log_in(const struct mx_hop *m, struct outbound_session *s, int64_t deadline_ms, char *why)
+{
+	const struct outbound_conf *cf = &outbound_site(m->outbound)->outbound;
+	int rc = m->domain[0] || !cf->username ? 0 : smtp_client_login(s->client, cf->username, cf->password, deadline_ms);
+
+	if (rc < 0)
+		memcpy(why, s->client->why, SMTP_WHY_MAX);
+	return rc == -EACCES || rc == -EOPNOTSUPP ? -EPERM : rc;
+}
+
 /* may wait */
 static int try_address(struct mx_hop *m, struct outbound_tls_domain *domain, const struct mx_host *host, const struct net_addr *to,
 		       int64_t deadline_ms, char *why)
@@ -164,6 +175,8 @@ static int try_address(struct mx_hop *m, struct outbound_tls_domain *domain, con
 	rc = smtp_client_open(&s->conf, to, from, share(deadline_ms), &s->client, why);
 	outbound_tls_opened(s->tls, rc, s->client, why);
 	demanded = outbound_tls_demanded(s->tls);
+	if (rc == 0)
+		rc = log_in(m, s, deadline_ms, why);
 	if (rc == 0) {
 		snprintf(s->name, sizeof(s->name), "%.180s[%s]", host->name, net_text(to, address));
 		m->session = s;
@@ -200,7 +213,7 @@ static int try_all(struct mx_hop *m, struct outbound_tls_domain *domain, const s
 			rc = try_address(m, domain, &mx->host[i], &mx->host[i].address[k], deadline_ms, why);
 			if (rc == 0 || rc == -ECANCELED || rc == -ENOMEM)
 				return rc;
-			code = rc == -EACCES ? "4.7.5" : rc == -EAGAIN ? "4.4.3" : "4.4.1";
+			code = rc == -EPERM ? "4.7.8" : rc == -EACCES ? "4.7.5" : rc == -EAGAIN ? "4.4.3" : "4.4.1";
 			if (rc == -EAGAIN)
 				break;          /* what the DNS does not tell of the host, it does not of its other addresses */
 		}

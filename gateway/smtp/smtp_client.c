@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -352,6 +353,62 @@ int smtp_client_xclient(struct smtp_client *c, const struct smtp_identity *who, 
 		return -EACCES;
 	/* Its answer is a greeting; what it takes for the client's HELO is the one that comes now. */
 	return ehlo(c, xclient_helo_ok(who->helo) ? who->helo : c->conf->hostname, deadline_ms);
+}
+
+/* A line of a login and its reply; nothing of it is left in memory. go_on as of reply. */
+static int login_line(struct smtp_client *c, const char *word, const char *secret, size_t len, int go_on, int64_t deadline_ms)
+{
+	AUTO(buf) struct buf line = BUF_INIT(4096);
+	unsigned char text[1500];
+	int rc = -EINVAL;
+
+	if (len <= sizeof(text) / 4 * 3 - 4) {
+		EVP_EncodeBlock(text, (const unsigned char *)secret, (int)len);
+		buf_addf(&line, "%s%s\r\n", word, (const char *)text);
+		rc = command(c, "AUTH", &line, c->conf->timeouts->mail_ms, go_on, deadline_ms);
+	}
+	explicit_bzero(text, sizeof(text));
+	if (line.data)
+		explicit_bzero(line.data, line.len);
+	return rc;
+}
+
+static int login_plain(struct smtp_client *c, const char *username, const char *password, int64_t deadline_ms)
+{
+	char secret[1100];
+	int n = snprintf(secret, sizeof(secret), "%c%s%c%s", 0, username, 0, password), rc = -EINVAL;
+
+	if (n < (int)sizeof(secret))
+		rc = login_line(c, "AUTH PLAIN ", secret, (size_t)n, 0, deadline_ms);
+	explicit_bzero(secret, sizeof(secret));
+	return rc;
+}
+
+static int login_login(struct smtp_client *c, const char *username, const char *password, int64_t deadline_ms)
+{
+	int rc = login_line(c, "AUTH LOGIN", "", 0, 334, deadline_ms);
+
+	if (rc == 0 && c->reply.code == 334)
+		rc = login_line(c, "", username, strlen(username), 334, deadline_ms);
+	if (rc == 0 && c->reply.code == 334)
+		rc = login_line(c, "", password, strlen(password), 0, deadline_ms);
+	return rc;
+}
+
+int smtp_client_login(struct smtp_client *c, const char *username, const char *password, int64_t deadline_ms)
+{
+	char words[120];
+	int rc;
+
+	if (!stream_is_tls(c->stream) || !(c->caps.auth & (SASL_PLAIN | SASL_LOGIN))) {
+		snprintf(c->why, sizeof(c->why), stream_is_tls(c->stream) ? "it offers neither AUTH PLAIN nor LOGIN" : "no password without TLS");
+		return -EOPNOTSUPP;
+	}
+	rc = c->caps.auth & SASL_PLAIN ? login_plain(c, username, password, deadline_ms) : login_login(c, username, password, deadline_ms);
+	if (rc < 0 || c->reply.code / 100 == 2)
+		return rc;
+	snprintf(c->why, sizeof(c->why), "AUTH was answered %d %s", c->reply.code, reply_words(&c->reply, words, sizeof(words)));
+	return -EACCES;
 }
 
 static int open_once(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, bool with_tls,

@@ -90,6 +90,12 @@ bool smtp_client_quiet(struct smtp_client *c);
  */
 int smtp_client_xclient(struct smtp_client *c, const struct smtp_identity *who, int64_t deadline_ms);
 
+/*
+ * AUTH PLAIN, or LOGIN where that is all there is (RFC 4954). 0: it knows us. -EACCES: it does not want to; -EOPNOTSUPP: it offers neither, or the session
+ * is not under TLS, nothing was sent. Then c->why says so, in words without the password; the session is as before.
+ */
+int smtp_client_login(struct smtp_client *c, const char *username, const char *password, int64_t deadline_ms);
+
 /* 0: c->reply has the answer (2xx, 4xx, 5xx). Nothing sent: -EINVAL (controls in an address), -ENOTSUP (SMTPUTF8, which this server does not
    know: 553 5.6.7). params: as in struct envelope; those that this server does not offer are left out.
    size: SIZE= if it offers that; 0: not known. */

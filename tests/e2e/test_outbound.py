@@ -1,4 +1,5 @@
 """Mail of our own goes out: by the MX of the recipient's domain or an upstream, in session; what is said where it cannot."""
+import base64
 import socket
 import threading
 
@@ -31,6 +32,7 @@ mx.loopaddress.example A 127.0.0.1
 backup.example MX 5 mx1.one.example
 backup.example MX 10 gate.example
 alias.example CNAME one.example
+backend.example A 127.0.0.1
 xn--mller-kva.example MX 10 mx1.one.example
 """
 STRANGER = "127.0.0.9"
@@ -219,8 +221,11 @@ def test_another_way_is_another_transaction(gate, host):
 
 def test_session_is_used_again(gate, host):
     remote, g = host(), gate()
-    for _ in range(3):
-        assert send(g, "x@one.example").code == 250
+    with Client(g.port) as c:
+        c.ehlo()
+        for _ in range(3):
+            assert c.envelope("user@example.com", "x@one.example")[0].code == 250
+            assert c.data_block(mail()).code == 250
     assert len(remote.messages) == 3 and len(remote.sessions) == 1
     remote.wait(lambda: not remote.now_open, "the idle session is closed", timeout=10)
 
@@ -403,3 +408,51 @@ accept
     before = len(remote.messages)
     assert send(g, "secret@one.example").code == 451
     assert len(remote.messages) == before
+
+
+class Provider:
+    """Says whether somebody may send: script entry AUTH."""
+
+    def __init__(self, user, password):
+        self.answers = [base64.b64encode(x).decode() for x in (b"\0" + user + b"\0" + password, user, password)]
+        self.step = 0
+
+    def __call__(self, session, line):
+        plain, user, password = self.answers
+        if line == "AUTH LOGIN":
+            session.sock.sendall(b"334 VXNlcm5hbWU6\r\n")
+            assert session.read().decode() == user
+            session.sock.sendall(b"334 UGFzc3dvcmQ6\r\n")
+            return b"235 2.7.0 ok\r\n" if session.read().decode() == password else b"535 5.7.8 no\r\n"
+        return b"235 2.7.0 ok\r\n" if line == "AUTH PLAIN " + plain else b"535 5.7.8 no\r\n"
+
+
+@pytest.mark.parametrize("auth", ["PLAIN LOGIN", "LOGIN"])
+def test_via_a_provider_that_wants_a_password(gate, backend, certificates, tmp_path, auth):
+    provider = backend(keywords=["STARTTLS", f"AUTH {auth}"], tls=certificates.signed, script={"AUTH": Provider(b"site", b"s3cret word")})
+    password = tmp_path / "password"
+    password.write_text("s3cret word\n")
+    conf = f'via = {{ "backend.example:{provider.port}" }} tls_ca = "{certificates.ca}" username = site password_file = "{password}"'
+    g = gate(conf)
+    assert send(g, "x@one.example").code == 250
+    assert provider.messages[0].session.tls
+    password.write_text("another\n")
+    g = gate(conf)
+    reply = send(g, "x@one.example")
+    assert reply.code == 451 and "535 5.7.8 no" in reply.text
+    assert "another" not in g.process.output() and len(provider.messages) == 1
+
+
+@pytest.mark.parametrize("keywords, tls, asked", [
+    (["AUTH PLAIN"], None, "TLS is required"),
+    (["STARTTLS", "AUTH PLAIN"], "self_signed", "certificate"),
+    (["STARTTLS", "AUTH CRAM-MD5"], "signed", "neither AUTH PLAIN nor LOGIN"),
+])
+def test_no_password_for_who_is_not_the_provider(gate, backend, certificates, tmp_path, keywords, tls, asked):
+    other = backend(keywords=keywords, tls=tls and getattr(certificates, tls))
+    password = tmp_path / "password"
+    password.write_text("s3cret word\n")
+    g = gate(f'via = {{ "backend.example:{other.port}" }} tls_ca = "{certificates.ca}" username = site password_file = "{password}"')
+    reply = send(g, "x@one.example")
+    assert reply.code == 451 and asked in reply.text
+    assert not any(c.startswith("AUTH") for s in other.sessions for c in s.commands)
