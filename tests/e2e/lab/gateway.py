@@ -72,7 +72,7 @@ workers = {s["workers"]}
 state_dir = "{self.state}"
 policy = "{self.policy_path}"
 {s["listeners"] or f'listener smtp {{ address = "127.0.0.1:{self.port}" }}'}
-dns {{ {forward} dnssec = no {s["dns_conf"]} }}
+dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_conf"]} }}
 {chr(10).join(blocks)}
 {s["conf"]}
 """)

@@ -1,6 +1,8 @@
 """Knot DNS with the zones of a test, on a free port of loopback."""
 import pathlib
+import re
 import signal
+import subprocess
 
 from .process import Process, free_port
 
@@ -15,15 +17,23 @@ def absolute(records):
 
 
 class Knot:
-    """Serves the root zone: every name that the records do not have is NXDOMAIN. host: of netns.py, where it runs instead."""
+    """
+    Serves the root zone: every name that the records do not have is NXDOMAIN. host: of netns.py, where it runs instead. signed: {zone: records}
+    of zones that are signed; anchors() are their keys, for trust_anchor.
+    """
 
-    def __init__(self, directory, records, host=None):
+    def __init__(self, directory, records, host=None, signed=None):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.port = host.call(free_port) if host else free_port()
         self.serial = 1
         self.records = records
+        self.signed = signed or {}
         self._write_zone()
+        for zone, text in self.signed.items():
+            lines = ["$ORIGIN .", "$TTL 60", f"{zone}. SOA ns.root. admin.root. 1 60 60 600 1", f"{zone}. NS ns.root."]
+            lines += [f"{name} {rest}" for name, rest in absolute(text)]
+            (self.dir / f"{zone}.zone").write_text("\n".join(lines) + "\n")
         (self.dir / "knot.conf").write_text(f"""
 server:
     rundir: "{self.dir}"
@@ -43,15 +53,28 @@ zone:
     zonefile-load: whole
     zonefile-sync: -1
     journal-content: none
-""")
+""" + "".join(f"""
+  - domain: "{zone}"
+    storage: "{self.dir}"
+    file: "{zone}.zone"
+    zonefile-sync: -1
+    dnssec-signing: on
+""" for zone in self.signed))
         self.process = Process([*(host.prefix if host else ()), "/usr/sbin/knotd", "-c", str(self.dir / "knot.conf")])
         self.process.wait_line(r"\[\.\] loaded")
         self.process.wait_line(r"server started")
+        for zone in self.signed:
+            self.process.wait_line(rf"\[{re.escape(zone)}\.\] DNSSEC, next signing")
 
     def _write_zone(self):
         lines = ["$TTL 60", f". SOA ns.root. admin.root. {self.serial} 60 60 600 1", ". NS ns.root.", "ns.root. A 127.0.0.1"]
         lines += [f"{name} {rest}" for name, rest in absolute(self.records)]
         (self.dir / "root.zone").write_text("\n".join(lines) + "\n")
+
+    def anchors(self):
+        """DS records of the signed zones."""
+        return "".join(subprocess.run(["keymgr", "-c", str(self.dir / "knot.conf"), zone, "ds"], check=True, capture_output=True,
+                                      text=True).stdout.replace(" DS ", " IN DS ") for zone in self.signed)
 
     @property
     def server(self):
