@@ -49,8 +49,10 @@ static char *chunk_get(void)
 	return pool.count ? pool.chunk[--pool.count] : malloc(STREAM_CHUNK);
 }
 
-static void chunk_put(char *p)
+static void chunk_put(char *p, bool secret)
 {
+	if (secret)
+		explicit_bzero(p, STREAM_CHUNK);
 	if (pool.count < CHUNKS_KEPT)
 		pool.chunk[pool.count++] = p;
 	else
@@ -164,8 +166,10 @@ struct stream *stream_new(int fd)
 
 static void in_release(struct stream *s)
 {
+	if (s->secret && s->in && !s->chunked)
+		explicit_bzero(s->in, s->in_at + s->in_len);
 	if (s->chunked)
-		chunk_put(s->in);
+		chunk_put(s->in, s->secret);
 	else
 		free(s->in);
 	s->in = NULL;
@@ -175,6 +179,8 @@ static void in_release(struct stream *s)
 
 static void out_release(struct stream *s)
 {
+	if (s->secret && s->out)
+		explicit_bzero(s->out, s->out_cap);
 	free(s->out);
 	s->out = NULL;
 	s->out_at = s->out_len = s->out_cap = 0;
@@ -368,9 +374,14 @@ static int out_add(struct stream *s, const char *p, size_t len)
 	while (cap < s->out_at + s->out_len + len)
 		cap *= 2;
 	if (cap > s->out_cap) {
-		grown = realloc(s->out, cap);
+		grown = s->secret ? malloc(cap) : realloc(s->out, cap);
 		if (!grown)
 			return -ENOMEM;
+		if (s->secret && s->out) {
+			memcpy(grown, s->out, s->out_at + s->out_len);
+			explicit_bzero(s->out, s->out_cap);
+			free(s->out);
+		}
 		s->out = grown;
 		s->out_cap = (unsigned)cap;
 	}
@@ -466,7 +477,7 @@ static void in_shrink(struct stream *s, unsigned shown)
 	if (!small)
 		return;
 	memcpy(small, s->in + from, len);
-	chunk_put(s->in);
+	chunk_put(s->in, s->secret);
 	s->in = small;
 	s->chunked = false;
 	s->in_at = shown;
@@ -484,12 +495,14 @@ static void in_take(struct stream *s, char *chunk, size_t n)
 	}
 	if (s->in_len)
 		memcpy(chunk, s->in + s->in_at, s->in_len);
+	if (s->secret && s->in)
+		explicit_bzero(s->in, s->in_at + s->in_len);
 	free(s->in);
 	if (total <= SMALL_BYTES)
 		small = malloc(total);
 	if (small) {
 		memcpy(small, chunk, total);
-		chunk_put(chunk);
+		chunk_put(chunk, s->secret);
 	}
 	s->in = small ? small : chunk;
 	s->chunked = !small;
@@ -516,7 +529,7 @@ static ssize_t in_fill(struct stream *s)
 		return n;
 	}
 	if (!s->chunked)
-		chunk_put(chunk);
+		chunk_put(chunk, false);
 	if (n < 0)
 		s->eof = true;
 	return n;
@@ -773,6 +786,19 @@ bool stream_spoken_to(const struct stream *s)
 const char *stream_error(const struct stream *s)
 {
 	return s->error ? s->error : "";
+}
+
+void stream_set_secret(struct stream *s, bool secret)
+{
+	/* What has been eaten still lies there. */
+	if (s->secret && s->in) {
+		explicit_bzero(s->in, s->in_at);
+		if (s->chunked)
+			explicit_bzero(s->in + s->in_at + s->in_len, STREAM_CHUNK - s->in_at - s->in_len);
+	}
+	s->secret = secret;
+	if (s->ssl)
+		stream_tls_secret(s);
 }
 
 uint64_t stream_bytes_in(const struct stream *s)

@@ -134,6 +134,12 @@ bool stream_spoken_to(const struct stream *s);
 /* Whether all that was written has been acknowledged by the peer's TCP (SIOCOUTQ). */
 bool stream_acked(const struct stream *s);
 
+/*
+ * What comes and goes may be a password: memory that held bytes of this stream is overwritten when they have been eaten or sent, while this is set.
+ * Set it before such bytes can come.
+ */
+void stream_set_secret(struct stream *s, bool secret);
+
 /* Totals of bytes that crossed the socket's inside (after TLS). */
 uint64_t stream_bytes_in(const struct stream *s);
 uint64_t stream_bytes_out(const struct stream *s);

@@ -29,6 +29,7 @@ struct stream {
 	bool short_read;             /* the last read emptied the socket */
 	bool sent_since;             /* and a write has succeeded since */
 	bool chunked;                /* in is a chunk of the pool */
+	bool secret;                 /* memory is overwritten before it is given back */
 	bool tls_up, tls_verify;     /* handshake done; the context verifies */
 	unsigned char fills;         /* reads since this task last let others run */
 	int write_timeout_ms;
@@ -66,5 +67,6 @@ size_t stream_tls_pending(const struct stream *s);
 bool stream_tls_buffered(const struct stream *s);
 void stream_tls_shutdown(struct stream *s); /* close_notify, if it goes at once */
 void stream_tls_release(struct stream *s);
+void stream_tls_secret(struct stream *s); /* OpenSSL's memory, too */
 
 #endif

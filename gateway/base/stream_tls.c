@@ -137,7 +137,16 @@ static int tls_begin(struct stream *s, SSL_CTX *ctx)
 	s->tls_verify = SSL_get_verify_mode(s->ssl) & SSL_VERIFY_PEER;
 	s->readable = s->writable = true;
 	s->short_read = false;
+	stream_tls_secret(s);
 	return 0;
+}
+
+void stream_tls_secret(struct stream *s)
+{
+	if (s->secret)
+		SSL_set_options(s->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+	else
+		SSL_clear_options(s->ssl, SSL_OP_CLEANSE_PLAINTEXT);
 }
 
 static int handshake(struct stream *s, int timeout_ms)

@@ -88,6 +88,30 @@ static void changed(const struct backend *b, const char *to, const char *why)
 	log_emit(&l);
 }
 
+static uint64_t hash(const char *text)
+{
+	uint64_t h = 0xcbf29ce484222325u;       /* FNV-1a */
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 0x100000001b3u;
+	return h;
+}
+
+/* It offers something else than before. Each worker notices; the first of them says so. */
+static void offer_changed(struct backend *b, const struct smtp_caps *now)
+{
+	AUTO(buf) struct buf came = BUF_INIT(1024), went = BUF_INIT(1024), all = BUF_INIT(1024);
+
+	smtp_caps_text(now, &b->caps, &came);
+	smtp_caps_text(&b->caps, now, &went);
+	if (came.len == 0 && went.len == 0)
+		return;
+	smtp_caps_text(now, NULL, &all);
+	if (atomic_exchange(&b->shared->offer, hash(buf_str(&all))) != hash(buf_str(&all)))
+		log_warning("backend-changed", "name", b->conf->name, "host", b->conf->host, "came", came.len ? buf_str(&came) : NULL,
+			    "went", went.len ? buf_str(&went) : NULL, NULL);
+}
+
 static void backend_up(struct backend *b, const struct smtp_caps *caps)
 {
 	if (b->state != UP)
@@ -97,6 +121,8 @@ static void backend_up(struct backend *b, const struct smtp_caps *caps)
 	b->backoff_ms = 0;
 	b->seen_ms = clock_ms();
 	if (caps) {
+		if (b->caps_seen)
+			offer_changed(b, caps);
 		b->caps = *caps;
 		b->caps_seen = true;
 	}
@@ -327,11 +353,20 @@ static struct backend_session *session_reuse(struct backend_session *bs, int64_t
 	return NULL;
 }
 
-/* 0; -EAGAIN: full now; or what session_open says. may wait */
-static int session_get(struct backend *b, int64_t deadline_ms, struct backend_session **out)
+/* 0; -EAGAIN: full now; or what session_open says. fresh: none that was used before. may wait */
+static int session_get(struct backend *b, bool fresh, int64_t deadline_ms, struct backend_session **out)
 {
 	struct backend_session *bs;
 
+	if (fresh) {
+		bool got = slot_try(b);
+
+		if (!got && b->idle) {          /* an idle one makes room */
+			session_free(idle_pop(b));
+			got = slot_try(b);
+		}
+		return got ? session_open(b, deadline_ms, out) : -EAGAIN;
+	}
 	while ((bs = idle_pop(b)) != NULL) {
 		bs = session_reuse(bs, deadline_ms);
 		if (bs) {
@@ -367,7 +402,7 @@ static struct backend *choose(struct backend_group *g, uint64_t not)
 	return best;
 }
 
-int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out)
+static int take(struct backend_group *g, bool fresh, int64_t deadline_ms, struct backend_session **out)
 {
 	struct backend *full = NULL;    /* the first of the best tier that has no session free */
 	uint64_t not = 0;
@@ -384,6 +419,10 @@ int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_se
 			rc = slot_wait(full, deadline_ms && deadline_ms < until ? deadline_ms : until, &idle);
 			if (rc < 0)
 				return rc == -ETIMEDOUT ? -EBUSY : rc;
+			if (idle && fresh) {
+				session_free(idle);
+				continue;
+			}
 			if (idle) {
 				*out = session_reuse(idle, deadline_ms);
 				if (*out)
@@ -396,7 +435,7 @@ int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_se
 		} else if (!b) {
 			return -EHOSTUNREACH;
 		} else {
-			rc = session_get(b, deadline_ms, out);
+			rc = session_get(b, fresh, deadline_ms, out);
 			if (rc == -EAGAIN && !full)
 				full = b;
 			not |= 1ull << (b - g->member);
@@ -406,6 +445,20 @@ int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_se
 		if (deadline_ms && clock_ms() >= deadline_ms)
 			return -ETIMEDOUT;
 	}
+}
+
+int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out)
+{
+	return take(g, false, deadline_ms, out);
+}
+
+int backend_take_new(struct backend_group *g, int64_t deadline_ms, struct backend_session **out)
+{
+	int rc = take(g, true, deadline_ms, out);
+
+	if (rc == 0)
+		(*out)->identity = true;
+	return rc;
 }
 
 int backend_identify(struct backend_session *bs, const struct smtp_identity *who, int64_t deadline_ms)

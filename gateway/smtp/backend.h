@@ -4,7 +4,7 @@
  * A worker has one struct backend_group, made from the site. Members are tried by priority, those of equal priority by turns. Each
  * member is probed (EHLO) at start and at intervals; one that fails is away: it is left out, probed with back-off from
  * 1 s to its probe interval, and comes back by a probe that succeeds. One that says 421 or times out is left out for a while.
- * Every change is one loud log line.
+ * Every change is one loud log line; so is a change of what it offers (after an upgrade, say).
  *
  * max_sessions holds over all workers: each has a slot of a counter in shared memory. Who finds no free session waits
  * at most max_sessions_wait_ms. Idle sessions are kept where the member says reuse, for reuse_idle_ms and reuse_max messages, and get an RSET
@@ -48,6 +48,7 @@ enum { BACKEND_STRAIN_USE = 2, BACKEND_STRAIN_REFUSED = 10, BACKEND_STRAIN_MAX =
 struct backend_shared {
 	struct places inside;                           /* sessions that each worker holds, idle ones included */
 	_Atomic int wanted[BACKEND_WORKERS_MAX];        /* how many wait in each: idle sessions are given up */
+	_Atomic uint64_t offer;                         /* a hash of what it offered when a change was logged last */
 };
 
 /* A worker has died: what it held is free. */
@@ -87,6 +88,12 @@ void backend_group_free(struct backend_group *g);
  * wait; -ETIMEDOUT: the deadline; -ECANCELED. may wait
  */
 int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out);
+
+/*
+ * As backend_take, but a session that nobody has used: for a client who is about to authenticate in it. It is never used by another (backend_give
+ * closes it).
+ */
+int backend_take_new(struct backend_group *g, int64_t deadline_ms, struct backend_session **out);
 
 /*
  * Before MAIL: where the member is configured to (xclient = yes), tell it who the client really is. 0: it knows, and the session is never reused;

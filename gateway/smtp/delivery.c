@@ -218,7 +218,7 @@ int delivery_spare_ms(const struct delivery *d)
 {
 	int64_t left = d->used_ms + SPARE_MS - clock_ms();
 
-	return !d->hop->client ? -1 : left > 0 ? (int)left : 0;
+	return !d->hop->client || d->hop->own ? -1 : left > 0 ? (int)left : 0;
 }
 
 void delivery_pause(struct delivery *d)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "smtp/auth_hop.h"
 #include "smtp/backend_hop.h"
 #include "smtp/mx_hop.h"
 #include "smtp/smtp_session.h"
@@ -22,7 +23,9 @@ static const char relaying_denied[] = "550 5.7.1 relaying denied";
 
 const char *route_find(const struct smtp_session *s, const struct recipient *r, struct route *out)
 {
-	*out = (struct route){ .kind = ROUTE_BACKEND };
+	*out = (struct route){ .kind = s->login ? ROUTE_AUTH : ROUTE_BACKEND };
+	if (s->login)                           /* to whom its user may write is that server's to say */
+		return NULL;
 	if (s->listener->direction == DIRECTION_OUTBOUND && !s->client.relay)
 		return relaying_denied;
 	if (r->local)
@@ -66,12 +69,13 @@ struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, con
 	switch (r->kind) {
 	case ROUTE_BACKEND:
 		return backend_hop_new(s ? s->group : svc->group);
+	case ROUTE_AUTH:
+		return s && s->login ? auth_hop_new(s->login) : NULL;
 	case ROUTE_UPSTREAM:
 		return mx_hop_new(svc->outbound, NULL);
 	case ROUTE_MX:
 		return mx_hop_new(svc->outbound, r->domain);
 	case ROUTE_DESTINATION:
-	case ROUTE_AUTH:
 		break;
 	}
 	return NULL;

@@ -551,6 +551,71 @@ int smtp_client_noop(struct smtp_client *c, int64_t deadline_ms)
 	return simple_command(c, "NOOP", NULL, c->conf->timeouts->mail_ms, 0, deadline_ms);
 }
 
+/* 334 and its text, which need not be base64: Exchange says "334 NTLM supported". -EPROTO: it is none */
+static int challenge_parse(const char *line, size_t len, struct buf *challenge)
+{
+	if (len < 5 || line[len - 2] != '\r' || (line[3] != ' ' && len > 5))
+		return -EPROTO;
+	for (size_t i = 4; i + 2 < len; i++)
+		if (line[i] < 0x20 || line[i] > 0x7e)
+			return -EPROTO;
+	return len > 6 ? buf_add(challenge, line + 4, len - 6) : 0;
+}
+
+/* The reply to a line of a dialogue, whose challenges are longer than other replies. may wait */
+static int auth_reply(struct smtp_client *c, struct buf *challenge, int timeout_ms)
+{
+	struct smtp_reply *r = &c->reply;
+	int rc = stream_flush(c->stream, timeout_ms);
+	enum parse more = PARSE_MORE;
+
+	buf_clear(challenge);
+	buf_clear(&r->text);
+	r->code = r->lines = 0;
+	while (rc == 0 && more == PARSE_MORE) {
+		const char *line;
+		size_t len;
+
+		rc = stream_read_line(c->stream, r->lines ? SMTP_REPLY_LINE_MAX : SASL_LINE_MAX, timeout_ms, &line, &len);
+		if (rc < 0)
+			break;
+		if (r->lines == 0 && len > 3 && memcmp(line, "334", 3) == 0) {
+			r->code = 334;
+			rc = challenge_parse(line, len, challenge);
+			break;
+		}
+		more = smtp_reply_add(r, line, len);
+	}
+	if (rc == -EMSGSIZE || more == PARSE_BAD)
+		rc = -EPROTO;
+	return r->text.failed || challenge->failed ? -ENOMEM : rc;
+}
+
+int smtp_client_auth(struct smtp_client *c, const char *line, size_t len, struct buf *challenge, int64_t deadline_ms)
+{
+	int rc = ready(c, "AUTH", deadline_ms);
+
+	if (rc < 0)
+		return rc;
+	stream_set_secret(c->stream, true);
+	rc = stream_write(c->stream, line, len);
+	if (rc == 0)
+		rc = stream_write(c->stream, "\r\n", 2);
+	if (rc == 0)
+		rc = auth_reply(c, challenge, c->conf->timeouts->data_ms);
+	if (rc < 0)
+		return broken(c, rc, "AUTH: %s", rc_words(rc));
+	if (stream_pending(c->stream) > 0)
+		return broken(c, -EPROTO, "AUTH: more than one reply (%d and another)", c->reply.code);
+	if (!smtp_reply_final(&c->reply) && c->reply.code != 334)
+		return broken(c, -EPROTO, "AUTH: reply %d is out of place", c->reply.code);
+	if (c->reply.code == 421)
+		c->closing = true;
+	if (c->reply.code != 334)
+		stream_set_secret(c->stream, false);
+	return 0;
+}
+
 uint64_t smtp_content_size(const struct smtp_content *content)
 {
 	uint64_t n = message_size(content->message);

@@ -104,6 +104,13 @@ int smtp_client_rcpt(struct smtp_client *c, const char *to, const char *params, 
 int smtp_client_rset(struct smtp_client *c, int64_t deadline_ms);
 int smtp_client_noop(struct smtp_client *c, int64_t deadline_ms);
 
+/*
+ * AUTH with all that stands in its line ("AUTH PLAIN AGFubgBz"), or a further line of its dialogue; line[0..len) without its end. 0: c->reply.code is 334
+ * and *challenge (bound SASL_LINE_MAX) holds its text, printable; or the reply is final: 2xx, the user is in; else not. What is sent is overwritten in
+ * our memory.
+ */
+int smtp_client_auth(struct smtp_client *c, const char *line, size_t len, struct buf *challenge, int64_t deadline_ms);
+
 /* At off of the message `len` bytes are left out and text is put there. Edits are in ascending order and do not overlap. */
 struct smtp_edit {
 	size_t off, len;

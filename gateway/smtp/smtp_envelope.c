@@ -13,6 +13,7 @@
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
 #include "smtp/recipient.h"
+#include "smtp/smtp_auth.h"
 #include "smtp/smtp_history.h"
 
 enum { PARAMS_MAX = 1024, CLASSES_MAX = 64 };
@@ -86,6 +87,9 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 		s->state = SMTP_CLOSING;
 		return smtp_say(s, "421 4.7.0 that is all for one session, please connect again");
 	}
+	refusal = smtp_auth_required(s);
+	if (refusal)
+		return smtp_refuse(s, refusal);
 	smtp_offered(s, &caps);
 	refusal = refuse_mail(s, c, &caps);
 	if (refusal) {
@@ -175,7 +179,7 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 	if (refusal)
 		return refusal;
 	/* Elsewhere it is for others to know what they mean by it, and for one of ours alone. */
-	if (c->path.trick && r->local)
+	if (c->path.trick && r->local && !s->login)
 		return "550 5.7.1 relaying denied: % ! and @ have no place in a local part here";
 	if (!s->t->txn.env.from[0] && s->t->txn.env.rcpt_count > 0 && !s->client.relay)
 		return "452 4.5.3 a bounce has one recipient";

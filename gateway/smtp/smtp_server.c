@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,12 +13,15 @@
 #include "base/clock.h"
 #include "base/connection.h"
 #include "base/log.h"
+#include "base/sasl.h"
 #include "base/tls.h"
 #include "filters/filter.h"
 #include "policy/recent.h"
 #include "policy/state.h"
+#include "smtp/auth_hop.h"
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
+#include "smtp/smtp_auth.h"
 #include "smtp/smtp_session.h"
 
 enum { FIRST_PROBE_MS = 3000, ANSWER_REST_MS = 1000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
@@ -57,18 +61,39 @@ static void start_client_filters(struct smtp_session *s)
 	filters_start(&t, STAGE_CONNECT, s->svc->needed);
 }
 
+/* RFC 8314 3.3: TLS from the first octet. may wait */
+static int begin_tls(struct smtp_session *s)
+{
+	int rc = s->svc->tls ? stream_tls_accept(s->stream, s->svc->tls, TLS_HANDSHAKE_MS) : -EPROTO;
+
+	if (rc < 0) {
+		log_info("tls-failed", "sid", s->id, "client", s->client.ip, "listener", s->client.listener, "error", stream_error(s->stream), NULL);
+		return rc;
+	}
+	s->client.tls_version = stream_tls_version(s->stream);
+	s->client.tls_cipher = stream_tls_cipher(s->stream);
+	task_stack_trim();
+	return 0;
+}
+
 static int greet(struct smtp_session *s)
 {
-	int rc;
+	int rc = 0;
 
-	if (s->listener->direction == DIRECTION_OUTBOUND && !s->client.relay) {
+	stream_set_secret(s->stream, smtp_auth_expected(s));
+	if (s->listener->tls == LISTENER_TLS_IMPLICIT)
+		rc = begin_tls(s);
+	if (rc == 0 && s->listener->direction == DIRECTION_OUTBOUND && !s->client.relay) {
 		log_notice("turned-away", "client", s->client.ip, "reason", "not of the networks that may send here", "listener", s->listener->name, NULL);
 		s->state = SMTP_CLOSING;
 		return smtp_say(s, "554 5.7.1 this host does not relay for you");
 	}
-	if (!s->check)
-		start_client_filters(s);
-	rc = wait_before_banner(s);
+	/* Users come from anywhere and are no mail servers: what is asked of strangers is not asked of them, they log in. */
+	if (rc == 0 && s->listener->direction != DIRECTION_SUBMISSION) {
+		if (!s->check)
+			start_client_filters(s);
+		rc = wait_before_banner(s);
+	}
 	if (rc < 0)
 		return rc;
 	s->state = SMTP_GREETED;
@@ -90,6 +115,11 @@ static void offer(struct buf *out, bool last, const char *fmt, ...)
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	buf_addf(out, "250%c%s\r\n", last ? ' ' : '-', line);
+}
+
+static bool offers_starttls(const struct smtp_session *s)
+{
+	return s->svc->tls && s->listener->tls == LISTENER_TLS_STARTTLS && !stream_is_tls(s->stream);
 }
 
 /*
@@ -114,8 +144,9 @@ static int say_extensions(struct smtp_session *s)
 		offer(&out, false, "SMTPUTF8");
 	if (caps.dsn)
 		offer(&out, false, "DSN");
-	if (s->svc->tls && !stream_is_tls(s->stream))
+	if (offers_starttls(s))
 		offer(&out, false, "STARTTLS");
+	smtp_auth_offer(s, &out);
 	offer(&out, false, "ENHANCEDSTATUSCODES");
 	offer(&out, false, "CHUNKING");
 	if (site->prdr)
@@ -145,10 +176,10 @@ static int do_starttls(struct smtp_session *s, struct smtp_command *c)
 {
 	int rc;
 
-	if (!s->svc->tls)
-		return smtp_refuse(s, "502 5.5.1 STARTTLS is not offered");
 	if (stream_is_tls(s->stream))
 		return smtp_refuse(s, "503 5.5.1 TLS is in use already");
+	if (!offers_starttls(s))
+		return smtp_refuse(s, "502 5.5.1 STARTTLS is not offered");
 	if (stream_pending(s->stream)) {
 		log_notice("starttls-injection", "sid", s->id, "client", s->client.ip, NULL);
 		return -EPROTO;
@@ -163,6 +194,9 @@ static int do_starttls(struct smtp_session *s, struct smtp_command *c)
 		return rc;
 	}
 	smtp_transaction_end(s);
+	smtp_auth_forget(s);
+	smtp_session_know(s, &s->client.addr);
+	stream_set_secret(s->stream, smtp_auth_expected(s));
 	free(s->client.helo);
 	s->client.helo = NULL;
 	s->client.tls_version = stream_tls_version(s->stream);
@@ -199,7 +233,8 @@ static int do_vrfy(struct smtp_session *s, struct smtp_command *c)
 
 static int do_help(struct smtp_session *s, struct smtp_command *c)
 {
-	return smtp_say(s, "214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY STARTTLS HELP");
+	return smtp_sayf(s, "214 2.0.0 EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY%s%s HELP", offers_starttls(s) ? " STARTTLS" : "",
+			 site_offers_auth(s->svc->site, s->listener) ? " AUTH" : "");
 }
 
 static int do_not_here(struct smtp_session *s, struct smtp_command *c)
@@ -225,6 +260,7 @@ static const struct command {
 	{ VERB_EHLO, do_helo, IDLE, "503 5.5.1 finish the chunks or RSET first" },
 	{ VERB_HELO, do_helo, IDLE, "503 5.5.1 finish the chunks or RSET first" },
 	{ VERB_STARTTLS, do_starttls, SMTP_GREETED | SMTP_READY, "503 5.5.1 not during a transaction" },
+	{ VERB_AUTH, smtp_do_auth, SMTP_READY, "503 5.5.1 EHLO first, and not during a transaction" },
 	{ VERB_MAIL, smtp_do_mail, SMTP_READY, "503 5.5.1 EHLO first, and one transaction at a time" },
 	{ VERB_RCPT, smtp_do_rcpt, SMTP_MAIL | SMTP_RCPT, "503 5.5.1 MAIL first" },
 	{ VERB_DATA, smtp_do_data, SMTP_MAIL | SMTP_RCPT, "503 5.5.1 MAIL and RCPT first" },
@@ -279,14 +315,18 @@ static int wait_for_command(struct smtp_session *s)
 static int read_command(struct smtp_session *s, struct smtp_command **out, enum smtp_command_error *error)
 {
 	const struct site *site = s->svc->site;
+	size_t max = site->limits.line_bytes;
 	const char *line;
 	size_t len;
 	int rc = wait_for_command(s);
 
 	if (rc >= 0)
-		rc = stream_read_line(s->stream, site->limits.line_bytes, site->timeouts.command_ms, &line, &len);
+		rc = stream_read_line(s->stream, smtp_auth_expected(s) && max < SASL_LINE_MAX ? SASL_LINE_MAX : max, site->timeouts.command_ms,
+				      &line, &len);
 	if (rc < 0)
 		return rc;
+	if (len > max && strncasecmp(line, "AUTH ", 5) != 0)
+		return -EMSGSIZE;
 	if (s->answer)
 		smtp_answer_heard(s);
 	*out = malloc(sizeof(**out));
@@ -318,6 +358,12 @@ static int run_command(struct smtp_session *s, struct smtp_command *c, enum smtp
 	}
 	if (errors_exceeded(s) && c->verb != VERB_QUIT)
 		return too_many_errors(s);
+	if (s->login && !s->t && c->verb != VERB_QUIT && !smtp_login_alive(s->login)) {
+		s->state = SMTP_CLOSING;
+		return smtp_say(s, "421 4.4.2 the session with the mail server behind is lost, please log in again");
+	}
+	if (c->verb == VERB_AUTH && !site_offers_auth(s->svc->site, s->listener))
+		return do_not_here(s, c);
 	if (error == COMMAND_OK || (c->verb == VERB_HTTP))
 		return dispatch(s, c);
 	if (c->verb == VERB_BDAT) {     /* how many octets follow is unknown: no way to go on */
@@ -377,6 +423,7 @@ static void session_free(struct smtp_session *s)
 {
 	smtp_transaction_end(s);
 	smtp_answer_free(s);
+	smtp_auth_forget(s);
 	client_release(&s->client);
 	if (s->counted)
 		client_table_leave(s->svc->clients, &s->client.addr);

@@ -34,13 +34,17 @@ static void add_word(struct buf *out, const char *word)
 	}
 }
 
+/* RFC 3848, RFC 6531 4.3: S with TLS, A with a login. */
 static const char *protocol(const struct client *c, bool utf8)
 {
-	if (utf8)
-		return c->tls_version ? "UTF8SMTPS" : "UTF8SMTP";
-	if (!c->esmtp)
+	static const char *const words[2][2][2] = {
+		{ { "ESMTP", "ESMTPA" }, { "ESMTPS", "ESMTPSA" } },
+		{ { "UTF8SMTP", "UTF8SMTPA" }, { "UTF8SMTPS", "UTF8SMTPSA" } },
+	};
+
+	if (!utf8 && !c->esmtp)
 		return "SMTP";
-	return c->tls_version ? "ESMTPS" : "ESMTP";
+	return words[utf8][c->tls_version != NULL][c->auth_user != NULL];
 }
 
 int trace_received(const struct txn *t, bool utf8, struct buf *out)

@@ -498,6 +498,8 @@ static void test_syntax_2(void **state)
 
 /* The text stands behind MINIMAL, so it begins on line 4. want: the errors, "@" standing for the path of the file, "%" for its directory. */
 static const struct { const char *name, *text, *want; } wrong[] = {
+	{ "TLS without TLS", "listener a {\n address = \"0.0.0.0:465\"\n}\ntls { offer = no }\n",
+	  "@:4: listener a: tls = implicit has no certificate with tls { offer = no }, expected offer = yes\n" },
 	{ "mechanism of the certificate", "auth { mechanisms = { \"EXTERNAL\" } }\n",
 	  "@:4: mechanisms: EXTERNAL hangs on the TLS connection, which ends here; expected some of PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-256 "
 	  "SCRAM-SHA-1 XOAUTH2 OAUTHBEARER NTLM GSSAPI\n" },

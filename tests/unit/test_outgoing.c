@@ -106,6 +106,10 @@ static void test_received(void **state)
 	trace_received(&t, true, &tls);
 	assert_non_null(strstr(buf_str(&tls), "Received: from a??b???X:?y (unknown [192.0.2.7])\r\n\t(using TLSv1.3 with cipher X)\r\n"));
 	assert_non_null(strstr(buf_str(&tls), " with UTF8SMTPS id "));
+	strange.auth_user = odd;
+	buf_clear(&tls);
+	trace_received(&t, false, &tls);
+	assert_non_null(strstr(buf_str(&tls), " with ESMTPSA id "));
 }
 
 static void test_loops(void **state)

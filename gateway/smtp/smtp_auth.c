@@ -1,0 +1,377 @@
+#include "smtp/smtp_auth.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sasl.h"
+#include "base/task.h"
+#include "policy/login_guard.h"
+#include "smtp/auth_hop.h"
+#include "smtp/backend.h"
+#include "smtp/smtp_session.h"
+
+enum {
+	STEPS_MAX = 16,                 /* GSSAPI takes four */
+	DIALOGUE_MS = 3 * 60 * 1000,    /* all of it, our client's pauses included */
+	FALLBACK = SASL_PLAIN | SASL_LOGIN,
+};
+
+/* One dialogue. */
+struct dialogue {
+	struct smtp_session *s;
+	struct sasl_login sasl;
+	struct login_guard_query guard;
+	struct backend_session *session;
+	struct smtp_client *backend;
+	struct buf challenge;
+	int64_t until_ms;
+	const char *reply;              /* what the client hears; NULL: what the backend said last */
+};
+
+/* --- what is offered --- */
+
+static bool in_clear(const struct smtp_session *s)
+{
+	return !stream_is_tls(s->stream) && !s->svc->site->auth.plaintext;
+}
+
+unsigned smtp_auth_mechanisms(const struct smtp_session *s)
+{
+	const struct site *site = s->svc->site;
+	struct smtp_caps caps;
+
+	if (s->login || !site_offers_auth(site, s->listener) || in_clear(s))
+		return 0;
+	/* While nobody knows what the backends offer, a client that finds nothing would give up for good; so it hears 454. */
+	if (!backend_group_caps(s->group, &caps))
+		caps.auth = FALLBACK;
+	return caps.auth & site->auth.mechanisms;
+}
+
+void smtp_auth_offer(const struct smtp_session *s, struct buf *out)
+{
+	unsigned mechanisms = smtp_auth_mechanisms(s);
+	char names[SASL_NAMES_MAX];
+	struct smtp_caps caps;
+
+	if (!mechanisms)
+		return;
+	buf_addf(out, "250-AUTH %s\r\n", sasl_names(mechanisms, names));
+	if (backend_group_caps(s->group, &caps) && caps.auth_old)
+		buf_addf(out, "250-AUTH=%s\r\n", names);
+}
+
+bool smtp_auth_expected(const struct smtp_session *s)
+{
+	return !s->login && site_offers_auth(s->svc->site, s->listener);
+}
+
+const char *smtp_auth_required(const struct smtp_session *s)
+{
+	if (s->listener->direction != DIRECTION_SUBMISSION || s->login)
+		return NULL;
+	return in_clear(s) && s->listener->tls == LISTENER_TLS_STARTTLS && s->svc->tls ? "530 5.7.0 STARTTLS first" :
+											   "530 5.7.0 authentication required";
+}
+
+/* --- the line in the log --- */
+
+static void log_login(const struct dialogue *d, const char *result)
+{
+	const struct smtp_session *s = d->s;
+	struct log_line l;
+
+	log_start(&l, strcmp(result, "ok") == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, "login");
+	log_str(&l, "result", result);
+	log_str(&l, "sid", s->id);
+	log_str(&l, "client", s->client.ip);
+	log_str(&l, "listener", s->client.listener);
+	log_str(&l, "user", d->sasl.user[0] ? d->sasl.user : NULL);
+	log_str(&l, "mechanism", sasl_name(d->sasl.mechanism));
+	log_str(&l, "tls", s->client.tls_version);
+	log_str(&l, "backend", d->session ? backend_name(d->session->backend) : NULL);
+	if (d->backend && !d->reply && d->backend->reply.code / 100 != 2)
+		log_num(&l, "code", d->backend->reply.code);
+	if (d->guard.failures > 0)
+		log_num(&l, "failures", d->guard.failures);
+	if (d->guard.delay_ms > 0)
+		log_num(&l, "delayed_ms", d->guard.delay_ms);
+	log_emit(&l);
+}
+
+/* --- the dialogue --- */
+
+/* Nothing of what a buffer held remains. */
+static void wipe(struct buf *b)
+{
+	if (b->data)
+		explicit_bzero(b->data, b->cap);
+	buf_release(b);
+}
+
+/* A session with a backend that offers the mechanism. NULL: here it is; else the reply. may wait */
+static const char *open_backend(struct dialogue *d)
+{
+	int rc = backend_take_new(d->s->group, d->until_ms, &d->session);
+
+	if (rc < 0) {
+		d->session = NULL;
+		return rc == -EBUSY ? "454 4.7.0 the mail server behind is busy, try again later" :
+				      "454 4.7.0 the mail server behind does not answer, try again later";
+	}
+	d->backend = d->session->client;
+	/* Away and back, or without TLS this time. */
+	if (!(d->backend->caps.auth & d->sasl.mechanism))
+		return "454 4.7.0 the mail server behind does not offer this now, try again later";
+	return NULL;
+}
+
+static int64_t budget(const struct smtp_session *s)
+{
+	int ms = s->svc->site->timeouts.budget_ms;
+
+	return clock_ms() + (ms > 0 && ms < DIALOGUE_MS ? ms : DIALOGUE_MS);
+}
+
+/* One line to the backend, its answer. 0: it lies in d->backend->reply. may wait */
+static int to_backend(struct dialogue *d, const char *line, size_t len)
+{
+	int rc = smtp_client_auth(d->backend, line, len, &d->challenge, d->until_ms);
+
+	if (rc < 0) {
+		log_notice("backend-lost", "sid", d->s->id, "backend", backend_name(d->session->backend), "why", d->backend->why, NULL);
+		d->reply = "454 4.7.0 the mail server behind does not answer, try again later";
+	}
+	return rc;
+}
+
+/* AUTH and the initial response. may wait */
+static int begin(struct dialogue *d, const struct smtp_command *c)
+{
+	struct buf line = BUF_INIT(SASL_LINE_MAX + 64);
+	int rc = buf_reserve(&line, c->initial_len + 64);      /* at once: growing would leave copies */
+
+	if (rc < 0)
+		return rc;
+	buf_addf(&line, "AUTH %s", sasl_name(c->mechanism));
+	if (c->initial) {
+		sasl_client_line(&d->sasl, true, c->initial, c->initial_len);
+		buf_addc(&line, ' ');
+		buf_add(&line, c->initial, c->initial_len);
+	}
+	rc = line.failed ? -ENOMEM : to_backend(d, line.data, line.len);
+	wipe(&line);
+	return rc;
+}
+
+/* The dialogue ends on our side; the backend is told, what it says is nothing to the client. */
+static void cancel(struct dialogue *d, const char *reply)
+{
+	if (to_backend(d, "*", 1) < 0 || d->backend->reply.code == 334)
+		d->backend->broken = true;
+	d->reply = reply;
+}
+
+/* A challenge to the client, its answer. 0: *line, *len; 1: there is none, d->reply says why; else an error of the client's stream. may wait */
+static int to_client(struct dialogue *d, const char **line, size_t *len)
+{
+	struct smtp_session *s = d->s;
+	int64_t left = d->until_ms - clock_ms();
+	int wait_ms = s->svc->site->timeouts.command_ms, rc;
+
+	rc = stream_printf(s->stream, "334 ");
+	if (rc == 0)
+		rc = stream_write(s->stream, buf_str(&d->challenge), d->challenge.len);
+	if (rc == 0)
+		rc = stream_write(s->stream, "\r\n", 2);
+	if (rc == 0)
+		rc = stream_read_line(s->stream, SASL_LINE_MAX, left < wait_ms ? left > 0 ? (int)left : 0 : wait_ms, line, len);
+	if (rc == -EMSGSIZE) {
+		cancel(d, "500 5.5.6 authentication exchange line too long");
+		return 1;
+	}
+	if (rc < 0)
+		return rc;
+	if (*len < 2 || (*line)[*len - 2] != '\r') {
+		cancel(d, "501 5.5.2 lines end with CR LF");
+		return 1;
+	}
+	*len -= 2;
+	switch (sasl_client_line(&d->sasl, false, *line, *len)) {
+	case SASL_DATA:
+		return 0;
+	case SASL_CANCEL:
+		cancel(d, "501 5.7.0 authentication cancelled");
+		break;
+	case SASL_BAD:
+		cancel(d, "501 5.5.2 not base64");
+		break;
+	}
+	return 1;
+}
+
+/* To its end. 0: d->reply, or the backend's last; else an error of the client's stream. may wait */
+static int converse(struct dialogue *d, const struct smtp_command *c)
+{
+	int rc = begin(d, c);
+
+	for (int step = 0; rc == 0 && d->backend->reply.code == 334; step++) {
+		const char *line;
+		size_t len;
+
+		if (step == STEPS_MAX) {
+			cancel(d, "454 4.7.0 the dialogue does not end");
+			return 0;
+		}
+		rc = to_client(d, &line, &len);
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
+		rc = to_backend(d, line, len);
+	}
+	if (rc == -ENOMEM && !d->reply)
+		d->reply = "454 4.7.0 out of memory, try again later";
+	return 0;
+}
+
+/* --- its end --- */
+
+/* A refusal that says something of the user or the password, and not of the command. */
+static bool is_failure(int code)
+{
+	return code / 100 == 5 && !(code >= 500 && code <= 504) && code != 530 && code != 538;
+}
+
+/* The backend's words, with an enhanced code where it has none. */
+static int pass_on(struct dialogue *d)
+{
+	AUTO(buf) struct buf out = BUF_INIT(SMTP_REPLY_OUT_MAX * SMTP_REPLY_LINES_MAX);
+	const struct smtp_reply *r = &d->backend->reply;
+
+	if (r->code == 421 || !smtp_reply_final(r))
+		return smtp_say(d->s, "454 4.7.0 the mail server behind is closing, try again later");
+	if (smtp_reply_pass(&out, r, r->code == 235 ? "2.7.0" : smtp_status_default(r->code), NULL) < 0)
+		return smtp_say(d->s, r->code == 235 ? "235 2.7.0 authenticated" : "454 4.7.0 authentication failed for now");
+	return stream_write(d->s->stream, out.data, out.len);
+}
+
+/* The backend said 235: the session is the client's. may wait */
+static int logged_in(struct dialogue *d)
+{
+	struct smtp_session *s = d->s;
+	char *user = strdup(d->sasl.user), *mechanism = strdup(sasl_name(d->sasl.mechanism));
+	struct backend_session *session = d->session;
+
+	login_guard_passed(s->svc->state, &s->svc->site->auth.guard, &d->guard);
+	log_login(d, "ok");
+	d->session = NULL;
+	s->login = smtp_login_new(session);
+	if (!user || !mechanism || !s->login) {
+		free(user);
+		free(mechanism);
+		smtp_login_free(s->login);
+		s->login = NULL;
+		return smtp_say(s, "454 4.7.0 out of memory, try again later");
+	}
+	s->client.auth_user = user;
+	s->client.auth_mechanism = mechanism;
+	s->client.relay = true;
+	stream_set_secret(s->stream, false);
+	return pass_on(d);
+}
+
+static int conclude(struct dialogue *d)
+{
+	struct smtp_session *s = d->s;
+	int code = d->reply ? 0 : d->backend->reply.code;
+
+	if (code == 235)
+		return logged_in(d);
+	if (code / 100 == 2)
+		d->reply = "454 4.7.0 the mail server behind is confused, try again later";
+	if (is_failure(code)) {
+		login_guard_failed(s->svc->state, &s->svc->site->auth.guard, &d->guard);
+		s->errors++;
+		log_login(d, "failed");
+	} else {
+		log_login(d, d->reply && d->reply[0] == '5' ? "broken-off" : "unavailable");
+	}
+	if (d->reply)
+		return d->reply[0] == '5' ? smtp_refuse(s, d->reply) : smtp_say(s, d->reply);
+	return pass_on(d);
+}
+
+/* Whom the client's network is known as. 0: go on; 1: it has heard 421; else an error. may wait */
+static int ask_guard(struct dialogue *d)
+{
+	struct smtp_session *s = d->s;
+	enum login_answer answer = login_guard_ask(s->svc->state, &s->svc->site->auth.guard, &d->guard);
+	int rc;
+
+	if (answer == LOGIN_REFUSED) {
+		log_login(d, "refused");
+		s->state = SMTP_CLOSING;
+		rc = smtp_say(s, "421 4.7.0 too many failed logins from your network, try again later");
+		return rc < 0 ? rc : 1;
+	}
+	return answer == LOGIN_SLOW ? task_sleep(d->guard.delay_ms) : 0;
+}
+
+/* NULL: the command makes sense here and now. */
+static const char *refuse(const struct smtp_session *s, const struct smtp_command *c)
+{
+	if (!site_offers_auth(s->svc->site, s->listener))
+		return "502 5.5.1 AUTH is not offered here";
+	if (s->login)
+		return "503 5.5.1 you have logged in already";
+	if (!s->client.esmtp)
+		return "503 5.5.1 EHLO first";
+	if (in_clear(s))
+		return "538 5.7.11 encryption is needed for a login";
+	if (!(smtp_auth_mechanisms(s) & c->mechanism))
+		return "504 5.5.4 this mechanism is not offered";
+	return NULL;
+}
+
+int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
+{
+	struct dialogue *d;
+	const char *refusal = refuse(s, c);
+	int rc;
+
+	if (refusal)
+		return smtp_refuse(s, refusal);
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return smtp_say(s, "454 4.7.0 out of memory, try again later");
+	d->s = s;
+	d->sasl.mechanism = c->mechanism;
+	d->guard.client = &s->client.addr;
+	buf_init(&d->challenge, SASL_LINE_MAX);
+	rc = ask_guard(d);
+	if (rc == 0) {
+		d->until_ms = budget(s);
+		d->reply = open_backend(d);
+		if (!d->reply)
+			rc = converse(d, c);
+		if (rc == 0)
+			rc = conclude(d);
+	}
+	if (d->session)
+		smtp_login_end(d->session, true);
+	wipe(&d->challenge);
+	free(d);
+	return rc > 0 ? 0 : rc;
+}
+
+void smtp_auth_forget(struct smtp_session *s)
+{
+	smtp_login_free(s->login);
+	s->login = NULL;
+	free(s->client.auth_user);
+	free(s->client.auth_mechanism);
+	s->client.auth_user = s->client.auth_mechanism = NULL;
+}
