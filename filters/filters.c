@@ -16,6 +16,7 @@
 #include "filters/from.h"
 #include "filters/helo.h"
 #include "filters/known.h"
+#include "filters/login.h"
 #include "filters/spf.h"
 #include "filters/text.h"
 #include "filters/time.h"
@@ -25,6 +26,7 @@ const struct filter *const filters[] = {
 	&filter_rdns,
 	&filter_dnsbl,
 	&filter_tls,
+	&filter_login,
 	&filter_helo,
 	&filter_helo_dns,
 	&filter_envelope,

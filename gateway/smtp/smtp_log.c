@@ -97,6 +97,7 @@ static void add_who(struct log_line *l, struct smtp_session *s)
 	log_num(l, "tx", s->t ? s->t->number : s->transactions);
 	log_str(l, "client", s->client.ip);
 	log_str(l, "helo", s->client.helo);
+	log_str(l, "user", s->client.auth_user && s->client.auth_user[0] ? s->client.auth_user : NULL);
 	if (s->t) {
 		AUTO(buf) struct buf from = BUF_INIT(600);
 

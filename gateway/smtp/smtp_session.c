@@ -9,7 +9,7 @@
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
 
-enum { REPLY_MAX = 1024 };
+enum { REPLY_MAX = 1024, ADDED_BYTES = 4096 };
 
 void smtp_session_know(struct smtp_session *s, const struct net_addr *client)
 {
@@ -82,9 +82,11 @@ void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 
 uint64_t smtp_size_max(const struct smtp_session *s, const struct smtp_caps *caps)
 {
-	uint64_t ours = s->svc->site->limits.message_bytes;
+	uint64_t ours = s->svc->site->limits.message_bytes, theirs = caps->size_max;
 
-	return caps->size_max && caps->size_max < ours ? caps->size_max : ours;
+	/* Room for the header lines that we add: a message just within their bound would hear 552 after all. */
+	theirs -= theirs > 16 * ADDED_BYTES ? ADDED_BYTES : theirs / 16;
+	return theirs && theirs < ours ? theirs : ours;
 }
 
 void smtp_txn_free(struct smtp_txn *t)

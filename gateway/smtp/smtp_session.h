@@ -90,7 +90,7 @@ void smtp_session_know(struct smtp_session *s, const struct net_addr *client);
 /* What every backend can do, so that it can be offered. */
 struct smtp_caps;
 void smtp_offered(const struct smtp_session *s, struct smtp_caps *out);
-/* The largest message: our limit, or that of a backend. */
+/* The largest message: our limit, or that of a backend, less what we add. */
 uint64_t smtp_size_max(const struct smtp_session *s, const struct smtp_caps *caps);
 
 /* A reply to the client, "250 2.1.0 text", cleaned and cut; collected until the next read. 0 or an error of the stream. may wait */

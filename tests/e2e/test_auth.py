@@ -140,6 +140,30 @@ def test_login_belongs_to_ehlo(gate):
         c.expect(f"AUTH PLAIN {plain()}", 503)
 
 
+def test_facts(gate):
+    """Rules know who sends, and where he came in; in the log there is the user, too."""
+    g = gate(policy="""
+reject "550 5.7.1 no printer" if auth.user = printer and sender != printer@example.com
+reject "550 5.7.1 not here" if listener = submissions and auth.mechanism = PLAIN
+reject "550 5.7.1 stranger" if direction = outbound and not client.relay
+accept all: if true
+""")
+    with submit(g) as c:
+        c.expect(f"AUTH PLAIN {plain(user='printer')}", 235)
+        assert "no printer" in c.message("ann@example.com", "bob@elsewhere.example", mail()).text
+        c.expect("RSET", 250)
+        assert c.message("printer@example.com", "bob@elsewhere.example", mail()).code == 250
+        assert g.verdict("accept", "rule=all")["user"] == "printer"
+    with Implicit(g.submissions) as c:
+        c.ehlo()
+        c.expect(f"AUTH PLAIN {plain()}", 235)
+        assert "not here" in c.message("ann@example.com", "bob@elsewhere.example", mail()).text
+    with Implicit(g.submissions) as c:
+        c.ehlo()
+        c.expect(f"AUTH LOGIN {b64('ann')}", 235)
+        assert c.message("ann@example.com", "bob@elsewhere.example", mail()).code == 250
+
+
 # the dialogue
 
 def test_plain_through_both_ports(gate):

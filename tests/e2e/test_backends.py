@@ -250,8 +250,8 @@ def test_keywords_are_an_allow_list(lab, backend):
     with Client(g.port) as c:
         words = c.ehlo().keywords()
         assert set(words) == {"PIPELINING", "SIZE", "8BITMIME", "DSN", "STARTTLS", "ENHANCEDSTATUSCODES", "CHUNKING", "PRDR", "LIMITS"}
-        assert words["SIZE"] == "1000000"
-        assert c.cmd("MAIL FROM:<a@sender.example> SIZE=1000001").code == 552
+        assert words["SIZE"] == str(1000000 - 4096)         # less what we add
+        assert c.cmd("MAIL FROM:<a@sender.example> SIZE=995905").code == 552
 
 
 def test_dsn_is_passed_on(lab, backend):
@@ -278,7 +278,7 @@ def test_the_meeting_is_remembered_while_one_is_away(lab, backend):
     two.stop()
     with Client(g.port) as c:
         words = c.ehlo().keywords()
-        assert "8BITMIME" in words and not {"SMTPUTF8", "DSN"} & set(words) and words["SIZE"] == "2000000"
+        assert "8BITMIME" in words and not {"SMTPUTF8", "DSN"} & set(words) and words["SIZE"] == str(2000000 - 4096)
 
 
 def test_what_no_backend_has_told_yet_is_offered(lab, backend):
@@ -299,6 +299,22 @@ def test_what_no_backend_has_told_yet_is_offered(lab, backend):
         assert {"8BITMIME", "SMTPUTF8", "DSN"} <= set(c.ehlo().keywords())
         c.expect("MAIL FROM:<\u00e4@sender.example> SMTPUTF8 RET=HDRS", 250)
         assert c.cmd("RCPT TO:<bob@example.com>").code == 451
+
+
+def test_the_largest_message_that_is_offered_is_taken(lab, backend):
+    server = backend({".": lambda s, _: None if len(server.messages[-1].data) <= 100000 else b"552 5.3.4 too large\r\n"}, keywords=("SIZE 100000",))
+    g = lab([server.port])
+    g.wait_line(UP.format(0))
+    with Client(g.port) as c:
+        size = int(c.ehlo().keywords()["SIZE"])
+        head = mail(body="")
+        text = head + (b"x" * 98 + b"\r\n") * ((size - len(head)) // 100)
+        text += b"y" * (size - len(text) - 2) + b"\r\n"
+        assert len(text) == size
+        c.expect(f"MAIL FROM:<a@sender.example> SIZE={size}", 250)
+        c.expect("RCPT TO:<bob@example.com>", 250)
+        assert c.data_block(text).code == 250
+        c.expect(f"MAIL FROM:<a@sender.example> SIZE={size + 1}", 552)
 
 
 def test_larger_than_the_backend_takes_is_refused_for_good(lab, backend):

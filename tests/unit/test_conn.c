@@ -132,9 +132,44 @@ static void connection(void **state)
 	filter_bench_close(&b);
 }
 
+static void login(void **state)
+{
+	char user[] = "ann@example.com", nobody[] = "", mechanism[] = "PLAIN";
+	struct filter_bench b;
+
+	filter_bench_open(&b, "192.0.2.1");
+	b.client.listener = "submission";
+	b.txn.stage = STAGE_HELO;
+	assert_string_equal(filter_bench_word(&b, "listener"), "unknown");      /* the login may come */
+	b.txn.stage = STAGE_MAIL;
+	assert_string_equal(filter_bench_word(&b, "listener"), "submission");
+	assert_string_equal(filter_bench_word(&b, "client.relay"), "false");
+	assert_string_equal(filter_bench_word(&b, "auth.user"), "unknown");
+	assert_string_equal(filter_bench_word(&b, "auth.mechanism"), "unknown");
+	filter_bench_again(&b, "192.0.2.1");
+	b.client.listener = NULL;
+	b.client.relay = true;
+	b.client.auth_user = user;
+	b.client.auth_mechanism = mechanism;
+	assert_string_equal(filter_bench_word(&b, "listener"), "unknown");
+	assert_string_equal(filter_bench_word(&b, "client.relay"), "true");
+	assert_string_equal(filter_bench_word(&b, "auth.user"), "ann@example.com");
+	assert_string_equal(filter_bench_word(&b, "auth.mechanism"), "PLAIN");
+	b.client.auth_user = NULL;
+	b.client.auth_mechanism = NULL;
+	filter_bench_again(&b, "192.0.2.1");
+	b.client.auth_user = nobody;
+	b.client.auth_mechanism = mechanism;
+	assert_string_equal(filter_bench_word(&b, "auth.user"), "unknown");
+	assert_string_equal(filter_bench_word(&b, "auth.mechanism"), "PLAIN");
+	b.client.auth_user = NULL;
+	b.client.auth_mechanism = NULL;
+	filter_bench_close(&b);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(names), cmocka_unit_test(nobody_waits), cmocka_unit_test(connection) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(names), cmocka_unit_test(nobody_waits), cmocka_unit_test(connection), cmocka_unit_test(login) };
 
 	return cmocka_run_group_tests_name("conn", tests, NULL, NULL);
 }
