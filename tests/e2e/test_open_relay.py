@@ -11,6 +11,7 @@ from lab.smtp import Client, Closed, mail
 STRANGER = "127.0.0.9"
 TRUSTED = "127.0.0.5"           # may relay
 BALANCER = "127.0.0.6"          # may say for whom it speaks
+TRUSTED_BALANCER = "127.0.0.7"  # and could relay for itself
 
 # Every address of the world leads to one server: whatever gets out is seen there.
 ZONE = """
@@ -117,11 +118,11 @@ def site(lab, world, backend):
         ports = {kind: free_port() for kind in ("submission", "outbound", "proxied")}
         options = outbound or f"port = {world.port25} never = {{ none }}"
         g = lab([server.port], dns=world.server, policy=ACCEPT_ALL, conf=f"""
-relay_networks = {{ "{TRUSTED}" }}
+relay_networks = {{ "{TRUSTED}", "{TRUSTED_BALANCER}" }}
 limits {{ errors = 10000 recipients = 100000 transactions = 100000 }}
 listener submission {{ address = "127.0.0.1:{ports['submission']}" direction = submission }}
 listener outbound {{ address = "127.0.0.1:{ports['outbound']}" direction = outbound }}
-listener proxied {{ address = "127.0.0.1:{ports['proxied']}" proxy_from = {{ "{BALANCER}" }} }}
+listener proxied {{ address = "127.0.0.1:{ports['proxied']}" proxy_from = {{ "{BALANCER}", "{TRUSTED_BALANCER}" }} }}
 outbound {{ {options} }}
 {conf}""", **kw)
         g.before = len(world.remote.mail_sessions())
@@ -248,6 +249,20 @@ def test_a_proxy_header_of_a_stranger_is_none(site, world):
             except (Closed, OSError):
                 pass
     check_nothing_left(g, world)
+
+
+@pytest.mark.parametrize("balancer", [BALANCER, TRUSTED_BALANCER])
+def test_a_balancer_speaks_for_its_clients(site, world, balancer):
+    """Who relays is the client that the header tells, even where the balancer's own address might."""
+    g = site()
+    header = f"PROXY TCP4 {STRANGER} 127.0.0.1 40000 25\r\n".encode()
+    taken = walk(g.ports["proxied"], balancer, header)
+    assert not taken, taken
+    check_nothing_left(g, world)
+    with Client(g.ports["proxied"], source=balancer, greeting=False) as c:
+        c.send(f"PROXY TCP4 {TRUSTED} 127.0.0.1 40000 25\r\n".encode())
+        assert c.reply().code == 220
+        assert c.message("user@example.com", "user@world.example", mail()).code == 250
 
 
 def test_who_may_relay_does(site, world):
