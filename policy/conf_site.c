@@ -80,11 +80,22 @@ static void user_read(struct conf *c, void *at, const char *value, int line)
 	s->user = conf_copy(value);
 }
 
+/* More than anybody has of his own: 10.0.0.0/8 and fd00::/8 are the largest that a site can have. */
+static bool is_the_world(const struct net_prefix *p)
+{
+	if (p->addr.family == AF_INET6 && (p->addr.ip[0] & 0xfe) == 0xfc)
+		return p->bits < 7;
+	return p->bits < (p->addr.family == AF_INET6 ? 16 : 8);
+}
+
 static void relay_read(struct conf *c, void *at, const char *value, int line)
 {
 	struct site *s = at;
 
-	conf_prefix_add(c, "relay_networks", &s->relay_networks, &s->relay_network_count, value, line);
+	if (!conf_prefix_add(c, "relay_networks", &s->relay_networks, &s->relay_network_count, value, line))
+		return;
+	if (is_the_world(&s->relay_networks[s->relay_network_count - 1]))
+		conf_error(c, line, "relay_networks: \"%s\" is half the world: this would be an open relay, expected networks of your own", value);
 }
 
 static void bypass_read(struct conf *c, void *at, const char *value, int line)

@@ -74,11 +74,16 @@ const char *delivery_tls(const struct delivery *d)
 	return d->hop->tls[0] ? d->hop->tls : NULL;
 }
 
+static const char *peer(const struct delivery *d)
+{
+	return d->hop->peer ? d->hop->peer : "the mail server behind";
+}
+
 /* A backend's reply as one line for our client. */
-static void pass_reply(const struct smtp_reply *r, char *reply)
+static void pass_reply(const struct delivery *d, const struct smtp_reply *r, char *reply)
 {
 	if (r->code == 421)             /* it closes its session, not ours */
-		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.3.2 the mail server behind is closing: %.300s", buf_str(&r->text));
+		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.3.2 %s is closing: %.300s", peer(d), buf_str(&r->text));
 	else
 		snprintf(reply, DELIVERY_REPLY_MAX, "%d %.*s", r->code, DELIVERY_REPLY_MAX - 8, buf_str(&r->text));
 	for (char *p = reply; *p; p++)
@@ -128,11 +133,11 @@ static enum delivery_result no_backend(const struct delivery *d, int rc, char *r
 		return rc == -EACCES ? DELIVERY_REFUSED : DELIVERY_LATER;
 	}
 	if (rc == -ENOTSUP) {
-		snprintf(reply, DELIVERY_REPLY_MAX, "553 5.6.7 the mail server behind takes no internationalized addresses");
+		snprintf(reply, DELIVERY_REPLY_MAX, "553 5.6.7 %s takes no internationalized addresses", peer(d));
 		return DELIVERY_REFUSED;
 	}
-	snprintf(reply, DELIVERY_REPLY_MAX, rc == -EBUSY ? "451 4.3.2 the mail server behind is busy, try again later" :
-		 "451 4.4.1 the mail server behind does not answer, try again later");
+	snprintf(reply, DELIVERY_REPLY_MAX, rc == -EBUSY ? "451 4.3.2 %s is busy, try again later" :
+		 "451 4.4.1 %s does not answer, try again later", peer(d));
 	return DELIVERY_LATER;
 }
 
@@ -162,7 +167,7 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 	}
 	*result = result_of(&c->reply);
 	if (*result != DELIVERY_TAKEN) {
-		pass_reply(&c->reply, reply);
+		pass_reply(d, &c->reply, reply);
 		d->hop->strain += BACKEND_STRAIN_REFUSED;
 		drop_session(d);
 	}
@@ -182,7 +187,7 @@ static int add(struct delivery *d, const struct delivery_target *t, int64_t unti
 		return rc;
 	}
 	*result = result_of(&c->reply);
-	pass_reply(&c->reply, reply);
+	pass_reply(d, &c->reply, reply);
 	if (*result != DELIVERY_TAKEN) {
 		d->hop->strain += BACKEND_STRAIN_REFUSED;
 		return 0;
@@ -266,7 +271,7 @@ static void refused(struct delivery *d, const struct delivery_target *t, char *r
 		return;
 	}
 	log_notice("backend-differs", "tx", d->txn->id, "backend", d->hop->name, "reply", reply, NULL);
-	snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.0 the mail server behind has changed its mind, try again");
+	snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.0 %s has changed its mind, try again", peer(d));
 }
 
 enum { FILL_AGAIN = 1 };
@@ -358,13 +363,13 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 	*again = false;
 	forget_held(d);
 	if (rc == 0) {
-		pass_reply(&c->reply, reply);
+		pass_reply(d, &c->reply, reply);
 		d->hop->strain = 0;
 		return result_of(&c->reply);
 	}
 	lost(d);
 	if (outcome == OUTCOME_UNKNOWN) {
-		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.2 the mail server behind gave no answer, try again later");
+		snprintf(reply, DELIVERY_REPLY_MAX, "451 4.4.2 %s gave no answer, try again later", peer(d));
 		return DELIVERY_UNKNOWN;
 	}
 	*again = rc == -EPIPE;

@@ -298,6 +298,7 @@ struct next_hop *mx_hop_new(struct outbound *o, const char *domain)
 	if (!m)
 		return NULL;
 	m->hop.ops = &ops;
+	m->hop.peer = domain ? "the mail server of the recipient's domain" : "the next mail server";
 	m->outbound = o;
 	snprintf(m->domain, sizeof(m->domain), "%s", domain ? domain : "");
 	memcpy(route.domain, m->domain, sizeof(route.domain));

@@ -43,6 +43,7 @@ struct next_hop {
 	bool own;                               /* nobody else can use the session: giving it back early helps nobody */
 	char name[NEXT_HOP_NAME_MAX];           /* whom it was with last, for the log; "": nobody yet */
 	char tls[NEXT_HOP_TLS_MAX];             /* of the session with it, "TLSv1.3 dane" (outbound_tls_words); "": nothing to say */
+	const char *peer;                       /* what the client hears of it: "the mail server behind"; NULL is that, too */
 	char refusal[NEXT_HOP_WHY_MAX];         /* of a take that failed: a reply for the client that tells more than the result; "": none */
 };
 

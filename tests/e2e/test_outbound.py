@@ -7,6 +7,7 @@ import pytest
 
 from lab.backend import Backend, Held, hang_up
 from lab.knot import Knot
+from lab.postfix import Postfix
 from lab.process import free_port
 from lab.smtp import Client, mail
 
@@ -33,6 +34,8 @@ backup.example MX 5 mx1.one.example
 backup.example MX 10 gate.example
 alias.example CNAME one.example
 backend.example A 127.0.0.1
+postfix.example MX 10 mx.postfix.example
+mx.postfix.example A 127.0.0.51
 xn--mller-kva.example MX 10 mx1.one.example
 """
 STRANGER = "127.0.0.9"
@@ -456,3 +459,28 @@ def test_no_password_for_who_is_not_the_provider(gate, backend, certificates, tm
     reply = send(g, "x@one.example")
     assert reply.code == 451 and asked in reply.text
     assert not any(c.startswith("AUTH") for s in other.sessions for c in s.commands)
+
+
+def test_postfix_on_both_sides(gate, host, world, scratch):
+    """One Postfix that uses us as its smarthost, and is the mail server of a domain of the world."""
+    port = free_port()
+    remote = host()
+    g = gate(conf=f'listener out {{ address = "127.0.0.1:{port}" direction = outbound }}')
+    server = Postfix(scratch / "postfix-outbound", domains=("postfix.example",), listen=[f"127.0.0.51:{world.port25}"], relayhost=f"[127.0.0.1]:{port}",
+                     smtp_bind_address="127.0.0.1", smtpd_recipient_restrictions="permit_mynetworks, reject_unauth_destination",
+                     bounce_notice_recipient="postmaster@postfix.example", smtp_tls_security_level="may")
+    try:
+        assert send(g, "bob@postfix.example", subject="to postfix").code == 250
+        got = server.wait_message("bob@postfix.example")
+        assert b"Subject: to postfix" in got and b"by gate.example (Gatepost)" in got
+        assert send(g, "nobody@postfix.example").code == 550
+        with Client(world.port25, host="127.0.0.51") as c:
+            assert c.message("bob@postfix.example", ["x@one.example", "y@implicit.example"], mail(subject="from postfix")).code == 250
+        remote.wait_messages(1)
+        assert b"Subject: from postfix" in remote.messages[0].data
+        # what is refused for good is bounced by the server itself, to its own user, at once
+        with Client(world.port25, host="127.0.0.51") as c:
+            assert c.message("bob@postfix.example", "z@null.example", mail(subject="refused")).code == 250
+        assert b"556 5.1.10" in server.wait_message("bob@postfix.example", 2)
+    finally:
+        server.stop()
