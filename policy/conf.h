@@ -21,6 +21,7 @@
 #include "policy/greylist.h"
 #include "policy/login_guard.h"
 #include "policy/policy.h"
+#include "policy/spool_schedule.h"
 #include "policy/state_redis.h"
 #include "policy/store_retention.h"
 
@@ -66,6 +67,7 @@ struct backend_conf {
 	int reuse_idle_ms, reuse_max;   /* for how long (30 s), how many messages (100) */
 	int connect_timeout_ms;         /* 10 s */
 	int probe_interval_ms;          /* EHLO probe (60 s; back-off from 1 s to that while away) */
+	bool spool;                     /* while it is away its mail is taken and kept for it, instead of 451 */
 	int line;
 };
 
@@ -229,6 +231,7 @@ struct site {
 	enum state_away state_away;
 	struct history_conf history;
 	struct store_retention quarantine;      /* 30 days, no bound */
+	struct spool_settings spool;
 
 	bool add_received_spf;
 	bool eightbit_pass;             /* 8-bit bytes without 8BITMIME: passed or refused */

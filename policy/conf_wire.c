@@ -86,6 +86,7 @@ static const struct conf_option backend_options[] = {
 	CONF_OPTION("xclient", CONF_BOOL, BACKEND(xclient), "no"),
 	{ "proxy", CONF_WORD, BACKEND(proxy), "no", .words = proxy_words },
 	CONF_OPTION("reuse", CONF_BOOL, BACKEND(reuse), "yes"),
+	CONF_OPTION("spool", CONF_BOOL, BACKEND(spool), "no"),
 	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, BACKEND(reuse_idle_ms), "30s", 0, 3600000),
 	CONF_NUMBER("reuse_messages", CONF_INT, BACKEND(reuse_max), "100", 1, 100000),
 	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, BACKEND(connect_timeout_ms), "10s", 100,

@@ -29,6 +29,7 @@ struct part {
 	struct part *next;
 	struct route *route;
 	bool urgent;                    /* somebody asked for it by its id */
+	bool given_up;                  /* somebody wants no more of it */
 	bool told, wanted;              /* wanted: somebody still waits */
 	unsigned attempts, deaths;
 	int64_t due_ms, notice_ms, recheck_ms;
@@ -103,20 +104,30 @@ int64_t spool_pause_ms(const struct spool_settings *set, unsigned n)
 
 	if (n == 0)
 		return 0;
-	ms = set->retry_min_ms * steps[n <= STEPS ? n - 1 : STEPS - 1];
+	ms = (int64_t)set->retry_min_ms * steps[n <= STEPS ? n - 1 : STEPS - 1];
 	for (unsigned i = STEPS; i < n && ms < set->retry_max_ms; i++)
 		ms *= 2;
 	return ms < set->retry_max_ms ? ms : set->retry_max_ms;
 }
 
+static int64_t life_ms(const struct spool_schedule *s)
+{
+	return (int64_t)s->set.life_s * 1000;
+}
+
+static int64_t delay_ms(const struct spool_schedule *s)
+{
+	return (int64_t)s->set.delay_notice_s * 1000;
+}
+
 static bool is_expired(const struct spool_schedule *s, const struct part *p, int64_t now_ms)
 {
-	return now_ms >= p->entry->created_ms + s->set.life_ms;
+	return now_ms >= p->entry->created_ms + life_ms(s);
 }
 
 static bool is_to_tell(const struct spool_schedule *s, const struct part *p, int64_t now_ms)
 {
-	return !p->told && s->set.delay_notice_ms > 0 && now_ms >= p->entry->created_ms + s->set.delay_notice_ms;
+	return !p->told && s->set.delay_notice_s > 0 && now_ms >= p->entry->created_ms + delay_ms(s);
 }
 
 static int64_t recheck_ms(const struct spool_schedule *s)
@@ -126,9 +137,11 @@ static int64_t recheck_ms(const struct spool_schedule *s)
 
 static void notice_set(const struct spool_schedule *s, struct part *p)
 {
-	int64_t at_ms = p->entry->created_ms + (!p->told && s->set.delay_notice_ms > 0 && s->set.delay_notice_ms < s->set.life_ms ?
-							s->set.delay_notice_ms : s->set.life_ms);
+	int64_t at_ms = p->entry->created_ms + (!p->told && s->set.delay_notice_s > 0 && delay_ms(s) < life_ms(s) ?
+							delay_ms(s) : life_ms(s));
 
+	if (p->given_up)
+		at_ms = 0;
 	p->notice_ms = at_ms > p->recheck_ms ? at_ms : p->recheck_ms;
 }
 
@@ -140,7 +153,7 @@ static bool is_strict(const struct route *r)
 
 static void route_changed(struct spool_schedule *s, struct route *r)
 {
-	size_t limit = r->failures > 0 || is_strict(r) ? 1 : s->set.deliveries;
+	size_t limit = r->failures > 0 || is_strict(r) ? 1 : (size_t)s->set.deliveries;
 	const struct part *later = heap_first(&r->later);
 
 	r->key_ms = INT64_MAX;
@@ -519,6 +532,10 @@ static bool notice(struct spool_schedule *s, struct part *p, const void *holder,
 	p->recheck_ms = now_ms + recheck_ms(s);
 	notice_set(s, p);
 	heap_moved(&s->notices, p);
+	if (p->given_up) {
+		grant(s, p, SPOOL_EXPIRE, holder, now_ms, out);
+		return true;
+	}
 	if (!expired && !tell)
 		return false;
 	if (p->route->failures > 0) {
@@ -696,6 +713,22 @@ size_t spool_schedule_wake_id(struct spool_schedule *s, const char *id, int64_t 
 		part_queue(p, now_ms);
 		p->route->not_before_ms = 0;
 		route_changed(s, p->route);
+		n++;
+	}
+	return n;
+}
+
+size_t spool_schedule_give_up(struct spool_schedule *s, const char *id, int64_t now_ms)
+{
+	struct item *e = entry_find(s, id);
+	size_t n = 0;
+
+	for (struct part *p = e ? e->parts : NULL; p; p = p->next) {
+		if (p->lease)
+			continue;
+		p->given_up = true;
+		p->notice_ms = now_ms;
+		heap_moved(&s->notices, p);
 		n++;
 	}
 	return n;

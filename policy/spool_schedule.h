@@ -15,12 +15,12 @@
 
 /* Of the configuration. Without pointers: it travels between processes as it is. */
 struct spool_settings {
-	int64_t life_ms;                /* 5 d */
-	int64_t delay_notice_ms;        /* 4 h; 0: never */
-	int64_t retry_min_ms, retry_max_ms;     /* 1 min, 4 h */
+	int life_s;                     /* 5 d */
+	int delay_notice_s;             /* 4 h; 0: never */
+	int retry_min_ms, retry_max_ms; /* 1 min, 4 h */
 	uint64_t max_bytes;             /* all entries */
-	uint32_t max_messages;
-	uint32_t deliveries;            /* of one route at once */
+	int max_messages;
+	int deliveries;                 /* of one route at once */
 };
 
 enum { SPOOL_RECHECK_MS = 60 * 1000, SPOOL_HOLD_MS = 500 };
@@ -76,6 +76,9 @@ bool spool_schedule_leased(const struct spool_schedule *s, const char *id);
 /* Due at once: an entry; or those of a route (its text, or first word; NULL: all). How many parts. */
 size_t spool_schedule_wake_id(struct spool_schedule *s, const char *id, int64_t now_ms);
 size_t spool_schedule_wake(struct spool_schedule *s, const char *route, int64_t now_ms);
+
+/* All recipients of an entry are to be given up: SPOOL_EXPIRE, at once. How many parts. */
+size_t spool_schedule_give_up(struct spool_schedule *s, const char *id, int64_t now_ms);
 
 /* What can be told of an entry: of each part. next_ms: the next attempt, 0: at once. */
 struct spool_part_state {

@@ -19,9 +19,9 @@ enum { COPIED_AT_ONCE = 1 << 20 };      /* then others get their turn */
  * A message that lies in memory, into a file: a large one lies there because the disk was full, and nobody is to get it before it is known whether
  * there is room now.
  */
-static int message_copy(struct message *m, int fd)
+int store_copy(struct message *m, size_t off, int fd)
 {
-	size_t off = 0, since = 0, len = 1;
+	size_t since = 0, len = 1;
 	const char *p;
 
 	while (len > 0) {
@@ -52,7 +52,7 @@ int store_draft(struct store *s, struct message *m)
 	fd = store_open(s);
 	if (fd < 0)
 		return fd;
-	rc = message_copy(m, fd);
+	rc = store_copy(m, 0, fd);
 	if (rc < 0) {
 		close(fd);
 		return rc;

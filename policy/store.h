@@ -36,4 +36,7 @@ int store_keep(struct store *s, struct message *m, const char *meta_json, char i
 int store_draft(struct store *s, struct message *m);
 int store_keep_draft(struct store *s, int fd, const char *meta_json, char id[STORE_ID_MAX]);
 
+/* What m holds from off on, into fd. may wait */
+int store_copy(struct message *m, size_t off, int fd);
+
 #endif

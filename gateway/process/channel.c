@@ -410,6 +410,7 @@ int channel_attach(struct channel *c, int fd)
 		return -ENOMEM;
 	}
 	c->fd = fd;
+	c->peers++;
 	c->readable = readable;
 	c->writable = writable;
 	while (c->waiters) {

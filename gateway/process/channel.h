@@ -49,9 +49,18 @@ enum channel_type {
 
 	/* To the history keeper. */
 	CHANNEL_HISTORY_ADD = 96,       /* notice: records, policy/history_channel.h */
+
+	/* To the spool's keeper, policy/spool_wire.h. */
+	CHANNEL_SPOOL_OPEN = 128,
+	CHANNEL_SPOOL_KEEP,
+	CHANNEL_SPOOL_LEASE,
+	CHANNEL_SPOOL_REPORT,
+	CHANNEL_SPOOL_WAKE,
+	CHANNEL_SPOOL_HOLD,             /* notices */
+	CHANNEL_SPOOL_FORGET,
 };
 
-enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_COUNT };
+enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_SPOOL, ROLE_COUNT };
 
 struct channel_wire {           /* payload of CHANNEL_WIRE */
 	int32_t role, slot;     /* who is at the other end */
@@ -111,6 +120,7 @@ struct channel {
 	void *arg;
 	struct event *readable, *writable;
 	uint32_t serial;
+	unsigned peers;                         /* that there have been */
 	struct gate gate;
 	struct channel_call *calls[CHANNEL_CALLS_MAX];          /* by the low bits of their id */
 	struct channel_call *unsent_first, *unsent_last;

@@ -64,6 +64,10 @@ static void workers_describe(const struct shared *s, json_t *answer)
 	json_object_set_new(answer, "restarts", json_integer(atomic_load(&s->restarts)));
 	json_object_set_new(answer, "history_records", json_integer(atomic_load(&s->history_records)));
 	json_object_set_new(answer, "history_dropped", json_integer((json_int_t)atomic_load(&s->history_dropped)));
+	json_object_set_new(answer, "spool", json_pack("{s:I,s:I,s:I,s:I,s:I}", "messages", (json_int_t)atomic_load(&s->spool_messages), "bytes",
+						       (json_int_t)atomic_load(&s->spool_bytes), "leased", (json_int_t)atomic_load(&s->spool_leased),
+						       "routes", (json_int_t)atomic_load(&s->spool_routes), "routes_down",
+						       (json_int_t)atomic_load(&s->spool_routes_down)));
 	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));
 }
 

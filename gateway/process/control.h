@@ -18,6 +18,9 @@ enum {
 	CONTROL_TIMEOUT_MS = 10 * 1000,
 };
 
+/* The spool's keeper serves a socket of its own, beside the other: this stands behind its name. */
+#define CONTROL_SPOOL ".spool"
+
 struct control;
 struct event_base;
 struct shared;

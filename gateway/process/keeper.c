@@ -69,6 +69,8 @@ static void peers_sweep(struct keeper *k, bool all)
 			continue;
 		}
 		*at = p->next;
+		if (k->role->gone && k->data)
+			k->role->gone(k, p);
 		free(p);
 	}
 }
@@ -162,7 +164,7 @@ static void on_request(int fd, short what, void *arg)
 		if (!m.reply && m.id != 0)
 			p->keeper->role->request(p->keeper, p, &m);
 		else if (!m.reply && p->keeper->role->notice)
-			p->keeper->role->notice(p->keeper, &m);
+			p->keeper->role->notice(p->keeper, p, &m);
 		channel_msg_release(&m);
 	}
 }
@@ -289,14 +291,15 @@ static void keeper_loop(struct keeper *k)
 struct keeper_settings keeper_settings(const struct site *s)
 {
 	return (struct keeper_settings){ .history_keep_ms = (int64_t)s->history.keep_s * 1000, .history_max_bytes = s->history.max_bytes,
-					  .quarantine = s->quarantine };
+					  .quarantine = s->quarantine, .spool = s->spool };
 }
 
 int keeper_run(const struct keeper_env *env)
 {
-	struct keeper k = { .round_in_ms = -1, .env = env, .settings = env->settings,
-			    .role = env->role == ROLE_HISTORY ? &keeper_history :
-				    env->role == ROLE_STORE ? &keeper_store : &keeper_state };
+	static const struct keeper_role *const roles[ROLE_COUNT] = {
+		[ROLE_STATE] = &keeper_state, [ROLE_STORE] = &keeper_store, [ROLE_HISTORY] = &keeper_history, [ROLE_SPOOL] = &keeper_spool,
+	};
+	struct keeper k = { .round_in_ms = -1, .env = env, .settings = env->settings, .role = roles[env->role] };
 
 	prctl(PR_SET_NAME, k.role->name);
 	k.base = event_base_new();

@@ -3,9 +3,10 @@
  *
  * One loop for every kind of keeper: it takes requests from the workers' channels (wired by the
  * parent over the control channel), gives each to its role, and at the end of each round lets the
- * role do what many requests share (a commit, an fsync). There are three roles: the state
- * (keeper_state.c), the store (keeper_store.c) and the history (keeper_history.c); they are separate
- * processes so that 50 MB on their way to the disk do not stall a greylist answer.
+ * role do what many requests share (a commit, an fsync). There are four roles: the state
+ * (keeper_state.c), the store (keeper_store.c), the history (keeper_history.c) and the spool
+ * (keeper_spool.c); they are separate processes so that 50 MB on their way to the disk do not stall a
+ * greylist answer.
  *
  * Nothing waits but the disk. A worker that does not take its answers is not read from until it
  * does.
@@ -16,6 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "policy/spool_schedule.h"
 #include "policy/store_retention.h"
 #include "process/channel.h"
 #include "process/confine.h"
@@ -30,6 +32,7 @@ struct keeper_settings {
 	int64_t history_keep_ms;
 	uint64_t history_max_bytes;
 	struct store_retention quarantine;
+	struct spool_settings spool;
 };
 struct site;
 struct keeper_settings keeper_settings(const struct site *s);
@@ -55,13 +58,15 @@ struct keeper_role {
 	 * once, or by the end of round.
 	 */
 	void (*request)(struct keeper *k, struct keeper_peer *p, struct channel_msg *m);
-	void (*notice)(struct keeper *k, const struct channel_msg *m);  /* nobody waits for an answer; NULL: none are taken */
+	/* Nobody waits for an answer; NULL: none are taken. */
+	void (*notice)(struct keeper *k, struct keeper_peer *p, const struct channel_msg *m);
+	void (*gone)(struct keeper *k, struct keeper_peer *p);  /* a worker is: p is freed behind it; NULL: nothing to do */
 	void (*round)(struct keeper *k);        /* after each round of requests */
 	void (*tick)(struct keeper *k);         /* about once a second */
 	void (*close)(struct keeper *k);
 };
 
-extern const struct keeper_role keeper_state, keeper_store, keeper_history;
+extern const struct keeper_role keeper_state, keeper_store, keeper_history, keeper_spool;
 
 struct keeper {
 	const struct keeper_env *env;

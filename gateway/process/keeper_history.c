@@ -81,16 +81,16 @@ static void add(struct keeper *k, const char *p, size_t len)
 		give_up(k, "records cannot be written: they are dropped, mail goes on", rc);
 }
 
-static void history_notice(struct keeper *k, const struct channel_msg *m)
+static void history_notice(struct keeper *k, struct keeper_peer *p, const struct channel_msg *m)
 {
 	size_t at = 0, len;
-	const char *p;
+	const char *record;
 	int rc;
 
 	if (m->type != CHANNEL_HISTORY_ADD)
 		return;
-	while ((rc = history_channel_next(m->data, m->len, &at, &p, &len)) == 0)
-		add(k, p, len);
+	while ((rc = history_channel_next(m->data, m->len, &at, &record, &len)) == 0)
+		add(k, record, len);
 	if (rc == -EBADMSG)
 		complain(k->data, "what a worker sent is no record", rc);
 }

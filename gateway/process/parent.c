@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "policy/regdomain.h"
+#include "process/control.h"
 #include "process/notify.h"
 #include "process/parent_impl.h"
 #include "process/statedir.h"
@@ -67,7 +68,7 @@ static void advance(struct parent *p)
 
 	switch (p->phase) {
 	case PHASE_KEEPERS:
-		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready) {
+		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready && p->child[SPOOL].ready) {
 			p->phase = PHASE_WORKERS;
 			p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 			if (parent_workers_start(p, &p->now) < 0)
@@ -307,6 +308,13 @@ static int prepare_site(struct parent *p, struct site *s, struct buf *err)
 				 strerror(-p->command_fd));
 			return p->command_fd;
 		}
+		if (asprintf(&p->spool_path, "%s" CONTROL_SPOOL, p->control_path) < 0)
+			p->spool_path = NULL;
+		p->spool_fd = p->spool_path ? listen_unix(p->spool_path) : -ENOMEM;
+		if (p->spool_fd < 0) {
+			buf_addf(err, "%s: control socket %s" CONTROL_SPOOL ": %s\n", s->path, p->control_path, strerror(-p->spool_fd));
+			return p->spool_fd;
+		}
 	}
 	return 0;
 }
@@ -342,11 +350,15 @@ static void release(struct parent *p)
 	generation_release(p, &p->next);
 	if (p->control_path && p->command_fd >= 0)
 		unlink(p->control_path);
+	if (p->spool_path && p->spool_fd >= 0)
+		unlink(p->spool_path);
 	for (int i = 0; i < CHILDREN_MAX; i++)
 		if (p->child[i].fd >= 0)
 			close(p->child[i].fd);
 	if (p->command_fd >= 0)
 		close(p->command_fd);
+	if (p->spool_fd >= 0)
+		close(p->spool_fd);
 	if (p->signal_fd >= 0)
 		close(p->signal_fd);
 	if (p->lock_fd >= 0)
@@ -356,6 +368,7 @@ static void release(struct parent *p)
 	free(p->state_dir);
 	free(p->user);
 	free(p->control_path);
+	free(p->spool_path);
 }
 
 static int run(struct parent *p)
@@ -369,7 +382,9 @@ static int run(struct parent *p)
 	}
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 	for (int i = STATE; i < WORKERS; i++) {
-		p->child[i].role = i == STATE ? ROLE_STATE : i == STORE ? ROLE_STORE : ROLE_HISTORY;
+		static const enum channel_role roles[] = { [STATE] = ROLE_STATE, [STORE] = ROLE_STORE, [HISTORY] = ROLE_HISTORY, [SPOOL] = ROLE_SPOOL };
+
+		p->child[i].role = roles[i];
 		if (parent_start(p, &p->child[i]) < 0)
 			fail(p, "a keeper cannot be started");
 	}
@@ -391,7 +406,7 @@ int parent_run(const struct parent_options *options)
 	if (opt.drain_reload_s <= 0)
 		opt.drain_reload_s = PARENT_DRAIN_RELOAD_S;
 	p->opt = &opt;
-	p->signal_fd = p->command_fd = p->lock_fd = -1;
+	p->signal_fd = p->command_fd = p->spool_fd = p->lock_fd = -1;
 	p->pid = getpid();
 	for (int i = 0; i < CHILDREN_MAX; i++)
 		p->child[i] = (struct child){ .role = ROLE_PARENT, .fd = -1, .slot = -1 };

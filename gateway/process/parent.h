@@ -1,7 +1,7 @@
 /*
  * parent - the process that starts and keeps all others
  *
- * It reads the configuration, binds the listeners, reads keys, maps the shared memory, starts three
+ * It reads the configuration, binds the listeners, reads keys, maps the shared memory, starts four
  * keepers and the workers, wires their channels, and starts again, with back-off, what dies. It
  * never reads a byte from the network.
  *

@@ -14,7 +14,7 @@
 #include "process/parent.h"
 
 enum {
-	STATE = 0, STORE = 1, HISTORY = 2, WORKERS = 3, /* places in parent.child */
+	STATE = 0, STORE = 1, HISTORY = 2, SPOOL = 3, WORKERS = 4, /* places in parent.child */
 	CHILDREN_MAX = WORKERS + SHARED_SLOTS,
 	STATUS_MS = 10 * 1000,
 	KEEPERS_END_S = 30,
@@ -48,8 +48,8 @@ struct parent {
 	struct shared *shared;
 	struct child child[CHILDREN_MAX];       /* role 0: the place is free */
 	/* Of the first start: a reload does not change them. */
-	char *state_dir, *user, *control_path;
-	int signal_fd, command_fd, lock_fd;
+	char *state_dir, *user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
+	int signal_fd, command_fd, spool_fd, lock_fd;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
 	struct parent_list *list;               /* parent_lists.c */
 	size_t list_count;

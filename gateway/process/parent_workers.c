@@ -16,9 +16,16 @@ struct life {
 	const struct generation *g;
 };
 
+/* The control socket that this keeper serves, or -1. */
+static int command_fd(const struct parent *p, const struct child *c)
+{
+	return c->role == ROLE_STATE ? p->command_fd : c->role == ROLE_SPOOL ? p->spool_fd : -1;
+}
+
 static int life_keeper(void *arg, int control_fd)
 {
-	static const char *const dirs[ROLE_COUNT] = { [ROLE_STATE] = "state", [ROLE_STORE] = "quarantine", [ROLE_HISTORY] = "history" };
+	static const char *const dirs[ROLE_COUNT] = { [ROLE_STATE] = "state", [ROLE_STORE] = "quarantine", [ROLE_HISTORY] = "history",
+						[ROLE_SPOOL] = "spool" };
 	struct life *l = arg;
 	char dir[PATH_BYTES];
 	struct keeper_env env = {
@@ -27,7 +34,7 @@ static int life_keeper(void *arg, int control_fd)
 		.confine = l->p->confine,
 		.parent = l->p->pid,
 		.control_fd = control_fd,
-		.command_fd = l->c->role == ROLE_STATE ? l->p->command_fd : -1,
+		.command_fd = command_fd(l->p, l->c),
 		.shared = l->p->shared,
 		.settings = keeper_settings(l->p->now.site),
 	};
@@ -87,8 +94,8 @@ int parent_start(struct parent *p, struct child *c)
 	int keep[256], count = 0, rc;
 	char name[32];
 
-	if (c->role == ROLE_STATE && p->command_fd >= 0)
-		keep[count++] = p->command_fd;
+	if (command_fd(p, c) >= 0)
+		keep[count++] = command_fd(p, c);
 	for (size_t i = 0; c->role == ROLE_WORKER && i < life.g->listen.count && count < 255; i++)
 		keep[count++] = life.g->listen.socket[i].fd;
 	rc = child_start(c, keep, count, c->role == ROLE_WORKER ? life_worker : life_keeper, &life);

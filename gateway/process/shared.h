@@ -44,6 +44,8 @@ struct shared {
 	_Atomic int restarts;                   /* children that died and were started again */
 	_Atomic int64_t history_records;        /* kept now, about */
 	_Atomic uint64_t history_dropped;       /* that could not be kept */
+	_Atomic uint64_t spool_messages, spool_bytes;   /* in the spool, */
+	_Atomic uint64_t spool_leased, spool_routes, spool_routes_down;         /* being delivered; where to, and what is put off as a whole */
 	_Atomic int64_t ledger_until_s;         /* policy/ledger.h */
 	struct shared_slot slot[SHARED_SLOTS];
 	struct shared_names backend_names, listener_names;

@@ -66,7 +66,7 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	if (!svc)
 		return -ENOMEM;
 	*svc = (struct smtp_service){
-		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history,
+		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history, .spool = &w->spool,
 		.ledger = { .until_s = &w->env->shared->ledger_until_s },
 	};
 	rc = groups_new(svc, w, err);

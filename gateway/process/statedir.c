@@ -19,6 +19,7 @@ static const struct { const char *name; mode_t mode; bool users; const char *fil
 	{ "state", 0700, true, "state.db" },
 	{ "quarantine", 0700, true, "quarantine.db" },
 	{ "history", 0700, true, "history.db" },
+	{ "spool", 0700, true, NULL },
 };
 
 static int failed(struct buf *err, const char *dir, const char *name, const char *what, int rc)

@@ -7,6 +7,7 @@
  *     state/          0700 of the user: the state keeper's, its root directory; state.db
  *     quarantine/     0700 of the user: the store keeper's, its root directory
  *     history/        0700 of the user: the history keeper's, its root directory; history.db
+ *     spool/          0700 of the user: the spool keeper's, its root directory
  *
  * Nothing that belongs to the user is written, or followed, by root.
  */

@@ -226,6 +226,8 @@ static void wired(struct worker *w, const struct channel_msg *m)
 		(void)channel_attach(&w->state_channel, fd);
 	else if (wire.role == ROLE_STORE)
 		(void)channel_attach(&w->store_channel, fd);
+	else if (wire.role == ROLE_SPOOL)
+		(void)channel_attach(&w->spool_channel, fd);
 	else if (wire.role == ROLE_HISTORY)
 		(void)channel_attach(&w->history_channel, fd);
 	else
@@ -359,6 +361,7 @@ static void worker_end(struct worker *w)
 	channel_release(&w->history_channel);
 	channel_release(&w->state_channel);
 	channel_release(&w->store_channel);
+	channel_release(&w->spool_channel);
 	channel_release(&w->parent);
 	socket_stock_release(&w->sockets);
 	if (w->tick)
@@ -386,10 +389,12 @@ int worker_run(const struct worker_env *env)
 	socket_stock_init(&w->sockets, &w->parent);
 	channel_init(&w->state_channel, NULL, NULL);
 	channel_init(&w->store_channel, NULL, NULL);
+	channel_init(&w->spool_channel, NULL, NULL);
 	channel_init(&w->history_channel, NULL, NULL);
 	history_channel_init(&w->history, &w->history_channel, w->site->history.record, &env->shared->history_dropped);
 	state_channel_init(&w->state_client, &w->state_channel);
 	store_channel_init(&w->store_client, &w->store_channel);
+	spool_init(&w->spool, &w->spool_channel);
 	w->state = &w->state_client.state;
 	w->store = &w->store_client.store;
 	atomic_store(&env->shared->slot[env->slot].pid, (int)getpid());

@@ -20,6 +20,7 @@
 #include "policy/conf.h"
 #include "policy/history_channel.h"
 #include "policy/state_channel.h"
+#include "policy/spool.h"
 #include "policy/store_channel.h"
 #include "process/channel.h"
 #include "process/confine.h"
@@ -70,10 +71,11 @@ struct worker {
 	struct state *state;
 	struct store *store;
 	struct history_channel history;
+	struct spool spool;
 	struct socket_stock sockets;
 	/* private: */
 	struct dns_unbound *unbound;
-	struct channel parent, state_channel, store_channel, history_channel;
+	struct channel parent, state_channel, store_channel, history_channel, spool_channel;
 	struct state_channel state_client;
 	struct state_redis *redis;      /* the state instead, where the site has it */
 	struct store_channel store_client;

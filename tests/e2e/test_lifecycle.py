@@ -143,7 +143,7 @@ def test_a_worker_dies_while_the_backend_thinks(lab, backend):
     assert send(g).code == 250
 
 
-@pytest.mark.parametrize("name", ["gp-state", "gp-store", "gp-history"])
+@pytest.mark.parametrize("name", ["gp-state", "gp-store", "gp-history", "gp-spool"])
 def test_a_keeper_dies(lab, backend, name):
     g = lab([backend().port])
     with Client(g.port) as c:

@@ -212,9 +212,9 @@ def test_confined(scratch, dns, postfix):
     sanitized = b"__asan_init" in pathlib.Path(BINARY).read_bytes()
     with g:
         procs = children(g)
-        assert set(procs) == {"gp-state", "gp-store", "gp-history", "gp-worker 1"}
+        assert set(procs) == {"gp-state", "gp-store", "gp-history", "gp-spool", "gp-worker 1"}
         for name, directory in (("gp-state", "state"), ("gp-store", "quarantine"), ("gp-history", "history"),
-                                ("gp-worker 1", "empty")):
+                                ("gp-spool", "spool"), ("gp-worker 1", "empty")):
             status = pathlib.Path(f"/proc/{procs[name]}/status").read_text()
             assert f"Uid:\t{nobody}\t{nobody}\t{nobody}\t{nobody}\n" in status
             assert "NoNewPrivs:\t1\n" in status and "CapEff:\t0000000000000000\n" in status
@@ -236,7 +236,7 @@ def test_confined(scratch, dns, postfix):
         assert sorted(p.stat().st_size for p in g.quarantined())[-1] == len(big)
         assert {p.stat().st_uid for p in g.quarantined()} == {nobody}
         assert "done" in reload(g)
-        for name in ("gp-store", "gp-history", "gp-state"):
+        for name in ("gp-store", "gp-history", "gp-state", "gp-spool"):
             kill(g, name)
         with Client(g.port) as c:
             assert c.message("x@sender.example", "bob@example.com", mail(FORGER, subject="after all that")).code == 250

@@ -195,7 +195,7 @@ static const char everything[] =
 	"backend main {\n"
 	"	address = \"mail.internal.example:2025\"\n"
 	"	priority = 5\n	max_sessions = 20\n	max_sessions_wait = 7s\n	tls = required\n	tls_name = \"Mail.example.com\"\n"
-	"	tls_ca = cert.pem\n	xclient = yes\n	proxy = v2\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
+	"	tls_ca = cert.pem\n	xclient = yes\n	proxy = v2\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	spool = yes\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
 	"}\n"
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
 	"outbound { via = { \"smart.example.net:587\", \"[2001:db8::9]:26\", \"192.0.2.9\" } username = site password_file = redis-password port = 2526\n"
@@ -219,6 +219,7 @@ static const char everything[] =
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
 	"	refuse_for = 20m forget_after = 2h }\n"
 	"history { record = no keep = 2d max_size = 300M }\n"
+	"spool { life = 3d delay_notice = 2h retry_min = 500ms retry_max = 1h max_size = 1G max_messages = 77 deliveries = 6 }\n"
 	"quarantine { keep = 60d max_size = 10G }\nquarantine_class board { keep = 0 }\nquarantine_class sales { max_size = 1G }\n"
 	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
 	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no ledger = 30m split = retry }\n"
@@ -300,6 +301,7 @@ static void check_wire(const struct site *s)
 	assert_false(b->reuse);
 	assert_int_equal(b->reuse_idle_ms, 11000);
 	assert_int_equal(b->reuse_max, 12);
+	assert_true(b->spool);
 	assert_int_equal(b->connect_timeout_ms, 1500);
 	assert_int_equal(b->probe_interval_ms, 120000);
 	assert_int_equal(b->line, 18);
@@ -428,6 +430,8 @@ static void test_everything(void **state)
 	assert_int_equal(s->quarantine.class[0].keep_s, 0);
 	assert_int_equal(s->quarantine.class[1].keep_s, -1);
 	assert_int_equal(s->quarantine.class[1].max_bytes, 1 << 30);
+	assert_true(s->spool.life_s == 3 * 86400 && s->spool.delay_notice_s == 7200 && s->spool.retry_min_ms == 500 && s->spool.retry_max_ms == 3600000);
+	assert_true(s->spool.max_bytes == 1u << 30 && s->spool.max_messages == 77 && s->spool.deliveries == 6);
 	assert_false(s->history.record);
 	assert_int_equal(s->history.keep_s, 2 * 86400);
 	assert_int_equal(s->history.max_bytes, 300u << 20);
@@ -635,6 +639,12 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "class of two words", "quarantine_class \"a b\" { keep = 1d }\n", "@:4: quarantine_class: \"a b\" is no name" },
 	{ "class twice", "quarantine_class a { keep = 1d }\nquarantine_class a { keep = 2d }\n", "@:5: quarantine_class a: comes twice" },
 	{ "class of nothing", "quarantine_class { keep = 1d }\n", "@:4: " },
+	{ "spool for no time", "spool { life = 0 }\n", "@:4: life: 0 is" },
+	{ "spool for longer than anybody waits", "spool { life = 61d }\n", "@:4: life: 61d is" },
+	{ "spool tried without a pause", "spool { retry_min = 0 }\n", "@:4: retry_min: 0 is" },
+	{ "spool with pauses that shrink", "spool { retry_min = 10m retry_max = 5m }\n", "@:4: spool: retry_max is shorter" },
+	{ "spool for nothing", "spool { max_messages = 0 }\n", "@:4: max_messages: 0 is" },
+	{ "spool to nobody", "spool { deliveries = 0 }\n", "@:4: deliveries: 0 is" },
 	{ "history for no time", "history { keep = 0 }\n", "@:4: keep: 0 is" },
 	{ "history in a thimble", "history { max_size = 1K }\n", "@:4: max_size: 1K is" },
 	{ "history = no", "history = no\n", "@:4: history: " },

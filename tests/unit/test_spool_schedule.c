@@ -16,7 +16,7 @@
 enum { MIN = 60 * 1000, HOUR = 60 * MIN, DAY = 24 * HOUR };
 #define WALL_MS 1795310000000LL
 
-static const struct spool_settings standard = { .life_ms = 5 * (int64_t)DAY, .delay_notice_ms = 4 * HOUR, .retry_min_ms = MIN,
+static const struct spool_settings standard = { .life_s = 5 * 86400, .delay_notice_s = 4 * 3600, .retry_min_ms = MIN,
 						.retry_max_ms = 4 * HOUR, .deliveries = 3 };
 
 static int worker_a, worker_b;
@@ -401,9 +401,9 @@ static void check_lease(struct spool_schedule *s, int64_t now, uint64_t *last)
 		for (int i = 0; i < PARTS; i++)
 			if (due(i, now) && part[i].route == part[at].route && part[i].urgent >= part[at].urgent)
 				assert_true(part[i].n >= n || part[at].urgent > part[i].urgent);
-		assert_int_equal(g.last, now >= part[at].created_ms + standard.life_ms);
+		assert_int_equal(g.last, now >= part[at].created_ms + 5 * (int64_t)DAY);
 	} else {
-		assert_true(now >= part[at].created_ms + (g.duty == SPOOL_EXPIRE ? standard.life_ms : standard.delay_notice_ms));
+		assert_true(now >= part[at].created_ms + (g.duty == SPOOL_EXPIRE ? 5 * (int64_t)DAY : 4 * HOUR));
 		assert_true(route[part[at].route].failures > 0 || (g.duty == SPOOL_TELL && part[at].due_ms > now));
 	}
 	part[at].g = g;
@@ -474,7 +474,7 @@ static void model_expire_leases(int64_t now)
 static void model_expired_due(int64_t now)
 {
 	for (int i = 0; i < PARTS; i++)
-		if (part[i].there && !part[i].leased && now >= part[i].created_ms + standard.life_ms)
+		if (part[i].there && !part[i].leased && now >= part[i].created_ms + 5 * (int64_t)DAY)
 			part[i].due_ms = 0;
 }
 
