@@ -14,6 +14,7 @@
 #endif
 
 int cmd_run(int argc, char **argv);
+int cmd_advise(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_dkim_key(int argc, char **argv);
 int cmd_recipients(int argc, char **argv);

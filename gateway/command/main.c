@@ -22,6 +22,7 @@ static const struct command {
 	{ "run", cmd_run, "run the gateway in the foreground" },
 	{ "check", cmd_check,
 	  "check the configuration and the policy, and show when each rule can decide" },
+	{ "advise", cmd_advise, "what the world makes of a domain's SPF, DKIM, DMARC, MX and TLS records, and what to do" },
 	{ "dkim-key", cmd_dkim_key, "make a key that messages are signed with, and its DNS record" },
 	{ "explain", cmd_explain,
 	  "what the filters find in a message, what each rule makes of it, and the verdict; or what a code means" },
