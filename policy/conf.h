@@ -41,6 +41,7 @@ struct listener_conf {
 	enum listener_direction direction;
 	enum listener_tls tls;
 	bool transparent;               /* takes connections to other hosts' addresses (TPROXY), and reaches those from the client's */
+	int intercept;                  /* transparent: the port that those connections are to; 0: that of address */
 	char **backends;                /* names; none: all those that no listener names */
 	size_t backend_count;
 	struct net_prefix *proxy_from;  /* load balancers whose connections begin with a PROXY header */

@@ -43,6 +43,7 @@ static const struct conf_option listener_options[] = {
 	{ "direction", CONF_WORD, LISTENER(direction), "inbound", .words = directions },
 	{ "tls", CONF_WORD, LISTENER(tls), "starttls", .words = tls_words },
 	CONF_OPTION("transparent", CONF_BOOL, LISTENER(transparent), "no"),
+	CONF_NUMBER("intercept", CONF_INT, LISTENER(intercept), "0", 0, 65535),
 	{ "backends", CONF_LIST, 0, .read = backends_read },
 	{ "proxy_from", CONF_LIST, 0, .read = proxy_from_read },
 	CONF_NUMBER("max_connections", CONF_INT, LISTENER(max_connections), "10000", 1, 1000000),
@@ -68,11 +69,12 @@ static void *listener_open(struct conf *c, const char *title, int line)
 /* What the port is for says what is served there, unless the file does. */
 static void defaults_by_port(struct conf *c, struct listener_conf *l)
 {
-	bool submission = l->protocol == LISTENER_SMTP && (l->address.port == 587 || l->address.port == 465);
+	int port = l->intercept ? l->intercept : l->address.port;
+	bool submission = l->protocol == LISTENER_SMTP && (port == 587 || port == 465);
 
 	if (submission && !conf_given(c, "direction"))
 		l->direction = DIRECTION_SUBMISSION;
-	if (l->protocol == LISTENER_SMTP && l->address.port == 465 && !conf_given(c, "tls"))
+	if (l->protocol == LISTENER_SMTP && port == 465 && !conf_given(c, "tls"))
 		l->tls = LISTENER_TLS_IMPLICIT;
 }
 
@@ -86,6 +88,8 @@ static void listener_close(struct conf *c, void *at, int line)
 		           "\"0.0.0.0:25\"",
 		           l->name);
 	defaults_by_port(c, l);
+	if (l->intercept && !l->transparent)
+		conf_error(c, line, "listener %s: intercept is for transparent = yes alone", l->name);
 	if (l->tls >= LISTENER_TLS_HIDE && (l->direction != DIRECTION_OUTBOUND || !l->transparent))
 		conf_error(c, line, "listener %s: tls = %s is for transparent = yes and direction = outbound alone", l->name, tls_words[l->tls]);
 	for (const struct listener_conf *o = c->site->listener; l->address.family && o < l; o++)

@@ -230,12 +230,27 @@ static int connect_finish(struct stream *s, int timeout_ms)
 	return rc ? rc : -error;
 }
 
+int stream_connecting(int fd, int timeout_ms, struct stream **out)
+{
+	struct stream *s = stream_new(fd);
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	rc = connect_finish(s, timeout_ms);
+	if (rc) {
+		stream_free(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
 int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms,
 		   struct stream **out)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = net_to_sockaddr(to, &ss);
-	struct stream *s;
 	int fd, rc = 0;
 
 	if (task_cancelled())
@@ -245,21 +260,13 @@ int stream_connect(const struct net_addr *to, const struct net_addr *from, int t
 		return -errno;
 	if (from)
 		rc = connect_from(fd, from);
+	if (rc == 0 && connect(fd, (struct sockaddr *)&ss, len) != 0 && errno != EINPROGRESS)
+		rc = -errno;
 	if (rc) {
 		close(fd);
 		return rc;
 	}
-	s = stream_new(fd);
-	if (!s)
-		return -ENOMEM;
-	if (connect(fd, (struct sockaddr *)&ss, len) != 0)
-		rc = errno == EINPROGRESS ? connect_finish(s, timeout_ms) : -errno;
-	if (rc) {
-		stream_free(s);
-		return rc;
-	}
-	*out = s;
-	return 0;
+	return stream_connecting(fd, timeout_ms, out);
 }
 
 int stream_fd(const struct stream *s)

@@ -52,6 +52,12 @@ AUTO_DEFINE(stream)
 int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms,
 		   struct stream **out);
 
+/*
+ * The same of a socket that somebody else has made, bound and begun to connect (connect(2) said 0 or
+ * EINPROGRESS): waits for the connection. fd is taken over, even on failure. may wait
+ */
+int stream_connecting(int fd, int timeout_ms, struct stream **out);
+
 int stream_fd(const struct stream *s);
 
 /*

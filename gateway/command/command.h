@@ -19,6 +19,7 @@ int cmd_check(int argc, char **argv);
 int cmd_dkim_key(int argc, char **argv);
 int cmd_recipients(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_routes(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 

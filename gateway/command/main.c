@@ -30,6 +30,7 @@ static const struct command {
 	{ "history", cmd_history, "what happened to the mail from X to Y" },
 	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
 	{ "replay", cmd_replay, "what another policy would have done with the mail of the last days" },
+	{ "routes", cmd_routes, "the ip and nft commands that bring connections to the transparent listeners" },
 	{ "status", cmd_status, "how the running gateway is" },
 	{ "sink", cmd_sink,
 	  "a small mail server that keeps what it gets in a Maildir, for demonstrations" },

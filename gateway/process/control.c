@@ -62,6 +62,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 	json_object_set_new(answer, "accepted",
 			    json_integer((json_int_t)atomic_load(&s->accepted)));
 	json_object_set_new(answer, "restarts", json_integer(atomic_load(&s->restarts)));
+	json_object_set_new(answer, "unreturned", json_integer((json_int_t)atomic_load(&s->destinations.unreturned)));
 	json_object_set_new(answer, "history_records", json_integer(atomic_load(&s->history_records)));
 	json_object_set_new(answer, "history_dropped", json_integer((json_int_t)atomic_load(&s->history_dropped)));
 	json_object_set_new(answer, "spool", json_pack("{s:I,s:I,s:I,s:I,s:I}", "messages", (json_int_t)atomic_load(&s->spool_messages), "bytes",

@@ -24,6 +24,7 @@ static void smtp_close(void *service)
 	backend_group_free(svc->group);
 	outbound_free(svc->outbound);
 	tls_ctx_free(svc->tls);
+	tls_ctx_free(svc->tls_any);
 	free(svc);
 }
 
@@ -67,6 +68,7 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		return -ENOMEM;
 	*svc = (struct smtp_service){
 		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history, .spool = &w->spool,
+		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations,
 		.ledger = { .until_s = &w->env->shared->ledger_until_s },
 	};
 	rc = groups_new(svc, w, err);
@@ -74,6 +76,8 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		rc = outbound_new(w->site, w->dns, w->state, &svc->outbound, err);
 	if (rc == 0)
 		rc = recipient_check_new(w->site, w->state, svc->group, &svc->recipients, err);
+	if (rc == 0)
+		rc = tls_client_ctx(false, NULL, &svc->tls_any, err);
 	if (rc == 0 && w->site->tls_offer)
 		rc = tls_server_ctx(w->site->tls_cert_pem, w->site->tls_key_pem, &svc->tls, err);
 	if (rc == 0)

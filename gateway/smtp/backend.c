@@ -43,6 +43,8 @@ struct backend {
 	bool caps_seen;
 	struct smtp_caps caps;
 	char address[NET_TEXT_MAX];
+	struct net_addr known[HOST_ADDRESSES_MAX];   /* as last resolved */
+	size_t known_count;
 
 	struct backend_session *idle;   /* the youngest first */
 	struct gate queue;              /* who waits for a free session; only the first looks */
@@ -299,6 +301,10 @@ static int session_open(struct backend *b, int64_t deadline_ms, struct backend_s
 	int rc = -ENOMEM;
 	size_t n = addr && bs ? host_addresses(b->group->dns, b->conf->host, b->conf->port, b->conf->connect_timeout_ms, addr, why) : 0;
 
+	if (n > 0) {
+		memcpy(b->known, addr, n * sizeof(*addr));
+		b->known_count = n;
+	}
 	if (addr && bs && n == 0)
 		rc = task_cancelled() ? -ECANCELED : -EHOSTUNREACH;
 	for (size_t i = 0; i < n && rc != 0 && rc != -ECANCELED; i++) {
@@ -489,6 +495,66 @@ void backend_give(struct backend_session *bs, bool clean)
 	b->idle = bs;
 	if (b->freed)
 		future_resolve(b->freed, 0);
+}
+
+/* --- inline: sessions with a member that the client has chosen, opened elsewhere --- */
+
+static bool has_address(const struct backend *b, const struct net_addr *a, bool port)
+{
+	struct net_addr literal;
+
+	if (port && b->conf->port != a->port)
+		return false;
+	if (net_parse(b->conf->host, &literal) == 0)
+		return net_same_ip(&literal, a);
+	for (size_t i = 0; i < b->known_count; i++)
+		if (net_same_ip(&b->known[i], a))
+			return true;
+	return false;
+}
+
+struct backend *backend_at(struct backend_group *g, const struct net_addr *a)
+{
+	for (int port = 1; port >= 0; port--)
+		for (size_t i = 0; i < g->count; i++)
+			if (has_address(&g->member[i], a, port))
+				return &g->member[i];
+	return NULL;
+}
+
+const struct smtp_client_conf *backend_client_conf(const struct backend *b)
+{
+	return &b->client_conf;
+}
+
+bool backend_caps(const struct backend *b, struct smtp_caps *out)
+{
+	*out = b->caps;
+	return b->caps_seen;
+}
+
+int backend_enter(struct backend *b, int64_t deadline_ms)
+{
+	int64_t until = clock_ms() + b->conf->max_sessions_wait_ms;
+
+	while (!slot_try(b)) {
+		struct backend_session *idle;
+		int rc = slot_wait(b, deadline_ms && deadline_ms < until ? deadline_ms : until, &idle);
+
+		if (rc < 0)
+			return rc == -ETIMEDOUT ? -EBUSY : rc;
+		if (!idle)
+			break;
+		session_free(idle);             /* one that is nobody's makes room */
+	}
+	b->group->users++;
+	return 0;
+}
+
+void backend_leave(struct backend *b)
+{
+	slot_leave(b);
+	group_unref(b->group);
 }
 
 /* --- the task that watches one member --- */

@@ -110,6 +110,17 @@ static inline void backend_session_cleanup(struct backend_session **bs)
 		backend_give(*bs, false);
 }
 
+/*
+ * Inline, the client has chosen the server, and the session is opened elsewhere (destination_hop.h): the member that has this address, of several that with its
+ * port first, or NULL; how it is spoken to; what it can do (false: not seen yet); and a place among its max_sessions, to be
+ * given back: 0; -EBUSY: all are taken, and were for the bounded wait; -ECANCELED. enter may wait
+ */
+struct backend *backend_at(struct backend_group *g, const struct net_addr *a);
+const struct smtp_client_conf *backend_client_conf(const struct backend *b);
+bool backend_caps(const struct backend *b, struct smtp_caps *out);
+int backend_enter(struct backend *b, int64_t deadline_ms);
+void backend_leave(struct backend *b);
+
 const char *backend_name(const struct backend *b);
 const char *backend_address(const struct backend *b);           /* last used, "192.0.2.1:25"; "" before */
 

@@ -7,6 +7,7 @@
 #include "smtp/auth_hop.h"
 #include "smtp/backend_hop.h"
 #include "smtp/mx_hop.h"
+#include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 
 static const char *const kinds[] = { "backend", "destination", "auth", "upstream", "mx" };
@@ -28,6 +29,11 @@ const char *route_find(const struct smtp_session *s, const struct recipient *r, 
 		return NULL;
 	if (s->listener->direction == DIRECTION_OUTBOUND && !s->client.relay)
 		return relaying_denied;
+	/* Inline: the server that the client wanted, which sees the client and decides for itself what it relays for one of ours. */
+	if (s->destination.family && (r->local || s->client.relay)) {
+		out->kind = ROUTE_DESTINATION;
+		return NULL;
+	}
 	if (r->local)
 		return NULL;
 	if (!s->client.relay || strlen(r->domain) >= sizeof(out->domain))
@@ -66,6 +72,8 @@ int route_parse(const char *text, struct route *out)
 
 struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, const struct route *r)
 {
+	struct destination destination;
+
 	switch (r->kind) {
 	case ROUTE_BACKEND:
 		return backend_hop_new(s ? s->group : svc->group);
@@ -76,7 +84,9 @@ struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, con
 	case ROUTE_MX:
 		return mx_hop_new(svc->outbound, r->domain);
 	case ROUTE_DESTINATION:
-		break;
+		if (s)
+			destination = smtp_inline_destination(s);
+		return s ? destination_hop_new(&destination) : NULL;
 	}
 	return NULL;
 }

@@ -427,7 +427,7 @@ static int open_once(const struct smtp_client_conf *conf, const struct net_addr 
 	smtp_reply_init(&c->reply);
 	if (left > conf->connect_timeout_ms)
 		left = conf->connect_timeout_ms;
-	rc = left <= 0 ? -ETIMEDOUT : stream_connect(to, from, (int)left, &c->stream);
+	rc = left <= 0 ? -ETIMEDOUT : conf->dial ? conf->dial(conf->dial_arg, to, (int)left, &c->stream) : stream_connect(to, from, (int)left, &c->stream);
 	if (rc < 0) {
 		snprintf(why, SMTP_WHY_MAX, "connect: %s", strerror(-rc));
 		return rc;

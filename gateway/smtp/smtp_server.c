@@ -22,6 +22,7 @@
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
 #include "smtp/smtp_auth.h"
+#include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 
 enum { FIRST_PROBE_MS = 3000, ANSWER_REST_MS = 1000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
@@ -404,6 +405,8 @@ static void serve(struct smtp_session *s)
 	const struct site *site = s->svc->site;
 	int rc;
 
+	if (smtp_inline_pass(s))
+		return;
 	if (site->timeouts.session_ms)
 		s->deadline_ms = clock_ms() + site->timeouts.session_ms;
 	stream_set_deadline(s->stream, s->deadline_ms);
@@ -464,6 +467,7 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	smtp_session_know(s, peer);
 	connection_id(s->id);
 	s->stream = stream_new(fd);
+	smtp_inline_know(s);
 	svc->sessions++;
 	s->next = svc->first;
 	if (s->next)

@@ -18,7 +18,9 @@
 struct backend_group;
 struct dns;
 struct history_channel;
+struct destination_shared;
 struct outbound;
+struct socket_source;
 struct ssl_ctx_st;
 struct recent;
 struct recipient_check;
@@ -36,8 +38,11 @@ struct smtp_service {
 	struct history_channel *history;        /* or NULL */
 	struct backend_group *group;            /* of mail that comes through no listener, or one without backends of its own */
 	struct backend_group **listener_group;  /* of each of site->listener; group again, or one of its own */
+	struct socket_source *sockets;          /* transparent ones; NULL: there are none */
+	struct destination_shared *destinations;        /* counters of destination_hop.h, or NULL */
 	struct outbound *outbound;              /* of mail that goes out to other domains */
 	struct recipient_check *recipients;
+	struct ssl_ctx_st *tls_any;             /* inline: of destinations that are no backends; their certificate is not looked at */
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */
 	struct client_table *clients;           /* sessions per client network */

@@ -8,6 +8,7 @@
 #include "policy/state.h"
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
+#include "smtp/destination_hop.h"
 
 enum { REPLY_MAX = 1024, ADDED_BYTES = 4096 };
 
@@ -71,6 +72,10 @@ static bool relays(const struct smtp_session *s)
 
 void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 {
+	if (s->destination.family) {
+		destination_caps(s->group, &s->destination, out);
+		return;
+	}
 	/* Ours may write to the whole world: each next hop says at RCPT what it does not take. */
 	if (relays(s))
 		memset(out, 0, sizeof(*out));

@@ -63,6 +63,7 @@ struct smtp_session {
 	struct net_addr local;          /* where the client has connected to */
 	bool check;                     /* a load balancer has connected for itself */
 	bool counted;                   /* the client is in the table of clients */
+	struct net_addr destination;    /* inline: where the client wanted to go; family 0: here (smtp_inline.h) */
 	enum smtp_state state;
 	int64_t deadline_ms;            /* of the whole session, 0: none; while a message arrives the stream may have a nearer one */
 	char id[CONNECTION_ID_MAX];

@@ -190,7 +190,7 @@ static const char everything[] =
 	"dnsbl_test_interval = 30m\n"
 	"listener one { protocol = smtp  address = \"127.0.0.1:2525\" }\n"
 	"listener \"two\" {\n\taddress = \"[2001:db8::1]:26\"\n}\n"
-	"listener three { address = \"192.0.2.1\" backends = { six } proxy_from = { \"10.1.0.0/16\" } direction = outbound transparent = yes tls = own-ca"
+	"listener three { address = \"192.0.2.1\" backends = { six } proxy_from = { \"10.1.0.0/16\" } direction = outbound transparent = yes intercept = 26 tls = own-ca"
 	" max_connections = 5 max_per_client = 6 idle_timeout = 90s }\n"
 	"backend main {\n"
 	"	address = \"mail.internal.example:2025\"\n"
@@ -279,7 +279,7 @@ static void check_wire(const struct site *s)
 	assert_string_equal(net_text_port(&s->listener[2].address, text), "192.0.2.1:25");
 	assert_int_equal(s->listener[0].direction, DIRECTION_INBOUND);
 	assert_int_equal(s->listener[0].tls, LISTENER_TLS_STARTTLS);
-	assert_true(s->listener[2].direction == DIRECTION_OUTBOUND && s->listener[2].transparent && s->listener[2].tls == LISTENER_TLS_OWN_CA);
+	assert_true(s->listener[2].direction == DIRECTION_OUTBOUND && s->listener[2].transparent && s->listener[2].intercept == 26 && s->listener[2].tls == LISTENER_TLS_OWN_CA);
 	assert_true(s->listener[2].max_connections == 5 && s->listener[2].max_per_client == 6 && s->listener[2].idle_timeout_ms == 90000 && s->listener[2].proxy_from_count == 1);
 	assert_true(listener_has_backend(s, &s->listener[2], &s->backend[1]) && !listener_has_backend(s, &s->listener[2], b));
 	assert_true(listener_has_backend(s, NULL, b) && !listener_has_backend(s, &s->listener[0], &s->backend[1]));
@@ -573,6 +573,8 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "listener protocol", "listener x { address = \"[::]:25\" protocol = lmtp }\n", "@:4: protocol: \"lmtp\" is not known, expected smtp or tcp\n" },
 	{ "listener direction", "listener x { address = \"[::]:25\" direction = both }\n",
 	  "@:4: direction: \"both\" is not known, expected inbound, submission or outbound\n" },
+	{ "intercept without transparent", "listener x { address = \"[::]:25\" intercept = 26 }\n", "@:4: listener x: intercept is for transparent = yes alone\n" },
+	{ "intercept outside", "listener x { address = \"[::]:25\" transparent = yes intercept = 65536 }\n", "@:4: intercept: 65536 is out of range, expected 0 to 65535\n" },
 	{ "tls of inline outbound listeners", "listener x { address = \"[::]:25\" tls = hide }\n",
 	  "@:4: listener x: tls = hide is for transparent = yes and direction = outbound alone\n" },
 	{ "listener without its backend", "listener x { address = \"[::]:25\" backends = { \"none\" } }\n", "@:4: listener x: there is no backend \"none\"\n" },

@@ -1,0 +1,54 @@
+/*
+ * destination_hop - inline: the server that the client wanted to connect to, reached from the client's own address
+ *
+ * The server sees the client: its address (with a port of ours) and its HELO. Such a session is the client's alone: it is never used for another one.
+ * Where the destination is one of the servers behind us, it is spoken to as its settings say, and the session counts among its max_sessions; any
+ * other is spoken to with opportunistic TLS, in the time that outbound mail has.
+ *
+ * The server's answers must come back through us. When its SYN-ACK never does, and it answers our own address, its route leads
+ * elsewhere: that is said in the log, once in ten minutes, with the route that it needs; the client hears 451.
+ */
+#ifndef DESTINATION_HOP_H
+#define DESTINATION_HOP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/net.h"
+#include "smtp/next_hop.h"
+
+struct backend_group;
+struct site;
+struct socket_source;
+struct ssl_ctx_st;
+struct stream;
+
+/* Counted over all workers, in memory that they share. */
+struct destination_shared {
+	_Atomic uint64_t unreturned;    /* connections whose answer went elsewhere */
+	_Atomic int64_t said_ms;        /* when that was last logged */
+};
+
+/* Who wants to go where; what is pointed to outlives the hop and its sessions. */
+struct destination {
+	const struct site *site;
+	struct backend_group *group;            /* among which the destination is looked for */
+	struct socket_source *sockets;
+	struct destination_shared *shared;
+	struct ssl_ctx_st *tls;                 /* for destinations that are no backends */
+	struct net_addr client, to;
+	const char *helo;                       /* the client's; copied */
+};
+
+/* NULL: no memory. */
+struct next_hop *destination_hop_new(const struct destination *d);
+
+/* The connection alone. 0 and *out; -ELOOP: that is ourselves; -ENOTCONN: its answer goes elsewhere (counted, logged); or as stream_connect. may wait */
+int destination_connect(const struct destination *d, int timeout_ms, struct stream **out);
+
+/* What a client may be offered before the destination has been asked. */
+struct smtp_caps;
+void destination_caps(struct backend_group *g, const struct net_addr *to, struct smtp_caps *out);
+
+#endif

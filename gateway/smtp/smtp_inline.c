@@ -1,0 +1,68 @@
+#include "smtp/smtp_inline.h"
+
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "base/stream.h"
+#include "policy/conf.h"
+#include "smtp/backend.h"
+#include "smtp/smtp_session.h"
+#include "tcp/pump.h"
+
+void smtp_inline_know(struct smtp_session *s)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	struct net_addr to;
+
+	memset(&s->destination, 0, sizeof(s->destination));
+	if (!s->listener->transparent || !s->stream || getsockname(stream_fd(s->stream), (struct sockaddr *)&ss, &len) < 0)
+		return;
+	net_from_sockaddr((struct sockaddr *)&ss, &to);
+	if (!net_is_loopback(&to) && !backend_is_ourselves(s->svc->site, &to))
+		s->destination = to;
+}
+
+struct destination smtp_inline_destination(struct smtp_session *s)
+{
+	return (struct destination){
+		.site = s->svc->site, .group = s->group, .sockets = s->svc->sockets, .shared = s->svc->destinations,
+		.tls = s->svc->tls_any, .client = s->client.addr, .to = s->destination, .helo = s->client.helo,
+	};
+}
+
+static void passed_line(const struct smtp_session *s, const struct pump *p, const char *how)
+{
+	char to[NET_TEXT_MAX];
+	struct log_line l;
+
+	log_start(&l, LOG_LEVEL_NOTICE, "bypassed");
+	log_str(&l, "sid", s->id);
+	log_str(&l, "client", s->client.ip);
+	log_str(&l, "destination", net_text_port(&s->destination, to));
+	log_num(&l, "from_client", (int64_t)p->from_a);
+	log_num(&l, "from_server", (int64_t)p->from_b);
+	log_str(&l, "end", how);
+	log_emit(&l);
+}
+
+bool smtp_inline_pass(struct smtp_session *s)
+{
+	const struct site *site = s->svc->site;
+	const struct net_addr *far = s->listener->direction == DIRECTION_OUTBOUND ? &s->destination : &s->client.addr;
+	struct destination d = smtp_inline_destination(s);
+	struct pump p = { .a = s->stream, .idle_ms = site->timeouts.session_ms ? site->timeouts.session_ms : -1 };
+	AUTO(stream) struct stream *server = NULL;
+
+	if (!s->destination.family || !site_in_networks(site->bypass, site->bypass_count, far))
+		return false;
+	/* Refused by the server: by us, too. The client comes again, or goes to its next server. */
+	if (destination_connect(&d, site->outbound.connect_timeout_ms, &server) < 0) {
+		passed_line(s, &p, "the destination does not answer");
+		return true;
+	}
+	p.b = server;
+	passed_line(s, &p, pump_end_text(pump_run(&p)));
+	return true;
+}

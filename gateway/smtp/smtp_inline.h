@@ -1,0 +1,27 @@
+/*
+ * smtp_inline - sessions of transparent listeners: where the client wanted to go, and connections that are not ours to look into
+ *
+ * Who connects to an address of this machine itself is served as by any other listener.
+ */
+#ifndef SMTP_INLINE_H
+#define SMTP_INLINE_H
+
+#include <stdbool.h>
+
+#include "smtp/destination_hop.h"
+
+struct smtp_session;
+
+/* After accept, with the client known: s->destination. */
+void smtp_inline_know(struct smtp_session *s);
+
+/* For destination_hop_new and destination_connect. */
+struct destination smtp_inline_destination(struct smtp_session *s);
+
+/*
+ * One of the networks of `bypass`: on outbound listeners the destination is in it, on others the client. The packet filter should not have brought it here;
+ * it passes untouched all the same. pass: true, and the connection has ended; may wait
+ */
+bool smtp_inline_pass(struct smtp_session *s);
+
+#endif
