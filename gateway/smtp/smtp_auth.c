@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/sasl.h"
 #include "base/task.h"
+#include "filters/filter.h"
 #include "policy/login_guard.h"
 #include "smtp/auth_hop.h"
 #include "smtp/backend.h"
@@ -279,6 +280,7 @@ static int logged_in(struct dialogue *d)
 	s->client.auth_user = user;
 	s->client.auth_mechanism = mechanism;
 	s->client.relay = true;
+	filters_release(&s->client.evidence);   /* what was found out about a stranger */
 	stream_set_secret(s->stream, false);
 	return pass_on(d);
 }

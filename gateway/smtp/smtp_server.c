@@ -57,6 +57,9 @@ static void start_client_filters(struct smtp_session *s)
 {
 	struct txn t;
 
+	/* Who comes here is about to log in: a user's address at home is asked of nobody. */
+	if (s->listener->direction == DIRECTION_SUBMISSION)
+		return;
 	txn_init(&t, s->svc->site, s->svc->dns, &s->client);
 	t.state = s->svc->state;
 	filters_start(&t, STAGE_CONNECT, s->svc->needed);

@@ -345,16 +345,19 @@ def test_outbound_listener_serves_its_own(gate, host):
 
 
 
-def test_checks_for_strangers_do_not_apply(gate, host):
-    """And nothing is asked of the DNS for them, but where the mail goes."""
-    remote = host()
-    g = gate(policy="""
+NO_CHECKS = """
 log "direction" if direction = outbound
 reject "550 5.7.1 spf" if spf in (fail, softfail, neutral, pass, permerror) or spf.helo != none or dkim != none or dmarc != none
 reject "550 5.7.1 client" if dnsbl.score > 0 or client.fcrdns != pass or helo.resolves != yes or helo.bare or helo.syntax = bad or helo.ours
 greylist
 accept
-""", conf="dnsbl bl.example { }")
+"""
+
+
+def test_checks_for_strangers_do_not_apply(gate, host):
+    """And nothing is asked of the DNS for them, but where the mail goes."""
+    remote = host()
+    g = gate(policy=NO_CHECKS, conf="dnsbl bl.example { }")
     with Client(g.port) as c:
         c.ehlo("localhost")
         assert c.envelope("user@example.com", "x@one.example")[0].code == 250
@@ -364,6 +367,27 @@ accept
     assert b"Authentication-Results" not in remote.messages[0].data
     assert send(g, "bob@example.com").code == 250
     assert send(g, "bob@example.com", source=STRANGER).code != 250
+
+
+def test_nor_to_users_who_have_logged_in(gate):
+    """Whatever was found out before they did."""
+    ports = [free_port() for _ in range(2)]
+    g = gate(policy=NO_CHECKS, conf=f"""listener submission {{ address = "127.0.0.1:{ports[0]}" direction = submission }}
+listener both {{ address = "127.0.0.1:{ports[1]}" }} auth {{ inbound = yes }} dnsbl bl.example {{ }}""")
+    g.server.keywords += ["AUTH PLAIN"]
+    g.server.script["AUTH"] = b"235 2.7.0 ok\r\n"
+    for port in ports:
+        with Client(port, source=STRANGER) as c:
+            c.ehlo("localhost")
+            c.starttls()
+            c.ehlo("localhost")
+            if port == ports[1]:
+                c.envelope("user@example.com", "bob@example.com")
+                assert c.data_block(mail()).code == 550
+            c.expect("AUTH PLAIN AHVzZXIAc2VjcmV0", 235)
+            assert c.envelope("user@example.com", "x@one.example")[0].code == 250
+            assert c.data_block(mail()).code == 250
+    assert [m.to for m in g.server.wait_messages(2)] == [["x@one.example"]] * 2
 
 
 def test_direction(gate, host):
