@@ -386,7 +386,7 @@ listener both {{ address = "127.0.0.1:{ports[1]}" }} auth {{ inbound = yes }} dn
                 assert c.data_block(mail()).code == 550
             c.expect("AUTH PLAIN AHVzZXIAc2VjcmV0", 235)
             assert c.envelope("user@example.com", "x@one.example")[0].code == 250
-            assert c.data_block(mail()).code == 250
+            assert c.data_block(mail(subject=f"by {port}")).code == 250
     assert [m.to for m in g.server.wait_messages(2)] == [["x@one.example"]] * 2
 
 
