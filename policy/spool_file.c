@@ -166,7 +166,7 @@ static int listing_add(struct listing *l, const char *id)
 		l->id = v;
 		l->room = room;
 	}
-	memcpy(l->id[l->count++], id, STORE_ID_LEN + 1);
+	snprintf(l->id[l->count++], STORE_ID_MAX, "%s", id);    /* "" too, by which an empty list is no failure */
 	return 0;
 }
 
