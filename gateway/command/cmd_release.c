@@ -18,6 +18,7 @@
 #include "policy/record.h"
 #include "policy/store_index.h"
 #include "smtp/backend.h"
+#include "smtp/outbound.h"
 #include "smtp/release.h"
 
 enum {
@@ -64,6 +65,7 @@ struct command_release {
 	size_t id_count, id_cap;
 	struct dns_unbound *unbound;
 	struct backend_group *group;
+	struct outbound *outbound;
 	json_t *report;
 	struct release *current;
 	bool looping;
@@ -192,6 +194,7 @@ static const struct { const char *json, *text; enum release_exit exit; } results
 				     "into the mailbox or the server's log; --again sends it once more",
 				     RELEASE_EXIT_PERHAPS },
 	[RELEASE_PENDING] = { "not-done", "not done", RELEASE_EXIT_WRONG },
+	[RELEASE_OTHER_WAY] = { "not-done", "not done", RELEASE_EXIT_WRONG },
 	[RELEASE_HELD] = { "not-done", "not done", RELEASE_EXIT_WRONG },
 	[RELEASE_DONE] = { "released", "released", RELEASE_EXIT_OK },
 	[RELEASE_REFUSED] = { "refused", "refused, the message stays", RELEASE_EXIT_REFUSED },
@@ -307,7 +310,7 @@ static void release_task(void *arg)
 
 	if (wants_client(x->q.site))
 		release_confirm(x->current, dns_unbound_dns(x->unbound));
-	release_run(x->current, x->group);
+	release_run(x->current, x->group, x->outbound);
 	loop_stop();
 }
 
@@ -374,7 +377,8 @@ static int prepare(struct command_release *x)
 		return fail("event loop", "cannot start");
 	x->looping = true;
 	x->unbound = dns_unbound_new(&x->q.site->dns, &errors);
-	if (!x->unbound || backend_group_new(x->q.site, NULL, dns_unbound_dns(x->unbound), &x->group, &errors) < 0)
+	if (!x->unbound || backend_group_new(x->q.site, NULL, dns_unbound_dns(x->unbound), &x->group, &errors) < 0 ||
+	    outbound_new(x->q.site, dns_unbound_dns(x->unbound), NULL, &x->outbound, &errors) < 0)
 		return fail("set-up", buf_str(&errors));
 	return 0;
 }
@@ -406,6 +410,7 @@ static void run(struct command_release *x)
 static void clean_up(struct command_release *x)
 {
 	backend_group_free(x->group);
+	outbound_free(x->outbound);
 	if (x->looping)
 		loop_unwind();
 	dns_unbound_free(x->unbound);

@@ -11,6 +11,9 @@
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "smtp/backend.h"
+#include "smtp/mx_hop.h"
+#include "smtp/route.h"
+#include "smtp/smtp_address.h"
 
 static int64_t deadline(int budget_ms)
 {
@@ -124,8 +127,12 @@ static enum release_result result_of(const struct smtp_reply *r)
 /* No reply that could be shown: why, in words. */
 static enum release_result no_reply(const struct release *r, int rc, char *out)
 {
-	const struct smtp_client *c = r->session ? r->session->client : NULL;
+	const struct smtp_client *c = r->smtp;
 
+	if (r->hop && r->hop->refusal[0]) {
+		snprintf(out, RELEASE_REPLY_MAX, "%s", r->hop->refusal);
+		return rc == -EACCES ? RELEASE_REFUSED : RELEASE_LATER;
+	}
 	if (rc == -ENOTSUP)
 		snprintf(out, RELEASE_REPLY_MAX, "the server takes no internationalized addresses (SMTPUTF8)");
 	else if (rc == -EINVAL)
@@ -139,29 +146,63 @@ static enum release_result no_reply(const struct release *r, int rc, char *out)
 	return rc == -ENOTSUP || rc == -EINVAL ? RELEASE_REFUSED : RELEASE_LATER;
 }
 
-/* A session that knows the client, where that is possible, with MAIL said. false: those that are pending are settled. may wait */
-static bool begin(struct release *r, struct backend_group *g)
+/* A session with the mail server behind, which knows the client where that is possible. 0 or -errno. may wait */
+static int take_backend(struct release *r, struct backend_group *g, int64_t until)
+{
+	int rc = backend_take(g, until, &r->session);
+
+	if (rc < 0) {
+		r->session = NULL;
+		return rc;
+	}
+	r->smtp = r->session->client;
+	snprintf(r->backend, sizeof(r->backend), "%s", backend_name(r->session->backend));
+	rc = r->client.addr.family ? backend_identify(r->session, &r->client, until) : -EOPNOTSUPP;
+	r->told_client = rc == 0;
+	return rc == -EOPNOTSUPP || rc == -EACCES ? 0 : rc;
+}
+
+/* A session with a server of the world. may wait */
+static int take_hop(struct release *r, struct outbound *o, const struct route *way, int64_t until)
+{
+	int rc;
+
+	r->hop = mx_hop_new(o, way->kind == ROUTE_MX ? way->domain : NULL);
+	if (!r->hop)
+		return -ENOMEM;
+	rc = next_hop_take(r->hop, until);
+	snprintf(r->backend, sizeof(r->backend), "%s", r->hop->name);
+	r->smtp = rc == 0 ? r->hop->client : NULL;
+	r->told_client = false;
+	return rc;
+}
+
+static void give_back(struct release *r)
+{
+	if (r->session) {
+		r->session->identity = true;    /* what was said of one message's client is never said of another's */
+		backend_give(r->session, !r->session->client->broken);
+	}
+	next_hop_free(r->hop);
+	r->session = NULL;
+	r->hop = NULL;
+	r->smtp = NULL;
+}
+
+/* A session with MAIL said. false: those that are pending are settled. may wait */
+static bool begin(struct release *r, struct backend_group *g, struct outbound *o, const struct route *way)
 {
 	int64_t until = deadline(r->site->timeouts.budget_ms);
 	struct smtp_content content = { .message = r->message, .edit = r->edit, .edit_count = r->edit_count };
 	char reply[RELEASE_REPLY_MAX];
 	enum release_result result;
-	struct smtp_client *c = NULL;
-	int rc = backend_take(g, until, &r->session);
+	int rc = way->kind == ROUTE_BACKEND ? take_backend(r, g, until) : take_hop(r, o, way, until);
 
+	if (rc == 0)
+		rc = smtp_client_mail(r->smtp, r->from, r->params, smtp_content_size(&content), until);
 	if (rc == 0) {
-		c = r->session->client;
-		snprintf(r->backend, sizeof(r->backend), "%s", backend_name(r->session->backend));
-		rc = r->client.addr.family ? backend_identify(r->session, &r->client, until) : -EOPNOTSUPP;
-		r->told_client = rc == 0;
-		if (rc == 0 || rc == -EOPNOTSUPP || rc == -EACCES)
-			rc = smtp_client_mail(c, r->from, r->params, smtp_content_size(&content), until);
-	} else {
-		r->session = NULL;
-	}
-	if (rc == 0 && c) {
-		result = result_of(&c->reply);
-		reply_text(&c->reply, reply);
+		result = result_of(&r->smtp->reply);
+		reply_text(&r->smtp->reply, reply);
 	} else {
 		result = no_reply(r, rc, reply);
 	}
@@ -173,7 +214,7 @@ static bool begin(struct release *r, struct backend_group *g)
 /* RCPT of one. false: the session is of no more use. may wait */
 static bool add(struct release *r, struct release_rcpt *one, bool more_later)
 {
-	struct smtp_client *c = r->session->client;
+	struct smtp_client *c = r->smtp;
 	int rc = smtp_client_rcpt(c, one->address, one->params, deadline(r->site->timeouts.budget_ms));
 
 	if (rc < 0) {
@@ -191,7 +232,7 @@ static bool add(struct release *r, struct release_rcpt *one, bool more_later)
 /* Whether the transaction there holds somebody. may wait */
 static bool add_all(struct release *r)
 {
-	size_t held = 0, limit = (size_t)r->session->client->caps.limit_rcpt;
+	size_t held = 0, limit = (size_t)r->smtp->caps.limit_rcpt;
 
 	for (size_t i = 0; i < r->rcpt_count && (limit == 0 || held < limit); i++) {
 		struct release_rcpt *one = &r->rcpt[i];
@@ -241,11 +282,11 @@ static void send_message(struct release *r)
 	enum release_result result;
 	enum smtp_outcome outcome;
 	char reply[RELEASE_REPLY_MAX];
-	int rc = smtp_client_data(r->session->client, &content, deadline(r->site->timeouts.dot_budget_ms), &outcome);
+	int rc = smtp_client_data(r->smtp, &content, deadline(r->site->timeouts.dot_budget_ms), &outcome);
 
 	if (rc == 0) {
-		result = result_of(&r->session->client->reply);
-		reply_text(&r->session->client->reply, reply);
+		result = result_of(&r->smtp->reply);
+		reply_text(&r->smtp->reply, reply);
 	} else {
 		result = no_reply(r, rc, reply);
 		if (outcome == OUTCOME_UNKNOWN)
@@ -283,18 +324,56 @@ void release_confirm(struct release *r, struct dns *dns)
 	client_release(&c);
 }
 
-void release_run(struct release *r, struct backend_group *g)
+/* From one of ours: outbound or internal. */
+static bool is_ours(const struct release *r)
 {
+	const char *direction = json_string_value(json_object_get(json_object_get(r->meta, "facts"), "direction"));
+
+	return direction && (strcmp(direction, "outbound") == 0 || strcmp(direction, "internal") == 0);
+}
+
+static void way_of(const struct release *r, const struct release_rcpt *one, bool ours, struct route *way)
+{
+	const char *at = strrchr(one->address, '@');
+	char domain[SMTP_DOMAIN_MAX + 1];
+
+	*way = (struct route){ .kind = ROUTE_BACKEND };
+	if (ours && at && smtp_domain_ascii(at + 1, domain) == 0)
+		route_of_ours(r->site, domain, way);
+}
+
+/* Only those that go the way of the first wait for their turn now. */
+static void choose_way(struct release *r, bool ours, struct route *way)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < r->rcpt_count; i++) {
+		struct route its;
+
+		if (r->rcpt[i].result != RELEASE_PENDING)
+			continue;
+		way_of(r, &r->rcpt[i], ours, &its);
+		if (first)
+			*way = its;
+		else if (!route_same(way, &its))
+			r->rcpt[i].result = RELEASE_OTHER_WAY;
+		first = false;
+	}
+}
+
+void release_run(struct release *r, struct backend_group *g, struct outbound *o)
+{
+	bool ours = is_ours(r);
+	struct route way;
+
 	if (release_count(r, RELEASE_PENDING) == 0 || record_begin(r) < 0)
 		return;
 	while (can_record(r) && release_count(r, RELEASE_PENDING) > 0) {
-		if (begin(r, g) && add_all(r))
+		choose_way(r, ours, &way);
+		if (begin(r, g, o, &way) && add_all(r))
 			send_message(r);
-		if (r->session) {
-			r->session->identity = true;    /* what was said of one message's client is never said of another's */
-			backend_give(r->session, !r->session->client->broken);
-		}
-		r->session = NULL;
+		give_back(r);
+		settle(r, RELEASE_OTHER_WAY, RELEASE_PENDING, "");
 		if (can_record(r))
 			record_failed(r);
 	}

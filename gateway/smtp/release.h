@@ -1,5 +1,5 @@
 /*
- * release - a quarantined message on its way to the mail server behind, as if it came from its sender now
+ * release - a quarantined message on its way to the mail server behind, or out to the world, as if it came from its sender now
  *
  * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). One exception:
  * Authentication-Results that claim our authserv-id are left out, as in any delivery, since the server trusts them. Bare CR and LF are kept where
@@ -10,7 +10,7 @@
  *
  *     release_load(dir, id, site, &r, why);          // the files
  *     release_choose(r, rcpt, count, false, why);    // who shall have it
- *     release_run(r, group);                         // may wait; then look at r->rcpt[i].result
+ *     release_run(r, group, outbound);               // may wait; then look at r->rcpt[i].result
  *     release_free(r);
  */
 #ifndef RELEASE_H
@@ -30,6 +30,9 @@
 
 struct backend_group;
 struct backend_session;
+struct next_hop;
+struct outbound;
+struct smtp_client;
 struct dns;
 struct site;
 
@@ -40,6 +43,7 @@ enum release_result {
 	RELEASE_HAD_IT,                 /* released before: not again unless asked to */
 	RELEASE_PERHAPS_BEFORE,         /* perhaps delivered before: not again unless asked to */
 	RELEASE_PENDING,                /* chosen */
+	RELEASE_OTHER_WAY,              /* chosen, and goes by another way than those whose turn it is */
 	RELEASE_HELD,                   /* the transaction there holds it */
 	RELEASE_DONE,                   /* the server has said 2xx */
 	RELEASE_REFUSED,                /* 5xx */
@@ -73,8 +77,10 @@ struct release {
 	struct smtp_edit *edit;
 	size_t edit_count;
 	/* what became of it */
-	struct backend_session *session;
-	char backend[64];               /* name; "": none was reached */
+	struct backend_session *session;        /* or */
+	struct next_hop *hop;
+	struct smtp_client *smtp;       /* of either; NULL: there is none */
+	char backend[256];              /* name; "": none was reached */
 	bool told_client;               /* the server knows who the client was */
 	char error[SMTP_WHY_MAX];       /* nothing more could be done: it could not be recorded */
 };
@@ -106,7 +112,10 @@ enum store_state release_before(const struct release *r, const char *name);
 /* Those with that result. */
 size_t release_count(const struct release *r, enum release_result result);
 
-/* Deliver to those that are RELEASE_PENDING; afterwards none is, unless r->error is set. may wait */
-void release_run(struct release *r, struct backend_group *g);
+/*
+ * Deliver to those that are RELEASE_PENDING; afterwards none is, unless r->error is set. A message of one of ours (its fact direction) goes to recipients
+ * of other domains as all outbound mail does; everything else to the mail server behind. may wait
+ */
+void release_run(struct release *r, struct backend_group *g, struct outbound *o);
 
 #endif

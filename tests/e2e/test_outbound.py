@@ -508,3 +508,17 @@ def test_postfix_on_both_sides(gate, host, world, scratch):
         assert b"556 5.1.10" in server.wait_message("bob@postfix.example", 2)
     finally:
         server.stop()
+
+
+def test_what_was_held_back_is_released_to_where_it_goes(gate, host):
+    remote, g = host(), gate(policy='quarantine if direction in (outbound, internal)\naccept\n')
+    for to, server in (("x@one.example", remote), ("bob@example.com", g.server)):
+        assert send(g, to, subject=f"for {to}").code == 250
+        kept = g.verdict("quarantine", to)["quarantine"]
+        out = g.command("quarantine", "release", "-c", str(g.conf_path), kept).stdout.decode()
+        assert "released" in out, out
+        assert server.wait_messages(1)[0].to == [to]
+    assert send(g, "x@null.example").code == 556
+    remote.script["RCPT"] = b"550 5.1.1 gone meanwhile\r\n"
+    out = g.command("quarantine", "release", "-c", str(g.conf_path), "--again", g.verdict("quarantine", "x@one")["quarantine"], check=False)
+    assert b"550 5.1.1 gone meanwhile" in out.stdout and out.returncode != 0
