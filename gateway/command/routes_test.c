@@ -10,7 +10,7 @@
 #include "base/transparent.h"
 #include "policy/conf.h"
 
-enum { CONNECT_MS = 4000 };
+enum { CONNECT_MS = 2000 };
 
 /* Connect; *local: the address that it went from. 0 or -errno. */
 static int try_from(const struct net_addr *to, const struct net_addr *from, struct net_addr *local)

@@ -1,10 +1,15 @@
 """Between the router and the server: three hosts by network namespaces, a real Postfix as the server, and what it saw."""
+import json
+import os
 import re
+import signal
 
 import pytest
+from lab.backend import Backend
 from lab.gateway import Gateway
 from lab.knot import Knot
-from lab.netns import CLIENT, CLIENT_V6, GATEWAY_INSIDE, GATEWAY_OUTSIDE, SERVER, SERVER_V6, Network
+from lab.netns import (CLIENT, CLIENT2, CLIENT_V6, GATEWAY_INSIDE, GATEWAY_INSIDE_V6, GATEWAY_OUTSIDE, INTERNET, INTERNET_V6, SERVER, SERVER2,
+                       SERVER_V6, Network)
 from lab.postfix import Postfix
 from lab.smtp import Client, mail
 from lab.zones import ZONES
@@ -154,3 +159,185 @@ def test_the_server_refuses(net, server, inline):
         c.ehlo()
         reply = c.envelope("alice@sender.example", "nobody@example.com")[0]
         assert reply.code == 550 and "nobody@example.com" in reply.text
+
+
+def test_one_client_among_others(net, server, inline):
+    """Two clients at once, from the same port of theirs, and one of them twice: each is seen for himself."""
+    inline(workers=2)
+    since = end_of(server)
+
+    def client(source, port):
+        return net.world.call(Client, 25, source=source, host=SERVER, source_port=port)
+
+    with client(CLIENT, 40000) as a, client(CLIENT2, 40000) as b, client(CLIENT, 40001) as c:
+        for i, each in enumerate((a, b, c)):
+            each.ehlo(f"mail{i}.sender.example")
+            assert each.envelope("alice@sender.example", "bob@example.com")[0].code == 250
+        for i, each in enumerate((c, b, a)):
+            assert each.data_block(mail(subject=f"number {i}")).code == 250
+    log = server.wait_log(rf"(?s)(client=unknown\[{CLIENT2}\].*(status=sent.*){{3}})", since) and server.log(1 << 30)[since:]
+    assert log.count(f"client=unknown[{CLIENT}]") == 2 and log.count(f"client=unknown[{CLIENT2}]") == 1
+
+
+def test_reload_with_open_connections(net, server, inline):
+    """Those that are open go on as they are, those that come find the new workers; the sockets of both are the parent's."""
+    g = inline()
+    with net.world.call(Client, 25, source=CLIENT, host=SERVER) as c:
+        c.ehlo()
+        assert c.envelope("alice@sender.example", "bob@example.com")[0].code == 250
+        mark = g.mark()
+        g.process.send(signal.SIGHUP)
+        g.wait_line("event=reload what=done", mark)
+        with net.world.call(Client, 25, source=CLIENT, host=SERVER) as d:
+            assert d.message("alice@sender.example", "carol@example.com", mail()).code == 250
+        assert c.data_block(mail(subject="across")).code == 250
+        assert c.message("alice@sender.example", "bob@example.com", mail(subject="once more")).code == 250
+    assert b"across" in server.wait_message("bob@example.com", 2) + server.messages("bob@example.com")[0].read_bytes()
+    server.wait_message("carol@example.com")
+
+
+def test_no_more_sessions_than_the_server_takes(net, server, inline):
+    """max_sessions holds for sessions in the clients' names, too."""
+    g = inline(backends=[f"{SERVER}:25"], listeners=LISTENERS.split("\n")[1], backend_options="max_sessions = 1 max_sessions_wait = 100ms")
+    g.wait_line("event=backend .*state=up")
+    with net.world.call(Client, 25, source=CLIENT, host=SERVER) as a, net.world.call(Client, 25, source=CLIENT2, host=SERVER) as b:
+        a.ehlo()
+        b.ehlo()
+        while a.envelope("alice@sender.example", "bob@example.com")[0].code == 451:     # the probe's own session
+            a.expect("RSET", 250)
+        assert b.envelope("alice@sender.example", "bob@example.com")[0].code == 451
+        b.expect("RSET", 250)
+        assert a.data_block(mail()).code == 250
+        while b.envelope("alice@sender.example", "bob@example.com")[0].code == 451:     # until that session has said its goodbye
+            b.expect("RSET", 250)
+
+
+def test_to_the_gateway_itself(net, server, inline):
+    """No loop: whoever connects to the gateway's own address is served as without interception."""
+    inline()
+    since = end_of(server)
+    with net.world.call(Client, 25, source=CLIENT, host=GATEWAY_OUTSIDE) as c:
+        assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
+    server.wait_log(rf"client=unknown\[{GATEWAY_INSIDE}\]", since)
+
+
+@pytest.mark.parametrize("source, far", [(SERVER, INTERNET), (SERVER_V6, INTERNET_V6)], ids=["ipv4", "ipv6"])
+def test_outbound(net, server, inline, certificates, source, far):
+    """The server's own mail: its original destination sees the server's address and HELO, and TLS that the gateway has opened."""
+    g = inline(listeners=LISTENERS + OUTBOUND, conf='relay_networks = { "198.51.100.0/24", "2001:db8:5::/64" }')
+    keywords = ("SIZE 1000000", "8BITMIME", "STARTTLS")
+    with net.world.call(Backend, host=far, port=25, tls=certificates.self_signed, keywords=keywords) as internet:
+        with net.server.call(Client, 25, source=source, host=far) as c:
+            offered = c.ehlo("server.example.com").keywords()
+            assert "STARTTLS" not in offered and "8BITMIME" in offered
+            assert all(r.code == 250 for r in c.envelope("bob@example.com", "far@elsewhere.example", "away@other.example"))
+            assert c.data_block(mail(sender="bob@example.com", to="far@elsewhere.example", subject="out")).code == 250
+        message = internet.wait_messages(1)[0]
+        assert message.session.peer[0] == source and message.session.tls
+        assert "EHLO server.example.com" in message.session.commands
+        assert message.to == ["far@elsewhere.example", "away@other.example"]
+    line = g.verdict("accept")
+    assert line["backend"] == (f"[{far}]:25" if ":" in far else f"{far}:25")
+
+
+def test_outbound_only_for_our_own(net, inline):
+    """A stranger who gets as far as the outbound listener relays nothing."""
+    inline(listeners=LISTENERS + OUTBOUND, conf='relay_networks = { "198.51.100.25/32" }')
+    net.gateway.sh(f"""nft insert rule inet gatepost prerouting ip saddr {SERVER2} tcp dport 25 tproxy ip to 127.0.0.1:2500 meta mark set 0x2525 accept""")
+    with net.world.call(Backend, host=INTERNET, port=25) as internet:
+        c = net.server.call(Client, 25, source=SERVER2, host=INTERNET)
+        with c:
+            assert c.greeting.code == 554
+        assert not internet.sessions
+
+
+def test_bypass(net, server, inline):
+    """Networks in `bypass` are not taken in at all: the server's own greeting and certificate, and nothing in our log."""
+    g = inline(listeners=LISTENERS + OUTBOUND, conf=f'relay_networks = {{ "{SERVER}/32" }} bypass = {{ "{CLIENT2}/32", "{INTERNET}/32" }}')
+    since, mark = end_of(server), g.mark()
+    with net.world.call(Client, 25, source=CLIENT2, host=SERVER) as c:
+        assert "server.example.com" in c.greeting.text
+        c.ehlo()
+        c.starttls()
+        assert b"backend.example" in c.sock.getpeercert(True)
+        assert c.message("alice@sender.example", "bob@example.com", mail(subject="bad")).code == 250
+    server.wait_log(rf"client=unknown\[{CLIENT2}\]", since)
+    with net.world.call(Backend, host=INTERNET, port=25) as internet:
+        with net.server.call(Client, 25, source=SERVER, host=INTERNET) as c:
+            assert "backend.example" in c.greeting.text
+        internet.wait(lambda: internet.sessions and internet.sessions[0].peer[0] == SERVER)
+    with net.world.call(Client, 25, source=CLIENT, host=SERVER) as c:
+        assert "gate.example" in c.greeting.text
+    assert CLIENT2 not in g.process.output(mark) and "bypassed" not in g.process.output(mark)
+
+
+def test_bypass_that_arrives(net, server, inline):
+    """Rules that are older than the configuration: what should have passed by is passed on untouched."""
+    g = inline()
+    g.write_conf(conf=f'bypass = {{ "{CLIENT2}/32" }}')
+    mark, since = g.mark(), end_of(server)
+    g.process.send(signal.SIGHUP)
+    g.wait_line("event=reload what=done", mark)
+    with net.world.call(Client, 25, source=CLIENT2, host=SERVER) as c:
+        assert "server.example.com" in c.greeting.text
+        c.ehlo()
+        c.starttls()
+        assert b"backend.example" in c.sock.getpeercert(True)
+        assert c.message("alice@sender.example", "bob@example.com", mail(subject="bad")).code == 250
+        c.expect("QUIT", 221)
+    assert f"client={CLIENT2}" in g.wait_line("event=bypassed", mark)
+    server.wait_log(rf"client=unknown\[{CLIENT2}\]", since)
+
+
+@FAMILIES
+def test_answers_that_go_elsewhere(net, server, inline, source, host):
+    """The server's route to its clients does not lead through us: said once with the route to add, counted, and the mail is deferred."""
+    own = LISTENERS.strip().split("\n")[":" in host]
+    g = inline(backends=[f"[{host}]:25" if ":" in host else f"{host}:25"], listeners=own, backend_options="connect_timeout = 1s")
+    test = ("routes", "-c", str(g.conf_path), "--test")
+    assert b"come back through this machine" in g.command(*test).stdout
+    net.routes_elsewhere()
+    try:
+        for _ in range(2):
+            with net.world.call(Client, 25, source=source, host=host) as c:
+                assert c.message("alice@sender.example", "bob@example.com", mail()).code == 451
+        line = g.wait_line("event=return-route")
+        via = GATEWAY_INSIDE_V6 if ":" in host else GATEWAY_INSIDE
+        assert f"route replace default via {via}" in line
+        assert len(re.findall("event=return-route", g.process.output())) == 1
+        assert json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["unreturned"] >= 2
+        done = g.command(*test, check=False)
+        assert done.returncode == 1 and f"route replace default via {via}".encode() in done.stdout
+    finally:
+        net.routes_back()
+    with net.world.call(Client, 25, source=source, host=host) as c:
+        assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
+
+
+def test_nobody_listens(net, server, inline):
+    """While Gatepost is down nothing passes unchecked, unless the site wants that."""
+    g = inline()
+    g.stop()
+    with pytest.raises(ConnectionRefusedError):
+        net.world.call(Client, 25, source=CLIENT, host=SERVER)
+    net.gateway.sh(g.command("routes", "-c", str(g.conf_path), "--pass-when-down").stdout.decode())
+    with net.world.call(Client, 25, source=CLIENT, host=SERVER) as c:
+        assert "server.example.com" in c.greeting.text
+    g.start()
+
+
+def test_capability(net, server, gateway, tmp_path):
+    """CAP_NET_RAW is enough, in the sandbox; without it the start says what is missing, and so does a reload."""
+    g = gateway(BOTH, listeners=LISTENERS, conf='user = "nobody"', binary=os.environ.get("GATEPOST_PLAIN"),
+                wrap=["setpriv", "--bounding-set=-net_admin"], policy=POLICY)
+    net.gateway.sh(g.command("routes", "-c", str(g.conf_path)).stdout.decode())
+    try:
+        with net.world.call(Client, 25, source=CLIENT, host=SERVER) as c:
+            assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
+        server.wait_message("bob@example.com")
+    finally:
+        net.gateway.sh(g.command("routes", "--undo").stdout.decode())
+    other = tmp_path / "other.conf"
+    other.write_text(g.conf_path.read_text().replace(str(g.state), str(tmp_path / "other")).replace('0.0:25"', '0.0:26"'))
+    done = net.gateway.run(["setpriv", "--bounding-set=-net_admin,-net_raw", g.binary, "run", "-c", other], check=False)
+    assert done.returncode == 1 and "listener in: transparent = yes needs the capability CAP_NET_RAW" in done.stderr

@@ -98,7 +98,8 @@ class Backend:
     # its life
 
     def listen(self):
-        self.listener = socket.create_server((self.host, self.port), backlog=256)
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self.listener = socket.create_server((self.host, self.port), family=family, backlog=256)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 

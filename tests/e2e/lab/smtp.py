@@ -24,8 +24,8 @@ class Closed(Exception):
 
 
 class Client:
-    def __init__(self, port, source="127.0.0.1", host="127.0.0.1", timeout=60, greeting=True):
-        self.sock = socket.create_connection((host, port), timeout=timeout, source_address=(source, 0))
+    def __init__(self, port, source="127.0.0.1", host="127.0.0.1", timeout=60, greeting=True, source_port=0):
+        self.sock = socket.create_connection((host, port), timeout=timeout, source_address=(source, source_port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.data = b""
         self.greeting = self.reply() if greeting else None
