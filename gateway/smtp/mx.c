@@ -283,7 +283,7 @@ static int resolve(struct search *s)
 {
 	int rc = ask(s);
 
-	s->mx->host = calloc(s->count, sizeof(*s->mx->host));
+	s->mx->host = calloc(MX_HOSTS_MAX, sizeof(*s->mx->host));
 	if (rc < 0 || !s->mx->host)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->count; i++)

@@ -223,7 +223,7 @@ def test_another_way_is_another_transaction(gate, host):
 
 
 def test_session_is_used_again(gate, host):
-    remote, g = host(), gate()
+    remote, g = host(), gate("reuse_idle = 500ms")
     with Client(g.port) as c:
         c.ehlo()
         for _ in range(3):
@@ -391,7 +391,8 @@ listener both {{ address = "127.0.0.1:{ports[1]}" }} auth {{ inbound = yes }} dn
 
 
 def test_direction(gate, host):
-    remote, g = host(), gate(policy="""
+    host()
+    g = gate(policy="""
 reject "550 5.7.1 outbound" if direction = outbound and header.subject ~ /outbound/
 reject "550 5.7.1 internal" if direction = internal and header.subject ~ /internal/
 reject "550 5.7.1 inbound" if direction = inbound and header.subject ~ /inbound/
