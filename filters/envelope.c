@@ -22,6 +22,7 @@ const struct fact_def recipient_facts[] = {
 	{ "direction", FACT_WORD, false, STAGE_RCPT, directions, "from whom to whom the message goes for this recipient" },
 	{ "score", FACT_NUMBER, false, STAGE_CONNECT, NULL, "sum of the score rules above that apply; in records, of all above the rule that decided" },
 	{ "class", FACT_TEXT, true, STAGE_RCPT, NULL, "classes that the recipient is in" },
+	{ "rate.over", FACT_TEXT, true, STAGE_RCPT, NULL, "rates (gatepost.conf) that one of ours is over with this recipient; of strangers none" },
 	{ "greylist", FACT_WORD, false, STAGE_RCPT, greylist_words, "what a greylist rule found" },
 	{ "temperror.expired", FACT_BOOL, false, STAGE_RCPT, NULL, "deferred too long for a check that fails" },
 	{ "regex.gave_up", FACT_BOOL, false, STAGE_DATA, NULL, "a regular expression of the policy was too much work for this message" },

@@ -68,6 +68,7 @@ struct txn {
 	enum stage stage;               /* how far the session is */
 	struct evidence evidence;       /* of filters whose scope is the transaction */
 	char id[24];                    /* in logs, headers and replies */
+	unsigned rates_counted, rates_over;     /* policy/rate.h: bit i for the site's rate i */
 };
 
 void client_release(struct client *c);          /* zeroed is fine */

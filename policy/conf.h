@@ -21,6 +21,7 @@
 #include "policy/greylist.h"
 #include "policy/login_guard.h"
 #include "policy/policy.h"
+#include "policy/rate.h"
 #include "policy/spool_schedule.h"
 #include "policy/state_redis.h"
 #include "policy/store_retention.h"
@@ -227,6 +228,8 @@ struct site {
 	int dkim_max_signatures;        /* 10 */
 	struct dkim_sign_conf *dkim_sign;       /* domains that are signed for */
 	size_t dkim_sign_count;
+	struct rate_conf rate[RATES_MAX];       /* how much one of ours may send */
+	size_t rate_count;
 	struct greylist_conf greylist;
 	struct state_redis_conf redis;  /* no address: the state keeper of this machine */
 	enum state_away state_away;

@@ -57,7 +57,7 @@ struct conf_section {
 	void (*close)(struct conf *c, void *at, int line);
 };
 
-extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign;
+extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_spool, conf_limits, conf_timeouts;

@@ -9,6 +9,7 @@
 #include "filters/envelope.h"
 #include "filters/filter.h"
 #include "policy/greylist.h"
+#include "policy/rate.h"
 #include "policy/refusal.h"
 #include "policy/state.h"
 
@@ -42,10 +43,22 @@ void judge_release(struct judge *j)
 	facts_release(&j->facts);
 }
 
+static int rate_fact(void)
+{
+	static int id = FACT_NONE;
+
+	if (id == FACT_NONE)
+		id = fact_find("rate.over", 9);
+	return id;
+}
+
 const struct fact *judge_fact(struct judge *j, int id)
 {
 	const struct fact *own = facts_get(&j->facts, id);
 
+	/* Counted once for each recipient that a rule asks it of; in a command that only looks there is no state. */
+	if (!own && id == rate_fact() && j->txn->stage >= STAGE_RCPT && rate_count(j->txn, &j->facts) == 0)
+		own = facts_get(&j->facts, id);
 	return own ? own : filters_fact(j->txn, id);
 }
 
@@ -71,7 +84,7 @@ static bool at_hand(void *arg, int id)
 {
 	struct judge *j = arg;
 
-	return facts_get(&j->facts, id) || filters_at_hand(j->txn, id);
+	return facts_get(&j->facts, id) || (id != rate_fact() && filters_at_hand(j->txn, id));
 }
 
 /* All recipients, and all rules, may have the same long text matched: whoever has run for a while lets others run. */

@@ -169,11 +169,11 @@ static bool field_reserved(const char *name, size_t len)
 	       name_begins(name, len, "Content-") || name_begins(name, len, "Resent-");
 }
 
-/* What a message cannot be without (RFC 5322 3.6), what says how it is to be read, by which way it came (RFC 5321 4.4: never
-   changed), and signatures. */
+/* What a message cannot be without (RFC 5322 3.6), what says how it is to be read, and signatures. Received lines can go: RFC 5321
+   4.4 would have them stay, but a site may keep the names and addresses of its inside to itself. */
 static bool field_kept(const char *name, size_t len)
 {
-	static const char *const names[] = { "From", "To", "Cc", "Subject", "Date", "Message-ID", "Received", "Return-Path",
+	static const char *const names[] = { "From", "To", "Cc", "Subject", "Date", "Message-ID", "Return-Path",
 					     "DKIM-Signature", "MIME-Version", NULL };
 
 	return name_among(name, len, names) || name_begins(name, len, "ARC-") ||

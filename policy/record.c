@@ -235,13 +235,13 @@ void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *
 	static const char *const brief[] = {
 		"spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score",
 		"client.fcrdns", "helo.kind", "from.domain", "greylist",     "client.early_talker",
-		"temperror.expired", "regex.gave_up",
+		"temperror.expired", "regex.gave_up", "rate.over",
 	};
 
 	for (size_t i = 0; i < sizeof(brief) / sizeof(*brief); i++) {
 		const struct fact *f = find(t, j, brief[i]);
 
-		if (!f || (fact_def(f->id)->type == FACT_BOOL && !f->number))
+		if (!f || (fact_def(f->id)->type == FACT_BOOL && !f->number) || (fact_def(f->id)->list && f->state == FACT_KNOWN && !f->count))
 			continue;
 		buf_addf(out, "%s%s=", out->len ? " " : "", brief[i]);
 		record_fact_text(f, out);

@@ -30,7 +30,7 @@ enum state_verb {
 
 struct state_op {
 	enum state_verb verb;
-	char space[16];                 /* "grey", "pass", "dkim", "rcpt", "defer", "seen", "known", "sts" */
+	char space[16];                 /* "grey", "pass", "dkim", "rcpt", "defer", "seen", "known", "sts", "rate" */
 	char key[STATE_KEY_MAX];        /* longer keys are hashed by state_key() */
 	int64_t ttl_s;
 	int64_t add;

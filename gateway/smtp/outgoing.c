@@ -42,11 +42,12 @@ static bool has_prefix(const struct rule *const *effects, size_t count)
 	return false;
 }
 
-static bool is_removed(const struct header_field *h, const struct rule *const *effects, size_t count)
+/* Never our own Received line of an earlier pass: without it a loop would not be seen. */
+static bool is_removed(const struct header_field *h, const char *hostname, const struct rule *const *effects, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (effects[i]->action == ACTION_REMOVE_HEADER && is_named(h, effects[i]->argument))
-			return true;
+			return !is_named(h, "Received") || !trace_is_ours(h, hostname);
 	return false;
 }
 
@@ -98,7 +99,7 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ef
 		fields_end += h->raw_len;
 		if (is_named(h, "Authentication-Results") && authres_claims(h->body, h->body_len, t->site->authserv_id))
 			continue;
-		if (is_removed(h, effects, effect_count))
+		if (is_removed(h, t->site->hostname, effects, effect_count))
 			continue;
 		if (subject_due && is_named(h, "Subject")) {
 			add_subject(h, effects, effect_count, out);

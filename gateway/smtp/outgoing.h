@@ -2,7 +2,8 @@
  * outgoing - the header of a message as the next hop gets it
  *
  * Above: Authentication-Results (RFC 8601), Received-SPF where asked, Received, added header fields. Removed: Authentication-Results that
- * claim our authserv-id (section 5), and every field of a name that an effect removes (of those that came, not of those that are added).
+ * claim our authserv-id (section 5), and every field of a name that an effect removes (of those that came, not of those that are added;
+ * our own Received line of an earlier pass stays, as it shows a loop).
  * A tag's prefix is put before the Subject. All else stays byte for byte; the body
  * follows from message_body_offset() on.
  */

@@ -67,7 +67,7 @@ int trace_received(const struct txn *t, bool utf8, struct buf *out)
 }
 
 /* Whether the field holds "by HOSTNAME (Gatepost)", however it was folded since. */
-static bool is_ours(const struct header_field *h, const char *hostname)
+bool trace_is_ours(const struct header_field *h, const char *hostname)
 {
 	const char *p = h->body, *end = h->body + h->body_len;
 	size_t len = strlen(hostname);
@@ -94,7 +94,7 @@ enum trace_loop trace_check(const struct message *m, const char *hostname, int m
 		if (h->name_len != 8 || strncasecmp(h->name, "Received", 8) != 0)
 			continue;
 		hops++;
-		ours += is_ours(h, hostname);
+		ours += trace_is_ours(h, hostname);
 	}
 	if (hops > max_hops)
 		return TRACE_TOO_MANY_HOPS;

@@ -18,6 +18,9 @@ enum trace_loop { TRACE_OK, TRACE_TOO_MANY_HOPS, TRACE_LOOP };
 /* Judge the Received fields of m: more than max_hops, or more than one of ours. */
 enum trace_loop trace_check(const struct message *m, const char *hostname, int max_hops);
 
+/* Whether a Received field is one that this gateway has added before. */
+bool trace_is_ours(const struct header_field *h, const char *hostname);
+
 /* "Sun, 22 Nov 2026 00:12:17 +0000" of seconds since 1970, UTC. out: 40 bytes. Returns out. */
 const char *trace_date(int64_t wall_s, char *out);
 

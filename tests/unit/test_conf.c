@@ -214,7 +214,7 @@ static const char everything[] =
 	"spf { engine = libspf2 timeout = 15s received_spf = yes }\n"
 	"dkim { max_signatures = 4 }\n"
 	"dkim_sign example.com { keys = { \"a=dkim.pem\" } subdomains = yes headers = { Subject } oversign = { Subject } canonicalization = simple/simple expire = 2d }\n"
-	"dmarc { engine = libopendmarc }\n"
+	"dmarc { engine = libopendmarc }\nrate hour { by = sender count = messages limit = 30 period = 2h }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
 	"	refuse_for = 20m forget_after = 2h }\n"

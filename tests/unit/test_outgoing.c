@@ -87,6 +87,26 @@ static void test_header(void **state)
 	}
 }
 
+/* Lines of the inside can go; our own of an earlier pass stays, or a loop would not be seen. */
+static void test_remove_received(void **state)
+{
+	static const struct rule remove = { .action = ACTION_REMOVE_HEADER, .argument = (char *)"received" };
+	static const struct rule *const effects[] = { &remove };
+	static const char ours[] = "Received: from a (b [192.0.2.1])\r\n\tby gate.example (Gatepost) with ESMTP id 1; x +0100\r\n";
+	AUTO(buf) struct buf in = BUF_INIT(4096), want = BUF_INIT(4096);
+	AUTO(message) struct message *m = NULL;
+	AUTO(buf) struct buf out = BUF_INIT(100000);
+	struct txn t = { .site = &site, .client = &client, .id = "1-1" };
+
+	buf_addf(&in, "RECEIVED: from pc.inside.example by mail.inside.example\r\n\twith x; y\r\nA: 1\r\n%sReceived: z\r\nX-Received: 1\r\n\r\n", ours);
+	buf_addf(&want, "A: 1\r\n%sX-Received: 1\r\n\r\n", ours);
+	m = make(buf_str(&in));
+	t.message = m;
+	assert_int_equal(outgoing_header(&t, false, effects, 1, &out), 0);
+	assert_string_equal(below_ours(&out), buf_str(&want));
+	assert_int_equal(trace_check(m, "gate.example", 100), TRACE_OK);
+}
+
 static void test_received(void **state)
 {
 	char address[] = "bob@example.com", odd[] = "a (b)\r\nX: y";
@@ -138,7 +158,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_header),
-		cmocka_unit_test(test_received),
+		cmocka_unit_test(test_remove_received), cmocka_unit_test(test_received),
 		cmocka_unit_test(test_loops),
 	};
 
