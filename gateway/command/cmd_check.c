@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "command/check_dkim.h"
+#include "command/check_inline.h"
 #include "command/command.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
@@ -55,7 +56,7 @@ int cmd_check(int argc, char **argv)
 	fputs(buf_str(&warnings), stderr);
 	if (!s)
 		return 1;
-	status = check_site(s);
+	status = check_site(s) | check_inline(s);
 	if (s->policy) {
 		policy_describe(s->policy, &rules);
 		fputs(buf_str(&rules), stdout);

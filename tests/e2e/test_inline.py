@@ -67,9 +67,9 @@ LISTENERS = """
 listener in { address = "0.0.0.0:25" transparent = yes }
 listener in6 { address = "[::]:25" transparent = yes }
 """
-OUTBOUND = f"""
-listener out {{ address = "127.0.0.1:2500" transparent = yes intercept = 25 direction = outbound tls = off }}
-listener out6 {{ address = "[::1]:2500" transparent = yes intercept = 25 direction = outbound tls = off }}
+OUTBOUND = """
+listener out { address = "127.0.0.1:2500" transparent = yes intercept = 25 direction = outbound tls = off }
+listener out6 { address = "[::1]:2500" transparent = yes intercept = 25 direction = outbound tls = off }
 """
 BOTH = (f"{SERVER}:25", f"[{SERVER_V6}]:25")
 POLICY = "quarantine if header.subject = bad\naccept\n"
@@ -341,3 +341,40 @@ def test_capability(net, server, gateway, tmp_path):
     other.write_text(g.conf_path.read_text().replace(str(g.state), str(tmp_path / "other")).replace('0.0:25"', '0.0:26"'))
     done = net.gateway.run(["setpriv", "--bounding-set=-net_admin,-net_raw", g.binary, "run", "-c", other], check=False)
     assert done.returncode == 1 and "listener in: transparent = yes needs the capability CAP_NET_RAW" in done.stderr
+
+
+def test_check_and_what_mends_it(net, gateway):
+    """Whatever is missing on the machine is said with its command; each command makes the line go away."""
+    g = gateway(BOTH, listeners=LISTENERS)
+    host = net.gateway
+
+    def lines():
+        done = g.command("check", "-c", str(g.conf_path), check=False)
+        assert done.returncode == 0
+        return [line.split("inline: ", 1)[1] for line in done.stderr.decode().splitlines() if "inline: " in line]
+
+    def command(line):
+        found = re.search(r": ((ip|sysctl|gatepost) .*)", line)
+        return found[1].replace("gatepost", g.binary, 1) if found[2] == "gatepost" else found[1]
+
+    said = lines()
+    assert [line for line in said if "IPv4: no routing rule" in line] and [line for line in said if "IPv6: no routing rule" in line]
+    assert "nothing is taken in yet" in said[-1]
+    host.sh(command(said[-1]))
+    assert lines() == []
+    for harm, word in (("ip rule del fwmark 0x2525", "IPv4: no routing rule"), ("ip -6 rule del fwmark 0x2525", "IPv6: no routing rule"),
+                       ("ip route flush table 2525", "IPv4: no local route"), ("ip -6 route flush table 2525", "IPv6: no local route"),
+                       ("sysctl -q -w net.ipv4.ip_forward=0", "IPv4: this machine does not forward"),
+                       ("sysctl -q -w net.ipv6.conf.all.forwarding=0", "IPv6: this machine does not forward"),
+                       ("sysctl -q -w net.ipv4.conf.wan.src_valid_mark=1", "the mark takes part"),
+                       ("sysctl -q -w net.ipv4.conf.wan.rp_filter=1", "rp_filter of wan is strict"),
+                       ("nft delete table inet gatepost", "nothing is taken in yet")):
+        host.sh(harm)
+        said = lines()
+        assert len(said) == 1 and word in said[0], (harm, said)
+        host.sh(command(said[0]))
+        assert lines() == [], harm
+    host.sh("sysctl -q -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wan.rp_filter=0")
+    host.sh(g.command("routes", "--undo").stdout.decode())
+    done = host.run(["setpriv", "--bounding-set=-net_admin,-net_raw", g.binary, "check", "-c", g.conf_path], check=False)
+    assert done.returncode == 1 and "CAP_NET_RAW is missing" in done.stderr
