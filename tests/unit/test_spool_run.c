@@ -254,26 +254,26 @@ static void part_task(void *arg)
 
 static void test_parts(void **state)
 {
-	static const char *const good[] = { EHLO, MAIL, "C:RCPT TO:<bob@x.example>", "S:250 ok\r\n", DATA, "S:250 2.0.0 taken\r\n", NULL };
-	static const char *const no_user[] = { EHLO, MAIL, "C:RCPT", "S:550 5.1.1 no such user\r\n", "C:", NULL };
-	static const char *const deferred[] = { EHLO, MAIL, "C:RCPT", "S:450 4.2.1 greylisted\r\n", "C:", NULL };
+	static const char *const good[] = { EHLO, MAIL, "C:RCPT TO:<bob@x.example>", "S:250 ok\r\n", DATA, "S:250 2.0.0 taken\r\n", "C:", "X", NULL };
+	static const char *const no_user[] = { EHLO, MAIL, "C:RCPT", "S:550 5.1.1 no such user\r\n", "C:", "X", NULL };
+	static const char *const deferred[] = { EHLO, MAIL, "C:RCPT", "S:450 4.2.1 greylisted\r\n", "C:", "X", NULL };
 	static const char *const two[] = { EHLO, MAIL, "C:RCPT TO:<bob@x.example>", "S:250 ok\r\n", "C:RCPT TO:<eve@x.example>",
-					   "S:550 5.1.1 no such user\r\n", DATA, "S:250 ok\r\n", NULL };
-	static const char *const refused[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "S:554 5.7.1 spam\r\n", NULL };
+					   "S:550 5.1.1 no such user\r\n", DATA, "S:250 ok\r\n", "C:", "X", NULL };
+	static const char *const refused[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "S:554 5.7.1 spam\r\n", "C:", "X", NULL };
 	static const char *const silent[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "H", NULL };
 	static const char *const closes[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "X", NULL };
 	static const char *const breaks[] = { EHLO, MAIL, "C:RCPT", "X", NULL };
-	static const char *const busy[] = { EHLO, "C:MAIL", "S:421 4.3.2 busy\r\n", NULL };
-	static const char *const gone[] = { EHLO, MAIL, "C:RCPT", "S:421 4.3.2 going\r\n", NULL };
+	static const char *const busy[] = { EHLO, "C:MAIL", "S:421 4.3.2 busy\r\n", "X", NULL };
+	static const char *const gone[] = { EHLO, MAIL, "C:RCPT", "S:421 4.3.2 going\r\n", "X", NULL };
 	static const char *const few[] = { EHLO, MAIL, "C:RCPT TO:<bob@x.example>", "S:250 ok\r\n", "C:RCPT TO:<eve@x.example>",
-					   "S:452 4.5.3 too many\r\n", DATA, "S:250 ok\r\n", "C:", NULL };
-	static const char *const rest[] = { EHLO, MAIL, "C:RCPT TO:<eve@x.example>", "S:250 ok\r\n", DATA, "S:250 ok\r\n", NULL };
+					   "S:452 4.5.3 too many\r\n", DATA, "S:250 ok\r\n", "C:", "X", NULL };
+	static const char *const rest[] = { EHLO, MAIL, "C:RCPT TO:<eve@x.example>", "S:250 ok\r\n", DATA, "S:250 ok\r\n", "C:", "X", NULL };
 	static const char *const plain[] = { NO_DSN, "C:MAIL FROM:<ann@example.com>\r\n", "S:250 ok\r\n", "C:RCPT TO:<bob@x.example>\r\n", "S:250 ok\r\n", DATA,
-					     "S:250 ok\r\n", NULL };
+					     "S:250 ok\r\n", "C:", "X", NULL };
 	static const char *const params[] = { EHLO, "C:MAIL FROM:<ann@example.com> RET=HDRS ENVID=q1\r\n", "S:250 ok\r\n",
 					      "C:RCPT TO:<bob@x.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@x\r\n", "S:250 ok\r\n", DATA,
-					      "S:250 ok\r\n", NULL };
-	static const char *const mail_refused[] = { EHLO, "C:MAIL", "S:552 5.3.4 too large\r\n", "C:", NULL };
+					      "S:250 ok\r\n", "C:", "X", NULL };
+	static const char *const mail_refused[] = { EHLO, "C:MAIL", "S:552 5.3.4 too large\r\n", "C:", "X", NULL };
 	static const struct part parts[] = {
 		{ "delivered", good, ONE, .kind = { SPOOL_TAKEN } },
 		{ "no such user", no_user, ONE, .kind = { SPOOL_FOR_GOOD },
