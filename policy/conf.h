@@ -165,6 +165,7 @@ struct outbound_conf {                  /* mail of ours to domains that are not 
 	int max_sessions;               /* per destination and worker (20) */
 	int max_sessions_wait_ms;       /* bounded wait for a free one (10 s) */
 	int connect_timeout_ms;         /* 30 s */
+	int wait_ms;                    /* a client waits for its recipient's next hop (20 s), then the message goes to the spool */
 	int reuse_idle_ms, reuse_max;   /* an idle session is kept for so long (5 s), for so many messages (20) */
 	struct outbound_tls_conf tls;
 	int bench_ms;                   /* a host that does not answer is left alone for so long (2 min) */

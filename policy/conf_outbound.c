@@ -87,6 +87,7 @@ static const struct conf_option outbound_options[] = {
 	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, OUT(connect_timeout_ms), "30s", 100, 300000),
 	CONF_NUMBER("reuse_idle", CONF_DURATION_MS, OUT(reuse_idle_ms), "5s", 0, 300000),
 	CONF_NUMBER("reuse_messages", CONF_INT, OUT(reuse_max), "20", 1, 100000),
+	CONF_NUMBER("wait", CONF_DURATION_MS, OUT(wait_ms), "20s", 100, 240000),
 	CONF_NUMBER("bench", CONF_DURATION_MS, OUT(bench_ms), "2m", 0, 3600000),
 	{ "tls", CONF_WORD, OUT(tls.mode), "opportunistic", .words = conf_outbound_tls_words },
 	CONF_OPTION("dane", CONF_BOOL, OUT(tls.dane), "yes"),

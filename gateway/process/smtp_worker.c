@@ -10,6 +10,7 @@
 #include "smtp/outbound.h"
 #include "smtp/recipient.h"
 #include "smtp/smtp_server.h"
+#include "smtp/spool_run.h"
 
 static void smtp_close(void *service)
 {
@@ -93,8 +94,10 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 static int smtp_start(void *service)
 {
 	struct smtp_service *svc = service;
-	int rc = backend_group_start(svc->group);
+	int rc = spool_run_start(svc);
 
+	if (rc == 0)
+		rc = backend_group_start(svc->group);
 	for (size_t i = 0; rc == 0 && i < svc->site->listener_count; i++)
 		if (svc->listener_group[i] != svc->group)
 			rc = backend_group_start(svc->listener_group[i]);
@@ -107,6 +110,11 @@ static void smtp_accept(void *service, const struct listener_conf *l, int fd,
 	smtp_server_accept(service, l, fd, peer);
 }
 
+static void smtp_retire(void *service)
+{
+	spool_run_stop(service);
+}
+
 static void smtp_drain(void *service)
 {
 	smtp_service_drain(service);
@@ -114,7 +122,9 @@ static void smtp_drain(void *service)
 
 static int smtp_sessions(const void *service)
 {
-	return ((const struct smtp_service *)service)->sessions;
+	const struct smtp_service *svc = service;
+
+	return svc->sessions + svc->spool_busy;
 }
 
 const struct worker_protocol smtp_worker = {
@@ -122,6 +132,7 @@ const struct worker_protocol smtp_worker = {
 	.open = smtp_open,
 	.start = smtp_start,
 	.accept = smtp_accept,
+	.retire = smtp_retire,
 	.drain = smtp_drain,
 	.sessions = smtp_sessions,
 	.close = smtp_close,

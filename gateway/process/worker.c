@@ -178,6 +178,9 @@ static void drain(struct worker *w, const struct channel_drain *d)
 	if (!w->draining) {
 		w->draining = true;
 		accept_stop(w);
+		for (int i = 0; w->env->protocols[i]; i++)
+			if (w->env->protocols[i]->retire)
+				w->env->protocols[i]->retire(w->service[i]);
 		(void)tick_start(w, TICK_DRAINING_MS);
 	}
 	if (d->patience_s <= 0)

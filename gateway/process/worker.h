@@ -35,8 +35,8 @@ struct worker;
 /*
  * What a worker does with connections of one protocol. open: before confinement, may read files;
  * *service is handed to the others. start: in the confined worker, on the loop, the channels are
- * there (or come soon). accept: takes fd over, never waits. drain: no new transactions, idle
- * sessions end. sessions: how many there are. close: at the end. A NULL member: nothing to do.
+ * there (or come soon). accept: takes fd over, never waits. retire: this process will end, nothing is
+ * begun that no client asks for. drain: no new transactions, idle sessions end. sessions: how many there are. close: at the end. A NULL member: nothing to do.
  */
 struct worker_protocol {
 	enum listener_protocol protocol;
@@ -44,6 +44,7 @@ struct worker_protocol {
 	int (*start)(void *service);
 	void (*accept)(void *service, const struct listener_conf *l, int fd,
 		       const struct net_addr *peer);
+	void (*retire)(void *service);
 	void (*drain)(void *service);
 	int (*sessions)(const void *service);
 	void (*close)(void *service);

@@ -61,6 +61,8 @@ struct backend_group {
 	uint64_t turn;
 	int users;                      /* the owner, tasks, sessions */
 	bool ending;
+	void (*on_up)(void *arg);
+	void *on_up_arg;
 };
 
 static void group_unref(struct backend_group *g)
@@ -116,8 +118,11 @@ static void offer_changed(struct backend *b, const struct smtp_caps *now)
 
 static void backend_up(struct backend *b, const struct smtp_caps *caps)
 {
-	if (b->state != UP)
+	if (b->state != UP) {
 		changed(b, "up", b->state == AWAY ? "it answers again" : NULL);
+		if (b->group->on_up && !b->group->ending)
+			b->group->on_up(b->group->on_up_arg);
+	}
 	b->state = UP;
 	b->probed = true;
 	b->backoff_ms = 0;
@@ -155,6 +160,33 @@ static void backend_away(struct backend *b, const char *why)
 		changed(b, "away", why);
 	idle_drop(b);
 	future_resolve(&b->wake, 0);
+}
+
+bool backend_group_spools(const struct backend_group *g)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (!g->member[i].conf->spool)
+			return false;
+	return g->count > 0 && backend_group_up(g) == 0;
+}
+
+bool backend_group_has(const struct backend_group *g, const struct net_addr *a)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		const struct backend *b = &g->member[i];
+		struct net_addr its;
+
+		if ((net_parse(b->conf->host, &its) == 0 && net_same_ip(&its, a)) ||
+		    (b->address[0] && net_parse_port(b->address, 25, &its) == 0 && net_same_ip(&its, a)))
+			return true;
+	}
+	return false;
+}
+
+void backend_group_on_up(struct backend_group *g, void (*fn)(void *arg), void *arg)
+{
+	g->on_up = fn;
+	g->on_up_arg = arg;
 }
 
 /* --- how many sessions --- */

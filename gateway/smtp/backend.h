@@ -77,6 +77,15 @@ const char *backend_group_name(const struct backend_group *g, size_t i);
 /* Counters of member i; before backend_group_start. Default: private ones. self: this worker's slot. */
 void backend_group_share(struct backend_group *g, size_t i, struct backend_shared *shared, int self);
 
+/* Whether mail for them may be spooled now: every member has spool = yes, and none answers. */
+bool backend_group_spools(const struct backend_group *g);
+
+/* fn(arg) whenever a member that was away, or not known yet, answers. It must not wait. */
+void backend_group_on_up(struct backend_group *g, void (*fn)(void *arg), void *arg);
+
+/* Whether an address is that of a member: as configured, or the one it was last reached at. */
+bool backend_group_has(const struct backend_group *g, const struct net_addr *a);
+
 /* Spawn the probes. */
 int backend_group_start(struct backend_group *g);
 

@@ -23,6 +23,8 @@ struct delivery {
 	char **held;                            /* recipients in the transaction there, in order */
 	size_t held_count, held_cap;
 	int64_t used_ms;                        /* when the session was last needed */
+	int wait_ms;                            /* an RCPT may take; 0: the site's budget */
+	bool unreached;                         /* the last RCPT: nobody there, or no more */
 };
 
 struct delivery *delivery_new(struct next_hop *hop, const struct txn *t)
@@ -155,12 +157,14 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 		rc = next_hop_take(d->hop, until);
 		if (rc < 0) {
 			*result = no_backend(d, rc, reply);
+			d->unreached = rc != -ECANCELED && rc != -ENOMEM;
 			return rc;
 		}
 	}
 	c = d->hop->client;
 	rc = smtp_client_mail(c, env->from, env->params, size, until);
 	if (rc < 0) {
+		d->unreached = rc != -ECANCELED;
 		lost(d);
 		*result = no_backend(d, rc, reply);
 		return rc;
@@ -168,6 +172,7 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 	*result = result_of(&c->reply);
 	if (*result != DELIVERY_TAKEN) {
 		pass_reply(d, &c->reply, reply);
+		d->unreached = c->reply.code == 421;
 		d->hop->strain += BACKEND_STRAIN_REFUSED;
 		drop_session(d);
 	}
@@ -182,11 +187,13 @@ static int add(struct delivery *d, const struct delivery_target *t, int64_t unti
 
 	*result = DELIVERY_LATER;
 	if (rc < 0) {
+		d->unreached = rc != -ECANCELED;
 		lost(d);
 		*result = no_backend(d, rc, reply);
 		return rc;
 	}
 	*result = result_of(&c->reply);
+	d->unreached = c->reply.code == 421;
 	pass_reply(d, &c->reply, reply);
 	if (*result != DELIVERY_TAKEN) {
 		d->hop->strain += BACKEND_STRAIN_REFUSED;
@@ -203,10 +210,11 @@ static int add(struct delivery *d, const struct delivery_target *t, int64_t unti
 
 enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r, char *reply)
 {
-	int64_t until = deadline(d->txn->site->timeouts.budget_ms);
+	int64_t until = deadline(d->wait_ms ? d->wait_ms : d->txn->site->timeouts.budget_ms);
 	const struct delivery_target target = { .address = r->address, .params = r->params };
 	enum delivery_result result = DELIVERY_LATER;
 
+	d->unreached = false;
 	for (int i = 0; i < ATTEMPTS; i++) {
 		bool had_session = d->hop->client != NULL;
 
@@ -217,6 +225,16 @@ enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r
 	}
 	d->used_ms = clock_ms();
 	return result;
+}
+
+bool delivery_unreached(const struct delivery *d)
+{
+	return d->unreached;
+}
+
+void delivery_limit(struct delivery *d, int wait_ms)
+{
+	d->wait_ms = wait_ms;
 }
 
 int delivery_spare_ms(const struct delivery *d)

@@ -45,6 +45,13 @@ void delivery_free(struct delivery *d);         /* gives the session back, or cl
 enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r, char *reply);
 
 /*
+ * Whether the last delivery_rcpt said DELIVERY_LATER because no next hop was reached, or it went away: not by a word of its about the recipient. And what
+ * an RCPT may take at most; 0: the site's budget.
+ */
+bool delivery_unreached(const struct delivery *d);
+void delivery_limit(struct delivery *d, int wait_ms);
+
+/*
  * A slow client keeps no session with the backend from others: in how many ms the session is to be given back if nothing was asked of it
  * until then; -1: there is none. After delivery_pause the next need takes a session again.
  */

@@ -97,11 +97,11 @@ const char *dsn_status(const struct dsn_rcpt *r, char *out)
 	return out;
 }
 
-/* A name or address as such: what is neither has no meaning there. */
+/* A name, without the address that our log has behind it ("mx.example.net[192.0.2.1]"), or an address in brackets. */
 static void add_mta(const char *field, const char *name, struct buf *out)
 {
 	buf_addf(out, "%s: dns; ", field);
-	for (size_t i = 0; i < 255 && name[i]; i++)
+	for (size_t i = 0; i < 255 && name[i] && (i == 0 || (name[i] != '[' && name[i] != ' ')); i++)
 		buf_addc(out, isalnum((unsigned char)name[i]) || strchr(".-_:[]", name[i]) ? name[i] : '?');
 	buf_adds(out, "\r\n");
 }

@@ -39,7 +39,8 @@ struct dsn_rcpt {
 struct dsn {
 	const char *hostname;           /* ours */
 	const char *from;               /* whom a person may write to; NULL: postmaster at hostname */
-	const char *id;                 /* of the message, as in the log: part of the Message-ID */
+	const char *id;                 /* its own: part of the Message-ID */
+	const char *reference;          /* of the message that it is about, as in the log */
 	const char *sender;             /* the return path, without <> */
 	const char *params;             /* of MAIL: RET, ENVID, SMTPUTF8; may be NULL */
 	int64_t arrival_s, now_s;       /* seconds since 1970 */

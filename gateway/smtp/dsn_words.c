@@ -166,7 +166,7 @@ void dsn_words(const struct dsn *d, const bool *wanted, struct buf *out)
 	add_failed(d, wanted, out);
 	add_delayed(d, wanted, out);
 	add_relayed(d, wanted, out);
-	buf_adds(out, "Technical details and your message, or its header, follow. The id of this message here is ");
-	dsn_text_clean(d->id, 64, out);
+	buf_adds(out, "Technical details and your message, or its header, follow. Here your message has the id ");
+	dsn_text_clean(d->reference ? d->reference : d->id, 64, out);
 	buf_adds(out, ".\r\n");
 }

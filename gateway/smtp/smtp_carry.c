@@ -138,6 +138,29 @@ static const char *deliver_all(struct smtp_session *s, struct smtp_groups *group
 	return NULL;
 }
 
+/* The same by way of the spool: each group's part is on stable storage before the client hears of it. may wait */
+static const char *spool_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
+{
+	for (size_t i = 0; i < groups->count; i++) {
+		struct smtp_group *g = &groups->group[i];
+		AUTO(buf) struct buf header = BUF_INIT(outgoing_bound(s->t->txn.message));
+		char reply[REPLY_MAX];
+
+		if (g->fate != ACTION_ACCEPT)
+			continue;
+		g->result = DELIVERY_LATER;
+		if (make_header(s, g, &header, reply) == 0)
+			smtp_spool_group(s, g, &header);
+		else
+			smtp_with_id(s, reply, g->reply);
+		s->t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
+		smtp_log_group(s, g, g->result == DELIVERY_TAKEN ? "spool" : "defer", g->reply, NULL);
+		if (g->result != DELIVERY_TAKEN && !each)
+			return g->reply;
+	}
+	return NULL;
+}
+
 /* The message could not be kept. */
 static const char *not_kept(struct smtp_session *s, int rc, struct smtp_group *g)
 {
@@ -233,7 +256,7 @@ const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, b
 			smtp_log_group(s, held, "defer", held->reply, NULL);
 	}
 	if (deliveries(groups))
-		failed = deliver_all(s, groups, each);
+		failed = s->t->spooled ? spool_all(s, groups, each) : deliver_all(s, groups, each);
 	if (draft >= 0 && !failed)
 		failed = quarantine(s, held, draft);
 	if (had && (!failed || each))

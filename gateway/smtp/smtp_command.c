@@ -30,6 +30,7 @@ static const struct { const char *name; enum smtp_verb verb; enum takes takes; }
 	{ "SOML", VERB_OBSOLETE, ANYTHING },
 	{ "SAML", VERB_OBSOLETE, ANYTHING },
 	{ "TURN", VERB_OBSOLETE, ANYTHING },
+	{ "ATRN", VERB_OBSOLETE, ANYTHING },
 	{ "GET", VERB_HTTP, ANYTHING },
 	{ "POST", VERB_HTTP, ANYTHING },
 	{ "PUT", VERB_HTTP, ANYTHING },

@@ -162,6 +162,12 @@ static bool of_another_class(const struct smtp_session *s, const struct recipien
 	return policy_classes(p, r->address, mine, CLASSES_MAX) != n || memcmp(first, mine, n * sizeof(*mine)) != 0;
 }
 
+/* Another next hop than that of those before. */
+static bool goes_elsewhere(const struct smtp_txn *t, const struct route *route)
+{
+	return t->txn.env.rcpt_count > 0 && !route_same(&t->route, route);
+}
+
 /* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
 static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, const struct recipient *r,
 				    struct route *route)
@@ -188,7 +194,7 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 		return "555 5.5.4 DSN is not offered";
 	if (of_another_class(s, r))
 		return split_reply;
-	if (s->t->txn.env.rcpt_count > 0 && !route_same(&s->t->route, route))
+	if (goes_elsewhere(s->t, route) && !smtp_spool_several(s, route))
 		return other_way_reply;
 	return NULL;
 }
@@ -261,8 +267,14 @@ static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum 
 	return reply;
 }
 
+/* What has been learnt of a recipient on the way. */
+struct asked {
+	bool known;                     /* the site's source says that he exists */
+	const char *spool;              /* he is taken, and the message goes to the spool, for this reason; NULL: in session */
+};
+
 /* Whoever the site names says whether the recipient exists. NULL: it does, or the backend will tell. may wait */
-static const char *source_refusal(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, char *text)
+static const char *source_refusal(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, struct asked *a, char *text)
 {
 	AUTO(smtp_reply) struct smtp_reply reply;
 	enum recipient_answer answer;
@@ -271,6 +283,7 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	if (!j->rcpt->local)
 		return NULL;            /* the world's users are for its servers to know */
 	answer = recipient_ask(s->svc->recipients, to, clock_ms() + s->svc->site->timeouts.budget_ms, &reply);
+	a->known = answer == RECIPIENT_YES;
 	if (answer == RECIPIENT_YES || answer == RECIPIENT_ASK)
 		return NULL;
 	snprintf(text, DELIVERY_REPLY_MAX, "%d %.400s", reply.code, buf_str(&reply.text));
@@ -278,31 +291,40 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	return text;
 }
 
-/* And the backend itself. NULL: it takes the recipient. may wait */
-static const char *backend_refusal(struct smtp_session *s, struct judge *j, char *reply)
+/* And the backend itself. NULL: it takes the recipient, or need not be asked. may wait */
+static const char *backend_refusal(struct smtp_session *s, struct judge *j, struct asked *a, char *reply)
 {
 	enum delivery_result result;
 
-	if (!s->t->delivery)
+	if (a->spool || s->t->spooled)
+		return NULL;
+	if (!s->t->delivery) {
 		s->t->delivery = delivery_new(route_hop(s->svc, s, &s->t->route), &s->t->txn);
+		if (s->t->delivery && s->svc->spool && s->t->route.kind != ROUTE_BACKEND)
+			delivery_limit(s->t->delivery, s->svc->site->outbound.wait_ms);
+	}
 	if (!s->t->delivery)
 		return "452 4.3.1 out of memory, try again later";
 	result = delivery_rcpt(s->t->delivery, j->rcpt, reply);
 	if (result == DELIVERY_TAKEN)
 		return NULL;
+	if (result == DELIVERY_LATER && delivery_unreached(s->t->delivery) && smtp_spool_away(s, reply, a->known)) {
+		a->spool = "the next hop does not answer";
+		return NULL;
+	}
 	log_refused(s, j->rcpt, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);
 	return reply;
 }
 
 /* NULL: the recipient is taken. Order: what the policy knows without greylisting, whether the recipient exists, greylisting. may wait */
-static const char *judge_recipient(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, char *reply)
+static const char *judge_recipient(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, struct asked *a, char *reply)
 {
 	const char *refusal = policy_refusal(s, j, JUDGE_BEFORE_GREYLIST, reply);
 
 	if (!refusal)
-		refusal = source_refusal(s, j, to, reply);
+		refusal = source_refusal(s, j, to, a, reply);
 	if (!refusal)
-		refusal = backend_refusal(s, j, reply);
+		refusal = backend_refusal(s, j, a, reply);
 	if (!refusal)
 		refusal = policy_refusal(s, j, JUDGE_ALL, reply);
 	return refusal;
@@ -313,6 +335,7 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 	char reply[DELIVERY_REPLY_MAX];
 	struct recipient r = { 0 };
 	struct judge j = { 0 };
+	struct asked a = { 0 };
 	struct route route;
 	const char *refusal = "452 4.3.1 out of memory, try again later";
 	int rc;
@@ -326,16 +349,20 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		s->t->rcpt_asked++;     /* each has its line in the log */
 		log_refused(s, &r, NULL, NULL, "split", refusal);
 	} else if (!refusal) {
+		if (goes_elsewhere(s->t, &route))
+			a.spool = "several next hops";
 		go_by(s->t, &route);
 		s->t->txn.stage = STAGE_RCPT;
 		s->t->rcpt_asked++;
 		refusal = "452 4.3.1 out of memory, try again later";
 		if (judge_init(&j, &s->t->txn, &r) == 0)
-			refusal = judge_recipient(s, &j, &c->path, reply);
+			refusal = judge_recipient(s, &j, &c->path, &a, reply);
 	}
 	if (!refusal && keep_recipient(s->t, &r, &j) < 0)
 		refusal = "452 4.3.1 out of memory, try again later";
 	if (!refusal) {
+		if (a.spool)
+			smtp_spool_begin(s, a.spool);
 		s->state = SMTP_RCPT;
 		rc = smtp_say(s, "250 2.1.5 ok");
 	} else {

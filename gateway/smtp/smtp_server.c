@@ -155,6 +155,8 @@ static int say_extensions(struct smtp_session *s)
 	offer(&out, false, "CHUNKING");
 	if (site->prdr)
 		offer(&out, false, "PRDR");
+	if (smtp_may_etrn(s))
+		offer(&out, false, "ETRN");
 	offer(&out, true, "LIMITS MAILMAX=%d RCPTMAX=%d", site->limits.transactions, site->limits.recipients);
 	return stream_write(s->stream, out.data, out.len);
 }
@@ -274,6 +276,7 @@ static const struct command {
 	{ VERB_QUIT, do_quit, ANY, NULL },
 	{ VERB_VRFY, do_vrfy, IDLE, "503 5.5.1 not now" },
 	{ VERB_HELP, do_help, IDLE, "503 5.5.1 not now" },
+	{ VERB_ETRN, smtp_do_etrn, SMTP_READY, "503 5.5.1 EHLO first, and not during a transaction" },
 	{ VERB_HTTP, do_http, ANY, NULL },
 };
 

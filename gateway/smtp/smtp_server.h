@@ -51,7 +51,8 @@ struct smtp_service {
 	int sessions;                           /* now */
 	struct smtp_session *first;             /* they */
 	struct spool *spool;                    /* what is still to be delivered; NULL: this process has none */
-	struct task *spool_task;                /* spool_run.h */
+	struct task *spool_task, *spool_waker;  /* spool_run.h */
+	unsigned spool_ups;                     /* how often a backend has come back */
 	struct gate spool_gate;
 	int spool_busy;                         /* parts of it that are being delivered */
 	bool draining;                          /* no further transactions: 421 */

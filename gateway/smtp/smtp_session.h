@@ -134,6 +134,21 @@ struct smtp_groups;
 struct smtp_group;
 const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, bool each);
 
+/*
+ * smtp_spool.c: what cannot be delivered while the client waits is kept in the spool. smtp_spool_several: whether a transaction may have recipients of this
+ * route beside those of its own. smtp_spool_away: whether a recipient whose next hop did not answer, with this reply, is taken nevertheless; known: somebody
+ * else than the server behind says that he exists. smtp_spool_begin: from now on nobody is asked any more.
+ */
+bool smtp_spool_several(const struct smtp_session *s, const struct route *r);
+bool smtp_spool_away(const struct smtp_session *s, const char *reply, bool known);
+void smtp_spool_begin(struct smtp_session *s, const char *why);
+/* Keep the message, with this header, for the group's targets; its result and reply are set. TAKEN: it is on stable storage. may wait */
+void smtp_spool_group(struct smtp_session *s, struct smtp_group *g, const struct buf *header);
+
+/* smtp_etrn.c: RFC 1985, from the servers behind and other hosts of ours. may wait */
+bool smtp_may_etrn(const struct smtp_session *s);
+int smtp_do_etrn(struct smtp_session *s, struct smtp_command *c);
+
 /* smtp_prdr.c: the reply for each recipient, and the one for the message. may wait */
 int smtp_prdr_say(struct smtp_session *s, const struct smtp_groups *groups);
 

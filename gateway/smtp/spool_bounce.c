@@ -63,6 +63,7 @@ static const char *from_address(const struct spool_work *w, char *out)
 
 static size_t fill(struct spool_work *w, struct dsn_rcpt *rcpt)
 {
+	const struct spool_envelope *e = w->lease->envelope;
 	size_t n = 0;
 
 	for (size_t i = 0; i < w->count; i++) {
@@ -81,6 +82,7 @@ static size_t fill(struct spool_work *w, struct dsn_rcpt *rcpt)
 			.address = r->address, .params = r->params, .action = action, .expired = t->expired,
 			.reply = t->reply ? t->reply : r->reply, .remote = t->reply ? t->remote : r->remote[0] ? r->remote : NULL,
 			.attempt_s = w->lease->duty == SPOOL_DELIVER ? clock_wall_s() : r->tried_s,
+			.retry_until_s = w->svc->site->spool.life_s ? e->created_s + w->svc->site->spool.life_s : 0,
 		};
 	}
 	return n;
@@ -129,7 +131,7 @@ static int notify(struct spool_work *w, struct spool_bounce *out)
 	char from[FROM_MAX], id[STORE_ID_MAX];
 	const char *params = "";
 	struct dsn d = {
-		.hostname = w->svc->site->hostname, .from = from_address(w, from), .id = id, .sender = e->sender, .params = e->params,
+		.hostname = w->svc->site->hostname, .from = from_address(w, from), .id = id, .reference = e->id, .sender = e->sender, .params = e->params,
 		.arrival_s = e->created_s, .now_s = clock_wall_s(), .message = w->message, .rcpt = rcpt,
 	};
 	int rc = -ENOMEM;
@@ -152,9 +154,6 @@ static int notify(struct spool_work *w, struct spool_bounce *out)
 
 /* --- nobody may be told --- */
 
-/* What stands in the record of the quarantine as the rule. */
-static const struct rule spool_rule = { .name = (char *)"spool", .text = (char *)"the mail server behind refused it later" };
-
 /* The message with those of its recipients that failed. may wait */
 static int quarantine(struct spool_work *w, const struct recipient *const *rcpt, size_t count, const char *reply, char id[STORE_ID_MAX])
 {
@@ -164,6 +163,8 @@ static int quarantine(struct spool_work *w, const struct recipient *const *rcpt,
 		.site = w->svc->site, .client = &client, .message = w->message, .env = { .from = e->sender, .params = e->params },
 	};
 	struct judge *j = calloc(1, sizeof(*j));
+	char words[SPOOL_REPLY_MAX];
+	const struct rule rule = { .name = (char *)"spool", .text = words };    /* what stands in the record as the rule */
 	json_t *record;
 	char *text = NULL;
 	int rc = -ENOMEM;
@@ -173,7 +174,8 @@ static int quarantine(struct spool_work *w, const struct recipient *const *rcpt,
 	snprintf(client.ip, sizeof(client.ip), "%s", e->client ? e->client : "");
 	snprintf(t.id, sizeof(t.id), "%.23s", e->txn ? e->txn : e->id);
 	j->verdict.action = ACTION_QUARANTINE;
-	j->verdict.rule = &spool_rule;
+	snprintf(words, sizeof(words), "could not be delivered later: %.800s", reply ? reply : "no reason known");
+	j->verdict.rule = &rule;
 	snprintf(j->verdict.reply, sizeof(j->verdict.reply), "%s", reply ? reply : "");
 	record = record_make(&t, rcpt, count, j);
 	if (record) {

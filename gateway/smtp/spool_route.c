@@ -24,15 +24,12 @@ bool spool_route_text(const struct smtp_session *s, const struct route *r, char 
 bool spool_route_address(const struct smtp_service *svc, const char *address, char *out)
 {
 	const char *at = strrchr(address, '@');
-	struct route r = { .kind = ROUTE_BACKEND };
+	struct route r;
 	char domain[SMTP_DOMAIN_MAX + 1];
 
 	if (!at || !at[1] || smtp_domain_ascii(at + 1, domain) < 0)
 		return false;
-	if (!site_accepts(svc->site, domain)) {
-		r.kind = svc->site->outbound.via_count ? ROUTE_UPSTREAM : ROUTE_MX;
-		snprintf(r.domain, sizeof(r.domain), "%s", r.kind == ROUTE_MX ? domain : "");
-	}
+	route_of_ours(svc->site, domain, &r);
 	route_text(&r, out);
 	return true;
 }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/task.h"
 #include "policy/history_channel.h"
+#include "smtp/backend.h"
 #include "smtp/smtp_server.h"
 #include "smtp/spool_bounce.h"
 #include "smtp/spool_deliver.h"
@@ -47,6 +48,7 @@ static void log_outcome(struct spool_work *w, size_t first, bool told)
 	const struct spool_envelope *e = w->lease->envelope;
 	const struct spool_try *t = &w->try[first];
 	AUTO(buf) struct buf to = BUF_INIT(LIST_MAX);
+	AUTO(buf) struct buf from = BUF_INIT(LIST_MAX);
 	const char *named[NAMED_RCPTS];
 	struct log_line l;
 	size_t n = 0;
@@ -61,10 +63,12 @@ static void log_outcome(struct spool_work *w, size_t first, bool told)
 		}
 		n++;
 	}
+	buf_addf(&from, "<%s>", e->sender);
 	log_start(&l, t->kind == SPOOL_UNTRIED ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, "spool");
 	log_str(&l, "result", word(w, t));
 	log_str(&l, "spool", e->id);
 	log_str(&l, "tx", e->txn);
+	log_str(&l, "from", buf_str(&from));
 	log_str(&l, "to", buf_str(&to));
 	if (n > 1)
 		log_num(&l, "rcpts", (int64_t)n);
@@ -205,14 +209,55 @@ static void runner(void *arg)
 	svc->spool_task = NULL;
 }
 
+/* What waits for the servers behind is not put off any longer when one of them is back. */
+static void waker(void *arg)
+{
+	struct smtp_service *svc = arg;
+	unsigned seen = 0;
+
+	svc->spool_waker = task_self();
+	while (!task_cancelled()) {
+		if (seen == svc->spool_ups) {
+			task_park(-1);
+			continue;
+		}
+		seen = svc->spool_ups;
+		if (spool_wake(svc->spool, "backend") < 0)
+			task_sleep(PAUSE_MS);
+	}
+	svc->spool_waker = NULL;
+}
+
+static void backend_is_up(void *arg)
+{
+	struct smtp_service *svc = arg;
+
+	svc->spool_ups++;
+	if (svc->spool_waker)
+		task_wake(svc->spool_waker, 0);
+}
+
 int spool_run_start(struct smtp_service *svc)
 {
+	int rc;
+
 	svc->spool_gate = (struct gate){ .limit = SPOOL_RUN_MAX };
-	return task_spawn("spool-run", runner, svc, &svc->spool_task);
+	rc = task_spawn("spool-run", runner, svc, &svc->spool_task);
+	if (rc == 0)
+		rc = task_spawn("spool-wake", waker, svc, &svc->spool_waker);
+	if (rc < 0)
+		return rc;
+	backend_group_on_up(svc->group, backend_is_up, svc);
+	for (size_t i = 0; i < svc->site->listener_count; i++)
+		if (svc->listener_group[i] && svc->listener_group[i] != svc->group)
+			backend_group_on_up(svc->listener_group[i], backend_is_up, svc);
+	return 0;
 }
 
 void spool_run_stop(struct smtp_service *svc)
 {
 	if (svc->spool_task)
 		task_cancel(svc->spool_task);
+	if (svc->spool_waker)
+		task_cancel(svc->spool_waker);
 }

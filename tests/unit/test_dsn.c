@@ -211,7 +211,7 @@ static void test_whole(void **state)
 {
 	const struct dsn_rcpt rcpt[] = {
 		{ .address = "bob@x.example", .params = "NOTIFY=FAILURE ORCPT=rfc822;robert+40x.example", .reply = "550 5.1.1 no such user",
-		  .remote = "mx.x.example", .attempt_s = 1795000000 },
+		  .remote = "mx.x.example[192.0.2.1]:25", .attempt_s = 1795000000 },
 		{ .address = "silent@x.example", .params = "NOTIFY=NEVER", .reply = "550 5.1.1 no such user", .remote = "mx.x.example" },
 	};
 	AUTO(message) struct message *m = make(original, strlen(original));

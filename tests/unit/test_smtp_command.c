@@ -72,6 +72,8 @@ static const struct { const char *name, *in; bool utf8; enum smtp_verb verb; enu
 	{ "auth", "AUTH PLAIN AGEAYg==\r\n", 0, VERB_AUTH, COMMAND_OK, "PLAIN AGEAYg==" },
 	{ "auth, case, blanks", "auth \tcram-md5  \r\n", 0, VERB_AUTH, COMMAND_OK, "CRAM-MD5" },
 	{ "auth, empty response", "AUTH PLAIN =\r\n", 0, VERB_AUTH, COMMAND_OK, "PLAIN =" },
+	{ "TURN", "TURN\r\n", 0, VERB_OBSOLETE, COMMAND_OK, "" },
+	{ "ATRN", "ATRN example.com,example.org\r\n", 0, VERB_OBSOLETE, COMMAND_OK, "example.com,example.org" },
 	{ "obsolete", "SAML FROM:<a@x.example>\r\n", 0, VERB_OBSOLETE, COMMAND_OK, "FROM:<a@x.example>" },
 	{ "http", "GET / HTTP/1.1\r\n", 0, VERB_HTTP, COMMAND_OK, "/ HTTP/1.1" },
 

@@ -1,0 +1,135 @@
+/* When a message goes to the spool instead of its next hop, and how it is kept there. */
+#include "smtp/smtp_session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "policy/spool.h"
+#include "smtp/backend.h"
+#include "smtp/delivery.h"
+#include "smtp/dsn.h"
+#include "smtp/smtp_groups.h"
+#include "smtp/spool_route.h"
+
+bool smtp_spool_several(const struct smtp_session *s, const struct route *r)
+{
+	char text[SPOOL_ROUTE_MAX];
+
+	return s->svc->spool && s->client.relay && spool_route_text(s, &s->t->route, text) && spool_route_text(s, r, text);
+}
+
+/* Nobody could be reached (4.4), or had a place for us (4.3.2). Mistakes of the site's, or a certificate that does not fit, the client hears of now. */
+static bool nobody_there(const char *reply)
+{
+	return strncmp(reply, "451 4.4.", 8) == 0 || strncmp(reply, "451 4.3.2 ", 10) == 0;
+}
+
+bool smtp_spool_away(const struct smtp_session *s, const char *reply, bool known)
+{
+	if (!nobody_there(reply))
+		return false;
+	switch (s->t->route.kind) {
+	case ROUTE_UPSTREAM:
+	case ROUTE_MX:
+		return s->svc->spool != NULL;
+	case ROUTE_BACKEND:
+		return s->svc->spool && known && backend_group_spools(s->group);
+	case ROUTE_DESTINATION:
+	case ROUTE_AUTH:
+		break;
+	}
+	return false;
+}
+
+void smtp_spool_begin(struct smtp_session *s, const char *why)
+{
+	struct smtp_txn *t = s->t;
+
+	if (t->spooled)
+		return;
+	t->spooled = true;
+	log_info("spooling", "tx", t->txn.id, "why", why, NULL);
+	delivery_free(t->delivery);
+	t->delivery = NULL;
+}
+
+/* Where a target's mail goes: as its recipient's was found at RCPT; of another address (a redirect, a copy) as if the gateway itself sent it. */
+static bool target_route(const struct smtp_session *s, const struct smtp_group *g, const struct delivery_target *target, char *out)
+{
+	struct route route;
+
+	for (size_t i = 0; i < g->count; i++)
+		if (g->rcpt[i]->address == target->address)
+			return !route_find(s, g->rcpt[i], &route) && spool_route_text(s, &route, out);
+	return spool_route_address(s->svc, target->address, out);
+}
+
+static char *copy(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static struct spool_envelope *envelope_make(const struct smtp_session *s, const struct smtp_group *g)
+{
+	const struct smtp_txn *t = s->t;
+	struct spool_envelope *e = spool_envelope_new();
+	char route[SPOOL_ROUTE_MAX];
+	bool ok = e != NULL;
+
+	if (!ok)
+		return NULL;
+	e->sender = copy(t->txn.env.from);
+	e->params = copy(t->txn.env.params);
+	e->direction = s->client.relay ? SPOOL_OUTBOUND : s->listener->direction == DIRECTION_SUBMISSION ? SPOOL_SUBMISSION : SPOOL_INBOUND;
+	e->listener = copy(s->listener->name);
+	e->user = copy(s->client.auth_user);
+	e->client = copy(s->client.ip);
+	e->helo = copy(s->client.helo);
+	e->txn = copy(t->txn.id);
+	e->credible = s->client.relay ? t->txn.env.from[0] != '\0' : dsn_credible(&t->txn);
+	ok = e->sender && e->params && e->listener && e->client && e->txn;
+	for (size_t i = 0; ok && i < g->target_count; i++) {
+		ok = target_route(s, g, &g->target[i], route);
+		ok = ok && spool_envelope_add(e, g->target[i].address, g->target[i].params, route);
+	}
+	if (ok)
+		return e;
+	spool_envelope_free(e);
+	return NULL;
+}
+
+/* may wait */
+static int keep(struct smtp_session *s, struct smtp_group *g, const struct buf *header, char id[STORE_ID_MAX])
+{
+	AUTO(spool_envelope) struct spool_envelope *e = envelope_make(s, g);
+	int fd, rc;
+
+	if (!e)
+		return -ENOMEM;
+	fd = spool_draft(s->svc->spool, header, s->t->txn.message);
+	if (fd < 0)
+		return fd;
+	rc = spool_keep(s->svc->spool, fd, e, id);
+	close(fd);
+	return rc;
+}
+
+void smtp_spool_group(struct smtp_session *s, struct smtp_group *g, const struct buf *header)
+{
+	char id[STORE_ID_MAX] = "", reply[DELIVERY_REPLY_MAX];
+	int rc = keep(s, g, header, id);
+
+	g->result = rc < 0 ? DELIVERY_LATER : DELIVERY_TAKEN;
+	if (rc == 0) {
+		snprintf(reply, sizeof(reply), "250 2.0.0 kept for delivery as %s", id);
+		log_notice("spooled", "tx", s->t->txn.id, "spool", id, "from", s->t->txn.env.from, NULL);
+	} else {
+		log_error("spool-failed", "tx", s->t->txn.id, "error", strerror(-rc), NULL);
+		snprintf(reply, sizeof(reply), rc == -ENOSPC ? "452 4.3.1 the spool is full, try again later" :
+			 "451 4.3.0 could not be kept for delivery, try again later");
+	}
+	smtp_with_id(s, reply, g->reply);
+}

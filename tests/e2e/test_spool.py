@@ -1,0 +1,436 @@
+"""What cannot be delivered while the client waits: kept, delivered later and in order, and what the sender hears of it."""
+import collections
+import email
+import email.policy
+import random
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+from lab.backend import Backend, hang_up
+from lab.knot import Knot
+from lab.process import WAIT_S, free_port
+from lab.smtp import Client, Closed, mail
+
+ZONE = """
+one.example MX 10 mx.one.example
+mx.one.example A 127.0.0.11
+two.example MX 10 mx.two.example
+mx.two.example A 127.0.0.12
+credible.example MX 10 mx.credible.example
+mx.credible.example A 127.0.0.13
+credible.example TXT "v=spf1 ip4:127.0.0.31 -all"
+"""
+STRANGER, CREDIBLE = "127.0.0.9", "127.0.0.31"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    knot = Knot(tmp_path_factory.mktemp("world"), ZONE)
+    knot.port25 = free_port()
+    yield knot
+    knot.stop()
+
+
+@pytest.fixture
+def host(world):
+    """Makes a mail server of the world: one.example is 127.0.0.11, two.example .12, credible.example .13."""
+    made = []
+
+    def make(number, **kw):
+        made.append(Backend(host=f"127.0.0.{number}", port=world.port25, **kw))
+        return made[-1]
+
+    yield make
+    for b in made:
+        b.stop()
+
+
+@pytest.fixture
+def gate(lab, world, backend):
+    """A gateway whose clients on 127.0.0.1 may relay; g.server is the server behind it."""
+    def make(spool='retry_min = "1s" retry_max = "1s"', conf="", outbound="", backends=None, **kw):
+        server = None if backends else backend()
+        conf = (f'relay_networks = {{ "127.0.0.1" }} outbound {{ port = {world.port25} never = {{ none }} bench = "0s" {outbound} }}'
+                f' spool {{ {spool} }} {conf}')
+        g = lab(backends or [server.port], dns=world.server, conf=conf, **{"policy": "accept\n", **kw})
+        g.server = server
+        return g
+
+    return make
+
+
+def send(g, to, sender="user@example.com", source="127.0.0.1", mail_params="", rcpt_params="", **kw):
+    """The reply to a message; to: an address, or several."""
+    with Client(g.port, source=source) as c:
+        c.ehlo()
+        c.expect(f"MAIL FROM:<{sender}>{mail_params}", 250)
+        for one in [to] if isinstance(to, str) else to:
+            c.expect(f"RCPT TO:<{one}>{rcpt_params}", 250)
+        return c.data_block(mail(sender, "x@one.example", **kw))
+
+
+def spooled(g):
+    """Ids of what is in the spool."""
+    return sorted(p.stem for p in (g.state / "spool").glob("*.json"))
+
+
+def wait_empty(g):
+    end = time.monotonic() + WAIT_S
+    while spooled(g):
+        assert time.monotonic() < end, f"still in the spool: {spooled(g)}"
+        time.sleep(0.02)
+
+
+class Dsn:
+    """A notification as Python's email package reads it."""
+
+    def __init__(self, message):
+        self.mail, self.rcpts = message.mail, message.rcpts
+        self.whole = email.message_from_bytes(message.data, policy=email.policy.SMTP)
+        assert self.whole.get_content_type() == "multipart/report" and not self.whole.defects
+        self.words, self.status, *self.original = self.whole.get_payload()
+        self.message, *self.recipients = self.status.get_payload()
+
+    def of(self, address):
+        return next(r for r in self.recipients if r["Final-Recipient"] == f"rfc822; {address}")
+
+
+def dsn(server, count=1):
+    return Dsn(server.wait_messages(count)[count - 1])
+
+
+def test_two_next_hops(gate, host):
+    one, two, g = host(11), host(12), gate()
+    reply = send(g, ["x@one.example", "y@two.example", "bob@example.com"], subject="to three")
+    assert reply.code == 250
+    id_ = re.search(r"kept for delivery as (\S+)", reply.text)[1]
+    for server, to in ((one, "x@one.example"), (two, "y@two.example"), (g.server, "bob@example.com")):
+        message = server.wait_messages(1)[0]
+        assert message.to == [to] and b"Subject: to three" in message.data
+        assert message.data.count(b"by gate.example (Gatepost)") == 1
+        assert f"spool={id_}" in g.wait_line(rf"event=spool result=delivered .*<{to}>")
+    assert one.messages[0].data == two.messages[0].data
+    assert g.verdict("spool")["reply"].startswith("250")
+    wait_empty(g)
+
+
+def test_one_refuses(gate, host):
+    """Our own user hears of it by the server behind, in words and in a form that programs read."""
+    one, two, g = host(11), host(12, users=[]), gate()
+    spool_id = re.search(r"as (\S+)", send(g, ["x@one.example", "y@two.example"], subject="for both").text)[1]
+    one.wait_messages(1)
+    d = dsn(g.server)
+    assert d.mail.startswith("MAIL FROM:<>") and d.rcpts[0].startswith("RCPT TO:<user@example.com> NOTIFY=NEVER")
+    assert d.whole["To"] == "user@example.com" and d.whole["Auto-Submitted"] == "auto-replied"
+    words = " ".join(d.words.get_content().split())
+    assert "<y@two.example>" in words and "no such user here" in words and "Check the address, and send your message again." in words
+    assert spool_id in words
+    assert len(d.recipients) == 1
+    r = d.of("y@two.example")
+    assert r["Action"] == "failed" and r["Status"] == "5.1.1" and "550 5.1.1 no such user here" in r["Diagnostic-Code"]
+    assert r["Remote-MTA"] == "dns; mx.two.example"
+    assert d.original[0].get_content_type() == "text/rfc822-headers" and "for both" in d.original[0].get_content()
+    wait_empty(g)
+
+
+def test_parameters_from_end_to_end(gate, host):
+    """Passed on to who offers DSN; honoured where he does not, and by ourselves."""
+    one, g = host(11), gate()
+    two = host(12, keywords=["SIZE 50000000", "8BITMIME"])
+    reply = send(g, ["x@one.example", "y@two.example"], mail_params=" RET=FULL ENVID=QQ+2B314",
+                 rcpt_params=" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;some+40where.example")
+    assert reply.code == 250
+    message = one.wait_messages(1)[0]
+    assert "RET=FULL" in message.mail and "ENVID=QQ+2B314" in message.mail
+    assert message.rcpts == ["RCPT TO:<x@one.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;some+40where.example"]
+    assert two.wait_messages(1)[0].rcpts == ["RCPT TO:<y@two.example>"]
+    d = dsn(g.server)
+    assert d.message["Original-Envelope-Id"] == "QQ+314" and len(d.recipients) == 1
+    r = d.of("y@two.example")
+    assert r["Action"] == "relayed" and r["Status"].startswith("2.") and r["Original-Recipient"] == "rfc822; some@where.example"
+    wait_empty(g)
+    two.users = []
+    assert send(g, ["x@one.example", "y@two.example"], mail_params=" RET=FULL", body="all of it\r\n").code == 250
+    d = dsn(g.server, 2)
+    assert d.original[0].get_content_type() == "message/rfc822" and "all of it" in d.original[0].get_payload(0).get_content()
+    wait_empty(g)
+    mark = g.mark()
+    assert send(g, ["x@one.example", "y@two.example"], rcpt_params=" NOTIFY=NEVER").code == 250
+    g.wait_line(r"event=spool result=failed .*<y@two.example>", mark)
+    wait_empty(g)
+    assert len(g.server.messages) == 2
+
+
+def test_a_next_hop_that_is_down(gate, host):
+    """Kept, and delivered in order when it is back."""
+    g = gate('retry_min = "1s" retry_max = "1s" deliveries = 1')
+    for i in range(6):
+        assert "kept for delivery" in send(g, "x@one.example", subject=f"number {i}").text
+    assert len(spooled(g)) == 6
+    g.wait_line(r"event=spool result=later .*route=\"mx one.example\"")
+    one = host(11)
+    assert [re.search(rb"Subject: number (\d)", m.data)[1] for m in one.wait_messages(6)] == [b"%d" % i for i in range(6)]
+    wait_empty(g)
+
+
+def test_a_next_hop_that_is_slow(gate, host):
+    """It has its time, then the recipient is taken and the message goes to the spool."""
+    go = threading.Event()
+    one = host(11, script={"RCPT": lambda *_: go.wait(WAIT_S) and None})
+    g = gate(outbound='wait = "1s"')
+    begun = time.monotonic()
+    assert "kept for delivery" in send(g, "x@one.example").text
+    assert time.monotonic() - begun < 15
+    go.set()
+    one.wait_messages(1)
+    wait_empty(g)
+
+
+def test_a_word_of_the_next_hop_is_passed_on(gate, host):
+    """It says 4xx or 5xx to our client's face: nothing for the spool."""
+    host(11, script={"RCPT": b"450 4.2.0 greylisted\r\n"})
+    g = gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<user@example.com>", 250)
+        assert "greylisted" in c.expect("RCPT TO:<x@one.example>", 450).text
+        assert c.cmd("RCPT TO:<y@two.example>").code == 250     # nobody there: the spool
+    assert not spooled(g)
+
+
+def test_no_stranger_is_spooled_for(gate):
+    g = gate()
+    with Client(g.port, source=STRANGER) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<a@sender.example>", 250)
+        c.expect("RCPT TO:<x@one.example>", 550)
+    g.server.stop()
+    with Client(g.port, source=STRANGER) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<a@sender.example>", 250)
+        c.expect("RCPT TO:<bob@example.com>", 451)
+
+
+def test_no_bounce_of_a_bounce(gate, host):
+    """Neither of what came with a null return path, nor of a notification of our own."""
+    g = gate()
+    g.server.users = []
+    mark = g.mark()
+    assert send(g, ["x@one.example", "y@two.example"], sender="").code == 250
+    assert send(g, ["x@one.example", "y@two.example"]).code == 250
+    host(11, users=[])
+    host(12, users=[])
+    for name in ("x@one.example", "y@two.example"):
+        g.wait_line(rf"event=spool result=failed .*from=<> to=<{name}>", mark)
+    g.wait_line(r"event=spool result=failed .*<user@example.com>", mark)
+    wait_empty(g)
+    assert not g.server.messages and not g.quarantined()
+
+
+def test_the_end_of_its_life(gate, host):
+    """The sender hears what was said last."""
+    host(11, script={"RCPT": b"450 4.2.0 come back later\r\n"})
+    g = gate('retry_min = "500ms" retry_max = "500ms" life = "2s"')
+    assert send(g, ["y@two.example", "x@one.example"]).code == 250
+    found = {}
+    for i in (1, 2):
+        d = dsn(g.server, i)
+        found.update({r["Final-Recipient"].partition("; ")[2]: r for r in d.recipients})
+        assert "Send it again later" in " ".join(d.words.get_content().split())
+    assert found["x@one.example"]["Status"] == "4.4.7" and "450 4.2.0 come back later" in found["x@one.example"]["Diagnostic-Code"]
+    assert found["y@two.example"]["Status"] == "4.4.7" and found["y@two.example"]["Action"] == "failed"
+    wait_empty(g)
+
+
+def test_told_of_a_delay(gate, host):
+    """Once; and delivered all the same."""
+    g = gate('retry_min = "300ms" retry_max = "300ms" delay_notice = "1s"')
+    assert send(g, ["x@one.example"]).code == 250
+    d = dsn(g.server)
+    r = d.of("x@one.example")
+    assert r["Action"] == "delayed" and r["Status"].startswith("4.") and r["Will-Retry-Until"]
+    assert "need not send it again" in " ".join(d.words.get_content().split())
+    mark = g.mark()
+    for _ in range(3):
+        g.wait_line(r"event=spool result=later .*<x@one.example>", mark)
+        mark = g.mark()
+    host(11).wait_messages(1)
+    wait_empty(g)
+    assert len(g.server.messages) == 1
+
+
+def inbound(gate, lab, **kw):
+    """A gateway that spools for its server, which is away."""
+    g = gate(backend_options="spool = yes", conf='recipients { verify = none }', **kw)
+    g.server.stop()
+    return g
+
+
+def test_inbound(gate, lab, host):
+    g = inbound(gate, lab)
+    for i in range(5):
+        assert "kept for delivery" in send(g, "bob@example.com", "a@sender.example", STRANGER, subject=f"number {i}").text
+    assert len(spooled(g)) == 5
+    g.server.listen()
+    got = [re.search(rb"Subject: number (\d)", m.data)[1] for m in g.server.wait_messages(5)]
+    assert got == [b"%d" % i for i in range(5)]
+    wait_empty(g)
+
+
+def test_inbound_for_postfix(gate, postfix):
+    g = gate(backends=[postfix.port], backend_options="spool = yes", conf="recipients { verify = none }")
+    assert "kept for delivery" not in send(g, "bob@example.com", "a@sender.example", STRANGER, subject="number 0").text
+    postfix.pause()
+    for i in range(1, 4):
+        assert "kept for delivery" in send(g, "bob@example.com", "a@sender.example", STRANGER, subject=f"number {i}").text
+    postfix.resume()
+    postfix.wait_message("bob@example.com", 4)
+    files = sorted(postfix.messages("bob@example.com"), key=lambda p: p.stat().st_mtime_ns)
+    assert [re.search(rb"Subject: number (\d)", p.read_bytes())[1] for p in files] == [b"0", b"1", b"2", b"3"]
+    wait_empty(g)
+
+
+def test_inbound_refused_later(gate, lab, host):
+    """Only a credible return path is told; what has none is kept for a person to look at."""
+    g = inbound(gate, lab)
+    world = host(13)
+    assert send(g, "nobody@example.com", "a@credible.example", CREDIBLE).code == 250
+    assert send(g, "nobody@example.com", "a@credible.example", STRANGER).code == 250
+    assert send(g, "nobody@example.com", "", CREDIBLE).code == 250
+    g.server.users = []
+    g.server.listen()
+    d = dsn(world)
+    assert d.of("nobody@example.com")["Action"] == "failed" and d.rcpts[0].startswith("RCPT TO:<a@credible.example>")
+    wait_empty(g)
+    assert len(g.quarantined()) == 2 and len(world.messages) == 1
+    shown = g.command("quarantine", "show", "-c", str(g.conf_path), g.quarantined()[0].stem).stdout.decode()
+    assert "no such user here" in shown and "spool" in shown
+
+
+def test_inbound_is_judged(gate, lab):
+    g = inbound(gate, lab, policy='reject if header.subject ~ /spam/\nquarantine if header.subject ~ /hold/\naccept\n')
+    assert send(g, "bob@example.com", "a@sender.example", STRANGER, subject="spam").code == 550
+    assert send(g, "bob@example.com", "a@sender.example", STRANGER, subject="hold").code == 250
+    assert not spooled(g) and len(g.quarantined()) == 1
+
+
+def test_etrn(gate, lab):
+    """From the server's own network; what waits is tried at once."""
+    g = inbound(gate, lab, spool='retry_min = "1h" retry_max = "1h"')
+    assert send(g, "bob@example.com", "a@sender.example", STRANGER).code == 250
+    g.wait_line(r"event=spool result=later")
+    with Client(g.port, source=STRANGER) as c:
+        assert "ETRN" not in c.ehlo().keywords()
+        c.expect("ETRN example.com", 502)
+    with Client(g.port) as c:
+        c.expect("ETRN example.com", 503)
+        assert "ETRN" in c.ehlo().keywords()
+        for verb in ("TURN", "ATRN example.com"):
+            c.expect(verb, 502)
+        c.expect("ETRN", 501)
+        c.expect("ETRN a b", 501)
+        c.expect("ETRN other.example", 459)
+        c.expect("ETRN #mx", 251)
+        mark = g.mark()
+        c.expect("ETRN example.com", 253)
+        g.wait_line(r"event=spool result=later", mark)
+        g.server.listen()
+        c.expect("ETRN @com", 253)
+        g.server.wait_messages(1)
+        wait_empty(g)
+        assert c.expect("ETRN #backend", 251)
+
+
+class Load:
+    """Senders as they are: what was not answered 250 comes again. Each message has two next hops, so that it goes to the spool."""
+
+    def __init__(self, g, senders=4):
+        self.g, self.over, self.acknowledged = g, threading.Event(), []
+        self.changed = threading.Condition()
+        self.threads = [threading.Thread(target=self.sender, args=(k,), daemon=True) for k in range(senders)]
+
+    def sender(self, k):
+        i = 0
+        while not self.over.is_set():
+            i += 1
+            name = f"m{k}-{i}"
+            while not self.attempt(name) and not self.over.is_set():
+                time.sleep(0.02)
+
+    def attempt(self, name):
+        try:
+            reply = send(self.g, ["x@one.example", "y@two.example"], subject=f"name {name}")
+        except (Closed, OSError, AssertionError):
+            return False
+        if reply.code == 250:
+            with self.changed:
+                self.acknowledged.append(name)
+                self.changed.notify_all()
+        return reply.code == 250
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for t in self.threads:
+            t.join(WAIT_S)
+
+    def more(self, count):
+        with self.changed:
+            want = len(self.acknowledged) + count
+            assert self.changed.wait_for(lambda: len(self.acknowledged) >= want, WAIT_S), "the load stands still"
+
+
+def names(server):
+    return collections.Counter(re.search(rb"Subject: name (\S+)", m.data)[1].decode() for m in server.messages)
+
+
+def test_kills(gate, host, capsys):
+    """kill -9 of worker and keeper in turn, under load: what was answered 250 arrives at both, perhaps twice."""
+    one, two = host(11), host(12)
+    g = gate(workers=2)
+    chance, killed = random.Random(4), 0
+    with Load(g) as load:
+        for _ in range(3):
+            for name in sorted(n for n in g.children() if n.startswith("gp-worker") or n == "gp-spool"):
+                load.more(chance.randrange(3, 10))
+                g.kill_child(name)
+                killed += 1
+                end = time.monotonic() + WAIT_S
+                while name not in g.children():
+                    assert time.monotonic() < end, f"{name} does not come back"
+                    time.sleep(0.02)
+        load.more(10)
+    wait_empty(g)
+    want = set(load.acknowledged)
+    lost = [n for s in (one, two) for n in want - set(names(s))]
+    twice = sum(n - 1 for s in (one, two) for n in names(s).values())
+    with capsys.disabled():
+        print(f"\n{killed} killed, {len(want)} messages acknowledged for two recipients each, {len(lost)} lost, {twice} delivered again")
+    assert not lost and killed >= 9
+
+
+def test_reload(gate, host):
+    """What is being delivered when the configuration changes is finished, and what waits goes on."""
+    go = threading.Event()
+    one = host(11, script={".": lambda *_: go.wait(WAIT_S) and None})
+    two, g = host(12), gate()
+    mark = g.mark()
+    assert send(g, ["x@one.example", "y@two.example"]).code == 250
+    two.wait_messages(1)
+    one.wait_messages(1)
+    g.process.send(signal.SIGHUP)
+    g.wait_line(r"event=reload|generation", mark)
+    assert send(g, ["x@one.example", "y@two.example"]).code == 250
+    go.set()
+    two.wait_messages(2)
+    one.wait_messages(2)
+    wait_empty(g)
+    assert len(one.messages) == 2 and len(two.messages) == 2
