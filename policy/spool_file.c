@@ -71,6 +71,8 @@ int spool_file_read(int dir_fd, const char *id, struct spool_envelope **out, con
 	size_t len = 0;
 	int fd = spool_file_open(dir_fd, id, ".json"), rc;
 
+	if (fd == -ELOOP && why)
+		*why = wrong;
 	if (fd < 0)
 		return fd == -ELOOP ? -EINVAL : fd;
 	rc = read_text(fd, &text, &len);
@@ -214,8 +216,10 @@ char (*spool_file_list(int dir_fd, bool keeper, size_t *count))[STORE_ID_MAX]
 		rc = list_name(dir_fd, e->d_name, keeper, &records, &messages);
 	if (rc == 0)
 		rc = -errno;
-	if (rc == 0 && !records.id)
-		rc = listing_add(&records, "") < 0 ? -ENOMEM : (int)(records.count = 0);        /* NULL is failure */
+	if (rc == 0 && !records.id) {
+		records.id = calloc(1, sizeof(*records.id));    /* NULL is failure */
+		rc = records.id ? 0 : -ENOMEM;
+	}
 	closedir(d);
 	if (records.count)
 		qsort(records.id, records.count, sizeof(*records.id), id_order);

@@ -1,0 +1,764 @@
+/*
+ * The spool's keeper: what was acknowledged is there, whole, whatever happens in between.
+ *
+ * This program stands in front of the calls that change the directory or make it durable. A child keeps messages and reports what became of
+ * them, and dies at the nth such call: by kill -9 (all that was done stays), or by a loss of power (of what was done since the last fsync
+ * of the directory only a beginning stays, and no contents that were not fsynced). Then the spool is opened again and looked over.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/durable.h"
+#include "policy/spool_file.h"
+#include "policy/spool_keeper.h"
+#include "policy/spool_record.h"
+#include "support/random.h"
+
+#define WALL_MS 1795310000000LL
+
+static const struct spool_settings standard = { .life_s = 5 * 86400, .delay_notice_s = 4 * 3600, .retry_min_ms = 60000, .retry_max_ms = 4 * 3600000,
+						.max_bytes = 1 << 30, .max_messages = 100000, .deliveries = 5 };
+
+static char top[64], dir[96], back[96];
+
+/* --- the model of the disk --- */
+
+enum { OPS = 256, INODES = 256 };
+enum crash { NEVER, KILLED, POWER };
+static struct { enum { LINKED, UNLINKED, REPLACED } what; char name[80], backup[140]; } op[OPS];
+static ino_t synced[INODES];
+static size_t op_count, synced_count;
+static int point, die_at;
+static enum crash crash;
+static unsigned backups;
+static bool lying_dirs, lying_files;    /* a disk that forgets: to see that the test notices */
+
+static bool is_spool(int fd)
+{
+	struct stat a, b;
+
+	return crash != NEVER && fstat(fd, &a) == 0 && stat(dir, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+enum { PATH_BYTES = 400 };
+
+static void in_spool(const char *name, char out[PATH_BYTES])
+{
+	snprintf(out, PATH_BYTES, "%s/%s", dir, name);
+}
+
+static void lose_power(void)
+{
+	size_t stays = op_count ? pick((unsigned)op_count + 1) : 0;
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while (op_count > stays) {
+		char path[PATH_BYTES];
+
+		op_count--;
+		in_spool(op[op_count].name, path);
+		if (op[op_count].what == LINKED)
+			unlink(path);
+		else
+			rename(op[op_count].backup, path);
+	}
+	while ((e = readdir(d))) {
+		char path[PATH_BYTES];
+		struct stat st;
+		bool known = false;
+
+		in_spool(e->d_name, path);
+		if (lstat(path, &st) < 0 || !S_ISREG(st.st_mode))
+			continue;
+		for (size_t i = 0; i < synced_count; i++)
+			known |= synced[i] == st.st_ino;
+		if (!known)
+			(void)!truncate(path, 0);
+	}
+	_exit(42);
+}
+
+static void may_die(void)
+{
+	if (crash == NEVER)
+		return;
+	point++;
+	if (die_at && point == die_at) {
+		if (crash == POWER)
+			lose_power();
+		_exit(42);
+	}
+}
+
+static void note(int what, const char *name)
+{
+	char path[PATH_BYTES];
+
+	assert_true(op_count < OPS);
+	op[op_count].what = what;
+	snprintf(op[op_count].name, sizeof(op[op_count].name), "%s", name);
+	if (what != LINKED) {
+		in_spool(name, path);
+		snprintf(op[op_count].backup, sizeof(op[op_count].backup), "%s/%u", back, backups++);
+		if (link(path, op[op_count].backup) < 0)
+			return;
+	}
+	op_count++;
+}
+
+int fsync(int fd)
+{
+	struct stat st;
+	int rc;
+
+	may_die();
+	rc = (int)syscall(SYS_fsync, fd);
+	if (crash != NEVER && is_spool(fd) && !lying_dirs)
+		op_count = 0;
+	else if (crash != NEVER && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && synced_count < INODES && !lying_files)
+		synced[synced_count++] = st.st_ino;
+	may_die();
+	return rc;
+}
+
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	int rc;
+
+	may_die();
+	rc = (int)syscall(SYS_linkat, from_fd, from, to_fd, to, flags);
+	if (rc == 0 && is_spool(to_fd))
+		note(LINKED, to);
+	may_die();
+	return rc;
+}
+
+int renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	may_die();
+	if (is_spool(to_fd))
+		note(REPLACED, to);
+	int rc = (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, 0);
+	may_die();
+	return rc;
+}
+
+int unlinkat(int fd, const char *name, int flags)
+{
+	may_die();
+	if (is_spool(fd))
+		note(UNLINKED, name);
+	int rc = (int)syscall(SYS_unlinkat, fd, name, flags);
+	may_die();
+	return rc;
+}
+
+static int remove_any(const char *path, const struct stat *st, int what, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static void fresh(void)
+{
+	nftw(top, remove_any, 16, FTW_DEPTH | FTW_PHYS);
+	mkdir(top, 0700);
+	mkdir(back, 0700);
+}
+
+/* --- a keeper --- */
+
+static struct spool_keeper *begin(const struct spool_settings *set)
+{
+	struct spool_keeper *k = NULL;
+
+	assert_int_equal(spool_keeper_open(dir, -1, set, 1000, &k), 0);
+	while (spool_keeper_load(k, 0, WALL_MS))
+		;
+	return k;
+}
+
+static int message(struct spool_keeper *k, unsigned n)
+{
+	int fd = spool_keeper_temp(k);
+
+	assert_true(fd >= 0);
+	dprintf(fd, "Subject: %u\r\n\r\n", n);
+	for (unsigned i = 0; i < 50; i++)
+		dprintf(fd, "line %u of %u\r\n", i, n);
+	return fd;
+}
+
+static bool is_whole(int dir_fd, const char *id, unsigned n)
+{
+	char want[3000], got[3000];
+	int at = snprintf(want, sizeof(want), "Subject: %u\r\n\r\n", n), fd = spool_file_open(dir_fd, id, ".eml");
+	ssize_t len;
+
+	for (unsigned i = 0; i < 50; i++)
+		at += snprintf(want + at, sizeof(want) - (size_t)at, "line %u of %u\r\n", i, n);
+	if (fd < 0)
+		return false;
+	len = pread(fd, got, sizeof(got), 0);
+	close(fd);
+	return len == at && memcmp(got, want, (size_t)at) == 0;
+}
+
+static char *record(unsigned n, const char *sender, int recipients)
+{
+	AUTO(spool_envelope) struct spool_envelope *e = spool_envelope_new();
+
+	e->sender = strdup(sender);
+	e->txn = malloc(20);
+	snprintf(e->txn, 20, "%u", n);
+	for (int i = 0; i < recipients; i++)
+		assert_non_null(spool_envelope_add(e, i ? "c@y" : "b@y", "", i ? "mx c" : "mx b"));
+	return spool_record_text(e);
+}
+
+static int keep(struct spool_keeper *k, unsigned n, int recipients, char id[STORE_ID_MAX])
+{
+	char *text = record(n, "a@x", recipients);
+	int fd = message(k, n), rc = spool_keeper_keep(k, fd, text, strlen(text), 0, WALL_MS, id);
+
+	close(fd);
+	free(text);
+	return rc;
+}
+
+static int report(struct spool_keeper *k, const char *id, uint64_t number, size_t rcpt, enum spool_outcome_kind kind, bool dsn)
+{
+	struct spool_outcome o = { .rcpt = rcpt, .kind = kind, .reply = "250 ok" };
+	struct spool_told t = { .number = number, .outcome = &o, .count = 1 };
+	int fd = -1, rc;
+
+	strcpy(t.id, id);
+	if (dsn) {
+		char *text = record(99, "", 1);
+
+		assert_int_equal(spool_record_parse(text, strlen(text), RECORD_NEW, &t.dsn, NULL), 0);
+		free(text);
+		fd = message(k, 99);
+	}
+	rc = spool_keeper_report(k, &t, fd, 0, WALL_MS);
+	spool_envelope_free(t.dsn);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* --- crashes --- */
+
+enum { MESSAGES = 4 };
+struct fate {
+	char id[STORE_ID_MAX];
+	bool kept;                      /* acknowledged */
+	bool begun[2], told[2];         /* of each recipient: its report has been begun, acknowledged */
+};
+static struct fate *fate;               /* shared with the child */
+
+/* Two messages together, each to two recipients; one recipient after the other is reported, the second of message 1 with a DSN. */
+static void child(void)
+{
+	struct spool_keeper *k = begin(&standard);
+	struct spool_grant g;
+	struct spool_envelope *e = NULL;
+	int fd;
+
+	for (unsigned n = 0; n < MESSAGES; n += 2) {
+		for (unsigned i = n; i < n + 2; i++)
+			assert_int_equal(keep(k, i, 2, fate[i].id), 0);
+		if (spool_keeper_flush(k) == 0)
+			fate[n].kept = fate[n + 1].kept = true;
+	}
+	while (spool_keeper_lease(k, k, 0, &g, &e, &fd)) {
+		unsigned n = e->txn ? (unsigned)atoi(e->txn) : 0;
+		size_t rcpt = strcmp(g.route, "mx c") == 0;
+
+		close(fd);
+		spool_envelope_free(e);
+		if (n >= MESSAGES || n == 3)
+			continue;               /* the DSN; and one that stays */
+		fate[n].begun[rcpt] = true;
+		assert_int_equal(report(k, g.id, g.number, rcpt, n == 1 && rcpt ? SPOOL_FOR_GOOD : SPOOL_TAKEN, n == 1 && rcpt), 0);
+		if (n == 2)
+			continue;               /* with the next one's */
+		if (spool_keeper_flush(k) == 0)
+			fate[n].told[rcpt] = true;
+	}
+	if (spool_keeper_flush(k) == 0)
+		fate[2].told[0] = fate[2].told[1] = true;
+	spool_keeper_close(k);
+	_exit(0);
+}
+
+/* true: it died before its end. */
+static bool run_child(enum crash how, int at)
+{
+	int status = 0;
+	pid_t pid;
+
+	fresh();
+	memset(fate, 0, MESSAGES * sizeof(*fate));
+	pid = fork();
+	if (pid == 0) {
+		crash = how;
+		die_at = at;
+		point = 0;
+		op_count = synced_count = 0;
+		random_seed((uint64_t)at);
+		child();
+	}
+	waitpid(pid, &status, 0);
+	assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 42 || WEXITSTATUS(status) == 0));
+	return WEXITSTATUS(status) == 42;
+}
+
+/* What is wrong, or NULL. */
+static const char *look_over(void)
+{
+	struct spool_keeper *k = begin(&standard);
+	int dir_fd = open(dir, O_RDONLY | O_DIRECTORY);
+	const char *wrong = NULL;
+	char (*id)[STORE_ID_MAX];
+	size_t count = 0;
+	bool dsn = false, seen[MESSAGES] = { false };
+	DIR *d;
+	struct dirent *f;
+	char broken[140];
+
+	id = spool_file_list(dir_fd, false, &count);
+	for (size_t i = 0; i < count; i++) {
+		AUTO(spool_envelope) struct spool_envelope *e = NULL;
+		unsigned n;
+
+		if (spool_file_read(dir_fd, id[i], &e, NULL) < 0) {
+			wrong = "an entry that cannot be read has stayed";
+			continue;
+		}
+		n = (unsigned)atoi(e->txn);
+		if (!is_whole(dir_fd, id[i], n))
+			wrong = "a message is not whole";
+		if (!spool_schedule_knows(spool_keeper_schedule(k), id[i]))
+			wrong = "an entry is not in the schedule";
+		if (n == 99) {
+			dsn = true;
+			continue;
+		}
+		if (*fate[n].id && strcmp(fate[n].id, id[i]) != 0)
+			wrong = "an entry has another id";
+		seen[n] = true;
+		for (int r = 0; r < 2; r++) {
+			if (e->rcpt[r].state == SPOOL_WAITING && fate[n].told[r])
+				wrong = "a recipient that was done with waits again";
+			if (e->rcpt[r].state != SPOOL_WAITING && !fate[n].begun[r])
+				wrong = "a recipient was lost";
+		}
+		if (n == 1 && e->rcpt[1].state == SPOOL_FAILED && !dsn)
+			dsn = false;
+	}
+	for (unsigned n = 0; n < MESSAGES; n++) {
+		if (fate[n].kept && !seen[n] && !(fate[n].begun[0] && fate[n].begun[1]))
+			wrong = "a message was lost";
+		if (seen[n] && fate[n].told[0] && fate[n].told[1])
+			wrong = "a message came back";
+	}
+	if (!dsn && fate[1].kept && (!seen[1] || fate[1].told[1]) && fate[1].begun[1])
+		wrong = "a DSN was lost";
+	snprintf(broken, sizeof(broken), "%s/broken", dir);
+	d = opendir(broken);
+	while (d && (f = readdir(d)))
+		if (strstr(f->d_name, ".json"))
+			wrong = "an entry broke";
+	if (d)
+		closedir(d);
+	free(id);
+	close(dir_fd);
+	spool_keeper_close(k);
+	return wrong;
+}
+
+static void test_crashes(void **state)
+{
+	int points[2] = { 0, 0 };
+
+	for (int how = KILLED; how <= POWER; how++)
+		for (int at = 1; run_child((enum crash)how, at); at++) {
+			const char *wrong = look_over();
+
+			points[how - 1] = at;
+			if (wrong)
+				fail_msg("%s at point %d: %s", how == KILLED ? "killed" : "power lost", at, wrong);
+		}
+	assert_null(look_over());
+	assert_true(points[0] > 60 && points[1] == points[0]);
+}
+
+/* The test would see it: a disk that forgets names, or contents, is noticed. */
+static void test_the_test_notices(void **state)
+{
+	int seen_dirs = 0, seen_files = 0;
+
+	lying_dirs = true;
+	for (int at = 1; run_child(POWER, at); at++)
+		seen_dirs += look_over() != NULL;
+	lying_dirs = false;
+	lying_files = true;
+	for (int at = 1; run_child(POWER, at); at++)
+		seen_files += look_over() != NULL;
+	lying_files = false;
+	assert_true(seen_dirs > 0 && seen_files > 0);
+}
+
+/* --- reports --- */
+
+static void test_reports(void **state)
+{
+	struct spool_keeper *k;
+	struct spool_grant g, h;
+	struct spool_envelope *e = NULL;
+	char id[STORE_ID_MAX];
+	size_t second;
+	int fd = -1;
+
+	fresh();
+	k = begin(&standard);
+	assert_int_equal(keep(k, 1, 2, id), 0);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
+	spool_envelope_free(e);
+	close(fd);
+	assert_true(spool_keeper_lease(k, k, 0, &h, &e, &fd));
+	spool_envelope_free(e);
+	close(fd);
+	second = strcmp(h.route, "mx c") == 0;          /* of h; the other one is that of g */
+	assert_int_equal(spool_keeper_delete(k, id), -EBUSY);
+	assert_int_equal(spool_keeper_give_up(k, id, 0), -EBUSY);
+	/* The worker asks again after the keeper's death: it is recorded once, and its DSN kept once. */
+	assert_int_equal(report(k, id, g.number, !second, SPOOL_FOR_GOOD, true), 0);
+	assert_int_equal(report(k, id, g.number, !second, SPOOL_FOR_GOOD, true), 0);
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 2);
+	/* A recipient that there is not, a lease that there is not. */
+	assert_int_equal(report(k, id, 12345, 77, SPOOL_TAKEN, false), 0);
+	assert_int_equal(report(k, "01kabcdef123", 12345, 0, SPOOL_TAKEN, true), 0);
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 2);
+	/* Who has a message has it, whatever became of the lease. */
+	spool_keeper_gone(k, k, 0);
+	assert_int_equal(report(k, id, h.number, second, SPOOL_TAKEN, false), 0);
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 1);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	assert_int_equal(spool_keeper_delete(k, id), -ENOENT);
+	assert_int_equal(spool_keeper_delete(k, "../../etc/x"), -ENOENT);
+	spool_keeper_close(k);
+	/* The DSN is what is left, after a restart, too. */
+	k = begin(&standard);
+	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
+	assert_string_equal(e->sender, "");
+	spool_envelope_free(e);
+	close(fd);
+	spool_keeper_gone(k, k, 0);
+	assert_int_equal(spool_keeper_give_up(k, g.id, 0), 0);
+	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
+	assert_int_equal(g.duty, SPOOL_EXPIRE);
+	spool_envelope_free(e);
+	close(fd);
+	spool_keeper_close(k);
+}
+
+static void test_put_off(void **state)
+{
+	struct spool_keeper *k;
+	struct spool_grant g;
+	struct spool_envelope *e = NULL;
+	char id[STORE_ID_MAX];
+	int fd = -1;
+
+	fresh();
+	k = begin(&standard);
+	assert_int_equal(keep(k, 1, 1, id), 0);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
+	spool_envelope_free(e);
+	close(fd);
+	assert_int_equal(report(k, id, g.number, 0, SPOOL_LATER, false), 0);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	assert_false(spool_keeper_lease(k, k, 59999, &g, &e, &fd));
+	assert_int_equal(spool_keeper_next_ms(k), 60000);
+	spool_keeper_close(k);
+	k = begin(&standard);           /* the same after a restart */
+	assert_int_equal(spool_keeper_next_ms(k), 60000);
+	assert_true(spool_keeper_lease(k, k, 60000, &g, &e, &fd));
+	assert_int_equal(e->rcpt[0].attempts, 1);
+	assert_string_equal(e->rcpt[0].reply, "250 ok");
+	assert_int_equal(e->rcpt[0].tried_s, WALL_MS / 1000);
+	spool_envelope_free(e);
+	close(fd);
+	spool_keeper_close(k);
+}
+
+/* --- what does not fit, what is no message --- */
+
+static void test_bounds(void **state)
+{
+	struct spool_settings few = standard;
+	struct spool_keeper *k;
+	char id[STORE_ID_MAX], *text = record(1, "a@x", 1);
+	int pipe_fd[2], fd;
+
+	fresh();
+	few.max_messages = 2;
+	k = begin(&few);
+	assert_int_equal(keep(k, 1, 1, id), 0);
+	assert_int_equal(keep(k, 2, 1, id), 0);
+	assert_int_equal(keep(k, 3, 1, id), -ENOSPC);
+	/* But a DSN takes the place of what it is about. */
+	assert_int_equal(report(k, id, 1, 0, SPOOL_FOR_GOOD, true), 0);
+	few.max_messages = 100;
+	few.max_bytes = 1500;
+	spool_keeper_set(k, &few);
+	assert_int_equal(keep(k, 3, 1, id), -ENOSPC);
+	spool_keeper_close(k);
+	few.max_bytes = 1 << 20;
+	k = begin(&few);
+	assert_int_equal(keep(k, 3, 1, id), 0);
+	assert_int_equal(pipe(pipe_fd), 0);
+	assert_int_equal(spool_keeper_keep(k, pipe_fd[0], text, strlen(text), 0, WALL_MS, id), -EINVAL);
+	fd = message(k, 4);
+	assert_int_equal(spool_keeper_keep(k, fd, text, strlen(text) - 1, 0, WALL_MS, id), -EINVAL);
+	assert_int_equal(spool_keeper_keep(k, fd, "{}", 2, 0, WALL_MS, id), -EINVAL);
+	close(fd);
+	close(pipe_fd[0]);
+	close(pipe_fd[1]);
+	/* A memfd has no name that could be linked. */
+	fd = memfd_create("m", MFD_CLOEXEC);
+	dprintf(fd, "x\r\n");
+	assert_int_equal(spool_keeper_keep(k, fd, text, strlen(text), 0, WALL_MS, id), 0);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	close(fd);
+	free(text);
+	spool_keeper_close(k);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	char path[PATH_BYTES];
+	FILE *f;
+
+	in_spool(name, path);
+	f = fopen(path, "w");
+	fputs(text, f);
+	fclose(f);
+}
+
+static bool exists(const char *name)
+{
+	char path[PATH_BYTES];
+	struct stat st;
+
+	in_spool(name, path);
+	return lstat(path, &st) == 0;
+}
+
+/* What cannot be used is put aside; the rest goes on. */
+static void test_damage(void **state)
+{
+	char id[8][STORE_ID_MAX], name[80], path[PATH_BYTES];
+	struct spool_keeper *k;
+
+	fresh();
+	k = begin(&standard);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(keep(k, i, 1, id[i]), 0);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	spool_keeper_close(k);
+	snprintf(name, sizeof(name), "%s.json", id[0]);
+	write_file(name, "{ \"spool\": 1, ");
+	snprintf(name, sizeof(name), "%s.json", id[1]);
+	write_file(name, "");
+	snprintf(name, sizeof(name), "%s.eml", id[2]);
+	write_file(name, "cut");
+	snprintf(name, sizeof(name), "%s.eml", id[3]);
+	in_spool(name, path);
+	unlink(path);
+	snprintf(name, sizeof(name), "%s.json", id[4]);
+	in_spool(name, path);
+	unlink(path);
+	snprintf(name, sizeof(name), "%s.json", id[5]);
+	in_spool(name, path);
+	unlink(path);
+	assert_int_equal(symlink("/etc/passwd", path), 0);
+	write_file(".01kabcdef123.json.tmp", "half");
+	write_file("a person's notes", "x");
+	k = begin(&standard);
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 2);
+	spool_keeper_close(k);
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "%.12s.json", id[i]);
+		assert_int_equal(exists(name), i >= 6);
+		snprintf(name, sizeof(name), "broken/%.12s.eml", id[i]);
+		assert_int_equal(exists(name), i < 6 && i != 3);
+	}
+	assert_false(exists(".01kabcdef123.json.tmp"));
+	assert_true(exists("a person's notes"));
+	/* Once more under the same name: what lies there is not overwritten. */
+	snprintf(name, sizeof(name), "%s.json", id[0]);
+	write_file(name, "again");
+	k = begin(&standard);
+	spool_keeper_close(k);
+	snprintf(name, sizeof(name), "broken/%s.json.1", id[0]);
+	assert_true(exists(name));
+	/* Damaged while we run: found when it is to be leased. */
+	snprintf(name, sizeof(name), "%s.json", id[6]);
+	k = begin(&standard);
+	write_file(name, "[]");
+	{
+		struct spool_grant g;
+		struct spool_envelope *e = NULL;
+		int fd = -1;
+
+		assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
+		assert_string_equal(g.id, id[7]);
+		close(fd);
+		spool_envelope_free(e);
+	}
+	spool_keeper_close(k);
+	snprintf(name, sizeof(name), "broken/%s.json", id[6]);
+	assert_true(exists(name));
+}
+
+static void test_disk_full(void **state)
+{
+	struct spool_keeper *k;
+	struct spool_grant g;
+	struct spool_envelope *e = NULL;
+	char id[STORE_ID_MAX], first[STORE_ID_MAX] = "", name[60];
+	int fd = -1, filler, rc = 0, n = 0;
+	char chunk[4096] = { 0 }, path[PATH_BYTES];
+
+	fresh();
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", top, "tmpfs", 0, "size=256k") < 0)
+		skip();
+	k = begin(&standard);
+	assert_int_equal(keep(k, 1, 2, first), 0);
+	in_spool("filler", path);
+	filler = open(path, O_WRONLY | O_CREAT, 0600);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(write(filler, chunk, sizeof(chunk)), sizeof(chunk));
+	while (rc == 0 && n++ < 1000)
+		rc = keep(k, 2, 1, id);
+	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	/* To the last octet. */
+	while (write(filler, chunk, sizeof(chunk)) > 0)
+		;
+	close(filler);
+	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
+	assert_string_equal(g.id, first);
+	spool_envelope_free(e);
+	close(fd);
+	/* One of two is delivered, and it cannot be written: it is known nevertheless, and written when there is room. */
+	assert_int_equal(report(k, first, g.number, strcmp(g.route, "mx c") == 0, SPOOL_TAKEN, false), -ENOSPC);
+	spool_keeper_tick(k);
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).leased, 0);
+	assert_int_equal(unlink(path), 0);
+	spool_keeper_tick(k);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	fd = open(dir, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(spool_file_read(fd, first, &e, NULL), 0);
+	close(fd);
+	assert_int_equal(spool_envelope_waiting(e), 1);
+	spool_envelope_free(e);
+	spool_keeper_close(k);
+	snprintf(name, sizeof(name), ".%s.json.tmp", first);
+	assert_false(exists(name));
+	umount(top);
+}
+
+/* --- many --- */
+
+static void test_start_of_many(void **state)
+{
+	struct spool_keeper *k;
+	int64_t begun_ms;
+	int dir_fd;
+
+	fresh();
+	mkdir(dir, 0700);
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY);
+	for (unsigned i = 0; i < 20000; i++) {
+		AUTO(spool_envelope) struct spool_envelope *e = spool_envelope_new();
+		char name[40], route[40], *text;
+		int fd;
+
+		store_id_make(WALL_MS + i, i, e->id);
+		e->sender = strdup("a@x");
+		e->created_s = WALL_MS / 1000;
+		e->bytes = 3;
+		snprintf(route, sizeof(route), "mx %u.example", i % 500);
+		spool_envelope_add(e, "b@y", "", route);
+		text = spool_record_text(e);
+		snprintf(name, sizeof(name), "%s.json", e->id);
+		fd = openat(dir_fd, name, O_WRONLY | O_CREAT, 0600);
+		dprintf(fd, "%s", text);
+		close(fd);
+		snprintf(name, sizeof(name), "%s.eml", e->id);
+		fd = openat(dir_fd, name, O_WRONLY | O_CREAT, 0600);
+		dprintf(fd, "x\r\n");
+		close(fd);
+		free(text);
+	}
+	close(dir_fd);
+	begun_ms = clock_ms();
+	k = begin(&standard);
+	print_message("20,000 entries in %lld ms\n", (long long)(clock_ms() - begun_ms));
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 20000);
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).routes, 500);
+	assert_true(clock_ms() - begun_ms < 20000);
+	spool_keeper_close(k);
+}
+
+static int setup(void **state)
+{
+	/* The order of calls counts, not a real disk's time for them. */
+	snprintf(top, sizeof(top), "%s/test_spool.%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+	snprintf(dir, sizeof(dir), "%s/spool", top);
+	snprintf(back, sizeof(back), "%s/back", top);
+	fate = mmap(NULL, MESSAGES * sizeof(*fate), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return fate == MAP_FAILED;
+}
+
+static int teardown(void **state)
+{
+	nftw(top, remove_any, 16, FTW_DEPTH | FTW_PHYS);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_crashes), cmocka_unit_test(test_the_test_notices), cmocka_unit_test(test_reports),
+		cmocka_unit_test(test_put_off), cmocka_unit_test(test_bounds), cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_disk_full), cmocka_unit_test(test_start_of_many),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
