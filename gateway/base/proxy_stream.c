@@ -66,11 +66,31 @@ int proxy_stream_read(struct stream *s, int timeout_ms, struct proxy_header *out
 	return rc < 0 ? rc : 0;
 }
 
+/* The ends of the connection itself. */
+static void own_ends(int fd, struct proxy_header *out)
+{
+	struct sockaddr_storage us = { .ss_family = AF_UNSPEC }, them = { .ss_family = AF_UNSPEC };
+	socklen_t us_len = sizeof(us), them_len = sizeof(them);
+
+	*out = (struct proxy_header){ 0 };
+	if (getsockname(fd, (struct sockaddr *)&us, &us_len) < 0 || getpeername(fd, (struct sockaddr *)&them, &them_len) < 0)
+		return;
+	net_from_sockaddr((struct sockaddr *)&us, &out->source);
+	net_from_sockaddr((struct sockaddr *)&them, &out->destination);
+	out->told = out->source.family && out->destination.family;
+}
+
 int proxy_stream_write(struct stream *s, enum proxy_version version, const struct proxy_header *h, int timeout_ms)
 {
 	AUTO(buf) struct buf out = BUF_INIT(PROXY_V1_MAX);
-	int rc = proxy_header_write(version, h, &out);
+	struct proxy_header own;
+	int rc;
 
+	if (!h->told && version == PROXY_V1) {
+		own_ends(stream_fd(s), &own);
+		h = &own;
+	}
+	rc = proxy_header_write(version, h, &out);
 	if (rc == 0)
 		rc = stream_write(s, out.data, out.len);
 	return rc < 0 ? rc : stream_flush(s, timeout_ms);

@@ -14,7 +14,10 @@ struct stream;
  */
 int proxy_stream_read(struct stream *s, int timeout_ms, struct proxy_header *out);
 
-/* Send the header that says h (proxy_header_write) and nothing else, in one segment. 0 or an error of the stream. may wait */
+/*
+ * Send the header that says h and nothing else, in one segment. Not told: LOCAL in version 2; in version 1 the ends of this connection, since Postfix
+ * takes no UNKNOWN. 0 or an error of the stream. may wait
+ */
 int proxy_stream_write(struct stream *s, enum proxy_version version, const struct proxy_header *h, int timeout_ms);
 
 #endif

@@ -15,6 +15,7 @@
 #include "base/task.h"
 #include "base/tls.h"
 #include "policy/conf.h"
+#include "smtp/xclient.h"
 
 enum {
 	BACKOFF_MIN_MS = 1000,
@@ -42,6 +43,7 @@ struct backend {
 	bool probed;                    /* once at least, whatever came out */
 	bool caps_seen;
 	struct smtp_caps caps;
+	bool lacks_xclient;             /* it is to be told the client by XCLIENT, and does not offer that to us */
 	char address[NET_TEXT_MAX];
 	struct net_addr known[HOST_ADDRESSES_MAX];   /* as last resolved */
 	size_t known_count;
@@ -116,6 +118,16 @@ static void offer_changed(struct backend *b, const struct smtp_caps *now)
 			    "went", went.len ? buf_str(&went) : NULL, NULL);
 }
 
+static void look_at_xclient(struct backend *b)
+{
+	bool lacks = b->conf->xclient && b->conf->proxy == PROXY_NO && !(b->caps.xclient & XCLIENT_ADDR);
+
+	if (lacks && !b->lacks_xclient)
+		log_warning("backend", "name", b->conf->name, "xclient", "is not offered to us: this server does not learn who the clients are", NULL);
+	b->lacks_xclient = lacks;
+}
+
+/* caps: as it said to ourselves; NULL: to somebody else. */
 static void backend_up(struct backend *b, const struct smtp_caps *caps)
 {
 	if (b->state != UP) {
@@ -132,6 +144,7 @@ static void backend_up(struct backend *b, const struct smtp_caps *caps)
 			offer_changed(b, caps);
 		b->caps = *caps;
 		b->caps_seen = true;
+		look_at_xclient(b);
 	}
 }
 
@@ -302,6 +315,7 @@ static void session_free(struct backend_session *bs)
 	struct backend *b = bs->backend;
 
 	smtp_client_free(bs->client);
+	free(bs->helo);
 	free(bs);
 	slot_leave(b);
 	group_unref(b->group);
@@ -323,12 +337,94 @@ static void session_close(struct backend_session *bs)
 		session_free(bs);
 }
 
+/* What kind of session is wanted. */
+struct want {
+	const struct smtp_identity *who;        /* for whom it speaks; NULL: for us */
+	bool fresh;                             /* none that was used before */
+	int64_t deadline_ms;
+	char *refusal;                          /* SMTP_WHY_MAX: what the server has to say against who */
+};
+
+/* Whether it begins by saying for whom it speaks. */
+static bool begins_told(const struct backend *b, const struct want *w)
+{
+	return w->who && b->conf->proxy != PROXY_NO;
+}
+
+/* Whether no session that somebody else has used will do. */
+static bool needs_own(const struct backend *b, const struct want *w)
+{
+	return w->fresh || begins_told(b, w);
+}
+
+/* What a session says at its beginning; helo is a copy, since the client may say another. */
+static const struct smtp_client_conf *session_conf(struct backend_session *bs, struct backend *b, const struct want *w)
+{
+	if (!begins_told(b, w))
+		return &b->client_conf;
+	bs->conf = b->client_conf;
+	bs->conf.proxied = (struct proxy_header){ .told = true, .source = w->who->addr, .destination = w->who->local };
+	bs->identity = true;
+	/* To the server we are the client: a name of ours would not fit its address. */
+	bs->helo = xclient_helo_ok(w->who->helo) ? strdup(w->who->helo) : NULL;
+	if (bs->helo)
+		bs->conf.hostname = bs->helo;
+	return &bs->conf;
+}
+
+/* Who the client is, where the server takes XCLIENT. 0: it knows, or goes on without; else the session is broken. may wait */
+static int introduce(struct backend_session *bs, const struct want *w, char *words)
+{
+	int rc = w->who && bs->backend->conf->xclient ? smtp_client_xclient(bs->client, w->who, w->deadline_ms) : -EOPNOTSUPP;
+
+	if (rc == 0 || bs->client->broken)
+		bs->identity = true;
+	if (bs->client->refused)
+		smtp_client_refusal(bs->client, words);
+	return bs->client->broken ? rc : 0;
+}
+
+/* What a server says that has been told who the client is, passed on. */
+static int refused_client(const struct want *w, const char *words)
+{
+	memcpy(w->refusal, words, SMTP_WHY_MAX);
+	return words[0] == '5' ? -EACCES : -EBUSY;
+}
+
+/*
+ * A session that spoke for a client failed. That may be the client's doing (his address is not welcome, and the connection is cut): one of our own
+ * will show how the server is.
+ */
+static void doubt(struct backend *b, const char *why)
+{
+	if (b->state != UP) {
+		backend_away(b, why);
+		return;
+	}
+	b->seen_ms = clock_ms() - b->conf->probe_interval_ms;
+	future_resolve(&b->wake, 0);
+}
+
+static void session_failed(struct backend *b, const struct want *w, int rc, int64_t begun_ms, const char *why)
+{
+	if (rc == -ECANCELED || rc == -ENOMEM)
+		return;
+	/* no time left is the caller's affair, a long silence is the backend's */
+	if (rc == -ETIMEDOUT && w->deadline_ms != 0 && clock_ms() >= w->deadline_ms && clock_ms() - begun_ms < FAULT_MS)
+		return;
+	if (w->who && (b->conf->proxy != PROXY_NO || b->conf->xclient))
+		doubt(b, why);
+	else
+		backend_away(b, why);
+}
+
 /* Try the member's addresses in turn; the slot is taken already and is given back on failure. may wait */
-static int session_open(struct backend *b, int64_t deadline_ms, struct backend_session **out)
+static int session_open(struct backend *b, const struct want *w, struct backend_session **out)
 {
 	struct net_addr *addr = calloc(HOST_ADDRESSES_MAX, sizeof(*addr));
 	struct backend_session *bs = calloc(1, sizeof(*bs));
-	char why[SMTP_WHY_MAX] = "out of memory";
+	char why[SMTP_WHY_MAX] = "out of memory", words[SMTP_WHY_MAX] = "";
+	const struct smtp_client_conf *conf = bs ? session_conf(bs, b, w) : NULL;
 	int64_t begun = clock_ms();
 	int rc = -ENOMEM;
 	size_t n = addr && bs ? host_addresses(b->group->dns, b->conf->host, b->conf->port, b->conf->connect_timeout_ms, addr, why) : 0;
@@ -339,29 +435,37 @@ static int session_open(struct backend *b, int64_t deadline_ms, struct backend_s
 	}
 	if (addr && bs && n == 0)
 		rc = task_cancelled() ? -ECANCELED : -EHOSTUNREACH;
-	for (size_t i = 0; i < n && rc != 0 && rc != -ECANCELED; i++) {
+	for (size_t i = 0; i < n && rc != 0 && rc != -ECANCELED && !words[0]; i++) {
 		net_text_port(&addr[i], b->address);
 		if (backend_is_ourselves(b->group->site, &addr[i])) {
 			snprintf(why, sizeof(why), "%s is ourselves: mail would loop", b->address);
 			rc = -ELOOP;
 			continue;
 		}
-		rc = smtp_client_open(&b->client_conf, &addr[i], NULL, deadline_ms, &bs->client, why);
+		rc = smtp_client_open_told(conf, &addr[i], NULL, w->deadline_ms, &bs->client, why, bs->identity ? words : NULL);
 	}
 	free(addr);
 	if (rc == 0) {
 		bs->backend = b;
 		bs->fresh = true;
 		b->group->users++;
-		backend_up(b, &bs->client->caps);
-		*out = bs;
-		return 0;
+		backend_up(b, bs->identity ? NULL : &bs->client->caps);
+		rc = introduce(bs, w, words);
+		if (rc == 0) {
+			*out = bs;
+			return 0;
+		}
+		snprintf(why, sizeof(why), "%s", bs->client->why);
+		session_free(bs);
+	} else {
+		if (bs)
+			free(bs->helo);
+		free(bs);
+		slot_leave(b);
 	}
-	free(bs);
-	slot_leave(b);
-	/* no time left is the caller's affair, a long silence is the backend's */
-	if (rc != -ECANCELED && rc != -ENOMEM && (rc != -ETIMEDOUT || deadline_ms == 0 || clock_ms() < deadline_ms || clock_ms() - begun >= FAULT_MS))
-		backend_away(b, why);
+	if (words[0])
+		return refused_client(w, words);
+	session_failed(b, w, rc, begun, why);
 	return rc;
 }
 
@@ -391,31 +495,49 @@ static struct backend_session *session_reuse(struct backend_session *bs, int64_t
 	return NULL;
 }
 
-/* 0; -EAGAIN: full now; or what session_open says. fresh: none that was used before. may wait */
-static int session_get(struct backend *b, bool fresh, int64_t deadline_ms, struct backend_session **out)
+/*
+ * An idle session, made ready for this client. 0; -EAGAIN: it is of no more use, it has been closed; or the server refuses the client, in words.
+ * may wait
+ */
+static int session_again(struct backend_session *bs, const struct want *w, struct backend_session **out)
+{
+	char words[SMTP_WHY_MAX] = "";
+
+	if (needs_own(bs->backend, w)) {
+		session_free(bs);
+		return -EAGAIN;
+	}
+	bs = session_reuse(bs, w->deadline_ms);
+	if (!bs)
+		return -EAGAIN;
+	bs->backend->seen_ms = clock_ms();
+	if (introduce(bs, w, words) == 0) {
+		*out = bs;
+		return 0;
+	}
+	session_close(bs);
+	return words[0] ? refused_client(w, words) : -EAGAIN;
+}
+
+/* 0; -EAGAIN: full now; or what session_open says. may wait */
+static int session_get(struct backend *b, const struct want *w, struct backend_session **out)
 {
 	struct backend_session *bs;
 
-	if (fresh) {
-		bool got = slot_try(b);
-
-		if (!got && b->idle) {          /* an idle one makes room */
-			session_free(idle_pop(b));
-			got = slot_try(b);
-		}
-		return got ? session_open(b, deadline_ms, out) : -EAGAIN;
-	}
+	/* Where none that was used before will do, idle ones only make room. */
+	if (needs_own(b, w) && slot_try(b))
+		return session_open(b, w, out);
 	while ((bs = idle_pop(b)) != NULL) {
-		bs = session_reuse(bs, deadline_ms);
-		if (bs) {
-			b->seen_ms = clock_ms();
-			*out = bs;
-			return 0;
-		}
+		int rc = session_again(bs, w, out);
+
+		if (rc != -EAGAIN)
+			return rc;
 		if (task_cancelled())
 			return -ECANCELED;
+		if (needs_own(b, w))
+			break;
 	}
-	return slot_try(b) ? session_open(b, deadline_ms, out) : -EAGAIN;
+	return slot_try(b) ? session_open(b, w, out) : -EAGAIN;
 }
 
 /* The member to try: not in `not`, not away, the lowest priority, by turns. A member whose time to come back has come is tried by one only. */
@@ -440,11 +562,12 @@ static struct backend *choose(struct backend_group *g, uint64_t not)
 	return best;
 }
 
-static int take(struct backend_group *g, bool fresh, int64_t deadline_ms, struct backend_session **out)
+static int take(struct backend_group *g, const struct want *w, struct backend_session **out)
 {
 	struct backend *full = NULL;    /* the first of the best tier that has no session free */
 	uint64_t not = 0;
 
+	w->refusal[0] = '\0';
 	for (;;) {
 		struct backend *b = choose(g, not);
 		int rc;
@@ -454,57 +577,54 @@ static int take(struct backend_group *g, bool fresh, int64_t deadline_ms, struct
 			struct backend_session *idle;
 			int64_t until = clock_ms() + full->conf->max_sessions_wait_ms;
 
-			rc = slot_wait(full, deadline_ms && deadline_ms < until ? deadline_ms : until, &idle);
+			rc = slot_wait(full, w->deadline_ms && w->deadline_ms < until ? w->deadline_ms : until, &idle);
 			if (rc < 0)
 				return rc == -ETIMEDOUT ? -EBUSY : rc;
-			if (idle && fresh) {
-				session_free(idle);
-				continue;
-			}
 			if (idle) {
-				*out = session_reuse(idle, deadline_ms);
-				if (*out)
-					return 0;
+				rc = session_again(idle, w, out);
+				if (rc != -EAGAIN)
+					return rc;
 				continue;
 			}
-			rc = session_open(full, deadline_ms, out);
+			rc = session_open(full, w, out);
 			not |= 1ull << (full - g->member);
 			full = NULL;
 		} else if (!b) {
 			return -EHOSTUNREACH;
 		} else {
-			rc = session_get(b, fresh, deadline_ms, out);
+			rc = session_get(b, w, out);
 			if (rc == -EAGAIN && !full)
 				full = b;
 			not |= 1ull << (b - g->member);
 		}
-		if (rc == 0 || rc == -ECANCELED || rc == -ENOMEM)
+		if (rc == 0 || rc == -ECANCELED || rc == -ENOMEM || w->refusal[0])
 			return rc;
-		if (deadline_ms && clock_ms() >= deadline_ms)
+		if (w->deadline_ms && clock_ms() >= w->deadline_ms)
 			return -ETIMEDOUT;
 	}
 }
 
 int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out)
 {
-	return take(g, false, deadline_ms, out);
+	char refusal[SMTP_WHY_MAX];
+
+	return backend_take_for(g, NULL, deadline_ms, out, refusal);
 }
 
-int backend_take_new(struct backend_group *g, int64_t deadline_ms, struct backend_session **out)
+int backend_take_for(struct backend_group *g, const struct smtp_identity *who, int64_t deadline_ms, struct backend_session **out, char *refusal)
 {
-	int rc = take(g, true, deadline_ms, out);
+	const struct want w = { .who = who, .deadline_ms = deadline_ms, .refusal = refusal };
+
+	return take(g, &w, out);
+}
+
+int backend_take_new(struct backend_group *g, const struct smtp_identity *who, int64_t deadline_ms, struct backend_session **out, char *refusal)
+{
+	const struct want w = { .who = who, .fresh = true, .deadline_ms = deadline_ms, .refusal = refusal };
+	int rc = take(g, &w, out);
 
 	if (rc == 0)
 		(*out)->identity = true;
-	return rc;
-}
-
-int backend_identify(struct backend_session *bs, const struct smtp_identity *who, int64_t deadline_ms)
-{
-	int rc = bs->backend->conf->xclient ? smtp_client_xclient(bs->client, who, deadline_ms) : -EOPNOTSUPP;
-
-	if (rc != -EOPNOTSUPP && rc != -EACCES)
-		bs->identity = true;
 	return rc;
 }
 
@@ -615,6 +735,8 @@ static void probe(struct backend *b)
 {
 	struct backend_session *bs;
 	int64_t budget = b->group->site->timeouts.budget_ms;
+	char refusal[SMTP_WHY_MAX];
+	const struct want w = { .deadline_ms = budget > 0 ? clock_ms() + budget : 0, .refusal = refusal };
 
 	if (!slot_try(b)) {
 		b->seen_ms = clock_ms();        /* all its sessions are at work: it is well */
@@ -622,7 +744,7 @@ static void probe(struct backend *b)
 	}
 	if (b->state == AWAY)
 		b->retry_at_ms = clock_ms() + b->backoff_ms;
-	if (session_open(b, budget > 0 ? clock_ms() + budget : 0, &bs) == 0)
+	if (session_open(b, &w, &bs) == 0)
 		session_close(bs);
 }
 
@@ -681,6 +803,7 @@ int backend_group_new(const struct site *site, const struct listener_conf *l, st
 			.tls_name = b->conf->tls_name ? b->conf->tls_name : b->conf->host,
 			.connect_timeout_ms = b->conf->connect_timeout_ms,
 			.timeouts = &site->timeouts,
+			.proxy = b->conf->proxy,
 		};
 		if (b->conf->tls != TLS_OFF)
 			rc = tls_client_ctx(b->conf->tls == TLS_REQUIRED, b->conf->tls_ca_pem, &b->tls_ctx, err);

@@ -58,12 +58,14 @@ struct backend_session {
 	struct smtp_client *client;
 	struct backend *backend;
 	int messages;                   /* transactions that it has carried */
-	bool identity;                  /* carries a client's identity: never reused */
+	bool identity;                  /* the server knows for whom we speak: never reused for another */
 	bool fresh;                     /* opened for this use */
 	int strain;                     /* BACKEND_STRAIN_ of what it has said since its last message */
 	/* private: */
 	int64_t idle_since_ms;
 	struct backend_session *next;
+	struct smtp_client_conf conf;   /* of one that was opened for a client */
+	char *helo;
 };
 
 /* 0, or -errno with err (no CA, ...). site, dns outlive the group. */
@@ -99,17 +101,15 @@ void backend_group_free(struct backend_group *g);
 int backend_take(struct backend_group *g, int64_t deadline_ms, struct backend_session **out);
 
 /*
- * As backend_take, but a session that nobody has used: for a client who is about to authenticate in it. It is never used by another (backend_give
- * closes it).
- */
-int backend_take_new(struct backend_group *g, int64_t deadline_ms, struct backend_session **out);
-
-/*
- * Before MAIL: where the member is configured to (xclient = yes), tell it who the client really is. 0: it knows, and the session is never reused;
- * -EOPNOTSUPP: it is not asked to, or does not offer it to us; else as smtp_client_xclient. may wait
+ * The same, for a client: a member with proxy = v1 or v2 gets a connection of its own that begins by saying who that is, one with xclient = yes is
+ * told by XCLIENT if it offers that. Where the server has been told, session->identity is set. What it then answers is the client's affair: words
+ * that refuse come back in refusal (SMTP_WHY_MAX bytes, "554 5.7.1 go away"; else ""), with -EACCES (5xx) or -EBUSY (4xx), and do not make the member
+ * away. who NULL: as backend_take. may wait
  */
 struct smtp_identity;
-int backend_identify(struct backend_session *bs, const struct smtp_identity *who, int64_t deadline_ms);
+int backend_take_for(struct backend_group *g, const struct smtp_identity *who, int64_t deadline_ms, struct backend_session **out, char *refusal);
+/* As that, but a session that nobody has used: for a client who is about to authenticate in it. It is never used by another. */
+int backend_take_new(struct backend_group *g, const struct smtp_identity *who, int64_t deadline_ms, struct backend_session **out, char *refusal);
 
 /* The end of a use. clean: the transaction is complete (or none was begun), the session may be kept. Never waits: a QUIT is said in a task of its own. */
 void backend_give(struct backend_session *bs, bool clean);

@@ -2,22 +2,41 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "smtp/backend.h"
+#include "smtp/identity.h"
 
 struct backend_hop {
 	struct next_hop hop;
 	struct backend_group *group;
 	struct backend_session *session;
+	const struct client *who;
+	const struct net_addr *local;
 };
+
+/* What a server said to this client at its greeting, as a reply to him. */
+static void pass_refusal(struct next_hop *h, const char *words)
+{
+	if (strncmp(words, "421", 3) == 0)      /* it closes its session, not ours */
+		snprintf(h->refusal, sizeof(h->refusal), "451 4.3.2 the mail server behind says: %s", words + 4);
+	else
+		snprintf(h->refusal, sizeof(h->refusal), "%s", words);
+}
 
 static int take(struct next_hop *h, int64_t deadline_ms)
 {
 	struct backend_hop *b = (struct backend_hop *)h;
-	int rc = backend_take(b->group, deadline_ms, &b->session);
+	struct smtp_identity who = b->who ? identity_of(b->who, b->local) : (struct smtp_identity){ 0 };
+	char refusal[SMTP_WHY_MAX];
+	int rc = backend_take_for(b->group, b->who ? &who : NULL, deadline_ms, &b->session, refusal);
 
-	if (rc < 0)
+	h->refusal[0] = '\0';
+	if (rc < 0) {
+		if (refusal[0])
+			pass_refusal(h, refusal);
 		return rc;
+	}
 	h->client = b->session->client;
 	h->strain = b->session->strain;
 	snprintf(h->name, sizeof(h->name), "%s", backend_name(b->session->backend));
@@ -41,7 +60,7 @@ static void release(struct next_hop *h)
 
 static const struct next_hop_ops ops = { take, give, release };
 
-struct next_hop *backend_hop_new(struct backend_group *g)
+struct next_hop *backend_hop_new(struct backend_group *g, const struct client *who, const struct net_addr *local)
 {
 	struct backend_hop *b = calloc(1, sizeof(*b));
 
@@ -49,5 +68,7 @@ struct next_hop *backend_hop_new(struct backend_group *g)
 		return NULL;
 	b->hop.ops = &ops;
 	b->group = g;
+	b->who = who;
+	b->local = local;
 	return &b->hop;
 }

@@ -7,8 +7,13 @@
 #include "smtp/next_hop.h"
 
 struct backend_group;
+struct client;
+struct net_addr;
 
-/* g outlives it. NULL: no memory. */
-struct next_hop *backend_hop_new(struct backend_group *g);
+/*
+ * g outlives it. who: the client whose mail it is, told to servers that take it (backend_take_for); it outlives the next hop, too, and what it says at
+ * each take counts. local: where it had connected to. NULL: mail of nobody, from the spool. The result NULL: no memory.
+ */
+struct next_hop *backend_hop_new(struct backend_group *g, const struct client *who, const struct net_addr *local);
 
 #endif

@@ -133,6 +133,10 @@ static enum release_result no_reply(const struct release *r, int rc, char *out)
 		snprintf(out, RELEASE_REPLY_MAX, "%s", r->hop->refusal);
 		return rc == -EACCES ? RELEASE_REFUSED : RELEASE_LATER;
 	}
+	if (!c && r->refusal[0]) {
+		snprintf(out, RELEASE_REPLY_MAX, "%s", r->refusal);
+		return rc == -EACCES ? RELEASE_REFUSED : RELEASE_LATER;
+	}
 	if (rc == -ENOTSUP)
 		snprintf(out, RELEASE_REPLY_MAX, "the server takes no internationalized addresses (SMTPUTF8)");
 	else if (rc == -EINVAL)
@@ -149,7 +153,7 @@ static enum release_result no_reply(const struct release *r, int rc, char *out)
 /* A session with the mail server behind, which knows the client where that is possible. 0 or -errno. may wait */
 static int take_backend(struct release *r, struct backend_group *g, int64_t until)
 {
-	int rc = backend_take(g, until, &r->session);
+	int rc = backend_take_for(g, r->client.addr.family ? &r->client : NULL, until, &r->session, r->refusal);
 
 	if (rc < 0) {
 		r->session = NULL;
@@ -157,9 +161,8 @@ static int take_backend(struct release *r, struct backend_group *g, int64_t unti
 	}
 	r->smtp = r->session->client;
 	snprintf(r->backend, sizeof(r->backend), "%s", backend_name(r->session->backend));
-	rc = r->client.addr.family ? backend_identify(r->session, &r->client, until) : -EOPNOTSUPP;
-	r->told_client = rc == 0;
-	return rc == -EOPNOTSUPP || rc == -EACCES ? 0 : rc;
+	r->told_client = r->session->identity;
+	return 0;
 }
 
 /* A session with a server of the world. may wait */

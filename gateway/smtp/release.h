@@ -80,6 +80,7 @@ struct release {
 	struct backend_session *session;        /* or */
 	struct next_hop *hop;
 	struct smtp_client *smtp;       /* of either; NULL: there is none */
+	char refusal[SMTP_WHY_MAX];     /* what the mail server behind says against the client; "" */
 	char backend[256];              /* name; "": none was reached */
 	bool told_client;               /* the server knows who the client was */
 	char error[SMTP_WHY_MAX];       /* nothing more could be done: it could not be recorded */

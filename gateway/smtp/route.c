@@ -76,7 +76,7 @@ struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, con
 
 	switch (r->kind) {
 	case ROUTE_BACKEND:
-		return backend_hop_new(s ? s->group : svc->group);
+		return backend_hop_new(s ? s->group : svc->group, s ? &s->client : NULL, s ? &s->local : NULL);
 	case ROUTE_AUTH:
 		return s && s->login ? auth_hop_new(s->login) : NULL;
 	case ROUTE_UPSTREAM:

@@ -13,6 +13,7 @@
 #include "policy/login_guard.h"
 #include "smtp/auth_hop.h"
 #include "smtp/backend.h"
+#include "smtp/identity.h"
 #include "smtp/smtp_session.h"
 
 enum {
@@ -117,10 +118,16 @@ static void wipe(struct buf *b)
 /* A session with a backend that offers the mechanism. NULL: here it is; else the reply. may wait */
 static const char *open_backend(struct dialogue *d)
 {
-	int rc = backend_take_new(d->s->group, d->until_ms, &d->session);
+	struct smtp_identity who = identity_of(&d->s->client, &d->s->local);
+	char refusal[SMTP_WHY_MAX];
+	int rc = backend_take_new(d->s->group, &who, d->until_ms, &d->session, refusal);
 
 	if (rc < 0) {
 		d->session = NULL;
+		if (refusal[0]) {
+			log_notice("backend-refuses", "sid", d->s->id, "client", d->s->client.ip, "reply", refusal, NULL);
+			return "454 4.7.0 the mail server behind takes no connection from you now";
+		}
 		return rc == -EBUSY ? "454 4.7.0 the mail server behind is busy, try again later" :
 				      "454 4.7.0 the mail server behind does not answer, try again later";
 	}

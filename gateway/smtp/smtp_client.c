@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <strings.h>
 
 #include "base/clock.h"
+#include "base/proxy_stream.h"
 #include "base/sasl.h"
 #include "base/stream.h"
 #include "base/task.h"
@@ -266,6 +266,7 @@ static int refused(struct smtp_client *c, const char *to)
 {
 	char words[120];
 
+	c->refused = c->reply.code / 100 == 4 || c->reply.code / 100 == 5;
 	return broken(c, c->reply.code / 100 == 4 ? -EBUSY : c->reply.code / 100 == 5 ? -ECONNREFUSED : -EPROTO,
 		      "%s was answered %d %s", to, c->reply.code, reply_words(&c->reply, words, sizeof(words)));
 }
@@ -411,8 +412,27 @@ int smtp_client_login(struct smtp_client *c, const char *username, const char *p
 	return -EACCES;
 }
 
+const char *smtp_client_refusal(const struct smtp_client *c, char *out)
+{
+	snprintf(out, SMTP_WHY_MAX, "%d ", c->reply.code);
+	reply_words(&c->reply, out + 4, SMTP_WHY_MAX - 4);
+	return out;
+}
+
+/* The header of a connection that is to begin with one. may wait */
+static int say_proxied(struct smtp_client *c, const struct net_addr *to, int timeout_ms)
+{
+	struct proxy_header h = c->conf->proxied;
+	int rc;
+
+	if (h.told && !h.destination.family)
+		h.destination = *to;
+	rc = proxy_stream_write(c->stream, c->conf->proxy, &h, timeout_ms);
+	return rc < 0 ? broken(c, rc, "PROXY header: %s", rc_words(rc)) : 0;
+}
+
 static int open_once(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, bool with_tls,
-		     int64_t deadline_ms, struct smtp_client **out, char *why, bool *tls_failed)
+		     int64_t deadline_ms, struct smtp_client **out, char *why, char *refusal, bool *tls_failed)
 {
 	AUTO(smtp_client) struct smtp_client *c = calloc(1, sizeof(*c));
 	int64_t left = deadline_ms ? deadline_ms - clock_ms() : conf->connect_timeout_ms;
@@ -432,9 +452,14 @@ static int open_once(const struct smtp_client_conf *conf, const struct net_addr 
 		snprintf(why, SMTP_WHY_MAX, "connect: %s", strerror(-rc));
 		return rc;
 	}
-	rc = greet(c, with_tls, deadline_ms, tls_failed);
+	if (conf->proxy != PROXY_NO)
+		rc = say_proxied(c, to, (int)left);
+	if (rc == 0)
+		rc = greet(c, with_tls, deadline_ms, tls_failed);
 	if (rc < 0) {
 		memcpy(why, c->why, SMTP_WHY_MAX);
+		if (refusal && c->refused)
+			smtp_client_refusal(c, refusal);
 		return rc;
 	}
 	*out = c;
@@ -442,22 +467,31 @@ static int open_once(const struct smtp_client_conf *conf, const struct net_addr 
 	return 0;
 }
 
-int smtp_client_open(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,
-		     struct smtp_client **out, char *why)
+int smtp_client_open_told(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,
+			  struct smtp_client **out, char *why, char *refusal)
 {
 	bool tls_failed;
-	int rc = open_once(conf, to, from, true, deadline_ms, out, why, &tls_failed);
+	int rc;
 
+	if (refusal)
+		refusal[0] = '\0';
+	rc = open_once(conf, to, from, true, deadline_ms, out, why, refusal, &tls_failed);
 	/* Opportunistic is what it says: rather in the clear than not at all (RFC 7435). */
 	if (rc < 0 && tls_failed && conf->tls == TLS_OPPORTUNISTIC) {
 		char first[SMTP_WHY_MAX];
 
 		snprintf(first, sizeof(first), "%s", why);
-		rc = open_once(conf, to, from, false, deadline_ms, out, why, &tls_failed);
+		rc = open_once(conf, to, from, false, deadline_ms, out, why, refusal, &tls_failed);
 		if (rc == 0)
 			snprintf((*out)->tls_failed, sizeof((*out)->tls_failed), "%s", first);
 	}
 	return rc;
+}
+
+int smtp_client_open(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,
+		     struct smtp_client **out, char *why)
+{
+	return smtp_client_open_told(conf, to, from, deadline_ms, out, why, NULL);
 }
 
 void smtp_client_free(struct smtp_client *c)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/net.h"
+#include "base/proxy_header.h"
 #include "base/tls.h"
 #include "smtp/smtp_reply.h"
 
@@ -53,6 +54,8 @@ struct smtp_client_conf {
 	int (*dial)(void *arg, const struct net_addr *to, int timeout_ms, struct stream **out);
 	void *dial_arg;
 	const struct smtp_timeouts *timeouts;
+	enum proxy_version proxy;       /* the connection begins with a PROXY header */
+	struct proxy_header proxied;    /* that says this; a destination of family 0: the server itself */
 };
 
 enum { SMTP_WHY_MAX = 200 };
@@ -63,6 +66,7 @@ struct smtp_client {
 	struct smtp_caps caps;
 	struct smtp_reply reply;        /* the last well-formed one */
 	bool broken;                    /* only good for freeing */
+	bool refused;                   /* it is broken since the server refused us in words: reply */
 	bool closing;                   /* it said 421: not to be used for another transaction */
 	enum tls_proof proof;           /* of the server's identity */
 	char tls_failed[SMTP_WHY_MAX];  /* opportunistic: why there is no TLS although there was to be some; "" */
@@ -77,6 +81,11 @@ struct smtp_client {
  */
 int smtp_client_open(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,
 		     struct smtp_client **out, char *why);
+/* The same; refusal (SMTP_WHY_MAX bytes, or NULL): what the server said, "554 5.7.1 go away", if it refused us in words; else "". */
+int smtp_client_open_told(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,
+			  struct smtp_client **out, char *why, char *refusal);
+/* What it said, of one that is refused. */
+const char *smtp_client_refusal(const struct smtp_client *c, char *out);
 void smtp_client_free(struct smtp_client *c);           /* closes at once; NULL is fine */
 AUTO_DEFINE(smtp_client)
 

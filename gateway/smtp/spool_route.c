@@ -41,8 +41,8 @@ struct next_hop *spool_route_hop(struct smtp_service *svc, const char *text)
 	if (strncmp(text, backend_of, sizeof(backend_of) - 1) == 0) {
 		for (size_t i = 0; i < svc->site->listener_count; i++)
 			if (strcmp(svc->site->listener[i].name, text + sizeof(backend_of) - 1) == 0)
-				return backend_hop_new(svc->listener_group[i]);
-		return backend_hop_new(svc->group);     /* that listener is gone */
+				return backend_hop_new(svc->listener_group[i], NULL, NULL);
+		return backend_hop_new(svc->group, NULL, NULL);     /* that listener is gone */
 	}
 	return route_parse(text, &r) == 0 ? route_hop(svc, NULL, &r) : NULL;
 }

@@ -9,6 +9,7 @@ enum { HELO_MAX = 255 };        /* RFC 5321 4.5.3.1.2; Postfix refuses a longer 
 
 static const struct { const char *word; unsigned bit; } attributes[] = {
 	{ "NAME", XCLIENT_NAME }, { "ADDR", XCLIENT_ADDR }, { "PORT", XCLIENT_PORT }, { "PROTO", XCLIENT_PROTO }, { "HELO", XCLIENT_HELO },
+	{ "LOGIN", XCLIENT_LOGIN },
 };
 
 unsigned xclient_offered(const char *p, const char *end)
@@ -76,6 +77,8 @@ static int build(const struct smtp_identity *who, const char *name, unsigned off
 		buf_addf(out, " PROTO=%s", who->esmtp ? "ESMTP" : "SMTP");
 	if (offered & XCLIENT_HELO)
 		add_text("HELO", who->helo && strlen(who->helo) <= HELO_MAX ? who->helo : NULL, out);
+	if (offered & XCLIENT_LOGIN && who->login)
+		add_text("LOGIN", who->login, out);
 	return buf_adds(out, "\r\n");
 }
 
@@ -85,5 +88,7 @@ int xclient_command(const struct smtp_identity *who, unsigned offered, struct bu
 
 	if (rc == -ENOSPC)
 		rc = build(who, who->name, offered & ~(unsigned)XCLIENT_HELO, out);
-	return rc == -ENOSPC ? build(who, NULL, offered & ~(unsigned)XCLIENT_HELO, out) : rc;
+	if (rc == -ENOSPC)
+		rc = build(who, NULL, offered & ~(unsigned)XCLIENT_HELO, out);
+	return rc == -ENOSPC ? build(who, NULL, offered & ~(unsigned)(XCLIENT_HELO | XCLIENT_LOGIN), out) : rc;
 }

@@ -15,7 +15,7 @@
 #include "base/net.h"
 
 /* Attributes of ours that a server offers. */
-enum { XCLIENT_NAME = 1, XCLIENT_ADDR = 2, XCLIENT_PORT = 4, XCLIENT_PROTO = 8, XCLIENT_HELO = 16 };
+enum { XCLIENT_NAME = 1, XCLIENT_ADDR = 2, XCLIENT_PORT = 4, XCLIENT_PROTO = 8, XCLIENT_HELO = 16, XCLIENT_LOGIN = 32 };
 enum { XCLIENT_LINE_MAX = 512 };        /* RFC 5321 4.5.3.1.4, CRLF included */
 
 struct smtp_identity {
@@ -23,6 +23,8 @@ struct smtp_identity {
 	const char *name;               /* confirmed by DNS both ways; NULL: none is */
 	const char *helo;               /* as the client said it; NULL or "": it did not */
 	bool esmtp;
+	const char *login;              /* who has authenticated; NULL: nobody */
+	struct net_addr local;          /* where the client had connected to; family 0: not known */
 };
 
 /* The words behind "XCLIENT" of an EHLO reply, p..end. */
@@ -30,7 +32,7 @@ unsigned xclient_offered(const char *p, const char *end);
 
 /*
  * The whole line with CRLF, of what the server offers. What does not fit goes without: the greeting says HELO once more, and a long name
- * becomes [UNAVAILABLE]. 0 or -ENOMEM, -ENOSPC.
+ * becomes [UNAVAILABLE]; at last LOGIN is left out. 0 or -ENOMEM.
  */
 int xclient_command(const struct smtp_identity *who, unsigned offered, struct buf *out);
 

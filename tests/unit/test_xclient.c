@@ -18,7 +18,7 @@
 #include "smtp/xclient.h"
 #include "support/script_server.h"
 
-enum { ALL = XCLIENT_NAME | XCLIENT_ADDR | XCLIENT_PORT | XCLIENT_PROTO | XCLIENT_HELO };
+enum { ALL = XCLIENT_NAME | XCLIENT_ADDR | XCLIENT_PORT | XCLIENT_PROTO | XCLIENT_HELO | XCLIENT_LOGIN };
 
 static char long_helo[400], long_name[700];
 
@@ -69,6 +69,28 @@ static void test_port(void **state)
 	who.addr.port = 4711;
 	assert_int_equal(xclient_command(&who, XCLIENT_ADDR | XCLIENT_PORT, &line), 0);
 	assert_string_equal(buf_str(&line), "XCLIENT ADDR=192.0.2.7 PORT=4711\r\n");
+}
+
+static void test_login(void **state)
+{
+	static const struct { const char *login, *name, *helo; unsigned offered; const char *want; } logins[] = {
+		{ "bob@example.com", NULL, "x", XCLIENT_ADDR | XCLIENT_LOGIN, "XCLIENT ADDR=192.0.2.7 LOGIN=bob@example.com\r\n" },
+		{ "a b+c\r\nRSET", NULL, "x", XCLIENT_ADDR | XCLIENT_LOGIN, "XCLIENT ADDR=192.0.2.7 LOGIN=a+20b+2Bc+0D+0ARSET\r\n" },
+		{ "bob", NULL, "x", XCLIENT_ADDR, "XCLIENT ADDR=192.0.2.7\r\n" },
+		{ NULL, NULL, "x", XCLIENT_ADDR | XCLIENT_LOGIN, "XCLIENT ADDR=192.0.2.7\r\n" },
+		{ "bob", long_name, "x", ALL & ~XCLIENT_PROTO, "XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.7 LOGIN=bob\r\n" },
+		{ long_name, NULL, "x", XCLIENT_ADDR | XCLIENT_LOGIN, "XCLIENT ADDR=192.0.2.7\r\n" },
+	};
+
+	memset(long_name, 'n', sizeof(long_name) - 1);
+	for (size_t i = 0; i < sizeof(logins) / sizeof(*logins); i++) {
+		struct smtp_identity who = { .login = logins[i].login, .name = logins[i].name, .helo = logins[i].helo };
+		AUTO(buf) struct buf line = BUF_INIT(XCLIENT_LINE_MAX);
+
+		assert_int_equal(net_parse("192.0.2.7", &who.addr), 0);
+		assert_int_equal(xclient_command(&who, logins[i].offered, &line), 0);
+		assert_string_equal(buf_str(&line), logins[i].want);
+	}
 }
 
 static void test_offered(void **state)
@@ -261,6 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_command),
 		cmocka_unit_test(test_port),
+		cmocka_unit_test(test_login),
 		cmocka_unit_test(test_offered),
 		cmocka_unit_test(test_dialogue),
 		cmocka_unit_test(test_before_end),

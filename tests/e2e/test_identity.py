@@ -1,0 +1,211 @@
+"""The server behind learns who the client is: by the PROXY protocol, by XCLIENT. Postfix's own log says what it saw."""
+import re
+import socket
+import threading
+
+import pytest
+
+from lab.postfix import Postfix
+from lab.smtp import Client, mail
+
+POLICY = "quarantine if header.subject = hold\naccept\n"
+WITH_NAME = "accept if client.fcrdns = pass and client.rdns = nobody.invalid\naccept\n"     # so that the name is looked up
+MX = "127.0.0.25"                       # mail.good.example, both ways
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+class Seen:
+    """What a Postfix has logged since."""
+
+    def __init__(self, postfix):
+        self.path = postfix.dir / "log"
+        self.at = len(self.path.read_text())
+
+    def text(self):
+        return self.path.read_text()[self.at:]
+
+    def clients(self):
+        """name[address]:port of those who sent something, as Postfix saw them."""
+        return re.findall(r": client=(\S+?)(?:, |\n)", self.text())
+
+
+@pytest.fixture(scope="module")
+def postfix_proxy(scratch):
+    server = Postfix(scratch / "postfix-proxy", smtpd_upstream_proxy_protocol="haproxy", smtpd_client_port_logging="yes",
+                     smtpd_peername_lookup="yes", smtpd_helo_required="yes",
+                     smtpd_client_restrictions="check_client_access inline:{127.0.0.66=reject}", smtpd_delay_reject="no")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def postfix_xclient(scratch):
+    server = Postfix(scratch / "postfix-xclient-all", smtpd_authorized_xclient_hosts="127.0.0.1", smtpd_client_port_logging="yes",
+                     smtpd_client_restrictions="check_client_access inline:{127.0.0.66=reject}")
+    yield server
+    server.stop()
+
+
+def send(g, source=MX, helo="mail.good.example", count=1, subject="hello"):
+    """Messages of one session; the port that it came from."""
+    with Client(g.port, source=source) as c:
+        c.ehlo(helo)
+        for _ in range(count):
+            assert [r.code for r in c.envelope("alice@good.example", "bob@example.com")] == [250]
+            assert c.data_block(mail("alice@good.example", subject=subject)).code == 250
+        return c.sock.getsockname()[1]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_proxy(lab, postfix_proxy, version):
+    """Address and port, and the client's HELO; in Received, too. The probes are LOCAL: from us."""
+    p = postfix_proxy
+    p.empty()
+    g = lab([p.port], backend_options=f"proxy = {version}", policy=POLICY)
+    g.wait_line("event=backend .*state=up")
+    seen = Seen(p)
+    port = send(g, count=2)
+    raw = p.wait_message("bob@example.com", 2).decode()
+    assert seen.clients() == [f"unknown[{MX}]:{port}"] * 2
+    assert re.search(rf"Received: from mail\.good\.example \(\S+ \[{re.escape(MX)}\]\)", raw)
+    assert f"disconnect from unknown[{MX}]" in seen.text()
+
+
+def test_proxy_is_of_one_client(lab, postfix_proxy):
+    """No session that spoke for one client is used for another."""
+    p = postfix_proxy
+    p.empty()
+    g = lab([p.port], backend_options="proxy = v2", policy=POLICY)
+    seen = Seen(p)
+    for n in (7, 9, 7, 10):
+        send(g, source=f"127.0.0.{n}", helo="client.example")
+    p.wait_message("bob@example.com", 4)
+    assert [re.search(r"\[(.*)\]", c)[1] for c in seen.clients()] == ["127.0.0.7", "127.0.0.9", "127.0.0.7", "127.0.0.10"]
+
+
+def test_a_client_who_is_not_welcome_there(lab, postfix_proxy):
+    """The server's words about this client are told to him; the server is well, and others go on."""
+    p = postfix_proxy
+    p.empty()
+    g = lab([p.port], backend_options="proxy = v1", policy=POLICY)
+    g.wait_line("event=backend .*state=up")
+    mark = g.mark()
+    for _ in range(3):
+        with Client(g.port, source="127.0.0.66") as c:
+            c.ehlo()
+            c.expect("MAIL FROM:<alice@sender.example>", 250)
+            reply = c.cmd("RCPT TO:<bob@example.com>")
+            assert reply.code == 554 and "127.0.0.66" in reply.text, reply
+        send(g, source="127.0.0.7", helo="client.example")
+    assert "state=away" not in g.process.output(mark)
+
+
+def test_a_server_that_does_not_expect_it(lab, postfix):
+    """Takes the header for a command: the probe shows it, nothing is lost."""
+    g = lab([postfix.port], backend_options="proxy = v2", policy=POLICY)
+    g.wait_line("event=backend .*state=away")
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<alice@sender.example>", 250)
+        c.expect("RCPT TO:<bob@example.com>", 451)
+
+
+def test_xclient(lab, postfix_xclient):
+    """Name, address, port, protocol and HELO of each client, one transaction after the other."""
+    p = postfix_xclient
+    p.empty()
+    g = lab([p.port], backend_options="xclient = yes", policy=WITH_NAME)
+    g.wait_line("event=backend .*state=up")
+    seen = Seen(p)
+    port = send(g, count=2)
+    other = send(g, source="127.0.0.7", helo="client.example")
+    raw = p.wait_message("bob@example.com", 3).decode()
+    assert seen.clients() == [f"mail.good.example[{MX}]:{port}"] * 2 + [f"unknown[127.0.0.7]:{other}"]
+    assert "Received: from client.example (unknown [127.0.0.7])" in raw
+    assert "proto=ESMTP helo=<mail.good.example>" in seen.text() or "helo=<mail.good.example>" not in seen.text()
+
+
+def test_xclient_not_welcome_there(lab, postfix_xclient):
+    g = lab([postfix_xclient.port], backend_options="xclient = yes", policy=POLICY)
+    with Client(g.port, source="127.0.0.66") as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<alice@sender.example>", 250)
+        reply = c.expect("RCPT TO:<bob@example.com>", 554)
+        assert "127.0.0.66" in reply.text
+    assert "state=away" not in g.process.output()
+
+
+def test_xclient_that_is_not_offered(lab, postfix):
+    """Said once; the mail goes without."""
+    g = lab([postfix.port], backend_options="xclient = yes", policy=POLICY)
+    send(g)
+    send(g, source="127.0.0.7")
+    assert "does not learn" in g.wait_line("event=backend .*xclient=")
+    assert g.process.output().count("does not learn") == 1
+    postfix.wait_message("bob@example.com", 2)
+
+
+def test_who_is_told_what(lab, backend):
+    """Probes say LOCAL and no client; each transaction its own header or XCLIENT, with what the client had told us."""
+    b = backend()
+    b.keywords.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR")
+    b.script["XCLIENT"] = b"220 backend.example ESMTP\r\n"
+    g = lab([b.port], backend_options="xclient = yes", policy=WITH_NAME)
+    port = send(g)
+    with Client(g.port, source="127.0.0.7") as c:
+        assert c.cmd("HELO old").code == 250
+        c.envelope("alice@sender.example", "bob@example.com")
+        assert c.data_block(mail()).code == 250
+        other = c.sock.getsockname()[1]
+    said = [[c for c in s.commands if c.startswith(("XCLIENT", "EHLO", "MAIL"))] for s in b.sessions if any(c.startswith("MAIL FROM:<a") for c in s.commands)]
+    assert said[0][:3] == ["EHLO gate.example", f"XCLIENT NAME=mail.good.example ADDR={MX} PORT={port} PROTO=ESMTP HELO=mail.good.example",
+                           "EHLO mail.good.example"]
+    # The second had an idle session, that of the question whether all recipients are taken.
+    assert said[1][-3:-1] == [f"XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.0.7 PORT={other} PROTO=SMTP HELO=old", "EHLO old"]
+    probes = [s for s in b.sessions if not any(c.startswith("MAIL FROM:<a") for c in s.commands)]
+    assert probes and not any(c.startswith("XCLIENT") for s in probes for c in s.commands)
+
+
+class FirstOctets:
+    """A server that keeps what its connections begin with, and goes."""
+
+    def __init__(self):
+        self.first = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            sock.settimeout(10)
+            self.first.append(sock.recv(4096))
+            sock.close()
+
+
+@pytest.mark.parametrize("version, octets", [("v1", rb"PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 \d+ %d\r\n"), ("v2", re.escape(SIGNATURE) + rb"\x20\0\0\0")])
+def test_probes_are_ours(lab, version, octets):
+    """LOCAL; in version 1 our own ends, since Postfix does not take UNKNOWN."""
+    server = FirstOctets()
+    g = lab([server.port], backend_options=f"proxy = {version}")
+    g.wait_line("event=backend .*state=away")
+    server.listener.close()
+    assert re.fullmatch(octets.replace(b"%d", b"%d" % server.port), server.first[0], re.S)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_release(lab, postfix_proxy, version):
+    """What comes out of the quarantine comes from its client, whose port nobody remembers."""
+    p = postfix_proxy
+    p.empty()
+    g = lab([p.port], backend_options=f"proxy = {version}", policy=POLICY)
+    send(g, subject="hold")
+    (held,) = g.quarantined()
+    seen = Seen(p)
+    g.command("quarantine", "release", "-c", str(g.conf_path), held.stem)
+    raw = p.wait_message("bob@example.com").decode()
+    assert re.search(rf"Received: from mail\.good\.example \(\S+ \[{re.escape(MX)}\]\)", raw)
+    assert re.search(rf"client=\S+\[{re.escape(MX)}\]", seen.text())
