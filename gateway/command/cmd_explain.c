@@ -27,7 +27,8 @@ enum { RCPT_MAX = 20, ERRORS_MAX = 64 * 1024, VALUE_BYTES = 1024 * 1024, VALUE_S
 
 static const char usage[] =
 	"usage: gatepost explain [-c FILE] [--json] CODE\n"
-	"       gatepost explain -c FILE --client IP --helo NAME --from ADDRESS --to ADDRESS [--to ...] [--json] MESSAGE\n"
+	"       gatepost explain -c FILE --client IP --helo NAME --from ADDRESS --to ADDRESS [--to ...]\n"
+	"                        [--user NAME] [--listener NAME] [--json] MESSAGE\n"
 	"\n"
 	"Print what the filters find in a message, the truth of each rule, and the verdict. MESSAGE is a file\n"
 	"(- for standard input); line ends are made CRLF. --from '<>' is the null sender.\n"
@@ -39,11 +40,13 @@ static const char usage[] =
 	"      --helo NAME     what the client said in EHLO\n"
 	"      --from ADDRESS  envelope sender\n"
 	"      --to ADDRESS    envelope recipient\n"
+	"      --user NAME     a user who has logged in (AUTH)\n"
+	"      --listener NAME where the client has connected to\n"
 	"      --json          for programs\n"
 	"  -h, --help          this text\n";
 
 struct explain {
-	const char *conf, *ip, *helo, *from, *path;
+	const char *conf, *ip, *helo, *from, *path, *user, *listener;
 	const char *to[RCPT_MAX];
 	char code[32];                  /* instead of all that */
 	size_t to_count;
@@ -69,6 +72,7 @@ static int parse_options(struct explain *x, int argc, char **argv)
 		{ "config", required_argument, NULL, 'c' }, { "client", required_argument, NULL, 'C' },
 		{ "helo", required_argument, NULL, 'H' }, { "from", required_argument, NULL, 'F' },
 		{ "to", required_argument, NULL, 'T' }, { "json", no_argument, NULL, 'j' },
+		{ "user", required_argument, NULL, 'U' }, { "listener", required_argument, NULL, 'L' },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
@@ -84,6 +88,8 @@ static int parse_options(struct explain *x, int argc, char **argv)
 				return fail("--to", "at most 20 recipients");
 			x->to[x->to_count++] = optarg;
 			break;
+		case 'U': x->user = optarg; break;
+		case 'L': x->listener = optarg; break;
 		case 'j': x->json = true; break;
 		case 'h': fputs(usage, stdout); exit(0);
 		default: fputs(usage, stderr); return 1;
@@ -97,6 +103,22 @@ static int parse_options(struct explain *x, int argc, char **argv)
 	}
 	x->path = argv[optind];
 	return 0;
+}
+
+/* Who the client is to us. */
+static int fill_login(struct explain *x)
+{
+	for (size_t i = 0; x->listener && i < x->site->listener_count; i++)
+		if (strcmp(x->site->listener[i].name, x->listener) == 0)
+			x->client.listener = x->site->listener[i].name;
+	if (x->listener && !x->client.listener)
+		return fail(x->listener, "there is no listener of that name");
+	if (!x->user)
+		return 0;
+	x->client.relay = true;
+	x->client.auth_user = strdup(x->user);
+	x->client.auth_mechanism = strdup("PLAIN");
+	return x->client.auth_user && x->client.auth_mechanism ? 0 : fail("user", "out of memory");
 }
 
 /* The envelope, through the same parser that sessions use. */
@@ -329,6 +351,8 @@ static int prepare(struct explain *x)
 		return fail(x->ip, "not an address, expected IPv4 or IPv6");
 	net_text(&x->client.addr, x->client.ip);
 	x->client.relay = site_in_networks(x->site->relay_networks, x->site->relay_network_count, &x->client.addr);
+	if (fill_login(x) != 0)
+		return 1;
 	x->client.helo = strdup(x->helo);
 	x->client.esmtp = true;
 	if (loop_init() < 0)

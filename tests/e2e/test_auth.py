@@ -162,6 +162,11 @@ accept all: if true
         c.ehlo()
         c.expect(f"AUTH LOGIN {b64('ann')}", 235)
         assert c.message("ann@example.com", "bob@elsewhere.example", mail()).code == 250
+    for extra, rule in ((["--user", "printer"], "no printer"), (["--user", "ann", "--listener", "submissions"], "not here"),
+                        (["--user", "ann", "--listener", "submission"], "accept")):
+        assert rule in g.explain(mail(), to="bob@elsewhere.example", extra=extra)
+    assert g.command("explain", "-c", str(g.conf_path), "--client", "192.0.2.1", "--helo", "x", "--from", "<>", "--to", "a@example.com",
+                     "--listener", "nowhere", "/dev/null", check=False).returncode == 1
 
 
 # the dialogue
