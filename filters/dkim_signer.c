@@ -340,6 +340,9 @@ int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, s
 	unsigned char bh[DKIM_BODY_HASH * 2];
 	int rc;
 
+	*why = "there is no key";               /* its file could not be read by this user */
+	if (conf->key_count == 0)
+		return -ENOKEY;
 	*why = "the body could not be read";
 	rc = body_hash(m, relaxed, hash);
 	if (rc < 0)

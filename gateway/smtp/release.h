@@ -3,7 +3,7 @@
  *
  * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). One exception:
  * Authentication-Results that claim our authserv-id are left out, as in any delivery, since the server trusts them. Bare CR and LF are kept where
- * the server offers CHUNKING, and leave as CRLF elsewhere.
+ * the server offers CHUNKING, and leave as CRLF elsewhere. What one of ours has sent is signed as it would have been (smtp/signing.h).
  *
  * Once: what is done is written to the message's events (policy/store_events.h) before it is done. The message's lock is held as long as a
  * struct release lives.
@@ -76,6 +76,7 @@ struct release {
 	struct message *message;
 	struct smtp_edit *edit;
 	size_t edit_count;
+	struct buf signatures;          /* of what goes out for one of ours; empty: it is not signed */
 	/* what became of it */
 	struct backend_session *session;        /* or */
 	struct next_hop *hop;

@@ -262,6 +262,7 @@ void release_free(struct release *r)
 	}
 	free(r->rcpt);
 	free(r->edit);
+	buf_release(&r->signatures);
 	free(r->name);
 	free(r->from);
 	free(r->params);

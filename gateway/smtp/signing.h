@@ -9,7 +9,10 @@
 #define SIGNING_H
 
 #include "base/buf.h"
+#include "filters/dkim_signer.h"
 #include "filters/txn.h"
+
+enum { SIGNING_MAX = DKIM_SIGN_KEYS_MAX * 128 * 1024 };        /* a bound on all signatures of a message */
 
 /*
  * header: as outgoing_header made it; the signatures are put above. 0: signed, or not to be signed. -errno: it should have been, and must not leave
@@ -19,5 +22,8 @@ int signing_apply(const struct txn *t, struct buf *header);
 
 /* The same for a message of our own making (a DSN), whoever caused it. id: for the log. */
 int signing_apply_own(const struct site *site, struct message *m, const char *id, struct buf *header);
+
+/* The signatures alone (bound: SIGNING_MAX), none if it is not to be signed. may wait */
+int signing_make(const struct site *site, struct message *m, const char *id, const char *header, size_t len, struct buf *signatures);
 
 #endif

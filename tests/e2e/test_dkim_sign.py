@@ -1,5 +1,6 @@
 """Messages that our own send are signed, and verify where they arrive: by dkimpy, and by OpenDKIM."""
 import base64
+import random
 import re
 import signal
 import subprocess
@@ -219,3 +220,47 @@ def test_observing_signs_too_and_keys_change_by_reload(gate, recorder, keys):
         octets = recorder.taken[-1].octets
         assert [s["s"] for s in signatures(octets)] == [selector] and b"[no]" not in octets
         assert passes(octets, keys) == 1
+
+
+def test_what_is_released_is_signed(gate, recorder, keys):
+    """Quarantined from one of ours: signed when it leaves. From a stranger in our name: never."""
+    g = gate(policy="quarantine\n")
+    messages = {
+        OURS: (b"Authentication-Results: gate.example; dkim=pass\r\n" + HEAD + b"\r\na\nb\n", 2),
+        STRANGER: (HEAD.replace(b"Subject: s", b"Subject: stranger") + b"\r\nx\r\n", 0),
+    }
+    for source, (message, signed) in messages.items():
+        before = len(recorder.taken)
+        assert send(g, message, source=source, how="BDAT").code == 250
+        kept = g.verdict("quarantine", f"client={source} ")["quarantine"]
+        assert b"released" in g.command("quarantine", "release", "-c", str(g.conf_path), kept).stdout
+        octets = recorder.wait(before + 1).octets
+        assert len(signatures(octets)) == signed
+        assert passes(octets, keys) == signed, octets
+        assert b"Authentication-Results" not in octets
+        if signed:
+            g.command("quarantine", "release", "-c", str(g.conf_path), "--again", kept)
+            assert passes(recorder.wait(before + 2).octets, keys) == signed
+
+
+def test_random_messages(gate, recorder, keys):
+    """dkimpy, which shares no code with us, agrees on whatever comes."""
+    chance = random.Random(20261122)
+    names = ["Subject", "To", "Cc", "X-A", "Date", "Message-ID", "subject", "MIME-Version", "Reply-To", "List-Unsubscribe"]
+    pieces = ["a", "word", " ", "  ", "\t", "\r\n ", "\r\n\t", ".", ";", ":", "=", "\u00e4", "=20"]
+    lines = ["\r\n", "\r\n", "\r\n.\r\n", "\r\n\r\n", " \r\n", "\t \r\n", "\r\n..\r\n"]
+    forms = ["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"]
+    for form in forms:
+        g = gate(options=f'canonicalization = "{form}"')
+        with Client(g.port, source=OURS) as c:
+            c.ehlo()
+            for i in range(25):
+                fields = [f"{chance.choice(names)}:" + "".join(chance.choices(pieces, k=chance.randrange(12))) + "x\r\n" for _ in range(chance.randrange(8))]
+                fields.insert(chance.randrange(len(fields) + 1), f"From: {FROM}\r\n")
+                body = "".join(chance.choice(pieces if chance.random() < 0.75 else lines) for _ in range(chance.randrange(60)))
+                message = ("".join(fields) + "\r\n" + body).encode() + b"\r\n"
+                c.expect(f"MAIL FROM:<{FROM}>", 250)
+                c.expect("RCPT TO:<bob@example.com>", 250)
+                assert c.data_block(message).code == 250, message
+                octets = recorder.taken[-1].octets
+                assert passes(octets, keys) == 2, (form, i, octets)

@@ -200,6 +200,7 @@ static const struct {
 	{ "NUL in the body", HEAD "\r\na\0b\r\n", sizeof(HEAD "\r\na\0b\r\n") - 1 },
 	{ "folds", "From: A\r\n\t<a@example.com>\r\nSubject: a\r\n \tb\r\n c \r\n\r\nx\r\n", 0 },
 	{ "no blank after the colon", "From:a@example.com\r\nSubject:x\r\n\r\nx\r\n", 0 },
+	{ "blanks before the colon", "From : a@example.com\r\nSubject \t: x\r\nTo: y\r\n\r\nx\r\n", 0 },
 	{ "empty field", "From: a@example.com\r\nSubject:\r\nTo: \r\n\r\nx\r\n", 0 },
 	{ "letter case", "FROM: a@example.com\r\nsUBJECT: x\r\n\r\nx\r\n", 0 },
 	{ "two Subjects and two Tos", "Subject: a\r\nFrom: a@example.com\r\nTo: a@x.example\r\nSubject: b\r\nTo: b@x.example\r\n\r\nx\r\n", 0 },
@@ -365,6 +366,22 @@ static void test_bad_headers(void **state)
 		assert_null(dkim_signer_new(bad[i], strlen(bad[i])));
 }
 
+/* Who cannot read the key does not send it unsigned. */
+static void test_no_key(void **state)
+{
+	struct dkim_sign_conf none = conf;
+	struct message *m = message_of(HEAD "\r\nx\r\n", strlen(HEAD) + 5);
+	struct dkim_signer *s = dkim_signer_new(HEAD "\r\n", strlen(HEAD) + 2);
+	AUTO(buf) struct buf out = BUF_INIT(1 << 16);
+	const char *why = NULL;
+
+	none.key_count = 0;
+	assert_true(dkim_signer_sign(s, &none, m, 0, &out, &why) < 0);
+	assert_string_equal(why, "there is no key");
+	dkim_signer_free(s);
+	message_free(m);
+}
+
 static void test_many_fields(void **state)
 {
 	AUTO(buf) struct buf text = BUF_INIT(1 << 20);
@@ -441,7 +458,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows), cmocka_unit_test(test_changes), cmocka_unit_test(test_random), cmocka_unit_test(test_author),
-		cmocka_unit_test(test_find), cmocka_unit_test(test_bad_headers), cmocka_unit_test(test_many_fields), cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_find), cmocka_unit_test(test_bad_headers), cmocka_unit_test(test_many_fields), cmocka_unit_test(test_no_key), cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_lines),
 	};
 
