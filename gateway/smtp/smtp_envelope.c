@@ -366,7 +366,8 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		s->state = SMTP_RCPT;
 		rc = smtp_say(s, "250 2.1.5 ok");
 	} else {
-		rc = refusal[0] == '5' ? smtp_refuse(s, refusal) : smtp_say(s, refusal);
+		/* That a server of the world does not want somebody is not the doing of one of ours. */
+		rc = refusal[0] == '5' && !s->client.relay ? smtp_refuse(s, refusal) : smtp_say(s, refusal);
 	}
 	judge_release(&j);
 	recipient_release(&r);

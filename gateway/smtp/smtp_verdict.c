@@ -14,7 +14,7 @@
 #include "smtp/smtp_groups.h"
 #include "smtp/trace.h"
 
-enum { REPLY_MAX = DELIVERY_REPLY_MAX, DKIM_LEARNT = 4, SEEN_LIFE_S = 36 * 86400, LEARN_AGAIN_MS = 3600 * 1000 };
+enum { REPLY_MAX = DELIVERY_REPLY_MAX, DKIM_LEARNT = 4, SEEN_LIFE_S = 36 * 86400, LEARN_AGAIN_MS = 3600 * 1000, OURS_BOTH_WAYS = 3 };
 
 static const char out_of_memory[] = "452 4.3.1 out of memory, try again later";
 
@@ -27,7 +27,7 @@ static const char *plain_refusal(struct smtp_session *s)
 
 	if (t->receive_reply)
 		return t->receive_reply;
-	switch (trace_check(t->txn.message, site->hostname, site->limits.hops)) {
+	switch (trace_check(t->txn.message, site->hostname, site->limits.hops, site->relay_network_count ? OURS_BOTH_WAYS : 1)) {
 	case TRACE_LOOP:
 		return "554 5.4.6 mail loop: this message has been here before";
 	case TRACE_TOO_MANY_HOPS:

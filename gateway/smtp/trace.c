@@ -84,7 +84,7 @@ bool trace_is_ours(const struct header_field *h, const char *hostname)
 	return false;
 }
 
-enum trace_loop trace_check(const struct message *m, const char *hostname, int max_hops)
+enum trace_loop trace_check(const struct message *m, const char *hostname, int max_hops, int max_ours)
 {
 	int hops = 0, ours = 0;
 
@@ -98,5 +98,5 @@ enum trace_loop trace_check(const struct message *m, const char *hostname, int m
 	}
 	if (hops > max_hops)
 		return TRACE_TOO_MANY_HOPS;
-	return ours > 1 ? TRACE_LOOP : TRACE_OK;
+	return ours > max_ours ? TRACE_LOOP : TRACE_OK;
 }

@@ -15,8 +15,11 @@ int trace_received(const struct txn *t, bool utf8, struct buf *out);
 
 enum trace_loop { TRACE_OK, TRACE_TOO_MANY_HOPS, TRACE_LOOP };
 
-/* Judge the Received fields of m: more than max_hops, or more than one of ours. */
-enum trace_loop trace_check(const struct message *m, const char *hostname, int max_hops);
+/*
+ * Judge the Received fields of m: more than max_hops, or more than max_ours of ours. One is what a message has that the server behind has passed on to
+ * another of the site's names; where what goes out passes here, too, one that was forwarded there and back again has three.
+ */
+enum trace_loop trace_check(const struct message *m, const char *hostname, int max_hops, int max_ours);
 
 /* Whether a Received field is one that this gateway has added before. */
 bool trace_is_ours(const struct header_field *h, const char *hostname);

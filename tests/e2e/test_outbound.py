@@ -1,5 +1,6 @@
 """Mail of our own goes out: by the MX of the recipient's domain or an upstream, in session; what is said where it cannot."""
 import base64
+import re
 import socket
 import threading
 
@@ -522,3 +523,31 @@ def test_what_was_held_back_is_released_to_where_it_goes(gate, host):
     remote.script["RCPT"] = b"550 5.1.1 gone meanwhile\r\n"
     out = g.command("quarantine", "release", "-c", str(g.conf_path), "--again", g.verdict("quarantine", "x@one")["quarantine"], check=False)
     assert b"550 5.1.1 gone meanwhile" in out.stdout and out.returncode != 0
+
+
+def test_forwarded_there_and_back_again_is_no_loop(gate, host):
+    host()
+    g = gate()
+    ours = "Received: from x (y [192.0.2.1]) by gate.example (Gatepost) with ESMTP id 1; Sun, 22 Nov 2026 10:00:00 +0000\r\n"
+    assert send(g, "x@one.example", extra=ours * 3).code == 250
+    reply = send(g, "x@one.example", extra=ours * 4)
+    assert reply.code == 554 and "5.4.6" in reply.text
+
+
+def test_our_server_may_have_many_users_who_mistype(gate, host):
+    """What others refuse is no error of its: the session goes on."""
+    host(users=["x@one.example"])
+    g = gate(conf="limits { errors = 3 }")
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<user@example.com>", 250)
+        for i in range(6):
+            c.expect(f"RCPT TO:<nobody{i}@one.example>", 550)
+        c.expect("RCPT TO:<x@one.example>", 250)
+
+
+def test_explain(gate):
+    g = gate()
+    text = g.explain(mail(), client="127.0.0.1", to="x@one.example")
+    assert re.search(r"direction +outbound", text) and re.search(r"spf +none .*one of ours", text) and "relaying denied" not in text
+    assert "relaying denied" in g.explain(mail(), client="192.0.2.1", to="x@one.example")

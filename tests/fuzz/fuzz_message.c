@@ -88,7 +88,7 @@ static void make_outgoing(struct message *m)
 			 .env = { .from = (char *)"a@b.example", .from_domain = (char *)"b.example", .params = (char *)"" } };
 	AUTO(buf) struct buf out = BUF_INIT(outgoing_bound(m));
 
-	trace_check(m, "gate.example", 10);
+	trace_check(m, "gate.example", 10, 1);
 	check(outgoing_header(&t, false, tags, 1, &out) == 0 && out.len > 0);
 	check(memcmp(out.data, "Authentication-Results: ", 24) == 0);
 }

@@ -104,7 +104,7 @@ static void test_remove_received(void **state)
 	t.message = m;
 	assert_int_equal(outgoing_header(&t, false, effects, 1, &out), 0);
 	assert_string_equal(below_ours(&out), buf_str(&want));
-	assert_int_equal(trace_check(m, "gate.example", 100), TRACE_OK);
+	assert_int_equal(trace_check(m, "gate.example", 100, 1), TRACE_OK);
 }
 
 static void test_received(void **state)
@@ -150,7 +150,7 @@ static void test_loops(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		AUTO(message) struct message *m = make(rows[i].in);
 
-		assert_int_equal(trace_check(m, "gate.example", 3), rows[i].want);
+		assert_int_equal(trace_check(m, "gate.example", 3, 1), rows[i].want);
 	}
 }
 
