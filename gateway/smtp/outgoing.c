@@ -20,6 +20,12 @@ static bool is_named(const struct header_field *h, const char *name)
 	return h->name_len == strlen(name) && strncasecmp(h->name, name, h->name_len) == 0;
 }
 
+bool outgoing_is_forged(const struct header_field *h, const struct site *site)
+{
+	return (is_named(h, "Authentication-Results") && authres_claims(h->body, h->body_len, site->authserv_id)) ||
+	       (site->client_header && is_named(h, site->client_header));
+}
+
 static void add_lines(const struct rule *const *effects, size_t count, struct buf *out)
 {
 	for (size_t i = 0; i < count; i++)
@@ -92,12 +98,14 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ef
 	if (!t->client->relay && t->site->add_received_spf)
 		authres_received_spf(t, t->site->hostname, out);
 	trace_received(t, utf8, out);
+	if (!t->client->relay)
+		trace_client(t->site, t->client->ip, out);
 	add_lines(effects, effect_count, out);
 	for (size_t i = 0; i < message_field_count(m); i++) {
 		const struct header_field *h = message_field(m, i);
 
 		fields_end += h->raw_len;
-		if (is_named(h, "Authentication-Results") && authres_claims(h->body, h->body_len, t->site->authserv_id))
+		if (outgoing_is_forged(h, t->site))
 			continue;
 		if (is_removed(h, t->site->hostname, effects, effect_count))
 			continue;

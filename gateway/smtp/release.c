@@ -328,8 +328,7 @@ void release_confirm(struct release *r, struct dns *dns)
 	client_release(&c);
 }
 
-/* From one of ours: outbound or internal. */
-static bool is_ours(const struct release *r)
+bool release_is_ours(const struct release *r)
 {
 	const char *direction = json_string_value(json_object_get(json_object_get(r->meta, "facts"), "direction"));
 
@@ -409,7 +408,7 @@ static int sign(struct release *r)
 
 void release_run(struct release *r, struct backend_group *g, struct outbound *o)
 {
-	bool ours = is_ours(r);
+	bool ours = release_is_ours(r);
 	struct route way;
 
 	if (release_count(r, RELEASE_PENDING) == 0 || record_begin(r) < 0)

@@ -1,8 +1,8 @@
 /*
  * release - a quarantined message on its way to the mail server behind, or out to the world, as if it came from its sender now
  *
- * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). One exception:
- * Authentication-Results that claim our authserv-id are left out, as in any delivery, since the server trusts them. Bare CR and LF are kept where
+ * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). Two exceptions,
+ * as in any delivery: what the server would take for our words is left out (outgoing_is_forged), and the site's client_header is added. Bare CR and LF are kept where
  * the server offers CHUNKING, and leave as CRLF elsewhere. What one of ours has sent is signed as it would have been (smtp/signing.h).
  *
  * Once: what is done is written to the message's events (policy/store_events.h) before it is done. The message's lock is held as long as a
@@ -76,6 +76,7 @@ struct release {
 	struct message *message;
 	struct smtp_edit *edit;
 	size_t edit_count;
+	struct buf client_field;        /* text of the first edit; or empty */
 	struct buf signatures;          /* of what goes out for one of ours; empty: it is not signed */
 	/* what became of it */
 	struct backend_session *session;        /* or */
@@ -107,6 +108,9 @@ int release_instead(struct release *r, const char *const *address, size_t count,
  * may wait
  */
 void release_confirm(struct release *r, struct dns *dns);
+
+/* Whether one of ours has sent it: it is outbound or internal. */
+bool release_is_ours(const struct release *r);
 
 /* How it stood with a recipient (by his name in events) when the message was loaded. */
 enum store_state release_before(const struct release *r, const char *name);

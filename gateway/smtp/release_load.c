@@ -10,11 +10,12 @@
 #include <unistd.h>
 
 #include "filters/message.h"
-#include "policy/authres.h"
 #include "policy/conf.h"
 #include "policy/store_file.h"
+#include "smtp/outgoing.h"
 #include "smtp/release.h"
 #include "smtp/smtp_address.h"
+#include "smtp/trace.h"
 
 enum {
 	CHUNK_BYTES = 64 * 1024,
@@ -68,27 +69,46 @@ static int message_load(struct release *r)
 	return rc;
 }
 
-/* What is left out: Authentication-Results that look like ours. */
+static int edit_add(struct release *r, struct smtp_edit one)
+{
+	struct smtp_edit *edit = reallocarray(r->edit, r->edit_count + 1, sizeof(*edit));
+
+	if (!edit)
+		return -ENOMEM;
+	edit[r->edit_count++] = one;
+	r->edit = edit;
+	return 0;
+}
+
+/* What is left out: what the server would take for our words. */
 static int find_forged(struct release *r)
 {
-	static const char name[] = "Authentication-Results";
 	size_t at = 0;
+	int rc = 0;
 
-	for (size_t i = 0; i < message_field_count(r->message); i++) {
+	for (size_t i = 0; i < message_field_count(r->message) && rc == 0; i++) {
 		const struct header_field *h = message_field(r->message, i);
 
-		if (h->name_len == strlen(name) && strncasecmp(h->name, name, h->name_len) == 0 &&
-		    authres_claims(h->body, h->body_len, r->site->authserv_id)) {
-			struct smtp_edit *edit = reallocarray(r->edit, r->edit_count + 1, sizeof(*edit));
-
-			if (!edit)
-				return -ENOMEM;
-			edit[r->edit_count++] = (struct smtp_edit){ .off = at, .len = h->raw_len };
-			r->edit = edit;
-		}
+		if (outgoing_is_forged(h, r->site))
+			rc = edit_add(r, (struct smtp_edit){ .off = at, .len = h->raw_len });
 		at += h->raw_len;
 	}
-	return 0;
+	return rc;
+}
+
+enum { CLIENT_FIELD_MAX = 160 };        /* its name has 60 at most */
+
+/* The field that tells the client's address, where the site wants one; of our own mail, which may go out into the world, none. */
+static int tell_client(struct release *r)
+{
+	char ip[NET_TEXT_MAX];
+
+	if (!r->site->client_header || !r->client.addr.family || release_is_ours(r))
+		return 0;
+	buf_init(&r->client_field, CLIENT_FIELD_MAX);
+	trace_client(r->site, net_text(&r->client.addr, ip), &r->client_field);
+	return r->client_field.failed ? -ENOMEM :
+	       edit_add(r, (struct smtp_edit){ .off = 0, .text = r->client_field.data, .text_len = r->client_field.len });
 }
 
 /* --- envelope --- */
@@ -216,6 +236,8 @@ static int load(struct release *r, struct buf *why)
 	client_load(r);
 	rc = message_load(r);
 	if (rc == 0)
+		rc = tell_client(r);
+	if (rc == 0)
 		rc = find_forged(r);
 	if (rc < 0) {
 		buf_addf(why, "the message cannot be read: %s", strerror(-rc));
@@ -262,6 +284,7 @@ void release_free(struct release *r)
 	}
 	free(r->rcpt);
 	free(r->edit);
+	buf_release(&r->client_field);
 	buf_release(&r->signatures);
 	free(r->name);
 	free(r->from);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "policy/conf.h"
+#include "smtp/identity.h"
 
 enum { DATE_MAX = 40, WORD_MAX = 255 };
 
@@ -50,13 +51,13 @@ static const char *protocol(const struct client *c, bool utf8)
 int trace_received(const struct txn *t, bool utf8, struct buf *out)
 {
 	const struct client *c = t->client;
-	const char *rdns = facts_word(&c->evidence.facts, "client.rdns");
+	const char *name = identity_of(c, NULL).name;
 	char date[DATE_MAX];
 
 	buf_adds(out, "Received: from ");
 	add_word(out, c->helo && *c->helo ? c->helo : "unknown");
 	buf_adds(out, " (");
-	add_word(out, rdns ? rdns : "unknown");
+	add_word(out, name ? name : "unknown");
 	buf_addf(out, c->addr.family == AF_INET6 ? " [IPv6:%s])\r\n" : " [%s])\r\n", c->ip);
 	if (c->tls_version)
 		buf_addf(out, "\t(using %s with cipher %s)\r\n", c->tls_version, c->tls_cipher);
@@ -64,6 +65,12 @@ int trace_received(const struct txn *t, bool utf8, struct buf *out)
 	if (t->env.rcpt_count == 1 && strlen(t->env.rcpt[0].address) < WORD_MAX)
 		buf_addf(out, "\r\n\tfor <%s>", t->env.rcpt[0].address);
 	return buf_addf(out, ";\r\n\t%s\r\n", trace_date(clock_wall_s(), date));
+}
+
+void trace_client(const struct site *site, const char *ip, struct buf *out)
+{
+	if (site->client_header)
+		buf_addf(out, "%s: %s\r\n", site->client_header, ip);
 }
 
 /* Whether the field holds "by HOSTNAME (Gatepost)", however it was folded since. */

@@ -9,9 +9,13 @@
 
 /*
  * "Received: from HELO (RDNS [IP]) ... ; date", folded, with its final CRLF. utf8: SMTPUTF8 was used (RFC 6531 4.3). What the client said is
- * written only as far as it is harmless in a comment. The reverse name is written if it is known already. 0 or -ENOSPC.
+ * written only as far as it is harmless in a comment. The reverse name is written if it is known
+ * already, and confirmed; "for" if there is one recipient. 0 or -ENOSPC.
  */
 int trace_received(const struct txn *t, bool utf8, struct buf *out);
+
+/* "X-Client-Address: 192.0.2.7" with CRLF, in the name that the site has given; nothing if it has not. */
+void trace_client(const struct site *site, const char *ip, struct buf *out);
 
 enum trace_loop { TRACE_OK, TRACE_TOO_MANY_HOPS, TRACE_LOOP };
 

@@ -4,8 +4,9 @@ import re
 import pytest
 
 from lab.gateway import parse_logfmt
+from lab.process import free_port
 from lab.recorder import Recorder, unfold
-from lab.smtp import Client, mail
+from lab.smtp import Client, insecure, mail
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +173,57 @@ def test_every_refusal_can_be_traced(lab, recorder):
         assert tx, reply
         v = parse_logfmt(g.wait_line(rf"verdict=reject .*sid={tx[1]} tx={tx[2]} "))
         assert v["rule"] and v["reply"] == f"{reply.code} {reply.text}"
+
+
+CLIENT_HEADER = 'client_header = "X-Gatepost-Client"\n'
+
+
+def test_client_header(lab, recorder):
+    """The site's own field tells the server who the client was; nobody else's of that name arrives, released mail's included."""
+    recorder.empty()
+    g = lab([recorder.port], policy='quarantine if header.subject = hold\naccept\n', conf=CLIENT_HEADER)
+    forged = "X-Gatepost-Client: 10.0.0.1\r\nx-gatepost-client:\r\n 10.0.0.2\r\n"
+    for subject in ("hello", "hold"):
+        assert send(g, mail(subject=subject, extra=forged)).code == 250
+    (held,) = g.quarantined()
+    g.command("quarantine", "release", "-c", str(g.conf_path), held.stem)
+    recorder.wait(2)
+    for taken in recorder.taken:
+        fields = [line for line in unfold(taken.octets.split(b"\r\n\r\n")[0] + b"\r\n") if line.lower().startswith("x-gatepost")]
+        assert fields == ["X-Gatepost-Client: 127.0.0.1"]
+    assert taken.octets.startswith(b"X-Gatepost-Client: 127.0.0.1\r\nFrom: ")
+
+
+def test_received_of_every_listener(lab, recorder):
+    """What was spoken, and who the client is: plain, STARTTLS, implicit TLS, IPv6, HELO."""
+    recorder.empty()
+    v6, tls = free_port(), free_port()
+    g = lab([recorder.port], policy="accept\n", conf=f"""
+listener v6 {{ address = "[::1]:{v6}" }}
+listener tls {{ address = "127.0.0.1:{tls}" tls = implicit }}
+""")
+
+    def one(connect, first="EHLO client.example", starttls=False, rcpts=("bob@example.com",)):
+        with connect as c:
+            if starttls:
+                c.ehlo()
+                c.starttls()
+            c.expect(first, 250)
+            c.envelope("alice@sender.example", *rcpts)
+            assert c.data_block(mail()).code == 250
+        line = next(f for f in recorder.wait(len(recorder.taken) or 1).added if f.startswith("Received"))
+        recorder.empty()
+        return re.sub(r" id [^; ]+|; .*", "", line)
+
+    assert one(Client(g.port), "HELO old_pc") == \
+        "Received: from old_pc (unknown [127.0.0.1]) by gate.example (Gatepost) with SMTP for <bob@example.com>"
+    assert one(Client(g.port), "EHLO [127.0.0.1]", rcpts=("bob@example.com", "carol@example.com")) == \
+        "Received: from [127.0.0.1] (unknown [127.0.0.1]) by gate.example (Gatepost) with ESMTP"
+    assert re.fullmatch(r"Received: from client\.example \(unknown \[127\.0\.0\.1\]\) \(using TLSv1\.3 with cipher \S+\) "
+                        r"by gate\.example \(Gatepost\) with ESMTPS for <bob@example\.com>", one(Client(g.port), starttls=True))
+    assert one(Client(v6, source="::1", host="::1")) == \
+        "Received: from client.example (unknown [IPv6:::1]) by gate.example (Gatepost) with ESMTP for <bob@example.com>"
+    inside = Client(tls, greeting=False)
+    inside.sock = insecure().wrap_socket(inside.sock, server_hostname="gate.example")
+    assert inside.reply().code == 220
+    assert " with ESMTPS for " in one(inside)

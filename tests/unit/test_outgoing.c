@@ -132,6 +132,80 @@ static void test_received(void **state)
 	assert_non_null(strstr(buf_str(&tls), " with ESMTPSA id "));
 }
 
+/* RFC 3848, RFC 6531 4.3 */
+static void test_protocols(void **state)
+{
+	static const struct { bool esmtp, tls, auth, utf8; const char *want; } rows[] = {
+		{ false, false, false, false, " with SMTP id " }, { true, false, false, false, " with ESMTP id " },
+		{ true, true, false, false, " with ESMTPS id " }, { true, false, true, false, " with ESMTPA id " },
+		{ true, true, true, false, " with ESMTPSA id " }, { true, false, false, true, " with UTF8SMTP id " },
+		{ true, true, false, true, " with UTF8SMTPS id " }, { true, false, true, true, " with UTF8SMTPA id " },
+		{ true, true, true, true, " with UTF8SMTPSA id " },
+	};
+	char user[] = "bob", address[] = "bob@example.com";
+	struct recipient rcpt[2] = { { .address = address }, { .address = address } };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct client c = client;
+		struct txn t = { .site = &site, .client = &c, .id = "1-1", .env = { .rcpt = rcpt, .rcpt_count = 1 + i % 2 } };
+		AUTO(buf) struct buf out = BUF_INIT(4096);
+
+		c.esmtp = rows[i].esmtp;
+		c.tls_version = rows[i].tls ? "TLSv1.3" : NULL;
+		c.tls_cipher = "X";
+		c.auth_user = rows[i].auth ? user : NULL;
+		trace_received(&t, rows[i].utf8, &out);
+		if (!strstr(buf_str(&out), rows[i].want))
+			fail_msg("%s: %s", rows[i].want, buf_str(&out));
+		/* Nobody learns who else got it. */
+		assert_int_equal(strstr(buf_str(&out), " for <") || strstr(buf_str(&out), "\tfor <"), i % 2 == 0);
+	}
+}
+
+/* The name only where DNS confirms it both ways. */
+static void test_name(void **state)
+{
+	struct client c = client;
+	struct txn t = { .site = &site, .client = &c, .id = "1-1" };
+	AUTO(buf) struct buf out = BUF_INIT(4096);
+
+	facts_add(&c.evidence.facts, "client.rdns", "liar.example");
+	facts_set(&c.evidence.facts, "client.fcrdns", "fail");
+	trace_received(&t, false, &out);
+	assert_non_null(strstr(buf_str(&out), "(unknown [192.0.2.7])"));
+	facts_release(&c.evidence.facts);
+	c = client;
+	facts_add(&c.evidence.facts, "client.rdns", "mail.sender.example");
+	facts_set(&c.evidence.facts, "client.fcrdns", "pass");
+	buf_clear(&out);
+	trace_received(&t, false, &out);
+	assert_non_null(strstr(buf_str(&out), "(mail.sender.example [192.0.2.7])"));
+	facts_release(&c.evidence.facts);
+}
+
+/* The field that the site has named: ours is added, those that came are not passed on. */
+static void test_client_header(void **state)
+{
+	static const char in[] = "x-client-address: 10.0.0.1\r\nA: 1\r\nX-Client-Address:\r\n 10.0.0.2\r\nX-Client-Address-2: 3\r\n\r\n";
+	AUTO(message) struct message *m = make(in);
+	struct client c = client;
+	struct txn t = { .site = &site, .client = &c, .id = "1-1", .message = m };
+	AUTO(buf) struct buf out = BUF_INIT(100000);
+
+	assert_int_equal(outgoing_header(&t, false, NULL, 0, &out), 0);
+	assert_string_equal(below_ours(&out), in);
+	site.client_header = (char *)"X-Client-Address";
+	buf_clear(&out);
+	assert_int_equal(outgoing_header(&t, false, NULL, 0, &out), 0);
+	assert_string_equal(below_ours(&out), "X-Client-Address: 192.0.2.7\r\nA: 1\r\nX-Client-Address-2: 3\r\n\r\n");
+	/* What goes out into the world tells nobody of our own clients. */
+	c.relay = true;
+	buf_clear(&out);
+	assert_int_equal(outgoing_header(&t, false, NULL, 0, &out), 0);
+	assert_string_equal(below_ours(&out), "A: 1\r\nX-Client-Address-2: 3\r\n\r\n");
+	site.client_header = NULL;
+}
+
 static void test_loops(void **state)
 {
 #define OURS "Received: from a (b [192.0.2.1])\r\n\tby gate.example (Gatepost) with ESMTP\r\n"
@@ -159,6 +233,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_header),
 		cmocka_unit_test(test_remove_received), cmocka_unit_test(test_received),
+		cmocka_unit_test(test_protocols),
+		cmocka_unit_test(test_name),
+		cmocka_unit_test(test_client_header),
 		cmocka_unit_test(test_loops),
 	};
 
