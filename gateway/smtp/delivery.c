@@ -363,6 +363,7 @@ int delivery_verify(struct delivery *d, struct delivery_target *target, size_t c
 {
 	bool all = d->hop->client && smtp_client_quiet(d->hop->client);
 
+	d->unreached = false;
 	for (size_t i = 0; all && i < count; i++)
 		all = holds(d, target[i].address);
 	return all ? 0 : hold_exactly(d, target, count, until_ms, reply);
@@ -391,6 +392,7 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 		return DELIVERY_UNKNOWN;
 	}
 	*again = rc == -EPIPE;
+	d->unreached = rc != -ECANCELED;
 	no_backend(d, rc, reply);
 	return DELIVERY_LATER;
 }
@@ -401,6 +403,7 @@ enum delivery_result delivery_send(struct delivery *d, struct delivery_target *t
 	enum delivery_result result = DELIVERY_LATER;
 	bool again = true;
 
+	d->unreached = false;
 	for (int i = 0; again && i < ATTEMPTS; i++) {
 		again = false;
 		if (hold_exactly(d, target, count, until_ms, reply) < 0)

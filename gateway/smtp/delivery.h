@@ -45,8 +45,8 @@ void delivery_free(struct delivery *d);         /* gives the session back, or cl
 enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r, char *reply);
 
 /*
- * Whether the last delivery_rcpt said DELIVERY_LATER because no next hop was reached, or it went away: not by a word of its about the recipient. And what
- * an RCPT may take at most; 0: the site's budget.
+ * Whether DELIVERY_LATER was said last because no next hop was reached, or it went away: not by a word of its about the recipient or the message. And
+ * what an RCPT may take at most; 0: the site's budget.
  */
 bool delivery_unreached(const struct delivery *d);
 void delivery_limit(struct delivery *d, int wait_ms);

@@ -55,6 +55,25 @@ static int make_header(struct smtp_session *s, const struct smtp_group *g, struc
 	return 0;
 }
 
+/*
+ * The next hop took the recipients, and is not there any more for the message, of which nothing has gone out: the spool, as it would have been at RCPT. Not where
+ * some have it already, by a way of their own.
+ */
+static bool gone_now(const struct smtp_session *s, const struct smtp_group *g, const char *reply)
+{
+	if (g->result != DELIVERY_LATER || !s->t->delivery || !delivery_unreached(s->t->delivery) || !smtp_spool_away(s, reply, true))
+		return false;
+	for (size_t i = 0; i < g->target_count; i++)
+		if (!smtp_ways_own(s, &g->target[i]))
+			return false;
+	return true;
+}
+
+static const char *spool_word(const struct smtp_group *g)
+{
+	return g->result == DELIVERY_TAKEN ? "spool" : "defer";
+}
+
 /* One group gets the message. may wait */
 static void deliver(struct smtp_session *s, struct smtp_group *g, int64_t until)
 {
@@ -66,6 +85,11 @@ static void deliver(struct smtp_session *s, struct smtp_group *g, int64_t until)
 	if (make_header(s, g, &header, reply) == 0)
 		g->result = smtp_ways_send(s, g, &header, until, reply);
 	t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
+	if (gone_now(s, g, reply)) {
+		smtp_spool_group(s, g, &header);
+		smtp_log_group(s, g, spool_word(g), g->reply, NULL);
+		return;
+	}
 	smtp_with_id(s, reply, g->reply);
 	smtp_log_group(s, g, result_word(g->result), g->reply, NULL);
 }
@@ -118,27 +142,7 @@ static const char *none(struct smtp_session *s, struct smtp_groups *groups, cons
 	return groups->group[0].reply;
 }
 
-/* Each delivery; if not each for itself, up to the first that fails: its reply, or NULL. may wait */
-static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
-{
-	int64_t until = delivery_until(s->t->delivery);
-	char reply[REPLY_MAX], text[REPLY_MAX];
-
-	if (!each && deliveries(groups) > 1 && verify(s, groups, until, reply) < 0)
-		return none(s, groups, "backend-deferred", smtp_with_id(s, reply, text));
-	for (size_t i = 0; i < groups->count; i++) {
-		struct smtp_group *g = &groups->group[i];
-
-		if (g->fate != ACTION_ACCEPT)
-			continue;
-		deliver(s, g, until);
-		if (g->result != DELIVERY_TAKEN && !each)
-			return g->reply;
-	}
-	return NULL;
-}
-
-/* The same by way of the spool: each group's part is on stable storage before the client hears of it. may wait */
+/* Deliveries by way of the spool: each group's part is on stable storage before the client hears of it. may wait */
 static const char *spool_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
 	for (size_t i = 0; i < groups->count; i++) {
@@ -154,7 +158,30 @@ static const char *spool_all(struct smtp_session *s, struct smtp_groups *groups,
 		else
 			smtp_with_id(s, reply, g->reply);
 		s->t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
-		smtp_log_group(s, g, g->result == DELIVERY_TAKEN ? "spool" : "defer", g->reply, NULL);
+		smtp_log_group(s, g, spool_word(g), g->reply, NULL);
+		if (g->result != DELIVERY_TAKEN && !each)
+			return g->reply;
+	}
+	return NULL;
+}
+
+/* Each delivery; if not each for itself, up to the first that fails: its reply, or NULL. may wait */
+static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
+{
+	int64_t until = delivery_until(s->t->delivery);
+	char reply[REPLY_MAX], text[REPLY_MAX];
+
+	if (!each && deliveries(groups) > 1 && verify(s, groups, until, reply) < 0) {
+		if (delivery_unreached(s->t->delivery) && smtp_spool_away(s, reply, true))
+			return spool_all(s, groups, each);
+		return none(s, groups, "backend-deferred", smtp_with_id(s, reply, text));
+	}
+	for (size_t i = 0; i < groups->count; i++) {
+		struct smtp_group *g = &groups->group[i];
+
+		if (g->fate != ACTION_ACCEPT)
+			continue;
+		deliver(s, g, until);
 		if (g->result != DELIVERY_TAKEN && !each)
 			return g->reply;
 	}

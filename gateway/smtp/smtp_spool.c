@@ -92,6 +92,8 @@ static struct spool_envelope *envelope_make(const struct smtp_session *s, const 
 	e->credible = s->client.relay ? t->txn.env.from[0] != '\0' : dsn_credible(&t->txn);
 	ok = e->sender && e->params && e->listener && e->client && e->txn;
 	for (size_t i = 0; ok && i < g->target_count; i++) {
+		if (g->target[i].dropped)
+			continue;
 		ok = target_route(s, g, &g->target[i], route);
 		ok = ok && spool_envelope_add(e, g->target[i].address, g->target[i].params, route);
 	}

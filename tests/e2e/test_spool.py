@@ -190,6 +190,28 @@ def test_a_next_hop_that_is_slow(gate, host):
     wait_empty(g)
 
 
+def test_a_next_hop_that_goes_away(gate, host):
+    """It took the recipient, and nothing of the message."""
+    one, g = host(11), gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<user@example.com>", 250)
+        c.expect("RCPT TO:<x@one.example>", 250)
+        one.stop()
+        assert "kept for delivery" in c.data_block(mail()).text
+    one.listen()
+    one.wait_messages(1)
+    wait_empty(g)
+
+
+def test_a_next_hop_that_went_away_after_the_end(gate, host):
+    """It may have the message: the client hears 451, and comes again."""
+    host(11, script={".": hang_up()})
+    g = gate()
+    assert send(g, "x@one.example").code == 451
+    assert not spooled(g)
+
+
 def test_a_word_of_the_next_hop_is_passed_on(gate, host):
     """It says 4xx or 5xx to our client's face: nothing for the spool."""
     host(11, script={"RCPT": b"450 4.2.0 greylisted\r\n"})
@@ -278,6 +300,34 @@ def test_inbound(gate, lab, host):
     g.server.listen()
     got = [re.search(rb"Subject: number (\d)", m.data)[1] for m in g.server.wait_messages(5)]
     assert got == [b"%d" % i for i in range(5)]
+    wait_empty(g)
+
+
+@pytest.mark.parametrize("verify, known, unknown", [("file", 250, 550), ("backend", 451, 451)])
+def test_inbound_for_known_users(gate, tmp_path, verify, known, unknown):
+    (tmp_path / "users").write_text("bob@example.com\n")
+    g = gate(backend_options="spool = yes", conf=f'recipients {{ verify = {verify} file = "{tmp_path}/users" }}')
+    g.server.stop()
+    with Client(g.port, source=STRANGER) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<a@sender.example>", 250)
+        c.expect("RCPT TO:<eve@example.com>", unknown)
+        c.expect("RCPT TO:<bob@example.com>", known)
+        if known == 250:
+            c.expect("RCPT TO:<eve@example.com>", unknown)
+            assert "kept for delivery" in c.data_block(mail()).text
+
+
+def test_inbound_gone_between_rcpt_and_data(gate):
+    g = gate(backend_options="spool = yes")
+    with Client(g.port, source=STRANGER) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<a@sender.example>", 250)
+        c.expect("RCPT TO:<bob@example.com>", 250)
+        g.server.stop()
+        assert "kept for delivery" in c.data_block(mail()).text
+    g.server.listen()
+    g.server.wait_messages(1)
     wait_empty(g)
 
 
