@@ -321,7 +321,7 @@ static void learn(struct sasl_login *l, const char *p, size_t len)
 
 enum sasl_line sasl_client_line(struct sasl_login *l, bool initial, const char *p, size_t len)
 {
-	char scratch[SCRATCH];
+	char scratch[SCRATCH] = "";
 
 	if (len == 1 && p[0] == '*' && !initial)
 		return SASL_CANCEL;

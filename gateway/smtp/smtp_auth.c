@@ -228,8 +228,8 @@ static int converse(struct dialogue *d, const struct smtp_command *c)
 	int rc = begin(d, c);
 
 	for (int step = 0; rc == 0 && d->backend->reply.code == 334; step++) {
-		const char *line;
-		size_t len;
+		const char *line = "";
+		size_t len = 0;
 
 		if (step == STEPS_MAX) {
 			cancel(d, "454 4.7.0 the dialogue does not end");

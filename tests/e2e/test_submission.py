@@ -1,5 +1,7 @@
 """Users submit mail through the gateway to a real Postfix that asks a real Dovecot: 587 and 465, Python's smtplib and swaks."""
 import base64
+import hashlib
+import hmac
 import re
 import smtplib
 import subprocess
@@ -27,7 +29,7 @@ class Site:
             directory / "postfix-submission", smtpd_sasl_auth_enable="yes", smtpd_sasl_type="dovecot", smtpd_sasl_path=self.dovecot.auth,
             smtpd_tls_security_level="may", smtpd_tls_auth_only="yes", smtpd_tls_cert_file=cert, smtpd_tls_key_file=key,
             smtpd_recipient_restrictions="permit_sasl_authenticated, reject_unauth_destination", relayhost=f"[127.0.0.1]:{self.world.port}",
-            smtpd_sasl_authenticated_header="yes", broken_sasl_auth_clients="yes")
+            smtpd_authorized_xclient_hosts="127.0.0.1", smtpd_sasl_authenticated_header="yes", broken_sasl_auth_clients="yes")
 
     def stop(self):
         self.postfix.stop()
@@ -51,8 +53,12 @@ def site(site_shared):
 
 @pytest.fixture
 def gate(lab, site):
+    return before(lab, site)
+
+
+def before(lab, site, options=""):
     ports = [free_port() for _ in range(3)]
-    g = lab([site.postfix.port], backend_options="probe_interval = 1s", conf='auth { mechanisms = { "PLAIN", "LOGIN", "CRAM-MD5" } }', listeners=f"""
+    g = lab([site.postfix.port], backend_options=f"probe_interval = 1s {options}", conf='auth { mechanisms = { "PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256" } }', listeners=f"""
 listener smtp {{ address = "127.0.0.1:{ports[0]}" }}
 listener submission {{ address = "127.0.0.1:{ports[1]}" direction = submission }}
 listener submissions {{ address = "127.0.0.1:{ports[2]}" direction = submission tls = implicit }}""")
@@ -121,6 +127,40 @@ def has_hmac():
     return subprocess.run(["perl", "-MDigest::HMAC_MD5", "-e", "1"], capture_output=True).returncode == 0
 
 
+def scram(c, user, password):
+    """SCRAM-SHA-256, RFC 5802 and 7677: the last reply. The server proves itself, too."""
+    def exchange(line, text):
+        reply = c.cmd(line + base64.b64encode(text.encode()).decode())
+        return reply, base64.b64decode(reply.text).decode() if reply.code == 334 else ""
+
+    def mac(key, text):
+        return hmac.new(key, text, hashlib.sha256).digest()
+    bare = f"n={user},r=fyko+d2lbbFgONRv9qkxdawL"
+    _, first = exchange("AUTH SCRAM-SHA-256 ", "n,," + bare)
+    said = dict(x.split("=", 1) for x in first.split(","))
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(said["s"]), int(said["i"]))
+    final = f"c=biws,r={said['r']}"
+    whole = f"{bare},{first},{final}".encode()
+    key = mac(salted, b"Client Key")
+    proof = bytes(a ^ b for a, b in zip(key, mac(hashlib.sha256(key).digest(), whole)))
+    reply, last = exchange("", f"{final},p={base64.b64encode(proof).decode()}")
+    if reply.code == 334:
+        assert last == "v=" + base64.b64encode(mac(mac(salted, b"Server Key"), whole)).decode()
+        reply = c.cmd("")
+    return reply
+
+
+def test_scram(gate, site):
+    with Client(gate.submission) as c:
+        c.ehlo()
+        c.starttls()
+        assert "SCRAM-SHA-256" in c.ehlo().keywords()["AUTH"]
+        assert scram(c, "ann", "wrong").code == 535
+        assert scram(c, "ann", USERS["ann"]).code == 235
+        assert c.message("ann@example.com", "bob@example.com", mail()).code == 250
+    gate.wait_line("event=login result=ok .*user=ann mechanism=SCRAM-SHA-256")
+
+
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_wrong_password(gate, site, mechanism):
     with connect(gate, True) as c:
@@ -163,6 +203,19 @@ def test_what_the_server_says_of_recipients(gate, site):
         c.mail("ann@example.com")
         assert c.rcpt("eve@[192.0.2.1]")[0] == 250 and c.rcpt("bob@example.com")[0] == 250
         c.rset()
+
+
+def test_server_knows_the_client(lab, site):
+    """By XCLIENT, before the login."""
+    g = before(lab, site, "xclient = yes")
+    since = len(site.postfix.log(1 << 30))
+    with Client(g.submission, source="127.0.0.77") as c:
+        c.ehlo("laptop.example")
+        c.starttls()
+        c.ehlo("laptop.example")
+        c.expect("AUTH PLAIN " + base64.b64encode(f"\0ann\0{USERS['ann']}".encode()).decode(), 235)
+        assert c.message("ann@example.com", "bob@example.com", mail()).code == 250
+    site.postfix.wait_log(r"client=\S*\[127\.0\.0\.77\](:\d+)?, sasl_method=PLAIN, sasl_username=ann\b", since)
 
 
 def test_server_restarts(gate, site):
