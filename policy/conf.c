@@ -420,6 +420,10 @@ void site_free(struct site *s)
 	free(s->state_dir);
 	free(s->control_path);
 	free(s->tls_cert_pem);
+	free(s->tls_ca_cert_pem);
+	if (s->tls_ca_key_pem)
+		explicit_bzero(s->tls_ca_key_pem, strlen(s->tls_ca_key_pem));
+	free(s->tls_ca_key_pem);
 	if (s->tls_key_pem)
 		explicit_bzero(s->tls_key_pem, strlen(s->tls_key_pem));
 	free(s->tls_key_pem);

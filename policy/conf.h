@@ -217,6 +217,7 @@ struct site {
 
 	char *tls_cert_pem, *tls_key_pem;           /* NULL: self-signed, kept in state_dir */
 	bool tls_offer;
+	char *tls_ca_cert_pem, *tls_ca_key_pem;     /* the site's own CA, for listeners with tls = own-ca; NULL: none */
 	struct auth_conf auth;
 
 	struct dns_conf dns;

@@ -27,6 +27,8 @@
 
 struct stream;
 struct ssl_ctx_st;
+struct ssl_st;
+struct x509_st;
 struct tls_dane;        /* base/tls_dane.h */
 
 /* Read at once from the socket at most; what is written and exceeds it is flushed. */
@@ -110,6 +112,12 @@ void stream_set_write_timeout(struct stream *s, int timeout_ms);
 int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms);
 int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname,
 		       int timeout_ms);
+/*
+ * The same as accept, with a certificate that is chosen when it is known whom the client asks for: choose(arg, name, ssl) gives it to ssl and returns 0, or
+ * -errno, which ends the handshake. name: of SNI, NULL without one. It may wait; time goes on.
+ */
+typedef int stream_choose_fn(void *arg, const char *name, struct ssl_st *ssl);
+int stream_tls_accept_as(struct stream *s, struct ssl_ctx_st *ctx, stream_choose_fn *choose, void *arg, int timeout_ms);
 /* The same, the server authenticated by TLSA records (base/tls_dane.h); ctx is a tls_dane_ctx. */
 int stream_tls_connect_dane(struct stream *s, struct ssl_ctx_st *ctx, const struct tls_dane *dane, int timeout_ms);
 bool stream_is_tls(const struct stream *s);
@@ -119,6 +127,8 @@ bool stream_tls_verified(const struct stream *s);
 /* Whether its certificate has the name and is of a known CA, although the context does not demand it (tls_client_ctx_lenient). */
 bool stream_tls_trusted(const struct stream *s);
 /* The peer has said that it ends (close_notify): what came is all there was to come. */
+/* The peer's certificate, NULL without one; the stream's. */
+struct x509_st *stream_tls_certificate(const struct stream *s);
 bool stream_tls_ended(const struct stream *s);
 const char *stream_error(const struct stream *s); /* the last TLS error in words, or "" */
 

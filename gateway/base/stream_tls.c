@@ -149,7 +149,30 @@ void stream_tls_secret(struct stream *s)
 		SSL_clear_options(s->ssl, SSL_OP_CLEANSE_PLAINTEXT);
 }
 
-static int handshake(struct stream *s, int timeout_ms)
+/* A choice under way, on the stack of the task that does the handshake. */
+struct choice {
+	stream_choose_fn *choose;
+	void *arg;
+	int rc;                         /* 1: not made yet */
+};
+
+static int choice_asked(SSL *ssl, void *arg)
+{
+	const struct choice *c = arg;
+
+	return c->rc == 1 ? -1 : c->rc == 0;
+}
+
+/* The handshake stands still: now is the time. may wait */
+static void choose(struct stream *s, struct choice *c)
+{
+	const char *name = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
+
+	ERR_clear_error();
+	c->rc = c->choose(c->arg, name, s->ssl);
+}
+
+static int handshake(struct stream *s, int timeout_ms, struct choice *c)
 {
 	int64_t until = stream_until(s, timeout_ms);
 	int rc = 0;
@@ -169,12 +192,16 @@ static int handshake(struct stream *s, int timeout_ms)
 			task_stack_trim();
 			return 0;
 		}
+		if (c && c->rc == 1 && SSL_want_x509_lookup(s->ssl)) {
+			choose(s, c);
+			continue;
+		}
 		rc = outcome(s, ret);
 		if (rc == 0)
 			rc = s->writable ? stream_wait_in(s, until) : stream_wait_out(s, until);
 	}
 	s->broken = true;
-	return rc;
+	return c && c->rc < 0 ? c->rc : rc;
 }
 
 int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms)
@@ -186,7 +213,23 @@ int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms)
 	if (rc)
 		return rc;
 	SSL_set_accept_state(s->ssl);
-	return handshake(s, timeout_ms);
+	return handshake(s, timeout_ms, NULL);
+}
+
+int stream_tls_accept_as(struct stream *s, struct ssl_ctx_st *ctx, stream_choose_fn *choose_fn, void *arg, int timeout_ms)
+{
+	struct choice c = { choose_fn, arg, 1 };
+	int rc = stream_flush(s, timeout_ms);
+
+	if (rc == 0)
+		rc = tls_begin(s, ctx);
+	if (rc)
+		return rc;
+	SSL_set_accept_state(s->ssl);
+	SSL_set_cert_cb(s->ssl, choice_asked, &c);
+	rc = handshake(s, timeout_ms, &c);
+	SSL_set_cert_cb(s->ssl, NULL, NULL);
+	return rc;
 }
 
 /*
@@ -225,7 +268,7 @@ int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hos
 	else if (s->tls_verify)
 		rc = -EPROTO; /* verified without a name means nothing */
 	if (rc == 0)
-		return handshake(s, timeout_ms);
+		return handshake(s, timeout_ms, NULL);
 	error_keep(s);
 	if (!hostname) {
 		free(s->error);
@@ -246,7 +289,7 @@ int stream_tls_connect_dane(struct stream *s, struct ssl_ctx_st *ctx, const stru
 	SSL_set_connect_state(s->ssl);
 	rc = tls_dane_apply(dane, s->ssl);
 	if (rc == 0)
-		return handshake(s, timeout_ms);
+		return handshake(s, timeout_ms, NULL);
 	error_keep(s);
 	s->broken = true;
 	return rc;
@@ -270,6 +313,11 @@ const char *stream_tls_cipher(const struct stream *s)
 bool stream_tls_verified(const struct stream *s)
 {
 	return s->tls_verify && stream_tls_trusted(s);
+}
+
+struct x509_st *stream_tls_certificate(const struct stream *s)
+{
+	return s->ssl ? SSL_get0_peer_certificate(s->ssl) : NULL;
 }
 
 bool stream_tls_ended(const struct stream *s)

@@ -164,6 +164,20 @@ int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st 
 	return 0;
 }
 
+int tls_server_ctx_bare(struct ssl_ctx_st **out, struct buf *err)
+{
+	SSL_CTX *ctx = ctx_new(TLS_server_method());
+
+	if (!ctx)
+		return refuse(err, "no TLS context");
+	SSL_CTX_set_dh_auto(ctx, 1);
+	SSL_CTX_set_num_tickets(ctx, 0);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	*out = ctx;
+	return 0;
+}
+
 static int trust_pem(SSL_CTX *ctx, const char *ca_pem, struct buf *err)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(ctx);

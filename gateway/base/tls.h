@@ -24,6 +24,9 @@ enum tls_mode { TLS_OFF, TLS_OPPORTUNISTIC, TLS_REQUIRED }; /* required: verifie
 int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out,
 		   struct buf *err);
 
+/* One without a certificate: each handshake is told its own (stream_tls_accept_as). Without resumption, which would pass it over. */
+int tls_server_ctx_bare(struct ssl_ctx_st **out, struct buf *err);
+
 /*
  * A client context; ca_pem NULL: the system's store, loaded now (before any chroot). verify false:
  * any certificate.
