@@ -112,6 +112,8 @@ void conf_listener_check(struct conf *c)
 		for (size_t k = 0; k < l->backend_count; k++)
 			if (!site_backend(s, l->backends[k]))
 				conf_error(c, l->line, "listener %s: there is no backend \"%s\"", l->name, l->backends[k]);
+		if (l->tls == LISTENER_TLS_OWN_CA && !s->tls_ca_cert_pem && !c->command)
+			conf_error(c, l->line, "listener %s: tls = own-ca needs ca_certificate and ca_key in section tls", l->name);
 		if (l->protocol == LISTENER_TCP && l->backend_count == 0)
 			conf_error(c, l->line, "listener %s: protocol = tcp needs backends = { \"name\" }", l->name);
 	}

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/tls_mint.h"
 #include "filters/domain.h"
 #include "policy/conf_table.h"
 
@@ -309,8 +310,23 @@ static const struct conf_option tls_options[] = {
 	CONF_OPTION("offer", CONF_BOOL, SITE(tls_offer), "yes"),
 	CONF_OPTION("certificate", CONF_FILE, SITE(tls_cert_pem), NULL),
 	CONF_OPTION("key", CONF_FILE, SITE(tls_key_pem), NULL),
+	CONF_OPTION("ca_certificate", CONF_FILE, SITE(tls_ca_cert_pem), NULL),
+	CONF_OPTION("ca_key", CONF_FILE, SITE(tls_ca_key_pem), NULL),
 	{ 0 },
 };
+
+/* The site's own CA. */
+static void own_ca_check(struct conf *c, const struct site *s, int line)
+{
+	AUTO(buf) struct buf err = BUF_INIT(1024);
+	AUTO(tls_mint) struct tls_mint *mint = NULL;
+	bool cert = conf_given(c, "ca_certificate"), key = conf_given(c, "ca_key");
+
+	if (cert != key)
+		conf_error(c, line, "tls: %s without %s, expected both, or neither", cert ? "ca_certificate" : "ca_key", cert ? "ca_key" : "ca_certificate");
+	else if (s->tls_ca_cert_pem && s->tls_ca_key_pem && tls_mint_new(s->tls_ca_cert_pem, s->tls_ca_key_pem, &mint, &err) < 0)
+		conf_error(c, line, "tls: %s, expected the certificate of a CA, and the key of it, as PEM", buf_str(&err));
+}
 
 static void tls_close(struct conf *c, void *at, int line)
 {
@@ -320,6 +336,7 @@ static void tls_close(struct conf *c, void *at, int line)
 
 	bool cert = conf_given(c, "certificate"), key = conf_given(c, "key");
 
+	own_ca_check(c, s, line);
 	if (cert != key)
 		conf_error(c, line,
 		           "tls: %s without %s, expected both, or neither for a certificate made on "

@@ -112,6 +112,8 @@ void stream_set_write_timeout(struct stream *s, int timeout_ms);
 int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms);
 int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hostname,
 		       int timeout_ms);
+/* The same, for a context that does not verify: the server is told whom we look for (NULL: nobody), and no name is looked at. */
+int stream_tls_connect_any(struct stream *s, struct ssl_ctx_st *ctx, const char *sni, int timeout_ms);
 /*
  * The same as accept, with a certificate that is chosen when it is known whom the client asks for: choose(arg, name, ssl) gives it to ssl and returns 0, or
  * -errno, which ends the handshake. name: of SNI, NULL without one. It may wait; time goes on.

@@ -278,6 +278,22 @@ int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hos
 	return rc;
 }
 
+int stream_tls_connect_any(struct stream *s, struct ssl_ctx_st *ctx, const char *sni, int timeout_ms)
+{
+	int rc = stream_flush(s, timeout_ms);
+
+	if (rc == 0)
+		rc = tls_begin(s, ctx);
+	if (rc)
+		return rc;
+	SSL_set_connect_state(s->ssl);
+	if (!sni || SSL_set_tlsext_host_name(s->ssl, sni) == 1)
+		return handshake(s, timeout_ms, NULL);
+	error_keep(s);
+	s->broken = true;
+	return -EPROTO;
+}
+
 int stream_tls_connect_dane(struct stream *s, struct ssl_ctx_st *ctx, const struct tls_dane *dane, int timeout_ms)
 {
 	int rc = stream_flush(s, timeout_ms);

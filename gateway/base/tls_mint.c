@@ -303,3 +303,20 @@ int tls_mint_use(struct tls_mint *m, struct x509_st *far, struct ssl_st *ssl)
 	ERR_clear_error();
 	return rc;
 }
+
+int tls_names_digest(struct x509_st *x, unsigned char out[32])
+{
+	GENERAL_NAMES *names = x ? sk_GENERAL_NAME_new_null() : NULL;
+	unsigned char *der = NULL;
+	unsigned len = DIGEST_BYTES;
+	int rc = x ? names ? names_copy(x, names) : -ENOMEM : 0, n;
+
+	if (rc > 0) {
+		n = i2d_GENERAL_NAMES(names, &der);
+		rc = n > 0 && EVP_Digest(der, (size_t)n, out, &len, EVP_sha256(), NULL) == 1 ? 1 : -ENOMEM;
+		OPENSSL_free(der);
+	}
+	GENERAL_NAMES_free(names);
+	ERR_clear_error();
+	return rc > 0 ? 0 : rc == 0 ? -EINVAL : rc;
+}

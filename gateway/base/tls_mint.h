@@ -36,4 +36,7 @@ struct ssl_ctx_st *tls_mint_ctx(struct tls_mint *m);
 /* For the handshake of ssl: a certificate with the names of far; NULL: far is not known or not verified. 0, -ENOMEM, or -EINVAL: it has no names. */
 int tls_mint_use(struct tls_mint *m, struct x509_st *far, struct ssl_st *ssl);
 
+/* 32 bytes that two certificates share when they have the same names, in the same order. 0; -EINVAL: it has none, or x is NULL; -ENOMEM. */
+int tls_names_digest(struct x509_st *x, unsigned char out[32]);
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/tls.h"
+#include "base/tls_mint.h"
 #include "process/worker.h"
 #include "smtp/backend.h"
 #include "smtp/outbound.h"
@@ -24,6 +25,7 @@ static void smtp_close(void *service)
 	free(svc->listener_group);
 	backend_group_free(svc->group);
 	outbound_free(svc->outbound);
+	tls_mint_free(svc->mint);
 	tls_ctx_free(svc->tls);
 	tls_ctx_free(svc->tls_any);
 	free(svc);
@@ -79,6 +81,8 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		rc = recipient_check_new(w->site, w->state, svc->group, &svc->recipients, err);
 	if (rc == 0)
 		rc = tls_client_ctx(false, NULL, &svc->tls_any, err);
+	if (rc == 0 && w->site->tls_ca_cert_pem)
+		rc = tls_mint_new(w->site->tls_ca_cert_pem, w->site->tls_ca_key_pem, &svc->mint, err);
 	if (rc == 0 && w->site->tls_offer)
 		rc = tls_server_ctx(w->site->tls_cert_pem, w->site->tls_key_pem, &svc->tls, err);
 	if (rc == 0)

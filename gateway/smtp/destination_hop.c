@@ -11,9 +11,13 @@
 #include "base/log.h"
 #include "base/stream.h"
 #include "base/task.h"
+#include "base/tls_mint.h"
 #include "base/transparent.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"
+#include "smtp/destination_tls.h"
+#include "smtp/outbound.h"
+#include "smtp/outbound_tls.h"
 #include "smtp/smtp_client.h"
 #include "smtp/xclient.h"
 
@@ -24,19 +28,20 @@ enum {
 	HELO_MAX = 256,
 };
 
-struct session {
+struct destination_session {
 	struct destination to;
 	struct smtp_client *client;
 	struct smtp_client_conf conf;
 	struct backend *backend;        /* NULL: it is none of them */
-	char helo[HELO_MAX];
+	struct outbound_tls_demand *demand;     /* what TLS has to be; conf points into it */
+	char helo[HELO_MAX], sni[DOMAIN_MAX];
 };
 
 struct destination_hop {
 	struct next_hop hop;
 	struct destination to;
-	char helo[HELO_MAX];
-	struct session *session;
+	char helo[HELO_MAX], domain[DOMAIN_MAX];
+	struct destination_session *session;
 };
 
 /* --- connecting --- */
@@ -138,20 +143,21 @@ int destination_connect(const struct destination *d, int timeout_ms, struct stre
 
 static int dial(void *arg, const struct net_addr *to, int timeout_ms, struct stream **out)
 {
-	struct session *s = arg;
+	struct destination_session *s = arg;
 
 	return destination_connect(&s->to, timeout_ms, out);
 }
 
-static void session_free(struct session *s)
+static void session_free(struct destination_session *s)
 {
 	smtp_client_free(s->client);
 	if (s->backend)
 		backend_leave(s->backend);
+	outbound_tls_demand_free(s->demand);
 	free(s);
 }
 
-static void configure(struct session *s)
+static void configure(struct destination_session *s)
 {
 	const struct site *site = s->to.site;
 
@@ -159,7 +165,7 @@ static void configure(struct session *s)
 		s->conf = *backend_client_conf(s->backend);
 	else
 		s->conf = (struct smtp_client_conf){
-			.tls = TLS_OPPORTUNISTIC, .tls_ctx = s->to.tls,
+			.tls = TLS_OPPORTUNISTIC, .tls_ctx = s->to.tls, .tls_any = true,
 			.connect_timeout_ms = site->outbound.connect_timeout_ms, .timeouts = &site->timeouts,
 		};
 	s->conf.hostname = xclient_helo_ok(s->helo) ? s->helo : site->hostname;
@@ -167,12 +173,12 @@ static void configure(struct session *s)
 	s->conf.dial_arg = s;
 }
 
-/* may wait */
-static int session_open(struct destination_hop *h, int64_t deadline_ms, struct session **out, char *why)
+/* A session that is still to be opened. may wait */
+static int session_new(const struct destination *d, const char *helo, int64_t deadline_ms, struct destination_session **out, char *why)
 {
-	struct backend *b = backend_at(h->to.group, &h->to.to);
+	struct backend *b = backend_at(d->group, &d->to);
 	int rc = b ? backend_enter(b, deadline_ms) : 0;
-	struct session *s;
+	struct destination_session *s;
 
 	if (rc < 0) {
 		snprintf(why, SMTP_WHY_MAX, "all its sessions are taken");
@@ -185,17 +191,125 @@ static int session_open(struct destination_hop *h, int64_t deadline_ms, struct s
 		snprintf(why, SMTP_WHY_MAX, "out of memory");
 		return -ENOMEM;
 	}
-	s->to = h->to;
+	s->to = *d;
+	s->to.helo = s->to.domain = NULL;
+	s->to.ahead = NULL;
 	s->backend = b;
-	memcpy(s->helo, h->helo, sizeof(s->helo));
+	snprintf(s->helo, sizeof(s->helo), "%s", helo ? helo : "");
 	configure(s);
-	rc = smtp_client_open(&s->conf, &s->to.to, NULL, deadline_ms, &s->client, why);
-	if (rc < 0) {
-		session_free(s);
-		return rc;
-	}
 	*out = s;
 	return 0;
+}
+
+int destination_open_plain(const struct destination *d, int64_t deadline_ms, struct destination_session **out, char *why)
+{
+	struct destination_session *s;
+	int rc = session_new(d, d->helo, deadline_ms, &s, why);
+
+	if (rc < 0)
+		return rc;
+	s->conf.tls = TLS_OFF;
+	rc = smtp_client_open(&s->conf, &s->to.to, NULL, deadline_ms, &s->client, why);
+	if (rc < 0)
+		session_free(s);
+	else
+		*out = s;
+	return rc;
+}
+
+struct smtp_client *destination_client(struct destination_session *s)
+{
+	return s->client;
+}
+
+int destination_starttls(struct destination_session *s, const char *sni, int64_t deadline_ms, char *why)
+{
+	int rc;
+
+	snprintf(s->sni, sizeof(s->sni), "%s", sni ? sni : "");
+	s->conf.tls = TLS_REQUIRED;
+	s->conf.tls_ctx = s->to.outbound ? outbound_tls_any(outbound_tls(s->to.outbound)) : s->to.tls;
+	s->conf.tls_any = true;
+	s->conf.tls_name = s->sni[0] ? s->sni : NULL;
+	rc = smtp_client_starttls_finish(s->client, deadline_ms);
+	if (rc < 0)
+		snprintf(why, SMTP_WHY_MAX, "%s", s->client->why);
+	return rc;
+}
+
+/* Once more what the client was shown the certificate of. may wait */
+static int open_alike(const struct destination_hop *h, int64_t deadline_ms, struct destination_session **out, char *why)
+{
+	const struct destination_ahead *a = h->to.ahead;
+	struct destination d = h->to;
+	struct destination_session *s;
+	unsigned char names[sizeof(a->names)];
+	int rc;
+
+	d.helo = h->helo;
+	rc = destination_open_plain(&d, deadline_ms, &s, why);
+	if (rc < 0)
+		return rc;
+	rc = smtp_client_starttls_begin(s->client, deadline_ms);
+	if (rc == 0 && s->client->reply.code != 220)
+		rc = -EPROTO;
+	if (rc == 0)
+		rc = destination_starttls(s, a->sni[0] ? a->sni : NULL, deadline_ms, why);
+	else
+		snprintf(why, SMTP_WHY_MAX, "STARTTLS is not taken any more");
+	if (rc == 0 && a->trusted && (!stream_tls_trusted(s->client->stream) ||
+				      tls_names_digest(stream_tls_certificate(s->client->stream), names) < 0 || memcmp(names, a->names, sizeof(names)) != 0)) {
+		snprintf(why, SMTP_WHY_MAX, "its certificate is not of the names any more that the client was shown");
+		rc = -EPROTO;
+	}
+	if (rc < 0)
+		destination_end(s);
+	else
+		*out = s;
+	return rc;
+}
+
+/* may wait */
+static int open_as_wanted(const struct destination_hop *h, int64_t deadline_ms, struct destination_session **out, char *why)
+{
+	struct destination_session *s;
+	int rc = session_new(&h->to, h->helo, deadline_ms, &s, why);
+
+	if (rc < 0)
+		return rc;
+	if (!s->backend && h->to.outbound) {
+		rc = destination_demand(&h->to, h->domain, deadline_ms, &s->demand, why);
+		if (rc == 0)
+			outbound_tls_apply(s->demand, &s->conf);
+	}
+	if (rc == 0) {
+		rc = smtp_client_open(&s->conf, &s->to.to, NULL, deadline_ms, &s->client, why);
+		if (s->demand)
+			outbound_tls_opened(s->demand, rc, s->client, why);
+		if (rc == -EPROTO && s->demand && outbound_tls_demanded(s->demand))
+			rc = -EACCES;
+	}
+	if (rc < 0)
+		session_free(s);
+	else
+		*out = s;
+	return rc;
+}
+
+/* may wait */
+static int session_open(struct destination_hop *h, int64_t deadline_ms, struct destination_session **out, char *why)
+{
+	struct destination_ahead *a = h->to.ahead;
+	struct destination_session *s = a ? a->session : NULL;
+
+	if (a)
+		a->session = NULL;
+	if (s && !s->client->closing && smtp_client_quiet(s->client)) {
+		*out = s;
+		return 0;
+	}
+	destination_end(s);
+	return a && a->tls ? open_alike(h, deadline_ms, out, why) : open_as_wanted(h, deadline_ms, out, why);
 }
 
 static void name_it(struct destination_hop *h)
@@ -217,34 +331,44 @@ static int take(struct next_hop *hop, int64_t deadline_ms)
 	if (rc == 0) {
 		hop->client = h->session->client;
 		hop->strain = 0;
+		if (!h->session->backend)
+			outbound_tls_words(hop->client, hop->tls);
 		return 0;
 	}
 	if (rc == -ELOOP)
 		snprintf(hop->refusal, sizeof(hop->refusal), "451 4.4.6 this would come back to us");
 	else if (rc == -ENOTCONN)
 		snprintf(hop->refusal, sizeof(hop->refusal), "451 4.4.1 the mail server behind cannot be reached in your name, try again later");
+	else if (rc == -EACCES || rc == -EAGAIN)
+		snprintf(hop->refusal, sizeof(hop->refusal), "451 %s the mail server there cannot be used as its domain wants it (%.200s), try again later",
+			 rc == -EACCES ? "4.7.5" : "4.4.3", why);
 	log_notice("destination", "to", hop->name, "client", h->helo, "error", why, NULL);
 	return rc == -EBUSY || rc == -ETIMEDOUT || rc == -ECANCELED || rc == -ENOMEM ? rc : -EHOSTUNREACH;
 }
 
 static void quit_task(void *arg)
 {
-	struct session *s = arg;
+	struct destination_session *s = arg;
 
 	smtp_client_quit(s->client);
 	s->client = NULL;
 	session_free(s);
 }
 
+void destination_end(struct destination_session *s)
+{
+	if (s && (s->client->broken || task_spawn("destination quit", quit_task, s, NULL) < 0))
+		session_free(s);
+}
+
 static void give(struct next_hop *hop, bool clean)
 {
 	struct destination_hop *h = (struct destination_hop *)hop;
-	struct session *s = h->session;
+	struct destination_session *s = h->session;
 
 	h->session = NULL;
 	hop->client = NULL;
-	if (s->client->broken || task_spawn("destination quit", quit_task, s, NULL) < 0)
-		session_free(s);
+	destination_end(s);
 }
 
 static void release(struct next_hop *hop)
@@ -262,7 +386,8 @@ struct next_hop *destination_hop_new(const struct destination *d)
 		return NULL;
 	h->hop.ops = &ops;
 	h->to = *d;
-	h->to.helo = NULL;
+	h->to.helo = h->to.domain = NULL;
+	snprintf(h->domain, sizeof(h->domain), "%s", d->domain ? d->domain : "");
 	snprintf(h->helo, sizeof(h->helo), "%s", d->helo ? d->helo : "");
 	return &h->hop;
 }

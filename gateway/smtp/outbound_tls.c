@@ -92,6 +92,11 @@ void outbound_tls_free(struct outbound_tls *o)
 	free(o);
 }
 
+struct ssl_ctx_st *outbound_tls_any(const struct outbound_tls *o)
+{
+	return o->lenient;
+}
+
 /* ---- of a domain ---- */
 
 /* The tls_policy that says most of the domain: its own, else the nearest above. */

@@ -32,6 +32,8 @@ const char *route_find(const struct smtp_session *s, const struct recipient *r, 
 	/* Inline: the server that the client wanted, which sees the client and decides for itself what it relays for one of ours. */
 	if (s->destination.family && (r->local || s->client.relay)) {
 		out->kind = ROUTE_DESTINATION;
+		if (!r->local && r->domain[0] != '[' && strlen(r->domain) < sizeof(out->domain))
+			snprintf(out->domain, sizeof(out->domain), "%s", r->domain);
 		return NULL;
 	}
 	if (r->local)
@@ -44,12 +46,12 @@ const char *route_find(const struct smtp_session *s, const struct recipient *r, 
 
 bool route_same(const struct route *a, const struct route *b)
 {
-	return a->kind == b->kind && strcmp(a->domain, b->domain) == 0;
+	return a->kind == b->kind && (a->kind == ROUTE_DESTINATION || strcmp(a->domain, b->domain) == 0);
 }
 
 const char *route_text(const struct route *r, char *out)
 {
-	snprintf(out, ROUTE_TEXT_MAX, r->domain[0] ? "%s %s" : "%s", kinds[r->kind], r->domain);
+	snprintf(out, ROUTE_TEXT_MAX, r->domain[0] && r->kind != ROUTE_DESTINATION ? "%s %s" : "%s", kinds[r->kind], r->domain);
 	return out;
 }
 
@@ -85,7 +87,7 @@ struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, con
 		return mx_hop_new(svc->outbound, r->domain);
 	case ROUTE_DESTINATION:
 		if (s)
-			destination = smtp_inline_destination(s);
+			destination = smtp_inline_destination(s, r->domain);
 		return s ? destination_hop_new(&destination) : NULL;
 	}
 	return NULL;

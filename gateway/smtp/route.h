@@ -28,7 +28,7 @@ enum { ROUTE_DOMAIN_MAX = 256, ROUTE_TEXT_MAX = ROUTE_DOMAIN_MAX + 16 };
 
 struct route {
 	enum route_kind kind;
-	char domain[ROUTE_DOMAIN_MAX];  /* ROUTE_MX: lower-case, A-labels; or "[192.0.2.1]", "[ipv6:2001:db8::1]" */
+	char domain[ROUTE_DOMAIN_MAX];  /* ROUTE_DESTINATION: of the first recipient, for what it wants of TLS; it makes no route another. ROUTE_MX: lower-case, A-labels; or "[192.0.2.1]", "[ipv6:2001:db8::1]" */
 };
 
 /* The route of a recipient in this session; NULL, or the reply that refuses it: there is none for this client (nobody relays who may not). */

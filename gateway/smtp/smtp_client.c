@@ -291,6 +291,42 @@ static int ehlo(struct smtp_client *c, const char *name, int64_t deadline_ms)
 	return c->reply.code == 250 ? 0 : refused(c, "HELO");
 }
 
+/* After its 220. */
+static int handshake(struct smtp_client *c)
+{
+	const struct smtp_client_conf *cf = c->conf;
+	int ms = cf->timeouts->helo_ms, rc;
+
+	/* The server speaks next only after our ClientHello: whatever is there now was injected. */
+	if (!smtp_client_quiet(c))
+		return broken(c, -EPROTO, "STARTTLS: bytes before the handshake (injection)");
+	if (cf->tls_dane)
+		rc = stream_tls_connect_dane(c->stream, cf->tls_ctx, cf->tls_dane, ms);
+	else if (cf->tls_any)
+		rc = stream_tls_connect_any(c->stream, cf->tls_ctx, cf->tls_name, ms);
+	else
+		rc = stream_tls_connect(c->stream, cf->tls_ctx, cf->tls_name, ms);
+	if (rc < 0)
+		return broken(c, rc, "TLS handshake: %s", rc == -EPROTO ? stream_error(c->stream) : rc_words(rc));
+	if (stream_tls_trusted(c->stream))
+		c->proof = cf->tls_dane ? TLS_PROOF_DANE : cf->tls_proof ? cf->tls_proof : TLS_PROOF_PKIX;
+	return 0;
+}
+
+int smtp_client_starttls_begin(struct smtp_client *c, int64_t deadline_ms)
+{
+	return simple_command(c, "STARTTLS", NULL, c->conf->timeouts->helo_ms, 0, deadline_ms);
+}
+
+int smtp_client_starttls_finish(struct smtp_client *c, int64_t deadline_ms)
+{
+	int rc;
+
+	stream_set_deadline(c->stream, deadline_ms);
+	rc = handshake(c);
+	return rc < 0 ? rc : ehlo(c, c->conf->hostname, deadline_ms);
+}
+
 /* 1: under TLS now. 0: the server does not do it now, and need not. */
 static int starttls(struct smtp_client *c, int64_t deadline_ms)
 {
@@ -299,24 +335,13 @@ static int starttls(struct smtp_client *c, int64_t deadline_ms)
 
 	if (!c->caps.starttls)
 		return required ? broken(c, -EPROTO, "TLS is required, and the server does not offer STARTTLS") : 0;
-	rc = simple_command(c, "STARTTLS", NULL, c->conf->timeouts->helo_ms, 0, deadline_ms);
+	rc = smtp_client_starttls_begin(c, deadline_ms);
 	if (rc < 0)
 		return rc;
 	if (c->reply.code != 220)
 		return required ? refused(c, "STARTTLS") : 0;
-	/* The server speaks next only after our ClientHello: whatever is there now was injected. */
-	if (!smtp_client_quiet(c))
-		return broken(c, -EPROTO, "STARTTLS: bytes before the handshake (injection)");
-	rc = c->conf->tls_dane ? stream_tls_connect_dane(c->stream, c->conf->tls_ctx, c->conf->tls_dane, c->conf->timeouts->helo_ms) :
-				 stream_tls_connect(c->stream, c->conf->tls_ctx, c->conf->tls_name, c->conf->timeouts->helo_ms);
-	if (rc < 0) {
-		const char *words = rc == -EPROTO ? stream_error(c->stream) : rc_words(rc);
-
-		return broken(c, rc, "TLS handshake: %s", words);
-	}
-	if (stream_tls_trusted(c->stream))
-		c->proof = c->conf->tls_dane ? TLS_PROOF_DANE : c->conf->tls_proof ? c->conf->tls_proof : TLS_PROOF_PKIX;
-	return 1;
+	rc = handshake(c);
+	return rc < 0 ? rc : 1;
 }
 
 static int greet(struct smtp_client *c, bool with_tls, int64_t deadline_ms, bool *tls_failed)

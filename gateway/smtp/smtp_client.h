@@ -47,6 +47,7 @@ struct smtp_client_conf {
 	enum tls_mode tls;
 	struct ssl_ctx_st *tls_ctx;     /* verifying for TLS_REQUIRED; not needed for TLS_OFF */
 	const char *tls_name;           /* name to verify; NULL: the address */
+	bool tls_any;                   /* tls_ctx does not verify: no name is looked at, tls_name is only asked for */
 	const struct tls_dane *tls_dane;        /* authenticated by these instead, tls_ctx is a tls_dane_ctx; or NULL */
 	enum tls_proof tls_proof;       /* what a certificate that holds is said to prove; of DANE it is that */
 	int connect_timeout_ms;
@@ -88,6 +89,13 @@ int smtp_client_open_told(const struct smtp_client_conf *conf, const struct net_
 const char *smtp_client_refusal(const struct smtp_client *c, char *out);
 void smtp_client_free(struct smtp_client *c);           /* closes at once; NULL is fine */
 AUTO_DEFINE(smtp_client)
+
+/*
+ * For a session that was opened with TLS_OFF. begin: STARTTLS and its answer, in c->reply; at 220 the handshake is next, on c->stream, whoever does it.
+ * finish does it as conf says now, and EHLO again. may wait
+ */
+int smtp_client_starttls_begin(struct smtp_client *c, int64_t deadline_ms);
+int smtp_client_starttls_finish(struct smtp_client *c, int64_t deadline_ms);
 
 /* QUIT, a short wait for its reply, free. may wait */
 void smtp_client_quit(struct smtp_client *c);

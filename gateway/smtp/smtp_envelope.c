@@ -204,7 +204,7 @@ static void go_by(struct smtp_txn *t, const struct route *route)
 {
 	if (t->txn.env.rcpt_count > 0)
 		return;
-	if (t->delivery && !route_same(&t->route, route)) {
+	if (t->delivery && (!route_same(&t->route, route) || strcmp(t->route.domain, route->domain) != 0)) {
 		delivery_free(t->delivery);
 		t->delivery = NULL;
 	}

@@ -24,11 +24,12 @@ void smtp_inline_know(struct smtp_session *s)
 		s->destination = to;
 }
 
-struct destination smtp_inline_destination(struct smtp_session *s)
+struct destination smtp_inline_destination(struct smtp_session *s, const char *domain)
 {
 	return (struct destination){
 		.site = s->svc->site, .group = s->group, .sockets = s->svc->sockets, .shared = s->svc->destinations,
 		.tls = s->svc->tls_any, .client = s->client.addr, .to = s->destination, .helo = s->client.helo,
+		.outbound = s->listener->direction == DIRECTION_OUTBOUND ? s->svc->outbound : NULL, .domain = domain, .ahead = s->ahead,
 	};
 }
 
@@ -51,7 +52,7 @@ bool smtp_inline_pass(struct smtp_session *s)
 {
 	const struct site *site = s->svc->site;
 	const struct net_addr *far = s->listener->direction == DIRECTION_OUTBOUND ? &s->destination : &s->client.addr;
-	struct destination d = smtp_inline_destination(s);
+	struct destination d = smtp_inline_destination(s, "");
 	struct pump p = { .a = s->stream, .idle_ms = site->timeouts.session_ms ? site->timeouts.session_ms : -1 };
 	AUTO(stream) struct stream *server = NULL;
 

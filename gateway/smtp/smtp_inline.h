@@ -15,8 +15,8 @@ struct smtp_session;
 /* After accept, with the client known: s->destination. */
 void smtp_inline_know(struct smtp_session *s);
 
-/* For destination_hop_new and destination_connect. */
-struct destination smtp_inline_destination(struct smtp_session *s);
+/* For destination_hop_new and destination_connect. domain: of the recipients, where they are not ours; "": not known. */
+struct destination smtp_inline_destination(struct smtp_session *s, const char *domain);
 
 /*
  * One of the networks of `bypass`: on outbound listeners the destination is in it, on others the client. The packet filter should not have brought it here;

@@ -23,6 +23,7 @@
 #include "smtp/delivery.h"
 #include "smtp/smtp_auth.h"
 #include "smtp/smtp_inline.h"
+#include "smtp/smtp_onward.h"
 #include "smtp/smtp_session.h"
 
 enum { FIRST_PROBE_MS = 3000, ANSWER_REST_MS = 1000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
@@ -123,7 +124,23 @@ static void offer(struct buf *out, bool last, const char *fmt, ...)
 
 static bool offers_starttls(const struct smtp_session *s)
 {
+	if (smtp_onward_offers(s))
+		return true;
 	return s->svc->tls && s->listener->tls == LISTENER_TLS_STARTTLS && !stream_is_tls(s->stream);
+}
+
+/* may wait */
+static int accept_tls(struct smtp_session *s)
+{
+	int rc = smtp_say(s, "220 2.0.0 ready to start TLS");
+
+	if (rc == 0)
+		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
+	if (rc == 0)
+		rc = stream_tls_accept(s->stream, s->svc->tls, TLS_HANDSHAKE_MS);
+	if (rc < 0)
+		log_info("tls-failed", "sid", s->id, "client", s->client.ip, "error", stream_error(s->stream), NULL);
+	return rc;
 }
 
 /*
@@ -190,15 +207,9 @@ static int do_starttls(struct smtp_session *s, struct smtp_command *c)
 		log_notice("starttls-injection", "sid", s->id, "client", s->client.ip, NULL);
 		return -EPROTO;
 	}
-	rc = smtp_say(s, "220 2.0.0 ready to start TLS");
-	if (rc == 0)
-		rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
-	if (rc == 0)
-		rc = stream_tls_accept(s->stream, s->svc->tls, TLS_HANDSHAKE_MS);
-	if (rc < 0) {
-		log_info("tls-failed", "sid", s->id, "client", s->client.ip, "error", stream_error(s->stream), NULL);
+	rc = smtp_onward_offers(s) ? smtp_onward_starttls(s) : accept_tls(s);
+	if (rc < 0 || !stream_is_tls(s->stream))
 		return rc;
-	}
 	smtp_transaction_end(s);
 	smtp_auth_forget(s);
 	smtp_session_know(s, &s->client.addr);
@@ -433,6 +444,7 @@ static void session_free(struct smtp_session *s)
 	smtp_transaction_end(s);
 	smtp_answer_free(s);
 	smtp_auth_forget(s);
+	smtp_onward_free(s->ahead);
 	client_release(&s->client);
 	if (s->counted)
 		client_table_leave(s->svc->clients, &s->client.addr);

@@ -26,6 +26,7 @@ struct recent;
 struct recipient_check;
 struct state;
 struct store;
+struct tls_mint;
 struct client_table;
 struct smtp_session;
 struct spool;
@@ -43,6 +44,7 @@ struct smtp_service {
 	struct outbound *outbound;              /* of mail that goes out to other domains */
 	struct recipient_check *recipients;
 	struct ssl_ctx_st *tls_any;             /* inline: of destinations that are no backends; their certificate is not looked at */
+	struct tls_mint *mint;                  /* the site's own CA, for listeners with tls = own-ca; NULL: there is none */
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */
 	struct client_table *clients;           /* sessions per client network */

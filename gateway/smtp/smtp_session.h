@@ -69,6 +69,7 @@ struct smtp_session {
 	char id[CONNECTION_ID_MAX];
 	unsigned transactions, errors;
 	struct smtp_txn *t;
+	struct destination_ahead *ahead;        /* inline, tls = own-ca: the session with the destination that TLS began with; NULL: there was none */
 	struct smtp_login *login;       /* the session with a backend in which the user has authenticated; NULL: nobody has */
 	struct smtp_answer *answer;     /* the last message was taken, and whether the client heard it is not known; NULL: none */
 	struct task *task;

@@ -14,6 +14,7 @@
 
 #include "base/sasl.h"
 #include "policy/conf_scan.h"
+#include "tests/support/certificate.h"
 #include "policy/conf_table.h"
 
 static char dir[] = "/tmp/gatepost-conf-XXXXXX";
@@ -51,6 +52,15 @@ static void put_dkim_key(void)
 	dkim_private_free(key);
 }
 
+static void put_ca(void)
+{
+	struct certificate *ca = certificate_new("Own CA", NULL, 0, 86400);
+
+	puts_file("ca.pem", certificate_pem(ca));
+	puts_file("ca.key", certificate_key_pem(ca));
+	certificate_free(ca);
+}
+
 static int setup(void **state)
 {
 	AUTO(buf) struct buf cert = BUF_INIT(65536), key = BUF_INIT(65536), cert2 = BUF_INIT(65536), key2 = BUF_INIT(65536);
@@ -69,13 +79,14 @@ static int setup(void **state)
 	put("binary", "a\0b", 3);
 	puts_file("empty", "");
 	put_dkim_key();
+	put_ca();
 	puts_file("redis-password", "s3cret word\r\nnot this\n");
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "dkim.pem", "anchor", "binary",
+	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "dkim.pem", "ca.pem", "ca.key", "anchor", "binary",
 	                                     "empty", "redis-password", "gatepost.conf" };
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
@@ -205,7 +216,7 @@ static const char everything[] =
 	"tls_policy \"Example.NET\" { tls = verified dane = yes mta_sts = no name = MX.example.net }\n"
 	"tls_policy .example.net { tls = off }\n"
 	"recipients { verify = file  file = recipients  callout = \"10.0.0.5:2525\"  positive = 1d  negative = 5m }\n"
-	"tls { offer = no  certificate = cert.pem  key = key.pem }\n"
+	"tls { offer = no  certificate = cert.pem  key = key.pem  ca_certificate = ca.pem  ca_key = ca.key }\n"
 	"dns { forward = { \"192.0.2.53\", \"192.0.2.54:5353\", \"[2001:db8::53]:54\", \"2001:db8::54\" } timeout = 2s dnssec = no trust_anchor = anchor cache_size = 8M\n"
 	"	local_zone = { \"example. static\" } local_data = { 'www.example. A 192.0.2.1', \"example. TXT \\\"v=spf1 -all\\\"\" } }\n"
 	"zone internal.example { servers = { \"10.0.0.53\", \"10.0.0.54:54\" } }\n"
@@ -412,6 +423,8 @@ static void test_everything(void **state)
 	assert_int_equal(s->verify_negative_s, 300);
 	assert_false(s->tls_offer);
 	assert_non_null(strstr(s->tls_cert_pem, "BEGIN CERTIFICATE"));
+	assert_non_null(strstr(s->tls_ca_cert_pem, "BEGIN CERTIFICATE"));
+	assert_non_null(strstr(s->tls_ca_key_pem, "PRIVATE KEY"));
 	assert_non_null(strstr(s->tls_key_pem, "PRIVATE KEY"));
 	assert_int_equal(s->spf_engine, ENGINE_LIBRARY);
 	assert_int_equal(s->spf_timeout_ms, 15000);
@@ -617,6 +630,13 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	  "%/bad-recipients:4: \"@\" is no recipient, expected \"user@example.com\", or \"@example.com\" for a whole domain\n" },
 	{ "certificate without key", "tls {\n certificate = cert.pem\n}\n", "@:4: tls: certificate without key, expected both, or neither for a certificate made on first start\n" },
 	{ "key without certificate", "tls { key = key.pem }\n", "@:4: tls: key without certificate, expected both, or neither for a certificate made on first start\n" },
+	{ "CA without key", "tls {\n ca_certificate = ca.pem\n}\n", "@:4: tls: ca_certificate without ca_key, expected both, or neither\n" },
+	{ "CA that is none", "tls { ca_certificate = cert.pem ca_key = key.pem }\n", "@:4: tls: the certificate is not one of a CA" },
+	{ "own-ca without a CA", "listener o { address = \"192.0.2.1\" direction = outbound transparent = yes tls = own-ca }\n",
+	  "@:4: listener o: tls = own-ca needs ca_certificate and ca_key in section tls\n" },
+	{ "policy of no domain", "tls_policy \"a..b\" { }\n", "@:4: tls_policy: \"a..b\" is no domain, expected one such as \"example.net\" or \".example.net\"\n" },
+	{ "two policies of a domain", "tls_policy a.example { }\ntls_policy A.example { }\n", "@:5: tls_policy a.example: there is one on line 4, expected one for a domain\n" },
+	{ "CAs of outbound", "outbound { tls_ca = policy.conf }\n", "@:4: outbound: tls_ca: " },
 	{ "key of another certificate", "tls { certificate = cert.pem key = other-key.pem }\n", "@:4: tls: " },
 	{ "certificate that is none", "tls { certificate = policy.conf key = key.pem }\n", "@:4: tls: " },
 	{ "certificate that is a directory", "tls { certificate = \"/tmp\" key = key.pem }\n", "@:4: certificate: /tmp: not a file, expected a readable text file\n" },
