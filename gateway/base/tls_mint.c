@@ -221,7 +221,9 @@ static bool fill(struct tls_mint *m, X509 *x, GENERAL_NAMES *names)
 	       X509_gmtime_adj(X509_getm_notAfter(x), WEEK_S) && X509_set_pubkey(x, m->key) && subject_set(x, names) &&
 	       X509_set_issuer_name(x, X509_get_subject_name(m->ca)) && X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1 &&
 	       extension_add(x, m->ca, NID_basic_constraints, "critical,CA:FALSE") && extension_add(x, m->ca, NID_key_usage, "critical,digitalSignature") &&
-	       extension_add(x, m->ca, NID_ext_key_usage, "serverAuth") && X509_sign(x, m->ca_key, md) > 0;
+	       extension_add(x, m->ca, NID_ext_key_usage, "serverAuth") &&
+	       /* A client may know two CAs of one name: the old and the new. */
+	       extension_add(x, m->ca, NID_authority_key_identifier, "keyid") && X509_sign(x, m->ca_key, md) > 0;
 }
 
 static int make(struct tls_mint *m, X509 *far, X509 **out)
