@@ -116,6 +116,8 @@ void conf_listener_check(struct conf *c)
 			conf_error(c, l->line, "listener %s: tls = own-ca needs ca_certificate and ca_key in section tls", l->name);
 		if (l->protocol == LISTENER_TCP && l->backend_count == 0)
 			conf_error(c, l->line, "listener %s: protocol = tcp needs backends = { \"name\" }", l->name);
+		if (l->direction == DIRECTION_OUTBOUND && s->relay_network_count == 0)
+			conf_warning(c, l->line, "listener %s: direction = outbound serves relay_networks alone, and there are none", l->name);
 	}
 }
 

@@ -1,8 +1,10 @@
 """Mail of our own goes out: by the MX of the recipient's domain or an upstream, in session; what is said where it cannot."""
 import base64
+import json
 import re
 import socket
 import threading
+import time
 
 import pytest
 
@@ -551,3 +553,18 @@ def test_explain(gate):
     text = g.explain(mail(), client="127.0.0.1", to="x@one.example")
     assert re.search(r"direction +outbound", text) and re.search(r"spf +none .*one of ours", text) and "relaying denied" not in text
     assert "relaying denied" in g.explain(mail(), client="192.0.2.1", to="x@one.example")
+
+
+def test_history_and_replay_know_the_direction(gate, host):
+    host()
+    g = gate()
+    for to, source in (("x@one.example", "127.0.0.1"), ("bob@example.com", "127.0.0.1"), ("bob@example.com", STRANGER)):
+        assert send(g, to, source=source, subject=f"{to} {source}").code == 250
+    policy = g.dir / "new.conf"
+    for word in ("outbound", "internal", "inbound"):
+        policy.write_text(f"reject if direction = {word}\naccept\n")
+        end = time.monotonic() + 30         # the history is written a little later
+        while (out := json.loads(g.command("replay", "-c", str(g.conf_path), "--policy", str(policy), "--json").stdout))["verdicts"] < 3:
+            assert time.monotonic() < end, out
+            time.sleep(0.05)
+        assert (out["verdicts"], out["changed"], out["cannot_be_known"]) == (3, 1, 0), out

@@ -799,6 +799,16 @@ static void test_warnings(void **state)
 	site_free(s);
 }
 
+static void test_outbound_listener_for_nobody(void **state)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+	struct site *s = load(MINIMAL "listener out {\n address = \"[::]:25\" direction = outbound\n}\n", &errors, &warnings);
+
+	assert_non_null(s);
+	assert_true(as_wanted(buf_str(&warnings), "@:4: listener out: direction = outbound serves relay_networks alone, and there are none\n"));
+	site_free(s);
+}
+
 /* Any beginning of a whole file, and any byte of it changed, is a clear error or a file: nothing else. */
 static void test_mangled(void **state)
 {
@@ -865,7 +875,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal),      cmocka_unit_test(test_everything),         cmocka_unit_test(test_everything_is_all),
 		cmocka_unit_test(test_accepts),      cmocka_unit_test(test_syntax),             cmocka_unit_test(test_syntax_2),           cmocka_unit_test(test_wrong),
-		cmocka_unit_test(test_lacking), cmocka_unit_test(test_auth),      cmocka_unit_test(test_warnings),           cmocka_unit_test(test_mangled),
+		cmocka_unit_test(test_lacking), cmocka_unit_test(test_auth),      cmocka_unit_test(test_warnings), cmocka_unit_test(test_outbound_listener_for_nobody),           cmocka_unit_test(test_mangled),
 		cmocka_unit_test(test_comments),
 	};
 
