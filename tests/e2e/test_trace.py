@@ -221,8 +221,8 @@ listener tls {{ address = "127.0.0.1:{tls}" tls = implicit }}
         "Received: from [127.0.0.1] (unknown [127.0.0.1]) by gate.example (Gatepost) with ESMTP"
     assert re.fullmatch(r"Received: from client\.example \(unknown \[127\.0\.0\.1\]\) \(using TLSv1\.3 with cipher \S+\) "
                         r"by gate\.example \(Gatepost\) with ESMTPS for <bob@example\.com>", one(Client(g.port), starttls=True))
-    assert one(Client(v6, source="::1", host="::1")) == \
-        "Received: from client.example (unknown [IPv6:::1]) by gate.example (Gatepost) with ESMTP for <bob@example.com>"
+    assert re.fullmatch(r"Received: from client\.example \((unknown|localhost) \[IPv6:::1\]\) by gate\.example \(Gatepost\) with ESMTP "
+                        r"for <bob@example\.com>", one(Client(v6, source="::1", host="::1")))
     inside = Client(tls, greeting=False)
     inside.sock = insecure().wrap_socket(inside.sock, server_hostname="gate.example")
     assert inside.reply().code == 220
