@@ -315,6 +315,19 @@ static int demand_fill(struct outbound_tls_domain *d, const struct outbound_host
 	return rc == 0 && d->sts && host->name ? demand_by_sts(d, m, why) : rc;
 }
 
+static void report(const struct outbound_tls_demand *d, enum log_level level, const char *what, const char *why)
+{
+	struct log_line l;
+
+	log_start(&l, level, "outbound-tls");
+	log_str(&l, "domain", d->domain[0] ? d->domain : NULL);
+	log_str(&l, "host", d->host[0] ? d->host : NULL);
+	log_str(&l, "what", what);
+	log_str(&l, "by", d->by);
+	log_str(&l, "why", why && *why ? why : NULL);
+	log_emit(&l);
+}
+
 int outbound_tls_host(struct outbound_tls_domain *d, const struct outbound_host *host, int64_t deadline_ms, struct outbound_tls_demand **out, char *why)
 {
 	AUTO(outbound_tls_demand) struct outbound_tls_demand *m = calloc(1, sizeof(*m));
@@ -328,6 +341,8 @@ int outbound_tls_host(struct outbound_tls_domain *d, const struct outbound_host 
 		d->want = wanted(&d->o->site->outbound.tls, m->host);
 	memcpy(m->name, m->host, sizeof(m->name));
 	rc = demand_fill(d, host, deadline_ms, m, why);
+	if (rc == -EAGAIN || rc == -EACCES)
+		report(m, LOG_LEVEL_WARNING, "the host is not used", why);
 	if (rc < 0)
 		return rc;
 	*out = m;
@@ -355,19 +370,6 @@ void outbound_tls_apply(const struct outbound_tls_demand *d, struct smtp_client_
 bool outbound_tls_demanded(const struct outbound_tls_demand *d)
 {
 	return d->mode == TLS_REQUIRED;
-}
-
-static void report(const struct outbound_tls_demand *d, enum log_level level, const char *what, const char *why)
-{
-	struct log_line l;
-
-	log_start(&l, level, "outbound-tls");
-	log_str(&l, "domain", d->domain[0] ? d->domain : NULL);
-	log_str(&l, "host", d->host[0] ? d->host : NULL);
-	log_str(&l, "what", what);
-	log_str(&l, "by", d->by);
-	log_str(&l, "why", why && *why ? why : NULL);
-	log_emit(&l);
 }
 
 void outbound_tls_opened(const struct outbound_tls_demand *d, int rc, const struct smtp_client *c, const char *why)

@@ -68,8 +68,8 @@ struct outbound_host {
 };
 
 /*
- * 0 and *out (freed after the session that was opened with it); -EAGAIN: the TLSA lookup failed; -EACCES: the MTA-STS policy does not name it: not used, and
- * why (SMTP_WHY_MAX) says why. -ENOMEM, -ECANCELED. may wait
+ * 0 and *out (freed after the session that was opened with it); -EAGAIN: the TLSA lookup failed; -EACCES: the MTA-STS policy does not name it: not used,
+ * why (SMTP_WHY_MAX) says why, and so does the log. -ENOMEM, -ECANCELED. may wait
  */
 int outbound_tls_host(struct outbound_tls_domain *d, const struct outbound_host *host, int64_t deadline_ms, struct outbound_tls_demand **out,
 		      char *why);
