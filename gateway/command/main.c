@@ -10,6 +10,7 @@
 #include "command/cmd_history.h"
 #include "command/cmd_quarantine.h"
 #include "command/cmd_sink.h"
+#include "command/cmd_spool.h"
 #include "command/command.h"
 
 static int cmd_help(int argc, char **argv);
@@ -31,6 +32,7 @@ static const struct command {
 	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
 	{ "replay", cmd_replay, "what another policy would have done with the mail of the last days" },
 	{ "routes", cmd_routes, "the ip and nft commands that bring connections to the transparent listeners" },
+	{ "spool", cmd_spool, "what is still to be delivered: list, show, retry, delete" },
 	{ "status", cmd_status, "how the running gateway is" },
 	{ "sink", cmd_sink,
 	  "a small mail server that keeps what it gets in a Maildir, for demonstrations" },

@@ -389,6 +389,9 @@ static int command_delete(void *arg, json_t *request, json_t *answer)
 		if (rc == 0)
 			rc = spool_keeper_flush(s->keeper);
 	}
+	if (rc == 0)
+		log_notice("spool", "what", json_is_true(json_object_get(request, "bounce")) ? "given up by command" : "deleted by command", "spool", id, "by",
+			   json_string_value(json_object_get(request, "who")), NULL);
 	return rc;
 }
 
