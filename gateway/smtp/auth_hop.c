@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "smtp/backend.h"
+
+enum { STIR_MS = 30 * 1000 };
 
 struct auth_hop {
 	struct next_hop hop;
@@ -21,6 +24,7 @@ struct smtp_login *smtp_login_new(struct backend_session *session)
 		return NULL;
 	}
 	l->session = session;
+	l->said_ms = clock_ms();
 	return l;
 }
 
@@ -63,6 +67,14 @@ bool smtp_login_alive(struct smtp_login *l)
 	return false;
 }
 
+void smtp_login_stir(struct smtp_login *l, int64_t deadline_ms)
+{
+	if (!l->session || clock_ms() - l->said_ms < STIR_MS)
+		return;
+	l->said_ms = clock_ms();
+	smtp_client_noop(l->session->client, deadline_ms);     /* what has gone is seen at the next command */
+}
+
 /* What was begun before is forgotten there. may wait */
 static bool rset(struct smtp_login *l, int64_t deadline_ms)
 {
@@ -91,6 +103,7 @@ static void give(struct next_hop *h, bool clean)
 {
 	struct smtp_login *l = ((struct auth_hop *)h)->login;
 
+	l->said_ms = clock_ms();
 	if (!clean || h->client->broken || h->client->closing)
 		lose(l);
 	h->client = NULL;

@@ -8,6 +8,7 @@
 #define AUTH_HOP_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "smtp/next_hop.h"
 
@@ -15,7 +16,9 @@ struct backend_session;
 
 struct smtp_login {
 	struct backend_session *session;        /* NULL: lost */
-	bool used;                              /* something has been said since it was opened, or since RSET */
+	bool used;                              /* something has been said since it was opened */
+	bool was_relay;                         /* the client was one of ours before, too */
+	int64_t said_ms;                        /* when something was said last */
 };
 
 /* session is taken over, even on failure. NULL: no memory. */
@@ -27,6 +30,12 @@ void smtp_login_end(struct backend_session *session, bool clean);
 
 /* Whether it is still there, between transactions. Does not wait (under TLS it may yield). */
 bool smtp_login_alive(struct smtp_login *l);
+
+/*
+ * The user has said something that needs no server: so that its session does not fall asleep meanwhile, NOOP is said there, once in half a minute at most.
+ * may wait
+ */
+void smtp_login_stir(struct smtp_login *l, int64_t deadline_ms);
 
 /* l outlives it. NULL: no memory. */
 struct next_hop *auth_hop_new(struct smtp_login *l);

@@ -12,6 +12,8 @@ static const char busy[] = "421 4.3.2 too many connections, try again later\r\n"
 void smtp_say_busy(const struct listener_conf *l, int fd, const struct net_addr *client, const char *why)
 {
 	connection_turned_away(l->name, client, why);
+	if (l->tls == LISTENER_TLS_IMPLICIT)    /* it waits for TLS: an end it understands */
+		return;
 	if (send(fd, busy, sizeof(busy) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		/* the connection is closed all the same */
 	}

@@ -286,6 +286,7 @@ static int logged_in(struct dialogue *d)
 	}
 	s->client.auth_user = user;
 	s->client.auth_mechanism = mechanism;
+	s->login->was_relay = s->client.relay;
 	s->client.relay = true;
 	filters_release(&s->client.evidence);   /* what was found out about a stranger */
 	stream_set_secret(s->stream, false);
@@ -378,6 +379,8 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 
 void smtp_auth_forget(struct smtp_session *s)
 {
+	if (s->login)
+		s->client.relay = s->login->was_relay;
 	smtp_login_free(s->login);
 	s->login = NULL;
 	free(s->client.auth_user);

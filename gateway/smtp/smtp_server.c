@@ -212,7 +212,6 @@ static int do_starttls(struct smtp_session *s, struct smtp_command *c)
 		return rc;
 	smtp_transaction_end(s);
 	smtp_auth_forget(s);
-	smtp_session_know(s, &s->client.addr);
 	stream_set_secret(s->stream, smtp_auth_expected(s));
 	free(s->client.helo);
 	s->client.helo = NULL;
@@ -225,14 +224,25 @@ static int do_starttls(struct smtp_session *s, struct smtp_command *c)
 
 /* Small commands */
 
+/* Programs that keep a session for later say NOOP or RSET now and then. may wait */
+static void stir_login(struct smtp_session *s)
+{
+	int budget = s->svc->site->timeouts.budget_ms;
+
+	if (s->login && !s->t)
+		smtp_login_stir(s->login, budget ? clock_ms() + budget : 0);
+}
+
 static int do_rset(struct smtp_session *s, struct smtp_command *c)
 {
+	stir_login(s);
 	smtp_transaction_end(s);
 	return smtp_say(s, "250 2.0.0 ok");
 }
 
 static int do_noop(struct smtp_session *s, struct smtp_command *c)
 {
+	stir_login(s);
 	return smtp_say(s, "250 2.0.0 ok");
 }
 
