@@ -43,7 +43,7 @@ static bool who_of(const struct txn *t, const struct rate_conf *r, char out[WHO_
 
 	if (r->by == RATE_BY_ACCOUNT && !who)
 		return false;
-	if (r->by == RATE_BY_CLIENT || !who[0]) {       /* the null sender is nobody's: it counts by address */
+	if (!who || !who[0]) { /* by address; so does the null sender, which is nobody's */
 		if (t->client->addr.family == AF_INET6)
 			net_network_text(&t->client->addr, 32, 64, out);
 		else
