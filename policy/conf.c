@@ -229,6 +229,10 @@ static void site_check(struct conf *c)
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "
 		           "= \"10.0.0.5:25\" }");
+	for (size_t i = 0; i < s->backend_count && s->verify == VERIFY_BACKEND; i++)
+		if (s->backend[i].spool)
+			conf_warning(c, s->backend[i].line, "backend %s: spool = yes with verify = backend: while it is away nobody can say who "
+				     "exists, and new mail is deferred", s->backend[i].name);
 	if (s->policy_path && !s->allow_path)
 		allow_path_default(s);
 	if (!s->policy_path || c->command)

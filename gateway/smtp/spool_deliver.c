@@ -36,6 +36,11 @@ int spool_work_init(struct spool_work *w, struct smtp_service *svc, struct spool
 	for (size_t i = 0; i < e->rcpt_count; i++)
 		if (e->rcpt[i].due)
 			w->try[w->count++] = (struct spool_try){ .rcpt = i, .kind = SPOOL_UNTRIED };
+	if (e->client && net_parse(e->client, &w->client.addr) == 0) {
+		w->client.helo = e->helo;
+		w->client.esmtp = true;
+		net_text(&w->client.addr, w->client.ip);
+	}
 	w->message = message_new(&no_limits, NULL, NULL);
 	fd = w->message ? fcntl(lease->fd, F_DUPFD_CLOEXEC, 0) : -1;
 	if (fd < 0)
@@ -249,7 +254,7 @@ static void send_message(struct spool_work *w, struct next_hop *hop)
 
 void spool_deliver(struct spool_work *w)
 {
-	AUTO(next_hop) struct next_hop *hop = spool_route_hop(w->svc, w->lease->route);
+	AUTO(next_hop) struct next_hop *hop = spool_route_hop(w->svc, w->lease->route, w->client.addr.family ? &w->client : NULL);
 
 	if (!hop)
 		settle_all(w, TRY_PENDING, SPOOL_LATER, "451 4.3.5 the configuration knows no way to where this goes", NULL);

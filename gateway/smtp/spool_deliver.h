@@ -9,6 +9,7 @@
 #ifndef SPOOL_DELIVER_H
 #define SPOOL_DELIVER_H
 
+#include "filters/txn.h"
 #include "policy/spool.h"
 
 struct message;
@@ -32,6 +33,7 @@ struct spool_work {
 	struct smtp_service *svc;
 	struct spool_lease *lease;
 	struct message *message;        /* NULL: could not be read */
+	struct client client;           /* whose mail it is; address family 0: ours */
 	struct spool_try *try;
 	size_t count;
 	bool route_down;

@@ -34,15 +34,17 @@ bool spool_route_address(const struct smtp_service *svc, const char *address, ch
 	return true;
 }
 
-struct next_hop *spool_route_hop(struct smtp_service *svc, const char *text)
+struct next_hop *spool_route_hop(struct smtp_service *svc, const char *text, const struct client *who)
 {
 	struct route r;
 
 	if (strncmp(text, backend_of, sizeof(backend_of) - 1) == 0) {
 		for (size_t i = 0; i < svc->site->listener_count; i++)
 			if (strcmp(svc->site->listener[i].name, text + sizeof(backend_of) - 1) == 0)
-				return backend_hop_new(svc->listener_group[i], NULL, NULL);
-		return backend_hop_new(svc->group, NULL, NULL);     /* that listener is gone */
+				return backend_hop_new(svc->listener_group[i], who, NULL);
+		return backend_hop_new(svc->group, who, NULL);  /* that listener is gone */
 	}
-	return route_parse(text, &r) == 0 ? route_hop(svc, NULL, &r) : NULL;
+	if (route_parse(text, &r) < 0)
+		return NULL;
+	return r.kind == ROUTE_BACKEND ? backend_hop_new(svc->group, who, NULL) : route_hop(svc, NULL, &r);
 }

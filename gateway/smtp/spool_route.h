@@ -9,6 +9,7 @@
 
 #include "smtp/route.h"
 
+struct client;
 struct next_hop;
 struct smtp_service;
 struct smtp_session;
@@ -21,7 +22,10 @@ bool spool_route_text(const struct smtp_session *s, const struct route *r, char 
 /* Of an address, without a session. false: it is none, or there is no way. */
 bool spool_route_address(const struct smtp_service *svc, const char *address, char *out);
 
-/* NULL: no memory, or the configuration knows no such way (any more). */
-struct next_hop *spool_route_hop(struct smtp_service *svc, const char *text);
+/*
+ * who: the client whose mail it is, told to servers behind that take it; it outlives the next hop; NULL: nobody's. The result NULL: no memory, or the configuration
+ * knows no such way (any more).
+ */
+struct next_hop *spool_route_hop(struct smtp_service *svc, const char *text, const struct client *who);
 
 #endif

@@ -224,6 +224,28 @@ def test_a_word_of_the_next_hop_is_passed_on(gate, host):
     assert not spooled(g)
 
 
+def test_full(gate):
+    """452: the sender keeps it."""
+    g = gate('retry_min = "1h" retry_max = "1h" max_messages = 1')
+    assert send(g, "x@one.example").code == 250
+    reply = send(g, "x@one.example")
+    assert reply.code == 452 and "4.3.1" in reply.text
+    assert len(spooled(g)) == 1
+
+
+def test_shown_in_the_history(gate, host):
+    host(11)
+    host(12, users=[])
+    g = gate()
+    assert send(g, ["x@one.example", "y@two.example"]).code == 250
+    wait_empty(g)
+    end = time.monotonic() + WAIT_S
+    while "spool-failed" not in (shown := g.command("history", "-c", str(g.conf_path)).stdout.decode()):
+        assert time.monotonic() < end, shown
+        time.sleep(0.05)
+    assert "spool-delivered" in shown
+
+
 def test_no_stranger_is_spooled_for(gate):
     g = gate()
     with Client(g.port, source=STRANGER) as c:
@@ -316,6 +338,17 @@ def test_inbound_for_known_users(gate, tmp_path, verify, known, unknown):
         if known == 250:
             c.expect("RCPT TO:<eve@example.com>", unknown)
             assert "kept for delivery" in c.data_block(mail()).text
+
+
+def test_inbound_in_the_clients_name(gate, backend):
+    """A server that is told who the client is, is told so later, too."""
+    server = backend(keywords=["XCLIENT ADDR HELO"], script={"XCLIENT": b"220 backend.example ESMTP\r\n"})
+    g = gate(backends=[server.port], backend_options="xclient = yes spool = yes", conf="recipients { verify = none }")
+    server.stop()
+    assert "kept for delivery" in send(g, "bob@example.com", "a@sender.example", STRANGER).text
+    server.listen()
+    assert "XCLIENT ADDR=127.0.0.9 HELO=client.example" in server.wait_messages(1)[0].session.commands
+    wait_empty(g)
 
 
 def test_inbound_gone_between_rcpt_and_data(gate):

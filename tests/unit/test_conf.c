@@ -791,11 +791,13 @@ static void test_auth(void **state)
 static void test_warnings(void **state)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
-	struct site *s = load(MINIMAL "recipients {\n callout = \"10.0.0.5:2525\"\n}\nbackend b { address = \"h\" tls_name = \"x\" }\n", &errors, &warnings);
+	struct site *s = load(MINIMAL "recipients {\n callout = \"10.0.0.5:2525\"\n}\nbackend b { address = \"h\" tls_name = \"x\" spool = yes }\n", &errors, &warnings);
 
 	assert_non_null(s);
 	assert_true(as_wanted(buf_str(&warnings), "@:7: backend b: tls_ca and tls_name play no part without tls = required\n"
-	                                          "@:4: recipients: callout plays no part without verify = callout\n"));
+	                                          "@:4: recipients: callout plays no part without verify = callout\n"
+	                                          "@:7: backend b: spool = yes with verify = backend: while it is away nobody can say who exists, "
+	                                          "and new mail is deferred\n"));
 	site_free(s);
 }
 
