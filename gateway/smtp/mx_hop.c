@@ -26,6 +26,7 @@ struct mx_hop {
 	struct outbound *outbound;
 	char domain[ROUTE_DOMAIN_MAX];          /* "": by outbound.via */
 	char destination[ROUTE_TEXT_MAX];
+	bool insist;
 	struct outbound_place *place;           /* while there is a session */
 	struct outbound_session *session;
 };
@@ -178,6 +179,7 @@ static int try_address(struct mx_hop *m, struct outbound_tls_domain *domain, con
 	if (rc == 0)
 		rc = log_in(m, s, deadline_ms, why);
 	if (rc == 0) {
+		outbound_unbench(m->outbound, to);
 		snprintf(s->name, sizeof(s->name), "%.180s[%s]", host->name, net_text(to, address));
 		m->session = s;
 		return 0;
@@ -200,7 +202,7 @@ static int try_all(struct mx_hop *m, struct outbound_tls_domain *domain, const s
 
 	for (size_t i = 0; i < mx->count; i++) {
 		for (size_t k = 0; k < mx->host[i].count && tries < MX_HOP_TRIES; k++) {
-			const char *benched = outbound_benched(m->outbound, &mx->host[i].address[k]);
+			const char *benched = m->insist ? NULL : outbound_benched(m->outbound, &mx->host[i].address[k]);
 
 			last = mx->host[i].name;
 			if (benched) {
@@ -290,7 +292,7 @@ static void release(struct next_hop *h)
 
 static const struct next_hop_ops ops = { take, give, release };
 
-struct next_hop *mx_hop_new(struct outbound *o, const char *domain)
+struct next_hop *mx_hop_new(struct outbound *o, const char *domain, bool insist)
 {
 	struct mx_hop *m = calloc(1, sizeof(*m));
 	struct route route = { .kind = domain ? ROUTE_MX : ROUTE_UPSTREAM };
@@ -300,6 +302,7 @@ struct next_hop *mx_hop_new(struct outbound *o, const char *domain)
 	m->hop.ops = &ops;
 	m->hop.peer = domain ? "the mail server of the recipient's domain" : "the next mail server";
 	m->outbound = o;
+	m->insist = insist;
 	snprintf(m->domain, sizeof(m->domain), "%s", domain ? domain : "");
 	memcpy(route.domain, m->domain, sizeof(route.domain));
 	route_text(&route, m->destination);

@@ -14,7 +14,10 @@ struct outbound;
 
 enum { MX_HOP_TRIES = 8 };
 
-/* o outlives it. domain: A-labels or a literal in brackets; NULL: the servers of outbound.via. NULL: no memory. */
-struct next_hop *mx_hop_new(struct outbound *o, const char *domain);
+/*
+ * o outlives it. domain: A-labels or a literal in brackets; NULL: the servers of outbound.via. insist: whoever asks has waited already (the spool, a
+ * command): hosts that are left alone are tried, too. NULL: no memory.
+ */
+struct next_hop *mx_hop_new(struct outbound *o, const char *domain, bool insist);
 
 #endif

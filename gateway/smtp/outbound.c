@@ -332,6 +332,14 @@ void outbound_bench(struct outbound *o, const struct net_addr *a, const char *ho
 	snprintf(b->why, sizeof(b->why), "%s", why);
 }
 
+void outbound_unbench(struct outbound *o, const struct net_addr *a)
+{
+	struct bench *b = bench_find(o, a);
+
+	if (b)
+		b->addr.family = 0;
+}
+
 const char *outbound_benched(const struct outbound *o, const struct net_addr *a)
 {
 	const struct bench *b = bench_find(o, a);

@@ -171,7 +171,7 @@ static int take_hop(struct release *r, struct outbound *o, const struct route *w
 {
 	int rc;
 
-	r->hop = mx_hop_new(o, way->kind == ROUTE_MX ? way->domain : NULL);
+	r->hop = mx_hop_new(o, way->kind == ROUTE_MX ? way->domain : NULL, true);
 	if (!r->hop)
 		return -ENOMEM;
 	rc = next_hop_take(r->hop, until);

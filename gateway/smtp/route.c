@@ -82,9 +82,9 @@ struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, con
 	case ROUTE_AUTH:
 		return s && s->login ? auth_hop_new(s->login) : NULL;
 	case ROUTE_UPSTREAM:
-		return mx_hop_new(svc->outbound, NULL);
+		return mx_hop_new(svc->outbound, NULL, !s);
 	case ROUTE_MX:
-		return mx_hop_new(svc->outbound, r->domain);
+		return mx_hop_new(svc->outbound, r->domain, !s);
 	case ROUTE_DESTINATION:
 		if (s)
 			destination = smtp_inline_destination(s, r->domain);

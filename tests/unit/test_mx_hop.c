@@ -90,7 +90,7 @@ static void order_task(void *arg)
 	script_server_stop(&server[0]);                         /* refused by TCP */
 	script_server_add(&server[1], S("S:554 no\r\n"));
 	script_server_add(&server[2], S(EHLO));
-	h = mx_hop_new(outbound, NULL);
+	h = mx_hop_new(outbound, NULL, false);
 	CHECK(next_hop_take(h, soon()) == 0);
 	CHECK(strcmp(h->name, "127.0.0.1[127.0.0.1]") == 0);
 	CHECK(h->client != NULL);
@@ -111,11 +111,13 @@ static void test_order(void **state)
 static void nobody_task(void *arg)
 {
 	AUTO(next_hop) struct next_hop *h = NULL;
+	AUTO(next_hop) struct next_hop *insisting = NULL;
 
 	set_up(2);
 	script_server_add(&server[0], S("S:421 busy\r\n"));
+	script_server_add(&server[0], S("S:421 busy\r\n"));
 	script_server_stop(&server[1]);
-	h = mx_hop_new(outbound, NULL);
+	h = mx_hop_new(outbound, NULL, false);
 	CHECK(next_hop_take(h, soon()) == -EHOSTUNREACH);
 	CHECK(strncmp(h->refusal, "451 4.4.1 ", 10) == 0);
 	/* at once, without a try: it says why all the same */
@@ -123,6 +125,16 @@ static void nobody_task(void *arg)
 	CHECK(next_hop_take(h, soon()) == -EHOSTUNREACH);
 	CHECK(strncmp(h->refusal, "451 4.4.1 ", 10) == 0);
 	CHECK(server[0].connections == 1);
+	/* who has waited is not told so, and one that answers is no longer left alone */
+	insisting = mx_hop_new(outbound, NULL, true);
+	CHECK(next_hop_take(insisting, soon()) == -EHOSTUNREACH);
+	CHECK(server[0].connections == 2);
+	script_server_add(&server[0], S(EHLO));
+	script_server_add(&server[0], S(EHLO));
+	CHECK(next_hop_take(insisting, soon()) == 0);
+	next_hop_give(insisting, false);
+	CHECK(next_hop_take(h, soon()) == 0);
+	next_hop_give(h, false);
 	end(2);
 }
 
@@ -138,7 +150,7 @@ static void reuse_task(void *arg)
 	set_up(1);
 	script_server_add(&server[0], S(EHLO, REUSED, REUSED));
 	script_server_add(&server[0], S(EHLO));
-	h = mx_hop_new(outbound, NULL);
+	h = mx_hop_new(outbound, NULL, false);
 	for (int i = 0; i < 3; i++) {
 		CHECK(next_hop_take(h, soon()) == 0);
 		next_hop_give(h, true);
@@ -168,7 +180,7 @@ static void stale_task(void *arg)
 
 	set_up(1);
 	script_server_add(&server[0], S(EHLO, "C:RSET", "S:421 idle too long\r\n"));
-	h = mx_hop_new(outbound, NULL);
+	h = mx_hop_new(outbound, NULL, false);
 	CHECK(next_hop_take(h, soon()) == 0);
 	next_hop_give(h, true);
 	CHECK(next_hop_take(h, soon()) == 0);
@@ -191,7 +203,7 @@ static void limit_task(void *arg)
 	set_up(1);
 	script_server_add(&server[0], S(EHLO));
 	for (int i = 0; i < 3; i++)
-		h[i] = mx_hop_new(outbound, NULL);
+		h[i] = mx_hop_new(outbound, NULL, false);
 	CHECK(next_hop_take(h[0], soon()) == 0);
 	CHECK(next_hop_take(h[1], soon()) == 0);
 	CHECK(next_hop_take(h[2], soon()) == -EBUSY);
@@ -216,7 +228,7 @@ static void expiry_task(void *arg)
 	set_up(1);
 	site.outbound.reuse_idle_ms = 50;
 	script_server_add(&server[0], S(EHLO, "C:QUIT", "S:221 bye\r\n"));
-	h = mx_hop_new(outbound, NULL);
+	h = mx_hop_new(outbound, NULL, false);
 	CHECK(next_hop_take(h, soon()) == 0);
 	next_hop_give(h, true);
 	for (int i = 0; i < 100 && server[0].open; i++)
@@ -251,7 +263,7 @@ static void domain_task(void *arg)
 	dns_table_zone(dns, "null.example MX 0 .\nus.example MX 10 gw.example\ngw.example A 192.0.2.1\nnohost.example MX 10 gone.example\n"
 			    "late.example SERVFAIL\nbarred.example A 127.0.0.1\n");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		AUTO(next_hop) struct next_hop *h = mx_hop_new(outbound, rows[i].domain);
+		AUTO(next_hop) struct next_hop *h = mx_hop_new(outbound, rows[i].domain, false);
 		int rc = next_hop_take(h, soon());
 
 		if (rc != rows[i].rc || strncmp(h->refusal, rows[i].refusal, strlen(rows[i].refusal)) != 0)
