@@ -228,7 +228,7 @@ static int pending_add(struct spool_keeper *k, const char *id, bool kept)
 		k->pending_room = room;
 	}
 	k->pending[k->pending_count].kept = kept;
-	memcpy(k->pending[k->pending_count++].id, id, STORE_ID_MAX);
+	memcpy(k->pending[k->pending_count++].id, id, STORE_ID_LEN + 1);
 	return 0;
 }
 
