@@ -28,6 +28,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/places.h"
+#include "smtp/backend_self.h"
 #include "smtp/smtp_client.h"
 
 struct backend;
@@ -139,8 +140,5 @@ bool backend_group_caps(const struct backend_group *g, struct smtp_caps *out);
 int backend_group_ready(struct backend_group *g, int timeout_ms);
 int backend_group_sessions(const struct backend_group *g);      /* that this process holds, in use, idle or saying goodbye */
 size_t backend_group_up(const struct backend_group *g);         /* members that are not away */
-
-/* Whether a is an address that one of our listeners has: mail for it would go round for ever. */
-bool backend_is_ourselves(const struct site *site, const struct net_addr *a);
 
 #endif
