@@ -379,8 +379,10 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 
 void smtp_auth_forget(struct smtp_session *s)
 {
-	if (s->login)
+	if (s->login) {
 		s->client.relay = s->login->was_relay;
+		filters_release(&s->client.evidence);   /* a stranger again, and to be looked at as one */
+	}
 	smtp_login_free(s->login);
 	s->login = NULL;
 	free(s->client.auth_user);

@@ -113,8 +113,8 @@ def world(tmp_path_factory):
 @pytest.fixture
 def site(lab, world, backend):
     """A gateway with listeners of every kind, whose clients on TRUSTED may relay. A backend that takes everything is behind it."""
-    def make(outbound="", conf="", **kw):
-        server = backend()
+    def make(outbound="", conf="", auth=None, **kw):
+        server = backend(*([{"AUTH": auth}] if auth else []), **({"keywords": kw.pop("keywords")} if "keywords" in kw else {}))
         ports = {kind: free_port() for kind in ("submission", "outbound", "proxied")}
         options = outbound or f"port = {world.port25} never = {{ none }}"
         g = lab([server.port], dns=world.server, policy=ACCEPT_ALL, conf=f"""
@@ -233,6 +233,63 @@ def test_nobody_becomes_one_of_ours_by_saying_so(site, world, kind, command):
         c.cmd("MAIL FROM:<spam@example.com>")
         assert c.cmd("RCPT TO:<user@world.example>").code // 100 == 5
     check_nothing_left(g, world)
+
+
+PLAIN = "AUTH PLAIN AHVzZXIAc2VjcmV0"
+
+
+@pytest.fixture
+def login(site):
+    """A site whose server knows users, and where they may log in on port 25 and in clear text, too."""
+    def make(reply):
+        g = site(conf="auth { inbound = yes plaintext = yes }", keywords=["AUTH PLAIN", "8BITMIME", "SMTPUTF8"], auth=reply)
+        g.server.wait(lambda: g.server.sessions, "the server is asked what it offers")
+        return g
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["inbound", "submission"])
+def test_who_fails_to_log_in_is_a_stranger(login, world, kind):
+    g = login(b"535 5.7.8 no\r\n")
+    with Client(g.ports[kind], source=STRANGER) as c:
+        c.ehlo()
+        c.expect(PLAIN, 535)
+        c.cmd("MAIL FROM:<spam@example.com>")
+        assert c.cmd("RCPT TO:<user@world.example>").code // 100 == 5
+    check_nothing_left(g, world)
+
+
+@pytest.mark.parametrize("kind", ["inbound", "submission"])
+def test_a_login_ends_with_starttls(login, world, kind):
+    g = login(b"235 2.7.0 ok\r\n")
+    with Client(g.ports[kind], source=STRANGER) as c:
+        c.ehlo()
+        c.expect(PLAIN, 235)
+        c.starttls()
+        c.ehlo()
+        c.cmd("MAIL FROM:<spam@example.com>")
+        assert c.cmd("RCPT TO:<user@world.example>").code // 100 == 5
+    check_nothing_left(g, world)
+
+
+def test_what_a_user_sends_goes_to_his_server_alone(login, world):
+    """Which decides for whom it relays: we relay nothing for him by ourselves, and nothing for the next who comes."""
+    g = login(b"235 2.7.0 ok\r\n")
+    with Client(g.port, source=STRANGER) as c:
+        c.ehlo()
+        c.expect(PLAIN, 235)
+        g.server.script["RCPT"] = b"550 5.7.1 relaying denied by the server\r\n"
+        reply = c.envelope("user@example.com", "user@world.example")[0]
+        assert reply.code == 550 and "by the server" in reply.text
+        c.expect("RSET", 250)
+        del g.server.script["RCPT"]
+        assert c.envelope("user@example.com", "user@world.example")[0].code == 250
+        assert c.data_block(mail()).code == 250
+    assert not world.remote.mail_sessions()[g.before:]
+    with Client(g.port, source=STRANGER) as c:
+        c.ehlo()
+        assert c.envelope("user@example.com", "user@world.example")[0].code == 550
 
 
 def test_a_proxy_header_of_a_stranger_is_none(site, world):
