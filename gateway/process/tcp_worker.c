@@ -41,7 +41,8 @@ static int tcp_open(struct worker *w, void **service, struct buf *err)
 
 	if (!svc)
 		return -ENOMEM;
-	*svc = (struct tcp_service){ .site = w->site, .dns = w->dns, .self = w->env->slot };
+	*svc = (struct tcp_service){ .site = w->site, .dns = w->dns, .self = w->env->slot,
+		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations };
 	rc = tcp_service_init(svc);
 	if (rc < 0) {
 		tcp_close(svc);

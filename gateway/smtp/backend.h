@@ -121,15 +121,24 @@ static inline void backend_session_cleanup(struct backend_session **bs)
 }
 
 /*
- * Inline, the client has chosen the server, and the session is opened elsewhere (destination_hop.h): the member that has this address, of several that with its
- * port first, or NULL; how it is spoken to; what it can do (false: not seen yet); and a place among its max_sessions, to be
- * given back: 0; -EBUSY: all are taken, and were for the bounded wait; -ECANCELED. enter may wait
+ * Inline, the client has chosen the server: the member that has this address, of several that with its port first, or NULL; how it is spoken to; what it
+ * can do (false: not seen yet).
  */
 struct backend *backend_at(struct backend_group *g, const struct net_addr *a);
 const struct smtp_client_conf *backend_client_conf(const struct backend *b);
 bool backend_caps(const struct backend *b, struct smtp_caps *out);
+
+/* A place among its max_sessions, for a session that is opened elsewhere. 0; -EBUSY: all are taken, and were for the bounded wait; -ECANCELED. enter may wait */
 int backend_enter(struct backend *b, int64_t deadline_ms);
 void backend_leave(struct backend *b);
+
+/*
+ * A session with this member for one client alone, spoken to as conf says (copied; what it points to but hostname outlives the session): it counts
+ * among max_sessions, and is never used by another. Whether it can be opened says nothing of the member's health. 0; -EBUSY: all are taken, and were
+ * for the bounded wait; else as smtp_client_open_told, with why and refusal (SMTP_WHY_MAX each). may wait
+ */
+int backend_open(struct backend *b, const struct smtp_client_conf *conf, const struct net_addr *to, int64_t deadline_ms,
+		 struct backend_session **out, char *why, char *refusal);
 
 const char *backend_name(const struct backend *b);
 const char *backend_address(const struct backend *b);           /* last used, "192.0.2.1:25"; "" before */

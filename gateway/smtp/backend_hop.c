@@ -16,7 +16,7 @@ struct backend_hop {
 };
 
 /* What a server said to this client at its greeting, as a reply to him. */
-static void pass_refusal(struct next_hop *h, const char *words)
+void backend_hop_refuse(struct next_hop *h, const char *words)
 {
 	if (strncmp(words, "421", 3) == 0)      /* it closes its session, not ours */
 		snprintf(h->refusal, sizeof(h->refusal), "451 4.3.2 the mail server behind says: %s", words + 4);
@@ -34,7 +34,7 @@ static int take(struct next_hop *h, int64_t deadline_ms)
 	h->refusal[0] = '\0';
 	if (rc < 0) {
 		if (refusal[0])
-			pass_refusal(h, refusal);
+			backend_hop_refuse(h, refusal);
 		return rc;
 	}
 	h->client = b->session->client;

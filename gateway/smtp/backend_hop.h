@@ -16,4 +16,7 @@ struct net_addr;
  */
 struct next_hop *backend_hop_new(struct backend_group *g, const struct client *who, const struct net_addr *local);
 
+/* h->refusal from what a server said at its greeting to the client whom a session was for. */
+void backend_hop_refuse(struct next_hop *h, const char *words);
+
 #endif

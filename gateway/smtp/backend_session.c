@@ -406,3 +406,37 @@ void backend_give(struct backend_session *bs, bool clean)
 	if (b->freed)
 		future_resolve(b->freed, 0);
 }
+
+/* --- inline --- */
+
+int backend_open(struct backend *b, const struct smtp_client_conf *conf, const struct net_addr *to, int64_t deadline_ms,
+		 struct backend_session **out, char *why, char *refusal)
+{
+	struct backend_session *bs = calloc(1, sizeof(*bs));
+	int rc = -ENOMEM;
+
+	snprintf(why, SMTP_WHY_MAX, "out of memory");
+	refusal[0] = '\0';
+	if (bs)
+		bs->helo = strdup(conf->hostname);
+	if (bs && bs->helo) {
+		snprintf(why, SMTP_WHY_MAX, "all its sessions are taken");
+		rc = backend_enter(b, deadline_ms);
+	}
+	if (rc < 0) {
+		if (bs)
+			free(bs->helo);
+		free(bs);
+		return rc;
+	}
+	bs->conf = *conf;
+	bs->conf.hostname = bs->helo;
+	bs->backend = b;
+	bs->fresh = bs->identity = true;
+	rc = smtp_client_open_told(&bs->conf, to, NULL, deadline_ms, &bs->client, why, refusal);
+	if (rc < 0)
+		backend_session_free(bs);
+	else
+		*out = bs;
+	return rc;
+}

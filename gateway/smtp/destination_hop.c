@@ -15,6 +15,7 @@
 #include "base/transparent.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"
+#include "smtp/backend_hop.h"
 #include "smtp/destination_tls.h"
 #include "smtp/outbound.h"
 #include "smtp/outbound_tls.h"
@@ -168,7 +169,10 @@ static void configure(struct destination_session *s)
 			.tls = TLS_OPPORTUNISTIC, .tls_ctx = s->to.tls, .tls_any = true,
 			.connect_timeout_ms = site->outbound.connect_timeout_ms, .timeouts = &site->timeouts,
 		};
+	if (!s->conf.tls_ctx)
+		s->conf.tls_ctx = s->to.tls;
 	s->conf.hostname = xclient_helo_ok(s->helo) ? s->helo : site->hostname;
+	s->conf.implicit = s->to.implicit;
 	s->conf.dial = dial;
 	s->conf.dial_arg = s;
 }
@@ -199,6 +203,24 @@ static int session_new(const struct destination *d, const char *helo, int64_t de
 	configure(s);
 	*out = s;
 	return 0;
+}
+
+int destination_backend(const struct destination *d, int64_t deadline_ms, struct backend_session **out, char *why, char *refusal)
+{
+	struct destination_session *s = calloc(1, sizeof(*s));
+	int rc = -ENOENT;
+
+	snprintf(why, SMTP_WHY_MAX, "%s", s ? "it is none of the backends" : "out of memory");
+	if (!s)
+		return -ENOMEM;
+	s->to = *d;
+	s->backend = backend_at(d->group, &d->to);
+	snprintf(s->helo, sizeof(s->helo), "%s", d->helo ? d->helo : "");
+	configure(s);
+	if (s->backend)
+		rc = backend_open(s->backend, &s->conf, &d->to, deadline_ms, out, why, refusal);
+	free(s);                                /* needed to dial, and no more */
+	return rc;
 }
 
 int destination_open_plain(const struct destination *d, int64_t deadline_ms, struct destination_session **out, char *why)
@@ -270,7 +292,7 @@ static int open_alike(const struct destination_hop *h, int64_t deadline_ms, stru
 }
 
 /* may wait */
-static int open_as_wanted(const struct destination_hop *h, int64_t deadline_ms, struct destination_session **out, char *why)
+static int open_as_wanted(const struct destination_hop *h, int64_t deadline_ms, struct destination_session **out, char *why, char *refusal)
 {
 	struct destination_session *s;
 	int rc = session_new(&h->to, h->helo, deadline_ms, &s, why);
@@ -283,7 +305,7 @@ static int open_as_wanted(const struct destination_hop *h, int64_t deadline_ms, 
 			outbound_tls_apply(s->demand, &s->conf);
 	}
 	if (rc == 0) {
-		rc = smtp_client_open(&s->conf, &s->to.to, NULL, deadline_ms, &s->client, why);
+		rc = smtp_client_open_told(&s->conf, &s->to.to, NULL, deadline_ms, &s->client, why, refusal);
 		if (s->demand)
 			outbound_tls_opened(s->demand, rc, s->client, why);
 		if (rc == -EPROTO && s->demand && outbound_tls_demanded(s->demand))
@@ -297,7 +319,7 @@ static int open_as_wanted(const struct destination_hop *h, int64_t deadline_ms, 
 }
 
 /* may wait */
-static int session_open(struct destination_hop *h, int64_t deadline_ms, struct destination_session **out, char *why)
+static int session_open(struct destination_hop *h, int64_t deadline_ms, struct destination_session **out, char *why, char *refusal)
 {
 	struct destination_ahead *a = h->to.ahead;
 	struct destination_session *s = a ? a->session : NULL;
@@ -309,7 +331,7 @@ static int session_open(struct destination_hop *h, int64_t deadline_ms, struct d
 		return 0;
 	}
 	destination_end(s);
-	return a && a->tls ? open_alike(h, deadline_ms, out, why) : open_as_wanted(h, deadline_ms, out, why);
+	return a && a->tls ? open_alike(h, deadline_ms, out, why) : open_as_wanted(h, deadline_ms, out, why, refusal);
 }
 
 static void name_it(struct destination_hop *h)
@@ -323,11 +345,12 @@ static void name_it(struct destination_hop *h)
 static int take(struct next_hop *hop, int64_t deadline_ms)
 {
 	struct destination_hop *h = (struct destination_hop *)hop;
-	char why[SMTP_WHY_MAX] = "";
+	char why[SMTP_WHY_MAX] = "", refusal[SMTP_WHY_MAX] = "";
 	int rc;
 
 	name_it(h);
-	rc = session_open(h, deadline_ms, &h->session, why);
+	hop->refusal[0] = '\0';
+	rc = session_open(h, deadline_ms, &h->session, why, refusal);
 	if (rc == 0) {
 		hop->client = h->session->client;
 		hop->strain = 0;
@@ -343,6 +366,10 @@ static int take(struct next_hop *hop, int64_t deadline_ms)
 		snprintf(hop->refusal, sizeof(hop->refusal), "451 %s the mail server there cannot be used as its domain wants it (%.200s), try again later",
 			 rc == -EACCES ? "4.7.5" : "4.4.3", why);
 	log_notice("destination", "to", hop->name, "client", h->helo, "error", why, NULL);
+	if (refusal[0]) {
+		backend_hop_refuse(hop, refusal);
+		return refusal[0] == '5' ? -EACCES : -EBUSY;
+	}
 	return rc == -EBUSY || rc == -ETIMEDOUT || rc == -ECANCELED || rc == -ENOMEM ? rc : -EHOSTUNREACH;
 }
 

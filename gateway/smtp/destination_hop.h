@@ -21,6 +21,7 @@
 #include "smtp/next_hop.h"
 
 struct backend_group;
+struct backend_session;
 struct destination_session;
 struct outbound;
 struct site;
@@ -53,6 +54,7 @@ struct destination {
 	struct destination_shared *shared;
 	struct ssl_ctx_st *tls;                 /* for destinations that are no backends */
 	struct net_addr client, to;
+	bool implicit;                          /* TLS from the first octet, as the client's */
 	const char *helo;                       /* the client's; copied */
 	struct outbound *outbound;              /* whose TLS policy counts; NULL: opportunistic TLS with any certificate */
 	const char *domain;                     /* of the recipients; NULL or "": not known. Copied */
@@ -64,6 +66,12 @@ struct next_hop *destination_hop_new(const struct destination *d);
 
 /* The connection alone. 0 and *out; -ELOOP: that is ourselves; -ENOTCONN: its answer goes elsewhere (counted, logged); or as stream_connect. may wait */
 int destination_connect(const struct destination *d, int timeout_ms, struct stream **out);
+
+/*
+ * A session with the backend that the destination is, for this client alone (backend_give closes it). 0; -ENOENT: it is none; else as
+ * smtp_client_open_told, with why and refusal (SMTP_WHY_MAX each). may wait
+ */
+int destination_backend(const struct destination *d, int64_t deadline_ms, struct backend_session **out, char *why, char *refusal);
 
 /* A session without TLS, EHLO said. 0 and *out, or -errno and why (SMTP_WHY_MAX). may wait */
 int destination_open_plain(const struct destination *d, int64_t deadline_ms, struct destination_session **out, char *why);

@@ -14,6 +14,7 @@
 #include "smtp/auth_hop.h"
 #include "smtp/backend.h"
 #include "smtp/identity.h"
+#include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 
 enum {
@@ -119,8 +120,17 @@ static void wipe(struct buf *b)
 static const char *open_backend(struct dialogue *d)
 {
 	struct smtp_identity who = identity_of(&d->s->client, &d->s->local);
-	char refusal[SMTP_WHY_MAX];
-	int rc = backend_take_new(d->s->group, &who, d->until_ms, &d->session, refusal);
+	char why[SMTP_WHY_MAX], refusal[SMTP_WHY_MAX] = "";
+	struct destination to;
+	int rc = -ENOENT;
+
+	/* Inline: the server that the client wanted, in its name. */
+	if (d->s->destination.family) {
+		to = smtp_inline_destination(d->s, "");
+		rc = destination_backend(&to, d->until_ms, &d->session, why, refusal);
+	}
+	if (rc == -ENOENT)
+		rc = backend_take_new(d->s->group, &who, d->until_ms, &d->session, refusal);
 
 	if (rc < 0) {
 		d->session = NULL;

@@ -291,7 +291,7 @@ static int ehlo(struct smtp_client *c, const char *name, int64_t deadline_ms)
 	return c->reply.code == 250 ? 0 : refused(c, "HELO");
 }
 
-/* After its 220. */
+/* After its 220, or at once. */
 static int handshake(struct smtp_client *c)
 {
 	const struct smtp_client_conf *cf = c->conf;
@@ -299,7 +299,7 @@ static int handshake(struct smtp_client *c)
 
 	/* The server speaks next only after our ClientHello: whatever is there now was injected. */
 	if (!smtp_client_quiet(c))
-		return broken(c, -EPROTO, "STARTTLS: bytes before the handshake (injection)");
+		return broken(c, -EPROTO, "%sbytes before the handshake (injection)", cf->implicit ? "" : "STARTTLS: ");
 	if (cf->tls_dane)
 		rc = stream_tls_connect_dane(c->stream, cf->tls_ctx, cf->tls_dane, ms);
 	else if (cf->tls_any)
@@ -350,13 +350,15 @@ static int greet(struct smtp_client *c, bool with_tls, int64_t deadline_ms, bool
 
 	stream_set_deadline(c->stream, deadline_ms);
 	stream_set_write_timeout(c->stream, c->conf->timeouts->block_ms);
-	rc = reply(c, "greeting", c->conf->timeouts->greeting_ms, 0);
+	rc = c->conf->implicit ? handshake(c) : 0;
+	if (rc == 0)
+		rc = reply(c, "greeting", c->conf->timeouts->greeting_ms, 0);
 	if (rc < 0)
 		return rc;
 	if (c->reply.code != 220)
 		return refused(c, "greeting");
 	rc = ehlo(c, c->conf->hostname, deadline_ms);
-	if (rc < 0 || !with_tls || c->conf->tls == TLS_OFF)
+	if (rc < 0 || !with_tls || c->conf->tls == TLS_OFF || c->conf->implicit)
 		return rc;
 	rc = starttls(c, deadline_ms);
 	*tls_failed = rc < 0 && rc != -ECANCELED;

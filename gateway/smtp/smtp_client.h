@@ -51,6 +51,7 @@ struct smtp_client_conf {
 	const struct tls_dane *tls_dane;        /* authenticated by these instead, tls_ctx is a tls_dane_ctx; or NULL */
 	enum tls_proof tls_proof;       /* what a certificate that holds is said to prove; of DANE it is that */
 	int connect_timeout_ms;
+	bool implicit;                  /* TLS from the first octet (RFC 8314), instead of STARTTLS */
 	/* Connects in a way of its own, instead of stream_connect; NULL: none. may wait */
 	int (*dial)(void *arg, const struct net_addr *to, int timeout_ms, struct stream **out);
 	void *dial_arg;

@@ -30,6 +30,7 @@ struct destination smtp_inline_destination(struct smtp_session *s, const char *d
 		.site = s->svc->site, .group = s->group, .sockets = s->svc->sockets, .shared = s->svc->destinations,
 		.tls = s->svc->tls_any, .client = s->client.addr, .to = s->destination, .helo = s->client.helo,
 		.outbound = s->listener->direction == DIRECTION_OUTBOUND ? s->svc->outbound : NULL, .domain = domain, .ahead = s->ahead,
+		.implicit = s->listener->tls == LISTENER_TLS_IMPLICIT,
 	};
 }
 

@@ -1,6 +1,7 @@
 #include "tcp/tcp_server.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "base/proxy_header.h"
 #include "base/stream.h"
 #include "base/task.h"
+#include "smtp/destination_hop.h"
 #include "tcp/pump.h"
 #include "tcp/tcp_backend.h"
 
@@ -109,6 +111,23 @@ static bool admit(struct tcp_session *s)
 	return rc == 0;
 }
 
+/* Inline: where the client wanted to go, from its own address. -ENOENT: it wanted to come here. may wait */
+static int connect_inline(struct tcp_session *s, char *why)
+{
+	struct destination d = {
+		.site = s->svc->site, .sockets = s->svc->sockets, .shared = s->svc->destinations, .client = s->peer, .to = s->header.destination,
+	};
+	int rc = destination_connect(&d, s->svc->site->outbound.connect_timeout_ms, &s->link.stream);
+
+	if (rc == -ELOOP)
+		return -ENOENT;
+	s->link.name = "destination";
+	net_text_port(&d.to, s->link.address);
+	if (rc < 0)
+		snprintf(why, HOST_WHY_MAX, "connect: %s", rc == -ENOTCONN ? "its answers do not come back through us" : strerror(-rc));
+	return rc;
+}
+
 static void serve(struct tcp_session *s)
 {
 	char why[HOST_WHY_MAX];
@@ -117,7 +136,9 @@ static void serve(struct tcp_session *s)
 
 	if (!meet(s) || !admit(s))
 		return;
-	rc = tcp_backends_connect(s->listener->backends, &s->header, &s->link, why);
+	rc = s->conf->transparent ? connect_inline(s, why) : -ENOENT;
+	if (rc == -ENOENT)
+		rc = tcp_backends_connect(s->listener->backends, &s->header, &s->link, why);
 	if (rc < 0) {
 		log_line(s, LOG_LEVEL_WARNING, rc == -ECANCELED ? "shutting down" : "no backend", rc == -ECANCELED ? NULL : why);
 		return;

@@ -18,8 +18,10 @@
 #include "policy/conf.h"
 
 struct client_table;
+struct destination_shared;
 struct dns;
 struct places;
+struct socket_source;
 struct tcp_backends;
 struct tcp_session;
 
@@ -34,6 +36,8 @@ struct tcp_service {
 	const struct site *site;
 	struct dns *dns;
 	int self;                       /* this worker's slot in places */
+	struct socket_source *sockets;  /* transparent ones */
+	struct destination_shared *destinations;
 	struct tcp_listener *listener;  /* one for each of site->listener */
 	int sessions;                   /* now */
 	struct tcp_session *first;      /* they */

@@ -1,8 +1,10 @@
 """Between the router and the server: three hosts by network namespaces, a real Postfix as the server, and what it saw."""
+import base64
 import json
 import os
 import re
 import signal
+import socket
 
 import pytest
 from lab.backend import Backend
@@ -11,7 +13,7 @@ from lab.knot import Knot
 from lab.netns import (CLIENT, CLIENT2, CLIENT_V6, GATEWAY_INSIDE, GATEWAY_INSIDE_V6, GATEWAY_OUTSIDE, INTERNET, INTERNET_V6, SERVER, SERVER2,
                        SERVER_V6, Network)
 from lab.postfix import Postfix
-from lab.smtp import Client, mail
+from lab.smtp import Client, insecure, mail
 from lab.zones import ZONES
 
 
@@ -378,3 +380,62 @@ def test_check_and_what_mends_it(net, gateway):
     host.sh(g.command("routes", "--undo").stdout.decode())
     done = host.run(["setpriv", "--bounding-set=-net_admin,-net_raw", g.binary, "check", "-c", g.conf_path], check=False)
     assert done.returncode == 1 and "CAP_NET_RAW is missing" in done.stderr
+
+
+@pytest.mark.parametrize("port", [587, 465])
+def test_submission(net, inline, certificates, port):
+    """A user's session with the server is from the user's own address, under TLS from the first octet where the port is for that."""
+    done = {"AUTH": b"235 2.7.0 welcome\r\n"}
+    kw = dict(host=SERVER, tls=certificates.self_signed, keywords=("8BITMIME", "STARTTLS", "AUTH PLAIN"), script=done)
+    ports = [net.server.call(Backend, port=587, **kw)] + ([net.server.call(Backend, port=465, implicit=True, **kw)] if port == 465 else [])
+    try:
+        g = inline(backends=[f"{SERVER}:587"], listeners=f'listener users {{ address = "0.0.0.0:{port}" transparent = yes }}')
+        g.wait_line("event=backend .*state=up")
+        c = net.world.call(Client, port, source=CLIENT, host=SERVER, greeting=False)
+        with c:
+            if port == 465:
+                c.sock = insecure().wrap_socket(c.sock, server_hostname="gate.example")
+            c.reply()
+            c.ehlo("laptop.example.com")
+            if port == 587:
+                c.starttls()
+            assert "AUTH" in c.ehlo("laptop.example.com").keywords()
+            c.expect("AUTH PLAIN " + base64.b64encode(b"\0bob\0secret").decode(), 235)
+            assert c.envelope("bob@example.com", "far@elsewhere.example")[0].code == 250
+            assert c.data_block(mail(sender="bob@example.com", to="far@elsewhere.example")).code == 250
+        session = ports[-1].wait_messages(1)[0].session
+        assert session.peer[0] == CLIENT and session.tls and "EHLO laptop.example.com" in session.commands
+    finally:
+        for each in ports:
+            each.stop()
+
+
+def test_any_other_port(net, inline):
+    """protocol = tcp: passed through, from the client's own address to where it wanted to go."""
+    web = net.server.call(socket.create_server, (SERVER, 80))
+    web.settimeout(30)
+    g = inline(backends=[f"{SERVER}:25"], listeners='listener web { address = "0.0.0.0:80" protocol = tcp transparent = yes backends = { b0 } }')
+    with web, net.world.call(socket.create_connection, (SERVER, 80), 30, (CLIENT, 0)) as c:
+        s, peer = web.accept()
+        assert peer[0] == CLIENT
+        with s:
+            c.sendall(b"GET /\r\n")
+            assert s.recv(100) == b"GET /\r\n"
+            s.sendall(b"hello")
+            assert c.recv(100) == b"hello"
+    assert f"address={SERVER}:80" in g.wait_line("event=tcp")
+
+
+def test_the_server_turns_the_client_away(net, inline):
+    """Its connection filter sees the client, and so the client hears what it has to say."""
+    def greet(session, line):
+        return b"554 5.7.1 not you\r\n" if session.peer[0] == CLIENT else None
+
+    with net.server.call(Backend, host=SERVER, port=26, script={"CONNECT": greet}):
+        g = inline(backends=[f"{SERVER}:26"], listeners='listener in { address = "0.0.0.0:26" transparent = yes }')
+        g.wait_line("event=backend .*state=up")
+        with net.world.call(Client, 26, source=CLIENT, host=SERVER) as c:
+            c.ehlo()
+            assert c.envelope("alice@sender.example", "bob@example.com")[0].lines == ["554 5.7.1 not you"]
+        with net.world.call(Client, 26, source=CLIENT2, host=SERVER) as c:
+            assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250

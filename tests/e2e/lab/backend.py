@@ -82,7 +82,7 @@ class Backend:
     that returns bytes, None for the usual reply, or raises Hangup. It may be changed at any time. users: None is everybody.
     """
 
-    def __init__(self, script=None, keywords=KEYWORDS, users=None, limit=None, tls=None, host="127.0.0.1", port=0):
+    def __init__(self, script=None, keywords=KEYWORDS, users=None, limit=None, tls=None, host="127.0.0.1", port=0, implicit=False):
         self.script = dict(script or {})
         self.keywords, self.users, self.limit = list(keywords), users, limit
         self.context = None
@@ -91,7 +91,7 @@ class Backend:
             self.context.load_cert_chain(*tls)
         self.sessions, self.messages = [], []
         self.changed = threading.Condition()
-        self.host, self.port = host, port
+        self.host, self.port, self.implicit = host, port, implicit
         self.listener = None
         self.listen()
 
@@ -168,6 +168,9 @@ class Backend:
 
     def _serve(self, s):
         try:
+            if self.implicit:
+                s.sock = self.context.wrap_socket(s.sock, server_side=True)
+                s.tls = True
             self._dialogue(s)
         except Hangup as h:
             try:
