@@ -48,7 +48,8 @@ static size_t addresses(const struct https_get *q, struct net_addr out[HTTPS_ADD
 		n += address_at(q, b, i, AF_INET6, &out[n]);
 	}
 	if (n == 0)
-		snprintf(why, HTTPS_WHY_MAX, "%s: %s", q->host, a->status != DNS_OK && *a->why ? a->why : b->status != DNS_OK && *b->why ? b->why : "no address");
+		snprintf(why, HTTPS_WHY_MAX, "%s: %s", q->host,
+			 a->status == DNS_OK || b->status == DNS_OK ? "no address that may be connected to" : a->status == DNS_NODATA ? b->why : a->why);
 	return n;
 }
 
