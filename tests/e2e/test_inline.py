@@ -13,6 +13,7 @@ from lab.knot import Knot
 from lab.netns import (CLIENT, CLIENT2, CLIENT_V6, GATEWAY_INSIDE, GATEWAY_INSIDE_V6, GATEWAY_OUTSIDE, INTERNET, INTERNET_V6, SERVER, SERVER2,
                        SERVER_V6, Network)
 from lab.postfix import Postfix
+from lab.relay import taken_of
 from lab.smtp import Client, insecure, mail
 from lab.zones import ZONES
 
@@ -152,6 +153,17 @@ def test_filtered(net, server, inline):
     with net.world.call(Client, 25, source=CLIENT, host=SERVER) as c:
         c.ehlo()
         assert c.envelope("alice@sender.example", "a@elsewhere.example")[0].code == 550
+
+
+@FAMILIES
+def test_no_open_relay(net, server, inline, source, host):
+    """Where the server relays for the gateway's network, and the gateway speaks in the clients' names."""
+    inline(policy="accept\n", conf=f'relay_networks = {{ "{SERVER}", "{SERVER_V6}" }} limits {{ errors = 10000 }}')
+    since = end_of(server)
+    with net.world.call(Client, 25, source=source, host=host) as c:
+        taken = taken_of(c)
+    assert not taken, taken
+    assert "world.example" not in server.log(1 << 30)[since:]
 
 
 def test_the_server_refuses(net, server, inline):
