@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from lab.postfix import Postfix
+from lab.process import free_port
 from lab.smtp import Client, mail
 
 POLICY = "quarantine if header.subject = hold\naccept\n"
@@ -209,3 +210,76 @@ def test_release(lab, postfix_proxy, version):
     raw = p.wait_message("bob@example.com").decode()
     assert re.search(rf"Received: from mail\.good\.example \(\S+ \[{re.escape(MX)}\]\)", raw)
     assert re.search(rf"client=\S+\[{re.escape(MX)}\]", seen.text())
+
+
+def test_before_a_login(lab, backend):
+    """Whoever logs in does so from his own address: the server's own count of failures is about him."""
+    b = backend({"AUTH": b"235 2.7.0 welcome\r\n", "XCLIENT": b"220 backend.example ESMTP\r\n"})
+    b.keywords += ["AUTH PLAIN", "XCLIENT NAME ADDR PORT PROTO HELO LOGIN"]
+    port = free_port()
+    g = lab([b.port], backend_options="xclient = yes", policy=POLICY,
+            conf=f'listener submission {{ address = "127.0.0.1:{port}" direction = submission }}')
+    g.wait_line("event=backend .*state=up")
+    with Client(port, source="127.0.0.7") as c:
+        c.ehlo()
+        c.starttls()
+        c.ehlo("pc.example")
+        c.expect("AUTH PLAIN AGFubgBzZXNhbWU=", 235)
+        here = c.sock.getsockname()[1]
+        c.envelope("ann@example.com", "bob@example.com")
+        assert c.data_block(mail("ann@example.com")).code == 250
+    (message,) = b.wait_messages(1)
+    said = [c.split(" ")[0] for c in message.session.commands]
+    assert said[:4] == ["EHLO", "XCLIENT", "EHLO", "AUTH"]
+    assert message.session.commands[1].endswith(f"ADDR=127.0.0.7 PORT={here} PROTO=ESMTP HELO=pc.example")
+
+
+POSTSCREEN = """
+smtpd pass - - n - - smtpd
+dnsblog unix - - n - 0 dnsblog
+tlsproxy unix - - n - 0 tlsproxy
+"""
+
+
+@pytest.fixture(scope="module")
+def postfix_postscreen(scratch):
+    """The port is postscreen's, which hands a connection to smtpd with what it was told."""
+    server = Postfix(scratch / "postscreen", postscreen_upstream_proxy_protocol="haproxy", smtpd_client_port_logging="yes",
+                     postscreen_access_list="permit_mynetworks cidr:{{203.0.113.66 reject}}", postscreen_denylist_action="enforce",
+                     postscreen_greet_wait="1s", mynetworks="127.0.0.0/8 192.0.2.0/24")
+    server.stop()
+    master = server.conf / "master.cf"
+    master.write_text(master.read_text().replace(" inet n - n - - smtpd", " inet n - n - 1 postscreen") + POSTSCREEN.lstrip())
+    server.resume()
+    yield server
+    server.stop()
+
+
+def test_postscreen(lab, postfix_postscreen):
+    """Its log has the client; whom it turns away hears its words."""
+    p = postfix_postscreen
+    p.empty()
+    balancer, port = "127.0.0.8", free_port()
+    g = lab([p.port], backend_options="proxy = v2", policy=POLICY,
+            conf=f'listener told {{ address = "127.0.0.1:{port}" proxy_from = {{ "{balancer}" }} }}')
+    g.wait_line("event=backend .*state=up")
+    seen = Seen(p)
+
+    def client(ip):
+        c = Client(port, source=balancer, greeting=False)
+        c.send(f"PROXY TCP4 {ip} 198.51.100.1 51234 25\r\n".encode())
+        assert c.reply().code == 220
+        c.ehlo()
+        return c, c.envelope("alice@sender.example", "bob@example.com")
+
+    c, replies = client("192.0.2.7")
+    with c:
+        assert [r.code for r in replies] == [250]
+        assert c.data_block(mail()).code == 250
+    p.wait_message("bob@example.com")
+    assert "postscreen" in seen.text() and "CONNECT from [192.0.2.7]:51234" in seen.text()
+    assert seen.clients() == ["unknown[192.0.2.7]:51234"]
+    c, replies = client("203.0.113.66")
+    with c:
+        assert [r.code for r in replies] == [550]
+    assert "state=away" not in g.process.output()

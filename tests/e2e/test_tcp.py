@@ -354,3 +354,15 @@ def test_reload_and_stop(passing, lines):
         assert old.ended() == ""
         g.wait_line(r'event=tcp .*end="shutting down"', mark)
     assert g.process.wait() == 0
+
+
+def test_a_worker_dies(passing, lines):
+    """What it held is free again."""
+    server = lines()
+    g = passing([server.port], "max_connections = 2")
+    with Talk(g.web) as a, Talk(g.web) as b:
+        assert a.line() and b.line()
+        g.kill_child("gp-worker 1")
+        assert a.ended() in ("", "reset")
+    with Talk(g.web) as a, Talk(g.web) as b:        # they wait in the queue until there is a worker again
+        assert a.line() and b.line()
