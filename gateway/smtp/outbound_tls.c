@@ -386,6 +386,12 @@ void outbound_tls_opened(const struct outbound_tls_demand *d, int rc, const stru
 		       d->misplaced ? "the policy does not name the host" : stream_is_tls(c->stream) ? "the certificate is not right" : "no TLS");
 }
 
+/* Of one host its TLSA records are the same, whichever domain leads there. */
+bool outbound_tls_same(const struct outbound_tls_demand *a, const struct outbound_tls_demand *b)
+{
+	return a->mode == b->mode && a->ctx == b->ctx && !a->dane == !b->dane && strcasecmp(a->host, b->host) == 0 && strcasecmp(a->name, b->name) == 0;
+}
+
 const char *outbound_tls_words(const struct smtp_client *c, char out[32])
 {
 	static const char *const proofs[] = { "none", "pkix", "mta-sts", "dane" };

@@ -85,6 +85,9 @@ void outbound_tls_opened(const struct outbound_tls_demand *d, int rc, const stru
 /* Whether TLS is demanded, so that a failure may be the policy's doing: 451 4.7.5. */
 bool outbound_tls_demanded(const struct outbound_tls_demand *d);
 
+/* Whether two demands are met by the same session. */
+bool outbound_tls_same(const struct outbound_tls_demand *a, const struct outbound_tls_demand *b);
+
 /* For the log: "TLSv1.3 dane", "TLSv1.3 mta-sts", "TLSv1.2 pkix", "TLSv1.3 none", "off". */
 const char *outbound_tls_words(const struct smtp_client *c, char out[32]);
 

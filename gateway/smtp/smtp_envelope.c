@@ -1,4 +1,5 @@
 /* MAIL and RCPT, RFC 5321 4.1.1.2 and 4.1.1.3. */
+#include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 
 #include <errno.h>
@@ -305,6 +306,10 @@ static const char *backend_refusal(struct smtp_session *s, struct judge *j, stru
 	}
 	if (!s->t->delivery)
 		return "452 4.3.1 out of memory, try again later";
+	if (s->t->route.kind == ROUTE_DESTINATION && s->t->txn.env.rcpt_count > 0 && !smtp_inline_suits(s, j->rcpt, reply)) {
+		log_refused(s, j->rcpt, j, NULL, "backend-deferred", reply);
+		return reply;
+	}
 	result = delivery_rcpt(s->t->delivery, j->rcpt, reply);
 	if (result == DELIVERY_TAKEN)
 		return NULL;

@@ -1,12 +1,17 @@
 #include "smtp/smtp_inline.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/stream.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"
+#include "smtp/delivery.h"
+#include "smtp/destination_tls.h"
+#include "smtp/outbound_tls.h"
 #include "smtp/smtp_session.h"
 #include "tcp/pump.h"
 
@@ -32,6 +37,27 @@ struct destination smtp_inline_destination(struct smtp_session *s, const char *d
 		.outbound = s->listener->direction == DIRECTION_OUTBOUND ? s->svc->outbound : NULL, .domain = domain, .ahead = s->ahead,
 		.implicit = s->listener->tls == LISTENER_TLS_IMPLICIT,
 	};
+}
+
+bool smtp_inline_suits(struct smtp_session *s, const struct recipient *r, char *reply)
+{
+	AUTO(outbound_tls_demand) struct outbound_tls_demand *first = NULL, *more = NULL;
+	struct destination d = smtp_inline_destination(s, r->domain);
+	int64_t deadline_ms = clock_ms() + s->svc->site->timeouts.budget_ms;
+	char why[SMTP_WHY_MAX];
+	int rc;
+
+	if (r->local || !d.outbound || r->domain[0] == '[' || strcmp(r->domain, s->t->route.domain) == 0 || backend_at(d.group, &d.to))
+		return true;
+	if (s->ahead && s->ahead->tls)          /* the client looks for itself */
+		return true;
+	rc = destination_demand(&d, r->domain, deadline_ms, &more, why);
+	if (rc == 0 && outbound_tls_demanded(more))
+		rc = destination_demand(&d, s->t->route.domain, deadline_ms, &first, why);
+	if (rc == 0 && (!first || outbound_tls_same(first, more)))
+		return true;
+	snprintf(reply, DELIVERY_REPLY_MAX, "452 4.5.3 this recipient's domain wants another TLS than the first one's: in a transaction of its own, please");
+	return false;
 }
 
 static void passed_line(const struct smtp_session *s, const struct pump *p, const char *how)

@@ -19,6 +19,13 @@ void smtp_inline_know(struct smtp_session *s);
 struct destination smtp_inline_destination(struct smtp_session *s, const char *domain);
 
 /*
+ * A recipient more, of another domain than the first: whether the session with the destination, which has TLS as that one's domain wants it, is what this one's
+ * demands as well. false: reply (DELIVERY_REPLY_MAX) asks for a transaction of its own. may wait
+ */
+struct recipient;
+bool smtp_inline_suits(struct smtp_session *s, const struct recipient *r, char *reply);
+
+/*
  * One of the networks of `bypass`: on outbound listeners the destination is in it, on others the client. The packet filter should not have brought it here;
  * it passes untouched all the same. pass: true, and the connection has ended; may wait
  */

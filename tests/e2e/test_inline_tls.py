@@ -12,6 +12,7 @@ FAR = "mx.elsewhere.example"
 ZONE = f"""
 elsewhere.example MX 10 {FAR}
 {FAR} A {INTERNET}
+other.example MX 10 {FAR}
 """
 
 
@@ -186,3 +187,10 @@ def test_hide(net, server, inline, far, world):
     reply = send()
     assert reply.code == 451 and "4.7.5" in reply.text
     assert not there.messages
+    # In one transaction what the first recipient's domain wants is enough for the others, or they come again.
+    with net.server.call(Client, 25, source=SERVER, host=INTERNET) as c:
+        c.ehlo("server.example.com")
+        codes = [r.code for r in c.envelope("bob@example.com", "x@other.example", "y@third.example", "x@elsewhere.example")]
+        assert codes == [250, 250, 452]
+        assert c.data_block(mail(sender="bob@example.com")).code == 250
+    assert there.messages[0].to == ["x@other.example", "y@third.example"]

@@ -1,5 +1,6 @@
 """TLS towards the Internet: opportunistic, DANE in a signed zone, MTA-STS with policies from a real web server."""
 import http.server
+import os
 import random
 import ssl
 import threading
@@ -8,6 +9,7 @@ import pytest
 
 from lab.backend import KEYWORDS, Backend, hang_up
 from lab.certificates import Certificates, tlsa
+from lab.gateway import BINARY, Gateway
 from lab.knot import Knot
 from lab.process import free_port
 from lab.smtp import Client, mail
@@ -104,6 +106,8 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def web(world):
+    if os.geteuid() != 0:
+        pytest.skip("port 443 is root's")
     server = PolicyServer(world.web)
     yield server
     server.stop()
@@ -123,12 +127,16 @@ def host(world):
         b.stop()
 
 
+def settings(world, outbound="", conf=""):
+    options = f'port = {world.port} never = {{ none }} bench = 0 reuse_idle = 0 tls_ca = "{world.certificates.ca}" {outbound}'
+    return dict(dns=world.knot.server, conf=f'relay_networks = {{ "127.0.0.1" }} outbound {{ {options} }} {conf}', policy="accept\n",
+                dns_conf=f'dnssec = yes trust_anchor = "{world.anchors}"')
+
+
 @pytest.fixture
 def gate(lab, world, backend):
-    def make(outbound="", conf="", dnssec=True, **kw):
-        options = f'port = {world.port} never = {{ none }} bench = 0 reuse_idle = 0 tls_ca = "{world.certificates.ca}" {outbound}'
-        return lab([backend().port], dns=world.knot.server, conf=f'relay_networks = {{ "127.0.0.1" }} outbound {{ {options} }} {conf}', policy="accept\n",
-                   dns_conf=f'dnssec = yes trust_anchor = "{world.anchors}"' if dnssec else "", **kw)
+    def make(outbound="", conf=""):
+        return lab([backend().port], **settings(world, outbound, conf))
 
     return make
 
@@ -302,3 +310,17 @@ def test_a_policy_outlives_its_host_and_us(gate, host, world, web):
     finally:
         again.stop()
         world.knot.change(records)
+
+
+def test_in_the_sandbox(world, web, host, backend, scratch):
+    """As another user in an empty root: CAs and anchors are there already, policies are fetched."""
+    web.pages["mta-sts.enforce.example"] = policy("enforce", "mx.enforce.example")
+    host("mx", world.good)
+    host("right", world.certificates.self_signed)
+    g = Gateway(scratch / "outbound-tls", [backend().port], **settings(world), binary=os.environ.get("GATEPOST_PLAIN") or BINARY)
+    g.conf_path.write_text(g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
+    with g:
+        for domain, tls in (("enforce.example", "TLSv1.3 mta-sts"), ("right.dane.example", "TLSv1.3 dane")):
+            mark = g.mark()
+            assert send(g, f"x@{domain}").code == 250
+            assert g.verdict("accept", since=mark)["backend.tls"] == tls
