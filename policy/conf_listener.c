@@ -88,8 +88,6 @@ static void listener_close(struct conf *c, void *at, int line)
 		           "\"0.0.0.0:25\"",
 		           l->name);
 	defaults_by_port(c, l);
-	if (l->protocol == LISTENER_TCP && l->transparent)
-		conf_error(c, line, "listener %s: transparent = yes is for protocol = smtp; inline, other ports need no gateway: let the firewall pass them", l->name);
 	if (l->intercept && !l->transparent)
 		conf_error(c, line, "listener %s: intercept is for transparent = yes alone", l->name);
 	if (l->tls >= LISTENER_TLS_HIDE && (l->direction != DIRECTION_OUTBOUND || !l->transparent))

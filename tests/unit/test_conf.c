@@ -599,8 +599,6 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "relay for all", "relay_networks = { \"0.0.0.0/0\" }\n", "@:4: relay_networks: \"0.0.0.0/0\" is half the world: this would be an open relay" },
 	{ "relay for all of IPv6", "relay_networks = { \"2000::/3\" }\n", "@:4: relay_networks: \"2000::/3\" is half the world" },
 	{ "relay for half", "relay_networks = { \"128.0.0.0/1\" }\n", "@:4: relay_networks: \"128.0.0.0/1\" is half the world" },
-	{ "tcp inline", "listener web { protocol = tcp address = \"192.0.2.1:80\" transparent = yes backends = { main } }\n",
-	  "@:4: listener web: transparent = yes is for protocol = smtp; inline, other ports need no gateway: let the firewall pass them\n" },
 	{ "a backend's header", "backend other { address = \"10.0.0.6\" proxy = v3 }\n", "@:4: proxy: \"v3\" is not known, expected no, v1 or v2\n" },
 	{ "client_header", "client_header = \"Received\"\n",
 	  "@:4: client_header: \"Received\" is no name of a header field of the site's own, expected one such as \"X-Client-Address\"\n" },
