@@ -24,6 +24,7 @@ struct delivery {
 	size_t held_count, held_cap;
 	int64_t used_ms;                        /* when the session was last needed */
 	int wait_ms;                            /* an RCPT may take; 0: the site's budget */
+	bool dsn;                               /* the server that took the message offers it */
 	bool unreached;                         /* the last RCPT: nobody there, or no more */
 };
 
@@ -227,6 +228,11 @@ enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r
 	return result;
 }
 
+bool delivery_offers_dsn(const struct delivery *d)
+{
+	return d->dsn;
+}
+
 bool delivery_unreached(const struct delivery *d)
 {
 	return d->unreached;
@@ -383,6 +389,7 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 	forget_held(d);
 	if (rc == 0) {
 		pass_reply(d, &c->reply, reply);
+		d->dsn = c->caps.dsn;
 		d->hop->strain = 0;
 		return result_of(&c->reply);
 	}

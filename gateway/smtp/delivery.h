@@ -74,6 +74,9 @@ int delivery_verify(struct delivery *d, struct delivery_target *target, size_t c
 enum delivery_result delivery_send(struct delivery *d, struct delivery_target *target, size_t count, const struct buf *header,
 				   int64_t until_ms, char *reply);
 
+/* Whether the server that took the message sends notifications itself (DSN, RFC 3461). */
+bool delivery_offers_dsn(const struct delivery *d);
+
 /* The name of the server that the session is or was with, for the log; NULL before any was reached. */
 const char *delivery_backend(const struct delivery *d);
 /* How the session with it was encrypted, where that is worth a word (towards the Internet); or NULL. */

@@ -29,7 +29,7 @@ static char clean(char c)
 
 void dsn_text_clean(const char *text, size_t max, struct buf *out)
 {
-	for (size_t i = 0; text[i] && i < max; i++)
+	for (size_t i = 0; i < max && text[i]; i++)
 		buf_addc(out, clean(text[i]));
 }
 

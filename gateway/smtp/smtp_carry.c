@@ -90,6 +90,8 @@ static void deliver(struct smtp_session *s, struct smtp_group *g, int64_t until)
 		smtp_log_group(s, g, spool_word(g), g->reply, NULL);
 		return;
 	}
+	if (g->result == DELIVERY_TAKEN)
+		smtp_spool_relayed(s, g);
 	smtp_with_id(s, reply, g->reply);
 	smtp_log_group(s, g, result_word(g->result), g->reply, NULL);
 }

@@ -146,6 +146,12 @@ void smtp_spool_begin(struct smtp_session *s, const char *why);
 /* Keep the message, with this header, for the group's targets; its result and reply are set. TAKEN: it is on stable storage. may wait */
 void smtp_spool_group(struct smtp_session *s, struct smtp_group *g, const struct buf *header);
 
+/*
+ * A group has been delivered in session: who asked to hear of success (NOTIFY=SUCCESS), and was handed to a server that sends no notifications, hears
+ * that it was relayed (RFC 3461 5.2.2), by way of the spool. may wait
+ */
+void smtp_spool_relayed(struct smtp_session *s, const struct smtp_group *g);
+
 /* smtp_etrn.c: RFC 1985, from the servers behind and other hosts of ours. may wait */
 bool smtp_may_etrn(const struct smtp_session *s);
 int smtp_do_etrn(struct smtp_session *s, struct smtp_command *c);

@@ -3,15 +3,21 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "policy/spool.h"
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
 #include "smtp/dsn.h"
+#include "smtp/dsn_params.h"
 #include "smtp/smtp_groups.h"
+#include "smtp/smtp_ways.h"
+#include "smtp/spool_bounce.h"
 #include "smtp/spool_route.h"
 
 bool smtp_spool_several(const struct smtp_session *s, const struct route *r)
@@ -134,4 +140,66 @@ void smtp_spool_group(struct smtp_session *s, struct smtp_group *g, const struct
 			 "451 4.3.0 could not be kept for delivery, try again later");
 	}
 	smtp_with_id(s, reply, g->reply);
+}
+
+/* --- success --- */
+
+/* May a notification be sent, and does one need to be. */
+static bool tells_nothing(const struct smtp_session *s)
+{
+	const struct smtp_txn *t = s->t;
+
+	return s->svc->spool && s->client.relay && t->delivery && (t->route.kind == ROUTE_MX || t->route.kind == ROUTE_UPSTREAM) &&
+	       t->txn.env.from[0] && !delivery_offers_dsn(t->delivery);
+}
+
+/* may wait */
+static int keep_text(struct smtp_session *s, const struct buf *text, const char *params)
+{
+	AUTO(spool_envelope) struct spool_envelope *e = spool_bounce_envelope(s->svc, s->t->txn.env.from, params, s->t->txn.id);
+	char id[STORE_ID_MAX];
+	int fd, rc;
+
+	if (!e)
+		return -ENOMEM;
+	fd = spool_open(s->svc->spool);
+	if (fd < 0)
+		return fd;
+	rc = file_write_all(fd, text->data, text->len);
+	if (rc == 0)
+		rc = spool_keep(s->svc->spool, fd, e, id);
+	close(fd);
+	return rc;
+}
+
+void smtp_spool_relayed(struct smtp_session *s, const struct smtp_group *g)
+{
+	const struct envelope *env = &s->t->txn.env;
+	AUTO(buf) struct buf text = BUF_INIT(DSN_MAX);
+	struct dsn_rcpt *rcpt = NULL;
+	char from[SPOOL_BOUNCE_FROM_MAX], id[64];
+	const char *params;
+	struct dsn d = {
+		.hostname = s->svc->site->hostname, .from = spool_bounce_from(s->svc->site, env->from, from), .id = id, .reference = s->t->txn.id,
+		.sender = env->from, .params = env->params, .arrival_s = clock_wall_s(), .now_s = clock_wall_s(), .message = s->t->txn.message,
+	};
+	int rc;
+
+	for (size_t i = 0; i < g->target_count && tells_nothing(s); i++)
+		d.rcpt_count += !g->target[i].dropped && dsn_wants_success(g->target[i].params) && smtp_ways_own(s, &g->target[i]);
+	if (!d.rcpt_count || !(rcpt = calloc(d.rcpt_count, sizeof(*rcpt))))
+		return;
+	d.rcpt_count = 0;
+	for (size_t i = 0; i < g->target_count; i++)
+		if (!g->target[i].dropped && dsn_wants_success(g->target[i].params) && smtp_ways_own(s, &g->target[i]))
+			rcpt[d.rcpt_count++] = (struct dsn_rcpt){ .address = g->target[i].address, .params = g->target[i].params,
+								  .action = DSN_RELAYED, .remote = delivery_backend(s->t->delivery), .attempt_s = d.now_s };
+	d.rcpt = rcpt;
+	snprintf(id, sizeof(id), "%s.%lx", s->t->txn.id, (unsigned long)clock_wall_ms() & 0xfffffff);
+	rc = dsn_make(&d, &text, &params);
+	if (rc == 0)
+		rc = keep_text(s, &text, params);
+	if (rc < 0)             /* the message has arrived: this is all that is missing */
+		log_warning("notification-failed", "tx", s->t->txn.id, "error", strerror(-rc), NULL);
+	free(rcpt);
 }

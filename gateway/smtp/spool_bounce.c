@@ -16,8 +16,6 @@
 #include "smtp/smtp_server.h"
 #include "smtp/spool_route.h"
 
-enum { FROM_MAX = 300 };
-
 static const struct spool_recipient *recipient(const struct spool_work *w, const struct spool_try *t)
 {
 	return &w->lease->envelope->rcpt[t->rcpt];
@@ -50,14 +48,13 @@ static bool may_be_told(const struct spool_envelope *e)
 	return e->credible && e->sender[0];
 }
 
-/* A person who may be written to: the postmaster of the sender's domain, if that is one of ours. */
-static const char *from_address(const struct spool_work *w, char *out)
+const char *spool_bounce_from(const struct site *site, const char *to, char *out)
 {
-	const char *at = strrchr(w->lease->envelope->sender, '@');
+	const char *at = strrchr(to, '@');
 
-	if (!at || !site_accepts(w->svc->site, at + 1))
+	if (!at || !site_accepts(site, at + 1))
 		return NULL;
-	snprintf(out, FROM_MAX, "postmaster@%.255s", at + 1);
+	snprintf(out, SPOOL_BOUNCE_FROM_MAX, "postmaster@%.255s", at + 1);
 	return out;
 }
 
@@ -88,26 +85,22 @@ static size_t fill(struct spool_work *w, struct dsn_rcpt *rcpt)
 	return n;
 }
 
-static struct spool_envelope *envelope_make(const struct spool_work *w, const char *params)
+struct spool_envelope *spool_bounce_envelope(const struct smtp_service *svc, const char *to, const char *params, const char *txn)
 {
-	AUTO(spool_envelope) struct spool_envelope *e = spool_envelope_new();
-	const struct spool_envelope *of = w->lease->envelope;
+	struct spool_envelope *e = spool_envelope_new();
 	char route[SPOOL_ROUTE_MAX];
 
 	if (!e)
 		return NULL;
 	e->sender = strdup("");
 	e->params = strdup(params);
-	e->txn = of->txn ? strdup(of->txn) : NULL;
+	e->txn = txn ? strdup(txn) : NULL;
 	e->direction = SPOOL_OUTBOUND;
 	/* RFC 3464 2: nobody is told of what becomes of it. */
-	if (!e->sender || !e->params || !spool_route_address(w->svc, of->sender, route) ||
-	    !spool_envelope_add(e, of->sender, "NOTIFY=NEVER", route))
-		return NULL;
-	struct spool_envelope *made = e;
-
-	e = NULL;
-	return made;
+	if (e->sender && e->params && spool_route_address(svc, to, route) && spool_envelope_add(e, to, "NOTIFY=NEVER", route))
+		return e;
+	spool_envelope_free(e);
+	return NULL;
 }
 
 /* may wait */
@@ -128,10 +121,10 @@ static int notify(struct spool_work *w, struct spool_bounce *out)
 	const struct spool_envelope *e = w->lease->envelope;
 	struct dsn_rcpt *rcpt = calloc(SPOOL_BOUNCE_RCPTS, sizeof(*rcpt));
 	AUTO(buf) struct buf text = BUF_INIT(DSN_MAX);
-	char from[FROM_MAX], id[STORE_ID_MAX];
+	char from[SPOOL_BOUNCE_FROM_MAX], id[STORE_ID_MAX];
 	const char *params = "";
 	struct dsn d = {
-		.hostname = w->svc->site->hostname, .from = from_address(w, from), .id = id, .reference = e->id, .sender = e->sender, .params = e->params,
+		.hostname = w->svc->site->hostname, .from = spool_bounce_from(w->svc->site, e->sender, from), .id = id, .reference = e->id, .sender = e->sender, .params = e->params,
 		.arrival_s = e->created_s, .now_s = clock_wall_s(), .message = w->message, .rcpt = rcpt,
 	};
 	int rc = -ENOMEM;
@@ -146,7 +139,7 @@ static int notify(struct spool_work *w, struct spool_bounce *out)
 	if (rc == -ENOENT)
 		return 0;
 	if (rc == 0) {
-		out->envelope = envelope_make(w, params);
+		out->envelope = spool_bounce_envelope(w->svc, e->sender, params, e->txn);
 		rc = out->envelope ? write_out(w, &text, out) : -EHOSTUNREACH;
 	}
 	return rc;

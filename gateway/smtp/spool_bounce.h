@@ -10,7 +10,12 @@
 
 #include "smtp/spool_deliver.h"
 
-enum { SPOOL_BOUNCE_RCPTS = 200 };      /* in one notification; the others are left for the next time */
+enum {
+	SPOOL_BOUNCE_RCPTS = 200,       /* in one notification; the others are left for the next time */
+	SPOOL_BOUNCE_FROM_MAX = 300,
+};
+
+struct site;
 
 struct spool_bounce {
 	int fd;                         /* -1: none is needed */
@@ -23,5 +28,12 @@ struct spool_bounce {
  */
 void spool_bounce_make(struct spool_work *w, struct spool_bounce *out);
 void spool_bounce_release(struct spool_bounce *b);
+
+/*
+ * The envelope of a notification to that return path. NULL: no memory, or no way there. And whom its reader may write to: the postmaster of his own domain, if that is
+ * one of the site's, else NULL; out: SPOOL_BOUNCE_FROM_MAX.
+ */
+struct spool_envelope *spool_bounce_envelope(const struct smtp_service *svc, const char *to, const char *params, const char *txn);
+const char *spool_bounce_from(const struct site *site, const char *to, char *out);
 
 #endif

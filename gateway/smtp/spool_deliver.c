@@ -258,7 +258,7 @@ void spool_deliver(struct spool_work *w)
 
 	if (!hop)
 		settle_all(w, TRY_PENDING, SPOOL_LATER, "451 4.3.5 the configuration knows no way to where this goes", NULL);
-	while (any(w, TRY_PENDING)) {
+	while (hop && any(w, TRY_PENDING)) {
 		int rc = w->svc->draining ? -ECANCELED : next_hop_take(hop, command_deadline(w));
 
 		if (rc < 0) {
