@@ -292,6 +292,14 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	return text;
 }
 
+/* The next hop takes no more recipients in one transaction, RFC 5321 4.5.3.1.10: 452, with 4.5.3 or no further code. */
+static bool is_full(const struct smtp_txn *t, const char *reply)
+{
+	bool coded = reply[0] && strlen(reply) > 6 && reply[4] == '4' && reply[5] == '.';
+
+	return t->txn.env.rcpt_count > 0 && strncmp(reply, "452", 3) == 0 && (!coded || strncmp(reply + 4, "4.5.3", 5) == 0);
+}
+
 /* And the backend itself. NULL: it takes the recipient, or need not be asked. may wait */
 static const char *backend_refusal(struct smtp_session *s, struct judge *j, struct asked *a, char *reply)
 {
@@ -315,6 +323,11 @@ static const char *backend_refusal(struct smtp_session *s, struct judge *j, stru
 		return NULL;
 	if (result == DELIVERY_LATER && delivery_unreached(s->t->delivery) && smtp_spool_away(s, reply, a->known)) {
 		a->spool = "the next hop does not answer";
+		return NULL;
+	}
+	/* Some take 100 at once; our server would come again with the rest after minutes, the spool goes on in another transaction. */
+	if (result == DELIVERY_LATER && s->t->route.kind != ROUTE_BACKEND && is_full(s->t, reply) && smtp_spool_several(s, &s->t->route)) {
+		a->spool = "more recipients than the next hop takes at once";
 		return NULL;
 	}
 	log_refused(s, j->rcpt, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);

@@ -568,3 +568,25 @@ def test_history_and_replay_know_the_direction(gate, host):
             assert time.monotonic() < end, out
             time.sleep(0.05)
         assert (out["verdicts"], out["changed"], out["cannot_be_known"]) == (3, 1, 0), out
+
+
+@pytest.mark.parametrize("words", ["452 4.5.3 too many recipients", "452 too many"])
+def test_more_recipients_than_the_next_hop_takes_at_once(gate, host, words):
+    def rcpt(session, line):
+        return words.encode() + b"\r\n" if len(session.rcpts) == 2 else None
+
+    remote, g = host(script={"RCPT": rcpt}), gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        assert [r.code for r in c.envelope("user@example.com", *(f"x{i}@one.example" for i in range(5)))] == [250] * 5
+        assert "kept for delivery" in c.data_block(mail()).text
+    assert sorted(to for m in remote.wait_messages(3) for to in m.to) == [f"x{i}@one.example" for i in range(5)]
+
+
+def test_a_mailbox_that_is_full_is_none_of_these(gate, host):
+    remote, g = host(script={"RCPT": lambda session, line: b"452 4.2.2 mailbox full\r\n" if "full" in line else None}), gate()
+    with Client(g.port) as c:
+        c.ehlo()
+        assert [r.code for r in c.envelope("user@example.com", "x@one.example", "full@one.example")] == [250, 452]
+        assert "kept for delivery" not in c.data_block(mail()).text
+    assert remote.messages[0].to == ["x@one.example"]
