@@ -450,7 +450,6 @@ static int entry_read(struct spool_keeper *k, const char *id, struct spool_envel
 	int rc;
 
 	if (u) {
-		AUTO(spool_envelope) struct spool_envelope *e = NULL;
 		char *text = spool_record_text(u->e);
 
 		rc = text ? spool_record_parse(text, strlen(text), RECORD_KEPT, out, NULL) : -ENOMEM;
