@@ -179,6 +179,9 @@ static int on_record(void *arg, const struct history_record *record, const char 
 {
 	struct run *run = arg;
 
+	/* What became of a message later: it was judged when it came, and that has its own record. */
+	if (record->verdict && strncmp(record->verdict, "spool-", 6) == 0)
+		return 0;
 	replay_tally_record(&run->tally, record);
 	replay_begin(run->replay, record, cut, lost);
 	for (size_t i = 0; i < record->rcpt_count; i++) {

@@ -257,13 +257,19 @@ def test_shown_in_the_history(gate, host):
     host(11)
     host(12, users=[])
     g = gate()
-    assert send(g, ["x@one.example", "y@two.example"]).code == 250
+    reply = send(g, ["x@one.example", "y@two.example"])
+    assert reply.code == 250
     wait_empty(g)
     end = time.monotonic() + WAIT_S
-    while "spool-failed" not in (shown := g.command("history", "-c", str(g.conf_path)).stdout.decode()):
+    while "spool-failed" not in (shown := g.command("history", "-c", str(g.conf_path), check=False).stdout.decode()):
         assert time.monotonic() < end, shown
         time.sleep(0.05)
     assert "spool-delivered" in shown
+    code = re.search(r"\((\S+)\)", reply.text)[1]
+    explained = g.command("explain", "-c", str(g.conf_path), code).stdout.decode()
+    assert "spool-failed" in explained and "no such user here" in explained and "accept" in explained, explained
+    replayed = g.command("replay", "-c", str(g.conf_path)).stdout.decode()
+    assert re.search(r"^ *2  verdicts on recipients", replayed, re.M) and "without the policy's verdict" not in replayed, replayed
 
 
 def test_no_stranger_is_spooled_for(gate):
