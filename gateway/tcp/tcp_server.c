@@ -145,7 +145,7 @@ static void serve(struct tcp_session *s)
 	}
 	s->pump.a = s->stream;
 	s->pump.b = s->link.stream;
-	s->pump.idle_ms = s->svc->draining ? DRAIN_IDLE_MS : s->conf->idle_timeout_ms;
+	s->pump.idle_ms = s->conf->idle_timeout_ms;
 	s->pumping = true;
 	end = pump_run(&s->pump);
 	s->pumping = false;
@@ -239,9 +239,12 @@ void tcp_service_release(struct tcp_service *svc)
 void tcp_service_drain(struct tcp_service *svc)
 {
 	svc->draining = true;
-	for (struct tcp_session *s = svc->first; s; s = s->next)
-		if (s->pumping) {
-			s->pump.idle_ms = DRAIN_IDLE_MS;
-			task_wake(s->task, 0);          /* it looks at the clock again */
+	for (struct tcp_session *s = svc->first; s; s = s->next) {
+		if (!s->pumping) {
+			task_cancel(s->task);
+			continue;
 		}
+		s->pump.idle_ms = DRAIN_IDLE_MS;
+		task_wake(s->task, 0);          /* it looks at the clock again */
+	}
 }

@@ -48,7 +48,7 @@ struct tcp_service {
 int tcp_service_init(struct tcp_service *svc);
 void tcp_service_release(struct tcp_service *svc);
 
-/* Those on which nothing moves end now, the others when it is so. */
+/* Those on which nothing moves, or which have no backend yet, end now; the others when nothing moves any more. */
 void tcp_service_drain(struct tcp_service *svc);
 
 /* Take over a connection; never waits. */

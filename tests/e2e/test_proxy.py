@@ -1,6 +1,7 @@
 """Behind a load balancer: HAProxy says by the PROXY protocol who the client is."""
 import re
 import socket
+import ssl
 
 import pytest
 
@@ -57,6 +58,35 @@ def test_the_client_is_the_one_behind(proxied, postfix, tmp_path, version, tls):
             c.expect("MAIL FROM:<alice@sender.example>", 250)
             c.expect("RCPT TO:<bob@example.com>", 550)
         assert g.verdict("reject")["client"] == "127.0.0.66"
+
+
+def test_implicit_tls(proxied, postfix, tmp_path):
+    """The header comes before the handshake; the two may share a segment."""
+    g = proxied(postfix.port, "tls = implicit")
+    with HAProxy(tmp_path / "haproxy", {"mx": (g.proxied, "send-proxy-v2")}) as balancer:
+        with Client(balancer.port["mx"], source="127.0.0.7", greeting=False) as c:
+            c.sock = insecure().wrap_socket(c.sock, server_hostname="gate.example")
+            assert c.reply().code == 220
+            assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
+    assert g.verdict("accept")["client"] == "127.0.0.7"
+    assert b"with ESMTPS id" in postfix.wait_message("bob@example.com")
+    inside, outside = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with Client(g.proxied, source=BALANCER, greeting=False) as c:
+        tls = insecure().wrap_bio(inside, outside, server_hostname="gate.example")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        c.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 465\r\n" + outside.read())
+        assert c.sock.recv(1) == b"\x16"        # ServerHello
+
+
+def test_ipv6(proxied, postfix):
+    """A client of the other family than the balancer's own connection."""
+    g = proxied(postfix.port)
+    with Raw(g.proxied, b"PROXY TCP6 2001:db8::7 2001:db8::1 51234 25\r\n") as c:
+        assert c.reply().code == 220
+        assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
+    assert g.verdict("accept")["client"] == "2001:db8::7"
+    assert b"[IPv6:2001:db8::7]" in postfix.wait_message("bob@example.com")
 
 
 def test_each_client_has_its_limit(proxied, postfix, tmp_path):

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -241,6 +242,37 @@ static void test_much(void **state)
 	assert_int_equal(now.pump.from_b, MUCH);
 }
 
+/* No descriptor is left for a pipe: it goes on by copying. Before any other has left one in the pool. */
+static void start_without_fds(void *arg)
+{
+	struct rlimit all, none;
+	int fd;
+
+	start(arg);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+	fd = dup(0);
+	close(fd);
+	none = all;
+	none.rlim_cur = (rlim_t)fd;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	while (task_count() > 2)
+		task_sleep(1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+}
+
+static void test_no_pipe(void **state)
+{
+	now.pump = (struct pump){ .idle_ms = TALK_LONG_MS };
+	now.run_client = ask;
+	now.run_server = answer;
+	assert_int_equal(loop_init(), 0);
+	assert_int_equal(task_spawn("start", start_without_fds, NULL, NULL), 0);
+	talk_loop();
+	loop_release();
+	assert_int_equal(now.end, PUMP_ENDED);
+	assert_int_equal(now.pump.from_b, 100 * 16 + 5);
+}
+
 /* --- cuts --- */
 
 static void cuts(struct stream *s)
@@ -431,6 +463,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_no_pipe),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_half_close),
 		cmocka_unit_test(test_much),
