@@ -26,6 +26,7 @@ enum {
 	PORTS_MAX = 3,                  /* attempts at a port that is not the client's own */
 	OWN_MS = 3000,                  /* the second attempt, from our own address */
 	SAY_MS = 10 * 60 * 1000,
+	PAUSE_MS = 30 * 1000,           /* for one transaction, after a silence */
 	HELO_MAX = 256,
 };
 
@@ -43,6 +44,10 @@ struct destination_hop {
 	struct destination to;
 	char helo[HELO_MAX], domain[DOMAIN_MAX];
 	struct destination_session *session;
+	/* It did not answer: who names many recipients hears so at once. */
+	int64_t not_before_ms;
+	int failed;
+	char failed_reply[NEXT_HOP_WHY_MAX];
 };
 
 /* --- connecting --- */
@@ -345,11 +350,15 @@ static void name_it(struct destination_hop *h)
 static int take(struct next_hop *hop, int64_t deadline_ms)
 {
 	struct destination_hop *h = (struct destination_hop *)hop;
-	char why[SMTP_WHY_MAX] = "", refusal[SMTP_WHY_MAX] = "";
+	char why[SMTP_WHY_MAX] = "", refusal[SMTP_WHY_MAX] = "", client[NET_TEXT_MAX];
 	int rc;
 
 	name_it(h);
 	hop->refusal[0] = '\0';
+	if (clock_ms() < h->not_before_ms) {
+		memcpy(hop->refusal, h->failed_reply, sizeof(hop->refusal));
+		return h->failed;
+	}
 	rc = session_open(h, deadline_ms, &h->session, why, refusal);
 	if (rc == 0) {
 		hop->client = h->session->client;
@@ -365,10 +374,15 @@ static int take(struct next_hop *hop, int64_t deadline_ms)
 	else if (rc == -EACCES || rc == -EAGAIN)
 		snprintf(hop->refusal, sizeof(hop->refusal), "451 %s the mail server there cannot be used as its domain wants it (%.200s), try again later",
 			 rc == -EACCES ? "4.7.5" : "4.4.3", why);
-	log_notice("destination", "to", hop->name, "client", h->helo, "error", why, NULL);
+	log_notice("destination", "to", hop->name, "client", net_text(&h->to.client, client), "error", why, NULL);
 	if (refusal[0]) {
 		backend_hop_refuse(hop, refusal);
 		return refusal[0] == '5' ? -EACCES : -EBUSY;
+	}
+	if (rc == -ETIMEDOUT || rc == -ENOTCONN) {
+		h->not_before_ms = clock_ms() + PAUSE_MS;
+		h->failed = -EHOSTUNREACH;
+		memcpy(h->failed_reply, hop->refusal, sizeof(h->failed_reply));
 	}
 	return rc == -EBUSY || rc == -ETIMEDOUT || rc == -ECANCELED || rc == -ENOMEM ? rc : -EHOSTUNREACH;
 }

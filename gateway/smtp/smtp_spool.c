@@ -44,6 +44,8 @@ bool smtp_spool_away(const struct smtp_session *s, const char *reply, bool known
 	case ROUTE_BACKEND:
 		return s->svc->spool && known && backend_group_spools(s->group);
 	case ROUTE_DESTINATION:
+		/* It waits for the server as for one that is not inline; then it comes from our own address. */
+		return s->svc->spool && known && backend_at(s->group, &s->destination) && backend_group_spools(s->group);
 	case ROUTE_AUTH:
 		break;
 	}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "policy/conf.h"
+#include "smtp/backend.h"
 #include "smtp/backend_hop.h"
 #include "smtp/smtp_address.h"
 #include "smtp/smtp_session.h"
@@ -12,8 +13,15 @@ static const char backend_of[] = "backend ";
 
 bool spool_route_text(const struct smtp_session *s, const struct route *r, char *out)
 {
-	if (r->kind == ROUTE_DESTINATION || r->kind == ROUTE_AUTH)
-		return false;           /* they need the session */
+	struct route backend = { .kind = ROUTE_BACKEND };
+
+	if (r->kind == ROUTE_AUTH)
+		return false;           /* it needs the session */
+	if (r->kind == ROUTE_DESTINATION) {
+		if (!backend_at(s->group, &s->destination))
+			return false;
+		r = &backend;
+	}
 	if (r->kind == ROUTE_BACKEND && s->group != s->svc->group)
 		snprintf(out, SPOOL_ROUTE_MAX, "%s%s", backend_of, s->listener->name);
 	else

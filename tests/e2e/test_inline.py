@@ -451,3 +451,36 @@ def test_the_server_turns_the_client_away(net, inline):
             assert c.envelope("alice@sender.example", "bob@example.com")[0].lines == ["554 5.7.1 not you"]
         with net.world.call(Client, 26, source=CLIENT2, host=SERVER) as c:
             assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
+
+
+def test_spool_of_a_server_that_is_away(net, inline):
+    """spool = yes holds inline, too; what waited comes from the gateway's own address, since its client has gone."""
+    server = net.server.call(Backend, host=SERVER, port=26)
+    try:
+        g = inline(backends=[f"{SERVER}:26"], listeners='listener in { address = "0.0.0.0:26" transparent = yes }',
+                   backend_options="spool = yes probe_interval = 1s connect_timeout = 1s", conf="recipients { verify = none }")
+        g.wait_line("event=backend .*state=up")
+        server.stop()
+        g.wait_line("event=backend .*state=away")
+        with net.world.call(Client, 26, source=CLIENT, host=SERVER) as c:
+            assert c.message("alice@sender.example", "bob@example.com", mail(subject="later")).code == 250
+        g.wait_line("event=spooled")
+        net.server.call(server.listen)
+        message = server.wait_messages(1)[0]
+        assert message.session.peer[0] == GATEWAY_INSIDE and b"later" in message.data
+    finally:
+        server.stop()
+
+
+def test_a_server_that_is_silent(net, inline):
+    """Nobody waits twice for it in one transaction."""
+    g = inline(backends=[f"{SERVER}:27"], listeners='listener in { address = "0.0.0.0:27" transparent = yes }',
+               backend_options="connect_timeout = 1s", conf="recipients { verify = none }")
+    net.server.sh("nft add table inet silent; nft add chain inet silent in '{ type filter hook input priority 0; }'; nft add rule inet silent in tcp dport 27 drop")
+    try:
+        with net.world.call(Client, 27, source=CLIENT, host=SERVER) as c:
+            c.ehlo()
+            assert {r.code for r in c.envelope("alice@sender.example", *(f"user{i}@example.com" for i in range(20)))} == {451}
+        assert len(re.findall("event=destination", g.process.output())) == 1
+    finally:
+        net.server.sh("nft delete table inet silent")
