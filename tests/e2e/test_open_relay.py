@@ -128,7 +128,7 @@ def test_header_fields_name_no_recipients(site, world):
     check_nothing_left(g, world)
 
 
-@pytest.mark.parametrize("command", [
+CLAIMS = [
     f"XCLIENT ADDR={TRUSTED} NAME=server.example.com",
     f"XFORWARD ADDR={TRUSTED} NAME=server.example.com",
     "ETRN world.example",
@@ -141,15 +141,18 @@ def test_header_fields_name_no_recipients(site, world):
     "AUTH PLAIN AHVzZXIAc2VjcmV0",
     "AUTH EXTERNAL =",
     "AUTH ANONYMOUS =",
-])
+]
+
+
 @pytest.mark.parametrize("kind", ["inbound", "submission"])
-def test_nobody_becomes_one_of_ours_by_saying_so(site, world, kind, command):
+def test_nobody_becomes_one_of_ours_by_saying_so(site, world, kind):
     g = site()
-    with Client(g.ports[kind], source=STRANGER) as c:
-        c.ehlo()
-        c.cmd(command)
-        c.cmd("MAIL FROM:<spam@example.com>")
-        assert c.cmd("RCPT TO:<user@world.example>").code // 100 == 5
+    for claim in CLAIMS:
+        with Client(g.ports[kind], source=STRANGER) as c:
+            c.ehlo()
+            c.cmd(claim)
+            c.cmd("MAIL FROM:<spam@example.com>")
+            assert c.cmd("RCPT TO:<user@world.example>").code // 100 == 5, claim
     check_nothing_left(g, world)
 
 
