@@ -19,7 +19,7 @@
  */
 static const char CIPHERS[] = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES";
 
-enum { CHAIN_MAX = 16, CA_MAX = 2000, CERT_DAYS = 3650, PEM_MAX = 64 * 1024 };
+enum { CHAIN_MAX = 16, CA_MAX = 2000, PIECE = 4, CERT_DAYS = 3650, PEM_MAX = 64 * 1024, CA_FILE_MAX = 8 * 1024 * 1024 };
 
 static int no_password(char *p, int size, int writing, void *arg)
 {
@@ -178,7 +178,7 @@ int tls_server_ctx_bare(struct ssl_ctx_st **out, struct buf *err)
 	return 0;
 }
 
-static int trust_pem(SSL_CTX *ctx, const char *ca_pem, struct buf *err)
+static int trust_pem(SSL_CTX *ctx, const char *ca_pem, void (*between)(void), struct buf *err)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
 	BIO *bio = BIO_new_mem_buf(ca_pem, -1);
@@ -197,6 +197,8 @@ static int trust_pem(SSL_CTX *ctx, const char *ca_pem, struct buf *err)
 		if (X509_STORE_add_cert(store, cert) != 1)
 			rc = refuse(err, "a CA certificate cannot be used");
 		X509_free(cert);
+		if (between && count % PIECE == PIECE - 1)
+			between();
 	}
 	BIO_free(bio);
 	return rc;
@@ -206,7 +208,7 @@ static int trust_pem(SSL_CTX *ctx, const char *ca_pem, struct buf *err)
  * One file with all, where distributions keep it: OpenSSL's own default may be a directory that is
  * read when needed.
  */
-static int trust_system(SSL_CTX *ctx, struct buf *err)
+int tls_system_cas(char **out, struct buf *err)
 {
 	const char *named = getenv(X509_get_default_cert_file_env());
 	const char *const files[] = {
@@ -215,13 +217,35 @@ static int trust_system(SSL_CTX *ctx, struct buf *err)
 		X509_get_default_cert_file(),
 	};
 
+	ERR_clear_error();
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && (i == 0 || !named); i++) {
-		ERR_clear_error();
-		if (access(files[i], R_OK) == 0 && SSL_CTX_load_verify_file(ctx, files[i]) == 1)
+		struct buf text = BUF_INIT(CA_FILE_MAX);
+		char piece[2048];
+		FILE *f = fopen(files[i], "re");
+		size_t n;
+
+		while (f && (n = fread(piece, 1, sizeof(piece), f)) > 0 && buf_add(&text, piece, n) == 0)
+			;
+		if (f)
+			fclose(f);
+		*out = text.len > 0 && !text.failed ? buf_steal(&text) : NULL;
+		buf_release(&text);
+		if (*out)
 			return 0;
 	}
 	return refuse(err,
 		      "the system has no CA certificates to verify with (package ca-certificates)");
+}
+
+static int trust_system(SSL_CTX *ctx, struct buf *err)
+{
+	char *text = NULL;
+	int rc = tls_system_cas(&text, err);
+
+	if (rc == 0)
+		rc = trust_pem(ctx, text, NULL, err);
+	free(text);
+	return rc;
 }
 
 int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, struct buf *err)
@@ -233,7 +257,7 @@ int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, str
 		return refuse(err, "no TLS context");
 	if (verify) {
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-		rc = ca_pem ? trust_pem(ctx, ca_pem, err) : trust_system(ctx, err);
+		rc = ca_pem ? trust_pem(ctx, ca_pem, NULL, err) : trust_system(ctx, err);
 	} else {
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
 		/*
@@ -246,6 +270,20 @@ int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, str
 		SSL_CTX_free(ctx);
 		return rc;
 	}
+	*out = ctx;
+	return 0;
+}
+
+int tls_client_ctx_slowly(const char *ca_pem, void (*between)(void), struct ssl_ctx_st **out, struct buf *err)
+{
+	SSL_CTX *ctx = ctx_new(TLS_client_method());
+	int rc = ctx ? trust_pem(ctx, ca_pem, between, err) : refuse(err, "no TLS context");
+
+	if (rc < 0) {
+		SSL_CTX_free(ctx);
+		return rc;
+	}
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	*out = ctx;
 	return 0;
 }

@@ -34,6 +34,15 @@ int tls_server_ctx_bare(struct ssl_ctx_st **out, struct buf *err);
 int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, struct buf *err);
 
 /*
+ * The same, verifying, in pieces: between() is called after every few certificates, since a system's store takes a tenth of a second. NULL: never. may wait, as
+ * between does.
+ */
+int tls_client_ctx_slowly(const char *ca_pem, void (*between)(void), struct ssl_ctx_st **out, struct buf *err);
+
+/* The system's CA certificates as text, to be handed to the above once no path can be opened. 0 and *out (free), or -EINVAL with err. */
+int tls_system_cas(char **out, struct buf *err);
+
+/*
  * A client context that goes on whatever the certificate is, but looks at it with the CAs of a verifying context (which it shares): stream_tls_trusted
  * says what was found. 0, or -EINVAL with err.
  */

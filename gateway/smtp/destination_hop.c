@@ -251,11 +251,16 @@ struct smtp_client *destination_client(struct destination_session *s)
 
 int destination_starttls(struct destination_session *s, const char *sni, int64_t deadline_ms, char *why)
 {
+	struct ssl_ctx_st *ctx = s->to.outbound ? outbound_tls_any(outbound_tls(s->to.outbound)) : s->to.tls;
 	int rc;
 
+	if (!ctx) {
+		snprintf(why, SMTP_WHY_MAX, "no TLS context");
+		return -ENOMEM;
+	}
 	snprintf(s->sni, sizeof(s->sni), "%s", sni ? sni : "");
 	s->conf.tls = TLS_REQUIRED;
-	s->conf.tls_ctx = s->to.outbound ? outbound_tls_any(outbound_tls(s->to.outbound)) : s->to.tls;
+	s->conf.tls_ctx = ctx;
 	s->conf.tls_any = true;
 	s->conf.tls_name = s->sni[0] ? s->sni : NULL;
 	rc = smtp_client_starttls_finish(s->client, deadline_ms);

@@ -24,6 +24,11 @@ enum { LOOKUP_MS = 20000, SMTP_PORT = 25 };
 struct outbound_tls {
 	const struct site *site;
 	struct dns *dns;
+	struct state *state;
+	const char *ca_pem;             /* until it is loaded; NULL: no CA is known */
+	char *system_pem;               /* that, where it is the system's */
+	struct gate loading;
+	bool loaded;
 	struct ssl_ctx_st *verifying;   /* a certificate of a known CA; NULL: no CA is known */
 	struct ssl_ctx_st *lenient;     /* any */
 	struct ssl_ctx_st *dane;
@@ -51,50 +56,104 @@ struct outbound_tls_demand {
 
 /* ---- of a worker ---- */
 
+static void say_no_ca(const char *why)
+{
+	log_warning("outbound-tls", "error", "no CA is known: no certificate can be verified, and MTA-STS plays no part", "why", why, NULL);
+}
+
+static void contexts_free(struct outbound_tls *o)
+{
+	mta_sts_cache_free(o->sts);
+	tls_ctx_free(o->verifying);
+	tls_ctx_free(o->lenient);
+	tls_ctx_free(o->dane);
+	o->sts = NULL;
+	o->verifying = o->lenient = o->dane = NULL;
+}
+
+/*
+ * The certificates are read where a path can still be opened, and made into a store when mail goes out for the first time: that takes a tenth of a second, which
+ * many a worker never needs.
+ */
 int outbound_tls_new(const struct site *site, struct dns *dns, struct state *state, struct outbound_tls **out, struct buf *err)
 {
 	AUTO(outbound_tls) struct outbound_tls *o = calloc(1, sizeof(*o));
 	AUTO(buf) struct buf why = BUF_INIT(1024);
-	int rc;
 
 	if (!o)
 		return -ENOMEM;
 	o->site = site;
 	o->dns = dns;
-	if (tls_client_ctx(true, site->outbound.tls.ca_pem, &o->verifying, &why) < 0) {
-		o->verifying = NULL;
-		log_warning("outbound-tls", "error", "no CA is known: no certificate can be verified, and MTA-STS plays no part", "why", buf_str(&why), NULL);
-	}
-	rc = o->verifying ? tls_client_ctx_lenient(o->verifying, &o->lenient, err) : tls_client_ctx(false, NULL, &o->lenient, err);
-	if (rc == 0)
-		rc = tls_dane_ctx(&o->dane, err);
-	if (rc == 0 && o->verifying) {
-		o->sts = mta_sts_cache_new(dns, state, o->verifying, HTTPS_PORT);
-		rc = o->sts ? 0 : -ENOMEM;
-	}
-	if (rc < 0)
-		return rc;
-	if (o->sts)
-		mta_sts_cache_never(o->sts, site->outbound.never, site->outbound.never_count);
+	o->state = state;
+	o->loading.limit = 1;
+	o->ca_pem = site->outbound.tls.ca_pem;
+	if (!o->ca_pem && tls_system_cas(&o->system_pem, &why) < 0)
+		say_no_ca(buf_str(&why));
+	else if (!o->ca_pem)
+		o->ca_pem = o->system_pem;
 	*out = o;
 	o = NULL;
 	return 0;
+}
+
+/* may wait */
+static int load(struct outbound_tls *o)
+{
+	AUTO(buf) struct buf why = BUF_INIT(1024);
+	int rc;
+
+	if (o->ca_pem && tls_client_ctx_slowly(o->ca_pem, task_self() ? task_yield : NULL, &o->verifying, &why) < 0) {
+		o->verifying = NULL;
+		say_no_ca(buf_str(&why));
+	}
+	rc = o->verifying ? tls_client_ctx_lenient(o->verifying, &o->lenient, &why) : tls_client_ctx(false, NULL, &o->lenient, &why);
+	if (rc == 0)
+		rc = tls_dane_ctx(&o->dane, &why);
+	if (rc == 0 && o->verifying) {
+		o->sts = mta_sts_cache_new(o->dns, o->state, o->verifying, HTTPS_PORT);
+		rc = o->sts ? 0 : -ENOMEM;
+	}
+	if (rc < 0) {
+		contexts_free(o);
+		return -ENOMEM;
+	}
+	if (o->sts)
+		mta_sts_cache_never(o->sts, o->site->outbound.never, o->site->outbound.never_count);
+	free(o->system_pem);
+	o->system_pem = NULL;
+	o->ca_pem = NULL;
+	o->loaded = true;
+	return 0;
+}
+
+/* The contexts are there. may wait */
+static int ready(struct outbound_tls *o)
+{
+	int rc;
+
+	if (o->loaded)
+		return 0;
+	rc = gate_enter(&o->loading, -1);
+	if (rc < 0)
+		return rc;
+	if (!o->loaded)
+		rc = load(o);
+	gate_leave(&o->loading);
+	return rc;
 }
 
 void outbound_tls_free(struct outbound_tls *o)
 {
 	if (!o)
 		return;
-	mta_sts_cache_free(o->sts);
-	tls_ctx_free(o->verifying);
-	tls_ctx_free(o->lenient);
-	tls_ctx_free(o->dane);
+	contexts_free(o);
+	free(o->system_pem);
 	free(o);
 }
 
-struct ssl_ctx_st *outbound_tls_any(const struct outbound_tls *o)
+struct ssl_ctx_st *outbound_tls_any(struct outbound_tls *o)
 {
-	return o->lenient;
+	return ready(o) == 0 ? o->lenient : NULL;
 }
 
 /* ---- of a domain ---- */
@@ -133,7 +192,8 @@ int outbound_tls_domain(struct outbound_tls *o, const struct outbound_dest *dest
 	d->mx = dest->mx;
 	d->secure = dest->secure;
 	d->want = wanted(&o->site->outbound.tls, d->domain);
-	if (d->mx && d->domain[0] && o->sts && d->want.mta_sts && d->want.mode != OUTBOUND_TLS_OFF)
+	rc = ready(o);
+	if (rc == 0 && d->mx && d->domain[0] && o->sts && d->want.mta_sts && d->want.mode != OUTBOUND_TLS_OFF)
 		rc = mta_sts_find(o->sts, d->domain, deadline_ms, &d->sts);
 	if (rc < 0)
 		return rc;

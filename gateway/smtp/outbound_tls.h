@@ -46,8 +46,8 @@ int outbound_tls_new(const struct site *site, struct dns *dns, struct state *sta
 void outbound_tls_free(struct outbound_tls *o);
 AUTO_DEFINE(outbound_tls)
 
-/* The context that takes any certificate and looks at it all the same (tls_client_ctx_lenient). */
-struct ssl_ctx_st *outbound_tls_any(const struct outbound_tls *o);
+/* The context that takes any certificate and looks at it all the same (tls_client_ctx_lenient); NULL: no memory, or cancelled. may wait */
+struct ssl_ctx_st *outbound_tls_any(struct outbound_tls *o);
 
 struct outbound_dest {
 	const char *domain;             /* of the recipients, in lower case; "" for upstreams (each is asked for by its own name) and address literals */
