@@ -102,13 +102,13 @@ static int from_client(const struct destination *d, int timeout_ms, struct strea
 }
 
 /* The address of ours that faces the destination, which answers it: the way back from there. may wait */
-static bool answers_us(const struct destination *d, struct net_addr *own)
+static bool answers_us(const struct destination *d, int timeout_ms, struct net_addr *own)
 {
 	AUTO(stream) struct stream *s = NULL;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 
-	if (stream_connect(&d->to, NULL, OWN_MS, &s) < 0 || getsockname(stream_fd(s), (struct sockaddr *)&ss, &len) < 0)
+	if (stream_connect(&d->to, NULL, timeout_ms < OWN_MS ? timeout_ms : OWN_MS, &s) < 0 || getsockname(stream_fd(s), (struct sockaddr *)&ss, &len) < 0)
 		return false;
 	net_from_sockaddr((struct sockaddr *)&ss, own);
 	return true;
@@ -138,7 +138,7 @@ int destination_connect(const struct destination *d, int timeout_ms, struct stre
 	if (backend_is_ourselves(d->site, &d->to) || net_is_loopback(&d->to))
 		return -ELOOP;
 	rc = from_client(d, timeout_ms, out);
-	if (rc == -ETIMEDOUT && !task_cancelled() && answers_us(d, &own)) {
+	if (rc == -ETIMEDOUT && !task_cancelled() && answers_us(d, timeout_ms, &own)) {
 		say_unreturned(d, &own);
 		return -ENOTCONN;
 	}
