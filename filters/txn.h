@@ -46,6 +46,7 @@ struct recipient {
 	char *params;                   /* ESMTP parameters to pass on (NOTIFY, ORCPT), "" if none */
 	char *domain;                   /* lower-case, "" if bare */
 	bool local;                     /* in the site's accepted domains */
+	bool rewritten;                 /* came as a return path of ours (policy/srs.h): address and domain are those that it stands for */
 	const char *direction;          /* a word of the fact; NULL: not known here */
 };
 

@@ -21,7 +21,7 @@ const struct conf_section *const conf_sections[] = {
 	&conf_tls,  &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_timeouts,
-	&conf_rate, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
+	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
 	NULL,
 };
 
@@ -411,6 +411,7 @@ void site_free(struct site *s)
 	free(s->dnsbl);
 	dns_free(&s->dns);
 	conf_dkim_sign_free(s);
+	conf_srs_free(s);
 	list_free(s->domains, s->domain_count);
 	list_free(s->verify_list, s->verify_list_count);
 	policy_free(s->policy);

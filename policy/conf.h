@@ -22,6 +22,7 @@
 #include "policy/login_guard.h"
 #include "policy/policy.h"
 #include "policy/rate.h"
+#include "policy/srs.h"
 #include "policy/spool_schedule.h"
 #include "policy/state_redis.h"
 #include "policy/store_retention.h"
@@ -232,6 +233,7 @@ struct site {
 	size_t dkim_sign_count;
 	struct rate_conf rate[RATES_MAX];       /* how much one of ours may send */
 	size_t rate_count;
+	struct srs_conf srs;
 	struct greylist_conf greylist;
 	struct state_redis_conf redis;  /* no address: the state keeper of this machine */
 	enum state_away state_away;

@@ -57,7 +57,7 @@ struct conf_section {
 	void (*close)(struct conf *c, void *at, int line);
 };
 
-extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate;
+extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_spool, conf_limits, conf_timeouts;
@@ -118,8 +118,9 @@ const struct conf_section *conf_section_find(const char *name, size_t len);
 const struct conf_option *conf_option_find(const struct conf_section *s, const char *name,
                                            size_t len);
 
-/* conf_dkim_sign.c: for site_free. */
+/* conf_dkim_sign.c, conf_srs.c: for site_free. */
 void conf_dkim_sign_free(struct site *s);
+void conf_srs_free(struct site *s);
 
 /* For the tables: a copy that is there (the process ends when there is no memory: nothing runs
  * yet), a longer list. */

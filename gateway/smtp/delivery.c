@@ -11,6 +11,7 @@
 #include "policy/conf.h"
 #include "smtp/backend.h"
 #include "smtp/next_hop.h"
+#include "smtp/return_path.h"
 
 enum {
 	ATTEMPTS = 2,                   /* a session that has gone is replaced once */
@@ -149,6 +150,7 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 {
 	const struct envelope *env = &d->txn->env;
 	uint64_t size = d->txn->message ? message_size(d->txn->message) : env->size_declared;
+	char path[SRS_ADDRESS_MAX];
 	struct smtp_client *c;
 	int rc;
 
@@ -163,7 +165,7 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 		}
 	}
 	c = d->hop->client;
-	rc = smtp_client_mail(c, env->from, env->params, size, until);
+	rc = smtp_client_mail(c, return_path(d->txn->site, d->hop, env->from, path), env->params, size, until);
 	if (rc < 0) {
 		d->unreached = rc != -ECANCELED;
 		lost(d);

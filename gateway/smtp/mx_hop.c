@@ -300,6 +300,7 @@ struct next_hop *mx_hop_new(struct outbound *o, const char *domain, bool insist)
 	if (!m)
 		return NULL;
 	m->hop.ops = &ops;
+	m->hop.world = true;
 	m->hop.peer = domain ? "the mail server of the recipient's domain" : "the next mail server";
 	m->outbound = o;
 	m->insist = insist;

@@ -40,6 +40,7 @@ struct next_hop {
 	/* The session, between take and give; else NULL. */
 	struct smtp_client *client;
 	int strain;                             /* BACKEND_STRAIN_ of what it has said since its last message */
+	bool world;                             /* a server of others: return paths that are not ours are rewritten for it (smtp/return_path.h) */
 	bool own;                               /* nobody else can use the session: giving it back early helps nobody */
 	char name[NEXT_HOP_NAME_MAX];           /* whom it was with last, for the log; "": nobody yet */
 	char tls[NEXT_HOP_TLS_MAX];             /* of the session with it, "TLSv1.3 dane" (outbound_tls_words); "": nothing to say */

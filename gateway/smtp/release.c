@@ -12,6 +12,7 @@
 #include "policy/record.h"
 #include "smtp/backend.h"
 #include "smtp/mx_hop.h"
+#include "smtp/return_path.h"
 #include "smtp/route.h"
 #include "smtp/signing.h"
 #include "smtp/smtp_address.h"
@@ -198,12 +199,12 @@ static bool begin(struct release *r, struct backend_group *g, struct outbound *o
 {
 	int64_t until = deadline(r->site->timeouts.budget_ms);
 	struct smtp_content content = { .message = r->message, .edit = r->edit, .edit_count = r->edit_count };
-	char reply[RELEASE_REPLY_MAX];
+	char reply[RELEASE_REPLY_MAX], path[SRS_ADDRESS_MAX];
 	enum release_result result;
 	int rc = way->kind == ROUTE_BACKEND ? take_backend(r, g, until) : take_hop(r, o, way, until);
 
 	if (rc == 0)
-		rc = smtp_client_mail(r->smtp, r->from, r->params, smtp_content_size(&content), until);
+		rc = smtp_client_mail(r->smtp, r->hop ? return_path(r->site, r->hop, r->from, path) : r->from, r->params, smtp_content_size(&content), until);
 	if (rc == 0) {
 		result = result_of(&r->smtp->reply);
 		reply_text(&r->smtp->reply, reply);

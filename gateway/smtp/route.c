@@ -38,7 +38,7 @@ const char *route_find(const struct smtp_session *s, const struct recipient *r, 
 	}
 	if (r->local)
 		return NULL;
-	if (!s->client.relay || strlen(r->domain) >= sizeof(out->domain))
+	if ((!s->client.relay && !r->rewritten) || strlen(r->domain) >= sizeof(out->domain))
 		return relaying_denied;
 	route_of_ours(s->svc->site, r->domain, out);
 	return NULL;

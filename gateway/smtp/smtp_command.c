@@ -323,6 +323,9 @@ static enum smtp_command_error path_parse(struct smtp_command *c, const char *ke
 	len -= n;
 	if (c->verb == VERB_MAIL)
 		c->smtputf8 = utf8 = says_smtputf8(p, len);
+	/* Return paths that were rewritten (policy/srs.h) are long, and come back. */
+	if (len > 4 && (strncasecmp(p, "<SRS", 4) == 0 || strncasecmp(p, "SRS", 3) == 0))
+		flags |= MAILBOX_LONG_LOCAL;
 	c->address_error = smtp_path_parse(p, len, flags | (utf8 ? MAILBOX_UTF8 : 0), &n, &c->path);
 	if (c->address_error != ADDRESS_OK)
 		return COMMAND_ADDRESS;

@@ -14,6 +14,7 @@
 #include "smtp/backend.h"
 #include "smtp/delivery.h"
 #include "smtp/recipient.h"
+#include "smtp/return_path.h"
 #include "smtp/smtp_auth.h"
 #include "smtp/smtp_history.h"
 
@@ -170,7 +171,7 @@ static bool goes_elsewhere(const struct smtp_txn *t, const struct route *route)
 }
 
 /* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
-static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, const struct recipient *r,
+static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, struct recipient *r,
 				    struct route *route)
 {
 	const struct smtp_limits *lim = &s->svc->site->limits;
@@ -182,7 +183,11 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 	/* Those deferred are no errors, but each costs the backend an RCPT, the state a question, the log a line. */
 	if (s->t->rcpt_asked >= (unsigned)lim->recipients + (unsigned)lim->errors)
 		return "452 4.5.3 too many recipients";
-	refusal = route_find(s, r, route);
+	refusal = return_path_back(s->svc->site, r);
+	if (r->rewritten)
+		r->direction = recipient_direction(&s->client, r->local);
+	if (!refusal)
+		refusal = route_find(s, r, route);
 	if (refusal)
 		return refusal;
 	/* Elsewhere it is for others to know what they mean by it, and for one of ours alone. */

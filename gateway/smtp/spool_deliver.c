@@ -13,6 +13,7 @@
 #include "smtp/backend_hop.h"
 #include "smtp/dsn_params.h"
 #include "smtp/next_hop.h"
+#include "smtp/return_path.h"
 #include "smtp/route.h"
 #include "smtp/smtp_client.h"
 #include "smtp/smtp_server.h"
@@ -153,8 +154,8 @@ static bool begin(struct spool_work *w, struct next_hop *hop)
 {
 	const struct spool_envelope *e = w->lease->envelope;
 	struct smtp_client *c = hop->client;
-	char reply[REPLY_MAX];
-	int rc = smtp_client_mail(c, e->sender, e->params, message_size(w->message), command_deadline(w));
+	char reply[REPLY_MAX], path[SRS_ADDRESS_MAX];
+	int rc = smtp_client_mail(c, return_path(w->svc->site, hop, e->sender, path), e->params, message_size(w->message), command_deadline(w));
 
 	if (rc == -ENOTSUP || rc == -EINVAL) {
 		settle_all(w, TRY_PENDING, SPOOL_FOR_GOOD, rc == -ENOTSUP ? "553 5.6.7 the next mail server takes no internationalized addresses" :

@@ -79,6 +79,7 @@ static int setup(void **state)
 	put("binary", "a\0b", 3);
 	puts_file("empty", "");
 	put_dkim_key();
+	puts_file("srs-secret", "0123456789abcdef\n\nfedcba9876543210\r\n");
 	put_ca();
 	puts_file("redis-password", "s3cret word\r\nnot this\n");
 	return 0;
@@ -86,7 +87,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "dkim.pem", "ca.pem", "ca.key", "anchor", "binary",
+	static const char *const files[] = { "policy.conf", "bad-policy.conf", "recipients", "bad-recipients", "cert.pem", "key.pem", "other-key.pem", "dkim.pem", "srs-secret", "ca.pem", "ca.key", "anchor", "binary",
 	                                     "empty", "redis-password", "gatepost.conf" };
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
@@ -225,7 +226,7 @@ static const char everything[] =
 	"spf { engine = libspf2 timeout = 15s received_spf = yes }\n"
 	"dkim { max_signatures = 4 }\n"
 	"dkim_sign example.com { keys = { \"a=dkim.pem\" } subdomains = yes headers = { Subject } oversign = { Subject } canonicalization = simple/simple expire = 2d }\n"
-	"dmarc { engine = libopendmarc }\nrate hour { by = sender count = messages limit = 30 period = 2h }\n"
+	"srs { domain = Example.com secret_file = srs-secret life = 3d }\ndmarc { engine = libopendmarc }\nrate hour { by = sender count = messages limit = 30 period = 2h }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
 	"	refuse_for = 20m forget_after = 2h }\n"
