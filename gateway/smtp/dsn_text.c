@@ -203,7 +203,7 @@ static void qp_octet(struct dsn_qp *q, char c)
 	}
 	qp_blank(q, false);
 	if (c == ' ' || c == '\t')
-		q->blank = c;
+		q->blank = (unsigned char)c;
 	else if (c > 0x20 && c < 0x7f && c != '=')
 		qp_raw(q, c);
 	else

@@ -2,6 +2,7 @@
 import collections
 import email
 import email.policy
+import quopri
 import random
 import re
 import signal
@@ -183,6 +184,24 @@ def test_success_in_session(gate, host):
     assert dsn(g.server, 2).message["Original-Envelope-Id"] == "q2"
     wait_empty(g)
     assert len(g.server.messages) == 2
+
+
+def test_internationalized(gate, host):
+    """RFC 6533: by SMTPUTF8 to who writes with it."""
+    host(11)
+    host(12, users=[])
+    g = gate()
+    assert send(g, ["x@one.example", "j\u00fcrg@two.example"], sender="\u00e4nn@example.com", mail_params=" SMTPUTF8 RET=FULL").code == 250
+    message = g.server.wait_messages(1)[0]
+    assert "SMTPUTF8" in message.mail and message.to == ["\u00e4nn@example.com"]
+    whole = email.message_from_bytes(message.data, policy=email.policy.SMTPUTF8)
+    assert whole["Content-Type"].params["report-type"] == "global-delivery-status"
+    parts = message.data.split(b"--" + whole.get_boundary().encode())
+    assert len(parts) == 5 and b"Content-Type: message/global\r\n" in parts[3]
+    assert "<j\u00fcrg@two.example>" in whole.get_payload()[0].get_content()
+    status = quopri.decodestring(parts[2].partition(b"\r\n\r\n")[2]).decode()
+    assert "Final-Recipient: utf-8; j\u00fcrg@two.example\r\nAction: failed\r\nStatus: 5.1.1\r\n" in status
+    wait_empty(g)
 
 
 def test_a_next_hop_that_is_down(gate, host):
