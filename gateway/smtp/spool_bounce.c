@@ -147,6 +147,20 @@ static int notify(struct spool_work *w, struct spool_bounce *out)
 
 /* --- nobody may be told --- */
 
+/* A copy of its own: the spool's file stays the spool's, and may lie in another file system. may wait */
+static int keep_copy(const struct spool_work *w, const char *meta, char id[STORE_ID_MAX])
+{
+	int fd = w->svc->store ? store_open(w->svc->store) : -EIO, rc;
+
+	if (fd < 0)
+		return fd;
+	rc = store_copy(w->message, 0, fd);
+	if (rc == 0)
+		rc = store_keep_draft(w->svc->store, fd, meta, id);
+	close(fd);
+	return rc;
+}
+
 /* The message with those of its recipients that failed. may wait */
 static int quarantine(struct spool_work *w, const struct recipient *const *rcpt, size_t count, const char *reply, char id[STORE_ID_MAX])
 {
@@ -176,7 +190,7 @@ static int quarantine(struct spool_work *w, const struct recipient *const *rcpt,
 		text = json_dumps(record, JSON_COMPACT);
 	}
 	if (text)
-		rc = w->svc->store ? store_keep(w->svc->store, w->message, text, id) : -EIO;
+		rc = keep_copy(w, text, id);
 	free(text);
 	json_decref(record);
 	free(j);
