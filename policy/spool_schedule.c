@@ -393,7 +393,8 @@ static struct item *entry_make(struct spool_schedule *s, const struct spool_enve
 	if (!n)
 		return NULL;
 	memcpy(n->id, e->id, sizeof(n->id));
-	n->created_ms = now_ms - (wall_ms - e->created_s * 1000);
+	/* What a wrong clock has put into the future comes of age nevertheless. */
+	n->created_ms = now_ms - (wall_ms > e->created_s * 1000 ? wall_ms - e->created_s * 1000 : 0);
 	n->bytes = e->bytes;
 	if (!tsearch(n, &s->entries, entry_order)) {
 		free(n);

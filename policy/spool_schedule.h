@@ -1,7 +1,7 @@
 /*
  * spool_schedule - which part of the spool is to be leased next, and when (spool.h says by what rules)
  *
- * In memory only, and about a hundred bytes for each part: envelopes stay in their files. Time is that of clock_ms(), and comes with each
+ * In memory only, and some hundred bytes for each part: envelopes stay in their files. Time is that of clock_ms(), and comes with each
  * call. No I/O.
  */
 #ifndef SPOOL_SCHEDULE_H

@@ -59,6 +59,7 @@ struct spool_role {
 	struct spool_keeper *keeper;
 	struct control *control;
 	struct keeper *k;
+	struct spool_settings settings; /* that the keeper has */
 	int proc_fd;
 	int64_t begun_ms, complained_ms;
 	struct answer answer[ANSWERS_MAX];
@@ -353,7 +354,11 @@ static void spool_tick(struct keeper *k)
 	struct spool_role *s = k->data;
 	int64_t now_ms = clock_ms();
 
-	spool_keeper_set(s->keeper, &k->settings.spool);
+	if (memcmp(&s->settings, &k->settings.spool, sizeof(s->settings)) != 0) {
+		s->settings = k->settings.spool;
+		spool_keeper_set(s->keeper, &s->settings);
+		k->round_in_ms = 0;     /* what is due may be another */
+	}
 	spool_keeper_tick(s->keeper);
 	for (struct asking *a = s->first; a; a = a->next)
 		round_by(k, a->until_ms, now_ms);
@@ -460,6 +465,7 @@ static int spool_role_open(struct keeper *k, const char *dir)
 
 	s->proc_fd = -1;
 	s->begun_ms = clock_ms();
+	s->settings = k->settings.spool;
 	/* Numbers of leases go on where no earlier keeper can have been. */
 	rc = spool_keeper_open(dir, proc_fd, &k->settings.spool, (uint64_t)clock_wall_ms() << 20, &s->keeper);
 	if (rc == 0 && k->env->command_fd >= 0) {

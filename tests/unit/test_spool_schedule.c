@@ -259,6 +259,16 @@ static void test_after_a_restart(void **state)
 	e->rcpt[0].tried_s = WALL_MS / 1000 + 1000000000;
 	assert_int_equal(spool_schedule_put(s, e, 5 * MIN, WALL_MS), 0);
 	assert_true(spool_schedule_next_ms(s) <= 5 * MIN + 4 * HOUR);
+	spool_schedule_forget(s, e->id);
+	e->created_s = WALL_MS / 1000 + 1000000000;
+	e->rcpt[0].attempts = 0;
+	assert_int_equal(spool_schedule_put(s, e, 0, WALL_MS), 0);
+	g.duty = SPOOL_DELIVER;
+	for (int64_t now = 0; g.duty != SPOOL_EXPIRE; now = spool_schedule_next_ms(s)) {
+		assert_true(now <= 5 * (int64_t)DAY);
+		if (lease(s, now, &g))
+			spool_schedule_end(s, g.id, g.number, SPOOL_END_DOWN, now);
+	}
 	spool_schedule_free(s);
 }
 
