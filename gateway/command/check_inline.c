@@ -3,10 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/rtnetlink.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,13 +128,40 @@ static void check_sources(const struct site *s)
 		closedir(d);
 }
 
+/* Its exit status, or -errno: it could not be started. What it has to say it says on stderr. */
+static int nft_check(const struct buf *text)
+{
+	static const char nft[] = "/usr/sbin/nft";
+	char *const argv[] = { "nft", "-c", "-f", "-", NULL };
+	int fd = memfd_create("gatepost-rules", MFD_CLOEXEC), status = 0, rc;
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+
+	if (fd < 0)
+		return -errno;
+	rc = write(fd, text->data, text->len) == (ssize_t)text->len && lseek(fd, 0, SEEK_SET) == 0 ? 0 : EIO;
+	if (rc == 0)
+		rc = posix_spawn_file_actions_init(&actions);
+	if (rc == 0) {
+		rc = posix_spawn_file_actions_adddup2(&actions, fd, 0);
+		if (rc == 0)
+			rc = posix_spawn(&pid, nft, &actions, NULL, argv, environ);
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	close(fd);
+	if (rc != 0)
+		return -rc;
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 /* Whether kernel and nft take the rules, without setting them. */
 static void check_ruleset(const struct site *s)
 {
 	AUTO(buf) struct buf text = BUF_INIT(8 << 20), err = BUF_INIT(64 * 1024);
 	struct routes_server *server = NULL;
 	size_t count = 0;
-	FILE *f;
 	int rc;
 
 	if (routes_servers(s, &server, &count, &err) < 0) {
@@ -142,13 +171,8 @@ static void check_ruleset(const struct site *s)
 	}
 	routes_ruleset(s, server, count, false, &text);
 	free(server);
-	fflush(NULL);
-	f = popen("PATH=$PATH:/usr/sbin:/sbin exec nft -c -f -", "we");
-	if (!f)
-		return;
-	fputs(buf_str(&text), f);
-	rc = pclose(f);
-	if (WIFEXITED(rc) && WEXITSTATUS(rc) == 127)
+	rc = nft_check(&text);
+	if (rc == -ENOENT)
 		say(s, "there is no nft: apt-get install nftables");
 	else if (rc != 0)
 		say(s, "this kernel does not take the rules (the lines above say why): modprobe nft_tproxy nft_socket nft_fib_inet nft_reject_inet");
