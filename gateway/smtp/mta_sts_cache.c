@@ -42,7 +42,7 @@ struct entry {
 	bool fetching;
 	char wanted[MTA_STS_ID_MAX + 1];        /* of the fetch under way, or of the last one that failed */
 	int64_t retry_ms;
-	TAILQ_HEAD(, waiter) waiters;
+	TAILQ_HEAD(waiter_list, waiter) waiters;
 	TAILQ_ENTRY(entry) lru;
 	struct entry *next;             /* in its bucket */
 };

@@ -266,6 +266,7 @@ void spool_deliver(struct spool_work *w)
 			no_session(w, hop, rc);
 			break;
 		}
+		memcpy(w->tls, hop->tls, sizeof(w->tls));
 		if (begin(w, hop) && add_all(w, hop))
 			send_message(w, hop);
 		next_hop_give(hop, !hop->client->broken);

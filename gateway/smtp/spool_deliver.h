@@ -11,6 +11,7 @@
 
 #include "filters/txn.h"
 #include "policy/spool.h"
+#include "smtp/next_hop.h"
 
 struct message;
 struct smtp_service;
@@ -37,6 +38,7 @@ struct spool_work {
 	struct spool_try *try;
 	size_t count;
 	bool route_down;
+	char tls[NEXT_HOP_TLS_MAX];     /* of the last session, next_hop.tls */
 };
 
 /* 0 or -errno: nothing can be done with it. The lease stays the caller's. may wait */

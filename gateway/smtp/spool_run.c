@@ -74,6 +74,7 @@ static void log_outcome(struct spool_work *w, size_t first, bool told)
 		log_num(&l, "rcpts", (int64_t)n);
 	log_str(&l, "route", w->lease->route);
 	log_str(&l, "backend", t->remote);
+	log_str(&l, "backend.tls", t->remote && w->tls[0] ? w->tls : NULL);
 	log_num(&l, "age", clock_wall_s() - e->created_s);
 	log_num(&l, "attempt", (int64_t)e->rcpt[t->rcpt].attempts + 1);
 	if (told && (t->kind == SPOOL_FOR_GOOD || t->tell))

@@ -209,6 +209,16 @@ def test_dane_only_where_it_is_secure(gate, host, world):
     assert wrong.messages
 
 
+def test_from_the_spool(gate, host, world):
+    """What waits there goes out no other way."""
+    right, wrong = host("right", world.certificates.self_signed), host("wrong", world.certificates.self_signed)
+    g = gate()
+    assert send(g, ["x@right.dane.example", "x@wrong.dane.example"]).code == 250
+    g.wait_line('event=spool result=delivered .*to=<x@right.dane.example> .*backend.tls="TLSv1.3 dane"')
+    g.wait_line("event=spool result=(?!delivered).*to=<x@wrong.dane.example>.* 4.7.5 ")
+    assert right.messages and not wrong.messages
+
+
 def test_opportunistic(gate, host, world):
     """TLS where it works; a handshake that fails is followed by plain text, and said."""
     server = host("mx", world.good)
