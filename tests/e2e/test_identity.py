@@ -30,21 +30,57 @@ class Seen:
         return re.findall(r": client=(\S+?)(?:, |\n)", self.text())
 
 
-@pytest.fixture(scope="module")
-def postfix_proxy(scratch):
-    server = Postfix(scratch / "postfix-proxy", smtpd_upstream_proxy_protocol="haproxy", smtpd_client_port_logging="yes",
-                     smtpd_peername_lookup="yes", smtpd_helo_required="yes",
-                     smtpd_client_restrictions="check_client_access inline:{127.0.0.66=reject}", smtpd_delay_reject="no")
-    yield server
-    server.stop()
+UNWELCOME = "smtpd_client_restrictions = check_client_access inline:{127.0.0.66=reject}"
+SERVICES = """
+127.0.0.1:{proxy} inet n - n - - smtpd
+    -o smtpd_upstream_proxy_protocol=haproxy -o smtpd_peername_lookup=yes -o smtpd_delay_reject=no -o {{ {unwelcome} }}
+127.0.0.1:{xclient} inet n - n - - smtpd
+    -o smtpd_authorized_xclient_hosts=127.0.0.1 -o {{ {unwelcome} }}
+127.0.0.1:{postscreen} inet n - n - 1 postscreen
+    -o postscreen_upstream_proxy_protocol=haproxy -o {{ postscreen_access_list = permit_mynetworks cidr:{{{{203.0.113.66 reject}}}} }}
+    -o postscreen_denylist_action=enforce -o postscreen_greet_wait=1s -o {{ mynetworks = 127.0.0.0/8 192.0.2.0/24 }}
+smtpd pass - - n - - smtpd
+dnsblog unix - - n - 0 dnsblog
+tlsproxy unix - - n - 0 tlsproxy
+"""
+
+
+class Behind:
+    """One port of the Postfix."""
+
+    def __init__(self, postfix, port):
+        self.postfix, self.port, self.dir = postfix, port, postfix.dir
+
+    def __getattr__(self, name):
+        return getattr(self.postfix, name)
 
 
 @pytest.fixture(scope="module")
-def postfix_xclient(scratch):
-    server = Postfix(scratch / "postfix-xclient-all", smtpd_authorized_xclient_hosts="127.0.0.1", smtpd_client_port_logging="yes",
-                     smtpd_client_restrictions="check_client_access inline:{127.0.0.66=reject}")
-    yield server
+def postfixes(scratch):
+    """One Postfix with a port for each way to tell it."""
+    ports = {name: free_port() for name in ("proxy", "xclient", "postscreen")}
+    server = Postfix(scratch / "postfix-identity", smtpd_client_port_logging="yes", services=SERVICES.format(unwelcome=UNWELCOME, **ports))
+    yield {name: Behind(server, port) for name, port in ports.items()}
     server.stop()
+
+
+@pytest.fixture
+def postfix_proxy(postfixes):
+    postfixes["proxy"].empty()
+    return postfixes["proxy"]
+
+
+@pytest.fixture
+def postfix_xclient(postfixes):
+    postfixes["xclient"].empty()
+    return postfixes["xclient"]
+
+
+@pytest.fixture
+def postfix_postscreen(postfixes):
+    """The port is postscreen's, which hands a connection to smtpd with what it was told."""
+    postfixes["postscreen"].empty()
+    return postfixes["postscreen"]
 
 
 def send(g, source=MX, helo="mail.good.example", count=1, subject="hello"):
@@ -61,7 +97,6 @@ def send(g, source=MX, helo="mail.good.example", count=1, subject="hello"):
 def test_proxy(lab, postfix_proxy, version):
     """Address and port, and the client's HELO; in Received, too. The probes are LOCAL: from us."""
     p = postfix_proxy
-    p.empty()
     g = lab([p.port], backend_options=f"proxy = {version}", policy=POLICY)
     g.wait_line("event=backend .*state=up")
     seen = Seen(p)
@@ -75,7 +110,6 @@ def test_proxy(lab, postfix_proxy, version):
 def test_proxy_is_of_one_client(lab, postfix_proxy):
     """No session that spoke for one client is used for another."""
     p = postfix_proxy
-    p.empty()
     g = lab([p.port], backend_options="proxy = v2", policy=POLICY)
     seen = Seen(p)
     for n in (7, 9, 7, 10):
@@ -87,7 +121,6 @@ def test_proxy_is_of_one_client(lab, postfix_proxy):
 def test_a_client_who_is_not_welcome_there(lab, postfix_proxy):
     """The server's words about this client are told to him; the server is well, and others go on."""
     p = postfix_proxy
-    p.empty()
     g = lab([p.port], backend_options="proxy = v1", policy=POLICY)
     g.wait_line("event=backend .*state=up")
     mark = g.mark()
@@ -114,7 +147,6 @@ def test_a_server_that_does_not_expect_it(lab, postfix):
 def test_xclient(lab, postfix_xclient):
     """Name, address, port, protocol and HELO of each client, one transaction after the other."""
     p = postfix_xclient
-    p.empty()
     g = lab([p.port], backend_options="xclient = yes", policy=WITH_NAME)
     g.wait_line("event=backend .*state=up")
     seen = Seen(p)
@@ -201,7 +233,6 @@ def test_probes_are_ours(lab, version, octets):
 def test_release(lab, postfix_proxy, version):
     """What comes out of the quarantine comes from its client, whose port nobody remembers."""
     p = postfix_proxy
-    p.empty()
     g = lab([p.port], backend_options=f"proxy = {version}", policy=POLICY)
     send(g, subject="hold")
     (held,) = g.quarantined()
@@ -234,31 +265,9 @@ def test_before_a_login(lab, backend):
     assert message.session.commands[1].endswith(f"ADDR=127.0.0.7 PORT={here} PROTO=ESMTP HELO=pc.example")
 
 
-POSTSCREEN = """
-smtpd pass - - n - - smtpd
-dnsblog unix - - n - 0 dnsblog
-tlsproxy unix - - n - 0 tlsproxy
-"""
-
-
-@pytest.fixture(scope="module")
-def postfix_postscreen(scratch):
-    """The port is postscreen's, which hands a connection to smtpd with what it was told."""
-    server = Postfix(scratch / "postscreen", postscreen_upstream_proxy_protocol="haproxy", smtpd_client_port_logging="yes",
-                     postscreen_access_list="permit_mynetworks cidr:{{203.0.113.66 reject}}", postscreen_denylist_action="enforce",
-                     postscreen_greet_wait="1s", mynetworks="127.0.0.0/8 192.0.2.0/24")
-    server.stop()
-    master = server.conf / "master.cf"
-    master.write_text(master.read_text().replace(" inet n - n - - smtpd", " inet n - n - 1 postscreen") + POSTSCREEN.lstrip())
-    server.resume()
-    yield server
-    server.stop()
-
-
 def test_postscreen(lab, postfix_postscreen):
     """Its log has the client; whom it turns away hears its words."""
     p = postfix_postscreen
-    p.empty()
     balancer, port = "127.0.0.8", free_port()
     g = lab([p.port], backend_options="proxy = v2", policy=POLICY,
             conf=f'listener told {{ address = "127.0.0.1:{port}" proxy_from = {{ "{balancer}" }} }}')

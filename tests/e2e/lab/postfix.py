@@ -33,9 +33,9 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    """host: of netns.py, where it runs instead; listen: the addresses there ("192.0.2.1:25"), the first to be waited for."""
+    """host: of netns.py, where it runs instead; listen: the addresses there ("192.0.2.1:25"), the first to be waited for. services: more lines of master.cf."""
 
-    def __init__(self, directory, domains=("example.com",), users=("bob", "carol", "postmaster"), host=None, listen=(), **settings):
+    def __init__(self, directory, domains=("example.com",), users=("bob", "carol", "postmaster"), host=None, listen=(), services="", **settings):
         self.dir = pathlib.Path(directory)
         self.host = host
         self.listen = list(listen) or [f"127.0.0.1:{free_port()}"]
@@ -51,7 +51,7 @@ class Postfix:
         for parent in [self.dir, *self.dir.parents]:
             if str(parent).startswith("/tmp/") or parent == self.dir:
                 os.chmod(parent, 0o755)
-        (self.conf / "master.cf").write_text("".join(f"{a} inet n - n - - smtpd\n" for a in self.listen) + MASTER)
+        (self.conf / "master.cf").write_text("".join(f"{a} inet n - n - - smtpd\n" for a in self.listen) + MASTER + services)
         (self.conf / "mailboxes").write_text("".join(f"{u}@{d} {d}/{u}/\n" for d in domains for u in users))
         main = {
             "compatibility_level": "3.6",
