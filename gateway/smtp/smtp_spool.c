@@ -198,7 +198,7 @@ void smtp_spool_relayed(struct smtp_session *s, const struct smtp_group *g)
 								  .action = DSN_RELAYED, .remote = delivery_backend(s->t->delivery), .attempt_s = d.now_s };
 	d.rcpt = rcpt;
 	snprintf(id, sizeof(id), "%s.%lx", s->t->txn.id, (unsigned long)clock_wall_ms() & 0xfffffff);
-	rc = dsn_make(&d, &text, &params);
+	rc = spool_bounce_text(s->svc, &d, &text, &params);
 	if (rc == 0)
 		rc = keep_text(s, &text, params);
 	if (rc < 0)             /* the message has arrived: this is all that is missing */

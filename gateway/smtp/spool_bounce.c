@@ -13,6 +13,7 @@
 #include "policy/record.h"
 #include "policy/store.h"
 #include "smtp/dsn.h"
+#include "smtp/signing.h"
 #include "smtp/smtp_server.h"
 #include "smtp/spool_route.h"
 
@@ -103,6 +104,36 @@ struct spool_envelope *spool_bounce_envelope(const struct smtp_service *svc, con
 	return NULL;
 }
 
+/* The header with signatures above it, in place of its own. What cannot be signed goes without: better than not at all. may wait */
+static void sign(const struct smtp_service *svc, const struct dsn *d, struct buf *text)
+{
+	static const struct message_limits limits = { .memory_bytes = DSN_MAX, .header_bytes = DSN_MAX, .header_fields = 1000 };
+	AUTO(message) struct message *m = message_new(&limits, NULL, NULL);
+	AUTO(buf) struct buf header = BUF_INIT(DSN_MAX);
+	size_t begin, was;
+
+	if (!svc->site->dkim_sign_count || !m || message_add(m, text->data, text->len) < 0 || message_end(m) < 0)
+		return;
+	begin = message_body_offset(m);
+	was = buf_add(&header, text->data, begin) == 0 ? header.len : 0;
+	if (was && signing_apply_own(svc->site, m, d->reference, &header) == 0 && header.len > was &&
+	    buf_add(&header, text->data + begin, text->len - begin) == 0) {
+		struct buf unsigned_text = *text;
+
+		*text = header;
+		header = unsigned_text;
+	}
+}
+
+int spool_bounce_text(const struct smtp_service *svc, const struct dsn *d, struct buf *out, const char **params)
+{
+	int rc = dsn_make(d, out, params);
+
+	if (rc == 0)
+		sign(svc, d, out);
+	return rc;
+}
+
 /* may wait */
 static int write_out(struct spool_work *w, const struct buf *text, struct spool_bounce *out)
 {
@@ -133,7 +164,7 @@ static int notify(struct spool_work *w, struct spool_bounce *out)
 	snprintf(id, sizeof(id), "%.20s.%lx", e->id, (unsigned long)clock_wall_ms() & 0xfffffff);
 	if (rcpt) {
 		d.rcpt_count = fill(w, rcpt);
-		rc = d.rcpt_count ? dsn_make(&d, &text, &params) : -ENOENT;
+		rc = d.rcpt_count ? spool_bounce_text(w->svc, &d, &text, &params) : -ENOENT;
 	}
 	free(rcpt);
 	if (rc == -ENOENT)

@@ -15,6 +15,7 @@ enum {
 	SPOOL_BOUNCE_FROM_MAX = 300,
 };
 
+struct dsn;
 struct site;
 
 struct spool_bounce {
@@ -28,6 +29,9 @@ struct spool_bounce {
  */
 void spool_bounce_make(struct spool_work *w, struct spool_bounce *out);
 void spool_bounce_release(struct spool_bounce *b);
+
+/* dsn_make, signed (DKIM) where the domain of its author is signed for. may wait */
+int spool_bounce_text(const struct smtp_service *svc, const struct dsn *d, struct buf *out, const char **params);
 
 /*
  * The envelope of a notification to that return path. NULL: no memory, or no way there. And whom its reader may write to: the postmaster of his own domain, if that is

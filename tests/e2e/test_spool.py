@@ -9,11 +9,13 @@ import signal
 import threading
 import time
 
+import dkim
 import pytest
 
 from lab.backend import Backend, hang_up
 from lab.knot import Knot
 from lab.process import WAIT_S, free_port
+from lab.sign import KEY, public_key
 from lab.smtp import Client, Closed, mail
 
 ZONE = """
@@ -201,6 +203,22 @@ def test_internationalized(gate, host):
     assert "<j\u00fcrg@two.example>" in whole.get_payload()[0].get_content()
     status = quopri.decodestring(parts[2].partition(b"\r\n\r\n")[2]).decode()
     assert "Final-Recipient: utf-8; j\u00fcrg@two.example\r\nAction: failed\r\nStatus: 5.1.1\r\n" in status
+    wait_empty(g)
+
+
+def test_signed(gate, host):
+    """What leaves the spool has its signature still; a notification is signed, too."""
+    def verify(message):
+        return dkim.verify(message.data, dnsfunc=lambda name, timeout=5: f"v=DKIM1; k=rsa; p={public_key()}".encode())
+
+    one = host(11)
+    host(12, users=[])
+    g = gate(conf=f'dkim_sign example.com {{ keys = {{ "sel={KEY}" }} }}')
+    assert send(g, ["x@one.example", "y@two.example"]).code == 250
+    assert verify(one.wait_messages(1)[0])
+    message = g.server.wait_messages(1)[0]
+    assert message.data.startswith(b"DKIM-Signature:") and verify(message)
+    assert dsn(g.server).of("y@two.example")["Action"] == "failed"
     wait_empty(g)
 
 
