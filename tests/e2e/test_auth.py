@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from lab.backend import KEYWORDS, Held, hang_up
+from lab.backend import KEYWORDS, Backend, Held, hang_up
 from lab.gateway import parse_logfmt
 from lab.process import free_port
 from lab.smtp import Client, Closed, insecure, mail
@@ -167,6 +167,24 @@ accept all: if true
         assert rule in g.explain(mail(), to="bob@elsewhere.example", extra=extra)
     assert g.command("explain", "-c", str(g.conf_path), "--client", "192.0.2.1", "--helo", "x", "--from", "<>", "--to", "a@example.com",
                      "--listener", "nowhere", "/dev/null", check=False).returncode == 1
+
+
+def test_a_server_on_port_465(lab, certificates):
+    """It speaks TLS from the first octet there, and so do we."""
+    server = Backend({"AUTH": asking()}, keywords=OFFER, host="127.0.0.2", port=465, tls=certificates.signed, implicit=True)
+    try:
+        port = free_port()
+        g = lab(["127.0.0.2:465"], listeners=f'listener submissions {{ address = "127.0.0.1:{port}" direction = submission tls = implicit }}',
+                backend_options=f'tls = required tls_name = "backend.example" tls_ca = "{certificates.ca}"')
+        g.wait_line("event=backend .*state=up")
+        with Implicit(port) as c:
+            c.ehlo()
+            c.expect(f"AUTH PLAIN {plain()}", 235)
+            assert c.message("ann@example.com", "bob@example.com", mail()).code == 250
+        assert not any("STARTTLS" in s.commands for s in server.sessions)
+        g.stop()
+    finally:
+        server.stop()
 
 
 # the dialogue
@@ -535,6 +553,8 @@ def test_closed_while_slowed(gate):
 def test_backend_changes(gate):
     """After an upgrade it offers something else: that is one line, and clients are offered accordingly."""
     g = gate(backend_options="probe_interval = 1s", workers=2)
+    for worker in (1, 2):
+        g.wait_line(rf"worker {worker}\]: event=backend .*state=up")
     g.backend.keywords[:] = [k for k in g.backend.keywords if k not in ("DSN", "AUTH=LOGIN PLAIN") and not k.startswith("AUTH ")] + [
         "AUTH LOGIN GSSAPI", "XNEW"]
     line = parse_logfmt(g.wait_line("event=backend-changed"))
