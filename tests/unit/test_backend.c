@@ -14,6 +14,7 @@
 #include "base/task.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"
+#include "smtp/xclient.h"
 #include "support/dns_table.h"
 #include "support/script_server.h"
 
@@ -535,6 +536,109 @@ static void test_idle_is_given_up(void **state)
 	run(wanted_task);
 }
 
+/* --- sessions that speak for a client --- */
+
+#define AS_CLIENT "C:PROXY TCP4 192.0.2.7 198.51.100.1 51234 25\r\n"
+
+static struct smtp_identity client(const char *helo)
+{
+	struct smtp_identity who = { .helo = helo, .esmtp = true };
+
+	CHECK(net_parse_port("192.0.2.7:51234", 0, &who.addr) == 0 && net_parse_port("198.51.100.1:25", 0, &who.local) == 0);
+	return who;
+}
+
+/* The header first, the client's HELO, and nobody else gets that session; an idle one of our own makes room for it. */
+static void proxy_task(void *arg)
+{
+	struct smtp_identity who = client("c.example");
+	char refusal[SMTP_WHY_MAX];
+	struct backend_session *bs;
+
+	set_up(1);
+	conf[0].proxy = PROXY_V1;
+	conf[0].reuse = true;
+	conf[0].max_sessions = 1;
+	script_server_add(&server[0], S("C:PROXY TCP4 127.0.0.1 127.0.0.1 ", EHLO));
+	script_server_add(&server[0], S(AS_CLIENT, "S:220 mx\r\n", "C:EHLO c.example\r\n", "S:250 mx\r\n", TRANSACTION));
+	begin();
+	CHECK(backend_take(group, soon(), &bs) == 0 && !bs->identity);
+	backend_give(bs, true);
+	CHECK(backend_take_for(group, &who, soon(), &bs, refusal) == 0 && bs->identity && bs->fresh && !refusal[0]);
+	CHECK(smtp_client_mail(bs->client, "a@x.example", "", 0, soon()) == 0 && smtp_client_rcpt(bs->client, "b@y.example", "", soon()) == 0);
+	backend_give(bs, true);
+	CHECK(backend_take_for(group, &who, soon(), &bs, refusal) == 0 && bs->fresh);
+	backend_give(bs, true);
+	CHECK(server[0].connections == 3 && !server[0].failed[0]);
+	end(1);
+}
+
+static void test_proxy(void **state)
+{
+	run(proxy_task);
+}
+
+/* Words against the client are his: the member is up, and no other is asked. A connection that is cut is no word, and casts doubt. */
+static void refused_task(void *arg)
+{
+	static const struct { const char *words; int rc; } said[] = { { "554 5.7.1 go away", -EACCES }, { "421 4.7.0 too many of you", -EBUSY } };
+	struct smtp_identity who = client("c.example");
+	char refusal[SMTP_WHY_MAX];
+	struct backend_session *bs;
+
+	set_up(2);
+	conf[0].proxy = conf[1].proxy = PROXY_V1;
+	conf[1].priority = 20;
+	script_server_add(&server[0], S(AS_CLIENT, "S:554 5.7.1 go away\r\n"));
+	script_server_add(&server[0], S(AS_CLIENT, "S:421 4.7.0 too many of you\r\n"));
+	script_server_add(&server[0], S(AS_CLIENT, "X"));
+	script_server_add(&server[1], S(AS_CLIENT, "S:220 mx\r\n", "C:EHLO c.example\r\n", "S:250 mx\r\n"));
+	begin();
+	for (size_t i = 0; i < 2; i++) {
+		CHECK(backend_take_for(group, &who, soon(), &bs, refusal) == said[i].rc);
+		CHECK(strcmp(refusal, said[i].words) == 0);
+		CHECK(backend_group_up(group) == 2 && server[1].connections == 0);
+	}
+	CHECK(backend_take_for(group, &who, soon(), &bs, refusal) == 0 && !refusal[0] && server[1].connections == 1);
+	backend_give(bs, true);
+	end(2);
+}
+
+static void test_refused(void **state)
+{
+	run(refused_task);
+}
+
+/* XCLIENT in an idle session of our own; then it is this client's. Refused words after it are his, too. */
+static void xclient_task(void *arg)
+{
+	struct smtp_identity who = client("c.example");
+	char refusal[SMTP_WHY_MAX];
+	struct backend_session *bs;
+
+	set_up(1);
+	conf[0].xclient = true;
+	conf[0].reuse = true;
+	script_server_add(&server[0], S("S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250 XCLIENT ADDR\r\n", "C:RSET", "S:250 ok\r\n",
+					"C:XCLIENT ADDR=192.0.2.7\r\n", "S:220 mx\r\n", "C:EHLO c.example\r\n", "S:250 mx\r\n", "C:MAIL", "S:250 ok\r\n"));
+	script_server_add(&server[0], S("S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250 XCLIENT ADDR\r\n", "C:XCLIENT ADDR=192.0.2.7\r\n",
+					"S:220 mx\r\n", "C:EHLO c.example\r\n", "S:554 5.7.1 go away\r\n", "C:HELO", "S:554 5.7.1 go away\r\n"));
+	begin();
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	backend_give(bs, true);
+	CHECK(backend_take_for(group, &who, soon(), &bs, refusal) == 0 && bs->identity && !bs->fresh);
+	CHECK(smtp_client_mail(bs->client, "a@x.example", "", 0, soon()) == 0);
+	backend_give(bs, true);
+	CHECK(backend_take_for(group, &who, soon(), &bs, refusal) == -EACCES && strcmp(refusal, "554 5.7.1 go away") == 0);
+	CHECK(backend_group_up(group) == 1 && server[0].connections == 2 && !server[0].failed[0]);
+	end(1);
+}
+
+static void test_xclient(void **state)
+{
+	run(xclient_task);
+}
+
 /* The group may go while a session is in use. */
 static void free_task(void *arg)
 {
@@ -585,6 +689,9 @@ int main(void)
 		cmocka_unit_test(test_ourselves),
 		cmocka_unit_test(test_host_name),
 		cmocka_unit_test(test_idle_is_given_up),
+		cmocka_unit_test(test_proxy),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_xclient),
 		cmocka_unit_test(test_free_in_use),
 	};
 
