@@ -26,6 +26,7 @@ enum {
 	PORTS_MAX = 3,                  /* attempts at a port that is not the client's own */
 	OWN_MS = 3000,                  /* the second attempt, from our own address */
 	SAY_MS = 10 * 60 * 1000,
+	LINE_MS = 60 * 1000,            /* a connection on which nothing was said is not relied on for longer */
 	PAUSE_MS = 30 * 1000,           /* for one transaction, after a silence */
 	HELO_MAX = 256,
 };
@@ -135,6 +136,16 @@ int destination_connect(const struct destination *d, int timeout_ms, struct stre
 	struct net_addr own;
 	int rc;
 
+	if (d->line && d->line->stream) {
+		struct stream *ready = d->line->stream;
+
+		d->line->stream = NULL;
+		if (clock_ms() - d->line->since_ms < LINE_MS) {
+			*out = ready;
+			return 0;
+		}
+		stream_free(ready);
+	}
 	if (backend_is_ourselves(d->site, &d->to) || net_is_loopback(&d->to))
 		return -ELOOP;
 	rc = from_client(d, timeout_ms, out);

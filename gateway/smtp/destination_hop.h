@@ -46,6 +46,12 @@ struct destination_ahead {
 	unsigned char names[32];                /* tls_names_digest of its certificate */
 };
 
+/* A connection that was made before there is mail for it: who needs the first one has it. */
+struct destination_line {
+	struct stream *stream;                  /* NULL: taken */
+	int64_t since_ms;
+};
+
 /* Who wants to go where; what is pointed to outlives the hop and its sessions. */
 struct destination {
 	const struct site *site;
@@ -59,6 +65,7 @@ struct destination {
 	struct outbound *outbound;              /* whose TLS policy counts; NULL: opportunistic TLS with any certificate */
 	const char *domain;                     /* of the recipients; NULL or "": not known. Copied */
 	struct destination_ahead *ahead;        /* NULL: there is none */
+	struct destination_line *line;          /* NULL: there is none */
 };
 
 /* NULL: no memory. */

@@ -35,6 +35,7 @@ struct destination smtp_inline_destination(struct smtp_session *s, const char *d
 		.site = s->svc->site, .group = s->group, .sockets = s->svc->sockets, .shared = s->svc->destinations,
 		.tls = s->svc->tls_any, .client = s->client.addr, .to = s->destination, .helo = s->client.helo,
 		.outbound = s->listener->direction == DIRECTION_OUTBOUND ? s->svc->outbound : NULL, .domain = domain, .ahead = s->ahead,
+		.line = &s->line,
 		.implicit = s->listener->tls == LISTENER_TLS_IMPLICIT,
 	};
 }
@@ -93,4 +94,22 @@ bool smtp_inline_pass(struct smtp_session *s)
 	p.b = server;
 	passed_line(s, &p, pump_end_text(pump_run(&p)));
 	return true;
+}
+
+bool smtp_inline_reach(struct smtp_session *s)
+{
+	struct destination d = smtp_inline_destination(s, "");
+	char to[NET_TEXT_MAX];
+	int rc;
+
+	if (!s->destination.family || s->listener->direction != DIRECTION_OUTBOUND || !s->client.relay)
+		return true;
+	rc = destination_connect(&d, s->svc->site->outbound.connect_timeout_ms, &s->line.stream);
+	s->line.since_ms = clock_ms();
+	if (rc == 0)
+		return true;
+	log_notice("destination", "sid", s->id, "to", net_text_port(&s->destination, to), "client", s->client.ip, "error", strerror(-rc), NULL);
+	smtp_sayf(s, "421 4.4.1 %s does not answer", to);
+	stream_close(s->stream, 5000);
+	return false;
 }

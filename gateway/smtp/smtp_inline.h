@@ -31,4 +31,10 @@ bool smtp_inline_suits(struct smtp_session *s, const struct recipient *r, char *
  */
 bool smtp_inline_pass(struct smtp_session *s);
 
+/*
+ * Outbound: the connection is made before the client is greeted. When the destination does not answer the client hears 421, and goes on to the next of the
+ * domain's servers, as it would without us; false then. may wait
+ */
+bool smtp_inline_reach(struct smtp_session *s);
+
 #endif

@@ -432,7 +432,7 @@ static void serve(struct smtp_session *s)
 	const struct site *site = s->svc->site;
 	int rc;
 
-	if (smtp_inline_pass(s))
+	if (smtp_inline_pass(s) || !smtp_inline_reach(s))
 		return;
 	if (site->timeouts.session_ms)
 		s->deadline_ms = clock_ms() + site->timeouts.session_ms;
@@ -455,6 +455,7 @@ static void session_free(struct smtp_session *s)
 	smtp_answer_free(s);
 	smtp_auth_forget(s);
 	smtp_onward_free(s->ahead);
+	stream_free(s->line.stream);
 	client_release(&s->client);
 	if (s->counted)
 		client_table_leave(s->svc->clients, &s->client.addr);

@@ -12,6 +12,7 @@
 #include "base/stream.h"
 #include "filters/txn.h"
 #include "policy/judge.h"
+#include "smtp/destination_hop.h"
 #include "smtp/route.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
@@ -69,6 +70,7 @@ struct smtp_session {
 	char id[CONNECTION_ID_MAX];
 	unsigned transactions, errors;
 	struct smtp_txn *t;
+	struct destination_line line;   /* inline, outbound: the connection with the destination, until it is needed */
 	struct destination_ahead *ahead;        /* inline, tls = own-ca: the session with the destination that TLS began with; NULL: there was none */
 	struct smtp_login *login;       /* the session with a backend in which the user has authenticated; NULL: nobody has */
 	struct smtp_answer *answer;     /* the last message was taken, and whether the client heard it is not known; NULL: none */

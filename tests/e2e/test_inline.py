@@ -249,7 +249,7 @@ def test_outbound(net, server, inline, certificates, source, far):
             assert all(r.code == 250 for r in c.envelope("bob@example.com", "far@elsewhere.example", "away@other.example"))
             assert c.data_block(mail(sender="bob@example.com", to="far@elsewhere.example", subject="out")).code == 250
         message = internet.wait_messages(1)[0]
-        assert message.session.peer[0] == source and message.session.tls
+        assert message.session.peer[0] == source and message.session.tls and len(internet.sessions) == 1
         assert "EHLO server.example.com" in message.session.commands
         assert message.to == ["far@elsewhere.example", "away@other.example"]
     line = g.verdict("accept")
@@ -522,3 +522,11 @@ def test_behind_a_firewall(net, server, inline):
         server.wait_message("bob@example.com", 2)
     finally:
         net.gateway.sh("nft delete table inet firewall")
+
+
+def test_outbound_to_nobody(net, inline):
+    """The destination is connected to before the greeting: a sender goes on to the next server of the domain, as without a gateway."""
+    inline(listeners=LISTENERS + OUTBOUND, conf='relay_networks = { "198.51.100.0/24" }')
+    with net.server.call(Client, 25, source=SERVER, host=INTERNET) as c:
+        assert c.greeting.lines == [f"421 4.4.1 {INTERNET}:25 does not answer"]
+        assert c.closed()
