@@ -125,7 +125,8 @@ static int day_option(struct history *h, const char *text)
 static int verdict_option(struct history *h, const char *text)
 {
 	static const char *const words[] = { "accept", "reject", "defer", "greylist", "quarantine", "discard", "backend-refused", "backend-deferred",
-					     "perhaps-delivered", "unknown-recipient", "recipient-deferred", "mail-refused", "split", "client-gone",
+					     "perhaps-delivered", "unknown-recipient", "recipient-deferred", "mail-refused", "split", "spool",
+					     "spool-delivered", "spool-failed", "spool-expired", "client-gone",
 					     "timeout", "smuggling", "shutdown" };
 	AUTO(buf) struct buf expected = BUF_INIT(1024);
 

@@ -302,6 +302,8 @@ def test_shown_in_the_history(gate, host):
         assert time.monotonic() < end, shown
         time.sleep(0.05)
     assert "spool-delivered" in shown
+    found = g.command("history", "-c", str(g.conf_path), "--verdict", "spool-failed").stdout.decode()
+    assert "y@two.example" in found and "x@one.example" not in found
     code = re.search(r"\((\S+)\)", reply.text)[1]
     explained = g.command("explain", "-c", str(g.conf_path), code).stdout.decode()
     assert "spool-failed" in explained and "no such user here" in explained and "accept" in explained, explained
