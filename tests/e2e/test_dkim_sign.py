@@ -1,5 +1,6 @@
 """Messages that our own send are signed, and verify where they arrive: by dkimpy, and by OpenDKIM."""
 import base64
+import os
 import random
 import re
 import signal
@@ -13,6 +14,7 @@ from lab.sign import KEY, public_key
 from lab.smtp import Client, mail
 
 OURS, STRANGER = "127.0.0.9", "127.0.0.1"
+PLAIN = os.environ.get("GATEPOST_PLAIN")
 FROM = "alice@example.com"
 HEAD = f"From: {FROM}\r\nTo: <bob@example.com>\r\nSubject: s\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n".encode()
 
@@ -241,6 +243,23 @@ def test_what_is_released_is_signed(gate, recorder, keys):
         if signed:
             g.command("quarantine", "release", "-c", str(g.conf_path), "--again", kept)
             assert passes(recorder.wait(before + 2).octets, keys) == signed
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not PLAIN, reason="needs root and a plain build (GATEPOST_PLAIN)")
+def test_as_nobody_in_an_empty_root(lab, recorder, keys, scratch):
+    """The key is root's, read once by the parent: the workers sign without it on any disk."""
+    recorder.empty()
+    own = scratch / "root-only.pem"
+    own.write_bytes(KEY.read_bytes())
+    own.chmod(0o600)
+    g = lab([recorder.port], policy="accept\n", binary=PLAIN, workers=2, conf=f"""
+user = "nobody"
+relay_networks = {{ "{OURS}/32" }}
+dkim_sign example.com {{ keys = {{ "sel={own}", "ed={keys["ed"][0]}" }} }}
+""")
+    for i in range(6):
+        assert send(g, mail(sender=FROM, subject=f"number {i}")).code == 250
+        assert passes(recorder.wait(i + 1).octets, keys) == 2
 
 
 def test_random_messages(gate, recorder, keys):
