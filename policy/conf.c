@@ -216,6 +216,7 @@ static void policy_read(struct conf *c)
 		conf_error(c, 0, "domains: no memory for them");
 	if (policy_set_allowed(s->policy, s->allow_path, c->other) == -ENOMEM)
 		conf_error(c, 0, "allow_list: no memory for it");
+	conf_rate_check(c);
 }
 
 /* What concerns several sections, and the policy. */

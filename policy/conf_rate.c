@@ -38,3 +38,15 @@ static void *rate_open(struct conf *c, const char *title, int line)
 }
 
 const struct conf_section conf_rate = { "rate", "name", rate_options, rate_open, NULL };
+
+void conf_rate_check(struct conf *c)
+{
+	const struct site *s = c->site;
+
+	if (!s->rate_count || !s->policy)
+		return;
+	for (size_t i = 0; i < policy_rule_count(s->policy); i++)
+		if (strstr(policy_rule(s->policy, i)->text, "rate.over"))
+			return;
+	conf_warning(c, 0, "rate %s: no rule of the policy asks for rate.over, so nothing is counted", s->rate[0].name);
+}

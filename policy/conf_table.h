@@ -121,6 +121,8 @@ const struct conf_option *conf_option_find(const struct conf_section *s, const c
 /* conf_dkim_sign.c, conf_srs.c: for site_free. */
 void conf_dkim_sign_free(struct site *s);
 void conf_srs_free(struct site *s);
+/* conf_rate.c: when the policy is there. */
+void conf_rate_check(struct conf *c);
 
 /* For the tables: a copy that is there (the process ends when there is no memory: nothing runs
  * yet), a longer list. */
