@@ -11,10 +11,11 @@ from lab.backend import KEYWORDS, Backend, hang_up
 from lab.certificates import Certificates, tlsa
 from lab.gateway import BINARY, Gateway
 from lab.knot import Knot
+from lab.postfix import Postfix
 from lab.process import free_port
 from lab.smtp import Client, mail
 
-HOSTS = {name: f"127.0.0.{n}" for n, name in enumerate(("right", "wrong", "ta", "unusable", "bogus", "alias", "mx"), 41)}
+HOSTS = {name: f"127.0.0.{n}" for n, name in enumerate(("right", "wrong", "ta", "unusable", "bogus", "postfix", "mx"), 41)}
 # Port 443 is where policies are fetched: an address that no other test has.
 WEB = "127.{}.{}.{}".format(*(random.randint(2, 250) for _ in range(3)))
 STS = ("enforce", "testing", "none", "nopage", "page", "moved", "elsewhere", "badname")
@@ -28,6 +29,7 @@ def zone_signed(port, cert, ca):
     lines += [
         f"{at}right.dane.example TLSA {tlsa(3, 1, cert)}",
         f"{at}wrong.dane.example TLSA {tlsa(3, 1, ca)}",
+        f"{at}postfix.dane.example TLSA {tlsa(3, 0, cert)}",
         f"{at}ta.dane.example TLSA {tlsa(2, 0, ca)}",
         f"{at}unusable.dane.example TLSA {tlsa(1, 1, cert)}",
         # A delegation whose DS fits no key: what is below is bogus.
@@ -207,6 +209,20 @@ def test_dane_only_where_it_is_secure(gate, host, world):
     assert send(g, "x@wrong.dane.example").code == 250
     assert g.verdict("accept")["backend.tls"] == "TLSv1.3 none"
     assert wrong.messages
+
+
+def test_to_a_real_postfix(gate, world, scratch):
+    cert, key = world.certificates.self_signed
+    postfix = Postfix(scratch / "outbound-tls-postfix", domains=("postfix.dane.example",), listen=[f"{HOSTS['postfix']}:{world.port}"],
+                      smtpd_tls_security_level="encrypt", smtpd_tls_cert_file=cert, smtpd_tls_key_file=key, smtpd_tls_loglevel="1")
+    try:
+        g = gate()
+        assert send(g, "bob@postfix.dane.example").code == 250
+        assert g.verdict("accept")["backend.tls"] == "TLSv1.3 dane"
+        postfix.wait_message("bob@postfix.dane.example")
+        postfix.wait_log("TLS connection established from .*TLSv1.3")
+    finally:
+        postfix.stop()
 
 
 def test_from_the_spool(gate, host, world):
