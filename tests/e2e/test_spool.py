@@ -121,6 +121,16 @@ def test_two_next_hops(gate, host):
     wait_empty(g)
 
 
+def test_large(gate, host):
+    """One that outgrew the memory, with lines that begin with dots."""
+    one, two, g = host(11), host(12), gate()
+    body = "".join(f".{i} {'x' * 60}\r\n" for i in range(50_000))
+    assert send(g, ["x@one.example", "y@two.example"], body=body).code == 250
+    for server in (one, two):
+        assert server.wait_messages(1)[0].data.endswith(b"\r\n\r\n" + body.encode())
+    wait_empty(g)
+
+
 def test_one_refuses(gate, host):
     """Our own user hears of it by the server behind, in words and in a form that programs read."""
     one, g = host(11), gate()
@@ -267,6 +277,21 @@ def test_a_next_hop_that_went_away_after_the_end(gate, host):
     g = gate()
     assert send(g, "x@one.example").code == 451
     assert not spooled(g)
+
+
+def test_a_next_hop_that_drops_the_line(gate, host):
+    """From the spool: it is delivered again, as nobody knows whether it was."""
+    def once(*_):
+        one.script.clear()
+        hang_up()()
+
+    one, g = host(11, script={".": once}), gate()
+    host(12)
+    assert send(g, ["x@one.example", "y@two.example"]).code == 250
+    assert "after the end of the message" in g.wait_line(r"event=spool result=later .*<x@one.example>")
+    assert len(one.wait_messages(2)) == 2
+    g.wait_line(r"event=spool result=delivered .*<x@one.example>")
+    wait_empty(g)
 
 
 def test_a_word_of_the_next_hop_is_passed_on(gate, host):
