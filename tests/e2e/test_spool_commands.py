@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -194,3 +195,42 @@ def test_as_another_user(scratch, dns):
     with g:
         assert b"0 are tried now" in run(g, "retry", "--all").stdout
         assert listed(g) == []
+
+
+def reload(g):
+    mark = g.mark()
+    g.process.send(signal.SIGHUP)
+    g.wait_line('event=reload what="?done', mark)
+
+
+def test_settings_of_a_reload(away, backend):
+    """What is in the spool hears of a shorter life: it is given up, and its sender told."""
+    server = backend()
+    g = away(server.port, conf='spool { retry_min = "1s" retry_max = "1h" delay_notice = "0" }')
+    one = put(g, 1, rcpt("x@dead.example", "upstream", attempts=9, tried=int(time.time())), sender="bob@example.com", age=7200)
+    with g:
+        wait_for(lambda: listed(g)[0]["parts"])
+        assert ids(g) == [one] and server.messages == []
+        g.write_conf(conf='spool { retry_min = "1s" retry_max = "1h" delay_notice = "0" life = "1h" }')
+        reload(g)
+        assert server.wait_messages(1)[0].to == ["bob@example.com"]
+        wait_for(lambda: not listed(g))
+
+
+def test_keeper_killed_while_it_is_delivered(away, backend):
+    """The worker tells the new keeper what it has: it is not delivered a second time."""
+    server, held = backend(), Held()
+    server.script["."] = held
+    g = away(server.port)
+    one = put(g, 1, "bob@example.com")
+    two = put(g, 2, "carol@example.com")
+    with g:
+        assert held.reached.wait(WAIT_S)
+        g.kill_child("gp-spool")
+        wait_for(lambda: "gp-spool" in g.children())
+        parts = wait_for(lambda: [p for m in listed(g) if m["id"] == one for p in m["parts"] or [] if p["leased"]])
+        assert len(parts) == 1
+        del server.script["."]
+        held.go.set()
+        wait_for(lambda: not listed(g))
+    assert sorted(m.to[0] for m in server.messages) == ["bob@example.com", "carol@example.com"] and two
