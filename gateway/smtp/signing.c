@@ -13,6 +13,15 @@ static void log_failed(const char *id, const char *domain, int rc, const char *w
 	log_error("sign-failed", "tx", id, "domain", domain, "error", strerror(-rc), "why", why, NULL);
 }
 
+static void log_signed(const char *id, const struct dkim_sign_conf *conf)
+{
+	AUTO(buf) struct buf selectors = BUF_INIT(DKIM_SIGN_KEYS_MAX * 256);
+
+	for (size_t i = 0; i < conf->key_count; i++)
+		buf_addf(&selectors, "%s%s", i ? "," : "", conf->key[i].selector);
+	log_info("signed", "tx", id, "domain", conf->domain, "selectors", buf_str(&selectors), NULL);
+}
+
 /* The signatures, then the header, in place of it. */
 static int put_above(const struct buf *signatures, struct buf *header)
 {
@@ -48,6 +57,8 @@ int signing_make(const struct site *site, struct message *m, const char *id, con
 	rc = dkim_signer_sign(s, conf, m, clock_wall_s(), signatures, &why);
 	if (rc < 0)
 		log_failed(id, conf->domain, rc, why);
+	else
+		log_signed(id, conf);
 	return rc;
 }
 

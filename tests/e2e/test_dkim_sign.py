@@ -108,6 +108,7 @@ def test_two_selectors(gate, recorder, keys, tmp_path):
         assert [h.strip().lower() for h in s["h"].split(":")].count("from") == 2
         assert int(s["x"]) - int(s["t"]) == 14 * 86400
     assert octets.startswith(b"DKIM-Signature:")
+    assert g.wait_line("event=signed .*domain=example.com selectors=sel,ed")
     assert passes(octets, keys) == 2
     assert "succeeded" in opendkim(octets, keys, tmp_path)
     # What the next hops do is no harm; another author is.
