@@ -51,7 +51,7 @@ static char *chunk_get(void)
 
 static void chunk_put(char *p, bool secret)
 {
-	if (secret)
+	if (secret && p)
 		explicit_bzero(p, STREAM_CHUNK);
 	if (pool.count < CHUNKS_KEPT)
 		pool.chunk[pool.count++] = p;
