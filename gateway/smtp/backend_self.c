@@ -38,7 +38,7 @@ bool backend_is_ourselves(const struct site *site, const struct net_addr *a)
 	for (size_t i = 0; i < site->listener_count; i++) {
 		const struct net_addr *l = &site->listener[i].address;
 
-		if (l->port != a->port)
+		if (l->port != a->port || l->family != a->family)       /* sockets of one family each */
 			continue;
 		if (net_same_ip(l, a) || (is_any(l) && is_local(a)) || (is_any(a) && is_local(l)))
 			return true;
