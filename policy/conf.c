@@ -226,6 +226,7 @@ static void site_check(struct conf *c)
 
 	listeners_default(c);
 	conf_listener_check(c);
+	conf_outbound_check(c);
 	if (!instance(c, &conf_backend, 0))
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "

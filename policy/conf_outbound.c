@@ -125,4 +125,12 @@ static void outbound_close(struct conf *c, void *at, int line)
 		conf_error(c, line, "outbound: username without via: the world asks for none, expected via = { \"smart.example.net:587\" }");
 }
 
+void conf_outbound_check(struct conf *c)
+{
+	const struct site *s = c->site;
+
+	if (s->relay_network_count > 0 && s->outbound.tls.dane && s->outbound.tls.mode != OUTBOUND_TLS_OFF && !s->dns.dnssec)
+		conf_warning(c, 0, "outbound: dane plays no part with dnssec = no in section dns");
+}
+
 const struct conf_section conf_outbound = { "outbound", NULL, outbound_options, NULL, outbound_close };

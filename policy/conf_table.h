@@ -63,6 +63,8 @@ extern const struct conf_section conf_top, conf_listener, conf_backend, conf_rec
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_spool, conf_limits, conf_timeouts;
 /* Of all listeners, when backends are known. */
 void conf_listener_check(struct conf *c);
+/* Of outbound, when all is known. */
+void conf_outbound_check(struct conf *c);
 extern const char *const conf_outbound_tls_words[];
 extern const struct conf_section *const conf_sections[];        /* all, NULL last; conf_top first */
 

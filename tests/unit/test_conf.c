@@ -803,6 +803,28 @@ static void test_warnings(void **state)
 	site_free(s);
 }
 
+static void test_outbound_tls_warnings(void **state)
+{
+	static const struct { const char *text, *warnings; } rows[] = {
+		{ "relay_networks = { \"10.0.0.5\" }\ndns {\n dnssec = no\n}\n", "@: outbound: dane plays no part with dnssec = no in section dns\n" },
+		{ "relay_networks = { \"10.0.0.5\" }\n", "" },
+		{ "dns {\n dnssec = no\n}\n", "" },
+		{ "relay_networks = { \"10.0.0.5\" }\ndns {\n dnssec = no\n}\noutbound {\n dane = no\n}\n", "" },
+		{ "tls_policy a.example { name = b.example }\n", "@:4: tls_policy a.example: name plays no part without tls = verified\n" },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536), text = BUF_INIT(65536);
+		struct site *s;
+
+		buf_addf(&text, "%s%s", MINIMAL, rows[i].text);
+		s = load(buf_str(&text), &errors, &warnings);
+		if (!s || !as_wanted(buf_str(&warnings), rows[i].warnings))
+			fail_msg("row %zu: %s%s", i, buf_str(&errors), buf_str(&warnings));
+		site_free(s);
+	}
+}
+
 static void test_outbound_listener_for_nobody(void **state)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
@@ -879,7 +901,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal),      cmocka_unit_test(test_everything),         cmocka_unit_test(test_everything_is_all),
 		cmocka_unit_test(test_accepts),      cmocka_unit_test(test_syntax),             cmocka_unit_test(test_syntax_2),           cmocka_unit_test(test_wrong),
-		cmocka_unit_test(test_lacking), cmocka_unit_test(test_auth),      cmocka_unit_test(test_warnings), cmocka_unit_test(test_outbound_listener_for_nobody),           cmocka_unit_test(test_mangled),
+		cmocka_unit_test(test_lacking), cmocka_unit_test(test_auth),      cmocka_unit_test(test_warnings), cmocka_unit_test(test_outbound_tls_warnings), cmocka_unit_test(test_outbound_listener_for_nobody),           cmocka_unit_test(test_mangled),
 		cmocka_unit_test(test_comments),
 	};
 
