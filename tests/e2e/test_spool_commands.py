@@ -1,6 +1,7 @@
 """`gatepost spool ...`: an administrator at work in the spool, beside the running gateway and without it."""
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from lab.backend import Backend, Held
 from lab.gateway import Gateway
 from lab.process import WAIT_S, free_port
+from lab.smtp import Client, mail
 
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -234,3 +236,36 @@ def test_keeper_killed_while_it_is_delivered(away, backend):
         held.go.set()
         wait_for(lambda: not listed(g))
     assert sorted(m.to[0] for m in server.messages) == ["bob@example.com", "carol@example.com"] and two
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root")
+def test_disk_full(tmp_path, dns):
+    """What finds no room hears 452; when there is room again it is taken, and all that was acknowledged arrives."""
+    state, port = tmp_path / "gate" / "state", free_port()
+    state.mkdir(parents=True)
+    g = Gateway(tmp_path / "gate", [port], dns=dns.server, policy="accept\n", backend_options="spool = yes",
+                conf='recipients { verify = none } spool { retry_min = "1s" retry_max = "1s" }',
+                wrap=("unshare", "-m", "--propagation", "private", "sh", "-c", f'mount -t tmpfs -o size=6m none "{state}" && exec "$0" "$@"'))
+    with g:
+        inside = f"/proc/{g.process.pid}/root{state}"
+        replies = []
+        for n in range(40):
+            with Client(g.port) as c:
+                replies.append(c.message("user@example.com", "bob@example.com", mail(subject=f"number {n}", body="x" * 76 + "\r\n" + ("y" * 76 + "\r\n") * 4000)))
+            if n == 25:
+                room = os.statvfs(inside)
+                assert room.f_bavail * room.f_bsize < 1 << 20
+                for p in sorted((pathlib.Path(inside) / "spool").glob("*.json"))[:3]:
+                    subprocess.run(["nsenter", "-t", str(g.process.pid), "-m", g.binary, "spool", "delete", "-c", str(g.conf_path), p.stem],
+                                   check=True, capture_output=True)
+        codes = [r.code for r in replies]
+        assert set(codes) == {250, 452} and codes[0] == 250 and 250 in codes[26:], codes
+        assert all("4.3.1" in r.text for r in replies if r.code == 452)
+        kept = {p.stem for p in (pathlib.Path(inside) / "spool").glob("*.json")}
+        assert len(kept) == codes.count(250) - 3
+        server = Backend(port=port)
+        try:
+            assert len(server.wait_messages(len(kept))) == len(kept)
+            wait_for(lambda: not list((pathlib.Path(inside) / "spool").glob("*.json")))
+        finally:
+            server.stop()
