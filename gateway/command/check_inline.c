@@ -159,7 +159,7 @@ static int nft_check(const struct buf *text)
 /* Whether kernel and nft take the rules, without setting them. */
 static void check_ruleset(const struct site *s)
 {
-	AUTO(buf) struct buf text = BUF_INIT(8 << 20), err = BUF_INIT(64 * 1024);
+	AUTO(buf) struct buf text = BUF_INIT(8 << 20), err = BUF_INIT(64 * 1024), before = BUF_INIT(4096);
 	struct routes_server *server = NULL;
 	size_t count = 0;
 	int rc;
@@ -169,6 +169,9 @@ static void check_ruleset(const struct site *s)
 		free(server);
 		return;
 	}
+	buf_addf(&before, "%s: inline: ", s->path);
+	routes_missing(s, server, count, buf_str(&before), &err);
+	fputs(buf_str(&err), stderr);
 	routes_ruleset(s, server, count, false, &text);
 	free(server);
 	rc = nft_check(&text);

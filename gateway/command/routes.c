@@ -192,14 +192,33 @@ void routes_ruleset(const struct site *s, const struct routes_server *server, si
 
 /* --- the scripts --- */
 
-static void missing_families(const struct site *s, const struct routes_server *server, size_t count, struct buf *out)
+/* Whether there is a transparent listener of that direction; family 0: of any. */
+static bool takes(const struct site *s, bool outbound, int family)
+{
+	for (size_t i = 0; i < s->listener_count; i++) {
+		const struct listener_conf *l = &s->listener[i];
+
+		if (l->transparent && (l->direction == DIRECTION_OUTBOUND) == outbound && (!family || l->address.family == family))
+			return true;
+	}
+	return false;
+}
+
+void routes_missing(const struct site *s, const struct routes_server *server, size_t count, const char *before, struct buf *out)
 {
 	char text[NET_TEXT_MAX];
 
-	for (size_t i = 0; i < count; i++)
-		if (!routes_any_of(s, server[i].addr.family))
-			buf_addf(out, "# WARNING: backend %s has the address %s, and no transparent listener is of that family: connections to it pass by.\n",
+	for (size_t i = 0; i < count && takes(s, false, 0); i++)
+		if (!takes(s, false, server[i].addr.family))
+			buf_addf(out, "%sbackend %s has the address %s, and no transparent listener is of that family: connections to it pass by, unchecked\n", before,
 				 s->backend[server[i].backend].name, net_text(&server[i].addr, text));
+	for (size_t i = 0; i < s->relay_network_count && takes(s, true, 0); i++) {
+		const struct net_prefix *n = &s->relay_networks[i];
+
+		if (!takes(s, true, n->addr.family))
+			buf_addf(out, "%srelay_networks has %s/%d, and no transparent outbound listener is of that family: its mail passes by, unchecked\n", before,
+				 net_text(&n->addr, text), n->bits);
+	}
 }
 
 void routes_text(const struct site *s, const struct routes_server *server, size_t count, bool pass_when_down, struct buf *out)
@@ -210,7 +229,7 @@ void routes_text(const struct site *s, const struct routes_server *server, size_
 		buf_adds(out, "# There is no listener with transparent = yes: nothing to be done.\n");
 		return;
 	}
-	missing_families(s, server, count, out);
+	routes_missing(s, server, count, "# WARNING: ", out);
 	buf_adds(out, "# Packets with the mark are for this machine, whatever their address; all others are forwarded.\n");
 	if (routes_any_of(s, AF_INET))
 		routing(AF_INET, out);

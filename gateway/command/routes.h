@@ -40,6 +40,9 @@ void routes_text(const struct site *s, const struct routes_server *server, size_
 /* The nftables part alone. */
 void routes_ruleset(const struct site *s, const struct routes_server *server, size_t count, bool pass_when_down, struct buf *out);
 
+/* What passes by, as there is no listener of its family: lines that begin with `before`. */
+void routes_missing(const struct site *s, const struct routes_server *server, size_t count, const char *before, struct buf *out);
+
 /* The script that removes it all; nothing of the configuration is needed. */
 void routes_undo(struct buf *out);
 
