@@ -1,4 +1,5 @@
 """A child process whose output lines can be waited for. Ends with its test, whatever happens."""
+import itertools
 import os
 import random
 import re
@@ -11,9 +12,25 @@ import time
 WAIT_S = 30
 
 
+def ports():
+    """
+    Below those that the kernel gives to outgoing connections (ip_local_port_range). Each of the test runner's workers has a share of its own, and
+    gives none twice soon: between the choice and the server's bind the other one, or the next server, would choose it, too.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mine = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
+    share = list(range(10000 + mine, 32000, count))
+    start = random.randrange(len(share))
+    return itertools.cycle(share[start:] + share[:start])
+
+
+PORTS = ports()
+
+
 def free_port():
-    """A port that nobody has; below those that the kernel gives to outgoing connections (ip_local_port_range)."""
-    for port in random.sample(range(10000, 32000), 1000):
+    """A port that nobody has."""
+    for _ in range(1000):
+        port = next(PORTS)
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
