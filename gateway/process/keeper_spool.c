@@ -95,7 +95,8 @@ static void complain(struct spool_role *s, const char *what, int rc)
 
 /* --- answers --- */
 
-static void flush(struct spool_role *s)
+/* The only one who flushes the keeper: what it says is for all that wait for it. */
+static int flush(struct spool_role *s)
 {
 	int rc = spool_keeper_flush(s->keeper);
 
@@ -108,6 +109,7 @@ static void flush(struct spool_role *s)
 		keeper_answer(a->peer, a->type, a->id, status, a->kept, status < 0 ? 0 : strlen(a->kept), -1);
 	}
 	s->answer_count = 0;
+	return rc;
 }
 
 static void answer_later(struct spool_role *s, struct keeper_peer *p, const struct channel_msg *m, int rc, const char *kept)
@@ -115,7 +117,7 @@ static void answer_later(struct spool_role *s, struct keeper_peer *p, const stru
 	struct answer *a;
 
 	if (s->answer_count == ANSWERS_MAX)
-		flush(s);
+		(void)flush(s);
 	a = &s->answer[s->answer_count++];
 	*a = (struct answer){ .peer = p, .type = m->type, .id = m->id, .rc = rc };
 	if (rc == 0)
@@ -309,7 +311,7 @@ static void spool_round(struct keeper *k)
 	int64_t now_ms = clock_ms();
 	int n = 0;
 
-	flush(s);
+	(void)flush(s);
 	if (spool_keeper_load(s->keeper, now_ms, clock_wall_ms())) {
 		k->round_in_ms = 0;
 		return;
@@ -334,7 +336,7 @@ static void spool_round(struct keeper *k)
 		k->round_in_ms = 0;
 	else if (s->first && spool_keeper_next_ms(s->keeper) != INT64_MAX)
 		round_by(k, spool_keeper_next_ms(s->keeper), now_ms);
-	flush(s);                       /* an entry that had to be put aside */
+	(void)flush(s);                 /* an entry that had to be put aside */
 }
 
 static void publish(struct spool_role *s)
@@ -392,7 +394,7 @@ static int command_delete(void *arg, json_t *request, json_t *answer)
 	} else if (id) {
 		rc = spool_keeper_delete(s->keeper, id);
 		if (rc == 0)
-			rc = spool_keeper_flush(s->keeper);
+			rc = flush(s);
 	}
 	if (rc == 0)
 		log_notice("spool", "what", json_is_true(json_object_get(request, "bounce")) ? "given up by command" : "deleted by command", "spool", id, "by",
@@ -447,7 +449,7 @@ static void spool_close(struct keeper *k)
 	struct spool_role *s = k->data;
 
 	if (s->keeper)
-		flush(s);
+		(void)flush(s);
 	while (s->first)
 		asking_remove(s, &s->first);
 	control_free(s->control);
