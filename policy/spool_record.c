@@ -187,9 +187,14 @@ int spool_record_read(const json_t *o, enum spool_record_kind kind, struct spool
 
 int spool_record_parse(const char *text, size_t len, enum spool_record_kind kind, struct spool_envelope **out, const char **why)
 {
-	json_t *o = len <= SPOOL_RECORD_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
-	int rc = spool_record_read(o, kind, out, why);
+	json_error_t error = { .line = 0 };
+	json_t *o = len <= SPOOL_RECORD_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, &error) : NULL;
+	int rc;
 
+	/* Not the record's fault: it is not to be put aside for that. */
+	if (!o && len <= SPOOL_RECORD_MAX && json_error_code(&error) == json_error_out_of_memory)
+		return -ENOMEM;
+	rc = spool_record_read(o, kind, out, why);
 	json_decref(o);
 	return rc;
 }
