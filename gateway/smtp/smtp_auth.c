@@ -380,6 +380,9 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 		if (rc == 0)
 			rc = conclude(d);
 	}
+	/* The client has gone in the middle: a QUIT would be the answer to a challenge, a password even. */
+	if (rc < 0 && d->backend && d->backend->reply.code == 334)
+		d->backend->broken = true;
 	if (d->session)
 		smtp_login_end(d->session, true);
 	wipe(&d->challenge);

@@ -342,6 +342,7 @@ def test_client_lost_in_the_dialogue(gate):
     with submit(g) as c:
         c.expect("AUTH PLAIN", 334)
     g.backend.wait(lambda: not auth_sessions(g)[0].open, "the session to end")
+    assert auth_sessions(g)[0].said == ["AUTH PLAIN"]        # a QUIT there would be tried as a password
 
 
 def test_lost_between_transactions(gate):
