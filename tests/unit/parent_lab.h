@@ -431,14 +431,14 @@ static inline void wait_gone(pid_t pid)
 
 /* Clients */
 
-struct client {
+struct caller {
 	int fd;
 	int pid;
 	unsigned generation;
 	char line[1200];
 };
 
-static inline bool dial(struct client *c)
+static inline bool dial(struct caller *c)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET,
 				  .sin_port = htons(g.port),
@@ -452,7 +452,7 @@ static inline bool dial(struct client *c)
 }
 
 /* The next line; false at the end. */
-static inline bool hear(struct client *c)
+static inline bool hear(struct caller *c)
 {
 	size_t n = 0;
 
@@ -471,21 +471,21 @@ static inline bool hear(struct client *c)
 	return true;
 }
 
-static inline bool greet(struct client *c)
+static inline bool greet(struct caller *c)
 {
 	return dial(c) && hear(c) && sscanf(c->line, "hello %d %u", &c->pid, &c->generation) == 2;
 }
 
-static inline struct client connected(void)
+static inline struct caller connected(void)
 {
-	struct client c;
+	struct caller c;
 
 	if (!greet(&c))
 		fail_msg("not greeted (%s); the log so far:\n%s", strerror(errno), g.log);
 	return c;
 }
 
-static inline const char *ask(struct client *c, const char *text)
+static inline const char *ask(struct caller *c, const char *text)
 {
 	char line[300];
 	int n = snprintf(line, sizeof(line), "%s\n", text);
@@ -495,7 +495,7 @@ static inline const char *ask(struct client *c, const char *text)
 	return c->line;
 }
 
-static inline void hang_up(struct client *c)
+static inline void hang_up(struct caller *c)
 {
 	close(c->fd);
 }

@@ -6,7 +6,7 @@
 
 static void test_serves(void **unused)
 {
-	struct client a, b;
+	struct caller a, b;
 	char id[STORE_ID_MAX], path[300], text[100] = "", day[STORE_DAY_MAX];
 	struct stat st;
 	json_t *status;
@@ -94,7 +94,7 @@ static void test_control_socket(void **unused)
 
 static void test_worker_killed(void **unused)
 {
-	struct client a, b;
+	struct caller a, b;
 	pid_t killed;
 
 	configure("workers 2\n");
@@ -130,7 +130,7 @@ static void test_worker_killed(void **unused)
 
 static void test_keepers_killed(void **unused)
 {
-	struct client a;
+	struct caller a;
 	char want[40];
 
 	configure("workers 1\n");
@@ -237,7 +237,7 @@ static void test_one_per_directory(void **unused)
 
 static void test_crash_loop(void **unused)
 {
-	struct client a;
+	struct caller a;
 
 	configure("workers 1\n");
 	start(5);
@@ -280,7 +280,7 @@ static void check_confined(const char *title, const char *root, uid_t uid)
 static void test_confined(void **unused)
 {
 	struct passwd *pw = getpwnam("nobody");
-	struct client a;
+	struct caller a;
 	char want[100];
 
 	if (geteuid() != 0 || !pw || UNDER_ASAN)
@@ -311,7 +311,7 @@ static void test_confined(void **unused)
 }
 
 /* It is filled again when it is half empty: then it is more than that. */
-static void stock_wait(struct client *c)
+static void stock_wait(struct caller *c)
 {
 	int v4 = 0, v6 = 0;
 
@@ -322,7 +322,7 @@ static void stock_wait(struct client *c)
 /* What a worker may not make it gets from the parent, and has some at hand while that is busy. A site that has no use for them has none. */
 static void test_transparent_sockets(void **unused)
 {
-	struct client a;
+	struct caller a;
 
 	if (geteuid() != 0)
 		skip();
@@ -346,7 +346,7 @@ static void test_transparent_sockets(void **unused)
 
 static void test_no_transparent_sockets(void **unused)
 {
-	struct client a;
+	struct caller a;
 
 	configure("workers 1\n");
 	start(5);

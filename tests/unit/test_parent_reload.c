@@ -3,7 +3,7 @@
 
 static void test_reload(void **unused)
 {
-	struct client old, fresh;
+	struct caller old, fresh;
 
 	configure("workers 2\n");
 	start(5);
@@ -31,7 +31,7 @@ static void test_reload(void **unused)
 
 static void test_reload_refused(void **unused)
 {
-	struct client a, b;
+	struct caller a, b;
 	char want[150];
 
 	configure("workers 1\n");
@@ -71,7 +71,7 @@ static void client_run(int stop, int out)
 	struct pollfd p = { .fd = stop, .events = POLLIN };
 
 	while (poll(&p, 1, 0) == 0) {
-		struct client c;
+		struct caller c;
 		char word = greet(&c) && strcmp(ask(&c, "echo"), "echo") == 0 ? 'y' : 'n';
 
 		hang_up(&c);
@@ -124,7 +124,7 @@ static void test_nobody_lost_in_reload(void **unused)
 
 static void test_drain(void **unused)
 {
-	struct client a, b;
+	struct caller a, b;
 
 	configure("workers 2\n");
 	start(600);
@@ -148,7 +148,7 @@ static void test_drain(void **unused)
 
 static void test_drain_has_an_end(void **unused)
 {
-	struct client a;
+	struct caller a;
 
 	configure("workers 1\n");
 	start(1);
@@ -163,7 +163,7 @@ static void test_drain_has_an_end(void **unused)
 
 static void test_stop_at_once(void **unused)
 {
-	struct client a;
+	struct caller a;
 
 	configure("workers 1\n");
 	start(600);
