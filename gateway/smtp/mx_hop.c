@@ -18,6 +18,7 @@
 
 enum {
 	DNS_MS = 30 * 1000,             /* of one search, all lookups */
+	SUBMISSIONS_PORT = 465,         /* RFC 8314 3.3 */
 	FAULT_MS = 5000,                /* a silence that lasted so long is the host's fault, whatever the caller's deadline */
 };
 
@@ -173,6 +174,7 @@ static int try_address(struct mx_hop *m, struct outbound_tls_domain *domain, con
 		return rc;
 	}
 	outbound_tls_apply(s->tls, &s->conf);
+	s->conf.implicit = !m->domain[0] && to->port == SUBMISSIONS_PORT && s->conf.tls != TLS_OFF;
 	rc = smtp_client_open(&s->conf, to, from, share(deadline_ms), &s->client, why);
 	outbound_tls_opened(s->tls, rc, s->client, why);
 	demanded = outbound_tls_demanded(s->tls);

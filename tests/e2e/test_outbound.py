@@ -476,6 +476,18 @@ def test_via_a_provider_that_wants_a_password(gate, backend, certificates, tmp_p
     assert "another" not in g.process.output() and len(provider.messages) == 1
 
 
+def test_via_port_465(gate, certificates, tmp_path):
+    """TLS from the first octet, verified as elsewhere: the password is for one host."""
+    password = tmp_path / "password"
+    password.write_text("s3cret word\n")
+    conf = f'tls_ca = "{certificates.ca}" username = site password_file = "{password}"'
+    with Backend(keywords=["AUTH PLAIN"], tls=certificates.signed, script={"AUTH": Provider(b"site", b"s3cret word")}, port=465, implicit=True) as b:
+        assert send(gate(f'via = {{ "backend.example:465" }} {conf}'), "x@one.example").code == 250
+        assert b.messages[0].session.tls
+        reply = send(gate(f'via = {{ "127.0.0.1:465" }} {conf}'), "x@one.example")
+        assert reply.code == 451 and not any(c.startswith("AUTH") for s in b.sessions[1:] for c in s.commands)
+
+
 @pytest.mark.parametrize("keywords, tls, asked", [
     (["AUTH PLAIN"], None, "TLS is required"),
     (["STARTTLS", "AUTH PLAIN"], "self_signed", "certificate"),
