@@ -102,6 +102,36 @@ static void listener_close(struct conf *c, void *at, int line)
 const struct conf_section conf_listener = { "listener", "name", listener_options, listener_open,
 	                                    listener_close };
 
+static bool names(const struct listener_conf *l, const char *backend)
+{
+	for (size_t i = 0; i < l->backend_count; i++)
+		if (strcmp(l->backends[i], backend) == 0)
+			return true;
+	return false;
+}
+
+static bool named_by_any(const struct site *s, const char *backend)
+{
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (names(&s->listener[i], backend))
+			return true;
+	return false;
+}
+
+/* Who adds a listener for submission, and nothing else, has none on port 25 any more. */
+static void idle_backends_check(struct conf *c)
+{
+	const struct site *s = c->site;
+
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (s->listener[i].backend_count == 0)
+			return;
+	for (size_t i = 0; i < s->backend_count; i++)
+		if (!named_by_any(s, s->backend[i].name))
+			conf_warning(c, s->backend[i].line, "backend %s: no listener leads to it, expected one that does, such as "
+				     "listener smtp { address = \"0.0.0.0:25\" }", s->backend[i].name);
+}
+
 void conf_listener_check(struct conf *c)
 {
 	struct site *s = c->site;
@@ -119,6 +149,7 @@ void conf_listener_check(struct conf *c)
 		if (l->direction == DIRECTION_OUTBOUND && s->relay_network_count == 0)
 			conf_warning(c, l->line, "listener %s: direction = outbound serves relay_networks alone, and there are none", l->name);
 	}
+	idle_backends_check(c);
 }
 
 const struct backend_conf *site_backend(const struct site *s, const char *name)
@@ -127,22 +158,6 @@ const struct backend_conf *site_backend(const struct site *s, const char *name)
 		if (strcmp(s->backend[i].name, name) == 0)
 			return &s->backend[i];
 	return NULL;
-}
-
-static bool names(const struct listener_conf *l, const char *backend)
-{
-	for (size_t i = 0; i < l->backend_count; i++)
-		if (strcmp(l->backends[i], backend) == 0)
-			return true;
-	return false;
-}
-
-static bool named_by_any(const struct site *s, const char *backend)
-{
-	for (size_t i = 0; i < s->listener_count; i++)
-		if (names(&s->listener[i], backend))
-			return true;
-	return false;
 }
 
 /* The listener whose backends stand for those of listeners without any; NULL: there are backends that no listener names. */

@@ -770,7 +770,7 @@ static void test_auth(void **state)
 		  "@:4: listener a: has no TLS, and a login is offered in clear text with auth { plaintext = yes } alone: nobody can send there\n" },
 		{ "listener a {\n address = \"0.0.0.0:587\"\n}\ntls {\n offer = no\n}\n",
 		  "@:4: listener a: has no TLS, and a login is offered in clear text with auth { plaintext = yes } alone: nobody can send there\n" },
-		{ "listener a {\n address = \"0.0.0.0:465\"\n backends = { \"b\" }\n}\nbackend b {\n address = \"h\"\n tls = off\n}\n",
+		{ "listener a {\n address = \"0.0.0.0:465\"\n backends = { \"b\", \"main\" }\n}\nbackend b {\n address = \"h\"\n tls = off\n}\n",
 		  "@:8: backend b: has tls = off: passwords from listener a go there in clear text\n" },
 		{ "listener a {\n address = \"0.0.0.0:25\"\n}\nauth {\n inbound = yes\n plaintext = yes\n}\n",
 		  "@:7: auth: plaintext = yes: whoever listens on the way reads the passwords\n" },
@@ -833,6 +833,29 @@ static void test_outbound_listener_for_nobody(void **state)
 	assert_non_null(s);
 	assert_true(as_wanted(buf_str(&warnings), "@:4: listener out: direction = outbound serves relay_networks alone, and there are none\n"));
 	site_free(s);
+}
+
+static void test_backend_without_listener(void **state)
+{
+	static const struct { const char *text, *warnings; } rows[] = {
+		{ "backend b { address = \"10.0.0.6:587\" }\nlistener l { address = \"0.0.0.0:587\" backends = { b } }\n",
+		  "@:3: backend main: no listener leads to it, expected one that does, such as listener smtp { address = \"0.0.0.0:25\" }\n" },
+		{ "backend b { address = \"10.0.0.6:587\" }\nlistener l { address = \"0.0.0.0:587\" backends = { b } }\n"
+		  "listener smtp { address = \"0.0.0.0:25\" }\n", "" },
+		{ "listener l { address = \"0.0.0.0:587\" backends = { main } }\n", "" },
+		{ "listener l { address = \"0.0.0.0:587\" }\n", "" },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536), text = BUF_INIT(65536);
+		struct site *s;
+
+		buf_addf(&text, "%s%s", MINIMAL, rows[i].text);
+		s = load(buf_str(&text), &errors, &warnings);
+		if (!s || !as_wanted(buf_str(&warnings), rows[i].warnings))
+			fail_msg("row %zu: %s%s", i, buf_str(&errors), buf_str(&warnings));
+		site_free(s);
+	}
 }
 
 /* Any beginning of a whole file, and any byte of it changed, is a clear error or a file: nothing else. */
@@ -901,7 +924,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal),      cmocka_unit_test(test_everything),         cmocka_unit_test(test_everything_is_all),
 		cmocka_unit_test(test_accepts),      cmocka_unit_test(test_syntax),             cmocka_unit_test(test_syntax_2),           cmocka_unit_test(test_wrong),
-		cmocka_unit_test(test_lacking), cmocka_unit_test(test_auth),      cmocka_unit_test(test_warnings), cmocka_unit_test(test_outbound_tls_warnings), cmocka_unit_test(test_outbound_listener_for_nobody),           cmocka_unit_test(test_mangled),
+		cmocka_unit_test(test_lacking), cmocka_unit_test(test_auth),      cmocka_unit_test(test_warnings), cmocka_unit_test(test_outbound_tls_warnings), cmocka_unit_test(test_outbound_listener_for_nobody), cmocka_unit_test(test_backend_without_listener), cmocka_unit_test(test_mangled),
 		cmocka_unit_test(test_comments),
 	};
 
