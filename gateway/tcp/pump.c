@@ -74,7 +74,7 @@ static void way_init(struct way *w, struct stream *from, struct stream *to, uint
 	*w = (struct way){ .from = from, .to = to, .passed = passed, .pipe = { -1, -1 } };
 }
 
-/* Nothing is held without bytes in it. */
+/* Nothing is held without bytes in it. What is still in it is lost. */
 static void way_release(struct way *w)
 {
 	pipe_put(w->pipe, w->have == 0);
@@ -124,6 +124,7 @@ static int way_step(struct way *w)
 		n = way_write(w);
 		if (n < 0) {
 			w->broken = true;
+			way_release(w);         /* nobody will take it: to try again would be work without end */
 			return 1;
 		}
 		w->at += (size_t)n;

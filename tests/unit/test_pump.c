@@ -383,6 +383,44 @@ static void test_stalled(void **state)
 	assert_true(now.pump.from_b < 64u * 1024 * 1024);
 }
 
+/*
+ * A server that was cut off while its words wait for a reader that has stopped: what the client still says can go nowhere. That is no life, and no work: the
+ * time is up some day.
+ */
+static bool has_left;
+
+static void stalls_and_speaks(struct stream *s)
+{
+	while (!has_left)
+		task_sleep(5);
+	task_sleep(20);
+	talk_put(s, "once more\r\n");
+	stalls(s);
+}
+
+static void overflows_and_leaves(struct stream *s)
+{
+	static char piece[65536];
+
+	stream_set_write_timeout(s, 30);
+	while (stream_write(s, piece, sizeof(piece)) == 0)
+		;
+	stream_raw_abort(s);
+	has_left = true;
+}
+
+static void test_stalled_cut(void **state)
+{
+	int64_t begun = clock_ms();
+
+	for (int how = SPLICED; how <= COPIED; how *= 2) {
+		now.end = PUMP_ENDED;
+		has_left = false;
+		run(how, 300, PUMP_IDLE, stalls_and_speaks, overflows_and_leaves);
+	}
+	assert_true(clock_ms() - begun < 10000);
+}
+
 static void cancels(struct stream *s)
 {
 	talk_put(s, "a line\r\n");
@@ -472,6 +510,7 @@ int main(void)
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_not_idle),
 		cmocka_unit_test(test_stalled),
+		cmocka_unit_test(test_stalled_cut),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_pending),
 	};
