@@ -488,6 +488,7 @@ bool spool_keeper_lease(struct spool_keeper *k, const void *holder, int64_t now_
 		if (*fd >= 0)
 			return true;
 		spool_envelope_free(*e);
+		*e = NULL;
 		log_error("spool", "error", "an entry cannot be read now", "id", out->id, "why", strerror(-*fd), NULL);
 		spool_schedule_end(k->schedule, out->id, out->number, SPOOL_END_LATER, now_ms);
 		return false;

@@ -651,7 +651,8 @@ static void test_disk_full(void **state)
 	struct spool_envelope *e = NULL;
 	char id[STORE_ID_MAX], first[STORE_ID_MAX] = "", name[60];
 	int fd = -1, filler, rc = 0, n = 0;
-	char chunk[4096] = { 0 }, path[PATH_BYTES];
+	char chunk[4096] = { 0 }, path[PATH_BYTES], message_path[PATH_BYTES], aside[PATH_BYTES + 8];
+	bool leased;
 
 	fresh();
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -679,6 +680,21 @@ static void test_disk_full(void **state)
 	assert_int_equal(report(k, first, g.number, strcmp(g.route, "mx c") == 0, SPOOL_TAKEN, false), -ENOSPC);
 	spool_keeper_tick(k);
 	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).leased, 0);
+	/* Its message cannot be opened: nothing is leased, and nothing is left to be freed a second time. */
+	snprintf(name, sizeof(name), "%s.eml", first);
+	in_spool(name, message_path);
+	snprintf(aside, sizeof(aside), "%s.aside", message_path);
+	assert_int_equal(rename(message_path, aside), 0);
+	e = NULL;
+	do {
+		spool_envelope_free(e);
+		e = NULL;
+		leased = spool_keeper_lease(k, k, 0, &g, &e, &fd);
+		if (leased)
+			close(fd);
+	} while (leased);
+	assert_null(e);
+	assert_int_equal(rename(aside, message_path), 0);
 	assert_int_equal(unlink(path), 0);
 	spool_keeper_tick(k);
 	assert_int_equal(spool_keeper_flush(k), 0);
