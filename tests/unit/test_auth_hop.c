@@ -18,6 +18,7 @@
 #include "smtp/auth_hop.h"
 #include "smtp/backend.h"
 #include "support/script_server.h"
+#include "support/task_check.h"
 
 #define S(...) (const char *const[]){ __VA_ARGS__, NULL }
 #define EHLO "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250 AUTH PLAIN\r\n"
@@ -30,17 +31,6 @@ static struct script_server server;
 static struct backend_group *group;
 static struct smtp_login *login;
 static struct next_hop *hop;
-static int wrong_line;
-static char wrong_text[200];
-
-/* In a task nothing may jump out, as cmocka's assertions do. */
-#define CHECK(x)                                                                                           \
-	do {                                                                                               \
-		if (!(x) && !wrong_line) {                                                                 \
-			wrong_line = __LINE__;                                                             \
-			snprintf(wrong_text, sizeof(wrong_text), "%s", #x);                                \
-		}                                                                                          \
-	} while (0)
 
 static int64_t soon(void)
 {
@@ -187,18 +177,10 @@ static void stir_lost_task(void *arg)
 	end();
 }
 
-static void run(void (*fn)(void *))
-{
-	wrong_line = 0;
-	script_run(fn, NULL);
-	if (wrong_line)
-		fail_msg("line %d: %s", wrong_line, wrong_text);
-}
-
 #define TEST(x)                                                                                            \
 	static void test_##x(void **state)                                                                 \
 	{                                                                                                  \
-		run(x##_task);                                                                             \
+		task_check_run(x##_task);                                                                             \
 	}
 TEST(several)
 TEST(closed)

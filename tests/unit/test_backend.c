@@ -17,6 +17,7 @@
 #include "smtp/xclient.h"
 #include "support/dns_table.h"
 #include "support/script_server.h"
+#include "support/task_check.h"
 
 #define S(...) (const char *const[]){ __VA_ARGS__, NULL }
 #define EHLO "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
@@ -70,25 +71,6 @@ static int64_t soon(void)
 	return clock_ms() + 3000;
 }
 
-/* What a test task found wrong: asserts must not jump out of a task. */
-static int wrong_line;
-static char wrong_text[200];
-#define CHECK(x)                                                                                           \
-	do {                                                                                               \
-		if (!(x) && !wrong_line) {                                                                 \
-			wrong_line = __LINE__;                                                             \
-			snprintf(wrong_text, sizeof(wrong_text), "%s", #x);                                \
-		}                                                                                          \
-	} while (0)
-
-static void run(void (*fn)(void *))
-{
-	wrong_line = 0;
-	script_run(fn, NULL);
-	if (wrong_line)
-		fail_msg("line %d: %s", wrong_line, wrong_text);
-}
-
 static const char *take_name(struct backend_session **bs)
 {
 	return backend_take(group, soon(), bs) == 0 ? backend_name((*bs)->backend) : "none";
@@ -120,7 +102,7 @@ static void turns_task(void *arg)
 
 static void test_turns_and_priority(void **state)
 {
-	run(turns_task);
+	task_check_run(turns_task);
 }
 
 static void failover_task(void *arg)
@@ -145,7 +127,7 @@ static void failover_task(void *arg)
 
 static void test_failover(void **state)
 {
-	run(failover_task);
+	task_check_run(failover_task);
 }
 
 static void none_task(void *arg)
@@ -167,7 +149,7 @@ static void none_task(void *arg)
 
 static void test_none(void **state)
 {
-	run(none_task);
+	task_check_run(none_task);
 }
 
 static void recovery_task(void *arg)
@@ -202,7 +184,7 @@ static void recovery_task(void *arg)
 
 static void test_recovery(void **state)
 {
-	run(recovery_task);
+	task_check_run(recovery_task);
 }
 
 static void caps_task(void *arg)
@@ -223,7 +205,7 @@ static void caps_task(void *arg)
 
 static void test_caps_meet(void **state)
 {
-	run(caps_task);
+	task_check_run(caps_task);
 }
 
 static void reuse_task(void *arg)
@@ -273,7 +255,7 @@ static void reuse_task(void *arg)
 
 static void test_reuse(void **state)
 {
-	run(reuse_task);
+	task_check_run(reuse_task);
 }
 
 static void idle_task(void *arg)
@@ -298,7 +280,7 @@ static void idle_task(void *arg)
 
 static void test_idle_expires(void **state)
 {
-	run(idle_task);
+	task_check_run(idle_task);
 }
 
 struct user {
@@ -348,7 +330,7 @@ static void limit_task(void *arg)
 
 static void test_max_sessions(void **state)
 {
-	run(limit_task);
+	task_check_run(limit_task);
 }
 
 static void reuse_limit_task(void *arg)
@@ -381,7 +363,7 @@ static void reuse_limit_task(void *arg)
 
 static void test_max_sessions_with_reuse(void **state)
 {
-	run(reuse_limit_task);
+	task_check_run(reuse_limit_task);
 }
 
 static void wait_task(void *arg)
@@ -415,7 +397,7 @@ static void wait_task(void *arg)
 
 static void test_max_sessions_over_workers(void **state)
 {
-	run(wait_task);
+	task_check_run(wait_task);
 }
 
 static void trouble_task(void *arg)
@@ -441,7 +423,7 @@ static void trouble_task(void *arg)
 
 static void test_trouble_in_use(void **state)
 {
-	run(trouble_task);
+	task_check_run(trouble_task);
 }
 
 static void ourselves_task(void *arg)
@@ -463,7 +445,7 @@ static void ourselves_task(void *arg)
 
 static void test_ourselves(void **state)
 {
-	run(ourselves_task);
+	task_check_run(ourselves_task);
 }
 
 /* A backend by name: its addresses are tried in turn. */
@@ -502,7 +484,7 @@ static void name_task(void *arg)
 
 static void test_host_name(void **state)
 {
-	run(name_task);
+	task_check_run(name_task);
 }
 
 /* A worker that waits makes the others give up their idle sessions. */
@@ -533,7 +515,7 @@ static void wanted_task(void *arg)
 
 static void test_idle_is_given_up(void **state)
 {
-	run(wanted_task);
+	task_check_run(wanted_task);
 }
 
 /* --- sessions that speak for a client --- */
@@ -575,7 +557,7 @@ static void proxy_task(void *arg)
 
 static void test_proxy(void **state)
 {
-	run(proxy_task);
+	task_check_run(proxy_task);
 }
 
 /* Words against the client are his: the member is up, and no other is asked. A connection that is cut is no word, and casts doubt. */
@@ -606,7 +588,7 @@ static void refused_task(void *arg)
 
 static void test_refused(void **state)
 {
-	run(refused_task);
+	task_check_run(refused_task);
 }
 
 /* XCLIENT in an idle session of our own; then it is this client's. Refused words after it are his, too. */
@@ -636,7 +618,7 @@ static void xclient_task(void *arg)
 
 static void test_xclient(void **state)
 {
-	run(xclient_task);
+	task_check_run(xclient_task);
 }
 
 /* The group may go while a session is in use. */
@@ -656,7 +638,7 @@ static void free_task(void *arg)
 
 static void test_free_in_use(void **state)
 {
-	run(free_task);
+	task_check_run(free_task);
 }
 
 static int setup(void **state)

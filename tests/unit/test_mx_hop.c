@@ -17,6 +17,7 @@
 #include "smtp/outbound.h"
 #include "support/dns_table.h"
 #include "support/script_server.h"
+#include "support/task_check.h"
 
 #define S(...) (const char *const[]){ __VA_ARGS__, NULL }
 #define EHLO "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250 8BITMIME\r\n"
@@ -63,25 +64,6 @@ static int64_t soon(void)
 	return clock_ms() + 3000;
 }
 
-/* What a test task found wrong: asserts must not jump out of a task. */
-static int wrong_line;
-static char wrong_text[200];
-#define CHECK(x)                                                                                           \
-	do {                                                                                               \
-		if (!(x) && !wrong_line) {                                                                 \
-			wrong_line = __LINE__;                                                             \
-			snprintf(wrong_text, sizeof(wrong_text), "%s", #x);                                \
-		}                                                                                          \
-	} while (0)
-
-static void run(void (*fn)(void *))
-{
-	wrong_line = 0;
-	script_run(fn, NULL);
-	if (wrong_line)
-		fail_msg("line %d: %s", wrong_line, wrong_text);
-}
-
 static void order_task(void *arg)
 {
 	AUTO(next_hop) struct next_hop *h = NULL;
@@ -105,7 +87,7 @@ static void order_task(void *arg)
 
 static void test_order(void **state)
 {
-	run(order_task);
+	task_check_run(order_task);
 }
 
 static void nobody_task(void *arg)
@@ -140,7 +122,7 @@ static void nobody_task(void *arg)
 
 static void test_nobody(void **state)
 {
-	run(nobody_task);
+	task_check_run(nobody_task);
 }
 
 static void reuse_task(void *arg)
@@ -170,7 +152,7 @@ static void reuse_task(void *arg)
 
 static void test_reuse(void **state)
 {
-	run(reuse_task);
+	task_check_run(reuse_task);
 }
 
 /* An idle session that has gone, or says no to RSET, is not given out. */
@@ -193,7 +175,7 @@ static void stale_task(void *arg)
 
 static void test_stale(void **state)
 {
-	run(stale_task);
+	task_check_run(stale_task);
 }
 
 static void limit_task(void *arg)
@@ -217,7 +199,7 @@ static void limit_task(void *arg)
 
 static void test_limit(void **state)
 {
-	run(limit_task);
+	task_check_run(limit_task);
 }
 
 /* Idle sessions outlive nobody: the ticker, and the end. */
@@ -240,7 +222,7 @@ static void expiry_task(void *arg)
 
 static void test_expiry(void **state)
 {
-	run(expiry_task);
+	task_check_run(expiry_task);
 }
 
 static void domain_task(void *arg)
@@ -277,7 +259,7 @@ static void domain_task(void *arg)
 
 static void test_domain(void **state)
 {
-	run(domain_task);
+	task_check_run(domain_task);
 }
 
 static int setup(void **state)

@@ -17,6 +17,7 @@
 #include "smtp/backend.h"
 #include "smtp/recipient.h"
 #include "support/script_server.h"
+#include "support/task_check.h"
 
 #define S(...) (const char *const[]){ __VA_ARGS__, NULL }
 #define EHLO "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250 mx\r\n", "C:MAIL FROM:<>\r\n", "S:250 ok\r\n"
@@ -56,24 +57,6 @@ static struct state store = { store_run };
 static struct site site;
 static struct script_server server;
 static struct recipient_check *check;
-
-static int wrong_line;
-static char wrong_text[200];
-#define CHECK(x)                                                                                           \
-	do {                                                                                               \
-		if (!(x) && !wrong_line) {                                                                 \
-			wrong_line = __LINE__;                                                             \
-			snprintf(wrong_text, sizeof(wrong_text), "%s", #x);                                \
-		}                                                                                          \
-	} while (0)
-
-static void run(void (*fn)(void *))
-{
-	wrong_line = 0;
-	script_run(fn, NULL);
-	if (wrong_line)
-		fail_msg("line %d: %s", wrong_line, wrong_text);
-}
 
 static void begin(enum rcpt_verify verify)
 {
@@ -145,7 +128,7 @@ static void file_task(void *arg)
 
 static void test_file(void **state)
 {
-	run(file_task);
+	task_check_run(file_task);
 }
 
 static void callout_task(void *arg)
@@ -177,7 +160,7 @@ static void callout_task(void *arg)
 
 static void test_callout(void **state)
 {
-	run(callout_task);
+	task_check_run(callout_task);
 }
 
 static void all_task(void *arg)
@@ -198,7 +181,7 @@ static void all_task(void *arg)
 
 static void test_accept_all(void **state)
 {
-	run(all_task);
+	task_check_run(all_task);
 }
 
 static void odd_task(void *arg)
@@ -252,7 +235,7 @@ static void odd_task(void *arg)
 
 static void test_odd_source(void **state)
 {
-	run(odd_task);
+	task_check_run(odd_task);
 }
 
 static void ourselves_task(void *arg)
@@ -271,7 +254,7 @@ static void ourselves_task(void *arg)
 
 static void test_ourselves(void **state)
 {
-	run(ourselves_task);
+	task_check_run(ourselves_task);
 }
 
 static void forget_task(void *arg)
@@ -289,7 +272,7 @@ static void forget_task(void *arg)
 
 static void test_forget(void **state)
 {
-	run(forget_task);
+	task_check_run(forget_task);
 }
 
 /* The backend's word is tested beside the mail, once. */
@@ -320,7 +303,7 @@ static void backend_task(void *arg)
 
 static void test_backend(void **state)
 {
-	run(backend_task);
+	task_check_run(backend_task);
 }
 
 static int setup(void **state)

@@ -23,6 +23,7 @@
 #include "smtp/smtp_server.h"
 #include "smtp/spool_run.h"
 #include "support/script_server.h"
+#include "support/task_check.h"
 
 #define S(...) (const char *const[]){ __VA_ARGS__, NULL }
 #define EHLO "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250 DSN\r\n"
@@ -143,15 +144,6 @@ struct part {
 };
 
 static const struct part *now;
-static int wrong_line;
-static char wrong_text[300];
-#define CHECK(x)                                                                                           \
-	do {                                                                                               \
-		if (!(x) && !wrong_line) {                                                                 \
-			wrong_line = __LINE__;                                                             \
-			snprintf(wrong_text, sizeof(wrong_text), "%s", #x);                                \
-		}                                                                                          \
-	} while (0)
 
 static char hostname[] = "gw.example", host[] = "127.0.0.1", name[] = "mx", domain[] = "example.com";
 static char *domains[] = { domain };
