@@ -1,17 +1,10 @@
 #include "command/cmd_quarantine.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "command/cmd_release.h"
+#include "command/command.h"
 #include "command/quarantine.h"
 
-/* Each gets its own argv (argv[0] is its name) and returns the exit status. */
-static const struct subcommand {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *help;
-} subcommands[] = {
+static const struct subcommand subcommands[] = {
 	{ "list", quarantine_list, "what is kept, by recipient, sender, rule, fact, time; newest first" },
 	{ "show", quarantine_show, "all that is known of a message, and what it says" },
 	{ "search", quarantine_search, "by words of header and text, in any script" },
@@ -24,36 +17,10 @@ static const struct subcommand {
 	{ NULL, NULL, NULL },
 };
 
-static void usage(FILE *to)
-{
-	fputs("usage: gatepost quarantine COMMAND [OPTIONS]\n\n", to);
-	for (const struct subcommand *c = subcommands; c->name; c++)
-		fprintf(to, "  %-8s  %s\n", c->name, c->help);
-	fputs("\n`gatepost quarantine COMMAND --help` shows the options of one. The manual: gatepost(8).\n"
-	      "Exit status, but for release: 0 done; 1 wrong option or configuration, or something failed; 2 a message that was named is not there.\n",
-	      to);
-}
+static const char note[] =
+	"Exit status, but for release: 0 done; 1 wrong option or configuration, or something failed; 2 a message that was named is not there.\n";
 
 int cmd_quarantine(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : NULL;
-	char called[40];
-
-	if (!name) {
-		usage(stderr);
-		return QUARANTINE_FAILED;
-	}
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-		usage(stdout);
-		return QUARANTINE_DONE;
-	}
-	for (const struct subcommand *c = subcommands; c->name; c++)
-		if (strcmp(c->name, name) == 0) {
-			snprintf(called, sizeof(called), "gatepost quarantine %s", name);
-			argv[1] = called;
-			return c->run(argc - 1, argv + 1);
-		}
-	fprintf(stderr, "gatepost quarantine: there is no command of that name\n\n");
-	usage(stderr);
-	return QUARANTINE_FAILED;
+	return command_run("quarantine", subcommands, note, argc, argv);
 }

@@ -30,4 +30,14 @@ int cmd_version(int argc, char **argv);
  */
 int command_options(int argc, char **argv, const char *usage, const char **path, int *status);
 
+/* Commands of a command: `gatepost quarantine list`. Each gets its own argv; argv[0] is its whole name. The last one has no name. */
+struct subcommand {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+/* Run the one that argv[1] names; help, or what is wrong, is printed. note: what the help closes with. The exit status. */
+int command_run(const char *command, const struct subcommand *subcommands, const char *note, int argc, char **argv);
+
 #endif

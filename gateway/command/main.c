@@ -1,8 +1,6 @@
 /*
- * gatepost COMMAND: the table of commands, and what they share.
+ * gatepost COMMAND: the table of commands
  */
-#include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,29 +52,6 @@ static int cmd_help(int argc, char **argv)
 {
 	usage(stdout);
 	return 0;
-}
-
-int command_options(int argc, char **argv, const char *text, const char **path, int *status)
-{
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	*path = GATEPOST_CONFIG;
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-		if (c == 'c') {
-			*path = optarg;
-			continue;
-		}
-		fputs(text, c == 'h' ? stdout : stderr);        /* getopt has said what is wrong */
-		*status = c == 'h' ? 0 : 1;
-		return -1;
-	}
-	return optind;
 }
 
 int main(int argc, char **argv)
