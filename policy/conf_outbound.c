@@ -6,7 +6,7 @@
 
 #define OUT(field) offsetof(struct site, outbound.field)
 
-enum { VIA_MAX = 8, PASSWORD_MAX = 512 };
+enum { VIA_MAX = 8 };
 
 /* What no name in the DNS leads to: not addresses of one host, or addresses of every host. */
 static const char *const never_default[] = {
@@ -53,26 +53,9 @@ static void never_read(struct conf *c, void *at, const char *value, int line)
 		conf_prefix_add(c, "never", &o->never, &o->never_count, value, line);
 }
 
-/* The first line of the file, without its end. */
 static void password_read(struct conf *c, void *at, const char *value, int line)
 {
-	struct outbound_conf *o = &((struct site *)at)->outbound;
-	size_t len;
-	char *text = conf_file(c, "password_file", value, line, &len);
-
-	if (!text)
-		return;
-	len = strcspn(text, "\r\n");
-	if (len == 0 || len > PASSWORD_MAX) {
-		conf_error(c, line, "password_file: the first line of %s is no password, expected 1 to %d bytes", value, PASSWORD_MAX);
-	} else {
-		free(o->password);
-		o->password = strndup(text, len);
-		if (!o->password)
-			abort();
-	}
-	explicit_bzero(text, strlen(text));
-	free(text);
+	conf_password(c, "password_file", value, line, &((struct site *)at)->outbound.password);
 }
 
 static const struct conf_option outbound_options[] = {

@@ -6,8 +6,6 @@
 
 #define SITE(field) offsetof(struct site, field)
 
-enum { PASSWORD_MAX = 512 };
-
 static void address_read(struct conf *c, void *at, const char *value, int line)
 {
 	struct net_addr *a = &((struct site *)at)->redis.address;
@@ -38,27 +36,9 @@ static void prefix_read(struct conf *c, void *at, const char *value, int line)
 	s->redis.prefix = conf_copy(value);
 }
 
-/* The first line of the file, without its end. */
 static void password_read(struct conf *c, void *at, const char *value, int line)
 {
-	struct site *s = at;
-	size_t len;
-	char *text = conf_file(c, "password_file", value, line, &len);
-
-	if (!text)
-		return;
-	len = strcspn(text, "\r\n");
-	if (len == 0 || len > PASSWORD_MAX) {
-		conf_error(c, line, "password_file: the first line of %s is no password, expected 1 to %d bytes",
-			   value, PASSWORD_MAX);
-	} else {
-		free(s->redis.password);
-		s->redis.password = strndup(text, len);
-		if (!s->redis.password)
-			abort();
-	}
-	explicit_bzero(text, strlen(text));
-	free(text);
+	conf_password(c, "password_file", value, line, &((struct site *)at)->redis.password);
 }
 
 static const char *const away_words[] = { "open", "defer", NULL };

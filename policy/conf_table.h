@@ -133,9 +133,9 @@ char *conf_copy(const char *text);
 void *conf_grow(void *list, size_t *count, size_t size);
 void conf_list_add(char ***list, size_t *count, const char *text);
 
-/* One network more. False: said, option is its name. */
 /* "host:port" into a new *host (an older one is freed) and *port; 25 where there is none. false: said. */
 bool conf_server(struct conf *c, const char *option, const char *value, int line, char **host, unsigned short *port);
+/* One network more. False: said, option is its name. */
 bool conf_prefix_add(struct conf *c, const char *option, struct net_prefix **list, size_t *count, const char *value, int line);
 /* Whether the title of a section is a word for logs; else said. */
 bool conf_title_ok(struct conf *c, const char *section, const char *title, int line);
@@ -144,5 +144,7 @@ bool conf_title_ok(struct conf *c, const char *section, const char *title, int l
 char *conf_path(const struct conf *c, const char *path);
 /* What is in a file, at most 1 MiB, no NUL; NULL: said. */
 char *conf_file(struct conf *c, const char *name, const char *path, int line, size_t *len);
+/* The first line of a file, without its end, into *out (an older one is freed); else said. name: of the option. */
+void conf_password(struct conf *c, const char *name, const char *path, int line, char **out);
 
 #endif

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { PASSWORD_MAX = 512 };
+
 char *conf_copy(const char *text)
 {
 	char *copy = strdup(text);
@@ -127,6 +129,26 @@ char *conf_file(struct conf *c, const char *name, const char *path, int line, si
 		return NULL;
 	*len = b.len;
 	return b.data ? conf_copy((b.data[b.len] = '\0', b.data)) : conf_copy("");
+}
+
+void conf_password(struct conf *c, const char *name, const char *path, int line, char **out)
+{
+	size_t len;
+	char *text = conf_file(c, name, path, line, &len);
+
+	if (!text)
+		return;
+	len = strcspn(text, "\r\n");
+	if (len == 0 || len > PASSWORD_MAX) {
+		conf_error(c, line, "%s: the first line of %s is no password, expected 1 to %d bytes", name, path, PASSWORD_MAX);
+	} else {
+		free(*out);
+		*out = strndup(text, len);
+		if (!*out)
+			abort();
+	}
+	explicit_bzero(text, strlen(text));
+	free(text);
 }
 
 struct unit {
