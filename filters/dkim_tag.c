@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/base64.h"
+
 static bool is_wsp(char c)
 {
 	return c == ' ' || c == '\t';
@@ -178,17 +180,6 @@ bool dkim_tag_has(const struct dkim_tag *t, const char *word)
 		if (len == strlen(word) && strncasecmp(item, word, len) == 0)
 			return true;
 	return false;
-}
-
-static int base64_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 ptrdiff_t dkim_tag_base64(const char *p, size_t len, unsigned char *out, size_t room)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/base64.h"
 #include "base/utf8.h"
 
 /* The names of RFC 4616, 2195, 2831, 7628, 5802, 7677, 4752; LOGIN, XOAUTH2 and NTLM have none. In the order in which they are offered. */
@@ -65,26 +66,15 @@ const char *sasl_names(unsigned set, char out[SASL_NAMES_MAX])
 	return out;
 }
 
-static int digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 /* Of letters that are right; how many octets there are. At most size are written. */
 static size_t decode(const char *p, size_t len, char *out, size_t size)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i + 3 < len && n + 3 <= size; i += 4) {
-		unsigned v = (unsigned)digit(p[i]) << 18 | (unsigned)digit(p[i + 1]) << 12;
+		unsigned v = (unsigned)base64_digit(p[i]) << 18 | (unsigned)base64_digit(p[i + 1]) << 12;
 
-		v |= (p[i + 2] == '=' ? 0 : (unsigned)digit(p[i + 2]) << 6) | (p[i + 3] == '=' ? 0 : (unsigned)digit(p[i + 3]));
+		v |= (p[i + 2] == '=' ? 0 : (unsigned)base64_digit(p[i + 2]) << 6) | (p[i + 3] == '=' ? 0 : (unsigned)base64_digit(p[i + 3]));
 		out[n++] = (char)(v >> 16);
 		if (p[i + 2] != '=')
 			out[n++] = (char)(v >> 8);
@@ -103,7 +93,7 @@ bool sasl_base64_ok(const char *p, size_t len)
 	while (pads < 2 && pads < len && p[len - 1 - pads] == '=')
 		pads++;
 	for (size_t i = 0; i + pads < len; i++)
-		if (digit(p[i]) < 0)
+		if (base64_digit(p[i]) < 0)
 			return false;
 	return true;
 }
