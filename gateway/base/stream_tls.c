@@ -204,28 +204,31 @@ static int handshake(struct stream *s, int timeout_ms, struct choice *c)
 	return c && c->rc < 0 ? c->rc : rc;
 }
 
-int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms)
+static int accept_begin(struct stream *s, SSL_CTX *ctx, int timeout_ms)
 {
 	int rc = stream_flush(s, timeout_ms);
 
 	if (rc == 0)
 		rc = tls_begin(s, ctx);
-	if (rc)
-		return rc;
-	SSL_set_accept_state(s->ssl);
-	return handshake(s, timeout_ms, NULL);
+	if (rc == 0)
+		SSL_set_accept_state(s->ssl);
+	return rc;
+}
+
+int stream_tls_accept(struct stream *s, struct ssl_ctx_st *ctx, int timeout_ms)
+{
+	int rc = accept_begin(s, ctx, timeout_ms);
+
+	return rc ? rc : handshake(s, timeout_ms, NULL);
 }
 
 int stream_tls_accept_as(struct stream *s, struct ssl_ctx_st *ctx, stream_choose_fn *choose_fn, void *arg, int timeout_ms)
 {
 	struct choice c = { choose_fn, arg, 1 };
-	int rc = stream_flush(s, timeout_ms);
+	int rc = accept_begin(s, ctx, timeout_ms);
 
-	if (rc == 0)
-		rc = tls_begin(s, ctx);
 	if (rc)
 		return rc;
-	SSL_set_accept_state(s->ssl);
 	SSL_set_cert_cb(s->ssl, choice_asked, &c);
 	rc = handshake(s, timeout_ms, &c);
 	SSL_set_cert_cb(s->ssl, NULL, NULL);

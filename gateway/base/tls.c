@@ -21,9 +21,9 @@ static const char CIPHERS[] = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES"
 
 enum { CHAIN_MAX = 16, CA_MAX = 2000, PIECE = 4, CERT_DAYS = 3650, PEM_MAX = 64 * 1024, CA_FILE_MAX = 8 * 1024 * 1024 };
 
-static int no_password(char *p, int size, int writing, void *arg)
+int tls_no_password(char *p, int size, int writing, void *arg)
 {
-	return 0; /* the default would ask on the terminal */
+	return 0;
 }
 
 const char *tls_error(char *out, size_t size)
@@ -43,8 +43,7 @@ const char *tls_error(char *out, size_t size)
 	return out;
 }
 
-/* -EINVAL, with what OpenSSL says. */
-static int refuse(struct buf *err, const char *what)
+int tls_refuse(struct buf *err, const char *what)
 {
 	char why[256];
 
@@ -88,48 +87,48 @@ static SSL_CTX *ctx_new(const SSL_METHOD *method)
 
 static int use_chain(SSL_CTX *ctx, BIO *bio, struct buf *err)
 {
-	X509 *cert = PEM_read_bio_X509(bio, NULL, no_password, NULL);
+	X509 *cert = PEM_read_bio_X509(bio, NULL, tls_no_password, NULL);
 	int ok;
 
 	if (!cert)
-		return refuse(err, "the certificate cannot be read");
+		return tls_refuse(err, "the certificate cannot be read");
 	ok = SSL_CTX_use_certificate(ctx, cert);
 	X509_free(cert);
 	if (ok != 1)
-		return refuse(err, "the certificate cannot be used");
+		return tls_refuse(err, "the certificate cannot be used");
 	for (int i = 0; i < CHAIN_MAX; i++) {
-		cert = PEM_read_bio_X509(bio, NULL, no_password, NULL);
+		cert = PEM_read_bio_X509(bio, NULL, tls_no_password, NULL);
 		if (!cert)
 			return pem_ended()
 				   ? 0
-				   : refuse(err, "a certificate of the chain cannot be read");
+				   : tls_refuse(err, "a certificate of the chain cannot be read");
 		if (SSL_CTX_add0_chain_cert(ctx, cert) != 1) {
 			X509_free(cert);
-			return refuse(err, "a certificate of the chain cannot be used");
+			return tls_refuse(err, "a certificate of the chain cannot be used");
 		}
 	}
-	return refuse(err, "the certificate chain is too long");
+	return tls_refuse(err, "the certificate chain is too long");
 }
 
 static int use_key(SSL_CTX *ctx, BIO *bio, struct buf *err)
 {
-	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, tls_no_password, NULL);
 	int ok;
 
 	if (!key)
-		return refuse(err, "the private key cannot be read (one with a password cannot be "
+		return tls_refuse(err, "the private key cannot be read (one with a password cannot be "
 				   "used)");
 	ok = SSL_CTX_use_PrivateKey(ctx, key) == 1;
 	EVP_PKEY_free(key);
 	if (!ok || SSL_CTX_check_private_key(ctx) != 1)
-		return refuse(err, "the private key does not belong to the certificate");
+		return tls_refuse(err, "the private key does not belong to the certificate");
 	return 0;
 }
 
 static int server_fill(SSL_CTX *ctx, const char *cert_pem, const char *key_pem, struct buf *err)
 {
 	BIO *cert = BIO_new_mem_buf(cert_pem, -1), *key = BIO_new_mem_buf(key_pem, -1);
-	int rc = cert && key ? use_chain(ctx, cert, err) : refuse(err, "no memory");
+	int rc = cert && key ? use_chain(ctx, cert, err) : tls_refuse(err, "no memory");
 
 	if (rc == 0)
 		rc = use_key(ctx, key, err);
@@ -145,7 +144,7 @@ int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st 
 	int rc;
 
 	if (!ctx)
-		return refuse(err, "no TLS context");
+		return tls_refuse(err, "no TLS context");
 	SSL_CTX_set_dh_auto(ctx, 1);
 	/* One ticket is what a mail client can use. */
 	SSL_CTX_set_num_tickets(ctx, 1);
@@ -169,7 +168,7 @@ int tls_server_ctx_bare(struct ssl_ctx_st **out, struct buf *err)
 	SSL_CTX *ctx = ctx_new(TLS_server_method());
 
 	if (!ctx)
-		return refuse(err, "no TLS context");
+		return tls_refuse(err, "no TLS context");
 	SSL_CTX_set_dh_auto(ctx, 1);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
@@ -185,17 +184,17 @@ static int trust_pem(SSL_CTX *ctx, const char *ca_pem, void (*between)(void), st
 	int count, rc = 0;
 
 	if (!bio)
-		return refuse(err, "no memory");
+		return tls_refuse(err, "no memory");
 	for (count = 0; count < CA_MAX && rc == 0; count++) {
-		X509 *cert = PEM_read_bio_X509(bio, NULL, no_password, NULL);
+		X509 *cert = PEM_read_bio_X509(bio, NULL, tls_no_password, NULL);
 
 		if (!cert) {
 			if (!pem_ended() || count == 0)
-				rc = refuse(err, "the CA certificates cannot be read");
+				rc = tls_refuse(err, "the CA certificates cannot be read");
 			break;
 		}
 		if (X509_STORE_add_cert(store, cert) != 1)
-			rc = refuse(err, "a CA certificate cannot be used");
+			rc = tls_refuse(err, "a CA certificate cannot be used");
 		X509_free(cert);
 		if (between && count % PIECE == PIECE - 1)
 			between();
@@ -233,7 +232,7 @@ int tls_system_cas(char **out, struct buf *err)
 		if (*out)
 			return 0;
 	}
-	return refuse(err,
+	return tls_refuse(err,
 		      "the system has no CA certificates to verify with (package ca-certificates)");
 }
 
@@ -254,7 +253,7 @@ int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, str
 	int rc = 0;
 
 	if (!ctx)
-		return refuse(err, "no TLS context");
+		return tls_refuse(err, "no TLS context");
 	if (verify) {
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 		rc = ca_pem ? trust_pem(ctx, ca_pem, NULL, err) : trust_system(ctx, err);
@@ -277,7 +276,7 @@ int tls_client_ctx(bool verify, const char *ca_pem, struct ssl_ctx_st **out, str
 int tls_client_ctx_slowly(const char *ca_pem, void (*between)(void), struct ssl_ctx_st **out, struct buf *err)
 {
 	SSL_CTX *ctx = ctx_new(TLS_client_method());
-	int rc = ctx ? trust_pem(ctx, ca_pem, between, err) : refuse(err, "no TLS context");
+	int rc = ctx ? trust_pem(ctx, ca_pem, between, err) : tls_refuse(err, "no TLS context");
 
 	if (rc < 0) {
 		SSL_CTX_free(ctx);

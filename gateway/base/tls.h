@@ -54,5 +54,10 @@ int tls_self_signed(const char *hostname, struct buf *cert_pem, struct buf *key_
 
 /* The oldest error of OpenSSL's queue as text, and the queue is empty afterwards. Returns out. */
 const char *tls_error(char *out, size_t size);
+/* What was asked, and what OpenSSL says, in err. -EINVAL. */
+int tls_refuse(struct buf *err, const char *what);
+
+/* A callback for readers of PEM: the default one would ask on the terminal. */
+int tls_no_password(char *p, int size, int writing, void *arg);
 
 #endif

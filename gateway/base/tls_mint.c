@@ -35,20 +35,6 @@ struct tls_mint {
 
 /* ---- the CA ---- */
 
-static int wrong(struct buf *err, const char *what)
-{
-	char why[200];
-
-	tls_error(why, sizeof(why));
-	buf_addf(err, "%s%s%s", what, *why ? ": " : "", why);
-	return -EINVAL;
-}
-
-static int no_password(char *p, int size, int writing, void *arg)
-{
-	return 0;
-}
-
 static int read_chain(struct tls_mint *m, const char *pem, struct buf *err)
 {
 	BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -57,18 +43,18 @@ static int read_chain(struct tls_mint *m, const char *pem, struct buf *err)
 	m->chain = sk_X509_new_null();
 	if (!bio || !m->chain) {
 		BIO_free(bio);
-		return wrong(err, "out of memory");
+		return tls_refuse(err, "out of memory");
 	}
-	while (sk_X509_num(m->chain) < CHAIN_MAX && (x = PEM_read_bio_X509(bio, NULL, no_password, NULL)))
+	while (sk_X509_num(m->chain) < CHAIN_MAX && (x = PEM_read_bio_X509(bio, NULL, tls_no_password, NULL)))
 		if (!sk_X509_push(m->chain, x))
 			X509_free(x);
 	BIO_free(bio);
 	ERR_clear_error();
 	if (sk_X509_num(m->chain) == 0)
-		return wrong(err, "the CA's certificate cannot be read");
+		return tls_refuse(err, "the CA's certificate cannot be read");
 	m->ca = sk_X509_value(m->chain, 0);
 	if (X509_check_ca(m->ca) != 1)
-		return wrong(err, "the certificate is not one of a CA");
+		return tls_refuse(err, "the certificate is not one of a CA");
 	return 0;
 }
 
@@ -76,12 +62,12 @@ static int read_key(struct tls_mint *m, const char *pem, struct buf *err)
 {
 	BIO *bio = BIO_new_mem_buf(pem, -1);
 
-	m->ca_key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
+	m->ca_key = bio ? PEM_read_bio_PrivateKey(bio, NULL, tls_no_password, NULL) : NULL;
 	BIO_free(bio);
 	if (!m->ca_key)
-		return wrong(err, "the CA's key cannot be read (one with a password cannot be used)");
+		return tls_refuse(err, "the CA's key cannot be read (one with a password cannot be used)");
 	if (X509_check_private_key(m->ca, m->ca_key) != 1)
-		return wrong(err, "the key does not belong to the CA's certificate");
+		return tls_refuse(err, "the key does not belong to the CA's certificate");
 	return 0;
 }
 
@@ -102,7 +88,7 @@ int tls_mint_new(const char *ca_pem, const char *key_pem, struct tls_mint **out,
 		return rc;
 	m->key = EVP_EC_gen("P-256");
 	if (!m->key)
-		return wrong(err, "no key");
+		return tls_refuse(err, "no key");
 	*out = m;
 	m = NULL;
 	return 0;
