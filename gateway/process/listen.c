@@ -49,15 +49,15 @@ static int find(const struct listen_set *set, const struct net_addr *a)
 	return -1;
 }
 
-/* One that goes on: what it may do is that of the new configuration. The socket is shared with the old one, which ends soon. */
+/* One that goes on. The socket is shared with the old one, which must be able to go on as it is: nothing is taken from it before listen_settle. */
 static int keep_one(int old_fd, const struct listener_conf *l)
 {
 	int fd = fcntl(old_fd, F_DUPFD_CLOEXEC, 0), rc;
 
 	if (fd < 0)
 		return -errno;
-	rc = transparent_set(fd, l->address.family, l->transparent);
-	if (rc == 0 || !l->transparent)
+	rc = l->transparent ? transparent_set(fd, l->address.family, true) : 0;
+	if (rc == 0)
 		return fd;
 	close(fd);
 	return rc;
@@ -101,6 +101,12 @@ int listen_open(const char *file, const struct listener_conf *listeners, size_t 
 	}
 	*out = set;
 	return 0;
+}
+
+void listen_settle(const struct listen_set *set, const struct listener_conf *listeners)
+{
+	for (size_t i = 0; i < set->count; i++)
+		(void)transparent_set(set->socket[i].fd, set->socket[i].address.family, listeners[i].transparent);
 }
 
 void listen_close(struct listen_set *set)

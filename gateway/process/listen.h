@@ -33,6 +33,12 @@ int listen_open(const char *file, const struct listener_conf *listeners, size_t 
 void listen_close(struct listen_set *set);
 
 /*
+ * These listeners are in force, whether after a reload that came to its end or one that did not: what sockets that they share with others may do
+ * is what they say. Until then such a socket may be transparent although one of the two does not want it.
+ */
+void listen_settle(const struct listen_set *set, const struct listener_conf *listeners);
+
+/*
  * A UNIX stream socket at path, mode 0600, listening; a dead one in the way is removed. fd or
  * -errno.
  */

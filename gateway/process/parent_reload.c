@@ -108,6 +108,7 @@ void parent_log_lines(enum log_level level, const char *event, const char *key,
 
 static void reload_refused(struct parent *p, const struct buf *errors)
 {
+	listen_settle(&p->now.listen, p->now.site->listener);
 	parent_log_lines(LOG_LEVEL_ERROR, "reload", "error", errors);
 	log_error("reload", "what", "refused: the configuration of before goes on", NULL);
 	atomic_fetch_add(&p->shared->reloads_refused, 1);
@@ -171,6 +172,7 @@ void parent_reload_done(struct parent *p)
 	generation_release(p, &p->now);
 	p->now = p->next;
 	p->next = (struct generation){ .number = 0 };
+	listen_settle(&p->now.listen, p->now.site->listener);
 	atomic_store(&p->shared->generation, p->now.number);
 	settings = keeper_settings(p->now.site);
 	for (int i = STATE; i < WORKERS; i++)

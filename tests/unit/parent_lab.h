@@ -4,7 +4,7 @@
  * The protocol: on connect "hello PID GENERATION"; then lines, given back as they are but for
  * "count KEY" (the state keeper counts), "keep TEXT" (the store keeper keeps it, and answers with
  * its id), "id" (uid, root, no_new_privs as the worker has them), "socket FAMILY ADDRESS" (a transparent one, bound to it),
- * "stock" (how many of those are at hand). What must come is waited for as
+ * "stock" (how many of those are at hand), "transparent" (whether the listener is). What must come is waited for as
  * an event: lines, the notify socket, the end of a process. For one test program each: everything
  * is static.
  */
@@ -122,6 +122,15 @@ static inline void say_socket(struct talk *t, const char *text)
 	stream_printf(t->stream, "socket %d %x %d\n", fd < 0 ? fd : 0, (unsigned)mark, rc);
 }
 
+/* Of the listener that this connection came to. */
+static inline int may_be_elsewhere(const struct stream *s)
+{
+	int on = -1;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(stream_fd(s), IPPROTO_IP, IP_TRANSPARENT, &on, &len) < 0 ? -errno : on;
+}
+
 static inline void talk_run(void *arg)
 {
 	struct talk *t = arg;
@@ -139,6 +148,8 @@ static inline void talk_run(void *arg)
 			say_keep(t, text + 5);
 		else if (strncmp(text, "socket ", 7) == 0)
 			say_socket(t, text + 7);
+		else if (strcmp(text, "transparent") == 0)
+			stream_printf(t->stream, "transparent %d\n", may_be_elsewhere(t->stream));
 		else if (strcmp(text, "stock") == 0)
 			stream_printf(t->stream, "stock %d %d\n", t->svc->w->sockets.of[0].count, t->svc->w->sockets.of[1].count);
 		else if (strcmp(text, "id") == 0)

@@ -62,6 +62,49 @@ static void test_reload_refused(void **unused)
 	assert_int_equal(wait_exit(), 0);
 }
 
+static const char *listener_now(void)
+{
+	static char answer[4096];
+	struct caller c = connected();
+
+	snprintf(answer, sizeof(answer), "%s", ask(&c, "transparent"));
+	hang_up(&c);
+	return answer;
+}
+
+/* A configuration that does not come into force leaves the listeners of the one that is in force as they are. */
+static void test_refused_and_transparent(void **unused)
+{
+	if (geteuid() != 0)
+		skip();
+	configure("transparent yes\nworkers 1\n");
+	start(5);
+	wait_notify("READY=1");
+	assert_string_equal(listener_now(), "transparent 1");
+	configure("transparent no\nlisten 203.0.113.1:25\nworkers 1\n");
+	kill(g.pid, SIGHUP);
+	wait_log("refused");
+	assert_string_equal(listener_now(), "transparent 1");
+	configure("transparent no\nworkers 1\nhostname broken.example\n");
+	kill(g.pid, SIGHUP);
+	wait_log("refused");
+	assert_string_equal(listener_now(), "transparent 1");
+	configure("transparent no\nworkers 1\n");
+	kill(g.pid, SIGHUP);
+	wait_log("what=done");
+	assert_string_equal(listener_now(), "transparent 0");
+	configure("transparent yes\nlisten 203.0.113.1:25\nworkers 1\n");
+	kill(g.pid, SIGHUP);
+	wait_log("refused");
+	assert_string_equal(listener_now(), "transparent 0");
+	configure("transparent yes\nworkers 1\n");
+	kill(g.pid, SIGHUP);
+	wait_log("what=done");
+	assert_string_equal(listener_now(), "transparent 1");
+	kill(g.pid, SIGTERM);
+	assert_int_equal(wait_exit(), 0);
+}
+
 /*
  * Connects and is greeted without a pause until stop is closed; a byte for each: 'y' when all was
  * well.
@@ -183,6 +226,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_reload),
 		TEST(test_reload_refused),
+		TEST(test_refused_and_transparent),
 		TEST(test_nobody_lost_in_reload),
 		TEST(test_drain),
 		TEST(test_drain_has_an_end),
