@@ -24,6 +24,8 @@
  *     retry_max. The others of the route go on.
  *   - A report with route_down (no connection, no greeting, 421: nothing of this message's) puts the whole route off by the same steps. When
  *     that time is over one part is tried alone; when its report says anything else than route_down all others of the route are due.
+ *     A part that ends sessions by itself (421, or the line breaks, while others are not the cause: spool_report's met) lets the others go first
+ *     from the second time on.
  *   - Whatever the route's state, at delay_notice (4 h) a part is leased to tell the sender (SPOOL_TELL), once; at the end of
  *     its life (5 d) to be given up (SPOOL_EXPIRE). Where the route is not put off, both come as SPOOL_DELIVER with `tell` or `last` set.
  *
@@ -173,7 +175,8 @@ struct spool_outcome {
 struct spool_report {
 	const struct spool_outcome *outcome;
 	size_t count;
-	bool route_down;                /* the LATER ones are the next hop's fault, not the message's */
+	bool route_down;                /* the LATER ones are the next hop's fault, not the message's; */
+	bool met;                       /* but there was a session, and it ended in this message's dialogue: 421, or a line that broke */
 	/*
 	 * A DSN, kept as a new entry, durable before anything of this report is. It is taken even when the spool's bounds are reached. If nobody's
 	 * state is changed by the report any more (it came twice), it is not kept. -1: none

@@ -584,7 +584,7 @@ static enum spool_end end_of(const struct spool_told *t, bool without_dsn)
 		later |= t->outcome[i].kind == SPOOL_LATER || (without_dsn && t->outcome[i].kind == SPOOL_FOR_GOOD);
 		said |= t->outcome[i].kind != SPOOL_UNTRIED;
 	}
-	return t->route_down ? SPOOL_END_DOWN : later ? SPOOL_END_LATER : said ? SPOOL_END_ALIVE : SPOOL_END_UNTRIED;
+	return t->route_down ? (t->met ? SPOOL_END_CLOSED : SPOOL_END_DOWN) : later ? SPOOL_END_LATER : said ? SPOOL_END_ALIVE : SPOOL_END_UNTRIED;
 }
 
 /* The DSN is on stable storage before anything else is said. */

@@ -32,6 +32,7 @@ struct part {
 	bool given_up;                  /* somebody wants no more of it */
 	bool told, wanted;              /* wanted: somebody still waits */
 	unsigned attempts, deaths;
+	unsigned closed;                /* sessions that ended over it, one after the other */
 	int64_t due_ms, notice_ms, recheck_ms;
 	size_t at_queue, at_notices, at_leases;
 	uint64_t lease;                 /* 0: none */
@@ -625,6 +626,9 @@ static void end_down(struct spool_schedule *s, struct part *p, uint64_t number, 
 	route_failures(s, r, r->failures + 1);
 	r->down_since = s->number;
 	r->not_before_ms = now_ms + spool_pause_ms(&s->set, r->failures);
+	/* The others are not to wait behind it until its life is over. */
+	if (p->closed > 1)
+		p->due_ms = r->not_before_ms + spool_pause_ms(&s->set, p->closed - 1);
 }
 
 bool spool_schedule_end(struct spool_schedule *s, const char *id, uint64_t number, enum spool_end end, int64_t now_ms)
@@ -636,7 +640,8 @@ bool spool_schedule_end(struct spool_schedule *s, const char *id, uint64_t numbe
 		return false;
 	e = p->entry;
 	if (p->duty == SPOOL_DELIVER) {
-		if (end == SPOOL_END_DOWN) {
+		p->closed += end == SPOOL_END_CLOSED;
+		if (end == SPOOL_END_DOWN || end == SPOOL_END_CLOSED) {
 			end_down(s, p, number, now_ms);
 		} else if (end == SPOOL_END_UNTRIED) {
 			/* Its place in the order is kept: the whole route holds on for a moment. */
@@ -645,7 +650,7 @@ bool spool_schedule_end(struct spool_schedule *s, const char *id, uint64_t numbe
 		} else {
 			route_failures(s, p->route, 0);
 			p->route->not_before_ms = 0;
-			p->deaths = 0;
+			p->deaths = p->closed = 0;
 		}
 		if (end == SPOOL_END_LATER)
 			p->due_ms = now_ms + spool_pause_ms(&s->set, p->attempts ? p->attempts : 1);

@@ -63,6 +63,7 @@ enum spool_end {
 	SPOOL_END_LATER,                /* and put (some) recipients off */
 	SPOOL_END_DOWN,                 /* it could not be talked to */
 	SPOOL_END_UNTRIED,              /* nobody asked it */
+	SPOOL_END_CLOSED,               /* it ended the session over this part: as down, but perhaps it is the message */
 };
 
 /* false: no such lease (any more). spool_schedule_put comes before it, if the envelope has changed. */

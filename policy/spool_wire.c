@@ -164,8 +164,8 @@ static json_t *outcome_json(const struct spool_outcome *x)
 char *spool_wire_report(const struct spool_lease *l, const struct spool_report *r)
 {
 	json_t *list = json_array();
-	json_t *o = json_pack("{s:s, s:I, s:b, s:s, s:O}", "id", l->envelope->id, "lease", (json_int_t)l->number, "down", r && r->route_down, "duty",
-			      duties[l->duty], "outcome", list);
+	json_t *o = json_pack("{s:s, s:I, s:b, s:b, s:s, s:O}", "id", l->envelope->id, "lease", (json_int_t)l->number, "down", r && r->route_down, "met",
+			      r && r->met, "duty", duties[l->duty], "outcome", list);
 	bool ok = o != NULL;
 
 	for (size_t i = 0; ok && r && i < r->count; i++)
@@ -215,6 +215,7 @@ static int report_read(const json_t *o, struct spool_told *t)
 	int duty = 0;
 
 	if (!o || !get_id(o, t->id) || !get_number(o, "lease", &t->number) || !spool_json_get_bool(o, "down", JSON_NEEDED, &t->route_down) ||
+	    !spool_json_get_bool(o, "met", JSON_OPTIONAL, &t->met) ||
 	    !spool_json_get_word(o, "duty", duties, &duty) || !json_is_array(list) || n > SPOOL_RECIPIENTS_MAX)
 		return -EBADMSG;
 	t->duty = (enum spool_duty)duty;

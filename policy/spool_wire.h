@@ -40,7 +40,7 @@ AUTO_DEFINE(spool_lease)
 struct spool_told {
 	char id[STORE_ID_MAX];
 	uint64_t number;
-	bool route_down;
+	bool route_down, met;
 	enum spool_duty duty;           /* what the worker was to do: attempts are only counted of SPOOL_DELIVER */
 	struct spool_outcome *outcome;  /* its texts are borrowed of json */
 	size_t count;

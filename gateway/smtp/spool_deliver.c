@@ -146,6 +146,7 @@ static void no_session(struct spool_work *w, const struct next_hop *hop, int rc)
 		return;
 	}
 	w->route_down = true;
+	w->met = false;
 	settle_all(w, TRY_PENDING, SPOOL_LATER, reply, name);
 }
 
@@ -266,6 +267,7 @@ void spool_deliver(struct spool_work *w)
 			no_session(w, hop, rc);
 			break;
 		}
+		w->met = true;
 		memcpy(w->tls, hop->tls, sizeof(w->tls));
 		if (begin(w, hop) && add_all(w, hop))
 			send_message(w, hop);

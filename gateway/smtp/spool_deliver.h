@@ -37,7 +37,7 @@ struct spool_work {
 	struct client client;           /* whose mail it is; address family 0: ours */
 	struct spool_try *try;
 	size_t count;
-	bool route_down;
+	bool route_down, met;           /* as in struct spool_report */
 	char tls[NEXT_HOP_TLS_MAX];     /* of the last session, next_hop.tls */
 };
 

@@ -112,7 +112,7 @@ static void report(struct spool_work *w)
 {
 	struct spool_outcome *outcome = calloc(w->count + 1, sizeof(*outcome));
 	struct spool_bounce bounce;
-	struct spool_report r = { .outcome = outcome, .count = outcome ? w->count : 0, .route_down = w->route_down };
+	struct spool_report r = { .outcome = outcome, .count = outcome ? w->count : 0, .route_down = w->route_down, .met = w->met };
 	char id[STORE_ID_MAX];
 	int rc;
 

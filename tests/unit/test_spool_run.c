@@ -36,7 +36,7 @@ static const char text[] = "Received: from x\r\nSubject: hi\r\n\r\nthe body\r\n.
 /* --- the keeper, and the store --- */
 
 static struct {
-	bool reported, route_down, dsn;
+	bool reported, route_down, met, dsn;
 	enum spool_outcome_kind kind[8];
 	bool told[8];
 	char reply[8][200];
@@ -92,6 +92,7 @@ int spool_report(struct spool *s, struct spool_lease *l, const struct spool_repo
 {
 	got.reported = true;
 	got.route_down = r->route_down;
+	got.met = r->met;
 	for (size_t i = 0; i < r->count; i++) {
 		const struct spool_outcome *o = &r->outcome[i];
 
@@ -138,7 +139,7 @@ struct part {
 	bool no_room, no_quarantine, down;
 	/* wanted */
 	enum spool_outcome_kind kind[4];
-	bool route_down, told;
+	bool route_down, met, told;
 	const char *dsn[3];             /* what stands in it; none: there is none */
 	int kept;
 };
@@ -185,6 +186,7 @@ static struct spool_lease *lease_make(const struct part *p)
 static void check(const struct part *p, const struct script_server *server)
 {
 	CHECK(got.reported && got.route_down == p->route_down);
+	CHECK((got.route_down && got.met) == p->met);
 	for (size_t i = 0; i < 4 && p->rcpt[i]; i++) {
 		CHECK(got.kind[i] == p->kind[i]);
 		CHECK(got.told[i] == (p->told && p->kind[i] == SPOOL_LATER));
@@ -290,8 +292,8 @@ static void test_parts(void **state)
 		{ "gone after the end", closes, ONE, .kind = { SPOOL_LATER } },
 		{ "gone at RCPT", breaks, ONE, .kind = { SPOOL_LATER } },
 		{ "nobody answers", NULL, ONE, .down = true, .kind = { SPOOL_LATER }, .route_down = true },
-		{ "421 to MAIL", busy, ONE, .kind = { SPOOL_LATER }, .route_down = true },
-		{ "421 to RCPT", gone, ONE, .kind = { SPOOL_LATER }, .route_down = true },
+		{ "421 to MAIL", busy, ONE, .kind = { SPOOL_LATER }, .route_down = true, .met = true },
+		{ "421 to RCPT", gone, ONE, .kind = { SPOOL_LATER }, .route_down = true, .met = true },
 		{ "too many at once", few, rest, .sender = "ann@example.com", .rcpt = { "bob@x.example", "eve@x.example" }, .credible = true,
 		  .direction = SPOOL_OUTBOUND, .kind = { SPOOL_TAKEN, SPOOL_TAKEN } },
 		{ "success, of a server that does not tell", plain, .sender = "ann@example.com", .rcpt = { "bob@x.example|NOTIFY=SUCCESS" },

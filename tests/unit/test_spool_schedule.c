@@ -102,6 +102,53 @@ static void test_dead_route(void **state)
 	spool_schedule_free(s);
 }
 
+/* A server that closes (421) over one message each time: the others do not wait behind it for the days of its life. */
+static void test_closed_over_one(void **state)
+{
+	struct spool_schedule *s = spool_schedule_new(&standard, 1);
+	struct spool_grant g;
+	int64_t now = MIN;
+
+	for (unsigned i = 1; i <= 3; i++)
+		add(s, i, "backend", 0);
+	assert_int_equal(lease(s, 0, &g), 1);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_CLOSED, 0);
+	assert_int_equal(spool_schedule_totals(s).routes_down, 1);
+	assert_int_equal(lease(s, now - 1, &g), 0);
+	/* Once, it may be going down: order is kept. */
+	assert_int_equal(lease(s, now, &g), 1);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_CLOSED, now);
+	now += 5 * MIN;
+	assert_int_equal(lease(s, now - 1, &g), 0);
+	assert_int_equal(lease(s, now, &g), 2);
+	assert_int_equal(lease(s, now, &g), 0);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_ALIVE, now);
+	forget(s, 2);
+	assert_int_equal(lease(s, now, &g), 3);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_ALIVE, now);
+	forget(s, 3);
+	assert_int_equal(spool_schedule_next_ms(s), now + MIN);
+	/* It comes again by itself, less and less often, and others that come meanwhile go before it. */
+	now += MIN;
+	assert_int_equal(lease(s, now, &g), 1);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_CLOSED, now);
+	add(s, 4, "backend", now);
+	assert_int_equal(lease(s, now + MIN, &g), 4);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_ALIVE, now + MIN);
+	forget(s, 4);
+	assert_int_equal(spool_schedule_next_ms(s), now + 6 * MIN);
+	assert_int_equal(lease(s, now + 6 * MIN, &g), 1);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_ALIVE, now + 6 * MIN);
+	/* Where nobody can be reached, order stays. */
+	add(s, 5, "backend", now);
+	for (int i = 0; i < 4; i++) {
+		now = spool_schedule_next_ms(s) > now ? spool_schedule_next_ms(s) : now + 6 * MIN;
+		assert_int_equal(lease(s, now, &g), 1);
+		spool_schedule_end(s, g.id, g.number, SPOOL_END_DOWN, now);
+	}
+	spool_schedule_free(s);
+}
+
 static void test_message_put_off(void **state)
 {
 	struct spool_schedule *s = spool_schedule_new(&standard, 1);
@@ -617,7 +664,7 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pauses), cmocka_unit_test(test_dead_route), cmocka_unit_test(test_message_put_off),
+		cmocka_unit_test(test_pauses), cmocka_unit_test(test_dead_route), cmocka_unit_test(test_closed_over_one), cmocka_unit_test(test_message_put_off),
 		cmocka_unit_test(test_untried_keeps_its_place), cmocka_unit_test(test_deadly_message),
 		cmocka_unit_test(test_notices_of_a_dead_route), cmocka_unit_test(test_all_old), cmocka_unit_test(test_after_a_restart),
 		cmocka_unit_test(test_wake), cmocka_unit_test(test_parts), cmocka_unit_test(test_model), cmocka_unit_test(test_many),

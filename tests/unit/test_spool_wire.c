@@ -95,7 +95,7 @@ static void test_there_and_back(void **state)
 	AUTO(spool_envelope) struct spool_envelope *e = example(), *dsn = example();
 	struct spool_grant g = { .route = "mx y", .number = 77, .duty = SPOOL_DELIVER, .tell = true, .until_ms = 6000 };
 	struct spool_outcome outcome[] = { { .rcpt = 0, .kind = SPOOL_LATER, .reply = "451 a\r\n451 b", .remote = "mx", .route = "upstream", .delay_told = true } };
-	struct spool_report r = { .outcome = outcome, .count = 1, .route_down = true, .dsn_fd = 0, .dsn = dsn };
+	struct spool_report r = { .outcome = outcome, .count = 1, .route_down = true, .met = true, .dsn_fd = 0, .dsn = dsn };
 	AUTO(spool_lease) struct spool_lease *l = NULL;
 	struct spool_told t;
 	int count = 0;
@@ -115,7 +115,7 @@ static void test_there_and_back(void **state)
 	text = spool_wire_report(l, &r);
 	assert_int_equal(spool_wire_report_read(text, strlen(text), &t), 0);
 	free(text);
-	assert_true(t.number == 77 && t.route_down && t.count == 1 && t.dsn && t.dsn->rcpt_count == 3);
+	assert_true(t.number == 77 && t.route_down && t.met && t.count == 1 && t.dsn && t.dsn->rcpt_count == 3);
 	assert_true(t.outcome[0].kind == SPOOL_LATER && t.outcome[0].delay_told && t.outcome[0].rcpt == 0);
 	assert_string_equal(t.outcome[0].reply, "451 a  451 b");
 	assert_string_equal(t.outcome[0].route, "upstream");
