@@ -27,6 +27,7 @@ struct tcp_session {
 	char id[CONNECTION_ID_MAX];
 	struct stream *stream;
 	struct net_addr peer, client;   /* who has connected; who it is: told by a load balancer, or the same */
+	struct net_addr local;          /* where it has connected to */
 	struct proxy_header header;     /* what a backend is told */
 	bool counted;                   /* the client is in the table */
 	struct tcp_link link;
@@ -87,8 +88,8 @@ static bool meet(struct tcp_session *s)
 {
 	struct proxy_header told = { 0 };
 
-	s->header.told = true;
-	connection_local(stream_fd(s->stream), &s->header.destination);
+	connection_local(stream_fd(s->stream), &s->local);
+	s->header = (struct proxy_header){ .told = true, .destination = s->local };
 	if (site_in_networks(s->conf->proxy_from, s->conf->proxy_from_count, &s->peer)) {
 		if (connection_proxied(s->stream, s->conf->name, &s->peer, &told) < 0)
 			return false;
@@ -111,11 +112,14 @@ static bool admit(struct tcp_session *s)
 	return rc == 0;
 }
 
-/* Inline: where the client wanted to go, from its own address. -ENOENT: it wanted to come here. may wait */
+/*
+ * Inline: where the client wanted to go, from its own address. What a load balancer tells is its own address: to go there would be a loop.
+ * -ENOENT: it wanted to come here. may wait
+ */
 static int connect_inline(struct tcp_session *s, char *why)
 {
 	struct destination d = {
-		.site = s->svc->site, .sockets = s->svc->sockets, .shared = s->svc->destinations, .client = s->peer, .to = s->header.destination,
+		.site = s->svc->site, .sockets = s->svc->sockets, .shared = s->svc->destinations, .client = s->peer, .to = s->local,
 	};
 	int rc = destination_connect(&d, s->svc->site->outbound.connect_timeout_ms, &s->link.stream);
 

@@ -337,6 +337,23 @@ def test_a_load_balancer_that_tells_nothing(passing, lines):
     assert "192.0.2.7" in g.wait_line("event=tcp", mark)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="transparent sockets need root")
+def test_a_load_balancer_tells_no_destination(passing, lines):
+    """Of a transparent listener, too: the balancer has connected to us, and what it tells is an address of its own, from where all would come back."""
+    server, balancer = lines(b"", polite), lines(b"", polite, host="0.0.0.0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))         # sends nothing
+        except OSError:
+            pytest.skip("this host has loopback alone")
+        own = s.getsockname()[0]
+    g = passing([server.port], 'transparent = yes proxy_from = { "127.0.0.8/32" }')
+    for told in (b"PROXY TCP4 192.0.2.7 %s 51234 %d\r\n" % (own.encode(), balancer.port), b"PROXY UNKNOWN\r\n"):
+        with Talk(g.web, "127.0.0.8", told) as t:
+            assert t.ask(b"say hello\r\n") == b"= say hello\r\n"
+    assert len(server.heard) == 2 and balancer.heard == []
+
+
 def test_reload_and_stop(passing, lines):
     """A reload leaves connections alone; a stop ends those on which nothing moves."""
     server = lines()
