@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <openssl/evp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include "base/task.h"
 #include "filters/message.h"
 #include "policy/conf.h"
+#include "smtp/smtp_client_impl.h"
 #include "smtp/smtp_data.h"
 #include "smtp/xclient.h"
 
@@ -25,9 +25,7 @@ enum {
 	QUIT_WAIT_MS = 2000,            /* nobody needs the reply to QUIT */
 };
 
-/* The session has ended; why in words. */
-static int broken(struct smtp_client *c, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static int broken(struct smtp_client *c, int rc, const char *fmt, ...)
+int smtp_client_broken(struct smtp_client *c, int rc, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -39,7 +37,7 @@ static int broken(struct smtp_client *c, int rc, const char *fmt, ...)
 	return rc;
 }
 
-static const char *rc_words(int rc)
+const char *smtp_client_rc_words(int rc)
 {
 	switch (rc) {
 	case -ETIMEDOUT:
@@ -56,8 +54,7 @@ static const char *rc_words(int rc)
 	}
 }
 
-/* The first line of a reply, printable, for `why`. */
-static const char *reply_words(const struct smtp_reply *r, char *out, size_t size)
+const char *smtp_client_reply_words(const struct smtp_reply *r, char *out, size_t size)
 {
 	const char *p = buf_str(&r->text);
 	size_t n = 0;
@@ -90,30 +87,29 @@ static int reply(struct smtp_client *c, const char *to, int timeout_ms, int go_o
 	if (rc == 0)
 		rc = smtp_reply_read(c->stream, timeout_ms, &c->reply);
 	if (rc < 0)
-		return broken(c, rc, "%s: %s", to, rc_words(rc));
+		return smtp_client_broken(c, rc, "%s: %s", to, smtp_client_rc_words(rc));
 	if (stream_pending(c->stream) > 0)
-		return broken(c, -EPROTO, "%s: more than one reply (%d and another)", to, c->reply.code);
+		return smtp_client_broken(c, -EPROTO, "%s: more than one reply (%d and another)", to, c->reply.code);
 	if (!smtp_reply_final(&c->reply) && c->reply.code != go_on)
-		return broken(c, -EPROTO, "%s: reply %d is out of place", to, c->reply.code);
+		return smtp_client_broken(c, -EPROTO, "%s: reply %d is out of place", to, c->reply.code);
 	if (c->reply.code == 421)
 		c->closing = true;
 	return 0;
 }
 
-/* Nothing may be pending when a command goes out: its reply would be taken for this one's. */
-static int ready(struct smtp_client *c, const char *what, int64_t deadline_ms)
+int smtp_client_ready(struct smtp_client *c, const char *what, int64_t deadline_ms)
 {
 	if (c->broken)
 		return -EPIPE;
 	stream_set_deadline(c->stream, deadline_ms);
 	if (!smtp_client_quiet(c))
-		return broken(c, -EPROTO, "before %s: an unsolicited reply, or the connection was closed", what);
+		return smtp_client_broken(c, -EPROTO, "before %s: an unsolicited reply, or the connection was closed", what);
 	return 0;
 }
 
-static int command(struct smtp_client *c, const char *what, const struct buf *line, int timeout_ms, int go_on, int64_t deadline_ms)
+int smtp_client_command(struct smtp_client *c, const char *what, const struct buf *line, int timeout_ms, int go_on, int64_t deadline_ms)
 {
-	int rc = ready(c, what, deadline_ms);
+	int rc = smtp_client_ready(c, what, deadline_ms);
 
 	if (rc < 0)
 		return rc;
@@ -121,7 +117,7 @@ static int command(struct smtp_client *c, const char *what, const struct buf *li
 		return -ENOMEM;
 	rc = stream_write(c->stream, line->data, line->len);
 	if (rc < 0)
-		return broken(c, rc, "%s: %s", what, rc_words(rc));
+		return smtp_client_broken(c, rc, "%s: %s", what, smtp_client_rc_words(rc));
 	return reply(c, what, timeout_ms, go_on);
 }
 
@@ -130,7 +126,7 @@ static int simple_command(struct smtp_client *c, const char *word, const char *a
 	AUTO(buf) struct buf line = BUF_INIT(1024);
 
 	buf_addf(&line, "%s%s%s\r\n", word, arg ? " " : "", arg ? arg : "");
-	return command(c, word, &line, timeout_ms, go_on, deadline_ms);
+	return smtp_client_command(c, word, &line, timeout_ms, go_on, deadline_ms);
 }
 
 static bool starts(const char *line, size_t len, const char *keyword)
@@ -267,8 +263,8 @@ static int refused(struct smtp_client *c, const char *to)
 	char words[120];
 
 	c->refused = c->reply.code / 100 == 4 || c->reply.code / 100 == 5;
-	return broken(c, c->reply.code / 100 == 4 ? -EBUSY : c->reply.code / 100 == 5 ? -ECONNREFUSED : -EPROTO,
-		      "%s was answered %d %s", to, c->reply.code, reply_words(&c->reply, words, sizeof(words)));
+	return smtp_client_broken(c, c->reply.code / 100 == 4 ? -EBUSY : c->reply.code / 100 == 5 ? -ECONNREFUSED : -EPROTO,
+		      "%s was answered %d %s", to, c->reply.code, smtp_client_reply_words(&c->reply, words, sizeof(words)));
 }
 
 static int ehlo(struct smtp_client *c, const char *name, int64_t deadline_ms)
@@ -299,7 +295,7 @@ static int handshake(struct smtp_client *c)
 
 	/* The server speaks next only after our ClientHello: whatever is there now was injected. */
 	if (!smtp_client_quiet(c))
-		return broken(c, -EPROTO, "%sbytes before the handshake (injection)", cf->implicit ? "" : "STARTTLS: ");
+		return smtp_client_broken(c, -EPROTO, "%sbytes before the handshake (injection)", cf->implicit ? "" : "STARTTLS: ");
 	if (cf->tls_dane)
 		rc = stream_tls_connect_dane(c->stream, cf->tls_ctx, cf->tls_dane, ms);
 	else if (cf->tls_any)
@@ -307,7 +303,7 @@ static int handshake(struct smtp_client *c)
 	else
 		rc = stream_tls_connect(c->stream, cf->tls_ctx, cf->tls_name, ms);
 	if (rc < 0)
-		return broken(c, rc, "TLS handshake: %s", rc == -EPROTO ? stream_error(c->stream) : rc_words(rc));
+		return smtp_client_broken(c, rc, "TLS handshake: %s", rc == -EPROTO ? stream_error(c->stream) : smtp_client_rc_words(rc));
 	if (stream_tls_trusted(c->stream))
 		c->proof = cf->tls_dane ? TLS_PROOF_DANE : cf->tls_proof ? cf->tls_proof : TLS_PROOF_PKIX;
 	return 0;
@@ -334,7 +330,7 @@ static int starttls(struct smtp_client *c, int64_t deadline_ms)
 	int rc;
 
 	if (!c->caps.starttls)
-		return required ? broken(c, -EPROTO, "TLS is required, and the server does not offer STARTTLS") : 0;
+		return required ? smtp_client_broken(c, -EPROTO, "TLS is required, and the server does not offer STARTTLS") : 0;
 	rc = smtp_client_starttls_begin(c, deadline_ms);
 	if (rc < 0)
 		return rc;
@@ -374,7 +370,7 @@ int smtp_client_xclient(struct smtp_client *c, const struct smtp_identity *who, 
 		return -EOPNOTSUPP;
 	rc = xclient_command(who, c->caps.xclient, &line);
 	if (rc == 0)
-		rc = command(c, "XCLIENT", &line, c->conf->timeouts->helo_ms, 0, deadline_ms);
+		rc = smtp_client_command(c, "XCLIENT", &line, c->conf->timeouts->helo_ms, 0, deadline_ms);
 	if (rc < 0)
 		return rc;
 	if (c->reply.code / 100 != 2)
@@ -383,66 +379,10 @@ int smtp_client_xclient(struct smtp_client *c, const struct smtp_identity *who, 
 	return ehlo(c, xclient_helo_ok(who->helo) ? who->helo : c->conf->hostname, deadline_ms);
 }
 
-/* A line of a login and its reply; nothing of it is left in memory. go_on as of reply. */
-static int login_line(struct smtp_client *c, const char *word, const char *secret, size_t len, int go_on, int64_t deadline_ms)
-{
-	AUTO(buf) struct buf line = BUF_INIT(4096);
-	unsigned char text[1500];
-	int rc = -EINVAL;
-
-	if (len <= sizeof(text) / 4 * 3 - 4) {
-		EVP_EncodeBlock(text, (const unsigned char *)secret, (int)len);
-		buf_addf(&line, "%s%s\r\n", word, (const char *)text);
-		rc = command(c, "AUTH", &line, c->conf->timeouts->mail_ms, go_on, deadline_ms);
-	}
-	explicit_bzero(text, sizeof(text));
-	if (line.data)
-		explicit_bzero(line.data, line.len);
-	return rc;
-}
-
-static int login_plain(struct smtp_client *c, const char *username, const char *password, int64_t deadline_ms)
-{
-	char secret[1100];
-	int n = snprintf(secret, sizeof(secret), "%c%s%c%s", 0, username, 0, password), rc = -EINVAL;
-
-	if (n < (int)sizeof(secret))
-		rc = login_line(c, "AUTH PLAIN ", secret, (size_t)n, 0, deadline_ms);
-	explicit_bzero(secret, sizeof(secret));
-	return rc;
-}
-
-static int login_login(struct smtp_client *c, const char *username, const char *password, int64_t deadline_ms)
-{
-	int rc = login_line(c, "AUTH LOGIN", "", 0, 334, deadline_ms);
-
-	if (rc == 0 && c->reply.code == 334)
-		rc = login_line(c, "", username, strlen(username), 334, deadline_ms);
-	if (rc == 0 && c->reply.code == 334)
-		rc = login_line(c, "", password, strlen(password), 0, deadline_ms);
-	return rc;
-}
-
-int smtp_client_login(struct smtp_client *c, const char *username, const char *password, int64_t deadline_ms)
-{
-	char words[120];
-	int rc;
-
-	if (!stream_is_tls(c->stream) || !(c->caps.auth & (SASL_PLAIN | SASL_LOGIN))) {
-		snprintf(c->why, sizeof(c->why), stream_is_tls(c->stream) ? "it offers neither AUTH PLAIN nor LOGIN" : "no password without TLS");
-		return -EOPNOTSUPP;
-	}
-	rc = c->caps.auth & SASL_PLAIN ? login_plain(c, username, password, deadline_ms) : login_login(c, username, password, deadline_ms);
-	if (rc < 0 || c->reply.code / 100 == 2)
-		return rc;
-	snprintf(c->why, sizeof(c->why), "AUTH was answered %d %s", c->reply.code, reply_words(&c->reply, words, sizeof(words)));
-	return -EACCES;
-}
-
 const char *smtp_client_refusal(const struct smtp_client *c, char *out)
 {
 	snprintf(out, SMTP_WHY_MAX, "%d ", c->reply.code);
-	reply_words(&c->reply, out + 4, SMTP_WHY_MAX - 4);
+	smtp_client_reply_words(&c->reply, out + 4, SMTP_WHY_MAX - 4);
 	return out;
 }
 
@@ -455,7 +395,7 @@ static int say_proxied(struct smtp_client *c, const struct net_addr *to, int tim
 	if (h.told && !h.destination.family)
 		h.destination = *to;
 	rc = proxy_stream_write(c->stream, c->conf->proxy, &h, timeout_ms);
-	return rc < 0 ? broken(c, rc, "PROXY header: %s", rc_words(rc)) : 0;
+	return rc < 0 ? smtp_client_broken(c, rc, "PROXY header: %s", smtp_client_rc_words(rc)) : 0;
 }
 
 static int open_once(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, bool with_tls,
@@ -589,7 +529,7 @@ static int path_command(struct smtp_client *c, const char *what, const char *sta
 	if (size > 0 && c->caps.size)
 		buf_addf(&line, " SIZE=%llu", (unsigned long long)size);
 	buf_adds(&line, "\r\n");
-	return command(c, what, &line, timeout_ms, 0, deadline_ms);
+	return smtp_client_command(c, what, &line, timeout_ms, 0, deadline_ms);
 }
 
 int smtp_client_mail(struct smtp_client *c, const char *from, const char *params, uint64_t size, int64_t deadline_ms)
@@ -610,71 +550,6 @@ int smtp_client_rset(struct smtp_client *c, int64_t deadline_ms)
 int smtp_client_noop(struct smtp_client *c, int64_t deadline_ms)
 {
 	return simple_command(c, "NOOP", NULL, c->conf->timeouts->mail_ms, 0, deadline_ms);
-}
-
-/* 334 and its text, which need not be base64: Exchange says "334 NTLM supported". -EPROTO: it is none */
-static int challenge_parse(const char *line, size_t len, struct buf *challenge)
-{
-	if (len < 5 || line[len - 2] != '\r' || (line[3] != ' ' && len > 5))
-		return -EPROTO;
-	for (size_t i = 4; i + 2 < len; i++)
-		if (line[i] < 0x20 || line[i] > 0x7e)
-			return -EPROTO;
-	return len > 6 ? buf_add(challenge, line + 4, len - 6) : 0;
-}
-
-/* The reply to a line of a dialogue, whose challenges are longer than other replies. may wait */
-static int auth_reply(struct smtp_client *c, struct buf *challenge, int timeout_ms)
-{
-	struct smtp_reply *r = &c->reply;
-	int rc = stream_flush(c->stream, timeout_ms);
-	enum parse more = PARSE_MORE;
-
-	buf_clear(challenge);
-	buf_clear(&r->text);
-	r->code = r->lines = 0;
-	while (rc == 0 && more == PARSE_MORE) {
-		const char *line;
-		size_t len;
-
-		rc = stream_read_line(c->stream, r->lines ? SMTP_REPLY_LINE_MAX : SASL_LINE_MAX, timeout_ms, &line, &len);
-		if (rc < 0)
-			break;
-		if (r->lines == 0 && len > 3 && memcmp(line, "334", 3) == 0) {
-			r->code = 334;
-			rc = challenge_parse(line, len, challenge);
-			break;
-		}
-		more = smtp_reply_add(r, line, len);
-	}
-	if (rc == -EMSGSIZE || more == PARSE_BAD)
-		rc = -EPROTO;
-	return r->text.failed || challenge->failed ? -ENOMEM : rc;
-}
-
-int smtp_client_auth(struct smtp_client *c, const char *line, size_t len, struct buf *challenge, int64_t deadline_ms)
-{
-	int rc = ready(c, "AUTH", deadline_ms);
-
-	if (rc < 0)
-		return rc;
-	stream_set_secret(c->stream, true);
-	rc = stream_write(c->stream, line, len);
-	if (rc == 0)
-		rc = stream_write(c->stream, "\r\n", 2);
-	if (rc == 0)
-		rc = auth_reply(c, challenge, c->conf->timeouts->data_ms);
-	if (rc < 0)
-		return broken(c, rc, "AUTH: %s", rc_words(rc));
-	if (stream_pending(c->stream) > 0)
-		return broken(c, -EPROTO, "AUTH: more than one reply (%d and another)", c->reply.code);
-	if (!smtp_reply_final(&c->reply) && c->reply.code != 334)
-		return broken(c, -EPROTO, "AUTH: reply %d is out of place", c->reply.code);
-	if (c->reply.code == 421)
-		c->closing = true;
-	if (c->reply.code != 334)
-		stream_set_secret(c->stream, false);
-	return 0;
 }
 
 uint64_t smtp_content_size(const struct smtp_content *content)
@@ -774,7 +649,7 @@ static int before_end(struct smtp_client *c, const struct smtp_content *content)
 {
 	int rc = content->before_end ? content->before_end(content->arg) : 0;
 
-	return rc < 0 ? broken(c, rc, "broken off before the end of the message") : 0;
+	return rc < 0 ? smtp_client_broken(c, rc, "broken off before the end of the message") : 0;
 }
 
 /* The octet that makes the chunk whole. */
@@ -793,7 +668,7 @@ static int send_last(struct sender *s, const struct smtp_content *content)
 static int data_bdat(struct smtp_client *c, const struct smtp_content *content, int64_t deadline_ms, enum smtp_outcome *outcome)
 {
 	struct sender s = { .c = c, .raw = true, .left = smtp_content_size(content) };
-	int rc = ready(c, "BDAT", deadline_ms);
+	int rc = smtp_client_ready(c, "BDAT", deadline_ms);
 
 	if (rc < 0)
 		return rc;
@@ -810,7 +685,7 @@ static int data_bdat(struct smtp_client *c, const struct smtp_content *content, 
 	if (s.complete)
 		*outcome = OUTCOME_UNKNOWN;
 	if (rc < 0)
-		return c->broken ? rc : broken(c, rc, "BDAT: %s", rc_words(rc));
+		return c->broken ? rc : smtp_client_broken(c, rc, "BDAT: %s", smtp_client_rc_words(rc));
 	rc = reply(c, "BDAT", c->conf->timeouts->dot_ms, 0);
 	if (rc == 0)
 		*outcome = OUTCOME_ANSWERED;
@@ -842,16 +717,16 @@ int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, 
 	if (rc < 0)
 		return rc;
 	if (c->reply.code != 354)
-		return c->reply.code / 100 == 2 ? broken(c, -EPROTO, "DATA: reply %d is out of place", c->reply.code) : 0;
+		return c->reply.code / 100 == 2 ? smtp_client_broken(c, -EPROTO, "DATA: reply %d is out of place", c->reply.code) : 0;
 	smtp_encode_init(&s.encode);
 	rc = send_content(&s, content);
 	if (rc >= 0)
 		rc = stream_flush(c->stream, c->conf->timeouts->block_ms);
 	if (rc < 0)
-		return broken(c, rc, "message: %s", rc_words(rc));
+		return smtp_client_broken(c, rc, "message: %s", smtp_client_rc_words(rc));
 	/* A reply before the end cannot be about the whole message; taken for it, mail would be lost. */
 	if (!smtp_client_quiet(c))
-		return broken(c, -EPROTO, "message: a reply before its end, or the connection was closed");
+		return smtp_client_broken(c, -EPROTO, "message: a reply before its end, or the connection was closed");
 	rc = before_end(c, content);
 	if (rc < 0)
 		return rc;
@@ -859,7 +734,7 @@ int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, 
 	end = smtp_encode_end(&s.encode);
 	rc = stream_write(c->stream, end, strlen(end));
 	if (rc < 0)
-		return broken(c, rc, "end of data: %s", rc_words(rc));
+		return smtp_client_broken(c, rc, "end of data: %s", smtp_client_rc_words(rc));
 	rc = reply(c, "end of data", c->conf->timeouts->dot_ms, 0);
 	if (rc == 0)
 		*outcome = OUTCOME_ANSWERED;
