@@ -146,13 +146,13 @@ static int write_out(struct spool_work *w, const struct buf *text, struct spool_
 	return rc;
 }
 
-/* 0, also where nobody wants it; -errno: not now. may wait */
+/* 0, also where nobody wants it; -EINVAL: never, with this return path; another -errno: not now. may wait */
 static int notify(struct spool_work *w, struct spool_bounce *out)
 {
 	const struct spool_envelope *e = w->lease->envelope;
 	struct dsn_rcpt *rcpt = calloc(SPOOL_BOUNCE_RCPTS, sizeof(*rcpt));
 	AUTO(buf) struct buf text = BUF_INIT(DSN_MAX);
-	char from[SPOOL_BOUNCE_FROM_MAX], id[STORE_ID_MAX];
+	char from[SPOOL_BOUNCE_FROM_MAX], id[STORE_ID_MAX], route[SPOOL_ROUTE_MAX];
 	const char *params = "";
 	struct dsn d = {
 		.hostname = w->svc->site->hostname, .from = spool_bounce_from(w->svc->site, e->sender, from), .id = id, .reference = e->id, .sender = e->sender, .params = e->params,
@@ -171,7 +171,7 @@ static int notify(struct spool_work *w, struct spool_bounce *out)
 		return 0;
 	if (rc == 0) {
 		out->envelope = spool_bounce_envelope(w->svc, e->sender, params, e->txn);
-		rc = out->envelope ? write_out(w, &text, out) : -EHOSTUNREACH;
+		rc = out->envelope ? write_out(w, &text, out) : spool_route_address(w->svc, e->sender, route) ? -ENOMEM : -EINVAL;
 	}
 	return rc;
 }
@@ -252,7 +252,8 @@ static int keep_failed(struct spool_work *w)
 		rc = w->message ? quarantine(w, list, n, reply, id) : -EIO;
 	if (rc == 0 && n > 0)
 		log_notice("spool-quarantined", "spool", w->lease->envelope->id, "quarantine", id, "from", w->lease->envelope->sender, "reply",
-			   reply, "why", "its return path is not credible: nobody is told", NULL);
+			   reply, "why", may_be_told(w->lease->envelope) ? "no notification can be written to its return path" :
+			   "its return path is not credible: nobody is told", NULL);
 	free(list);
 	free(copy);
 	return rc;
@@ -282,8 +283,11 @@ void spool_bounce_make(struct spool_work *w, struct spool_bounce *out)
 	*out = (struct spool_bounce){ .fd = -1 };
 	if (may_be_told(e))
 		rc = notify(w, out);
-	else if (e->direction == SPOOL_INBOUND && any_failed(w))
-		rc = keep_failed(w);
+	/* A path that no notification can be written to ("a<b"@example.com) is one that nobody is told by: tried again for ever, it never left the spool. */
+	if (rc == -EINVAL)
+		spool_bounce_release(out);
+	if (rc == -EINVAL || (!may_be_told(e) && (e->sender[0] || e->direction == SPOOL_INBOUND)))
+		rc = any_failed(w) ? keep_failed(w) : 0;
 	/* What else has no return path is a notification, by us or others: it ends here, with its line in the log (RFC 5321 6.1). */
 	if (rc < 0) {
 		spool_bounce_release(out);
