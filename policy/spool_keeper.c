@@ -56,6 +56,7 @@ struct spool_keeper {
 	struct pending *pending;
 	size_t pending_count, pending_room;
 	bool dirty;                     /* the directory has changed since its last fsync */
+	int sync_rc;                    /* of an fsync in between that failed: the kernel says so once, and it was about all since the last flush */
 	struct unsaved *unsaved;
 	size_t unsaved_count;
 };
@@ -244,6 +245,9 @@ int spool_keeper_flush(struct spool_keeper *k)
 {
 	int rc = k->pending_count || k->dirty ? durable_sync(k->dir_fd, ".") : 0;
 
+	if (k->sync_rc < 0)
+		rc = k->sync_rc;
+	k->sync_rc = 0;
 	k->dirty = rc < 0;
 	for (size_t i = 0; i < k->pending_count; i++) {
 		const struct pending *p = &k->pending[i];
@@ -596,6 +600,7 @@ static int keep_dsn(struct spool_keeper *k, struct spool_envelope *dsn, int fd, 
 		k->pending_count--;     /* not with the others */
 		rc = durable_sync(k->dir_fd, ".");
 		if (rc < 0) {
+			k->sync_rc = rc;
 			spool_schedule_forget(k->schedule, dsn->id);
 			unlink_file(k, dsn->id, ".json");
 			unlink_file(k, dsn->id, ".eml");

@@ -49,6 +49,7 @@ static size_t op_count, synced_count;
 static int point, die_at;
 static enum crash crash;
 static unsigned backups;
+static int bad_syncs;                   /* of the directory, that fail: each is said once */
 static bool lying_dirs, lying_files;    /* a disk that forgets: to see that the test notices */
 
 static bool is_spool(int fd)
@@ -131,6 +132,11 @@ int fsync(int fd)
 	int rc;
 
 	may_die();
+	if (bad_syncs > 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+		bad_syncs--;
+		errno = EIO;
+		return -1;
+	}
 	rc = (int)syscall(SYS_fsync, fd);
 	if (crash != NEVER && is_spool(fd) && !lying_dirs)
 		op_count = 0;
@@ -483,6 +489,35 @@ static void test_reports(void **state)
 	spool_keeper_close(k);
 }
 
+/* The fsync of a notification is one of all that came before: what it could not make durable is not acknowledged by the next. */
+static void test_sync_fails_once(void **state)
+{
+	struct spool_keeper *k;
+	struct spool_grant g;
+	struct spool_envelope *e = NULL;
+	char id[STORE_ID_MAX], second[STORE_ID_MAX];
+	int fd = -1;
+
+	fresh();
+	k = begin(&standard);
+	assert_int_equal(keep(k, 1, 1, id), 0);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
+	spool_envelope_free(e);
+	close(fd);
+	assert_int_equal(keep(k, 2, 1, second), 0);
+	bad_syncs = 1;
+	assert_int_equal(report(k, id, g.number, 0, SPOOL_FOR_GOOD, true), -EIO);
+	assert_int_equal(bad_syncs, 0);
+	assert_int_equal(spool_keeper_flush(k), -EIO);
+	assert_false(spool_schedule_knows(spool_keeper_schedule(k), second));
+	assert_true(spool_schedule_knows(spool_keeper_schedule(k), id));        /* nobody was told: it is tried again */
+	assert_int_equal(spool_keeper_flush(k), 0);
+	assert_int_equal(keep(k, 2, 1, second), 0);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	spool_keeper_close(k);
+}
+
 static void test_put_off(void **state)
 {
 	struct spool_keeper *k;
@@ -772,7 +807,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_crashes), cmocka_unit_test(test_the_test_notices), cmocka_unit_test(test_reports),
-		cmocka_unit_test(test_put_off), cmocka_unit_test(test_bounds), cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_put_off), cmocka_unit_test(test_sync_fails_once), cmocka_unit_test(test_bounds), cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_disk_full), cmocka_unit_test(test_start_of_many),
 	};
 
