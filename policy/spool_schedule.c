@@ -513,6 +513,8 @@ static void lease_return(struct spool_schedule *s, struct part *p, int64_t now_m
 	lease_drop(s, p);
 	p->urgent = false;
 	p->recheck_ms = now_ms + recheck_ms(s);         /* not again at once, whatever it is that was to be told */
+	if (p->given_up)
+		p->due_ms = p->recheck_ms;
 	notice_set(s, p);
 	heap_add(&s->notices, p);
 	part_queue(p, now_ms);
@@ -591,7 +593,7 @@ bool spool_schedule_lease(struct spool_schedule *s, const void *holder, int64_t 
 		route_changed(s, r);
 		return false;
 	}
-	grant(s, p, SPOOL_DELIVER, holder, now_ms, out);
+	grant(s, p, p->given_up ? SPOOL_EXPIRE : SPOOL_DELIVER, holder, now_ms, out);
 	return true;
 }
 

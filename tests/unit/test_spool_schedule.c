@@ -319,6 +319,31 @@ static void test_after_a_restart(void **state)
 	spool_schedule_free(s);
 }
 
+/* Whom somebody has given up gets nothing, even where the notification could not be made at first. */
+static void test_given_up(void **state)
+{
+	struct spool_schedule *s = spool_schedule_new(&standard, 1);
+	AUTO(spool_envelope) struct spool_envelope *e = entry(1, "mx y");
+	struct spool_grant g;
+
+	add(s, 1, "mx y", 0);
+	assert_int_equal(spool_schedule_give_up(s, e->id, 0), 1);
+	assert_int_equal(lease(s, 0, &g), 1);
+	assert_int_equal(g.duty, SPOOL_EXPIRE);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_LATER, 0);
+	assert_int_equal(lease(s, 0, &g), 0);
+	assert_int_equal(spool_schedule_next_ms(s), MIN);
+	assert_int_equal(lease(s, MIN, &g), 1);
+	assert_int_equal(g.duty, SPOOL_EXPIRE);
+	spool_schedule_gone(s, &worker_a, MIN);
+	assert_int_equal(spool_schedule_wake(s, NULL, MIN), 1);
+	assert_int_equal(lease(s, MIN, &g), 1);
+	assert_int_equal(g.duty, SPOOL_EXPIRE);
+	spool_schedule_end(s, g.id, g.number, SPOOL_END_LATER, MIN);
+	assert_int_equal(lease(s, MIN, &g), 0);
+	spool_schedule_free(s);
+}
+
 static void test_wake(void **state)
 {
 	struct spool_schedule *s = spool_schedule_new(&standard, 1);
@@ -667,7 +692,7 @@ int main(void)
 		cmocka_unit_test(test_pauses), cmocka_unit_test(test_dead_route), cmocka_unit_test(test_closed_over_one), cmocka_unit_test(test_message_put_off),
 		cmocka_unit_test(test_untried_keeps_its_place), cmocka_unit_test(test_deadly_message),
 		cmocka_unit_test(test_notices_of_a_dead_route), cmocka_unit_test(test_all_old), cmocka_unit_test(test_after_a_restart),
-		cmocka_unit_test(test_wake), cmocka_unit_test(test_parts), cmocka_unit_test(test_model), cmocka_unit_test(test_many),
+		cmocka_unit_test(test_given_up), cmocka_unit_test(test_wake), cmocka_unit_test(test_parts), cmocka_unit_test(test_model), cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
