@@ -103,7 +103,9 @@ static void print_header(int fd)
 			char *next = memchr(p, '\n', (size_t)(text + n - p));
 			size_t len = next ? (size_t)(next - p) : (size_t)(text + n - p);
 
-			(void)terminal_text(p, len && p[len - 1] == '\r' ? len - 1 : len, 0, &safe);
+			if (*p == '\t')
+				buf_addc(&safe, '\t');         /* of a folded line */
+			(void)terminal_text(p + (*p == '\t'), (len && p[len - 1] == '\r' ? len - 1 : len) - (*p == '\t'), 0, &safe);
 			buf_addc(&safe, '\n');
 			p += len + 1;
 		}

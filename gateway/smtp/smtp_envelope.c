@@ -335,6 +335,12 @@ static const char *backend_refusal(struct smtp_session *s, struct judge *j, stru
 		a->spool = "more recipients than the next hop takes at once";
 		return NULL;
 	}
+	/* A domain that takes no mail, does not exist, leads back to us: nobody's words but ours. */
+	if (result == DELIVERY_REFUSED && delivery_unreached(s->t->delivery) && (s->t->route.kind == ROUTE_MX || s->t->route.kind == ROUTE_UPSTREAM)) {
+		char coded[DELIVERY_REPLY_MAX];
+
+		memcpy(reply, smtp_with_id(s, reply, coded), DELIVERY_REPLY_MAX);
+	}
 	log_refused(s, j->rcpt, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);
 	return reply;
 }

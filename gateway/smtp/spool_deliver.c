@@ -109,10 +109,10 @@ static enum spool_outcome_kind kind_of(const struct smtp_reply *r)
 	return r->code / 100 == 2 ? SPOOL_TAKEN : r->code / 100 == 5 ? SPOOL_FOR_GOOD : SPOOL_LATER;
 }
 
-/* What went wrong in a session, in the words of a reply of ours. */
-static const char *broken_text(const struct smtp_client *c, const char *when, char *out)
+/* What went wrong in a session, in the words of a reply of ours: it is not to be told as the other server's, which is why none is named beside it. */
+static const char *broken_text(const struct next_hop *hop, const char *when, char *out)
 {
-	snprintf(out, REPLY_MAX, "451 4.4.2 the session broke %s: %s", when, c->why[0] ? c->why : "no reason known");
+	snprintf(out, REPLY_MAX, "451 4.4.2 the session with %s broke %s: %s", hop->name, when, hop->client->why[0] ? hop->client->why : "no reason known");
 	return out;
 }
 
@@ -133,7 +133,6 @@ static int64_t command_deadline(const struct spool_work *w)
 /* There is no session. For good only where the next hop says so (a domain that takes no mail). */
 static void no_session(struct spool_work *w, const struct next_hop *hop, int rc)
 {
-	const char *name = hop->name[0] ? hop->name : NULL;
 	char reply[REPLY_MAX];
 
 	if (rc == -ECANCELED || rc == -ENOMEM || rc == -EBUSY) {
@@ -147,7 +146,7 @@ static void no_session(struct spool_work *w, const struct next_hop *hop, int rc)
 	}
 	w->route_down = true;
 	w->met = false;
-	settle_all(w, TRY_PENDING, SPOOL_LATER, reply, name);
+	settle_all(w, TRY_PENDING, SPOOL_LATER, reply, NULL);
 }
 
 /* MAIL. false: those who were pending are settled. may wait */
@@ -160,12 +159,12 @@ static bool begin(struct spool_work *w, struct next_hop *hop)
 
 	if (rc == -ENOTSUP || rc == -EINVAL) {
 		settle_all(w, TRY_PENDING, SPOOL_FOR_GOOD, rc == -ENOTSUP ? "553 5.6.7 the next mail server takes no internationalized addresses" :
-			   "553 5.1.7 the sender's address cannot be said in SMTP", hop->name);
+			   "553 5.1.7 the sender's address cannot be said in SMTP", NULL);
 		return false;
 	}
 	if (rc < 0) {
 		w->route_down = true;
-		settle_all(w, TRY_PENDING, SPOOL_LATER, broken_text(c, "at MAIL", reply), hop->name);
+		settle_all(w, TRY_PENDING, SPOOL_LATER, broken_text(hop, "at MAIL", reply), NULL);
 		return false;
 	}
 	if (kind_of(&c->reply) == SPOOL_TAKEN)
@@ -185,11 +184,11 @@ static bool add(struct spool_work *w, struct next_hop *hop, struct spool_try *t,
 	int rc = smtp_client_rcpt(c, r->address, r->params, command_deadline(w));
 
 	if (rc == -ENOTSUP || rc == -EINVAL) {
-		spool_try_settle(t, SPOOL_FOR_GOOD, "553 5.1.3 this address cannot be said to the next mail server", hop->name);
+		spool_try_settle(t, SPOOL_FOR_GOOD, "553 5.1.3 this address cannot be said to the next mail server", NULL);
 		return true;
 	}
 	if (rc < 0) {
-		spool_try_settle(t, SPOOL_LATER, broken_text(c, "at RCPT", reply), hop->name);
+		spool_try_settle(t, SPOOL_LATER, broken_text(hop, "at RCPT", reply), NULL);
 		return false;
 	}
 	/* Too many for one transaction (RFC 5321 4.5.3.1.10): the rest in another. */
@@ -217,8 +216,8 @@ static bool add_all(struct spool_work *w, struct next_hop *hop)
 			continue;
 		if (!add(w, hop, t, held > 0)) {
 			w->route_down |= hop->client->closing;
-			settle_all(w, TRY_HELD, SPOOL_LATER, t->reply, hop->name);
-			settle_all(w, TRY_PENDING, SPOOL_LATER, t->reply, hop->name);
+			settle_all(w, TRY_HELD, SPOOL_LATER, t->reply, t->remote);
+			settle_all(w, TRY_PENDING, SPOOL_LATER, t->reply, t->remote);
 			return false;
 		}
 		if (t->state == TRY_PENDING)
@@ -248,10 +247,10 @@ static void send_message(struct spool_work *w, struct next_hop *hop)
 	}
 	if (outcome == OUTCOME_UNKNOWN)
 		log_warning("perhaps-delivered", "spool", w->lease->envelope->id, "backend", hop->name, "why", c->why, NULL);
-	settle_all(w, TRY_HELD, SPOOL_LATER, broken_text(c, outcome == OUTCOME_UNKNOWN ? "after the end of the message" : "in the message", reply),
-		   hop->name);
+	settle_all(w, TRY_HELD, SPOOL_LATER, broken_text(hop, outcome == OUTCOME_UNKNOWN ? "after the end of the message" : "in the message", reply),
+		   NULL);
 	/* This message did it, or the server is going: the others are not thrown after it. */
-	settle_all(w, TRY_PENDING, SPOOL_LATER, reply, hop->name);
+	settle_all(w, TRY_PENDING, SPOOL_LATER, reply, NULL);
 }
 
 void spool_deliver(struct spool_work *w)

@@ -377,6 +377,9 @@ def test_the_end_of_its_life(gate, host):
         assert "Send it again later" in " ".join(d.words.get_content().split())
     assert found["x@one.example"]["Status"] == "4.4.7" and "450 4.2.0 come back later" in found["x@one.example"]["Diagnostic-Code"]
     assert found["y@two.example"]["Status"] == "4.4.7" and found["y@two.example"]["Action"] == "failed"
+    # who was not there has said nothing
+    assert "Remote-MTA" in found["x@one.example"] and found["x@one.example"]["Diagnostic-Code"].startswith("smtp;")
+    assert "Remote-MTA" not in found["y@two.example"] and found["y@two.example"]["Diagnostic-Code"].startswith("x-gatepost;")
     wait_empty(g)
 
 

@@ -34,7 +34,7 @@ def put(g, n, *rcpts, sender="a@sender.example", subject="spooled", credible=Tru
     directory = g.state / "spool"
     directory.mkdir(parents=True, exist_ok=True)
     id_ = make_id(n)
-    message = f"Received: from x by gate.example\r\nFrom: <{sender}>\r\nSubject: {subject} {n}\r\n\r\nbody of {n}\r\n".encode()
+    message = f"Received: from x by gate.example\r\n\tfor y\t\x1b\r\nFrom: <{sender}>\r\nSubject: {subject} {n}\r\n\r\nbody of {n}\r\n".encode()
     (directory / f"{id_}.eml").write_bytes(message)
     (directory / f"{id_}.json").write_text(json.dumps(dict(
         spool=1, id=id_, created=int(time.time()) - age, bytes=len(message), sender=sender, params="ENVID=q1", direction="inbound",
@@ -91,7 +91,7 @@ def test_without_the_gateway(away):
     assert re.search(r"bob@example.com +\+1 ", table[1]) and r"451 4.7.1 \u202elater" in table[2] and "mx one.example" in table[2] and " <> " in table[2]
     shown = run(g, "show", two[:8] + two[8:]).stdout.decode()
     for part in ("from       <>", r"reply      451 4.7.1 \u202elater", "said by    mx.one.example [192.0.2.1]:25", "state      delivered",
-                 "no notification", "Subject: spooled 2"):
+                 "no notification", "Subject: spooled 2", "gate.example\n\tfor y\\t\\x1b\n"):
         assert part in shown, part
     assert "body of 2" not in shown and "body of 2" in run(g, "show", "--body", two).stdout.decode()
     assert json.loads(run(g, "show", "--json", one, three).stdout)[1]["rcpt"][0]["route"] == "upstream"
