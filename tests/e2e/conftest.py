@@ -9,9 +9,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from lab.backend import Backend             # noqa: E402
 from lab.certificates import Certificates   # noqa: E402
 from lab.gateway import Gateway             # noqa: E402
-from lab.network import OwnNetwork         # noqa: E402
 from lab.knot import Knot                   # noqa: E402
+from lab.network import OwnNetwork          # noqa: E402
 from lab.postfix import Postfix             # noqa: E402
+from lab.process import free_port           # noqa: E402
 from lab.zones import ZONES                 # noqa: E402
 
 
@@ -79,6 +80,29 @@ def backend():
 
     def make(*args, **kw):
         made.append(Backend(*args, **kw))
+        return made[-1]
+
+    yield make
+    for b in made:
+        b.stop()
+
+
+@pytest.fixture(scope="module")
+def world(request, tmp_path_factory):
+    """The DNS of the world, which is the module's ZONE, and the port on which its mail servers listen: those of a test have it on their own addresses."""
+    knot = Knot(tmp_path_factory.mktemp("world"), request.module.ZONE)
+    knot.port25 = free_port()
+    yield knot
+    knot.stop()
+
+
+@pytest.fixture
+def host(world):
+    """Makes mail servers of the world, each on 127.0.0.number."""
+    made = []
+
+    def make(number=11, **kw):
+        made.append(Backend(host=f"127.0.0.{number}", port=world.port25, **kw))
         return made[-1]
 
     yield make

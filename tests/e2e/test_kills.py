@@ -9,8 +9,9 @@ import subprocess
 import threading
 import time
 
+from lab.load import Load, kill
 from lab.process import WAIT_S
-from lab.smtp import Client, Closed, mail
+from lab.smtp import Client, mail
 
 POLICY = "quarantine hold: if header.subject ~ /hold/\naccept\n"
 SENDERS, ROUNDS, RELEASES = 6, 3, 16
@@ -24,68 +25,12 @@ def name_of(data):
     return re.search(rb"^X-Name: (\S+)\r\n", data, re.M)[1].decode()
 
 
-class Load:
-    """Senders as they are: what was not answered 250 comes again."""
-
-    def __init__(self, g):
-        self.g = g
-        self.sent, self.acknowledged, self.tries = {}, [], 0
-        self.changed = threading.Condition()
-        self.over = threading.Event()
-        self.threads = [threading.Thread(target=self.sender, args=(k,), daemon=True) for k in range(SENDERS)]
-
-    def sender(self, k):
-        chance, i = random.Random(k), 0
-        while not self.over.is_set():
-            i += 1
-            name, hold = f"m{k}-{i}", i % 2 == 0
-            # now and then one that outgrows its memory, and lies in the store's file from the start
-            text = message(name, hold, 30_000 if chance.random() < 0.1 else chance.randrange(1, 200))
-            self.sent[name] = text
-            while not self.attempt(name, text) and not self.over.is_set():
-                time.sleep(0.01)
-
-    def attempt(self, name, text):
-        self.tries += 1
-        try:
-            with Client(self.g.port) as c:
-                reply = c.message("a@sender.example", "bob@example.com", text)
-        except (Closed, OSError):
-            return False
-        assert reply.code == 250 or reply.code // 100 == 4, reply
-        if reply.code == 250:
-            with self.changed:
-                self.acknowledged.append(name)
-                self.changed.notify_all()
-        return reply.code == 250
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for t in self.threads:
-            t.join(WAIT_S)
-
-    def more(self, count):
-        """Wait until so many more were acknowledged."""
-        with self.changed:
-            want = len(self.acknowledged) + count
-            assert self.changed.wait_for(lambda: len(self.acknowledged) >= want, WAIT_S), "the load stands still"
-
-
 def kill_in_turn(g, load):
     killed = 0
     for _ in range(ROUNDS):
         for name in sorted(n for n in g.children() if n.startswith("gp-")):
-            g.kill_child(name)
+            kill(g, name)
             killed += 1
-            end = time.monotonic() + WAIT_S
-            while name not in g.children():
-                assert time.monotonic() < end, f"{name} does not come back"
-                time.sleep(0.02)
             load.more(6)
     return killed
 
@@ -126,7 +71,17 @@ def test_nothing_is_lost(lab, backend):
     b = backend()
     g = lab([b.port], policy=POLICY, workers=2)
     over, ended = threading.Event(), {}
-    with Load(g) as load:
+    sent, chances = {}, [random.Random(k) for k in range(SENDERS)]
+
+    def deliver(name, k):
+        if name not in sent:
+            hold = int(name.partition("-")[2]) % 2 == 0
+            # now and then one that outgrows its memory, and lies in the store's file from the start
+            sent[name] = message(name, hold, 30_000 if chances[k].random() < 0.1 else chances[k].randrange(1, 200))
+        with Client(g.port) as c:
+            return c.message("a@sender.example", "bob@example.com", sent[name])
+
+    with Load(deliver, SENDERS) as load:
         releasing = threading.Thread(target=release_and_kill, args=(g, over, ended), daemon=True)
         load.more(10)
         releasing.start()
@@ -142,9 +97,9 @@ def test_nothing_is_lost(lab, backend):
     direct = [m for m in b.messages if b"Received:" in m.data]
 
     # nothing lost, nothing cut
-    whole = {name_of(data) for data in kept.values() if data == load.sent[name_of(data)]}
+    whole = {name_of(data) for data in kept.values() if data == sent[name_of(data)]}
     assert len(whole) == len({name_of(data) for data in kept.values()})
-    assert all(m.data.endswith(load.sent[name_of(m.data)].partition(b"\r\n\r\n")[2]) for m in direct)
+    assert all(m.data.endswith(sent[name_of(m.data)].partition(b"\r\n\r\n")[2]) for m in direct)
     there = whole | {name_of(m.data) for m in direct}
     lost = [n for n in load.acknowledged if n not in there]
     assert not lost, lost

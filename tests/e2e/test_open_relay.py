@@ -4,7 +4,6 @@ import socket
 import pytest
 
 from lab.backend import Backend
-from lab.knot import Knot
 from lab.process import free_port
 from lab.relay import taken_of
 from lab.smtp import Client, Closed, mail
@@ -30,14 +29,11 @@ HEADERS = ("X-Originating-IP: [127.0.0.5]\r\nX-Forwarded-For: 127.0.0.5\r\nX-Rel
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(world):
     """One server that every name of the world leads to."""
-    knot = Knot(tmp_path_factory.mktemp("world"), ZONE)
-    knot.port25 = free_port()
-    with Backend(host="127.0.0.31", port=knot.port25) as remote:
-        knot.remote = remote
-        yield knot
-    knot.stop()
+    with Backend(host="127.0.0.31", port=world.port25) as remote:
+        world.remote = remote
+        yield world
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from lab.backend import Backend, Held, hang_up
-from lab.knot import Knot
 from lab.postfix import Postfix
 from lab.process import free_port
 from lab.smtp import Client, mail
@@ -42,29 +41,6 @@ mx.postfix.example A 127.0.0.51
 xn--mller-kva.example MX 10 mx1.one.example
 """
 STRANGER = "127.0.0.9"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """The DNS of the world, and the port on which its mail servers listen: those who are in a test have it on their own address."""
-    knot = Knot(tmp_path_factory.mktemp("world"), ZONE)
-    knot.port25 = free_port()
-    yield knot
-    knot.stop()
-
-
-@pytest.fixture
-def host(world):
-    """Makes a mail server of the world on an address."""
-    made = []
-
-    def make(address="127.0.0.11", **kw):
-        made.append(Backend(host=address, port=world.port25, **kw))
-        return made[-1]
-
-    yield make
-    for b in made:
-        b.stop()
 
 
 @pytest.fixture
@@ -144,20 +120,20 @@ def test_without_an_mx_the_domain_itself(gate, host):
 
 def test_in_order_of_preference(gate, host):
     """Who is not there, greets with 421 or 554, or hangs up is passed over, and left alone by the next message."""
-    b = host("127.0.0.22", script={"CONNECT": hang_up(b"421 4.3.2 busy\r\n")})
-    c = host("127.0.0.23")
+    b = host(22, script={"CONNECT": hang_up(b"421 4.3.2 busy\r\n")})
+    c = host(23)
     g = gate()
     assert send(g, "x@three.example").code == 250
     assert c.messages[0].to == ["x@three.example"] and len(b.sessions) == 1
     assert "Connection refused" in g.wait_line(r"event=outbound-host host=a.three.example")
     assert "421 4.3.2 busy" in g.wait_line(r"event=outbound-host host=b.three.example")
-    a = host("127.0.0.21")
+    a = host(21)
     assert send(g, "x@three.example").code == 250
     assert not a.sessions and len(b.sessions) == 1 and len(c.messages) == 2
 
 
 def test_all_refuse(gate, host):
-    host("127.0.0.11", script={"CONNECT": hang_up(b"554 5.3.2 no mail here\r\n")})
+    host(11, script={"CONNECT": hang_up(b"554 5.3.2 no mail here\r\n")})
     g = gate()
     assert "kept for delivery" in send(g, "x@one.example").text
     line = g.wait_line(r"event=spool result=later .*to=<x@one.example>")

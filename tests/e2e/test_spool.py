@@ -12,9 +12,9 @@ import time
 import dkim
 import pytest
 
-from lab.backend import Backend, hang_up
-from lab.knot import Knot
-from lab.process import WAIT_S, free_port
+from lab.backend import hang_up
+from lab.load import Load, kill
+from lab.process import WAIT_S
 from lab.sign import KEY, public_key
 from lab.smtp import Client, Closed, mail
 
@@ -28,28 +28,6 @@ mx.credible.example A 127.0.0.13
 credible.example TXT "v=spf1 ip4:127.0.0.31 -all"
 """
 STRANGER, CREDIBLE = "127.0.0.9", "127.0.0.31"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    knot = Knot(tmp_path_factory.mktemp("world"), ZONE)
-    knot.port25 = free_port()
-    yield knot
-    knot.stop()
-
-
-@pytest.fixture
-def host(world):
-    """Makes a mail server of the world: one.example is 127.0.0.11, two.example .12, credible.example .13."""
-    made = []
-
-    def make(number, **kw):
-        made.append(Backend(host=f"127.0.0.{number}", port=world.port25, **kw))
-        return made[-1]
-
-    yield make
-    for b in made:
-        b.stop()
 
 
 @pytest.fixture
@@ -518,49 +496,6 @@ def test_etrn(gate, lab):
         assert c.expect("ETRN #backend", 251)
 
 
-class Load:
-    """Senders as they are: what was not answered 250 comes again. Each message has two next hops, so that it goes to the spool."""
-
-    def __init__(self, g, senders=4):
-        self.g, self.over, self.acknowledged = g, threading.Event(), []
-        self.changed = threading.Condition()
-        self.threads = [threading.Thread(target=self.sender, args=(k,), daemon=True) for k in range(senders)]
-
-    def sender(self, k):
-        i = 0
-        while not self.over.is_set():
-            i += 1
-            name = f"m{k}-{i}"
-            while not self.attempt(name) and not self.over.is_set():
-                time.sleep(0.02)
-
-    def attempt(self, name):
-        try:
-            reply = send(self.g, ["x@one.example", "y@two.example"], subject=f"name {name}")
-        except (Closed, OSError, AssertionError):
-            return False
-        if reply.code == 250:
-            with self.changed:
-                self.acknowledged.append(name)
-                self.changed.notify_all()
-        return reply.code == 250
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for t in self.threads:
-            t.join(WAIT_S)
-
-    def more(self, count):
-        with self.changed:
-            want = len(self.acknowledged) + count
-            assert self.changed.wait_for(lambda: len(self.acknowledged) >= want, WAIT_S), "the load stands still"
-
-
 def names(server):
     return collections.Counter(re.search(rb"Subject: name (\S+)", m.data)[1].decode() for m in server.messages)
 
@@ -570,16 +505,20 @@ def test_kills(gate, host, capsys):
     one, two = host(11), host(12)
     g = gate(workers=2)
     chance, killed = random.Random(4), 0
-    with Load(g) as load:
+
+    def attempt(name, k):
+        """Each has two next hops, so that it goes to the spool."""
+        try:
+            return send(g, ["x@one.example", "y@two.example"], subject=f"name {name}")
+        except AssertionError:
+            raise Closed from None      # put off before the data
+
+    with Load(attempt, 4) as load:
         for _ in range(3):
             for name in sorted(n for n in g.children() if n.startswith("gp-worker") or n == "gp-spool"):
                 load.more(chance.randrange(3, 10))
-                g.kill_child(name)
+                kill(g, name)
                 killed += 1
-                end = time.monotonic() + WAIT_S
-                while name not in g.children():
-                    assert time.monotonic() < end, f"{name} does not come back"
-                    time.sleep(0.02)
         load.more(10)
     wait_empty(g)
     want = set(load.acknowledged)

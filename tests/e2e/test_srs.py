@@ -6,10 +6,7 @@ import subprocess
 import pytest
 import SRS
 
-from lab.backend import Backend
 from lab.gateway import BINARY
-from lab.knot import Knot
-from lab.process import free_port
 from lab.smtp import Client, mail
 
 SECRET = "0123456789abcdef"
@@ -22,31 +19,20 @@ mx.sender.example A 127.0.0.12
 OURS, STRANGER = "127.0.0.9", "127.0.0.1"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    knot = Knot(tmp_path_factory.mktemp("world"), ZONE)
-    knot.port25 = free_port()
-    yield knot
-    knot.stop()
-
-
 @pytest.fixture
-def site(lab, world, backend, tmp_path):
+def site(lab, world, host, backend, tmp_path):
     """The gateway; g.server is behind it, g.one and g.sender are servers of the world."""
     secret = tmp_path / "srs-secret"
     secret.write_text(SECRET + "\nan older secret of ours\n")
     secret.chmod(0o600)
-    made = [Backend(host=f"127.0.0.{n}", port=world.port25) for n in (11, 12)]
     server = backend()
     g = lab([server.port], dns=world.server, policy="accept\n", conf=f"""
 relay_networks = {{ "{OURS}/32" }}
 outbound {{ port = {world.port25} never = {{ none }} }}
 srs {{ domain = "example.com" secret_file = "{secret}" }}
 """)
-    g.server, (g.one, g.sender) = server, made
-    yield g
-    for b in made:
-        b.stop()
+    g.server, g.one, g.sender = server, host(11), host(12)
+    return g
 
 
 def theirs(secret=SECRET, domain="example.com"):
@@ -151,27 +137,23 @@ def test_random_senders(site):
             assert got.split("@")[0] == local and got.lower() == sender.lower()
 
 
-def test_through_the_spool_and_signed(lab, world, backend, tmp_path):
+def test_through_the_spool_and_signed(lab, world, host, backend, tmp_path):
     """Several next hops: the message is kept, each server gets it with the return path of ours, and signed by its author's domain if that is ours."""
     (tmp_path / "secret").write_text(SECRET)
     subprocess.run([BINARY, "dkim-key", "-o", str(tmp_path / "key.pem"), "--type", "ed25519", "example.com", "sel"], check=True, capture_output=True)
-    made = [Backend(host=f"127.0.0.{n}", port=world.port25) for n in (11, 12)]
-    try:
-        g = lab([backend().port], dns=world.server, policy="accept\n", conf=f"""
+    servers = host(11), host(12)
+    g = lab([backend().port], dns=world.server, policy="accept\n", conf=f"""
 relay_networks = {{ "{OURS}/32" }}
 outbound {{ port = {world.port25} never = {{ none }} }}
 spool {{ retry_min = "1s" retry_max = "1s" }}
 srs {{ domain = "example.com" secret_file = "{tmp_path}/secret" }}
 dkim_sign example.com {{ keys = {{ "sel={tmp_path}/key.pem" }} }}
 """)
-        for sender, subject in (("ann@sender.example", "forwarded"), ("user@example.com", "own")):
-            with Client(g.port, source=OURS) as c:
-                assert c.message(sender, ["x@one.example", "y@sender.example"], mail(sender=sender, subject=subject)).code == 250
-        for b in made:
-            b.wait_messages(2)
-            by = {("own" if b"Subject: own" in m.data else "forwarded"): m for m in b.messages}
-            assert theirs().reverse(sender_of(by["forwarded"])) == "ann@sender.example" and b"DKIM-Signature" not in by["forwarded"].data
-            assert sender_of(by["own"]) == "user@example.com" and by["own"].data.startswith(b"DKIM-Signature: v=1; a=ed25519")
-    finally:
-        for b in made:
-            b.stop()
+    for sender, subject in (("ann@sender.example", "forwarded"), ("user@example.com", "own")):
+        with Client(g.port, source=OURS) as c:
+            assert c.message(sender, ["x@one.example", "y@sender.example"], mail(sender=sender, subject=subject)).code == 250
+    for b in servers:
+        b.wait_messages(2)
+        by = {("own" if b"Subject: own" in m.data else "forwarded"): m for m in b.messages}
+        assert theirs().reverse(sender_of(by["forwarded"])) == "ann@sender.example" and b"DKIM-Signature" not in by["forwarded"].data
+        assert sender_of(by["own"]) == "user@example.com" and by["own"].data.startswith(b"DKIM-Signature: v=1; a=ed25519")
