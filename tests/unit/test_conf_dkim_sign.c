@@ -1,83 +1,21 @@
 /* The section dkim_sign of gatepost.conf: what is read, its defaults, and what is wrong with others. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "policy/conf.h"
-
-#define TOP "hostname = mx.example.com\ndomains = { example.com }\nbackend main { address = \"10.0.0.5\" }\n"
-
-static char dir[] = "/tmp/gatepost-conf-sign-XXXXXX";
-static const char *const files[] = { "r2048.pem", "r1024.pem", "ed.pem", "open.pem", "text.pem", "policy.conf", "gatepost.conf" };
-
-static const char *in_dir(const char *name)
-{
-	static char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return path;
-}
-
-static void put(const char *name, const char *text, mode_t mode)
-{
-	FILE *f = fopen(in_dir(name), "w");
-
-	assert_non_null(f);
-	fputs(text, f);
-	fclose(f);
-	assert_int_equal(chmod(in_dir(name), mode), 0);
-}
-
-static void put_key(const char *name, enum dkim_key_type type, unsigned bits, mode_t mode)
-{
-	AUTO(buf) struct buf pem = BUF_INIT(8192);
-	AUTO(dkim_private) struct dkim_private *key = dkim_private_make(type, bits);
-
-	assert_int_equal(dkim_private_pem(key, &pem), 0);
-	put(name, buf_str(&pem), mode);
-}
+#include "tests/unit/conf_lab.h"
 
 static int setup(void **state)
 {
-	assert_non_null(mkdtemp(dir));
+	dir_make();
 	put_key("r2048.pem", DKIM_KEY_RSA, 2048, 0600);
 	put_key("r1024.pem", DKIM_KEY_RSA, 1024, 0640);
 	put_key("ed.pem", DKIM_KEY_ED25519, 0, 0600);
 	put_key("open.pem", DKIM_KEY_ED25519, 0, 0644);
-	put("text.pem", "hello\n", 0600);
-	put("policy.conf", "accept\n", 0600);
+	put("text.pem", "hello\n");
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
-		unlink(in_dir(files[i]));
-	rmdir(dir);
-	return 0;
-}
-
-static struct site *load(const char *text, struct buf *errors, struct buf *warnings)
-{
-	AUTO(buf) struct buf all = BUF_INIT(65536);
-
-	buf_addf(&all, "%s%s", TOP, text);
-	put("gatepost.conf", buf_str(&all), 0600);
-	return site_load(in_dir("gatepost.conf"), errors, warnings);
 }
 
 static void test_good(void **state)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
-	struct site *s = load("dkim_sign Example.COM {\n keys = { \"2026A=r2048.pem\", \"ed.b=ed.pem\" }\n}\n"
+	struct site *s = load_rest("dkim_sign Example.COM {\n keys = { \"2026A=r2048.pem\", \"ed.b=ed.pem\" }\n}\n"
 			      "dkim_sign b\xc3\xbc" "cher.example {\n keys = { \"a=ed.pem\" } subdomains = yes expire = 0\n"
 			      " headers = { Subject, X-Note } oversign = { Subject } canonicalization = relaxed/simple\n}\n", &errors, &warnings);
 	const struct dkim_sign_conf *d;
@@ -111,7 +49,7 @@ static void test_good(void **state)
 static void test_warnings(void **state)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
-	struct site *s = load("dkim_sign example.com {\n keys = { \"a=r1024.pem\",\n \"b=open.pem\" }\n}\n", &errors, &warnings);
+	struct site *s = load_rest("dkim_sign example.com {\n keys = { \"a=r1024.pem\",\n \"b=open.pem\" }\n}\n", &errors, &warnings);
 
 	assert_non_null(s);
 	assert_non_null(strstr(buf_str(&warnings), "r1024.pem: has 1024 bits, expected at least 2048"));
@@ -151,7 +89,7 @@ static void test_wrong(void **state)
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		AUTO(buf) struct buf errors = BUF_INIT(65536);
-		struct site *s = load(rows[i].text, &errors, NULL);
+		struct site *s = load_rest(rows[i].text, &errors, NULL);
 
 		if (s || !strstr(buf_str(&errors), rows[i].want))
 			fail_msg("%s: got %s, expected %s", rows[i].name, buf_str(&errors), rows[i].want);
@@ -164,7 +102,7 @@ static void test_command(void **state)
 	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
 	struct site *s;
 
-	put("gatepost.conf", TOP "dkim_sign example.com { keys = { \"a=ed.pem\" } }\n", 0600);
+	put("gatepost.conf", MINIMAL "dkim_sign example.com { keys = { \"a=ed.pem\" } }\n");
 	if (getuid() != 0)
 		chmod(in_dir("ed.pem"), 0);
 	s = site_load_command(in_dir("gatepost.conf"), &errors, &warnings);
@@ -180,5 +118,5 @@ int main(void)
 		cmocka_unit_test(test_good), cmocka_unit_test(test_warnings), cmocka_unit_test(test_wrong), cmocka_unit_test(test_command),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, dir_remove);
 }

@@ -1,67 +1,15 @@
 /* The sections rate and srs of gatepost.conf: defaults, and what is wrong. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #include "filters/fact.h"
-#include "policy/conf.h"
-
-#define TOP "hostname = mx.example.com\ndomains = { example.com }\nbackend main { address = \"10.0.0.5\" }\n"
-
-static char dir[] = "/tmp/gatepost-conf-sending-XXXXXX";
-static const char *const files[] = { "policy.conf", "secret", "short", "many", "empty", "gatepost.conf" };
-
-static void put(const char *name, const char *text)
-{
-	char path[256];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	fputs(text, f);
-	fclose(f);
-}
-
-static struct site *load(const char *text, struct buf *errors, struct buf *warnings)
-{
-	AUTO(buf) struct buf all = BUF_INIT(65536);
-	char path[256];
-
-	buf_addf(&all, "%s%s", TOP, text);
-	put("gatepost.conf", buf_str(&all));
-	snprintf(path, sizeof(path), "%s/gatepost.conf", dir);
-	return site_load(path, errors, warnings);
-}
+#include "tests/unit/conf_lab.h"
 
 static int setup(void **state)
 {
 	fact_register_all();
-	assert_non_null(mkdtemp(dir));
-	put("policy.conf", "accept\n");
+	dir_make();
 	put("secret", "0123456789abcdef0\n\r\nanother secret of ours\r\n");
 	put("short", "0123456789abcdef\nshort\n");
 	put("many", "0123456789abcdef\n0123456789abcdef\n0123456789abcdef\n0123456789abcdef\n0123456789abcdef\n");
 	put("empty", "\n\n");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		char path[256];
-
-		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
-		unlink(path);
-	}
-	rmdir(dir);
 	return 0;
 }
 
@@ -71,7 +19,7 @@ static void test_good(void **state)
 	struct site *s;
 
 	put("policy.conf", "defer \"450 4.7.1 slowly\" if rate.over = a.b-1\naccept\n");
-	s = load("rate a.b-1 { }\nrate day { by = client count = messages limit = 5 period = 1d }\nsrs { domain = Example.COM secret_file = secret }\n", &errors, &warnings);
+	s = load_rest("rate a.b-1 { }\nrate day { by = client count = messages limit = 5 period = 1d }\nsrs { domain = Example.COM secret_file = secret }\n", &errors, &warnings);
 	assert_string_equal(buf_str(&errors), "");
 	assert_string_equal(buf_str(&warnings), "");
 	assert_int_equal(s->rate_count, 2);
@@ -90,7 +38,7 @@ static void test_good(void **state)
 	assert_int_equal(s->srs.life_s, 21 * 86400);
 	site_free(s);
 	put("policy.conf", "accept\n");
-	s = load("rate day { }\n", &errors, &warnings);
+	s = load_rest("rate day { }\n", &errors, &warnings);
 	assert_non_null(strstr(buf_str(&warnings), "rate day: no rule of the policy asks for rate.over"));
 	assert_null(s->srs.domain);
 	site_free(s);
@@ -126,7 +74,7 @@ static void test_wrong(void **state)
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		AUTO(buf) struct buf errors = BUF_INIT(65536);
-		struct site *s = load(rows[i].text, &errors, NULL);
+		struct site *s = load_rest(rows[i].text, &errors, NULL);
 
 		if (s || !strstr(buf_str(&errors), rows[i].want))
 			fail_msg("%s: got %s, expected %s", rows[i].text, buf_str(&errors), rows[i].want);
@@ -137,5 +85,5 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_wrong) };
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, dir_remove);
 }

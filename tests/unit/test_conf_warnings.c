@@ -1,0 +1,83 @@
+/* gatepost.conf: what is no error, and hardly meant */
+#include "base/sasl.h"
+#include "policy/conf_table.h"
+#include "tests/unit/conf_lab.h"
+
+static int setup(void **state)
+{
+	dir_make();
+	return 0;
+}
+
+static void test_auth(void **state)
+{
+	static const struct {
+		const char *text, *warnings;
+	} rows[] = {
+		{ "listener a {\n address = \"0.0.0.0:587\"\n}\nauth {\n mechanisms = { \"plain\", \"NTLM\" }\n}\n",
+		  "@:7: auth: NTLM may be bound to the TLS connection, which ends here; a server that insists on it (Exchange: extended protection) "
+		  "refuses every such login\n" },
+		{ "listener a {\n address = \"0.0.0.0:587\"\n}\nauth {\n offer = no\n}\n",
+		  "@:7: auth: offer = no, and at listener a nobody can send without a login\n" },
+		{ "listener a {\n address = \"0.0.0.0:587\"\n tls = off\n}\n",
+		  "@:4: listener a: has no TLS, and a login is offered in clear text with auth { plaintext = yes } alone: nobody can send there\n" },
+		{ "listener a {\n address = \"0.0.0.0:587\"\n}\ntls {\n offer = no\n}\n",
+		  "@:4: listener a: has no TLS, and a login is offered in clear text with auth { plaintext = yes } alone: nobody can send there\n" },
+		{ "listener a {\n address = \"0.0.0.0:465\"\n backends = { \"b\", \"main\" }\n}\nbackend b {\n address = \"h\"\n tls = off\n}\n",
+		  "@:8: backend b: has tls = off: passwords from listener a go there in clear text\n" },
+		{ "listener a {\n address = \"0.0.0.0:25\"\n}\nauth {\n inbound = yes\n plaintext = yes\n}\n",
+		  "@:7: auth: plaintext = yes: whoever listens on the way reads the passwords\n" },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+		struct site *s = load_rest(rows[i].text, &errors, &warnings);
+
+		if (!s || !as_wanted(buf_str(&warnings), rows[i].warnings))
+			fail_msg("row %zu: %s%s", i, buf_str(&errors), buf_str(&warnings));
+		assert_int_equal(s->auth.mechanisms, i == 0 ? SASL_PLAIN | SASL_NTLM : SASL_DEFAULT);
+		assert_int_equal(site_offers_auth(s, &s->listener[0]), i != 1);
+		site_free(s);
+	}
+}
+
+static void test_others(void **state)
+{
+	static const struct {
+		const char *text, *warnings;
+	} rows[] = {
+		{ "recipients {\n callout = \"10.0.0.5:2525\"\n}\nbackend b { address = \"h\" tls_name = \"x\" spool = yes }\n",
+		  "@:7: backend b: tls_ca and tls_name play no part without tls = required\n"
+		  "@:4: recipients: callout plays no part without verify = callout\n"
+		  "@:7: backend b: spool = yes with verify = backend: while it is away nobody can say who exists, and new mail is deferred\n" },
+		{ "relay_networks = { \"10.0.0.5\" }\ndns {\n dnssec = no\n}\n", "@: outbound: dane plays no part with dnssec = no in section dns\n" },
+		{ "relay_networks = { \"10.0.0.5\" }\n", "" },
+		{ "dns {\n dnssec = no\n}\n", "" },
+		{ "relay_networks = { \"10.0.0.5\" }\ndns {\n dnssec = no\n}\noutbound {\n dane = no\n}\n", "" },
+		{ "tls_policy a.example { name = b.example }\n", "@:4: tls_policy a.example: name plays no part without tls = verified\n" },
+		{ "listener out {\n address = \"[::]:25\" direction = outbound\n}\n",
+		  "@:4: listener out: direction = outbound serves relay_networks alone, and there are none\n" },
+		{ "backend b { address = \"10.0.0.6:587\" }\nlistener l { address = \"0.0.0.0:587\" backends = { b } }\n",
+		  "@:3: backend main: no listener leads to it, expected one that does, such as listener smtp { address = \"0.0.0.0:25\" }\n" },
+		{ "backend b { address = \"10.0.0.6:587\" }\nlistener l { address = \"0.0.0.0:587\" backends = { b } }\n"
+		  "listener smtp { address = \"0.0.0.0:25\" }\n", "" },
+		{ "listener l { address = \"0.0.0.0:587\" backends = { main } }\n", "" },
+		{ "listener l { address = \"0.0.0.0:587\" }\n", "" },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+		struct site *s = load_rest(rows[i].text, &errors, &warnings);
+
+		if (!s || !as_wanted(buf_str(&warnings), rows[i].warnings))
+			fail_msg("row %zu: %s%s", i, buf_str(&errors), buf_str(&warnings));
+		site_free(s);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_auth), cmocka_unit_test(test_others) };
+
+	return cmocka_run_group_tests(tests, setup, dir_remove);
+}
