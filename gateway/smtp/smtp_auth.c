@@ -142,6 +142,12 @@ static const char *open_backend(struct dialogue *d)
 				      "454 4.7.0 the mail server behind does not answer, try again later";
 	}
 	d->backend = d->session->client;
+	/* What the client said under TLS is not said in clear text because somebody on the way breaks a handshake. */
+	if (d->backend->tls_failed[0] && !d->s->svc->site->auth.plaintext) {
+		log_warning("backend-tls", "sid", d->s->id, "backend", backend_name(d->session->backend), "error", "TLS failed: no password goes there",
+			    "why", d->backend->tls_failed, NULL);
+		return "454 4.7.0 the mail server behind cannot be reached under TLS, try again later";
+	}
 	/* Away and back, or without TLS this time. */
 	if (!(d->backend->caps.auth & d->sasl.mechanism))
 		return "454 4.7.0 the mail server behind does not offer this now, try again later";
@@ -353,6 +359,9 @@ static const char *refuse(const struct smtp_session *s, const struct smtp_comman
 		return "538 5.7.11 encryption is needed for a login";
 	if (!(smtp_auth_mechanisms(s) & c->mechanism))
 		return "504 5.5.4 this mechanism is not offered";
+	/* Servers take it for no name yet, and ask for one: we would take that for the password, and count what its user sends as nobody's. */
+	if (c->mechanism == SASL_LOGIN && c->initial && c->initial_len == 1 && c->initial[0] == '=')
+		return "501 5.5.2 a login begins with a name";
 	return NULL;
 }
 

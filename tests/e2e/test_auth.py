@@ -299,6 +299,30 @@ def test_wrong_steps(gate, line, code):
         c.expect("AUTH PLAIN " + "A" * 8000, 235)
 
 
+def test_login_begins_with_a_name(gate):
+    """An empty one is no name yet for many servers, which then ask for it: the user would be nobody in the log and for the rates."""
+    g = gate(step=asking(b64("Username:"), b64("Password:")))
+    with submit(g) as c:
+        c.expect("AUTH LOGIN =", 501)
+        assert auth_sessions(g) == []
+        c.expect("AUTH LOGIN", 334)
+        c.expect(b64("ann"), 334)
+        c.expect(b64(PASSWORD), 235)
+    assert parse_logfmt(g.wait_line("event=login"))["user"] == "ann"
+
+
+@pytest.mark.parametrize("conf, code", [("", 454), ("auth { plaintext = yes }", 235)])
+def test_no_password_where_tls_fails(gate, conf, code):
+    """Opportunistic TLS with the server is for mail; the server is well, and mail goes on in clear text."""
+    g = gate(conf, keywords=("STARTTLS", *OFFER))
+    g.backend.script["STARTTLS"] = b"220 2.0.0 go\r\n250 this is no handshake\r\n"
+    with submit(g) as c:
+        c.expect(f"AUTH PLAIN {plain()}", code)
+    assert bool(auth_sessions(g)) == (code == 235)
+    with Client(g.smtp) as c:
+        assert c.message("x@sender.example", "bob@example.com", mail()).code == 250
+
+
 def test_a_dialogue_without_end(gate):
     g = gate(step=asking(*["QQ=="] * 40))
     with submit(g) as c:
