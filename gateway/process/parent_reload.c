@@ -41,15 +41,13 @@ static int too_many(const char *path, int line, const char *what, struct buf *er
 	return -ENOSPC;
 }
 
-static int share(struct parent *p, struct site *s, struct buf *err)
+/* Whether no worker of an older configuration lives, which counts in places that the present one does not have. */
+static bool alone(const struct parent *p)
 {
-	for (size_t i = 0; i < s->backend_count; i++)
-		if (shared_backend_claim(p->shared, s->backend[i].name) < 0)
-			return too_many(s->path, s->backend[i].line, "backends", err);
-	for (size_t i = 0; i < s->listener_count; i++)
-		if (s->listener[i].protocol == LISTENER_TCP && shared_listener_claim(p->shared, s->listener[i].name) < 0)
-			return too_many(s->path, s->listener[i].line, "listeners with protocol = tcp", err);
-	return 0;
+	for (int i = WORKERS; i < CHILDREN_MAX; i++)
+		if (p->child[i].role == ROLE_WORKER && p->child[i].pid > 0 && p->child[i].generation != p->now.number)
+			return false;
+	return true;
 }
 
 /* Places of those that the site no longer has can be taken. */
@@ -66,6 +64,19 @@ static void share_keep(struct parent *p, const struct site *s)
 		if (s->listener[i].protocol == LISTENER_TCP)
 			names[count++] = s->listener[i].name;
 	shared_names_keep(&p->shared->listener_names, names, count);
+}
+
+static int share(struct parent *p, struct site *s, struct buf *err)
+{
+	if (p->now.site && p->now.site != s && alone(p))
+		share_keep(p, p->now.site);
+	for (size_t i = 0; i < s->backend_count; i++)
+		if (shared_backend_claim(p->shared, s->backend[i].name) < 0)
+			return too_many(s->path, s->backend[i].line, "backends", err);
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (s->listener[i].protocol == LISTENER_TCP && shared_listener_claim(p->shared, s->listener[i].name) < 0)
+			return too_many(s->path, s->listener[i].line, "listeners with protocol = tcp", err);
+	return 0;
 }
 
 int generation_make(struct parent *p, struct site *site, struct generation *g,
@@ -185,9 +196,6 @@ void parent_reload_done(struct parent *p)
 			parent_workers_end(p, g,
 					   many ? p->opt->drain_stop_s : p->opt->drain_reload_s);
 	}
-	/* While old workers live their counters do, too. */
-	if (parent_workers_alive(p) == parent_workers_wanted(p->now.site))
-		share_keep(p, p->now.site);
 	p->phase = PHASE_RUNNING;
 	parent_lists_begin(p);
 	log_notice("reload", "what", "done", NULL);

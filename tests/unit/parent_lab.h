@@ -239,6 +239,11 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 			assert_int_equal(net_parse_port(value, 0,
 							&s->listener[s->listener_count++].address),
 					 0);
+		} else if (strcmp(key, "backends") == 0) {      /* "40a": 40 whose names end in a */
+			s->backend_count = (size_t)atoi(value);
+			s->backend = calloc(s->backend_count, sizeof(*s->backend));
+			for (size_t i = 0; i < s->backend_count; i++)
+				assert_true(asprintf(&s->backend[i].name, "b%zu%s", i, value + strspn(value, "0123456789")) > 0);
 		} else if (strcmp(key, "workers") == 0) {
 			s->workers = atoi(value);
 		} else if (strcmp(key, "user") == 0) {
@@ -263,6 +268,9 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 
 static inline void unload(struct site *s)
 {
+	for (size_t i = 0; i < s->backend_count; i++)
+		free(s->backend[i].name);
+	free(s->backend);
 	free(s->path);
 	free(s->listener);
 	free(s->user);

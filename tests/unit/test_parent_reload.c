@@ -105,6 +105,29 @@ static void test_refused_and_transparent(void **unused)
 	assert_int_equal(wait_exit(), 0);
 }
 
+/* Backends may have new names as often as they like: what counted for the old ones is free when nobody is left who counts there. */
+static void test_new_names(void **unused)
+{
+	configure("backends 30a\nworkers 1\n");
+	start(5);
+	wait_notify("READY=1");
+	for (int i = 1; i < 5; i++) {
+		struct caller c = connected();
+
+		configure("backends 30%c\nworkers 1\n", 'a' + i);
+		kill(g.pid, SIGHUP);
+		wait_log("event=reload what=begins");
+		wait_log("event=reload what=");
+		assert_int_equal(strncmp(g.log + g.log_at, "done", 4), 0);
+		hang_up(&c);
+		wait_gone(c.pid);
+		while (kill(c.pid, 0) == 0)     /* nobody's any more */
+			usleep(1000);
+	}
+	kill(g.pid, SIGTERM);
+	assert_int_equal(wait_exit(), 0);
+}
+
 /*
  * Connects and is greeted without a pause until stop is closed; a byte for each: 'y' when all was
  * well.
@@ -227,6 +250,7 @@ int main(void)
 		TEST(test_reload),
 		TEST(test_reload_refused),
 		TEST(test_refused_and_transparent),
+		TEST(test_new_names),
 		TEST(test_nobody_lost_in_reload),
 		TEST(test_drain),
 		TEST(test_drain_has_an_end),
