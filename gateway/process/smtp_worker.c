@@ -13,6 +13,17 @@
 #include "smtp/smtp_server.h"
 #include "smtp/spool_run.h"
 
+/* Listeners with the same backends have one group, which belongs to the first of them. */
+static bool owns_group(const struct smtp_service *svc, size_t listener)
+{
+	if (svc->listener_group[listener] == svc->group)
+		return false;
+	for (size_t i = 0; i < listener; i++)
+		if (svc->listener_group[i] == svc->listener_group[listener])
+			return false;
+	return true;
+}
+
 static void smtp_close(void *service)
 {
 	struct smtp_service *svc = service;
@@ -20,7 +31,7 @@ static void smtp_close(void *service)
 	smtp_service_release(svc);
 	recipient_check_free(svc->recipients);
 	for (size_t i = 0; svc->listener_group && i < svc->site->listener_count; i++)
-		if (svc->listener_group[i] != svc->group)
+		if (owns_group(svc, i))
 			backend_group_free(svc->listener_group[i]);
 	free(svc->listener_group);
 	backend_group_free(svc->group);
@@ -44,6 +55,27 @@ static int group_new(const struct worker *w, const struct listener_conf *l, stru
 	return rc;
 }
 
+static bool same_backends(const struct site *site, const struct listener_conf *a, const struct listener_conf *b)
+{
+	for (size_t i = 0; i < site->backend_count; i++)
+		if (listener_has_backend(site, a, &site->backend[i]) != listener_has_backend(site, b, &site->backend[i]))
+			return false;
+	return true;
+}
+
+/* The group of an earlier listener, or the one of all, with the same backends: they are asked how they are once, and said to be away once. */
+static struct backend_group *group_of_same(const struct smtp_service *svc, size_t listener)
+{
+	const struct listener_conf *l = svc->site->listener;
+
+	if (same_backends(svc->site, NULL, &l[listener]))
+		return svc->group;
+	for (size_t i = 0; i < listener; i++)
+		if (l[i].protocol == LISTENER_SMTP && same_backends(svc->site, &l[i], &l[listener]))
+			return svc->listener_group[i];
+	return NULL;
+}
+
 /* The backends, and those of listeners that have their own. */
 static int groups_new(struct smtp_service *svc, const struct worker *w, struct buf *err)
 {
@@ -55,8 +87,8 @@ static int groups_new(struct smtp_service *svc, const struct worker *w, struct b
 	for (size_t i = 0; rc == 0 && i < w->site->listener_count; i++) {
 		const struct listener_conf *l = &w->site->listener[i];
 
-		svc->listener_group[i] = svc->group;
-		if (l->protocol == LISTENER_SMTP && l->backend_count > 0)
+		svc->listener_group[i] = l->protocol == LISTENER_SMTP ? group_of_same(svc, i) : svc->group;
+		if (!svc->listener_group[i])
 			rc = group_new(w, l, &svc->listener_group[i], err);
 	}
 	return rc;
@@ -103,7 +135,7 @@ static int smtp_start(void *service)
 	if (rc == 0)
 		rc = backend_group_start(svc->group);
 	for (size_t i = 0; rc == 0 && i < svc->site->listener_count; i++)
-		if (svc->listener_group[i] != svc->group)
+		if (owns_group(svc, i))
 			rc = backend_group_start(svc->listener_group[i]);
 	return rc;
 }

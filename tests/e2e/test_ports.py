@@ -1,4 +1,5 @@
 """A whole site on the real ports: each with the defaults that its number has, its own servers, and rules that know where mail came in."""
+import re
 import socket
 
 import pytest
@@ -70,6 +71,12 @@ def client(net, port):
         c.sock = insecure().wrap_socket(c.sock, server_hostname="gate.example")
     assert c.reply().code == 220
     return c
+
+
+def test_each_server_is_asked_once(site):
+    """Two listeners lead to the one for clients: it is probed, and said to be there, as one."""
+    assert len(re.findall("event=backend name=clients ", site.gate.process.output())) == 1
+    assert len(site.clients.sessions) == 1
 
 
 @pytest.mark.parametrize("port, name", [(25, "smtp"), (2525, "other")])
