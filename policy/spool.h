@@ -118,6 +118,9 @@ struct spool {
 
 void spool_init(struct spool *s, struct channel *channel);
 
+/* The channel has a keeper, perhaps a new one: it hears at once what is held here, even of a worker that asks for nothing more (busy, or draining). */
+void spool_greet(struct spool *s);
+
 /* A descriptor of an empty file without a name, in the spool's file system, or -errno. may wait */
 int spool_open(struct spool *s);
 

@@ -37,6 +37,11 @@ static void hold(struct spool *s)
 	free(text);
 }
 
+void spool_greet(struct spool *s)
+{
+	hold(s);
+}
+
 /* Ask, and where the keeper is being started again wait for it and ask once more. */
 static int call(struct spool *s, enum channel_type type, const char *text, int fd, int timeout_ms, struct channel_msg *reply)
 {

@@ -229,12 +229,12 @@ static void wired(struct worker *w, const struct channel_msg *m)
 		(void)channel_attach(&w->state_channel, fd);
 	else if (wire.role == ROLE_STORE)
 		(void)channel_attach(&w->store_channel, fd);
-	else if (wire.role == ROLE_SPOOL)
-		(void)channel_attach(&w->spool_channel, fd);
 	else if (wire.role == ROLE_HISTORY)
 		(void)channel_attach(&w->history_channel, fd);
-	else
+	else if (wire.role != ROLE_SPOOL)
 		close(fd);
+	else if (channel_attach(&w->spool_channel, fd) == 0)
+		spool_greet(&w->spool);
 }
 
 /* Between two lookups: nothing holds on to the inside of a list while it waits. */

@@ -269,3 +269,21 @@ def test_disk_full(tmp_path, dns):
             wait_for(lambda: not list((pathlib.Path(inside) / "spool").glob("*.json")))
         finally:
             server.stop()
+
+
+def test_keeper_killed_while_a_draining_worker_delivers(away, backend):
+    """A worker that asks for nothing more tells the new keeper what it has, too."""
+    server, way_out, held = backend(), backend(), Held()
+    server.script["."] = held
+    g = away(server.port, conf=f'spool {{ retry_min = "1h" retry_max = "1h" }}\noutbound {{ via = "127.0.0.1:{way_out.port}" }}\n')
+    put(g, 1, "bob@example.com")
+    with g:
+        assert held.reached.wait(WAIT_S)
+        reload(g)
+        put(g, 2, rcpt("x@far.example", "upstream"))    # of this one the new keeper knows
+        g.kill_child("gp-spool")
+        way_out.wait_messages(1)                        # so leases are given
+        del server.script["."]
+        held.go.set()
+        wait_for(lambda: not listed(g))
+    assert [m.to[0] for m in server.messages] == ["bob@example.com"]
