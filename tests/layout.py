@@ -10,10 +10,11 @@ LINES_MAX = 900
 
 # Includes point one way: the wire -> policy -> filters; base files serve all, and conf.h is what everybody may read.
 FORBIDDEN = {
-    "gateway/base": ("smtp/", "process/", "command/", "filters/filter.h", "policy/policy.h", "policy/judge.h"),
-    "filters": ("smtp/", "process/", "command/", "base/stream.h", "policy/judge.h"),
-    "policy": ("smtp/", "command/", "base/stream.h"),
-    "gateway/smtp": ("process/", "command/"),
+    "gateway/base": ("smtp/", "tcp/", "process/", "command/", "filters/filter.h", "policy/policy.h", "policy/judge.h"),
+    "filters": ("smtp/", "tcp/", "process/", "command/", "base/stream.h", "policy/judge.h"),
+    "policy": ("smtp/", "tcp/", "command/", "base/stream.h"),
+    "gateway/smtp": ("process/", "command/", "tcp/"),
+    "gateway/tcp": ("process/", "command/"),
     "gateway/process": ("command/",),
 }
 

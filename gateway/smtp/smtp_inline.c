@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pump.h"
 #include "base/stream.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"
@@ -13,7 +14,6 @@
 #include "smtp/destination_tls.h"
 #include "smtp/outbound_tls.h"
 #include "smtp/smtp_session.h"
-#include "tcp/pump.h"
 
 void smtp_inline_know(struct smtp_session *s)
 {

@@ -7,11 +7,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pump.h"
 #include "base/tls_mint.h"
 #include "smtp/smtp_client.h"
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
-#include "tcp/pump.h"
 
 enum { HANDSHAKE_MS = 60 * 1000 };
 

@@ -14,12 +14,12 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/pump.h"
 #include "base/stream.h"
 #include "base/stream_raw.h"
 #include "base/task.h"
 #include "base/tls.h"
 #include "support/talk.h"
-#include "tcp/pump.h"
 
 static struct {
 	struct stream *client, *server;

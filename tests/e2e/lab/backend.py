@@ -136,6 +136,9 @@ class Backend:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.changed:
+                if self.listener is not listener:       # stop() came between
+                    sock.close()
+                    return
                 session = Session(len(self.sessions), sock, peer)
                 self.sessions.append(session)
                 self.changed.notify_all()

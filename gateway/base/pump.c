@@ -1,4 +1,4 @@
-#include "tcp/pump.h"
+#include "base/pump.h"
 
 #include <errno.h>
 #include <fcntl.h>
