@@ -290,7 +290,7 @@ int stream_tls_connect_any(struct stream *s, struct ssl_ctx_st *ctx, const char 
 	if (rc)
 		return rc;
 	SSL_set_connect_state(s->ssl);
-	if (!sni || SSL_set_tlsext_host_name(s->ssl, sni) == 1)
+	if (!s->tls_verify && (!sni || SSL_set_tlsext_host_name(s->ssl, sni) == 1))
 		return handshake(s, timeout_ms, NULL);
 	error_keep(s);
 	s->broken = true;

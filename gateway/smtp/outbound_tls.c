@@ -423,6 +423,7 @@ void outbound_tls_apply(const struct outbound_tls_demand *d, struct smtp_client_
 	conf->tls = d->mode;
 	conf->tls_ctx = d->ctx;
 	conf->tls_name = d->name[0] ? d->name : NULL;
+	conf->tls_any = false;          /* inline it was, until it was known what the domain wants */
 	conf->tls_dane = d->dane;
 	conf->tls_proof = d->proof;
 }

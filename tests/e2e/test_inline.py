@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import time
 
 import pytest
 from lab.backend import Backend
@@ -303,6 +304,43 @@ def test_bypass_that_arrives(net, server, inline):
         c.expect("QUIT", 221)
     assert f"client={CLIENT2}" in g.wait_line("event=bypassed", mark)
     server.wait_log(rf"client=unknown\[{CLIENT2}\]", since)
+
+
+def bypassed(inline, **kw):
+    """Connections of CLIENT2 pass untouched, through the gateway: its rules are older than the configuration."""
+    g = inline()
+    g.write_conf(**kw)
+    mark = g.mark()
+    g.process.send(signal.SIGHUP)
+    g.wait_line("event=reload what=done", mark)
+    return g
+
+
+def test_bypass_and_stop(net, server, inline):
+    """Who is in the middle of a message when Gatepost stops comes to its end."""
+    g = bypassed(inline, conf=f'bypass = {{ "{CLIENT2}/32" }}')
+    with net.world.call(Client, 25, source=CLIENT2, host=SERVER) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<alice@sender.example>", 250)
+        c.expect("RCPT TO:<bob@example.com>", 250)
+        c.expect("DATA", 354)
+        g.process.send(signal.SIGTERM)
+        g.wait_line("event=stop what=draining")
+        for _ in range(15):
+            c.send(b"a line\r\n")
+            time.sleep(0.1)
+        c.expect(".", 250)
+        assert c.closed()
+    assert g.process.wait() == 0
+    g.wait_line(rf"event=bypassed .*client={CLIENT2} .*end=")
+
+
+def test_bypass_of_who_has_vanished(net, server, inline):
+    """Sessions without a limit: a connection that nothing moves on has an end all the same."""
+    g = bypassed(inline, conf=f'bypass = {{ "{CLIENT2}/32" }} timeouts {{ session = 0 command = 1s backend_dot = 1s }}')
+    with net.world.call(Client, 25, source=CLIENT2, host=SERVER) as c:
+        assert "server.example.com" in c.greeting.text
+        g.wait_line(r"event=bypassed .*end=idle")
 
 
 @FAMILIES
