@@ -17,6 +17,15 @@ user=''
 # Where nobody cannot go, as below /root, the commands could not read as nobody what the gateway writes.
 [ "$(id -u)" = 0 ] && setpriv --reuid=nobody --clear-groups test -x "$dir" && user='user = "nobody"'
 
+# Our own server, 127.0.0.5, sends to the world: by MX, and signed.
+demo_outbound() {
+	cat <<-EOF
+	relay_networks = { "127.0.0.5" }
+	outbound { port = $sink_port  never = none  dane = no }
+	dkim_sign "$domain" { keys = { "demo=$dir/demo.pem" } }
+	EOF
+}
+
 demo_dns() {
 	printf 'dns {\n\tdnssec = no\n\tlocal_zone = { ". static" }\n\tlocal_data = {\n'
 	sed -e '/^#/d' -e '/^[[:space:]]*$/d' -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/\t\t"&",/' "$top/conf/demo/zones.txt" | sed '$ s/,$//'
@@ -36,7 +45,7 @@ write_conf() {
 	listener smtp { address = "127.0.0.1:$port" }
 	backend server { address = "${BACKEND:-127.0.0.1:$sink_port}" }
 	EOF
-	[ -n "${BACKEND:-}" ] || demo_dns
+	[ -n "${BACKEND:-}" ] || { demo_dns; demo_outbound; }
 }
 
 # The rules as shipped, with those of the demonstration before the last one.
@@ -50,7 +59,7 @@ samples() {
 	to="--mail-rcpt bob@$domain"
 	cat <<-EOF
 
-	Gatepost listens on 127.0.0.1:$port. Four messages to try, in another terminal:
+	Gatepost listens on 127.0.0.1:$port. Messages to try, in another terminal:
 
 	  cd $top
 
@@ -65,6 +74,13 @@ samples() {
 
 	one from a listed address: refused at RCPT, before DATA (curl says: RCPT failed: 550)
 	  curl -sS --interface 127.0.0.66 smtp://127.0.0.1:$port/listed.example --mail-from spam@listed.example $to -T conf/demo/listed.eml
+
+	one of our own server for the world: signed, and given to the mail server of far.example, here $demo/Maildir again
+	  curl -sS --interface 127.0.0.5 smtp://127.0.0.1:$port/server.$domain --mail-from bob@$domain --mail-rcpt dave@far.example -T conf/demo/own.eml
+
+	the same for a domain whose mail server is away: kept in the spool, and tried again
+	  curl -sS --interface 127.0.0.5 smtp://127.0.0.1:$port/server.$domain --mail-from bob@$domain --mail-rcpt erin@away.example -T conf/demo/own.eml
+	  $exe spool list -c $demo/gatepost.conf
 
 	What has happened, and why:
 	  $exe history -c $demo/gatepost.conf
@@ -91,6 +107,7 @@ samples() {
 if [ -z "${BACKEND:-}" ]; then
 	policy=$dir/policy.conf
 	write_policy >"$policy"
+	[ -e "$dir/demo.pem" ] || "$bin" dkim-key -o "$dir/demo.pem" "$domain" demo >"$dir/demo.record"
 fi
 write_conf >"$dir/gatepost.conf"
 sink=
@@ -106,7 +123,7 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 if [ -z "${BACKEND:-}" ]; then
-	"$bin" sink --listen "127.0.0.1:$sink_port" --maildir "$dir/Maildir" --accept "bob@$domain" --hostname server.example &
+	"$bin" sink --listen "127.0.0.1:$sink_port" --maildir "$dir/Maildir" --accept "bob@$domain" --accept dave@far.example --hostname server.example &
 	sink=$!
 	samples
 else

@@ -50,8 +50,16 @@ def test_the_commands_it_prints(demo):
     command("listed.eml", status=55)
     shell.wait_line("verdict=reject rule=listed")
     assert len(list((place / "Maildir/new").iterdir())) == 1
+    command("dave@far.example")
+    shell.wait_line("verdict=accept .*to=<dave@far.example>")
+    (sent,) = [x for x in (place / "Maildir/new").iterdir() if b"The drawings" in x.read_bytes()]
+    assert b"DKIM-Signature: v=1; a=rsa-sha256;" in sent.read_bytes()
+    sent.unlink()
+    command("erin@away.example")
+    shell.wait_line("event=spool result=later .*mx.away.example")
+    assert "mx away.example" in command("spool list")
     end = time.monotonic() + 20
-    while len(command("history -c \\S+$", status=None).splitlines()) < 4:  # written at the keeper's own pace
+    while len(command("history -c \\S+$", status=None).splitlines()) < 6:  # written at the keeper's own pace
         assert time.monotonic() < end
         time.sleep(0.05)
     assert "observe invoice: quarantine" in command("history .* -v")
