@@ -15,6 +15,8 @@
 #include "smtp/outbound_tls.h"
 #include "smtp/smtp_session.h"
 
+enum { DRAIN_IDLE_MS = 3000 };          /* what passes and stands still for so long may be ended when we stop */
+
 void smtp_inline_know(struct smtp_session *s)
 {
 	struct sockaddr_storage ss;
@@ -76,12 +78,34 @@ static void passed_line(const struct smtp_session *s, const struct pump *p, cons
 	log_emit(&l);
 }
 
+enum pump_end smtp_inline_pump(struct smtp_session *s, struct pump *p)
+{
+	const struct smtp_timeouts *t = &s->svc->site->timeouts;
+	enum pump_end end;
+
+	/* Without a limit of sessions, too: who has vanished says nothing. Nobody waits for longer than for the next command and for the reply to a message. */
+	p->idle_ms = t->session_ms ? t->session_ms : t->command_ms + t->dot_ms;
+	s->passing = p;
+	end = pump_run(p);
+	s->passing = NULL;
+	return end;
+}
+
+bool smtp_inline_drain(struct smtp_session *s)
+{
+	if (!s->passing)
+		return false;
+	s->passing->idle_ms = DRAIN_IDLE_MS;
+	task_wake(s->task, 0);                  /* it looks at the clock again */
+	return true;
+}
+
 bool smtp_inline_pass(struct smtp_session *s)
 {
 	const struct site *site = s->svc->site;
 	const struct net_addr *far = s->listener->direction == DIRECTION_OUTBOUND ? &s->destination : &s->client.addr;
 	struct destination d = smtp_inline_destination(s, "");
-	struct pump p = { .a = s->stream, .idle_ms = site->timeouts.session_ms ? site->timeouts.session_ms : -1 };
+	struct pump p = { .a = s->stream };
 	AUTO(stream) struct stream *server = NULL;
 
 	if (!s->destination.family || !site_in_networks(site->bypass, site->bypass_count, far))
@@ -92,7 +116,7 @@ bool smtp_inline_pass(struct smtp_session *s)
 		return true;
 	}
 	p.b = server;
-	passed_line(s, &p, pump_end_text(pump_run(&p)));
+	passed_line(s, &p, pump_end_text(smtp_inline_pump(s, &p)));
 	return true;
 }
 

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "base/pump.h"
 #include "smtp/destination_hop.h"
 
 struct smtp_session;
@@ -30,6 +31,12 @@ bool smtp_inline_suits(struct smtp_session *s, const struct recipient *r, char *
  * it passes untouched all the same. pass: true, and the connection has ended; may wait
  */
 bool smtp_inline_pass(struct smtp_session *s);
+
+/* All that comes passes untouched to the streams' other one, as pump_run; a drain ends it when nothing moves any more. may wait */
+enum pump_end smtp_inline_pump(struct smtp_session *s, struct pump *p);
+
+/* The service drains: a session of which something passes is asked to end when nothing moves any more. false: there is none. Never waits. */
+bool smtp_inline_drain(struct smtp_session *s);
 
 /*
  * Outbound: the connection is made before the client is greeted. When the destination does not answer the client hears 421, and goes on to the next of the

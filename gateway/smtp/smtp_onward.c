@@ -100,8 +100,7 @@ static void passed(const struct smtp_session *s, const struct pump *p, enum pump
 /* may wait */
 static int pass(struct smtp_session *s, struct destination_session *far)
 {
-	const struct site *site = s->svc->site;
-	struct pump p = { .a = s->stream, .b = destination_client(far)->stream, .idle_ms = site->timeouts.session_ms ? site->timeouts.session_ms : -1 };
+	struct pump p = { .a = s->stream, .b = destination_client(far)->stream };
 	enum pump_end end;
 	int rc = go_ahead(s);
 
@@ -111,7 +110,7 @@ static int pass(struct smtp_session *s, struct destination_session *far)
 	     NULL);
 	stream_set_deadline(p.a, 0);
 	stream_set_deadline(p.b, 0);
-	end = pump_run(&p);
+	end = smtp_inline_pump(s, &p);
 	destination_client(far)->broken = true;         /* nothing is said there any more */
 	passed(s, &p, end);
 	return -EPIPE;

@@ -548,7 +548,7 @@ void smtp_service_drain(struct smtp_service *svc)
 {
 	svc->draining = true;
 	for (struct smtp_session *s = svc->first; s; s = s->next)
-		if (!s->t && s->task)
+		if (!s->t && s->task && !smtp_inline_drain(s))
 			task_cancel(s->task);
 }
 

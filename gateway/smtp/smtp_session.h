@@ -71,6 +71,7 @@ struct smtp_session {
 	unsigned transactions, errors;
 	struct smtp_txn *t;
 	struct destination_line line;   /* inline, outbound: the connection with the destination, until it is needed */
+	struct pump *passing;           /* inline: what passes untouched goes through it; NULL: nothing does */
 	struct destination_ahead *ahead;        /* inline, tls = own-ca: the session with the destination that TLS began with; NULL: there was none */
 	struct smtp_login *login;       /* the session with a backend in which the user has authenticated; NULL: nobody has */
 	struct smtp_answer *answer;     /* the last message was taken, and whether the client heard it is not known; NULL: none */
