@@ -140,8 +140,9 @@ static void test_demands(void **unused)
 			assert_true(*why);
 			continue;
 		}
+		cf.tls_any = true;      /* as it is inline before */
 		outbound_tls_apply(m, &cf);
-		if (cf.tls != rows[i].mode || cf.tls_proof != rows[i].proof || (cf.tls_dane != NULL) != rows[i].dane ||
+		if (cf.tls != rows[i].mode || cf.tls_any || cf.tls_proof != rows[i].proof || (cf.tls_dane != NULL) != rows[i].dane ||
 		    outbound_tls_demanded(m) != (rows[i].mode == TLS_REQUIRED) || (rows[i].tls_name && strcmp(cf.tls_name, rows[i].tls_name) != 0))
 			fail_msg("%s: mode %d, proof %d, name %s", rows[i].name, cf.tls, cf.tls_proof, cf.tls_name);
 		assert_int_equal(ERR_peek_error(), 0);
