@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/pump.h"
 #include "base/stream.h"
 #include "policy/conf.h"
 #include "smtp/backend.h"

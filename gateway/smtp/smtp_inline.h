@@ -10,6 +10,7 @@
 
 #include "base/pump.h"
 #include "smtp/destination_hop.h"
+#include "base/pump.h"
 
 struct smtp_session;
 

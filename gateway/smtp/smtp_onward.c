@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/pump.h"
 #include "base/tls_mint.h"
 #include "smtp/smtp_client.h"
 #include "smtp/smtp_inline.h"
