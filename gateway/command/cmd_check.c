@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <unistd.h>
 
 #include "command/check_dkim.h"
 #include "command/check_inline.h"
@@ -28,6 +29,8 @@ static int check_site(const struct site *s)
 		fprintf(stderr, "%s: user %s: there is no such user\n", s->path, s->user);
 		bad = 1;
 	}
+	if (!s->user && geteuid() == 0)
+		fprintf(stderr, "%s: user: is not set: what talks to the network stays root when root starts it, expected user = \"gatepost\" or another\n", s->path);
 	if (filters_setup(s, &err) < 0) {
 		fprintf(stderr, "%s: %s\n", s->path, buf_str(&err));
 		bad = 1;
