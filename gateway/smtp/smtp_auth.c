@@ -120,23 +120,27 @@ static void wipe(struct buf *b)
 static const char *open_backend(struct dialogue *d)
 {
 	struct smtp_identity who = identity_of(&d->s->client, &d->s->local);
-	char why[SMTP_WHY_MAX], refusal[SMTP_WHY_MAX] = "";
+	char why[SMTP_WHY_MAX], refusal[SMTP_WHY_MAX] = "", address[NET_TEXT_MAX];
 	struct destination to;
-	int rc = -ENOENT;
+	int rc;
 
-	/* Inline: the server that the client wanted, in its name. */
+	/* Inline: the server that the client wanted, in its name, and no other: the password is for that one. */
 	if (d->s->destination.family) {
 		to = smtp_inline_destination(d->s, "");
 		rc = destination_backend(&to, d->until_ms, &d->session, why, refusal);
-	}
-	if (rc == -ENOENT)
+	} else {
 		rc = backend_take_new(d->s->group, &who, d->until_ms, &d->session, refusal);
-
+	}
 	if (rc < 0) {
 		d->session = NULL;
 		if (refusal[0]) {
 			log_notice("backend-refuses", "sid", d->s->id, "client", d->s->client.ip, "reply", refusal, NULL);
 			return "454 4.7.0 the mail server behind takes no connection from you now";
+		}
+		if (rc == -ENOENT) {
+			log_warning("login-elsewhere", "sid", d->s->id, "client", d->s->client.ip, "destination", net_text_port(&d->s->destination, address),
+				    "error", "it is none of the listener's backends: no password goes there, nor to these", NULL);
+			return "454 4.7.0 logins to this mail server are not passed on here";
 		}
 		return rc == -EBUSY ? "454 4.7.0 the mail server behind is busy, try again later" :
 				      "454 4.7.0 the mail server behind does not answer, try again later";

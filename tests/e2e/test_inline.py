@@ -462,6 +462,27 @@ def test_submission(net, inline, certificates, port):
             each.stop()
 
 
+def test_a_password_is_for_one_server(net, inline):
+    """A server that is none of the backends any more is still taken in: who logs in there does not tell another one his password."""
+    kw = dict(port=587, keywords=("8BITMIME", "AUTH PLAIN"), script={"AUTH": b"235 2.7.0 welcome\r\n"})
+    there, here = (net.server.call(Backend, host=host, **kw) for host in (SERVER, SERVER2))
+    try:
+        g = inline(backends=[f"{SERVER2}:587"], listeners='listener users { address = "0.0.0.0:587" transparent = yes }')
+        g.write_conf(backends=[f"{SERVER}:587"])
+        g.process.send(signal.SIGHUP)
+        g.wait_line("event=reload what=done")
+        with net.world.call(Client, 587, source=CLIENT, host=SERVER2) as c:
+            c.ehlo()
+            c.starttls()
+            c.ehlo()
+            c.expect("AUTH PLAIN " + base64.b64encode(b"\0bob\0secret").decode(), 454)
+        assert f"destination={SERVER2}:587" in g.wait_line("event=login-elsewhere")
+        assert not any(line.startswith("AUTH") for b in (there, here) for s in b.sessions for line in s.commands)
+    finally:
+        there.stop()
+        here.stop()
+
+
 def test_any_other_port(net, inline):
     """protocol = tcp: passed through, from the client's own address to where it wanted to go."""
     web = net.server.call(socket.create_server, (SERVER, 80))
