@@ -117,7 +117,7 @@ static int verify(struct smtp_session *s, const struct smtp_groups *groups, int6
 
 	for (size_t i = 0; i < groups->count; i++)
 		count += groups->group[i].fate == ACTION_ACCEPT ? groups->group[i].target_count : 0;
-	all = calloc(count, sizeof(*all));
+	all = calloc(count + 1, sizeof(*all));
 	if (!all) {
 		snprintf(reply, REPLY_MAX, "452 4.3.1 out of memory, try again later");
 		return -ENOMEM;
