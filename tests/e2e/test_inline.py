@@ -542,6 +542,9 @@ def test_a_server_that_is_silent(net, inline):
         with net.world.call(Client, 27, source=CLIENT, host=SERVER) as c:
             c.ehlo()
             assert {r.code for r in c.envelope("alice@sender.example", *(f"user{i}@example.com" for i in range(20)))} == {451}
+        g.wait_line("event=destination")
+        g.process.send(signal.SIGHUP)
+        g.wait_line("event=reload")             # what was said before is read by then
         assert len(re.findall("event=destination", g.process.output())) == 1
     finally:
         net.server.sh("nft delete table inet silent")
