@@ -15,7 +15,7 @@
 enum { SIGNING_MAX = DKIM_SIGN_KEYS_MAX * 128 * 1024 };        /* a bound on all signatures of a message */
 
 /*
- * header: as outgoing_header made it; the signatures are put above. 0: signed, or not to be signed. -errno: it should have been, and must not leave
+ * header: as outgoing_header made it; the signatures are put above, and those that the same keys have made when the message came by before go. 0: signed, or not to be signed. -errno: it should have been, and must not leave
  * without; said in the log. may wait
  */
 int signing_apply(const struct txn *t, struct buf *header);

@@ -122,6 +122,20 @@ def test_two_selectors(gate, recorder, keys, tmp_path):
     assert re.search(r"\(s=ed, .*succeeded", opendkim(alone, keys, tmp_path))
 
 
+def test_a_second_pass(gate, recorder, keys):
+    """By submission to our server, and from there to the world: signed for what it is now, by each key once; the signatures of others stay."""
+    g = gate()
+    assert send(g, mail(sender=FROM)).code == 250
+    first = recorder.taken[0].octets
+    other = b"DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=other; h=from; bh=aa; b=bb\r\n"
+    foreign = b"dkim-signature: v=1; a=rsa-sha256; d=list.example;\r\n\ts=sel; h=from; bh=aa; b=bb\r\n"
+    assert send(g, b"Received: from x by server.example.com; now\r\n" + foreign + other + first.replace(b"A line.", b"What the server made of it.")).code == 250
+    octets = recorder.taken[1].octets
+    assert passes(octets, keys) == 2
+    assert [(s["d"], s["s"]) for s in signatures(octets)] == [("example.com", "sel"), ("example.com", "ed"), ("list.example", "sel"), ("example.com", "other")]
+    assert foreign in octets and other in octets and b"What the server made of it." in octets
+
+
 BODIES = {
     "plain": HEAD + b"\r\nhello\r\n",
     "empty body": HEAD + b"\r\n",
