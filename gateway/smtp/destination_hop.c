@@ -189,6 +189,7 @@ static void configure(struct destination_session *s)
 		s->conf.tls_ctx = s->to.tls;
 	s->conf.hostname = xclient_helo_ok(s->helo) ? s->helo : site->hostname;
 	s->conf.implicit = s->to.implicit;
+	s->conf.proxy = PROXY_NO;       /* it sees the client himself */
 	s->conf.dial = dial;
 	s->conf.dial_arg = s;
 }

@@ -514,6 +514,22 @@ def test_the_server_turns_the_client_away(net, inline):
             assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
 
 
+def test_no_proxy_header_inline(net, inline):
+    """The server sees the client himself; PROXY headers are for the connections from the gateway's own address, as its settings say."""
+    heads = []
+
+    def greet(session, line):
+        if session.peer[0] == GATEWAY_INSIDE:
+            heads.append(session.read())
+
+    with net.server.call(Backend, host=SERVER, port=26, script={"CONNECT": greet}) as server:
+        g = inline(backends=[f"{SERVER}:26"], backend_options="proxy = v1", listeners='listener in { address = "0.0.0.0:26" transparent = yes }')
+        g.wait_line("event=backend .*state=up")
+        with net.world.call(Client, 26, source=CLIENT, host=SERVER) as c:
+            assert c.message("alice@sender.example", "bob@example.com", mail()).code == 250
+        assert server.wait_messages(1)[0].session.peer[0] == CLIENT and heads[0].startswith(b"PROXY ")
+
+
 def test_spool_of_a_server_that_is_away(net, inline):
     """spool = yes holds inline, too; what waited comes from the gateway's own address, since its client has gone."""
     server = net.server.call(Backend, host=SERVER, port=26)
