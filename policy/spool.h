@@ -17,6 +17,8 @@
  * "upstream", "backend", "backend NAME". Recipients of one entry that have the same route are one part: leased, tried and put off together; parts of one
  * entry with several routes are delivered side by side.
  *
+ * A message with very many routes becomes several entries (spool_split.h).
+ *
  * What is leased when:
  *   - parts of a route in the order of arrival, at most `deliveries` (gatepost.conf, spool) of one route at once. Routes that begin with
  *     "backend" have one at a time, so that what waited there arrives in order.

@@ -15,12 +15,14 @@
 #include "base/log.h"
 #include "policy/spool_file.h"
 #include "policy/spool_record.h"
+#include "policy/spool_split.h"
 
 enum {
 	ID_TRIES = 20,
 	LOAD_AT_ONCE = 100,
 	LEASE_TRIES = 16,
 	UNSAVED_MAX = 1000,
+	PIECES_MAX = SPOOL_RECIPIENTS_MAX / SPOOL_ENTRY_ROUTES + 1,
 	CLAIMS_MAX = SPOOL_HELD_MAX,
 };
 
@@ -357,6 +359,41 @@ static bool is_full(const struct spool_keeper *k, int fd)
 	return t.bytes + (uint64_t)st.st_size > k->set.max_bytes;
 }
 
+/* As several entries, where it has too many routes for one: all of them, or none. first: the id of one. */
+static int keep_pieces(struct spool_keeper *k, int fd, struct spool_envelope *e, int64_t now_ms, int64_t wall_ms, char first[STORE_ID_MAX])
+{
+	char id[PIECES_MAX][STORE_ID_MAX];
+	struct spool_envelope *piece = e, *rest = NULL;
+	struct stat st = { .st_size = 0 };
+	size_t routes, n = 0;
+	int rc = 0;
+
+	(void)fstat(fd, &st);
+	routes = spool_split_routes((uint64_t)st.st_size);
+	while (piece && rc == 0) {
+		rc = n == PIECES_MAX ? -E2BIG : is_full(k, fd) ? -ENOSPC : spool_split(piece, routes, &rest);
+		if (rc == 0)
+			rc = keep_envelope(k, fd, piece, now_ms, wall_ms);
+		if (rc == 0)
+			memcpy(id[n++], piece->id, STORE_ID_MAX);
+		if (piece != e)
+			spool_envelope_free(piece);
+		piece = rest;
+		rest = NULL;
+	}
+	if (piece != e)
+		spool_envelope_free(piece);
+	while (rc < 0 && n > 0) {
+		n--;
+		spool_schedule_forget(k->schedule, id[n]);
+		unlink_file(k, id[n], ".json");
+		unlink_file(k, id[n], ".eml");
+	}
+	if (rc == 0)
+		memcpy(first, id[0], STORE_ID_MAX);
+	return rc;
+}
+
 int spool_keeper_keep(struct spool_keeper *k, int fd, const char *record, size_t len, int64_t now_ms, int64_t wall_ms, char id[STORE_ID_MAX])
 {
 	AUTO(spool_envelope) struct spool_envelope *e = NULL;
@@ -364,12 +401,8 @@ int spool_keeper_keep(struct spool_keeper *k, int fd, const char *record, size_t
 
 	if (rc == 0 && spool_envelope_waiting(e) == 0)
 		rc = -EINVAL;
-	if (rc == 0 && is_full(k, fd))
-		rc = -ENOSPC;
 	if (rc == 0)
-		rc = keep_envelope(k, fd, e, now_ms, wall_ms);
-	if (rc == 0)
-		memcpy(id, e->id, STORE_ID_MAX);
+		rc = keep_pieces(k, fd, e, now_ms, wall_ms, id);
 	return rc == -EDQUOT ? -ENOSPC : rc;
 }
 

@@ -32,7 +32,7 @@ bool spool_keeper_load(struct spool_keeper *k, int64_t now_ms, int64_t wall_ms);
 /* A descriptor of an empty file without a name, or -errno. */
 int spool_keeper_temp(struct spool_keeper *k);
 
-/* Keep one. 0 and id; -ENOSPC: full; or another -errno: nothing is kept. */
+/* Keep one; with very many routes as several entries (spool_split.h), id is that of one. 0; -ENOSPC: full; or another -errno: nothing is kept. */
 int spool_keeper_keep(struct spool_keeper *k, int fd, const char *record, size_t len, int64_t now_ms, int64_t wall_ms, char id[STORE_ID_MAX]);
 
 /* The fsync for all since the last one: 0, or -errno: what was kept since then is gone again, what was reported is perhaps recorded. */

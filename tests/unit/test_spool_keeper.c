@@ -746,6 +746,101 @@ static void test_disk_full(void **state)
 
 /* --- many --- */
 
+static int keep_routes(struct spool_keeper *k, unsigned routes, off_t bytes, char id[STORE_ID_MAX])
+{
+	AUTO(spool_envelope) struct spool_envelope *e = spool_envelope_new();
+	int fd = message(k, 1), rc;
+	char *text;
+
+	e->sender = strdup("ann@x");
+	e->user = strdup("ann");
+	e->credible = true;
+	for (unsigned i = 0; i < 2 * routes; i++) {
+		char address[40], route[40];
+
+		snprintf(address, sizeof(address), "%u@y%u", i, i % routes);
+		snprintf(route, sizeof(route), "mx y%u", i % routes);
+		assert_non_null(spool_envelope_add(e, address, "NOTIFY=NEVER", route));
+	}
+	if (bytes)
+		assert_int_equal(ftruncate(fd, bytes), 0);
+	text = spool_record_text(e);
+	rc = spool_keeper_keep(k, fd, text, strlen(text), 0, WALL_MS, id);
+	free(text);
+	close(fd);
+	return rc;
+}
+
+/* Every recipient is in one entry, once, with all those of its route. */
+static void check_pieces(unsigned routes, size_t entries)
+{
+	int dir_fd = open(dir, O_RDONLY | O_DIRECTORY);
+	unsigned char *seen = calloc(2 * routes, 1);
+	size_t count = 0;
+	char (*list)[STORE_ID_MAX] = spool_file_list(dir_fd, false, &count);
+
+	assert_int_equal(count, entries);
+	for (size_t i = 0; i < count; i++) {
+		struct spool_envelope *e = NULL;
+
+		assert_int_equal(spool_file_read(dir_fd, list[i], &e, NULL), 0);
+		assert_string_equal(e->sender, "ann@x");
+		assert_string_equal(e->user, "ann");
+		assert_true(e->credible && e->rcpt_count % 2 == 0);
+		for (size_t n = 0; n < e->rcpt_count; n++) {
+			unsigned long at = strtoul(e->rcpt[n].address, NULL, 10);
+			char route[40];
+
+			assert_true(at < 2 * routes && !seen[at]);
+			seen[at] = 1;
+			snprintf(route, sizeof(route), "mx y%lu", at % routes);
+			assert_string_equal(e->rcpt[n].route, route);
+			assert_string_equal(e->rcpt[n].params, "NOTIFY=NEVER");
+			if (n % 2 && entries > 1)      /* else it is as the client gave it */
+				assert_string_equal(e->rcpt[n].route, e->rcpt[n - 1].route);
+		}
+		spool_envelope_free(e);
+	}
+	for (unsigned i = 0; entries && i < 2 * routes; i++)
+		assert_int_equal(seen[i], 1);
+	free(list);
+	free(seen);
+	close(dir_fd);
+}
+
+/* A thousand next hops: entries of fifty, or each of their reports would be work on all. All of them, or none. */
+static void test_many_routes(void **state)
+{
+	static const struct { unsigned routes; off_t bytes; size_t entries; } cases[] = {
+		{ 50, 0, 1 }, { 51, 0, 2 }, { 1000, 0, 20 }, { 1000, 2 << 20, 5 }, { 1000, 20 << 20, 1 },
+	};
+	struct spool_settings few = standard;
+	struct spool_keeper *k;
+	char id[STORE_ID_MAX];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		fresh();
+		k = begin(&standard);
+		assert_int_equal(keep_routes(k, cases[i].routes, cases[i].bytes, id), 0);
+		assert_int_equal(spool_keeper_flush(k), 0);
+		check_pieces(cases[i].routes, cases[i].entries);
+		assert_true(spool_schedule_knows(spool_keeper_schedule(k), id));
+		spool_keeper_close(k);
+		k = begin(&standard);
+		assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).parts, cases[i].routes);
+		spool_keeper_close(k);
+	}
+	few.max_messages = 2;
+	fresh();
+	k = begin(&few);
+	assert_int_equal(keep_routes(k, 101, 0, id), -ENOSPC);
+	assert_int_equal(spool_keeper_flush(k), 0);
+	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 0);
+	check_pieces(101, 0);
+	assert_int_equal(keep_routes(k, 100, 0, id), 0);
+	spool_keeper_close(k);
+}
+
 static void test_start_of_many(void **state)
 {
 	struct spool_keeper *k;
@@ -808,7 +903,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_crashes), cmocka_unit_test(test_the_test_notices), cmocka_unit_test(test_reports),
 		cmocka_unit_test(test_put_off), cmocka_unit_test(test_sync_fails_once), cmocka_unit_test(test_bounds), cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_disk_full), cmocka_unit_test(test_start_of_many),
+		cmocka_unit_test(test_disk_full), cmocka_unit_test(test_many_routes), cmocka_unit_test(test_start_of_many),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
