@@ -88,7 +88,8 @@ static void add_policy(struct log_line *l, struct smtp_session *s, const struct 
 		log_str(l, "temperror", fact_def(v->temporary_fact)->name);
 	add_observed(l, line->judge);
 	record_facts_brief(&s->t->txn, line->judge, &facts);
-	log_str(l, "facts", buf_str(&facts));
+	if (facts.len)
+		log_str(l, "facts", buf_str(&facts));
 }
 
 static void add_who(struct log_line *l, struct smtp_session *s)
