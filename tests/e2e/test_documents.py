@@ -94,6 +94,14 @@ def test_enough_is_found():
     assert len([*that_are(CONF)]) >= 15 and len([*that_are(RULE)]) >= 2
 
 
+def test_haproxy(tmp_path):
+    """It takes what is for haproxy.cfg, without a warning."""
+    (text,) = [text for _, text in blocks() if text.startswith("listen ")]
+    (tmp_path / "haproxy.cfg").write_text(text + "\n")
+    done = subprocess.run(["haproxy", "-c", "-f", tmp_path / "haproxy.cfg"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "[" not in done.stderr, done.stderr
+
+
 def test_commands():
     """Each command of the README is one, and knows the options that it is shown with."""
     shown = [line.split("#")[0] for _, text in blocks() for line in text.split("\n") if line.startswith("gatepost ")]
