@@ -170,6 +170,12 @@ static bool goes_elsewhere(const struct smtp_txn *t, const struct route *route)
 	return t->txn.env.rcpt_count > 0 && !route_same(&t->route, route);
 }
 
+/* What goes to the spool, or may yet, is kept by one request: more recipients than that has room for would be 451 for the whole message, each time. */
+static bool too_many_to_spool(const struct smtp_session *s)
+{
+	return s->svc->spool && (s->t->spooled || (s->client.relay && !s->login)) && s->t->txn.env.rcpt_count >= SPOOL_RECIPIENTS_MAX;
+}
+
 /* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
 static const char *refuse_recipient(const struct smtp_session *s, const struct smtp_command *c, struct recipient *r,
 				    struct route *route)
@@ -178,7 +184,7 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 	struct smtp_caps caps;
 	const char *refusal;
 
-	if (s->t->txn.env.rcpt_count >= (size_t)lim->recipients)
+	if (s->t->txn.env.rcpt_count >= (size_t)lim->recipients || too_many_to_spool(s))
 		return "452 4.5.3 too many recipients";
 	/* Those deferred are no errors, but each costs the backend an RCPT, the state a question, the log a line. */
 	if (s->t->rcpt_asked >= (unsigned)lim->recipients + (unsigned)lim->errors)

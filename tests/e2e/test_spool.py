@@ -109,6 +109,19 @@ def test_large(gate, host):
     wait_empty(g)
 
 
+def test_more_recipients_than_are_kept_at_once(gate):
+    """The rest is for another transaction: the message is not put off for ever."""
+    g = gate(conf="limits { recipients = 3000 }", spool='retry_min = "1h" retry_max = "1h"')
+    with Client(g.port) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<user@example.com>", 250)
+        for at in range(0, 2010, 67):
+            c.send("".join(f"RCPT TO:<u{n}@one.example>\r\n" for n in range(at, at + 67)).encode())
+            assert [c.reply().code for _ in range(67)] == [250 if n < 2000 else 452 for n in range(at, at + 67)]
+        assert "kept for delivery" in c.data_block(mail("user@example.com", "x@one.example")).text
+    assert len(spooled(g)) == 1
+
+
 def test_one_refuses(gate, host):
     """Our own user hears of it by the server behind, in words and in a form that programs read."""
     one, g = host(11), gate()
