@@ -183,7 +183,8 @@ static int header_line(struct message *m, size_t len)
 	const char *line = m->head.data + m->scan;
 	size_t name_len;
 
-	if ((len == 2 && line[0] == '\r') || len == 1)
+	/* the last line may have no LF */
+	if (line[len - 1] == '\n' && (len == 1 || (len == 2 && line[0] == '\r')))
 		return header_end(m, m->scan, m->scan + len);
 	if ((line[0] == ' ' || line[0] == '\t') && m->field_count)
 		return 0;

@@ -77,6 +77,10 @@ static const struct {
 	{ "bare CR in the header", "A: 1\rB: 2\r\n\r\nx", "A| 1\rB: 2;", 13, false, true, true },
 	{ "CR CR LF in the header", "A: 1\r\r\nB: 2\r\n\r\nx", "A| 1\r;B| 2;", 15, false, true, true },
 	{ "CR ends the header", "A: 1\r", "A| 1;", 5, false, true, true },
+	{ "broken off at the end", "A: 1\r\nx", "A| 1;", 6, true, false, false },
+	{ "broken off by a colon", "A: 1\r\n:", "A| 1;", 6, true, false, false },
+	{ "broken off by CR", "A: 1\r\n\r", "A| 1;", 6, true, true, false },
+	{ "broken off by CR and a letter", "A: 1\r\n\rx", "A| 1;", 6, true, true, false },
 	{ "broken off by CR CR LF", "A: 1\r\n\r\r\nx", "A| 1;", 6, true, true, false },
 };
 
