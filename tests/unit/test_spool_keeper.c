@@ -841,47 +841,6 @@ static void test_many_routes(void **state)
 	spool_keeper_close(k);
 }
 
-static void test_start_of_many(void **state)
-{
-	struct spool_keeper *k;
-	int64_t begun_ms;
-	int dir_fd;
-
-	fresh();
-	mkdir(dir, 0700);
-	dir_fd = open(dir, O_RDONLY | O_DIRECTORY);
-	for (unsigned i = 0; i < 20000; i++) {
-		AUTO(spool_envelope) struct spool_envelope *e = spool_envelope_new();
-		char name[40], route[40], *text;
-		int fd;
-
-		store_id_make(WALL_MS + i, i, e->id);
-		e->sender = strdup("a@x");
-		e->created_s = WALL_MS / 1000;
-		e->bytes = 3;
-		snprintf(route, sizeof(route), "mx %u.example", i % 500);
-		spool_envelope_add(e, "b@y", "", route);
-		text = spool_record_text(e);
-		snprintf(name, sizeof(name), "%s.json", e->id);
-		fd = openat(dir_fd, name, O_WRONLY | O_CREAT, 0600);
-		dprintf(fd, "%s", text);
-		close(fd);
-		snprintf(name, sizeof(name), "%s.eml", e->id);
-		fd = openat(dir_fd, name, O_WRONLY | O_CREAT, 0600);
-		dprintf(fd, "x\r\n");
-		close(fd);
-		free(text);
-	}
-	close(dir_fd);
-	begun_ms = clock_ms();
-	k = begin(&standard);
-	print_message("20,000 entries in %lld ms\n", (long long)(clock_ms() - begun_ms));
-	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 20000);
-	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).routes, 500);
-	assert_true(clock_ms() - begun_ms < 20000);
-	spool_keeper_close(k);
-}
-
 static int setup(void **state)
 {
 	/* The order of calls counts, not a real disk's time for them. */
@@ -903,7 +862,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_crashes), cmocka_unit_test(test_the_test_notices), cmocka_unit_test(test_reports),
 		cmocka_unit_test(test_put_off), cmocka_unit_test(test_sync_fails_once), cmocka_unit_test(test_bounds), cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_disk_full), cmocka_unit_test(test_many_routes), cmocka_unit_test(test_start_of_many),
+		cmocka_unit_test(test_disk_full), cmocka_unit_test(test_many_routes),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
