@@ -14,12 +14,14 @@
 #include "smtp/auth_hop.h"
 #include "smtp/backend.h"
 #include "smtp/identity.h"
+#include "smtp/login_gate.h"
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 
 enum {
 	STEPS_MAX = 16,                 /* GSSAPI takes four */
 	DIALOGUE_MS = 3 * 60 * 1000,    /* all of it, our client's pauses included */
+	TURN_MS = 30 * 1000,            /* while others from the same network try */
 	FALLBACK = SASL_PLAIN | SASL_LOGIN,
 };
 
@@ -28,6 +30,7 @@ struct dialogue {
 	struct smtp_session *s;
 	struct sasl_login sasl;
 	struct login_guard_query guard;
+	struct login_gate *turn;
 	struct backend_session *session;
 	struct smtp_client *backend;
 	struct buf challenge;
@@ -334,20 +337,31 @@ static int conclude(struct dialogue *d)
 	return pass_on(d);
 }
 
-/* Whom the client's network is known as. 0: go on; 1: it has heard 421; else an error. may wait */
+/* Whom the client's network is known as, and its turn among others from there. 0: go on; 1: it has heard 421 or 454; else an error. may wait */
 static int ask_guard(struct dialogue *d)
 {
 	struct smtp_session *s = d->s;
-	enum login_answer answer = login_guard_ask(s->svc->state, &s->svc->site->auth.guard, &d->guard);
-	int rc;
+	const struct login_guard_conf *conf = &s->svc->site->auth.guard;
+	enum login_answer answer = login_guard_ask(s->svc->state, conf, &d->guard);
+	bool waited = false;
+	int rc = 0;
 
-	if (answer == LOGIN_REFUSED) {
-		log_login(d, "refused");
-		s->state = SMTP_CLOSING;
-		rc = smtp_say(s, "421 4.7.0 too many failed logins from your network, try again later");
+	if (answer == LOGIN_SLOW)
+		rc = task_sleep(d->guard.delay_ms);
+	if (rc == 0 && answer != LOGIN_REFUSED)
+		rc = login_gate_enter(&s->svc->logins, &s->client.addr, conf->refuse_after, TURN_MS, &d->turn, &waited);
+	if (rc == -ETIMEDOUT || rc == -ENOMEM) {
+		rc = smtp_say(s, "454 4.7.0 too many logins at once from your network, try again later");
 		return rc < 0 ? rc : 1;
 	}
-	return answer == LOGIN_SLOW ? task_sleep(d->guard.delay_ms) : 0;
+	if (rc == 0 && waited)          /* those before may have failed */
+		answer = login_guard_ask(s->svc->state, conf, &d->guard);
+	if (rc < 0 || answer != LOGIN_REFUSED)
+		return rc;
+	log_login(d, "refused");
+	s->state = SMTP_CLOSING;
+	rc = smtp_say(s, "421 4.7.0 too many failed logins from your network, try again later");
+	return rc < 0 ? rc : 1;
 }
 
 /* NULL: the command makes sense here and now. */
@@ -398,6 +412,7 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 		d->backend->broken = true;
 	if (d->session)
 		smtp_login_end(d->session, true);
+	login_gate_leave(&s->svc->logins, d->turn);
 	wipe(&d->challenge);
 	free(d);
 	return rc > 0 ? 0 : rc;

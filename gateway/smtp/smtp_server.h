@@ -28,6 +28,7 @@ struct state;
 struct store;
 struct tls_mint;
 struct client_table;
+struct login_gate;
 struct smtp_session;
 struct spool;
 
@@ -48,6 +49,7 @@ struct smtp_service {
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */
 	struct client_table *clients;           /* sessions per client network */
+	struct login_gate *logins;              /* that are being tried, per client network */
 	struct ledger ledger;                   /* until_s is given: memory that all workers share */
 	struct recent *recent;                  /* what the state was told lately */
 	int sessions;                           /* now */

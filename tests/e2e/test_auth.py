@@ -475,6 +475,24 @@ def test_success_clears(gate):
         assert parse_logfmt(g.wait_line("event=login", mark))["failures"] == "1"
 
 
+def test_many_guesses_at_once(gate):
+    """A failure is known when the server has said so; until then those that come behind it wait."""
+    g = gate(conf="auth { slow_after = 0 refuse_after = 3 }", step=Held(b"535 5.7.8 no\r\n"))
+    held, clients = g.backend.script["AUTH"], [submit(g) for _ in range(12)]
+    for c in clients:
+        c.send(f"AUTH PLAIN {plain(password='wrong')}\r\n".encode())
+    g.backend.wait(lambda: len(auth_sessions(g)) >= 3, "guesses")
+    with submit(g, source="127.0.0.2") as c:        # others wait for nobody
+        g.backend.script["AUTH"] = asking()
+        c.expect(f"AUTH PLAIN {plain()}", 235)
+    g.backend.script["AUTH"] = held
+    held.go.set()
+    codes = sorted(c.reply().code for c in clients)
+    assert len(auth_sessions(g)) - 1 == codes.count(535) <= 5 and codes.count(421) >= 7, codes
+    for c in clients:
+        c.close()
+
+
 def test_only_the_password_counts(gate):
     """A mechanism that is refused, a cancelled dialogue, a backend that is away: no guess was made."""
     g = gate(conf='auth { refuse_after = 1 }', step=asking(end=b"504 5.5.4 not this one\r\n"))
