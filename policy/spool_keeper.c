@@ -676,7 +676,8 @@ int spool_keeper_report(struct spool_keeper *k, const struct spool_told *t, int 
 	if (spool_schedule_put(k->schedule, e, now_ms, wall_ms) < 0)
 		(void)spool_schedule_put(k->schedule, e, now_ms, wall_ms);
 	spool_schedule_end(k->schedule, t->id, t->number, end_of(t, without_dsn), now_ms);
-	spool_envelope_free(unsaved_take(k, t->id));
+	if (change.any)                 /* else what waits to be written waits on */
+		spool_envelope_free(unsaved_take(k, t->id));
 	if (rc < 0) {
 		unsaved_add(k, e);
 		e = NULL;
