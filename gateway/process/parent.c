@@ -88,10 +88,8 @@ static void advance(struct parent *p)
 		}
 		break;
 	case PHASE_RUNNING:
-		if (p->reload_again) {
-			p->reload_again = false;
+		if (p->reload_again && (!p->reload_waits || parent_reload_room(p)))
 			parent_reload(p);
-		}
 		break;
 	case PHASE_RELOADING:
 		if (late)

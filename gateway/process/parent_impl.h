@@ -55,6 +55,7 @@ struct parent {
 	size_t list_count;
 	int64_t lists_ms;                       /* when they are looked at next; 0: never */
 	bool reload_again, failed, done;
+	bool reload_waits;                      /* for places of workers that still drain */
 	bool transparent;                       /* there are or were transparent listeners: workers may have such sockets */
 	pid_t pid;
 };
@@ -91,6 +92,7 @@ void generation_release(struct parent *p, struct generation *g);
 
 /* SIGHUP; then one of the others, when its workers serve or one of them has died. */
 void parent_reload(struct parent *p);
+bool parent_reload_room(const struct parent *p);        /* whether there are places for as many workers as there are now */
 void parent_reload_give_up(struct parent *p);
 void parent_reload_done(struct parent *p);
 

@@ -135,6 +135,26 @@ static void fixed(const char *what, char *now, char **want)
 			    "remains", now ? now : "", NULL);
 }
 
+bool parent_reload_room(const struct parent *p)
+{
+	int room = 0;
+
+	for (int i = WORKERS; i < CHILDREN_MAX; i++)
+		room += p->child[i].role != ROLE_WORKER;
+	return room >= parent_workers_wanted(p->now.site);
+}
+
+/* Workers of older configurations, which still have connections, take the places that new ones need: they get the time that they have at a stop. */
+static void wait_for_room(struct parent *p)
+{
+	if (!p->reload_waits) {
+		log_notice("reload", "what", "waits until workers of older configurations have ended", NULL);
+		for (unsigned g = 1; g < p->now.number; g++)
+			parent_workers_end(p, g, p->opt->drain_stop_s);
+	}
+	p->reload_again = p->reload_waits = true;
+}
+
 void parent_reload(struct parent *p)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024);
@@ -144,6 +164,11 @@ void parent_reload(struct parent *p)
 		p->reload_again = p->phase != PHASE_STOPPING;
 		return;
 	}
+	if (!parent_reload_room(p)) {
+		wait_for_room(p);
+		return;
+	}
+	p->reload_again = p->reload_waits = false;
 	notify_reloading();
 	log_notice("reload", "what", "begins", "file", p->opt->path, NULL);
 	site = p->opt->load(p->opt->path, &errors, &warnings);
@@ -162,7 +187,7 @@ void parent_reload(struct parent *p)
 	p->phase = PHASE_RELOADING;
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 	if (parent_workers_start(p, &p->next) < 0)
-		p->phase_deadline_ms = 0; /* too many still draining: given up in this round */
+		p->phase_deadline_ms = 0; /* given up in this round */
 }
 
 void parent_reload_give_up(struct parent *p)

@@ -128,6 +128,32 @@ static void test_new_names(void **unused)
 	assert_int_equal(wait_exit(), 0);
 }
 
+/* As many workers as there may be, and one of an older configuration that does not end: a reload waits for its place. */
+static void test_room(void **unused)
+{
+	struct caller a, b;
+
+	configure("workers 32\n");
+	start(1);
+	wait_notify("READY=1");
+	a = connected();
+	kill(g.pid, SIGHUP);
+	wait_log("what=done");
+	assert_string_equal(ask(&a, "echo"), "echo");
+	kill(g.pid, SIGHUP);
+	wait_log("what=\"waits until workers");
+	kill(g.pid, SIGHUP);            /* once more is the same */
+	wait_log("sessions are cut");
+	wait_log("what=done");
+	assert_string_equal(ask(&a, "echo"), "(gone)");
+	b = connected();
+	assert_int_equal(b.generation, 3);
+	hang_up(&a);
+	hang_up(&b);
+	kill(g.pid, SIGTERM);
+	assert_int_equal(wait_exit(), 0);
+}
+
 /*
  * Connects and is greeted without a pause until stop is closed; a byte for each: 'y' when all was
  * well.
@@ -251,6 +277,7 @@ int main(void)
 		TEST(test_reload_refused),
 		TEST(test_refused_and_transparent),
 		TEST(test_new_names),
+		TEST(test_room),
 		TEST(test_nobody_lost_in_reload),
 		TEST(test_drain),
 		TEST(test_drain_has_an_end),
