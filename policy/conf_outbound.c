@@ -1,6 +1,7 @@
 /* conf_outbound - gatepost.conf: how mail of our own goes out to the world */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "policy/conf_table.h"
 
@@ -108,10 +109,28 @@ static void outbound_close(struct conf *c, void *at, int line)
 		conf_error(c, line, "outbound: username without via: the world asks for none, expected via = { \"smart.example.net:587\" }");
 }
 
+/* A tls_policy is in place of what outbound says: the password's host, which had to have a certificate, is any then. */
+static void password_check(struct conf *c, const struct outbound_conf *o)
+{
+	for (size_t i = 0; i < o->via_count; i++)
+		for (size_t k = 0; k < o->tls.policy_count; k++) {
+			const struct outbound_tls_policy *p = &o->tls.policy[k];
+			size_t host = strlen(o->via[i].host), len = strlen(p->domain);
+			bool its = strcasecmp(o->via[i].host, p->domain) == 0 ||
+				   (p->domain[0] == '.' && host > len && strcasecmp(o->via[i].host + host - len, p->domain) == 0);
+
+			if (its && p->mode != OUTBOUND_TLS_VERIFIED)
+				conf_warning(c, p->line, "tls_policy %s: the password for %s is said to whoever answers there, expected tls = verified", p->domain,
+					     o->via[i].host);
+		}
+}
+
 void conf_outbound_check(struct conf *c)
 {
 	const struct site *s = c->site;
 
+	if (s->outbound.username)
+		password_check(c, &s->outbound);
 	if (s->relay_network_count > 0 && s->outbound.tls.dane && s->outbound.tls.mode != OUTBOUND_TLS_OFF && !s->dns.dnssec)
 		conf_warning(c, 0, "outbound: dane plays no part with dnssec = no in section dns");
 }

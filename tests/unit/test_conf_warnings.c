@@ -6,6 +6,7 @@
 static int setup(void **state)
 {
 	dir_make();
+	put("password", "s3cret word\n");
 	return 0;
 }
 
@@ -55,6 +56,13 @@ static void test_others(void **state)
 		{ "dns {\n dnssec = no\n}\n", "" },
 		{ "relay_networks = { \"10.0.0.5\" }\ndns {\n dnssec = no\n}\noutbound {\n dane = no\n}\n", "" },
 		{ "tls_policy a.example { name = b.example }\n", "@:4: tls_policy a.example: name plays no part without tls = verified\n" },
+		{ "outbound { via = { mx.a.example } username = x password_file = password }\ntls_policy mx.a.example { dane = no }\n",
+		  "@:5: tls_policy mx.a.example: the password for mx.a.example is said to whoever answers there, expected tls = verified\n" },
+		{ "tls_policy .example { tls = required }\noutbound { via = { mx.a.example } username = x password_file = password }\n",
+		  "@:4: tls_policy .example: the password for mx.a.example is said to whoever answers there, expected tls = verified\n" },
+		{ "outbound { via = { mx.a.example } username = x password_file = password }\ntls_policy mx.a.example { tls = verified dane = no }\n"
+		  "tls_policy a.example { tls = off }\n", "" },
+		{ "outbound { via = { mx.a.example } }\ntls_policy mx.a.example { dane = no }\n", "" },
 		{ "listener out {\n address = \"[::]:25\" direction = outbound\n}\n",
 		  "@:4: listener out: direction = outbound serves relay_networks alone, and there are none\n" },
 		{ "backend b { address = \"10.0.0.6:587\" }\nlistener l { address = \"0.0.0.0:587\" backends = { b } }\n",
