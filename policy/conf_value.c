@@ -104,6 +104,14 @@ static int read_all(int fd, struct buf *b)
 	return n < 0 ? -errno : 0;
 }
 
+static void file_error(struct conf *c, const char *name, const char *full, int line, const char *why)
+{
+	if (line > 0)
+		conf_error(c, line, "%s: %s: %s, expected a readable text file", name, full, why);
+	else                            /* the configuration itself, which stands before each message */
+		conf_error(c, 0, "%s, expected a readable text file", why);
+}
+
 char *conf_file(struct conf *c, const char *name, const char *path, int line, size_t *len)
 {
 	AUTO(buf) struct buf b = BUF_INIT(CONF_TEXT_MAX + 4096);
@@ -120,10 +128,7 @@ char *conf_file(struct conf *c, const char *name, const char *path, int line, si
 	if (rc == -EACCES && c->command && line > 0)
 		conf_warning(c, line, "%s: %s: not readable for this user", name, full);
 	else if (rc < 0)
-		conf_error(c, line, "%s: %s: %s, expected a readable text file", name, full,
-		           rc == -EISDIR   ? "not a file"
-		           : rc == -EILSEQ ? "not text"
-		                           : strerror(-rc));
+		file_error(c, name, full, line, rc == -EISDIR ? "not a file" : rc == -EILSEQ ? "not text" : strerror(-rc));
 	free(full);
 	if (rc < 0)
 		return NULL;

@@ -69,3 +69,9 @@ def test_explain_and_the_terminal(lab, tmp_path):
     (text,) = [line for line in lines if line.startswith("  text  ")]
     assert "verdict: accept" in text and len(text) < 1100 and text.endswith("...")
     assert max(map(len, lines)) < 2000
+
+
+@pytest.mark.parametrize("path, why", [("/nonexistent", "No such file or directory"), ("/", "not a file")])
+def test_a_configuration_that_cannot_be_read(path, why):
+    done = run("check", "-c", path)
+    assert (done.returncode, done.stderr) == (1, f"{path}: {why}, expected a readable text file\n")
