@@ -152,6 +152,12 @@ static int log_in(const struct mx_hop *m, struct outbound_session *s, int64_t de
 	return rc == -EACCES || rc == -EOPNOTSUPP ? -EPERM : rc;
 }
 
+/* What recipients hear. */
+static const char *code_of(int rc)
+{
+	return rc == -EPERM ? "4.7.8" : rc == -EACCES ? "4.7.5" : rc == -EAGAIN ? "4.4.3" : "4.4.1";
+}
+
 /* may wait */
 static int try_address(struct mx_hop *m, struct outbound_tls_domain *domain, const struct mx_host *host, const struct net_addr *to,
 		       int64_t deadline_ms, char *why)
@@ -191,7 +197,7 @@ static int try_address(struct mx_hop *m, struct outbound_tls_domain *domain, con
 		return -EACCES;                 /* the host is well: others may ask for less */
 	/* Words of its own are perhaps meant for us, and not for long; silence is. */
 	if (rc != -ECANCELED && rc != -ENOMEM && (rc != -ETIMEDOUT || clock_ms() - begun >= FAULT_MS))
-		outbound_bench(m->outbound, to, host->name, rc == -EBUSY ? cf->bench_ms / 4 : cf->bench_ms, why);
+		outbound_bench(m->outbound, to, host->name, rc == -EBUSY ? cf->bench_ms / 4 : cf->bench_ms, code_of(rc), why);
 	return rc;
 }
 
@@ -204,7 +210,7 @@ static int try_all(struct mx_hop *m, struct outbound_tls_domain *domain, const s
 
 	for (size_t i = 0; i < mx->count; i++) {
 		for (size_t k = 0; k < mx->host[i].count && tries < MX_HOP_TRIES; k++) {
-			const char *benched = m->insist ? NULL : outbound_benched(m->outbound, &mx->host[i].address[k]);
+			const char *benched = m->insist ? NULL : outbound_benched(m->outbound, &mx->host[i].address[k], &code);
 
 			last = mx->host[i].name;
 			if (benched) {
@@ -217,7 +223,7 @@ static int try_all(struct mx_hop *m, struct outbound_tls_domain *domain, const s
 			rc = try_address(m, domain, &mx->host[i], &mx->host[i].address[k], deadline_ms, why);
 			if (rc == 0 || rc == -ECANCELED || rc == -ENOMEM)
 				return rc;
-			code = rc == -EPERM ? "4.7.8" : rc == -EACCES ? "4.7.5" : rc == -EAGAIN ? "4.4.3" : "4.4.1";
+			code = code_of(rc);
 			if (rc == -EAGAIN)
 				break;          /* what the DNS does not tell of the host, it does not of its other addresses */
 		}

@@ -33,6 +33,7 @@ struct outbound_place {
 struct bench {
 	struct net_addr addr;           /* family 0: free */
 	int64_t until_ms;
+	const char *code;
 	char why[SMTP_WHY_MAX];
 };
 
@@ -311,7 +312,7 @@ static struct bench *bench_find(const struct outbound *o, const struct net_addr 
 	return NULL;
 }
 
-void outbound_bench(struct outbound *o, const struct net_addr *a, const char *host, int ms, const char *why)
+void outbound_bench(struct outbound *o, const struct net_addr *a, const char *host, int ms, const char *code, const char *why)
 {
 	struct bench *b = bench_find(o, a);
 	struct log_line l;
@@ -329,6 +330,7 @@ void outbound_bench(struct outbound *o, const struct net_addr *a, const char *ho
 		b = &o->bench[o->bench_next++ % OUTBOUND_BENCH_MAX];
 	b->addr = *a;
 	b->until_ms = clock_ms() + ms;
+	b->code = code;
 	snprintf(b->why, sizeof(b->why), "%s", why);
 }
 
@@ -340,9 +342,12 @@ void outbound_unbench(struct outbound *o, const struct net_addr *a)
 		b->addr.family = 0;
 }
 
-const char *outbound_benched(const struct outbound *o, const struct net_addr *a)
+const char *outbound_benched(const struct outbound *o, const struct net_addr *a, const char **code)
 {
 	const struct bench *b = bench_find(o, a);
 
-	return b && clock_ms() < b->until_ms ? b->why : NULL;
+	if (!b || clock_ms() >= b->until_ms)
+		return NULL;
+	*code = b->code;
+	return b->why;
 }

@@ -61,11 +61,11 @@ void outbound_leave(struct outbound_place *p, struct outbound_session *s, bool k
 /* A session is no more: closed at once. */
 void outbound_session_free(struct outbound_session *s);
 
-/* An address did not answer, and why; ms: for how long it is left alone. One line in the log. */
-void outbound_bench(struct outbound *o, const struct net_addr *a, const char *host, int ms, const char *why);
+/* An address did not answer, and why; ms: for how long it is left alone; code: what recipients hear meanwhile ("4.4.1"), a literal. One line in the log. */
+void outbound_bench(struct outbound *o, const struct net_addr *a, const char *host, int ms, const char *code, const char *why);
 /* It has answered. */
 void outbound_unbench(struct outbound *o, const struct net_addr *a);
-/* Why it is left alone now, or NULL: it is not. */
-const char *outbound_benched(const struct outbound *o, const struct net_addr *a);
+/* Why it is left alone now, and the code, or NULL: it is not. */
+const char *outbound_benched(const struct outbound *o, const struct net_addr *a, const char **code);
 
 #endif

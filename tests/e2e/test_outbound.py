@@ -449,6 +449,9 @@ def test_via_a_provider_that_wants_a_password(gate, backend, certificates, tmp_p
     g = gate(conf)
     reply = send(g, "x@one.example")
     assert reply.code == 451 and "535 5.7.8 no" in reply.text
+    # Nor is the next one kept for days: the site is told, until it is mended.
+    reply = send(g, "x@one.example")
+    assert reply.code == 451 and "4.7.8" in reply.text and "535 5.7.8 no" in reply.text
     assert "another" not in g.process.output() and len(provider.messages) == 1
 
 
