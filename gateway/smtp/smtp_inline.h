@@ -9,8 +9,8 @@
 #include <stdbool.h>
 
 #include "base/pump.h"
-#include "smtp/destination_hop.h"
 #include "base/pump.h"
+#include "smtp/destination_hop.h"
 
 struct smtp_session;
 
