@@ -2,7 +2,6 @@
 import pytest
 from lab.backend import KEYWORDS, Backend
 from lab.certificates import Certificates
-from lab.gateway import Gateway
 from lab.knot import Knot
 from lab.netns import INTERNET, SERVER, Network
 from lab.postfix import Postfix
@@ -55,30 +54,25 @@ def names(net, scratch):
 
 
 @pytest.fixture
-def inline(net, names, world, own, tmp_path):
+def inline(lab, net, names, world, own):
     made = []
 
     def make(mode, outbound="", conf=""):
-        g = Gateway(tmp_path / f"gate{len(made)}", [f"{SERVER}:25"], dns=names.server, host=net.gateway, policy="accept\n", listeners=f"""
+        g = lab([f"{SERVER}:25"], dns=names.server, host=net.gateway, policy="accept\n", listeners=f"""
 listener in {{ address = "0.0.0.0:25" transparent = yes }}
 listener out {{ address = "127.0.0.1:2500" transparent = yes intercept = 25 direction = outbound tls = {mode} }}
 """, conf=f"""
 relay_networks = {{ "{SERVER}/32" }}
 tls {{ ca_certificate = "{own.ca}" ca_key = "{own.ca.parent / 'ca.key'}" }}
 outbound {{ tls_ca = "{world.ca}" never = {{ none }} {outbound} }}
-{conf}""").start()
+{conf}""")
         net.gateway.sh(g.command("routes", "-c", str(g.conf_path)).stdout.decode())
         made.append(g)
         return g
 
     yield make
-    problems = []
     for g in made:
         net.gateway.sh(g.command("routes", "--undo").stdout.decode())
-        status, output = g.stop(), g.process.output()
-        if status != 0 or any(w in output for w in ("Sanitizer", "runtime error:")):
-            problems.append(f"exit status {status}:\n{output[-20000:]}")
-    assert not problems, "\n".join(problems)
 
 
 @pytest.fixture

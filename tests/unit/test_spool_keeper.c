@@ -436,6 +436,17 @@ static void test_the_test_notices(void **state)
 
 /* --- reports --- */
 
+/* What is due, for a worker that looks at nothing but its number. */
+static void lease(struct spool_keeper *k, struct spool_grant *g)
+{
+	struct spool_envelope *e = NULL;
+	int fd = -1;
+
+	assert_true(spool_keeper_lease(k, k, 0, g, &e, &fd));
+	spool_envelope_free(e);
+	close(fd);
+}
+
 static void test_reports(void **state)
 {
 	struct spool_keeper *k;
@@ -449,12 +460,8 @@ static void test_reports(void **state)
 	k = begin(&standard);
 	assert_int_equal(keep(k, 1, 2, id), 0);
 	assert_int_equal(spool_keeper_flush(k), 0);
-	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
-	spool_envelope_free(e);
-	close(fd);
-	assert_true(spool_keeper_lease(k, k, 0, &h, &e, &fd));
-	spool_envelope_free(e);
-	close(fd);
+	lease(k, &g);
+	lease(k, &h);
 	second = strcmp(h.route, "mx c") == 0;          /* of h; the other one is that of g */
 	assert_int_equal(spool_keeper_delete(k, id), -EBUSY);
 	assert_int_equal(spool_keeper_give_up(k, id, 0), -EBUSY);
@@ -494,17 +501,13 @@ static void test_sync_fails_once(void **state)
 {
 	struct spool_keeper *k;
 	struct spool_grant g;
-	struct spool_envelope *e = NULL;
 	char id[STORE_ID_MAX], second[STORE_ID_MAX];
-	int fd = -1;
 
 	fresh();
 	k = begin(&standard);
 	assert_int_equal(keep(k, 1, 1, id), 0);
 	assert_int_equal(spool_keeper_flush(k), 0);
-	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
-	spool_envelope_free(e);
-	close(fd);
+	lease(k, &g);
 	assert_int_equal(keep(k, 2, 1, second), 0);
 	bad_syncs = 1;
 	assert_int_equal(report(k, id, g.number, 0, SPOOL_FOR_GOOD, true), -EIO);
@@ -530,9 +533,7 @@ static void test_put_off(void **state)
 	k = begin(&standard);
 	assert_int_equal(keep(k, 1, 1, id), 0);
 	assert_int_equal(spool_keeper_flush(k), 0);
-	assert_true(spool_keeper_lease(k, k, 0, &g, &e, &fd));
-	spool_envelope_free(e);
-	close(fd);
+	lease(k, &g);
 	assert_int_equal(report(k, id, g.number, 0, SPOOL_LATER, false), 0);
 	assert_int_equal(spool_keeper_flush(k), 0);
 	assert_false(spool_keeper_lease(k, k, 59999, &g, &e, &fd));
