@@ -69,6 +69,35 @@ def test_messages_arrive_as_they_were_sent(g, recorder):
                 assert sum(a.startswith("Received:") for a in t.added) == 1
 
 
+BARE = HEAD + b"\r\nmail ends\n.\nMAIL FROM:<evil@example.com>\r.\r\nRCPT TO:<x@world.example>\n\r\nend\r\n"
+
+
+@pytest.mark.parametrize("way", ["upstream", "spool", "spool, no CHUNKING"])
+def test_outbound(lab, way):
+    """Our own users' mail leaves as it came, in session or from the spool; what the spool reads back is known by its bare line ends again."""
+    rcpts = ["x@world.example"] + (["bob@example.com"] if "spool" in way else [])
+    with Recorder(*([("8BITMIME",)] if "no CHUNKING" in way else [])) as r:
+        g = lab([r.port], policy="accept\n", conf=f'relay_networks = {{ "127.0.0.1" }} outbound {{ via = {{ "127.0.0.1:{r.port}" }} tls = off }}')
+        with Client(g.port) as c:
+            c.ehlo()
+            for name, message in {**MESSAGES, "bare": BARE}.items():
+                before = len(r.taken)
+                c.expect("MAIL FROM:<bob@example.com> BODY=8BITMIME", 250)
+                for rcpt in rcpts:
+                    c.expect(f"RCPT TO:<{rcpt}>", 250)
+                assert bdat(c, message[:7], message[7:], b"") == [250] * 3
+                r.wait(before + len(rcpts))
+                for t in r.taken[before:]:
+                    if name == "bare" and "no CHUNKING" in way:
+                        assert t.how == "DATA" and not re.search(rb"\r(?!\n)|(?<!\r)\n", t.wire) and not re.search(rb"\r\n\.\r\n", t.wire)
+                        assert t.original == re.sub(rb"\r\n|\r|\n", b"\r\n", message)
+                    else:
+                        assert t.original == message, name
+                    assert sum(a.startswith("Received:") for a in t.added) == 1
+                assert len(r.taken) == before + len(rcpts)
+        assert all(b"evil" not in command for command in r.commands)
+
+
 def test_messages_without_header(g, recorder):
     with Client(g.port) as c:
         c.ehlo()

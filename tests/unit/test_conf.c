@@ -40,6 +40,25 @@ static int setup(void **state)
 	return 0;
 }
 
+/* No MX, A or AAAA record of a stranger's leads into this host, or to all hosts; an inside that the site has itself it may. */
+static void check_never(const struct outbound_conf *o)
+{
+	static const struct { const char *address; bool never; } rows[] = {
+		{ "0.0.0.0", true }, { "0.1.2.3", true }, { "127.0.0.1", true }, { "127.255.255.254", true }, { "169.254.169.254", true },
+		{ "224.0.0.1", true }, { "255.255.255.255", true }, { "::", true }, { "::1", true }, { "::ffff:127.0.0.1", true }, { "::ffff:0.0.0.0", true },
+		{ "fe80::1", true }, { "ff02::1", true },
+		{ "1.0.0.1", false }, { "192.0.2.1", false }, { "10.0.0.5", false }, { "::2", false }, { "2001:db8::1", false }, { "fd00::1", false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct net_addr a;
+
+		assert_int_equal(net_parse(rows[i].address, &a), 0);
+		if (site_in_networks(o->never, o->never_count, &a) != rows[i].never)
+			fail_msg("%s", rows[i].address);
+	}
+}
+
 static void test_minimal(void **state)
 {
 	struct site *s = load_good(MINIMAL);
@@ -64,6 +83,7 @@ static void test_minimal(void **state)
 	assert_true(s->outbound.tls.dane && s->outbound.tls.mta_sts);
 	assert_int_equal(s->outbound.tls.policy_count, 0);
 	assert_int_equal(s->outbound.never_count, 7);
+	check_never(&s->outbound);
 	assert_int_equal(s->outbound.connect_timeout_ms, 30000);
 	assert_true(s->workers >= 1);
 	assert_string_equal(s->state_dir, "/var/lib/gatepost");

@@ -468,6 +468,76 @@ static void test_tls(void **state)
 	script_server_release(&j.server);
 }
 
+/* --- our own login --- */
+
+#define OFFER(words) "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250-AUTH " words "\r\n250 STARTTLS\r\n"
+#define SECURED(words) OFFER(words), "C:STARTTLS", "S:220 go\r\n", "T", "C:EHLO gw.example\r\n", "S:250-mx\r\n250 AUTH " words "\r\n"
+#define ASKED SECURED("LOGIN"), "C:AUTH LOGIN\r\n", "S:334 VXNlcm5hbWU6\r\n"
+#define NAMED ASKED, "C:Ym9i\r\n", "S:334 UGFzc3dvcmQ6\r\n"
+
+static const struct { const char *name; const char *const *script; bool clear; int rc; } logins[] = {
+	{ "PLAIN", S(SECURED("LOGIN PLAIN"), "C:AUTH PLAIN AGJvYgBwdw==\r\n", "S:235 ok\r\n"), false, 0 },
+	{ "LOGIN", S(NAMED, "C:cHc=\r\n", "S:235 ok\r\n"), false, 0 },
+	{ "no password in the clear", S(OFFER("PLAIN"), "C:QUIT", "S:221 bye\r\n"), true, -EOPNOTSUPP },
+	{ "neither is offered", S(SECURED("CRAM-MD5"), "C:QUIT", "S:221 bye\r\n"), false, -EOPNOTSUPP },
+	{ "offered in the clear alone", S(OFFER("PLAIN"), "C:STARTTLS", "S:220 go\r\n", "T", "C:EHLO", "S:250 mx\r\n", "C:QUIT", "S:221 bye\r\n"), false,
+	  -EOPNOTSUPP },
+	{ "refused", S(SECURED("PLAIN"), "C:AUTH", "S:535 no\r\n"), false, -EACCES },
+	{ "refused at AUTH LOGIN: no name", S(SECURED("LOGIN"), "C:AUTH LOGIN\r\n", "S:535 no\r\n", "C:QUIT", "S:221 bye\r\n"), false, -EACCES },
+	{ "refused at the name: no password", S(ASKED, "C:Ym9i\r\n", "S:535 no\r\n", "C:QUIT", "S:221 bye\r\n"), false, -EACCES },
+	{ "taken before the password: no password", S(ASKED, "C:Ym9i\r\n", "S:235 ok\r\n", "C:QUIT", "S:221 bye\r\n"), false, 0 },
+	{ "a question to PLAIN", S(SECURED("PLAIN"), "C:AUTH", "S:334 more\r\n", "H"), false, -EPROTO },
+	{ "a question to the password", S(NAMED, "C:cHc=\r\n", "S:334 more\r\n", "H"), false, -EPROTO },
+	{ "354", S(SECURED("PLAIN"), "C:AUTH", "S:354 go\r\n", "H"), false, -EPROTO },
+	{ "both questions at once", S(SECURED("LOGIN"), "C:AUTH LOGIN", "S:334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n", "H"), false, -EPROTO },
+	{ "235 and what nobody asked for", S(SECURED("PLAIN"), "C:AUTH", "S:235 ok\r\n250 injected\r\n", "H"), false, -EPROTO },
+	{ "999", S(SECURED("PLAIN"), "C:AUTH", "S:999 huh\r\n", "H"), false, -EPROTO },
+	{ "cut off", S(SECURED("PLAIN"), "C:AUTH", "S:235 2.7", "X"), false, -EPIPE },
+};
+
+static void login_task(void *arg)
+{
+	struct job *j = arg;
+	struct smtp_client_conf conf = plain;
+	AUTO(smtp_client) struct smtp_client *c = NULL;
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	struct ssl_ctx_st *ctx = NULL;
+
+	script_server_start(&j->server, 0);
+	script_server_add(&j->server, j->script);
+	if (tls_client_ctx(true, script_server_tls(&j->server), &ctx, &err) < 0)
+		abort();
+	conf.tls = j->conf ? TLS_OFF : TLS_REQUIRED;
+	conf.tls_name = "mx.example";
+	conf.tls_ctx = ctx;
+	j->r.rc = smtp_client_open(&conf, &j->server.addr, NULL, clock_ms() + 5000, &c, j->r.why);
+	if (j->r.rc < 0)
+		abort();
+	j->r.rc = smtp_client_login(c, "bob", "pw", clock_ms() + 5000);
+	j->r.broken = c->broken;
+	memcpy(j->r.why, c->why, sizeof(j->r.why));
+	smtp_client_quit(c);
+	c = NULL;
+	script_server_stop(&j->server);
+	tls_ctx_free(ctx);
+}
+
+/* What goes wrong costs the session at most; nothing is said after it that may be the password, and never in the clear. */
+static void test_login(void **state)
+{
+	for (size_t i = 0; i < sizeof(logins) / sizeof(logins[0]); i++) {
+		struct job j = { .script = logins[i].script, .conf = logins[i].clear ? &plain : NULL };
+		bool lost = logins[i].rc == -EPROTO || logins[i].rc == -EPIPE;
+
+		script_run(login_task, &j);
+		if (j.r.rc != logins[i].rc || j.r.broken != lost || j.server.failed[0])
+			fail_msg("%s: rc %d broken %d why \"%s\" server \"%s\"", logins[i].name, j.r.rc, j.r.broken, j.r.why, j.server.failed);
+		if (j.r.rc < 0 && (!j.r.why[0] || strstr(j.r.why, "pw") || strstr(j.r.why, "cHc=") || strstr(j.r.why, "AGJvYgBwdw==")))
+			fail_msg("%s: \"%s\"", logins[i].name, j.r.why);
+		script_server_release(&j.server);
+	}
+}
+
 static void test_caps(void **state)
 {
 	struct smtp_caps a, b;
@@ -554,6 +624,7 @@ int main(void)
 		cmocka_unit_test(test_no_injection),
 		cmocka_unit_test(test_starttls),
 		cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_login),
 		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_caps_auth),
 		cmocka_unit_test(test_caps_text),
