@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "command/advise.h"
-#include "smtp/mta_sts_cache.h"
+#include "hop/mta_sts_cache.h"
 
 static const char NAME[] = "MTA-STS";
 

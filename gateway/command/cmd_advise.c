@@ -13,10 +13,10 @@
 #include "command/advise.h"
 #include "command/command.h"
 #include "command/terminal.h"
+#include "hop/mta_sts_cache.h"
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "policy/regdomain.h"
-#include "smtp/mta_sts_cache.h"
 
 enum { WRONG = 3, ERRORS_MAX = 64 * 1024, LINE_BYTES = 16 * 1024, HTTPS_PORT = 443, DNS_TIMEOUT_MS = 5000, DNS_CACHE = 8 << 20 };
 

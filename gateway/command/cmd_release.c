@@ -14,11 +14,11 @@
 #include "command/quarantine.h"
 #include "command/terminal.h"
 #include "filters/fact.h"
+#include "hop/backend.h"
+#include "hop/outbound.h"
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "policy/store_index.h"
-#include "smtp/backend.h"
-#include "smtp/outbound.h"
 #include "smtp/release.h"
 
 enum {

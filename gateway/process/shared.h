@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #include "filters/dnsbl_health.h"
-#include "smtp/backend.h"
-#include "smtp/destination_hop.h"
+#include "hop/backend.h"
+#include "hop/destination_hop.h"
 
 enum {
 	SHARED_SLOTS = BACKEND_WORKERS_MAX, /* workers alive at once, all generations */

@@ -5,13 +5,13 @@
 
 #include "base/tls.h"
 #include "base/tls_mint.h"
+#include "hop/backend.h"
+#include "hop/outbound.h"
+#include "hop/outbound.h"
 #include "process/worker.h"
-#include "smtp/backend.h"
-#include "smtp/outbound.h"
-#include "smtp/outbound.h"
 #include "smtp/recipient.h"
 #include "smtp/smtp_server.h"
-#include "smtp/spool_run.h"
+#include "spool/spool_run.h"
 
 /* Listeners with the same backends have one group, which belongs to the first of them. */
 static bool owns_group(const struct smtp_service *svc, size_t listener)

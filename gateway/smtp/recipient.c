@@ -11,10 +11,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/task.h"
+#include "hop/backend.h"
+#include "hop/smtp_client.h"
 #include "policy/conf.h"
 #include "policy/state.h"
-#include "smtp/backend.h"
-#include "smtp/smtp_client.h"
 
 enum {
 	DOMAINS_MAX = 64,               /* whose accept-all test is remembered */

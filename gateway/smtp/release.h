@@ -23,10 +23,10 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "hop/smtp_client.h"
+#include "hop/xclient.h"
 #include "policy/store_events.h"
 #include "policy/store_id.h"
-#include "smtp/smtp_client.h"
-#include "smtp/xclient.h"
 
 struct backend_group;
 struct backend_session;

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "smtp/auth_hop.h"
-#include "smtp/backend_hop.h"
-#include "smtp/mx_hop.h"
+#include "hop/auth_hop.h"
+#include "hop/backend_hop.h"
+#include "hop/mx_hop.h"
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 

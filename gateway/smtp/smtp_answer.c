@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "smtp/delivery.h"
+#include "hop/delivery.h"
 
 enum { ARRIVE_MS = 2000 };
 

@@ -11,10 +11,10 @@
 #include "base/log.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
-#include "smtp/backend.h"
-#include "smtp/delivery.h"
+#include "hop/backend.h"
+#include "hop/delivery.h"
+#include "hop/return_path.h"
 #include "smtp/recipient.h"
-#include "smtp/return_path.h"
 #include "smtp/smtp_auth.h"
 #include "smtp/smtp_history.h"
 

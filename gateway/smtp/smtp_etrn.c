@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "hop/backend.h"
 #include "policy/spool.h"
-#include "smtp/backend.h"
-#include "smtp/etrn.h"
+#include "spool/etrn.h"
 
 bool smtp_may_etrn(const struct smtp_session *s)
 {

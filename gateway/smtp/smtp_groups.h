@@ -13,8 +13,8 @@
 
 #include <stddef.h>
 
+#include "hop/delivery.h"
 #include "policy/judge.h"
-#include "smtp/delivery.h"
 
 /* Fates beyond the actions: this recipient has the message from an earlier attempt (its copies have been made, too). */
 enum { FATE_HAS_IT = ACTION_COUNT };

@@ -7,11 +7,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stream.h"
+#include "hop/backend.h"
+#include "hop/delivery.h"
+#include "hop/destination_tls.h"
+#include "hop/outbound_tls.h"
 #include "policy/conf.h"
-#include "smtp/backend.h"
-#include "smtp/delivery.h"
-#include "smtp/destination_tls.h"
-#include "smtp/outbound_tls.h"
 #include "smtp/smtp_session.h"
 
 enum { DRAIN_IDLE_MS = 3000 };          /* what passes and stands still for so long may be ended when we stop */

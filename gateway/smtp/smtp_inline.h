@@ -10,7 +10,7 @@
 
 #include "base/pump.h"
 #include "base/pump.h"
-#include "smtp/destination_hop.h"
+#include "hop/destination_hop.h"
 
 struct smtp_session;
 

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/tls_mint.h"
-#include "smtp/smtp_client.h"
+#include "hop/smtp_client.h"
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 

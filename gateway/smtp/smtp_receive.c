@@ -8,9 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "filters/filter.h"
+#include "hop/backend.h"
+#include "hop/delivery.h"
 #include "policy/store.h"
-#include "smtp/backend.h"
-#include "smtp/delivery.h"
 
 enum { HASHED_AT_ONCE = 256 * 1024 };           /* then others get their turn */
 

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hop/backend.h"
+#include "hop/delivery.h"
+#include "hop/destination_hop.h"
 #include "policy/state.h"
-#include "smtp/backend.h"
-#include "smtp/delivery.h"
-#include "smtp/destination_hop.h"
 
 enum { REPLY_MAX = 1024, ADDED_BYTES = 4096 };
 

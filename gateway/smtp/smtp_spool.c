@@ -10,15 +10,15 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "hop/backend.h"
+#include "hop/delivery.h"
 #include "policy/spool.h"
-#include "smtp/backend.h"
-#include "smtp/delivery.h"
-#include "smtp/dsn.h"
-#include "smtp/dsn_params.h"
 #include "smtp/smtp_groups.h"
 #include "smtp/smtp_ways.h"
-#include "smtp/spool_bounce.h"
-#include "smtp/spool_route.h"
+#include "spool/dsn.h"
+#include "spool/dsn_params.h"
+#include "spool/spool_bounce.h"
+#include "spool/spool_route.h"
 
 bool smtp_spool_several(const struct smtp_session *s, const struct route *r)
 {

@@ -7,10 +7,10 @@
 #include "base/clock.h"
 #include "filters/filter.h"
 #include "filters/known.h"
+#include "hop/backend.h"
 #include "policy/greylist.h"
 #include "policy/recent.h"
 #include "policy/state.h"
-#include "smtp/backend.h"
 #include "smtp/smtp_groups.h"
 #include "smtp/trace.h"
 

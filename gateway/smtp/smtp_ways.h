@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "smtp/delivery.h"
+#include "hop/delivery.h"
 
 struct smtp_group;
 struct smtp_session;

@@ -6,8 +6,8 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "hop/identity.h"
 #include "policy/conf.h"
-#include "smtp/identity.h"
 
 enum { DATE_MAX = 40, WORD_MAX = 255 };
 

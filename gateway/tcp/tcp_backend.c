@@ -11,7 +11,7 @@
 #include "base/proxy_stream.h"
 #include "base/stream.h"
 #include "base/task.h"
-#include "smtp/backend_self.h"
+#include "hop/backend_self.h"
 
 enum { BACKOFF_MIN_MS = 1000, MEMBERS_MAX = 64 };
 

@@ -15,7 +15,7 @@
 #include "base/pump.h"
 #include "base/stream.h"
 #include "base/task.h"
-#include "smtp/destination_hop.h"
+#include "hop/destination_hop.h"
 #include "tcp/tcp_backend.h"
 
 enum { DRAIN_IDLE_MS = 1000 };           /* a connection on which nothing moves for so long may be ended when we stop */

@@ -10,7 +10,7 @@
 
 #include "filters/message.h"
 #include "filters/mime.h"
-#include "smtp/dsn.h"
+#include "spool/dsn.h"
 
 enum { TEXTS = 6 };
 

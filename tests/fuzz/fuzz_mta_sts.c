@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "smtp/mta_sts.h"
+#include "hop/mta_sts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "smtp/mx.h"
+#include "hop/mx.h"
 #include "support/dns_table.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "smtp/smtp_client.h"
+#include "hop/smtp_client.h"
 #include "smtp/smtp_reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -11,8 +11,8 @@
 
 #include "base/buf.h"
 #include "command/advise.h"
+#include "hop/mta_sts.h"
 #include "policy/regdomain.h"
-#include "smtp/mta_sts.h"
 #include "support/dns_table.h"
 
 struct row {

@@ -14,9 +14,9 @@
 #include "base/log.h"
 #include "base/sasl.h"
 #include "base/task.h"
+#include "hop/auth_hop.h"
+#include "hop/backend.h"
 #include "policy/conf.h"
-#include "smtp/auth_hop.h"
-#include "smtp/backend.h"
 #include "support/script_server.h"
 #include "support/task_check.h"
 

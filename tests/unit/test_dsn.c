@@ -14,9 +14,9 @@
 #include "filters/filter.h"
 #include "filters/txn.h"
 #include "policy/regdomain.h"
-#include "smtp/dsn.h"
-#include "smtp/dsn_params.h"
-#include "smtp/dsn_text.h"
+#include "spool/dsn.h"
+#include "spool/dsn_params.h"
+#include "spool/dsn_text.h"
 
 static const struct message_limits limits = { .memory_bytes = 1 << 20, .header_bytes = 1 << 20, .header_fields = 20000 };
 static const char original[] = "Subject: hi\r\nMessage-ID: <1@example.com>\r\nX-Long: 1\r\n\r\nthe body\r\n";

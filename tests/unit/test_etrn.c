@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "policy/conf.h"
-#include "smtp/etrn.h"
+#include "spool/etrn.h"
 
 static void test_parse(void **state)
 {

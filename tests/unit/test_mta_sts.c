@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "smtp/mta_sts.h"
+#include "hop/mta_sts.h"
 #include "tests/support/dns_table.h"
 
 #define ID32 "abcdefghijklmnopqrstuvwxyz012345"

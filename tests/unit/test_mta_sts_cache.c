@@ -20,8 +20,8 @@
 #include "base/net.h"
 #include "base/task.h"
 #include "base/tls.h"
+#include "hop/mta_sts_cache.h"
 #include "policy/state.h"
-#include "smtp/mta_sts_cache.h"
 #include "tests/support/certificate.h"
 #include "tests/support/dns_table.h"
 

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "smtp/mx.h"
+#include "hop/mx.h"
 #include "support/dns_table.h"
 
 static const char zone[] =

@@ -10,9 +10,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "hop/outbound_tls.h"
 #include "policy/conf.h"
 #include "policy/state.h"
-#include "smtp/outbound_tls.h"
 #include "tests/support/certificate.h"
 #include "tests/support/dns_table.h"
 

@@ -13,8 +13,8 @@
 #include "base/sasl.h"
 #include "base/task.h"
 #include "filters/message.h"
+#include "hop/smtp_client.h"
 #include "policy/conf.h"
-#include "smtp/smtp_client.h"
 #include "support/script_server.h"
 
 static const struct smtp_timeouts timeouts = {

@@ -13,9 +13,9 @@
 #include "base/clock.h"
 #include "base/task.h"
 #include "filters/message.h"
+#include "hop/smtp_client.h"
+#include "hop/xclient.h"
 #include "policy/conf.h"
-#include "smtp/smtp_client.h"
-#include "smtp/xclient.h"
 #include "support/script_server.h"
 
 enum { ALL = XCLIENT_NAME | XCLIENT_ADDR | XCLIENT_PORT | XCLIENT_PROTO | XCLIENT_HELO | XCLIENT_LOGIN };

@@ -1,0 +1,426 @@
+#include "hop/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/tls.h"
+#include "hop/backend_impl.h"
+#include "policy/conf.h"
+
+enum {
+	BACKOFF_MIN_MS = 1000,
+	TICK_MS = 1000,                 /* idle sessions are looked at */
+	SUBMISSIONS_PORT = 465,         /* RFC 8314 3.3 */
+	MEMBERS_MAX = 64,
+};
+
+void backend_group_unref(struct backend_group *g)
+{
+	if (--g->users > 0)
+		return;
+	for (size_t i = 0; i < g->count; i++)
+		tls_ctx_free(g->member[i].tls_ctx);
+	free(g->member);
+	free(g);
+}
+
+/* --- health --- */
+
+static void changed(const struct backend *b, const char *to, const char *why)
+{
+	struct log_line l;
+
+	log_start(&l, strcmp(to, "up") == 0 ? LOG_LEVEL_NOTICE : LOG_LEVEL_WARNING, "backend");
+	log_str(&l, "name", b->conf->name);
+	log_str(&l, "host", b->conf->host);
+	log_num(&l, "port", b->conf->port);
+	log_str(&l, "state", to);
+	log_str(&l, "why", why);
+	if (strcmp(to, "away") == 0)
+		log_num(&l, "retry_ms", b->backoff_ms);
+	log_emit(&l);
+}
+
+static uint64_t hash(const char *text)
+{
+	uint64_t h = 0xcbf29ce484222325u;       /* FNV-1a */
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 0x100000001b3u;
+	return h;
+}
+
+/* It offers something else than before. Each worker notices; the first of them says so. */
+static void offer_changed(struct backend *b, const struct smtp_caps *now)
+{
+	AUTO(buf) struct buf came = BUF_INIT(1024), went = BUF_INIT(1024), all = BUF_INIT(1024);
+
+	smtp_caps_text(now, &b->caps, &came);
+	smtp_caps_text(&b->caps, now, &went);
+	if (came.len == 0 && went.len == 0)
+		return;
+	smtp_caps_text(now, NULL, &all);
+	if (atomic_exchange(&b->shared->offer, hash(buf_str(&all))) != hash(buf_str(&all)))
+		log_warning("backend-changed", "name", b->conf->name, "host", b->conf->host, "came", came.len ? buf_str(&came) : NULL,
+			    "went", went.len ? buf_str(&went) : NULL, NULL);
+}
+
+static void look_at_xclient(struct backend *b)
+{
+	bool lacks = b->conf->xclient && b->conf->proxy == PROXY_NO && !(b->caps.xclient & XCLIENT_ADDR);
+
+	if (lacks && !b->lacks_xclient)
+		log_warning("backend", "name", b->conf->name, "xclient", "is not offered to us: this server does not learn who the clients are", NULL);
+	b->lacks_xclient = lacks;
+}
+
+void backend_up(struct backend *b, const struct smtp_caps *caps)
+{
+	if (b->state != UP) {
+		changed(b, "up", b->state == AWAY ? "it answers again" : NULL);
+		if (b->group->on_up && !b->group->ending)
+			b->group->on_up(b->group->on_up_arg);
+	}
+	b->state = UP;
+	b->probed = true;
+	b->backoff_ms = 0;
+	b->seen_ms = clock_ms();
+	if (caps) {
+		if (b->caps_seen)
+			offer_changed(b, caps);
+		b->caps = *caps;
+		b->caps_seen = true;
+		look_at_xclient(b);
+	}
+}
+
+void backend_idle_drop(struct backend *b)
+{
+	while (b->idle) {
+		struct backend_session *bs = b->idle;
+
+		b->idle = bs->next;
+		backend_session_close(bs);
+	}
+}
+
+void backend_away(struct backend *b, const char *why)
+{
+	bool news = b->state != AWAY;
+	int64_t most = b->conf->probe_interval_ms > BACKOFF_MIN_MS ? b->conf->probe_interval_ms : BACKOFF_MIN_MS;
+
+	b->backoff_ms = news ? BACKOFF_MIN_MS : b->backoff_ms * 2 > most ? (int)most : b->backoff_ms * 2;
+	b->retry_at_ms = clock_ms() + b->backoff_ms;
+	b->state = AWAY;
+	b->probed = true;
+	if (news)
+		changed(b, "away", why);
+	backend_idle_drop(b);
+	future_resolve(&b->wake, 0);
+}
+
+bool backend_group_spools(const struct backend_group *g)
+{
+	for (size_t i = 0; i < g->count; i++)
+		if (!g->member[i].conf->spool)
+			return false;
+	return g->count > 0 && backend_group_up(g) == 0;
+}
+
+bool backend_group_has(const struct backend_group *g, const struct net_addr *a)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		const struct backend *b = &g->member[i];
+		struct net_addr its;
+
+		if ((net_parse(b->conf->host, &its) == 0 && net_same_ip(&its, a)) ||
+		    (b->address[0] && net_parse_port(b->address, 25, &its) == 0 && net_same_ip(&its, a)))
+			return true;
+	}
+	return false;
+}
+
+void backend_group_on_up(struct backend_group *g, void (*fn)(void *arg), void *arg)
+{
+	g->on_up = fn;
+	g->on_up_arg = arg;
+}
+
+/* --- inline: sessions with a member that the client has chosen, opened elsewhere --- */
+
+static bool has_address(const struct backend *b, const struct net_addr *a, bool port)
+{
+	struct net_addr literal;
+
+	if (port && b->conf->port != a->port)
+		return false;
+	if (net_parse(b->conf->host, &literal) == 0)
+		return net_same_ip(&literal, a);
+	for (size_t i = 0; i < b->known_count; i++)
+		if (net_same_ip(&b->known[i], a))
+			return true;
+	return false;
+}
+
+struct backend *backend_at(struct backend_group *g, const struct net_addr *a)
+{
+	for (int port = 1; port >= 0; port--)
+		for (size_t i = 0; i < g->count; i++)
+			if (has_address(&g->member[i], a, port))
+				return &g->member[i];
+	return NULL;
+}
+
+const struct smtp_client_conf *backend_client_conf(const struct backend *b)
+{
+	return &b->client_conf;
+}
+
+bool backend_caps(const struct backend *b, struct smtp_caps *out)
+{
+	*out = b->caps;
+	return b->caps_seen;
+}
+
+int backend_enter(struct backend *b, int64_t deadline_ms)
+{
+	int64_t until = clock_ms() + b->conf->max_sessions_wait_ms;
+
+	while (!backend_slot_try(b)) {
+		struct backend_session *idle;
+		int rc = backend_slot_wait(b, deadline_ms && deadline_ms < until ? deadline_ms : until, &idle);
+
+		if (rc < 0)
+			return rc == -ETIMEDOUT ? -EBUSY : rc;
+		if (!idle)
+			break;
+		backend_session_free(idle);             /* one that is nobody's makes room */
+	}
+	b->group->users++;
+	return 0;
+}
+
+void backend_leave(struct backend *b)
+{
+	backend_slot_leave(b);
+	backend_group_unref(b->group);
+}
+
+/* --- the task that watches one member --- */
+
+/* Close what has been idle too long; all, if somebody elsewhere waits for a session. */
+static void idle_expire(struct backend *b)
+{
+	struct backend_session **p = &b->idle;
+	bool all = false;
+
+	for (int i = 0; i < BACKEND_WORKERS_MAX; i++)
+		all |= atomic_load(&b->shared->wanted[i]) > 0;
+	while (*p) {
+		struct backend_session *bs = *p;
+
+		if (!all && clock_ms() - bs->idle_since_ms <= b->conf->reuse_idle_ms) {
+			p = &bs->next;
+			continue;
+		}
+		*p = bs->next;
+		backend_session_close(bs);
+	}
+}
+
+static void probe(struct backend *b)
+{
+	struct backend_session *bs;
+	int64_t budget = b->group->site->timeouts.budget_ms;
+	char refusal[SMTP_WHY_MAX];
+	const struct backend_want w = { .deadline_ms = budget > 0 ? clock_ms() + budget : 0, .refusal = refusal };
+
+	if (!backend_slot_try(b)) {
+		b->seen_ms = clock_ms();        /* all its sessions are at work: it is well */
+		return;
+	}
+	if (b->state == AWAY)
+		b->retry_at_ms = clock_ms() + b->backoff_ms;
+	if (backend_session_open(b, &w, &bs) == 0)
+		backend_session_close(bs);
+}
+
+static void watch_task(void *arg)
+{
+	struct backend *b = arg;
+
+	/* At the end of the process tasks are cancelled before the group ends: a probe that is cut off then would be due again at once, for ever. */
+	while (!b->group->ending && !task_cancelled()) {
+		int64_t due = b->state == UNSEEN ? 0 : b->state == AWAY ? b->retry_at_ms : b->seen_ms + b->conf->probe_interval_ms;
+		int64_t left = due - clock_ms();
+
+		if (left <= 0 && (b->state != UP || b->conf->probe_interval_ms > 0)) {
+			probe(b);
+			continue;
+		}
+		idle_expire(b);
+		memset(&b->wake, 0, sizeof(b->wake));
+		if (future_wait(&b->wake, left > 0 && left < TICK_MS ? (int)left : TICK_MS) == -ECANCELED)
+			break;
+	}
+	b->probe = NULL;
+	backend_group_unref(b->group);
+}
+
+/* --- the group --- */
+
+int backend_group_new(const struct site *site, const struct listener_conf *l, struct dns *dns, struct backend_group **out, struct buf *err)
+{
+	struct backend_group *g = calloc(1, sizeof(*g));
+	int rc = 0;
+
+	assert(site->backend_count <= MEMBERS_MAX);
+	if (g)
+		g->member = calloc(site->backend_count ? site->backend_count : 1, sizeof(*g->member));
+	if (!g || !g->member) {
+		free(g);
+		return -ENOMEM;
+	}
+	g->site = site;
+	g->dns = dns;
+	g->users = 1;
+	for (size_t i = 0; i < site->backend_count && rc == 0; i++) {
+		struct backend *b = &g->member[g->count];
+
+		if (!listener_has_backend(site, l, &site->backend[i]))
+			continue;
+		g->count++;
+		b->group = g;
+		b->conf = &site->backend[i];
+		b->shared = &b->own;
+		b->queue.limit = 1;
+		b->client_conf = (struct smtp_client_conf){
+			.hostname = site->hostname,
+			.tls = b->conf->tls,
+			.implicit = b->conf->tls != TLS_OFF && b->conf->port == SUBMISSIONS_PORT,
+			.tls_name = b->conf->tls_name ? b->conf->tls_name : b->conf->host,
+			.connect_timeout_ms = b->conf->connect_timeout_ms,
+			.timeouts = &site->timeouts,
+			.proxy = b->conf->proxy,
+		};
+		if (b->conf->tls != TLS_OFF)
+			rc = tls_client_ctx(b->conf->tls == TLS_REQUIRED, b->conf->tls_ca_pem, &b->tls_ctx, err);
+		b->client_conf.tls_ctx = b->tls_ctx;
+	}
+	if (rc < 0) {
+		backend_group_unref(g);
+		return rc;
+	}
+	*out = g;
+	return 0;
+}
+
+size_t backend_group_count(const struct backend_group *g)
+{
+	return g->count;
+}
+
+const char *backend_group_name(const struct backend_group *g, size_t i)
+{
+	return g->member[i].conf->name;
+}
+
+void backend_group_share(struct backend_group *g, size_t i, struct backend_shared *shared, int self)
+{
+	assert(i < g->count && self >= 0 && self < BACKEND_WORKERS_MAX);
+	g->member[i].shared = shared;
+	g->member[i].self = self;
+}
+
+int backend_group_start(struct backend_group *g)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		int rc = task_spawn("backend watch", watch_task, &g->member[i], &g->member[i].probe);
+
+		if (rc < 0)
+			return rc;
+		g->users++;
+	}
+	return 0;
+}
+
+void backend_group_free(struct backend_group *g)
+{
+	if (!g)
+		return;
+	g->ending = true;
+	for (size_t i = 0; i < g->count; i++) {
+		backend_idle_drop(&g->member[i]);
+		if (g->member[i].probe)
+			task_cancel(g->member[i].probe);
+	}
+	backend_group_unref(g);
+}
+
+const char *backend_name(const struct backend *b)
+{
+	return b->conf->name;
+}
+
+const char *backend_address(const struct backend *b)
+{
+	return b->address;
+}
+
+bool backend_group_caps(const struct backend_group *g, struct smtp_caps *out)
+{
+	bool any = false;
+
+	memset(out, 0, sizeof(*out));
+	for (size_t i = 0; i < g->count; i++) {
+		if (!g->member[i].caps_seen)
+			continue;
+		if (any)
+			smtp_caps_meet(out, &g->member[i].caps);
+		else
+			*out = g->member[i].caps;
+		any = true;
+	}
+	return any;
+}
+
+int backend_group_ready(struct backend_group *g, int timeout_ms)
+{
+	int64_t until = clock_ms() + timeout_ms;
+
+	/* Ever more seldom: 10,000 sessions may ask when all come back after a restart. */
+	for (int wait_ms = 10;; wait_ms = wait_ms < 500 ? 2 * wait_ms : wait_ms) {
+		size_t seen = 0;
+
+		for (size_t i = 0; i < g->count; i++)
+			seen += g->member[i].probed;
+		if (seen == g->count)
+			return 0;
+		if (clock_ms() >= until)
+			return -ETIMEDOUT;
+		if (task_sleep(wait_ms) < 0)
+			return -ECANCELED;
+	}
+}
+
+int backend_group_sessions(const struct backend_group *g)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < g->count; i++)
+		n += atomic_load(&g->member[i].shared->inside.held[g->member[i].self]);
+	return n;
+}
+
+size_t backend_group_up(const struct backend_group *g)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < g->count; i++)
+		n += g->member[i].state != AWAY;
+	return n;
+}
