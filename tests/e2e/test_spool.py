@@ -6,6 +6,7 @@ import quopri
 import random
 import re
 import signal
+import socket
 import threading
 import time
 
@@ -283,6 +284,26 @@ def test_a_next_hop_that_drops_the_line(gate, host):
     assert len(one.wait_messages(2)) == 2
     g.wait_line(r"event=spool result=delivered .*<x@one.example>")
     wait_empty(g)
+
+
+def test_a_retry_is_not_kept_twice(gate, host):
+    """RFC 1047: who has not heard that it is kept sends it again; each of the next hops gets it once."""
+    one, two, g = host(11), host(12), gate()
+    to = ["x@one.example", "y@two.example"]
+    with Client(g.port) as c:
+        c.ehlo()
+        c.envelope("user@example.com", *to)
+        c.expect("DATA", 354)
+        c.send(mail("user@example.com", "x@one.example") + b".\r\n")
+        assert c.sock.recv(1, socket.MSG_PEEK)          # unread when the socket is closed: that is a reset
+    g.wait_line('event=ledger .*what="the client did not hear')
+    assert send(g, to).code == 250
+    g.verdict("accept", "ledger=retry")
+    assert "kept for delivery" in send(g, to).text        # on purpose
+    for server in (one, two):
+        server.wait_messages(2)
+    wait_empty(g)
+    assert len(one.messages) == len(two.messages) == 2
 
 
 def test_a_word_of_the_next_hop_is_passed_on(gate, host):
