@@ -161,6 +161,18 @@ def test_pass(net, server, inline, far, world):
     g.verdict("accept")
 
 
+@pytest.mark.parametrize("mode", ["own-ca", "pass"])
+def test_commands_behind_starttls(net, server, inline, far, world, mode):
+    """CVE-2011-0411 through two legs: neither we nor the far end take what was said in the clear for what is said under TLS."""
+    there, g = far(world.signed), inline(mode)
+    with net.server.call(Client, 25, source=SERVER, host=INTERNET) as c:
+        c.ehlo("server.example.com")
+        c.send(b"STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@example.com>\r\n")
+        assert c.closed() and c.data == b""
+    g.wait_line("event=starttls-injection")
+    assert not [command for s in there.sessions for command in s.commands if "evil" in command or command == "STARTTLS"]
+
+
 def test_hide(net, server, inline, far, world):
     """Not offered: who demands it waits. Who does not is encrypted onward all the same, as the policy of the domain says."""
     there, g = far(world.signed), inline("hide", conf='tls_policy elsewhere.example { tls = verified }')

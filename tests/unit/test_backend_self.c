@@ -14,8 +14,8 @@
 #include "base/host.h"
 #include "base/log.h"
 #include "base/task.h"
+#include "hop/backend_self.h"
 #include "policy/conf.h"
-#include "smtp/backend_self.h"
 #include "support/task_check.h"
 #include "tcp/tcp_backend.h"
 

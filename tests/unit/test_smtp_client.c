@@ -45,6 +45,7 @@ struct result {
 	int rc;
 	int code;
 	enum smtp_outcome outcome;
+	int handshake;
 	bool broken, closing;
 	char why[SMTP_WHY_MAX];
 	struct smtp_caps caps;
@@ -468,6 +469,56 @@ static void test_tls(void **state)
 	script_server_release(&j.server);
 }
 
+/* STARTTLS and its handshake apart, as inline with own-ca and pass: what comes in the clear behind the 220 is never read as a reply under TLS. */
+static const struct { const char *name; const char *const *script; int begin, code, finish; } parts[] = {
+#define BEGUN "S:220 mx\r\n", "C:EHLO", "S:250-mx\r\n250 STARTTLS\r\n", "C:STARTTLS\r\n"
+	{ "as it should be", S(BEGUN, "S:220 go\r\n", "T", "C:EHLO gw.example\r\n", "S:250 mx\r\n"), 0, 220, 0 },
+	{ "refused", S(BEGUN, "S:454 not now\r\n", "C:QUIT", "S:221 bye\r\n"), 0, 454, 1 },
+	{ "injected with the 220", S(BEGUN, "S:220 go\r\n250-mx\r\n250 AUTH PLAIN\r\n", "H"), -EPROTO, 0, 1 },
+	{ "injected after the 220", S(BEGUN, "S:220 go\r\n", "W:30", "S:250-mx\r\n250 AUTH PLAIN\r\n", "H"), 0, 220, -EPROTO },
+};
+
+static void parts_task(void *arg)
+{
+	struct job *j = arg;
+	struct smtp_client_conf conf = plain;
+	AUTO(smtp_client) struct smtp_client *c = NULL;
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	struct ssl_ctx_st *ctx = NULL;
+
+	script_server_start(&j->server, 0);
+	script_server_add(&j->server, j->script);
+	if (tls_client_ctx(true, script_server_tls(&j->server), &ctx, &err) < 0)
+		abort();
+	conf.tls_name = "mx.example";
+	conf.tls_ctx = ctx;
+	if (smtp_client_open(&conf, &j->server.addr, NULL, clock_ms() + 5000, &c, j->r.why) < 0)
+		abort();
+	j->r.code = (j->r.rc = smtp_client_starttls_begin(c, clock_ms() + 5000)) < 0 ? 0 : c->reply.code;
+	j->r.handshake = 1;             /* of the handshake, where there is one */
+	if (j->r.code == 220) {
+		task_sleep(100);
+		j->r.handshake = smtp_client_starttls_finish(c, clock_ms() + 5000);
+	}
+	j->r.caps = c->caps;
+	smtp_client_quit(c);
+	c = NULL;
+	script_server_stop(&j->server);
+	tls_ctx_free(ctx);
+}
+
+static void test_starttls_in_parts(void **state)
+{
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		struct job j = { .script = parts[i].script };
+
+		script_run(parts_task, &j);
+		if (j.r.rc != parts[i].begin || j.r.code != parts[i].code || j.r.handshake != parts[i].finish || j.r.caps.auth || j.server.failed[0])
+			fail_msg("%s: %d %d, %d, server \"%s\"", parts[i].name, j.r.rc, j.r.code, j.r.handshake, j.server.failed);
+		script_server_release(&j.server);
+	}
+}
+
 /* --- our own login --- */
 
 #define OFFER(words) "S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250-AUTH " words "\r\n250 STARTTLS\r\n"
@@ -624,6 +675,7 @@ int main(void)
 		cmocka_unit_test(test_no_injection),
 		cmocka_unit_test(test_starttls),
 		cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_starttls_in_parts),
 		cmocka_unit_test(test_login),
 		cmocka_unit_test(test_caps),
 		cmocka_unit_test(test_caps_auth),
