@@ -268,7 +268,25 @@ static void test_parts(void **state)
 					      "C:RCPT TO:<bob@x.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@x\r\n", "S:250 ok\r\n", DATA,
 					      "S:250 ok\r\n", "C:", "X", NULL };
 	static const char *const mail_refused[] = { EHLO, "C:MAIL", "S:552 5.3.4 too large\r\n", "C:", "X", NULL };
+	/* What is no reply is no verdict: nothing is taken for delivered, and nothing bounced, for it. */
+	static const char *const half[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "S:250 2.0", "X", NULL };
+	static const char *const twice[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "S:250 ok\r\n554 no\r\n", "H", NULL };
+	static const char *const go_on[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "S:354 go on\r\n", "H", NULL };
+	static const char *const odd[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", DATA, "S:5x4 no\r\n", "H", NULL };
+	static const char *const early[] = { EHLO, MAIL, "C:RCPT", "S:250 ok\r\n", "C:DATA", "S:354 go\r\n550 no\r\n", "H", NULL };
+	static const char *const strange[] = { EHLO, MAIL, "C:RCPT", "S:999 5.1.1 no such user\r\n", "H", NULL };
+	static const char *const unasked[] = { EHLO, MAIL, "C:RCPT", "S:550 5.1.1 no such user\r\n550 5.1.1 nor this\r\n", "H", NULL };
+	static char words[4000] = "S:550 5.1.1 no\tsuch\001 \344user ";
+	static const char *const wordy[] = { EHLO, MAIL, "C:RCPT", words, "C:", "X", NULL };
 	static const struct part parts[] = {
+		{ "half an answer to the end", half, ONE, .kind = { SPOOL_LATER } },
+		{ "two answers to the end", twice, ONE, .kind = { SPOOL_LATER } },
+		{ "354 to the end", go_on, ONE, .kind = { SPOOL_LATER } },
+		{ "no answer at all to the end", odd, ONE, .kind = { SPOOL_LATER } },
+		{ "354 and an answer at once", early, ONE, .kind = { SPOOL_LATER } },
+		{ "999 to RCPT", strange, ONE, .kind = { SPOOL_LATER } },
+		{ "two answers to RCPT", unasked, ONE, .kind = { SPOOL_LATER } },
+		{ "a long word and foreign octets", wordy, ONE, .kind = { SPOOL_FOR_GOOD }, .dsn = { "Action: failed", "Status: 5.1.1" } },
 		{ "delivered", good, ONE, .kind = { SPOOL_TAKEN } },
 		{ "no such user", no_user, ONE, .kind = { SPOOL_FOR_GOOD },
 		  .dsn = { "Action: failed", "Diagnostic-Code: smtp; 550 5.1.1 no such user", "To: <ann@example.com>" } },
@@ -331,6 +349,8 @@ static void test_parts(void **state)
 		{ "no room to tell of a delay: another time", deferred, ONE, .no_room = true, .tell = true, .kind = { SPOOL_LATER } },
 	};
 
+	memset(words + strlen(words), 'x', 3900 - strlen(words));
+	strcat(words, "\r\n");
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
 		now = &parts[i];
 		wrong_line = 0;
@@ -339,6 +359,8 @@ static void test_parts(void **state)
 			fail_msg("%s: line %d: %s; %d %s\n%s", now->name, wrong_line, wrong_text, got.kind[0], got.reply[0], got.dsn_text);
 		if (got.kept)
 			assert_non_null(strstr(got.kept_meta, "\"name\":\"spool\""));
+		for (const char *p = now->script == wordy ? got.dsn_text : ""; *p; p++)
+			assert_true((*p >= ' ' && *p <= '~') || *p == '\n' || (*p == '\r' && p[1] == '\n') || (*p == '\t' && p[-1] == '\n'));
 	}
 }
 
