@@ -40,11 +40,13 @@ void client_table_free(struct client_table *t)
 	free(t);
 }
 
-static void make_key(const struct net_addr *a, unsigned char *key)
+static void make_key(const struct net_addr *client, unsigned char *key)
 {
+	struct net_addr a = net_counted(client);
+
 	memset(key, 0, KEY_BYTES);
-	key[0] = a->family == AF_INET6;
-	memcpy(key + 1, a->ip, a->family == AF_INET6 ? 8 : 4);
+	key[0] = a.family == AF_INET6;
+	memcpy(key + 1, a.ip, a.family == AF_INET6 ? 8 : 4);
 }
 
 static struct entry **find(struct client_table *t, const unsigned char *key)

@@ -207,10 +207,29 @@ bool net_is_loopback(const struct net_addr *a)
 	return a->family == AF_INET ? a->ip[0] == 127 : memcmp(a->ip, one, 16) == 0;
 }
 
+struct net_addr net_counted(const struct net_addr *a)
+{
+	static const struct { unsigned char prefix[12]; size_t len, at; unsigned char flip; } kinds[] = {
+		{ { 0, 0x64, 0xff, 0x9b }, 12, 12, 0 },         /* NAT64 */
+		{ { 0x20, 0x02 }, 2, 2, 0 },                    /* 6to4 */
+		{ { 0x20, 0x01, 0, 0 }, 4, 12, 0xff },          /* Teredo */
+	};
+	struct net_addr v4 = { .family = AF_INET, .port = a->port };
+
+	for (size_t i = 0; a->family == AF_INET6 && i < sizeof(kinds) / sizeof(*kinds); i++) {
+		if (memcmp(a->ip, kinds[i].prefix, kinds[i].len) != 0)
+			continue;
+		for (size_t k = 0; k < 4; k++)
+			v4.ip[k] = a->ip[kinds[i].at + k] ^ kinds[i].flip;
+		return v4;
+	}
+	return *a;
+}
+
 const char *net_network_text(const struct net_addr *a, int v4_bits, int v6_bits, char *out)
 {
-	struct net_addr m = *a;
-	int bits = a->family == AF_INET ? v4_bits : v6_bits;
+	struct net_addr m = net_counted(a);
+	int bits = m.family == AF_INET ? v4_bits : v6_bits;
 	size_t len;
 
 	mask(&m, bits);

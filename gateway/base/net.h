@@ -3,7 +3,8 @@
  *
  * An IPv4 address that comes mapped in IPv6 (::ffff:192.0.2.1) is unfolded to IPv4 before anything
  * looks at it: every function here that makes a net_addr does so. IPv6 clients are
- * counted by /64, IPv4 by /32 or, for greylisting, /24.
+ * counted by /64, IPv4 by /32 or, for greylisting, /24; those who come from IPv4 by a
+ * translator or a tunnel as what they are there.
  */
 #ifndef NET_H
 #define NET_H
@@ -45,7 +46,14 @@ bool net_in(const struct net_addr *a, const struct net_prefix *p);
 bool net_same_ip(const struct net_addr *a, const struct net_addr *b);
 bool net_is_loopback(const struct net_addr *a);
 
-/* The network that stands for a client: "192.0.2.0/24" with v4_bits 24, "2001:db8::/64" with v6_bits 64. Returns out. */
+/*
+ * As whom a client is counted: itself, or the IPv4 address in an address of NAT64 (64:ff9b::/96, RFC 6052), 6to4 (2002::/16, RFC 3056) or Teredo
+ * (2001::/32, RFC 4380). By /64 all of IPv4 would be one client, one 6to4 host 65,536, and all clients of a Teredo server one. For counting alone:
+ * who may do something is a matter of the address itself.
+ */
+struct net_addr net_counted(const struct net_addr *a);
+
+/* The network that stands for a client, as it is counted: "192.0.2.0/24" with v4_bits 24, "2001:db8::/64" with v6_bits 64. Returns out. */
 const char *net_network_text(const struct net_addr *a, int v4_bits, int v6_bits, char *out);
 
 #endif

@@ -75,12 +75,42 @@ static void test_mapped_is_unfolded(void **state)
 	assert_string_equal(net_network_text(&a, 24, 64, text), "2001:db8:1:2::/64");
 }
 
+/* Who comes by a translator or a tunnel is counted as the IPv4 client that he is, and only counted so. */
+static void test_counted(void **state)
+{
+	static const struct { const char *ip, *counted; } rows[] = {
+		{ "192.0.2.1", "192.0.2.1" }, { "2001:db8::1", "2001:db8::1" },
+		{ "64:ff9b::192.0.2.1", "192.0.2.1" },
+		{ "64:ff9b::1:192.0.2.1", "64:ff9b::1:c000:201" }, { "64:ff9b:1::192.0.2.1", "64:ff9b:1::c000:201" }, { "64:ff9a::192.0.2.1", "64:ff9a::c000:201" },
+		{ "2002:c000:201::", "192.0.2.1" }, { "2002:c000:201:5:6:7:8:9", "192.0.2.1" }, { "2003:c000:201::1", "2003:c000:201::1" },
+		{ "2001:0:c633:6401:8000:63bf:3fff:fdfe", "192.0.2.1" }, { "2001:1:c633:6401:8000:63bf:3fff:fdfe", "2001:1:c633:6401:8000:63bf:3fff:fdfe" },
+	};
+	struct net_prefix inside;
+	char text[NET_TEXT_MAX];
+
+	assert_int_equal(net_parse_prefix("192.0.2.0/24", &inside), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct net_addr a, c;
+
+		assert_int_equal(net_parse(rows[i].ip, &a), 0);
+		a.port = 7;
+		c = net_counted(&a);
+		if (strcmp(net_text(&c, text), rows[i].counted) != 0)
+			fail_msg("%s: %s", rows[i].ip, text);
+		assert_int_equal(c.port, 7);
+		assert_int_equal(net_in(&a, &inside), a.family == AF_INET);     /* nobody may relay by it */
+	}
+	net_parse("64:ff9b::192.0.2.1", &inside.addr);
+	assert_string_equal(net_network_text(&inside.addr, 24, 64, text), "192.0.2.0/24");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_port),
 		cmocka_unit_test(test_prefix),
 		cmocka_unit_test(test_mapped_is_unfolded),
+		cmocka_unit_test(test_counted),
 	};
 
 	return cmocka_run_group_tests_name("net", tests, NULL, NULL);
