@@ -455,6 +455,7 @@ def test_slowed_then_refused(gate):
     g.backend.script["AUTH"] = asking()
     with submit(g, source="127.0.0.2") as c:            # somebody else
         c.expect(f"AUTH PLAIN {plain()}", 235)
+    g.wait_line("event=login result=ok")
     lines = [parse_logfmt(x) for x in g.process.lines if "event=login" in x]
     assert [x["result"] for x in lines] == ["failed"] * 4 + ["refused"] * 2 + ["ok"]
     assert [x.get("failures") for x in lines] == ["1", "2", "3", "4", "4", "4", None]

@@ -199,8 +199,8 @@ def test_not_an_octet_left(lab, backend, tmp_path):
     for body in ("A line.\r\n", big):
         assert send(g, "hold", "carol@example.com", body=body).code == 250
     with Client(g.port) as c:
-        c.ehlo()
-        assert c.envelope("grey@sender.example", "bob@example.com")[0].code == 451
+        c.ehlo()                        # another triplet: the first may have been known after all
+        assert c.envelope("grey@sender.example", "dave@example.com")[0].code == 451
     assert send(g, "clean", "bob@example.com", body=big).code == 250
     assert g.children() == children
 
