@@ -13,7 +13,8 @@ PYTHON  := /usr/bin/python3
 DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev libspf2-dev libopendkim-dev libopendmarc-dev \
 	libpsl-dev libidn2-dev libunistring-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev libarchive-dev publicsuffix curl
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf python3-srs \
-	postfix dovecot-core haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools \
+	postfix dovecot-core dovecot-imapd dovecot-pop3d isync fetchmail \
+	haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools \
 	openssl ca-certificates iproute2 nftables procps strace
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
 DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython

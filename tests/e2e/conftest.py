@@ -8,8 +8,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lab.backend import Backend             # noqa: E402
 from lab.certificates import Certificates   # noqa: E402
-from lab.gateway import Gateway             # noqa: E402
+from lab.gateway import Gateway, access     # noqa: E402
 from lab.knot import Knot                   # noqa: E402
+from lab.mailserver import Mailserver       # noqa: E402
 from lab.network import OwnNetwork          # noqa: E402
 from lab.postfix import Postfix             # noqa: E402
 from lab.process import free_port           # noqa: E402
@@ -118,3 +119,22 @@ def certificates(scratch):
 @pytest.fixture
 def own_network():
     return OwnNetwork
+
+
+@pytest.fixture(scope="session")
+def mailserver(scratch, certificates):
+    """A Dovecot with IMAP and POP3, in clear, STARTTLS and implicit TLS, that believes those on loopback. A test has users of its own: add()."""
+    server = Mailserver(scratch / "mailserver", tls=certificates.signed, trusted="127.0.0.0/8", proxy_trusted="127.0.0.0/8")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def access_gate(lab):
+    """Makes a gateway before a mail server: access_gate(server.ports, options=..., backend_options=...), as access() has it; g.ports: {kind: port}."""
+    def make(to, options="", backend_options="", kinds=("imap", "imaps", "pop3", "pop3s"), conf="", more=None, **kw):
+        ports, text = access(to, options, backend_options, kinds, **(more or {}))
+        g = lab([9], conf=text + "\n" + conf, **kw)
+        g.ports = ports
+        return g
+    return make

@@ -5,38 +5,20 @@ import time
 
 from .process import WAIT_S, Process
 
+MECHANISMS = "plain login cram-md5 scram-sha-256"
 
-class Dovecot:
-    """users: {name: password}. auth: the path of its socket, for smtpd_sasl_path."""
 
-    def __init__(self, directory, users, mechanisms="plain login cram-md5 scram-sha-256"):
-        self.dir = pathlib.Path(directory)
-        self.dir.mkdir(parents=True, exist_ok=True)
-        os.chmod(self.dir, 0o755)
-        self.auth = self.dir / "auth"
-        (self.dir / "users").write_text("".join(f"{u}:{{PLAIN}}{p}::::::\n" for u, p in users.items()))
-        os.chmod(self.dir / "users", 0o644)
-        (self.dir / "dovecot.conf").write_text(f"""
-base_dir = {self.dir}/run
-state_dir = {self.dir}/state
-log_path = {self.dir}/log
-protocols =
-ssl = no
+def common(directory, mechanisms):
+    """What each Dovecot of the lab is told: its places, who may log in and how, no penalty for failures, nothing that needs users of the system's."""
+    return f"""
+base_dir = {directory}/run
+state_dir = {directory}/state
 disable_plaintext_auth = no
 auth_mechanisms = {mechanisms}
 auth_failure_delay = 0
 passdb {{
   driver = passwd-file
-  args = {self.dir}/users
-}}
-userdb {{
-  driver = static
-  args = uid=65534 gid=65534 home=/nonexistent
-}}
-service auth {{
-  unix_listener {self.auth} {{
-    mode = 0666
-  }}
+  args = {directory}/users
 }}
 service anvil {{
   unix_listener anvil-auth-penalty {{
@@ -48,17 +30,68 @@ service stats {{
     mode = 0666
   }}
 }}
-""")
-        self.process = Process(["/usr/sbin/dovecot", "-F", "-c", str(self.dir / "dovecot.conf")])
+"""
+
+
+def write_users(directory, users):
+    """At one stroke: a running Dovecot reads the file anew when it has changed."""
+    new = directory / "users.new"
+    new.write_text("".join(f"{u}:{{PLAIN}}{p}::::::\n" for u, p in users.items()))
+    os.chmod(new, 0o644)
+    new.rename(directory / "users")
+
+
+class Daemon:
+    """A Dovecot in the foreground; conf: what it is told besides what is common."""
+
+    def __init__(self, directory, users, mechanisms, conf):
+        self.dir = pathlib.Path(directory)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        os.chmod(self.dir, 0o755)
+        write_users(self.dir, users)
+        path = self.dir / "dovecot.conf"
+        path.write_text(common(self.dir, mechanisms) + conf)
+        self.process = Process(["/usr/sbin/dovecot", "-F", "-c", str(path)])
+
+    def wait_up(self, up):
+        """Until up() is true; a Dovecot that ends instead is an error, and nothing of it stays behind."""
         end = time.monotonic() + WAIT_S
-        while not self.auth.exists():
+        while not up():
             if time.monotonic() > end or self.process.proc.poll() is not None:
-                raise AssertionError(f"dovecot does not come up:\n{self.process.output()}\n{self.log()}")
+                self.stop()
+                raise AssertionError(f"dovecot does not come up:\n{self.log()}")
             time.sleep(0.02)
 
     def log(self):
-        path = self.dir / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self.process.output()
 
     def stop(self):
         self.process.stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Dovecot(Daemon):
+    """users: {name: password}. auth: the path of its socket, for smtpd_sasl_path."""
+
+    def __init__(self, directory, users, mechanisms=MECHANISMS):
+        self.auth = pathlib.Path(directory) / "auth"
+        super().__init__(directory, users, mechanisms, f"""
+log_path = /dev/stderr
+protocols =
+ssl = no
+userdb {{
+  driver = static
+  args = uid=65534 gid=65534 home=/nonexistent
+}}
+service auth {{
+  unix_listener {self.auth} {{
+    mode = 0666
+  }}
+}}
+""")
+        self.wait_up(self.auth.exists)

@@ -32,6 +32,24 @@ def parse_logfmt(line):
     return out
 
 
+def access(to, options="", backend_options="", kinds=("imap", "imaps", "pop3", "pop3s"), **more):
+    """
+    Listeners `imap`, `imaps`, `pop3`, `pop3s` before backends `to_imap`, `to_pop3`: ({kind: port}, text for the configuration). to: {"imap": port or
+    'host:port', "pop3": ...}, as Mailserver.ports; "imaps" there is not used: say to={"imap": ports["imaps"]}, backend_options="implicit = yes".
+    options: for all listeners; more: for those of one kind, imaps="scan = yes".
+    """
+    ports = {k: free_port() for k in kinds if k.rstrip("s") in to}
+    text = []
+    for kind, port in ports.items():
+        protocol = kind.rstrip("s")
+        tls = "tls = implicit" if kind.endswith("s") else ""
+        text.append(f'listener {kind} {{ address = "127.0.0.1:{port}" protocol = {protocol} backends = {{ "to_{protocol}" }} {tls} {options} {more.get(kind, "")} }}')
+    for protocol in sorted({k.rstrip("s") for k in ports}):
+        address = to[protocol] if isinstance(to[protocol], str) else f"127.0.0.1:{to[protocol]}"
+        text.append(f'backend to_{protocol} {{ address = "{address}" protocol = {protocol} {backend_options} }}')
+    return ports, "\n".join(text)
+
+
 class Gateway:
     """
     conf: text put into the configuration as it is; policy: the policy file; backends: ports or 'host:port'; listeners: text instead of the one
