@@ -17,7 +17,8 @@ DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest pytho
 	haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools \
 	openssl ca-certificates iproute2 nftables procps strace
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
-DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython
+DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
+	nginx libnginx-mod-mail perdition dovecot-imapd dovecot-pop3d openssl
 
 PACKAGES := libevent openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson hiredis libarchive
 # Asked once, and only when something is compiled.
@@ -77,7 +78,7 @@ help:
 	@echo '                CONFORMANCE=DIR: the public suites, too'
 	@echo 'make unit | conformance | fuzz-short | e2e; RUN_ARGS="--only WORD": of these, what has the word in its name'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (600)'
-	@echo 'make bench      speed and memory, beside HAProxy and Postfix with its add-ons'
+	@echo 'make bench      speed and memory, beside HAProxy, Postfix with its add-ons, nginx and perdition'
 	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages, python, the plan of the house'
 	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
 	@echo 'make clean'

@@ -1,7 +1,9 @@
-"""make bench: speed and memory of Gatepost, and beside it HAProxy, Postfix, and Postfix with the add-ons that do the same.
+"""make bench: speed and memory of Gatepost, and beside it HAProxy, Postfix, and Postfix with the add-ons that do the same;
+of IMAP and POP3, HAProxy, nginx' mail proxy and perdition.
 
-Options (BENCH_ARGS): --quick, a short run that shows that all works; --only NAME[,NAME]; --messages N; --latency MS[,MS];
---sessions N[,N]. Everything runs in a network and process namespace of its own, which ends with it. Figures are in
+Options (BENCH_ARGS): --quick, a short run that shows that all works; --part NAME[,NAME]; --only NAME[,NAME]; --messages N;
+--latency MS[,MS]; --sessions N[,N]; of --part mail: --mail logins,fetch,idle; --behind scripted,dovecot; --logins N; --rounds N.
+Everything runs in a network and process namespace of its own, which ends with it. Figures are in
 build/bench/results.json too.
 """
 import argparse
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import time
 
+import mail
 import rig
 import systems
 
@@ -25,20 +28,25 @@ KEY = rig.ROOT / "tests" / "e2e" / "lab" / "test-key.pem"
 def parse():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--quick", action="store_true")
-    p.add_argument("--only", default="gatepost,haproxy,postfix,postfix+4", help="of gatepost, haproxy, postfix, postfix+4")
+    p.add_argument("--only", help="of gatepost, haproxy, postfix, postfix+4; of mail: gatepost, gatepost-tcp, haproxy, nginx, perdition, direct")
     p.add_argument("--messages", type=int, default=4000)
     p.add_argument("--latency", default="0,20")
     p.add_argument("--sessions", default="50,500")
     p.add_argument("--idle", type=int, default=10000)
-    p.add_argument("--part", default="speed,single,memory", help="of speed, single, memory, history")
+    p.add_argument("--part", default="speed,single,memory,mail", help="of speed, single, memory, history, mail")
+    p.add_argument("--mail", default="logins,fetch,idle")
+    p.add_argument("--behind", default="scripted,dovecot")
+    p.add_argument("--logins", type=int, default=8000)
+    p.add_argument("--rounds", type=int, default=3)
     a = p.parse_args()
     a.domains = DOMAINS
     if a.quick:
+        a.rounds = 1
         a.messages, a.domains, a.idle, a.sessions = 300, 200, 1000, "50"
     a.latency = [float(x) for x in a.latency.split(",")]
     a.sessions = [int(x) for x in a.sessions.split(",")]
-    a.only = a.only.lower().split(",")
-    a.part = a.part.split(",")
+    a.only = a.only.lower().split(",") if a.only else None
+    a.part, a.mail, a.behind = a.part.split(","), a.mail.split(","), a.behind.split(",")
     return a
 
 
@@ -62,7 +70,7 @@ class Bench:
 
     def record(self, **row):
         self.results.append(row)
-        if "cpu_ms" in row:
+        if "latency" in row and "cpu_ms" in row:
             print(f"{row['system']:10} {row['pass']:9} dns {row['latency']:3.0f} ms  {row['sessions']:4} sessions  "
                   f"{row['rate']:7.1f} msg/s  cpu {row['cpu_ms']:6.3f} ms  dot p50 {row['dot_p50']:7.1f} p99 {row['dot_p99']:8.1f}  "
                   f"session p50 {row['session_p50']:7.1f} p99 {row['session_p99']:8.1f}  dns/msg {row['questions']:5.2f}"
@@ -167,9 +175,13 @@ class Bench:
     def chosen(self):
         table = {"gatepost": systems.Gatepost, "haproxy": systems.Haproxy, "postfix": lambda: systems.Postfix(False),
                  "postfix+4": lambda: systems.Postfix(True)}
-        return [table[name] for name in self.a.only]
+        return [table[name] for name in self.a.only or table if name in table]
 
     def run(self):
+        if "mail" in self.a.part:
+            mail.Mail(self.a, self.record).run(self.a.only or ["gatepost", "haproxy", "nginx", "perdition"], self.a.mail)
+        if self.a.part == ["mail"]:
+            return
         sink = rig.Sink()
         try:
             if "speed" in self.a.part:
@@ -191,7 +203,7 @@ class Bench:
             sink.stop()
 
     def table(self):
-        speed = [r for r in self.results if "cpu_ms" in r]
+        speed = [r for r in self.results if "cpu_ms" in r and "latency" in r]
         if not speed:
             return
         print("\n| system | DNS | latency ms | sessions | messages/s | CPU ms/message | of Gatepost | p50 ms to the answer | p99 |")
@@ -212,7 +224,8 @@ def main():
     rig.enter_namespace()
     a = parse()
     rig.WORK.mkdir(parents=True, exist_ok=True)
-    corpus(a)
+    if a.part != ["mail"]:
+        corpus(a)
     rig.use_resolver("127.0.0.1")
     bench = Bench(a)
     try:
