@@ -10,13 +10,14 @@ LINES_MAX = 900
 
 # Includes point one way: the wire -> policy -> filters; base files serve all, and conf.h is what everybody may read.
 FORBIDDEN = {
-    "gateway/base": ("retrieval/", "smtp/", "hop/", "spool/", "tcp/", "process/", "command/", "filters/filter.h", "policy/policy.h", "policy/judge.h"),
-    "filters": ("retrieval/", "smtp/", "hop/", "spool/", "tcp/", "process/", "command/", "base/stream.h", "policy/judge.h"),
-    "policy": ("retrieval/", "smtp/", "hop/", "spool/", "tcp/", "command/", "base/stream.h"),
-    "gateway/hop": ("process/", "command/", "spool/", "smtp/smtp_se"),
+    "gateway/base": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "process/", "command/", "filters/filter.h", "policy/policy.h", "policy/judge.h"),
+    "filters": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "process/", "command/", "base/stream.h", "policy/judge.h"),
+    "policy": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "command/", "base/stream.h"),
+    "gateway/login": ("process/", "command/", "spool/", "smtp/", "hop/", "tcp/", "access/", "imap/", "pop3/", "retrieval/", "base/stream.h"),
+    "gateway/hop": ("login/", "process/", "command/", "spool/", "smtp/smtp_se"),
     "gateway/smtp": ("process/", "command/", "tcp/"),
     "gateway/spool": ("process/", "command/"),
-    "gateway/tcp": ("process/", "command/", "smtp/", "spool/"),
+    "gateway/tcp": ("login/", "process/", "command/", "smtp/", "spool/"),
     "gateway/process": ("command/",),
     "gateway/retrieval": ("process/", "command/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "login/"),
 }

@@ -101,10 +101,11 @@ bool sasl_base64_ok(const char *p, size_t len)
 /* --- the user's name --- */
 
 /* It is kept if it is one that can be shown as it is: no two users look the same then. */
-static void keep(struct sasl_login *l, const char *p, size_t len)
+void sasl_user_keep(char user[SASL_USER_MAX + 1], const char *p, size_t len)
 {
 	size_t n;
 
+	user[0] = '\0';
 	if (len == 0 || len > SASL_USER_MAX)
 		return;
 	for (size_t i = 0; i < len; i += n) {
@@ -114,8 +115,13 @@ static void keep(struct sasl_login *l, const char *p, size_t len)
 		if ((unsigned char)p[i] == 0xc2 && (unsigned char)p[i + 1] < 0xa0)      /* C1 controls */
 			return;
 	}
-	memcpy(l->user, p, len);
-	l->user[len] = '\0';
+	memcpy(user, p, len);
+	user[len] = '\0';
+}
+
+static void keep(struct sasl_login *l, const char *p, size_t len)
+{
+	sasl_user_keep(l->user, p, len);
 }
 
 /* authzid NUL authcid NUL passwd, RFC 4616 2: whose password it is */
@@ -319,10 +325,20 @@ enum sasl_line sasl_client_line(struct sasl_login *l, bool initial, const char *
 		len = 0;
 	if (len > SASL_LINE_MAX || !sasl_base64_ok(p, len))
 		return SASL_BAD;
+	if (l->mechanism == SASL_LOGIN && l->step == 0 && len == 0)
+		return SASL_BAD;
 	if (!l->user[0]) {
 		learn(l, scratch, decode(p, len, scratch, sizeof(scratch)));
 		explicit_bzero(scratch, sizeof(scratch));
 	}
 	l->step++;
 	return SASL_DATA;
+}
+
+bool sasl_decides(const struct sasl_login *l)
+{
+	/* The name comes first, the password or the proof with the second line; an NTLM or SCRAM client has nothing to prove before the challenge. */
+	const unsigned second = SASL_LOGIN | SASL_SCRAM_SHA_1 | SASL_SCRAM_SHA_256 | SASL_NTLM;
+
+	return l->step >= (l->mechanism & second ? 2 : 1);
 }

@@ -48,10 +48,19 @@ struct sasl_login {
 enum sasl_line {
 	SASL_DATA,      /* goes on to the server */
 	SASL_CANCEL,    /* "*": the client gives up */
-	SASL_BAD,       /* no base64, or too long */
+	SASL_BAD,       /* no base64, or too long; LOGIN's empty name, which servers ask for again: the password would be taken for the name's line */
 };
 
 /* One line of the client's without its end. initial: the response that came with the command, where "=" is an empty one (RFC 4954 4). */
 enum sasl_line sasl_client_line(struct sasl_login *l, bool initial, const char *p, size_t len);
+
+/*
+ * Whether the line that was looked at last is one on which the server decides: it holds the password, or the proof of it. What is to be
+ * asked about the user is asked before it goes there; his name is known now, if it is to be known at all. Later lines decide, too.
+ */
+bool sasl_decides(const struct sasl_login *l);
+
+/* A name that came without SASL, into a user of that size: nothing where it is none that can be shown as it is (too long, controls, no UTF-8). */
+void sasl_user_keep(char user[SASL_USER_MAX + 1], const char *p, size_t len);
 
 #endif

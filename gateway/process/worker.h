@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "login/login_attempt.h"
 #include "policy/conf.h"
 #include "policy/history_channel.h"
 #include "policy/state_channel.h"
@@ -73,6 +74,7 @@ struct worker {
 	struct store *store;
 	struct history_channel history;
 	struct spool spool;
+	struct login_service login;
 	struct socket_stock sockets;
 	/* private: */
 	struct dns_unbound *unbound;

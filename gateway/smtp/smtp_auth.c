@@ -8,20 +8,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sasl.h"
-#include "base/task.h"
 #include "filters/filter.h"
 #include "hop/auth_hop.h"
 #include "hop/backend.h"
 #include "hop/identity.h"
-#include "policy/login_guard.h"
-#include "smtp/login_gate.h"
+#include "login/login_attempt.h"
+#include "policy/conf.h"
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 
 enum {
 	STEPS_MAX = 16,                 /* GSSAPI takes four */
 	DIALOGUE_MS = 3 * 60 * 1000,    /* all of it, our client's pauses included */
-	TURN_MS = 30 * 1000,            /* while others from the same network try */
 	FALLBACK = SASL_PLAIN | SASL_LOGIN,
 };
 
@@ -29,13 +27,13 @@ enum {
 struct dialogue {
 	struct smtp_session *s;
 	struct sasl_login sasl;
-	struct login_guard_query guard;
-	struct login_gate *turn;
+	struct login_attempt attempt;
 	struct backend_session *session;
 	struct smtp_client *backend;
 	struct buf challenge;
 	int64_t until_ms;
 	const char *reply;              /* what the client hears; NULL: what the backend said last */
+	bool turned_away;               /* reply says why: the server was not asked */
 };
 
 /* --- what is offered --- */
@@ -82,31 +80,6 @@ const char *smtp_auth_required(const struct smtp_session *s)
 		return NULL;
 	return in_clear(s) && s->listener->tls == LISTENER_TLS_STARTTLS && s->svc->tls ? "530 5.7.0 STARTTLS first" :
 											   "530 5.7.0 authentication required";
-}
-
-/* --- the line in the log --- */
-
-static void log_login(const struct dialogue *d, const char *result)
-{
-	const struct smtp_session *s = d->s;
-	struct log_line l;
-
-	log_start(&l, strcmp(result, "ok") == 0 ? LOG_LEVEL_INFO : LOG_LEVEL_NOTICE, "login");
-	log_str(&l, "result", result);
-	log_str(&l, "sid", s->id);
-	log_str(&l, "client", s->client.ip);
-	log_str(&l, "listener", s->client.listener);
-	log_str(&l, "user", d->sasl.user[0] ? d->sasl.user : NULL);
-	log_str(&l, "mechanism", sasl_name(d->sasl.mechanism));
-	log_str(&l, "tls", s->client.tls_version);
-	log_str(&l, "backend", d->session ? backend_name(d->session->backend) : NULL);
-	if (d->backend && !d->reply && d->backend->reply.code / 100 != 2)
-		log_num(&l, "code", d->backend->reply.code);
-	if (d->guard.failures > 0)
-		log_num(&l, "failures", d->guard.failures);
-	if (d->guard.delay_ms > 0)
-		log_num(&l, "delayed_ms", d->guard.delay_ms);
-	log_emit(&l);
 }
 
 /* --- the dialogue --- */
@@ -190,7 +163,6 @@ static int begin(struct dialogue *d, const struct smtp_command *c)
 		return rc;
 	buf_addf(&line, "AUTH %s", sasl_name(c->mechanism));
 	if (c->initial) {
-		sasl_client_line(&d->sasl, true, c->initial, c->initial_len);
 		buf_addc(&line, ' ');
 		buf_add(&line, c->initial, c->initial_len);
 	}
@@ -205,6 +177,31 @@ static void cancel(struct dialogue *d, const char *reply)
 	if (to_backend(d, "*", 1) < 0 || d->backend->reply.code == 334)
 		d->backend->broken = true;
 	d->reply = reply;
+}
+
+/* Who tries to log in, as far as it is known. */
+static void name_attempt(struct dialogue *d)
+{
+	struct smtp_session *s = d->s;
+	struct login_attempt *a = &d->attempt;
+
+	a->protocol = "smtp";
+	a->mechanism = sasl_name(d->sasl.mechanism);
+	a->sid = s->id;
+	a->listener = s->client.listener;
+	a->tls = s->client.tls_version;
+	a->backend = d->session ? backend_name(d->session->backend) : NULL;
+	a->client = &s->client.addr;
+	memcpy(a->user, d->sasl.user, sizeof(a->user));
+}
+
+/* By the guard, which has logged it; the backend has not seen the password. */
+static void turn_away(struct dialogue *d, const char *reply)
+{
+	d->turned_away = true;
+	d->reply = reply;
+	if (d->backend)
+		cancel(d, reply);
 }
 
 /* A challenge to the client, its answer. 0: *line, *len; 1: there is none, d->reply says why; else an error of the client's stream. may wait */
@@ -239,13 +236,42 @@ static int to_client(struct dialogue *d, const char **line, size_t *len)
 		cancel(d, "501 5.7.0 authentication cancelled");
 		break;
 	case SASL_BAD:
-		cancel(d, "501 5.5.2 not base64");
+		cancel(d, *len ? "501 5.5.2 not base64" : "501 5.5.2 a login begins with a name");
 		break;
 	}
 	return 1;
 }
 
-/* To its end. 0: d->reply, or the backend's last; else an error of the client's stream. may wait */
+/*
+ * Before the line that decides goes to the backend: whether it may, after how long, and when it is its turn. 0: go on; 1: it may not, d->reply says why;
+ * else an error. may wait
+ */
+static int ask_guard(struct dialogue *d)
+{
+	struct login_attempt *a = &d->attempt;
+	int rc = 0;
+
+	/* Once; anew where the name came late. */
+	if ((a->asked && (a->user[0] || !d->sasl.user[0])) || !sasl_decides(&d->sasl))
+		return 0;
+	name_attempt(d);
+	switch (login_attempt_ask(d->s->svc->login, a, &rc)) {
+	case LOGIN_ADMIT:
+		return 0;
+	case LOGIN_TURNED_AWAY:
+		d->s->state = SMTP_CLOSING;
+		turn_away(d, "421 4.7.0 too many failed logins, try again later");
+		return 1;
+	case LOGIN_BUSY:
+		turn_away(d, "454 4.7.0 too many logins at once, try again later");
+		return 1;
+	case LOGIN_CANCELLED:
+		break;
+	}
+	return rc < 0 ? rc : -ECANCELED;
+}
+
+/* To the end. 0: d->reply, or the backend's last; else an error of the client's stream. may wait */
 static int converse(struct dialogue *d, const struct smtp_command *c)
 {
 	int rc = begin(d, c);
@@ -259,6 +285,8 @@ static int converse(struct dialogue *d, const struct smtp_command *c)
 			return 0;
 		}
 		rc = to_client(d, &line, &len);
+		if (rc == 0)
+			rc = ask_guard(d);
 		if (rc != 0)
 			return rc < 0 ? rc : 0;
 		rc = to_backend(d, line, len);
@@ -296,8 +324,7 @@ static int logged_in(struct dialogue *d)
 	char *user = strdup(d->sasl.user), *mechanism = strdup(sasl_name(d->sasl.mechanism));
 	struct backend_session *session = d->session;
 
-	login_guard_passed(s->svc->state, &s->svc->site->auth.guard, &d->guard);
-	log_login(d, "ok");
+	login_attempt_end(s->svc->login, &d->attempt, LOGIN_OK, NULL);
 	d->session = NULL;
 	s->login = smtp_login_new(session);
 	if (!user || !mechanism || !s->login) {
@@ -320,48 +347,26 @@ static int conclude(struct dialogue *d)
 {
 	struct smtp_session *s = d->s;
 	int code = d->reply ? 0 : d->backend->reply.code;
+	char digits[16];
 
+	if (d->turned_away)
+		return smtp_say(s, d->reply);
+	name_attempt(d);
 	if (code == 235)
 		return logged_in(d);
 	if (code / 100 == 2)
 		d->reply = "454 4.7.0 the mail server behind is confused, try again later";
+	snprintf(digits, sizeof(digits), "%d", code);
 	if (is_failure(code)) {
-		login_guard_failed(s->svc->state, &s->svc->site->auth.guard, &d->guard);
 		s->errors++;
-		log_login(d, "failed");
+		login_attempt_end(s->svc->login, &d->attempt, LOGIN_FAILED, digits);
 	} else {
-		log_login(d, d->reply && d->reply[0] == '5' ? "broken-off" : "unavailable");
+		login_attempt_end(s->svc->login, &d->attempt, d->reply && d->reply[0] == '5' ? LOGIN_BROKEN_OFF : LOGIN_UNAVAILABLE,
+				  d->reply ? NULL : digits);
 	}
 	if (d->reply)
 		return d->reply[0] == '5' ? smtp_refuse(s, d->reply) : smtp_say(s, d->reply);
 	return pass_on(d);
-}
-
-/* Whom the client's network is known as, and its turn among others from there. 0: go on; 1: it has heard 421 or 454; else an error. may wait */
-static int ask_guard(struct dialogue *d)
-{
-	struct smtp_session *s = d->s;
-	const struct login_guard_conf *conf = &s->svc->site->auth.guard;
-	enum login_answer answer = login_guard_ask(s->svc->state, conf, &d->guard);
-	bool waited = false;
-	int rc = 0;
-
-	if (answer == LOGIN_SLOW)
-		rc = task_sleep(d->guard.delay_ms);
-	if (rc == 0 && answer != LOGIN_REFUSED)
-		rc = login_gate_enter(&s->svc->logins, &s->client.addr, conf->refuse_after, TURN_MS, &d->turn, &waited);
-	if (rc == -ETIMEDOUT || rc == -ENOMEM) {
-		rc = smtp_say(s, "454 4.7.0 too many logins at once from your network, try again later");
-		return rc < 0 ? rc : 1;
-	}
-	if (rc == 0 && waited)          /* those before may have failed */
-		answer = login_guard_ask(s->svc->state, conf, &d->guard);
-	if (rc < 0 || answer != LOGIN_REFUSED)
-		return rc;
-	log_login(d, "refused");
-	s->state = SMTP_CLOSING;
-	rc = smtp_say(s, "421 4.7.0 too many failed logins from your network, try again later");
-	return rc < 0 ? rc : 1;
 }
 
 /* NULL: the command makes sense here and now. */
@@ -396,26 +401,27 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 		return smtp_say(s, "454 4.7.0 out of memory, try again later");
 	d->s = s;
 	d->sasl.mechanism = c->mechanism;
-	d->guard.client = &s->client.addr;
 	buf_init(&d->challenge, SASL_LINE_MAX);
+	if (c->initial)
+		sasl_client_line(&d->sasl, true, c->initial, c->initial_len);
 	rc = ask_guard(d);
 	if (rc == 0) {
 		d->until_ms = budget(s);
 		d->reply = open_backend(d);
 		if (!d->reply)
 			rc = converse(d, c);
-		if (rc == 0)
-			rc = conclude(d);
 	}
+	if (rc >= 0)
+		rc = conclude(d);
 	/* The client has gone in the middle: a QUIT would be the answer to a challenge, a password even. */
 	if (rc < 0 && d->backend && d->backend->reply.code == 334)
 		d->backend->broken = true;
 	if (d->session)
 		smtp_login_end(d->session, true);
-	login_gate_leave(&s->svc->logins, d->turn);
+	login_attempt_drop(s->svc->login, &d->attempt);
 	wipe(&d->challenge);
 	free(d);
-	return rc > 0 ? 0 : rc;
+	return rc;
 }
 
 void smtp_auth_forget(struct smtp_session *s)

@@ -28,7 +28,7 @@ struct state;
 struct store;
 struct tls_mint;
 struct client_table;
-struct login_gate;
+struct login_service;
 struct smtp_session;
 struct spool;
 
@@ -49,7 +49,7 @@ struct smtp_service {
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */
 	struct client_table *clients;           /* sessions per client network */
-	struct login_gate *logins;              /* that are being tried, per client network */
+	struct login_service *login;            /* how logins are guarded and logged */
 	struct ledger ledger;                   /* until_s is given: memory that all workers share */
 	struct recent *recent;                  /* what the state was told lately */
 	int sessions;                           /* now */

@@ -138,19 +138,31 @@ static void test_password_is_no_name(void **state)
 {
 	struct sasl_login l = { .mechanism = SASL_LOGIN };
 
-	assert_int_equal(sasl_client_line(&l, false, "", 0), SASL_DATA);
-	assert_int_equal(sasl_client_line(&l, false, "c2VjcmV0", 8), SASL_DATA);
-	assert_string_equal(l.user, "");
-	memset(&l, 0, sizeof(l));
-	l.mechanism = SASL_LOGIN;
-	assert_int_equal(sasl_client_line(&l, true, "=", 1), SASL_DATA);
-	assert_int_equal(sasl_client_line(&l, false, "c2VjcmV0", 8), SASL_DATA);
-	assert_string_equal(l.user, "");
-	memset(&l, 0, sizeof(l));
-	l.mechanism = SASL_LOGIN;
+	/* Servers take an empty name for none, and ask again. */
+	assert_int_equal(sasl_client_line(&l, false, "", 0), SASL_BAD);
+	assert_int_equal(sasl_client_line(&l, true, "=", 1), SASL_BAD);
+	assert_int_equal(l.step, 0);
 	assert_int_equal(sasl_client_line(&l, false, "YW5u", 4), SASL_DATA);
 	assert_int_equal(sasl_client_line(&l, false, "c2VjcmV0", 8), SASL_DATA);
 	assert_string_equal(l.user, "ann");
+}
+
+/* With which line the password or its proof goes to the server. */
+static void test_decides(void **state)
+{
+	static const struct { unsigned mechanism; int line; } deciding[] = {
+		{ SASL_PLAIN, 1 }, { SASL_LOGIN, 2 }, { SASL_CRAM_MD5, 1 }, { SASL_DIGEST_MD5, 1 }, { SASL_XOAUTH2, 1 }, { SASL_OAUTHBEARER, 1 },
+		{ SASL_SCRAM_SHA_1, 2 }, { SASL_SCRAM_SHA_256, 2 }, { SASL_NTLM, 2 }, { SASL_GSSAPI, 1 },
+	};
+
+	for (size_t i = 0; i < sizeof(deciding) / sizeof(deciding[0]); i++) {
+		struct sasl_login l = { .mechanism = deciding[i].mechanism };
+
+		for (int line = 0; line < 4; line++) {
+			assert_int_equal(sasl_decides(&l), line >= deciding[i].line);
+			assert_int_equal(sasl_client_line(&l, false, "YW5u", 4), SASL_DATA);
+		}
+	}
 }
 
 static void test_lines(void **state)
@@ -189,6 +201,7 @@ int main(void)
 		cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_password_is_no_name),
+		cmocka_unit_test(test_decides),
 		cmocka_unit_test(test_lines),
 	};
 

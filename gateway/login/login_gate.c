@@ -1,4 +1,4 @@
-#include "smtp/login_gate.h"
+#include "login/login_gate.h"
 
 #include <errno.h>
 #include <stdio.h>
