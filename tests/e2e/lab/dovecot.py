@@ -33,14 +33,6 @@ service stats {{
 """
 
 
-def write_users(directory, users):
-    """At one stroke: a running Dovecot reads the file anew when it has changed."""
-    new = directory / "users.new"
-    new.write_text("".join(f"{u}:{{PLAIN}}{p}::::::\n" for u, p in users.items()))
-    os.chmod(new, 0o644)
-    new.rename(directory / "users")
-
-
 class Daemon:
     """A Dovecot in the foreground; conf: what it is told besides what is common."""
 
@@ -48,7 +40,8 @@ class Daemon:
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         os.chmod(self.dir, 0o755)
-        write_users(self.dir, users)
+        (self.dir / "users").write_text("".join(f"{u}:{{PLAIN}}{p}::::::\n" for u, p in users.items()))
+        os.chmod(self.dir / "users", 0o644)
         path = self.dir / "dovecot.conf"
         path.write_text(common(self.dir, mechanisms) + conf)
         self.process = Process(["/usr/sbin/dovecot", "-F", "-c", str(path)])

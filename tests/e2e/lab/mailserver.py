@@ -5,12 +5,15 @@ import os
 import pathlib
 import shutil
 import socket
+import subprocess
 
-from .dovecot import Daemon, write_users
+from .dovecot import Daemon
 from .process import WAIT_S, free_port
 
 MECHANISMS = "plain login cram-md5 digest-md5 scram-sha-1 scram-sha-256 apop"
 USERS = {"alice": "wonder land", "bob": "builder", "carol@example.com": "christmas"}
+PASSWORD = 'won"der \\land'     # of those that add() makes
+SPARE = 1000                    # how many these may be: a running Dovecot looks but once a second whether its users are others
 UID = 65534                     # Dovecot refuses root: mailboxes belong to nobody
 
 _serial = itertools.count()
@@ -34,7 +37,8 @@ class Mailserver(Daemon):
 
     def __init__(self, directory, users=None, tls=None, mechanisms=MECHANISMS, format="maildir", trusted="", proxy_trusted="",
                  plaintext=True, conf=""):
-        self.users = dict(USERS if users is None else users)
+        self.users = dict(USERS if users is None else users) | {f"user{i:03}": PASSWORD for i in range(SPARE)}
+        self.spare = iter([u for u in self.users if self.users[u] is PASSWORD])
         self.format = format
         directory = pathlib.Path(directory)
         self.mail = directory / "mail"
@@ -97,12 +101,16 @@ service pop3 {{
 
     # its users and their mailboxes
 
-    def add(self, name=None, password="secret"):
-        """A user more, with an empty mailbox; its name."""
-        name = name or f"user{next(_serial)}"
-        self.users[name] = password
-        write_users(self.dir, self.users)
-        return name
+    def add(self):
+        """A user that no test has had, with PASSWORD and an empty mailbox."""
+        return next(self.spare)
+
+    def copy(self, user):
+        """Another user with the same mailboxes, as they are now: UIDs, UIDVALIDITY, dates and all."""
+        other = self.add()
+        if (self.mail / user).exists():
+            subprocess.run(["cp", "-a", self.mail / user, self.mail / other], check=True)
+        return other
 
     def deliver(self, user, message, mailbox="INBOX"):
         """One message (octets) more: at once a file in a maildir, by APPEND elsewhere."""
@@ -134,7 +142,7 @@ service pop3 {{
         """The octets of all messages, in order, as the server itself gives them."""
         with self.imap(user) as imap:
             assert imap.select(f'"{mailbox}"', readonly=True)[0] == "OK"
-            out = imap.fetch("1:*", "(BODY.PEEK[])")[1]
+            out = imap.uid("FETCH", "1:*", "(BODY.PEEK[])")[1]
             return [part[1] for part in out if isinstance(part, tuple)]
 
     def empty(self, user):
