@@ -27,7 +27,7 @@
 #include "policy/state_redis.h"
 #include "policy/store_retention.h"
 
-enum listener_protocol { LISTENER_SMTP, LISTENER_TCP };
+enum listener_protocol { LISTENER_SMTP, LISTENER_TCP, LISTENER_POP3, LISTENER_IMAP };
 enum listener_direction {
 	DIRECTION_INBOUND,              /* from the world (25, 2525) */
 	DIRECTION_SUBMISSION,           /* from users, who authenticate (587, 465) */
@@ -35,6 +35,8 @@ enum listener_direction {
 };
 /* The last three: of inline outbound listeners, where the client would look for the far end's certificate. */
 enum listener_tls { LISTENER_TLS_OFF, LISTENER_TLS_STARTTLS, LISTENER_TLS_IMPLICIT, LISTENER_TLS_HIDE, LISTENER_TLS_OWN_CA, LISTENER_TLS_PASS };
+
+enum plaintext { PLAINTEXT_PASS, PLAINTEXT_REFUSE };
 
 struct listener_conf {
 	char *name;
@@ -48,20 +50,26 @@ struct listener_conf {
 	size_t backend_count;
 	struct net_prefix *proxy_from;  /* load balancers whose connections begin with a PROXY header */
 	size_t proxy_from_count;
-	/* LISTENER_TCP */
+	/* of all but LISTENER_SMTP */
 	int max_connections, max_per_client;    /* over all workers; in each */
-	int idle_timeout_ms;            /* 1 h */
+	int idle_timeout_ms;            /* 1 h; POP3, IMAP: after login */
+	/* LISTENER_POP3, LISTENER_IMAP */
+	int login_timeout_ms;           /* all that comes before the login (3 min) */
+	enum plaintext plaintext;       /* passwords without TLS: as the server behind has it, or never */
+	bool scan;                      /* messages that are fetched are judged */
 	int line;
 };
 
 struct backend_conf {
 	char *name;
+	enum listener_protocol protocol;        /* SMTP, POP3 or IMAP: what is spoken there */
 	char *host;                     /* a literal address, or a host name resolved at use */
 	unsigned short port;
 	int priority;                   /* lower first; equal: shared by turns */
 	int max_sessions;               /* 0: no limit; over all workers */
 	int max_sessions_wait_ms;       /* bounded wait for a free one (10 s) */
 	enum tls_mode tls;
+	bool implicit_tls;              /* from the first octet (RFC 8314), unless tls is off */
 	char *tls_name;                 /* verified name; default host */
 	char *tls_ca_pem;               /* NULL: the system's */
 	bool xclient;                   /* it is told the client's address and HELO by XCLIENT, where it offers that */
@@ -269,8 +277,9 @@ struct site *site_load_command(const char *path, struct buf *errors, struct buf 
 void site_free(struct site *s);
 
 /*
- * The backend of that name, or NULL. Whether a listener's mail goes to that one: it names it, or it names none and no other listener does. Where every
- * backend is named, those of the first inbound listener stand for all. l NULL: of mail that comes through no listener.
+ * The backend of that name, or NULL. Whether a listener's connections go to that one: it names it, or it names none, both speak the same protocol, and no
+ * other listener names it. Where every backend of a protocol is named, those of the first listener of that protocol (of SMTP: an inbound one) stand for all.
+ * l NULL: of mail that comes through no listener.
  */
 const struct backend_conf *site_backend(const struct site *s, const char *name);
 bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b);

@@ -44,7 +44,7 @@ static void listener_warnings(struct conf *c, const struct site *s, int line)
 	for (size_t i = 0; i < s->listener_count; i++) {
 		const struct listener_conf *l = &s->listener[i];
 
-		if (l->protocol == LISTENER_SMTP && l->tls == LISTENER_TLS_IMPLICIT && !s->tls_offer)
+		if (l->protocol != LISTENER_TCP && l->tls == LISTENER_TLS_IMPLICIT && !s->tls_offer)
 			conf_error(c, l->line, "listener %s: tls = implicit has no certificate with tls { offer = no }, expected offer = yes", l->name);
 		if (l->protocol != LISTENER_SMTP || l->direction != DIRECTION_SUBMISSION)
 			continue;

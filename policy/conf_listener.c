@@ -6,7 +6,8 @@
 
 #define LISTENER(field) offsetof(struct listener_conf, field)
 
-static const char *const protocols[] = { "smtp", "tcp", NULL };
+static const char *const protocols[] = { "smtp", "tcp", "pop3", "imap", NULL };
+static const char *const plaintext_words[] = { "pass", "refuse", NULL };
 static const char *const directions[] = { "inbound", "submission", "outbound", NULL };
 static const char *const tls_words[] = { "off", "starttls", "implicit", "hide", "own-ca", "pass", NULL };
 
@@ -49,6 +50,9 @@ static const struct conf_option listener_options[] = {
 	CONF_NUMBER("max_connections", CONF_INT, LISTENER(max_connections), "10000", 1, 1000000),
 	CONF_NUMBER("max_per_client", CONF_INT, LISTENER(max_per_client), "50", 1, 1000000),
 	CONF_NUMBER("idle_timeout", CONF_DURATION_MS, LISTENER(idle_timeout_ms), "1h", 1000, 7 * 24 * 3600 * 1000),
+	CONF_NUMBER("login_timeout", CONF_DURATION_MS, LISTENER(login_timeout_ms), "3m", 1000, 3600 * 1000),
+	{ "plaintext", CONF_WORD, LISTENER(plaintext), "pass", .words = plaintext_words },
+	CONF_OPTION("scan", CONF_BOOL, LISTENER(scan), "no"),
 	{ 0 },
 };
 
@@ -66,16 +70,59 @@ static void *listener_open(struct conf *c, const char *title, int line)
 	return l;
 }
 
+static bool is_mailbox(enum listener_protocol p)
+{
+	return p == LISTENER_POP3 || p == LISTENER_IMAP;
+}
+
+/* What is spoken at a port, unless the file says otherwise. */
+enum listener_protocol conf_protocol_by_port(int port)
+{
+	switch (port) {
+	case 110:
+	case 995:
+		return LISTENER_POP3;
+	case 143:
+	case 585:
+	case 993:
+		return LISTENER_IMAP;
+	}
+	return LISTENER_SMTP;
+}
+
+bool conf_implicit_by_port(int port)
+{
+	return port == 465 || port == 585 || port == 993 || port == 995;
+}
+
 /* What the port is for says what is served there, unless the file does. */
 static void defaults_by_port(struct conf *c, struct listener_conf *l)
 {
 	int port = l->intercept ? l->intercept : l->address.port;
-	bool submission = l->protocol == LISTENER_SMTP && (port == 587 || port == 465);
 
-	if (submission && !conf_given(c, "direction"))
+	if (!conf_given(c, "protocol"))
+		l->protocol = conf_protocol_by_port(port);
+	if (l->protocol == LISTENER_SMTP && (port == 587 || port == 465) && !conf_given(c, "direction"))
 		l->direction = DIRECTION_SUBMISSION;
-	if (l->protocol == LISTENER_SMTP && port == 465 && !conf_given(c, "tls"))
+	if (l->protocol != LISTENER_TCP && conf_implicit_by_port(port) && !conf_given(c, "tls"))
 		l->tls = LISTENER_TLS_IMPLICIT;
+}
+
+/* Options that have no meaning in what is spoken here. */
+static void mailbox_check(struct conf *c, const struct listener_conf *l, int line)
+{
+	if (!is_mailbox(l->protocol)) {
+		if (conf_given(c, "scan") || conf_given(c, "plaintext") || conf_given(c, "login_timeout"))
+			conf_warning(c, line, "listener %s: scan, plaintext and login_timeout play no part without protocol = imap or pop3", l->name);
+		return;
+	}
+	if (conf_given(c, "direction"))
+		conf_warning(c, line, "listener %s: direction plays no part without protocol = smtp", l->name);
+	if (l->tls >= LISTENER_TLS_HIDE)
+		return;                 /* said already */
+	if (l->tls != LISTENER_TLS_IMPLICIT && l->plaintext == PLAINTEXT_PASS)
+		conf_warning(c, line, "listener %s: passwords may come in clear text, as the server behind allows it, and whoever listens on the way reads "
+			     "them; when all clients use TLS, say plaintext = refuse", l->name);
 }
 
 static void listener_close(struct conf *c, void *at, int line)
@@ -88,6 +135,7 @@ static void listener_close(struct conf *c, void *at, int line)
 		           "\"0.0.0.0:25\"",
 		           l->name);
 	defaults_by_port(c, l);
+	mailbox_check(c, l, line);
 	if (l->intercept && !l->transparent)
 		conf_error(c, line, "listener %s: intercept is for transparent = yes alone", l->name);
 	if (l->tls >= LISTENER_TLS_HIDE && (l->direction != DIRECTION_OUTBOUND || !l->transparent))
@@ -118,18 +166,42 @@ static bool named_by_any(const struct site *s, const char *backend)
 	return false;
 }
 
+static bool leads_to(const struct site *s, const struct backend_conf *b)
+{
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (listener_has_backend(s, &s->listener[i], b))
+			return true;
+	return false;
+}
+
 /* Who adds a listener for submission, and nothing else, has none on port 25 any more. */
 static void idle_backends_check(struct conf *c)
 {
 	const struct site *s = c->site;
 
-	for (size_t i = 0; i < s->listener_count; i++)
-		if (s->listener[i].backend_count == 0)
-			return;
 	for (size_t i = 0; i < s->backend_count; i++)
-		if (!named_by_any(s, s->backend[i].name))
+		if (!leads_to(s, &s->backend[i]))
 			conf_warning(c, s->backend[i].line, "backend %s: no listener leads to it, expected one that does, such as "
 				     "listener smtp { address = \"0.0.0.0:25\" }", s->backend[i].name);
+}
+
+static void backend_name_check(struct conf *c, const struct listener_conf *l, const char *name)
+{
+	const struct backend_conf *b = site_backend(c->site, name);
+
+	if (!b)
+		conf_error(c, l->line, "listener %s: there is no backend \"%s\"", l->name, name);
+	else if (l->protocol != LISTENER_TCP && b->protocol != l->protocol)
+		conf_error(c, l->line, "listener %s: speaks %s, and backend %s speaks %s, expected one that speaks the same", l->name, protocols[l->protocol],
+			   name, protocols[b->protocol]);
+}
+
+static bool has_any_backend(const struct site *s, const struct listener_conf *l)
+{
+	for (size_t i = 0; i < s->backend_count; i++)
+		if (listener_has_backend(s, l, &s->backend[i]))
+			return true;
+	return false;
 }
 
 void conf_listener_check(struct conf *c)
@@ -140,12 +212,14 @@ void conf_listener_check(struct conf *c)
 		const struct listener_conf *l = &s->listener[i];
 
 		for (size_t k = 0; k < l->backend_count; k++)
-			if (!site_backend(s, l->backends[k]))
-				conf_error(c, l->line, "listener %s: there is no backend \"%s\"", l->name, l->backends[k]);
+			backend_name_check(c, l, l->backends[k]);
 		if (l->tls == LISTENER_TLS_OWN_CA && !s->tls_ca_cert_pem && !c->command)
 			conf_error(c, l->line, "listener %s: tls = own-ca needs ca_certificate and ca_key in section tls", l->name);
 		if (l->protocol == LISTENER_TCP && l->backend_count == 0)
 			conf_error(c, l->line, "listener %s: protocol = tcp needs backends = { \"name\" }", l->name);
+		if (is_mailbox(l->protocol) && !l->transparent && l->backend_count == 0 && !has_any_backend(s, l))
+			conf_error(c, l->line, "listener %s: there is no backend that speaks %s, expected one such as backend store { address = \"10.0.0.5:%d\" }",
+				   l->name, protocols[l->protocol], l->protocol == LISTENER_POP3 ? 110 : 143);
 		if (l->direction == DIRECTION_OUTBOUND && s->relay_network_count == 0)
 			conf_warning(c, l->line, "listener %s: direction = outbound serves relay_networks alone, and there are none", l->name);
 	}
@@ -160,22 +234,27 @@ const struct backend_conf *site_backend(const struct site *s, const char *name)
 	return NULL;
 }
 
-/* The listener whose backends stand for those of listeners without any; NULL: there are backends that no listener names. */
-static const struct listener_conf *stands_for_all(const struct site *s)
+/* The listener whose backends stand for those of listeners of this protocol without any; NULL: there are backends that no listener names. */
+static const struct listener_conf *stands_for_all(const struct site *s, enum listener_protocol protocol)
 {
 	for (size_t i = 0; i < s->backend_count; i++)
-		if (!named_by_any(s, s->backend[i].name))
+		if (s->backend[i].protocol == protocol && !named_by_any(s, s->backend[i].name))
 			return NULL;
 	for (size_t i = 0; i < s->listener_count; i++)
-		if (s->listener[i].protocol == LISTENER_SMTP && s->listener[i].direction == DIRECTION_INBOUND && s->listener[i].backend_count > 0)
+		if (s->listener[i].protocol == protocol && s->listener[i].backend_count > 0 &&
+		    (protocol != LISTENER_SMTP || s->listener[i].direction == DIRECTION_INBOUND))
 			return &s->listener[i];
 	return NULL;
 }
 
 bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b)
 {
+	enum listener_protocol protocol = l ? l->protocol : LISTENER_SMTP;
+
+	if (protocol != LISTENER_TCP && b->protocol != protocol)
+		return false;
 	if (!l || l->backend_count == 0)
-		l = stands_for_all(s);
+		l = stands_for_all(s, protocol);
 	return l ? names(l, b->name) : !named_by_any(s, b->name);
 }
 

@@ -61,6 +61,9 @@ extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign,
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_spool, conf_limits, conf_timeouts;
+/* What a port is for: what is spoken there, and whether TLS begins with the first octet. */
+enum listener_protocol conf_protocol_by_port(int port);
+bool conf_implicit_by_port(int port);
 /* Of all listeners, when backends are known. */
 void conf_listener_check(struct conf *c);
 /* Of outbound, when all is known. */

@@ -8,6 +8,8 @@
 #define BACKEND(field) offsetof(struct backend_conf, field)
 
 static const char *const proxy_words[] = { "no", "v1", "v2", NULL };
+/* As enum listener_protocol. */
+static const char *const protocols[] = { "smtp", "tcp", "pop3", "imap", NULL };
 static const char *const tls_modes[] = { "off", "opportunistic", "required", NULL };
 
 /* The port behind the last colon of "host:port", 25 when there is none. -1: it is no port.
@@ -75,12 +77,14 @@ static void backend_tls_name(struct conf *c, void *at, const char *value, int li
 }
 
 static const struct conf_option backend_options[] = {
+	{ "protocol", CONF_WORD, BACKEND(protocol), "smtp", .words = protocols },
 	{ "address", CONF_CUSTOM, 0, .read = backend_address },
 	CONF_NUMBER("priority", CONF_INT, BACKEND(priority), "10", 0, 1000),
 	CONF_NUMBER("max_sessions", CONF_INT, BACKEND(max_sessions), "0", 0, 100000),
 	CONF_NUMBER("max_sessions_wait", CONF_DURATION_MS, BACKEND(max_sessions_wait_ms), "10s", 0,
 	            300000),
 	{ "tls", CONF_WORD, BACKEND(tls), "opportunistic", .words = tls_modes },
+	CONF_OPTION("implicit_tls", CONF_BOOL, BACKEND(implicit_tls), "no"),
 	{ "tls_name", CONF_CUSTOM, 0, .read = backend_tls_name },
 	CONF_OPTION("tls_ca", CONF_FILE, BACKEND(tls_ca_pem), NULL),
 	CONF_OPTION("xclient", CONF_BOOL, BACKEND(xclient), "no"),
@@ -122,6 +126,10 @@ static void backend_close(struct conf *c, void *at, int line)
 		           "backend %s: has no address, expected one such as address = "
 		           "\"10.0.0.5:25\"",
 		           b->name);
+	if (!conf_given(c, "protocol"))
+		b->protocol = conf_protocol_by_port(b->port);
+	if (!conf_given(c, "implicit_tls"))
+		b->implicit_tls = conf_implicit_by_port(b->port);
 	if (b->tls_ca_pem && tls_client_ctx(true, b->tls_ca_pem, &ctx, &err) < 0)
 		conf_error(c, line, "backend %s: tls_ca: %s, expected certificates as PEM", b->name,
 		           buf_str(&err));

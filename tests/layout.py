@@ -10,14 +10,19 @@ LINES_MAX = 900
 
 # Includes point one way: the wire -> policy -> filters; base files serve all, and conf.h is what everybody may read.
 FORBIDDEN = {
-    "gateway/base": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "process/", "command/", "filters/filter.h", "policy/policy.h", "policy/judge.h"),
-    "filters": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "process/", "command/", "base/stream.h", "policy/judge.h"),
-    "policy": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "command/", "base/stream.h"),
+    "gateway/base": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "process/", "command/", "filters/filter.h",
+                     "policy/policy.h", "policy/judge.h"),
+    "filters": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "process/", "command/", "base/stream.h",
+                "policy/judge.h"),
+    "policy": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "command/", "base/stream.h"),
     "gateway/login": ("process/", "command/", "spool/", "smtp/", "hop/", "tcp/", "access/", "imap/", "pop3/", "retrieval/", "base/stream.h"),
-    "gateway/hop": ("login/", "process/", "command/", "spool/", "smtp/smtp_se"),
-    "gateway/smtp": ("process/", "command/", "tcp/"),
-    "gateway/spool": ("process/", "command/"),
-    "gateway/tcp": ("login/", "process/", "command/", "smtp/", "spool/"),
+    "gateway/hop": ("login/", "process/", "command/", "spool/", "access/", "imap/", "pop3/", "smtp/smtp_se"),
+    "gateway/smtp": ("process/", "command/", "tcp/", "access/", "imap/", "pop3/"),
+    "gateway/spool": ("process/", "command/", "access/", "imap/", "pop3/"),
+    "gateway/tcp": ("login/", "process/", "command/", "smtp/", "spool/", "access/", "imap/", "pop3/"),
+    "gateway/access": ("process/", "command/", "smtp/", "spool/", "imap/", "pop3/"),
+    "gateway/imap": ("process/", "command/", "smtp/", "spool/", "pop3/"),
+    "gateway/pop3": ("process/", "command/", "smtp/", "spool/", "imap/"),
     "gateway/process": ("command/",),
     "gateway/retrieval": ("process/", "command/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "login/"),
 }

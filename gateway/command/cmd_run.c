@@ -4,6 +4,7 @@
 #include "command/command.h"
 #include "filters/fact.h"
 #include "policy/conf.h"
+#include "process/access_worker.h"
 #include "process/parent.h"
 #include "process/smtp_worker.h"
 #include "process/tcp_worker.h"
@@ -17,7 +18,7 @@ static const char usage[] =
 
 int cmd_run(int argc, char **argv)
 {
-	static const struct worker_protocol *const protocols[] = { &smtp_worker, &tcp_worker, NULL };
+	static const struct worker_protocol *const protocols[] = { &smtp_worker, &tcp_worker, &pop3_worker, &imap_worker, NULL };
 	struct parent_options opt = { .load = site_load,
 				      .free = site_free,
 				      .protocols = protocols };

@@ -14,7 +14,6 @@
 enum {
 	BACKOFF_MIN_MS = 1000,
 	TICK_MS = 1000,                 /* idle sessions are looked at */
-	SUBMISSIONS_PORT = 465,         /* RFC 8314 3.3 */
 	MEMBERS_MAX = 64,
 };
 
@@ -301,7 +300,7 @@ int backend_group_new(const struct site *site, const struct listener_conf *l, st
 		b->client_conf = (struct smtp_client_conf){
 			.hostname = site->hostname,
 			.tls = b->conf->tls,
-			.implicit = b->conf->tls != TLS_OFF && b->conf->port == SUBMISSIONS_PORT,
+			.implicit = b->conf->tls != TLS_OFF && b->conf->implicit_tls,
 			.tls_name = b->conf->tls_name ? b->conf->tls_name : b->conf->host,
 			.connect_timeout_ms = b->conf->connect_timeout_ms,
 			.timeouts = &site->timeouts,

@@ -61,7 +61,7 @@ static void share_keep(struct parent *p, const struct site *s)
 	shared_names_keep(&p->shared->backend_names, names, count);
 	count = 0;
 	for (size_t i = 0; i < s->listener_count && count < SHARED_PLACES; i++)
-		if (s->listener[i].protocol == LISTENER_TCP)
+		if (s->listener[i].protocol != LISTENER_SMTP)
 			names[count++] = s->listener[i].name;
 	shared_names_keep(&p->shared->listener_names, names, count);
 }
@@ -74,8 +74,8 @@ static int share(struct parent *p, struct site *s, struct buf *err)
 		if (shared_backend_claim(p->shared, s->backend[i].name) < 0)
 			return too_many(s->path, s->backend[i].line, "backends", err);
 	for (size_t i = 0; i < s->listener_count; i++)
-		if (s->listener[i].protocol == LISTENER_TCP && shared_listener_claim(p->shared, s->listener[i].name) < 0)
-			return too_many(s->path, s->listener[i].line, "listeners with protocol = tcp", err);
+		if (s->listener[i].protocol != LISTENER_SMTP && shared_listener_claim(p->shared, s->listener[i].name) < 0)
+			return too_many(s->path, s->listener[i].line, "listeners of protocols other than smtp", err);
 	return 0;
 }
 

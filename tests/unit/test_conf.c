@@ -149,12 +149,14 @@ static const char everything[] =
 	"listener \"two\" {\n\taddress = \"[2001:db8::1]:26\"\n}\n"
 	"listener three { address = \"192.0.2.1\" backends = { six } proxy_from = { \"10.1.0.0/16\" } direction = outbound transparent = yes intercept = 26 tls = own-ca"
 	" max_connections = 5 max_per_client = 6 idle_timeout = 90s }\n"
+	"listener four { protocol = imap address = \"192.0.2.1:1143\" login_timeout = 8s plaintext = refuse scan = yes }\n"
 	"backend main {\n"
 	"	address = \"mail.internal.example:2025\"\n"
 	"	priority = 5\n	max_sessions = 20\n	max_sessions_wait = 7s\n	tls = required\n	tls_name = \"Mail.example.com\"\n"
 	"	tls_ca = cert.pem\n	xclient = yes\n	proxy = v2\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	spool = yes\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
 	"}\n"
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
+	"backend store { protocol = imap address = \"10.0.0.5:2143\" implicit_tls = yes }\n"
 	"outbound { via = { \"smart.example.net:587\", \"[2001:db8::9]:26\", \"192.0.2.9\" } username = site password_file = redis-password port = 2526\n"
 	"	source = { \"192.0.2.25\", \"2001:db8::25\" } never = { \"10.0.0.0/8\" } max_sessions = 3 max_sessions_wait = 4s connect_timeout = 5s\n"
 	"	reuse_idle = 6s reuse_messages = 7 bench = 8s\n"
@@ -228,7 +230,7 @@ static void check_wire(const struct site *s)
 	char text[NET_TEXT_MAX];
 	struct net_addr inside;
 
-	assert_int_equal(s->listener_count, 3);
+	assert_int_equal(s->listener_count, 4);
 	assert_string_equal(s->listener[0].name, "one");
 	assert_string_equal(net_text_port(&s->listener[0].address, text), "127.0.0.1:2525");
 	assert_string_equal(net_text_port(&s->listener[1].address, text), "[2001:db8::1]:26");
@@ -240,12 +242,15 @@ static void check_wire(const struct site *s)
 	assert_true(s->listener[2].max_connections == 5 && s->listener[2].max_per_client == 6 && s->listener[2].idle_timeout_ms == 90000 && s->listener[2].proxy_from_count == 1);
 	assert_true(listener_has_backend(s, &s->listener[2], &s->backend[1]) && !listener_has_backend(s, &s->listener[2], b));
 	assert_true(listener_has_backend(s, NULL, b) && !listener_has_backend(s, &s->listener[0], &s->backend[1]));
+	assert_true(s->listener[3].protocol == LISTENER_IMAP && s->listener[3].login_timeout_ms == 8000 && s->listener[3].plaintext == PLAINTEXT_REFUSE && s->listener[3].scan);
+	assert_true(s->backend[2].protocol == LISTENER_IMAP && s->backend[2].implicit_tls && !b->implicit_tls && b->protocol == LISTENER_SMTP);
+	assert_true(listener_has_backend(s, &s->listener[3], &s->backend[2]) && !listener_has_backend(s, &s->listener[3], b) && !listener_has_backend(s, NULL, &s->backend[2]));
 	assert_int_equal(s->bypass_count, 1);
 	net_parse("10.200.0.1", &inside);
 	assert_true(site_in_networks(s->relay_networks, s->relay_network_count, &inside));
 	assert_false(site_in_networks(s->bypass, s->bypass_count, &inside));
 	assert_string_equal(s->client_header, "X-Client");
-	assert_int_equal(s->backend_count, 2);
+	assert_int_equal(s->backend_count, 3);
 	assert_string_equal(b->host, "mail.internal.example");
 	assert_int_equal(b->port, 2025);
 	assert_int_equal(b->priority, 5);
@@ -261,7 +266,7 @@ static void check_wire(const struct site *s)
 	assert_true(b->spool);
 	assert_int_equal(b->connect_timeout_ms, 1500);
 	assert_int_equal(b->probe_interval_ms, 120000);
-	assert_int_equal(b->line, 18);
+	assert_int_equal(b->line, 19);
 	assert_string_equal(s->backend[1].host, "2001:db8::5");
 	assert_int_equal(s->backend[1].port, 27);
 	assert_int_equal(s->backend[1].tls, TLS_OFF);
@@ -529,7 +534,9 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "listener without address", "listener x { }\n", "@:4: listener x: has no address, expected one such as address = \"0.0.0.0:25\"\n" },
 	{ "listener address", "listener x { address = localhost }\n", "@:4: address: \"localhost\" is no address, expected one such as \"0.0.0.0:25\" or \"[::]:25\"\n" },
 	{ "listener name", "listener \"a b\" { address = \"[::]:25\" }\n", "@:4: listener: \"a b\" is no name, expected up to 40 letters, digits, dots and hyphens\n" },
-	{ "listener protocol", "listener x { address = \"[::]:25\" protocol = lmtp }\n", "@:4: protocol: \"lmtp\" is not known, expected smtp or tcp\n" },
+	{ "listener protocol", "listener x { address = \"[::]:25\" protocol = lmtp }\n", "@:4: protocol: \"lmtp\" is not known, expected smtp, tcp, pop3 or imap\n" },
+	{ "POP3 without a server", "listener x { address = \"[::]:80\" protocol = pop3 }\n", "@:4: listener x: there is no backend that speaks pop3, expected one such as backend store { address = \"10.0.0.5:110\" }\n" },
+	{ "IMAP with a server of another kind", "listener x { address = \"[::]:143\" backends = { main } }\n", "@:4: listener x: speaks imap, and backend main speaks smtp, expected one that speaks the same\n" },
 	{ "listener direction", "listener x { address = \"[::]:25\" direction = both }\n",
 	  "@:4: direction: \"both\" is not known, expected inbound, submission or outbound\n" },
 	{ "intercept without transparent", "listener x { address = \"[::]:25\" intercept = 26 }\n", "@:4: listener x: intercept is for transparent = yes alone\n" },

@@ -1,0 +1,46 @@
+/* access_client - the client's leg: TLS with it, and whether a password may come on it */
+#include <errno.h>
+
+#include "access/access_session.h"
+#include "base/log.h"
+#include "base/stream.h"
+#include "base/task.h"
+
+enum { HANDSHAKE_MS = 60 * 1000 };
+
+static void log_failed(const struct access_session *s, const char *why)
+{
+	char ip[NET_TEXT_MAX];
+
+	log_info("tls-failed", "sid", s->id, "client", net_text(&s->addr, ip), "listener", s->conf->name, "error", why, NULL);
+}
+
+int access_client_starttls(struct access_session *s)
+{
+	int rc = -EPROTO;
+
+	if (stream_pending(s->client) > 0) {
+		log_failed(s, "bytes came before the handshake");
+		access_end(s, "refused", "bytes came before the TLS handshake");
+		return -EPROTO;
+	}
+	if (s->svc->tls)
+		rc = stream_tls_accept(s->client, s->svc->tls, HANDSHAKE_MS);
+	if (rc < 0) {
+		log_failed(s, s->svc->tls ? stream_error(s->client) : "no certificate");
+		access_end(s, "tls failed", NULL);
+		return rc;
+	}
+	task_stack_trim();
+	return 0;
+}
+
+bool access_client_may_starttls(const struct access_session *s)
+{
+	return s->conf->tls == LISTENER_TLS_STARTTLS && s->svc->tls && !stream_is_tls(s->client);
+}
+
+bool access_client_refuses_clear(const struct access_session *s)
+{
+	return s->conf->plaintext == PLAINTEXT_REFUSE && !stream_is_tls(s->client);
+}

@@ -1,0 +1,231 @@
+#include "access/access_server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "access/access_session.h"
+#include "base/client_table.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/places.h"
+#include "base/stream.h"
+#include "base/task.h"
+
+enum { DRAIN_IDLE_MS = 1000 };           /* a session on which nothing moves for so long may be ended when we stop */
+
+/* --- its end --- */
+
+void access_end(struct access_session *s, const char *end, const char *why)
+{
+	if (s->end)
+		return;
+	s->end = end;
+	s->why = why ? strdup(why) : NULL;
+}
+
+static void log_end(const struct access_session *s)
+{
+	bool refused = s->end && strcmp(s->end, "no backend") == 0;
+	char ip[NET_TEXT_MAX];
+	struct log_line l;
+
+	/* The checks of a load balancer are not worth a line. */
+	log_start(&l, !s->header.told ? LOG_LEVEL_DEBUG : refused ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, s->svc->protocol->name);
+	log_str(&l, "sid", s->id);
+	log_str(&l, "listener", s->conf->name);
+	log_str(&l, "client", net_text(&s->addr, ip));
+	log_num(&l, "port", s->addr.port);
+	if (!net_same_ip(&s->peer, &s->addr))
+		log_str(&l, "via", net_text(&s->peer, ip));
+	log_str(&l, "tls", stream_tls_version(s->client));
+	log_str(&l, "backend", s->backend.link.name);
+	log_str(&l, "address", s->backend.link.name ? s->backend.link.address : NULL);
+	log_str(&l, "user", s->user);
+	log_num(&l, "in", (int64_t)s->pump.from_a);
+	log_num(&l, "out", (int64_t)s->pump.from_b);
+	log_num(&l, "ms", clock_ms() - s->begun_ms);
+	log_str(&l, "end", s->end ? s->end : "closed");
+	log_str(&l, "why", s->why);
+	log_emit(&l);
+}
+
+static void session_free(struct access_session *s)
+{
+	struct access_service *svc = s->svc;
+
+	tcp_link_release(&s->backend.link);
+	stream_free(s->client);
+	if (s->counted)
+		client_table_leave(s->listener->clients, &s->addr);
+	places_leave(s->listener->places, svc->self);
+	svc->sessions--;
+	LIST_REMOVE(s, list);
+	free(s->sni);
+	free(s->user);
+	free(s->why);
+	free(s);
+}
+
+/* --- its life --- */
+
+/* Who the client is, where a load balancer tells it. false: it told nothing that could be read. may wait */
+static bool meet(struct access_session *s)
+{
+	struct proxy_header told = { 0 };
+
+	connection_local(stream_fd(s->client), &s->local);
+	s->header = (struct proxy_header){ .told = true, .destination = s->local };
+	if (site_in_networks(s->conf->proxy_from, s->conf->proxy_from_count, &s->peer)) {
+		if (connection_proxied(s->client, s->conf->name, &s->peer, &told) < 0)
+			return false;
+		if (told.told)
+			s->addr = told.source;
+		s->header = told;
+	}
+	if (s->header.told)
+		s->header.source = s->addr;
+	return true;
+}
+
+/* A client that is turned away is told so in one write, where it would understand it. */
+static void turn_away(const struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *client, const char *why)
+{
+	connection_turned_away(l->name, client, why);
+	if (l->tls == LISTENER_TLS_IMPLICIT)
+		return;
+	if (send(fd, svc->protocol->busy, strlen(svc->protocol->busy), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		/* the connection is closed all the same */
+	}
+}
+
+static bool admit(struct access_session *s)
+{
+	int rc = client_table_admit(s->listener->clients, &s->addr, s->conf->max_per_client);
+
+	s->counted = rc == 0;
+	if (rc < 0)
+		turn_away(s->svc, s->conf, stream_fd(s->client), &s->addr, rc == -EBUSY ? "connections of this client" : "memory");
+	return rc == 0;
+}
+
+static void serve(struct access_session *s)
+{
+	if (!meet(s) || !admit(s))
+		return;
+	s->login_until_ms = clock_ms() + s->conf->login_timeout_ms;
+	if (s->conf->tls != LISTENER_TLS_IMPLICIT || access_client_starttls(s) == 0)
+		s->svc->protocol->serve(s);
+	log_end(s);
+}
+
+void access_pump(struct access_session *s)
+{
+	enum pump_end end;
+
+	s->pump.a = s->client;
+	s->pump.b = s->backend.stream;
+	s->pump.idle_ms = s->svc->draining ? DRAIN_IDLE_MS : s->conf->idle_timeout_ms;
+	s->pumping = true;
+	end = pump_run(&s->pump);
+	s->pumping = false;
+	access_end(s, pump_end_text(end == PUMP_IDLE && s->svc->draining ? PUMP_CANCELED : end), NULL);
+}
+
+static void session_main(void *arg)
+{
+	struct access_session *s = arg;
+
+	s->task = task_self();
+	serve(s);
+	session_free(s);
+}
+
+static struct access_session *session_new(struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	struct access_session *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		close(fd);
+		return NULL;
+	}
+	s->svc = svc;
+	s->conf = l;
+	s->listener = &svc->listener[l - svc->site->listener];
+	s->peer = s->addr = *peer;
+	s->begun_ms = clock_ms();
+	connection_id(s->id);
+	s->client = stream_new(fd);
+	svc->sessions++;
+	LIST_INSERT_HEAD(&svc->all, s, list);
+	return s;
+}
+
+void access_server_accept(struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	struct access_listener *t = &svc->listener[l - svc->site->listener];
+	struct access_session *s;
+
+	if (!places_enter(t->places, svc->self, l->max_connections)) {
+		turn_away(svc, l, fd, peer, "connections");
+		close(fd);
+		return;
+	}
+	s = session_new(svc, l, fd, peer);
+	if (!s) {
+		places_leave(t->places, svc->self);
+		return;
+	}
+	if (s->client && task_spawn(svc->protocol->name, session_main, s, &s->task) == 0)
+		return;
+	connection_turned_away(l->name, peer, s->client ? "tasks" : "memory");
+	session_free(s);
+}
+
+/* --- all of them --- */
+
+int access_service_init(struct access_service *svc)
+{
+	LIST_INIT(&svc->all);
+	svc->listener = calloc(svc->site->listener_count + 1, sizeof(*svc->listener));
+	if (!svc->listener)
+		return -ENOMEM;
+	for (size_t i = 0; i < svc->site->listener_count; i++) {
+		const struct listener_conf *l = &svc->site->listener[i];
+
+		if (l->protocol != svc->protocol->protocol)
+			continue;
+		svc->listener[i].backends = tcp_backends_new(svc->site, l, svc->dns);
+		svc->listener[i].clients = client_table_new();
+		if (!svc->listener[i].backends || !svc->listener[i].clients)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void access_service_release(struct access_service *svc)
+{
+	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++) {
+		tcp_backends_free(svc->listener[i].backends);
+		client_table_free(svc->listener[i].clients);
+	}
+	free(svc->listener);
+	svc->listener = NULL;
+}
+
+void access_service_drain(struct access_service *svc)
+{
+	struct access_session *s;
+
+	svc->draining = true;
+	LIST_FOREACH(s, &svc->all, list) {
+		if (!s->pumping) {
+			task_cancel(s->task);
+			continue;
+		}
+		s->pump.idle_ms = DRAIN_IDLE_MS;
+		task_wake(s->task, 0);          /* it looks at the clock again */
+	}
+}

@@ -1,0 +1,69 @@
+/*
+ * access_server - listeners with protocol = pop3 and imap: users who fetch their mail
+ *
+ * What the connections of one worker share is a struct access_service, one for each of the two protocols; each connection is a task. It meets the client
+ * (PROXY, limits, TLS from the first octet), hands it to the protocol (access_session.h), and writes one line when it is over:
+ *
+ *     event=imap sid=5f3c... listener=imaps client=192.0.2.7 port=51234 tls=TLSv1.3 backend=store address=10.0.0.5:143 user=alice in=812 out=40233
+ *     ms=1204 end=closed
+ *
+ * in: bytes from the client, since the login. Clients beyond the limits hear the protocol's own word for it.
+ */
+#ifndef ACCESS_SERVER_H
+#define ACCESS_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/queue.h>
+
+#include "base/net.h"
+#include "policy/conf.h"
+
+struct access_protocol;
+struct access_session;
+struct client_table;
+struct destination_shared;
+struct dns;
+struct places;
+struct socket_source;
+struct ssl_ctx_st;
+struct state;
+struct store;
+struct tcp_backends;
+
+/* One of the site's listeners; unused of those of another protocol. */
+struct access_listener {
+	struct tcp_backends *backends;
+	struct client_table *clients;
+	struct places *places;          /* of max_connections, in memory that all workers share */
+};
+
+LIST_HEAD(access_sessions, access_session);
+
+struct access_service {
+	const struct access_protocol *protocol;
+	const struct site *site;
+	struct dns *dns;
+	struct state *state;
+	struct store *store;
+	int self;                       /* this worker's slot in places */
+	struct socket_source *sockets;  /* transparent ones */
+	struct destination_shared *destinations;
+	struct ssl_ctx_st *tls;         /* towards clients; NULL: none is offered */
+	struct access_listener *listener;       /* one for each of site->listener */
+	int sessions;                   /* now */
+	struct access_sessions all;     /* they */
+	bool draining;
+};
+
+/* The first members up to tls are given; each listener's places is set afterwards. 0 or -ENOMEM (release it then, too). */
+int access_service_init(struct access_service *svc);
+void access_service_release(struct access_service *svc);
+
+/* Those on which nothing moves, or which have not logged in yet, end now; the others when nothing moves any more. */
+void access_service_drain(struct access_service *svc);
+
+/* Take over a connection; never waits. */
+void access_server_accept(struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * access_session - one connection of a user who fetches mail, and the server behind it: what POP3 and IMAP have in common
+ *
+ * The server is connected before the client is greeted, since its greeting is the one that the client gets. Until the login every line passes
+ * through the protocol's dialogue; from then on bytes flow (access_pump), or are read on the way (scan = yes).
+ */
+#ifndef ACCESS_SESSION_H
+#define ACCESS_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "access/access_server.h"
+#include "base/connection.h"
+#include "base/net.h"
+#include "base/proxy_header.h"
+#include "base/pump.h"
+#include "base/sasl.h"
+#include "base/tls.h"
+#include "tcp/tcp_backend.h"
+
+struct backend_conf;
+struct stream;
+struct task;
+
+/* The server's leg. */
+struct access_backend {
+	const struct backend_conf *conf;        /* NULL: inline, a server that is none of ours */
+	struct stream *stream;                  /* NULL: not connected */
+	enum tls_mode tls;                      /* what it is to be */
+	bool implicit;                          /* from the first octet */
+	bool tls_failed;                        /* opportunistic: it is in clear since a handshake failed */
+	struct tcp_link link;                   /* owns the stream; its name and address are for the log */
+};
+
+struct access_session {
+	struct access_service *svc;
+	const struct listener_conf *conf;
+	struct access_listener *listener;
+	char id[CONNECTION_ID_MAX];
+	struct stream *client;                  /* the client's leg */
+	struct net_addr peer, addr;             /* who has connected; who it is: told by a load balancer, or the same */
+	struct net_addr local;                  /* where it has connected to */
+	struct proxy_header header;             /* what a backend is told */
+	bool counted;                           /* the client is in the table */
+	char *sni;                              /* whom the client asked for; NULL: nobody */
+	struct access_backend backend;
+	char *user;                             /* who has logged in, printable; NULL: nobody */
+	int errors;                             /* commands that made no sense */
+	int64_t begun_ms, login_until_ms;       /* the login is done by then */
+	struct pump pump;
+	bool pumping;
+	const char *end;                        /* how it ended, for the log; NULL: it has not */
+	char *why;                              /* or NULL */
+	struct task *task;
+	LIST_ENTRY(access_session) list;
+};
+
+struct access_protocol {
+	const char *name;                       /* of the event in the log: "imap" */
+	enum listener_protocol protocol;
+	const char *busy;                       /* to whom is turned away: a line with its end */
+	/* From the server's greeting to the end of the session. may wait */
+	void (*serve)(struct access_session *s);
+};
+
+/* What the line at the end says: end is a literal; why, copied, in words, or NULL. The first counts. */
+void access_end(struct access_session *s, const char *end, const char *why);
+
+/*
+ * STARTTLS or STLS has been answered: the handshake with the client. What had been received before makes it fail (-EPROTO; it was said in clear, and perhaps by
+ * somebody else: CVE-2011-0411). 0, or -errno, and the session is over. may wait
+ */
+int access_client_starttls(struct access_session *s);
+bool access_client_may_starttls(const struct access_session *s);        /* it is offered, and has not been done */
+/* No password may come on this leg: plaintext = refuse, and it is not encrypted. */
+bool access_client_refuses_clear(const struct access_session *s);
+
+/* After the login: bytes flow until the end. may wait */
+void access_pump(struct access_session *s);
+
+#endif

@@ -1,0 +1,20 @@
+#include "pop3/pop3_server.h"
+
+#include "access/access_backend.h"
+
+static void serve(struct access_session *s)
+{
+	char why[HOST_WHY_MAX];
+
+	if (access_backend_open(s, NULL, why) < 0)
+		access_end(s, "no backend", why);
+	else
+		access_pump(s);
+}
+
+const struct access_protocol pop3_protocol = {
+	.name = "pop3",
+	.protocol = LISTENER_POP3,
+	.busy = "-ERR [SYS/TEMP] too many connections, try again later\r\n",
+	.serve = serve,
+};

@@ -1,0 +1,107 @@
+#include "process/access_worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "access/access_session.h"
+#include "base/tls.h"
+#include "imap/imap_server.h"
+#include "pop3/pop3_server.h"
+#include "process/worker.h"
+
+static void access_close(void *service)
+{
+	struct access_service *svc = service;
+
+	access_service_release(svc);
+	tls_ctx_free(svc->tls);
+	free(svc);
+}
+
+/* Counters that hold over all workers. */
+static void share(struct access_service *svc, struct shared *shared)
+{
+	for (size_t i = 0; i < svc->site->listener_count; i++) {
+		const struct listener_conf *l = &svc->site->listener[i];
+		struct tcp_backends *b = svc->listener[i].backends;
+		int at;
+
+		if (l->protocol != svc->protocol->protocol)
+			continue;
+		/* The parent has claimed a place for each of them. */
+		at = shared_names_find(&shared->listener_names, l->name);
+		svc->listener[i].places = &shared->listener[at < 0 ? 0 : at];
+		for (size_t k = 0; k < tcp_backends_count(b); k++) {
+			at = shared_names_find(&shared->backend_names, tcp_backends_name(b, k));
+			if (at >= 0)
+				tcp_backends_share(b, k, &shared->backend[at].inside, svc->self);
+		}
+	}
+}
+
+static int access_open(struct worker *w, const struct access_protocol *protocol, void **service, struct buf *err)
+{
+	struct access_service *svc = calloc(1, sizeof(*svc));
+	int rc = 0;
+
+	if (!svc)
+		return -ENOMEM;
+	*svc = (struct access_service){
+		.protocol = protocol, .site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .self = w->env->slot,
+		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations,
+	};
+	if (w->site->tls_offer)
+		rc = tls_server_ctx(w->site->tls_cert_pem, w->site->tls_key_pem, &svc->tls, err);
+	if (rc == 0)
+		rc = access_service_init(svc);
+	if (rc < 0) {
+		access_close(svc);
+		return rc;
+	}
+	share(svc, w->env->shared);
+	*service = svc;
+	return 0;
+}
+
+static int pop3_open(struct worker *w, void **service, struct buf *err)
+{
+	return access_open(w, &pop3_protocol, service, err);
+}
+
+static int imap_open(struct worker *w, void **service, struct buf *err)
+{
+	return access_open(w, &imap_protocol, service, err);
+}
+
+static void access_accept(void *service, const struct listener_conf *l, int fd, const struct net_addr *peer)
+{
+	access_server_accept(service, l, fd, peer);
+}
+
+static void access_drain(void *service)
+{
+	access_service_drain(service);
+}
+
+static int access_sessions(const void *service)
+{
+	return ((const struct access_service *)service)->sessions;
+}
+
+const struct worker_protocol pop3_worker = {
+	.protocol = LISTENER_POP3,
+	.open = pop3_open,
+	.accept = access_accept,
+	.drain = access_drain,
+	.sessions = access_sessions,
+	.close = access_close,
+};
+
+const struct worker_protocol imap_worker = {
+	.protocol = LISTENER_IMAP,
+	.open = imap_open,
+	.accept = access_accept,
+	.drain = access_drain,
+	.sessions = access_sessions,
+	.close = access_close,
+};
