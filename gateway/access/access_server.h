@@ -24,11 +24,11 @@ struct access_session;
 struct client_table;
 struct destination_shared;
 struct dns;
+struct login_service;
 struct places;
+struct retrieval;
 struct socket_source;
 struct ssl_ctx_st;
-struct state;
-struct store;
 struct tcp_backends;
 
 /* One of the site's listeners; unused of those of another protocol. */
@@ -44,8 +44,8 @@ struct access_service {
 	const struct access_protocol *protocol;
 	const struct site *site;
 	struct dns *dns;
-	struct state *state;
-	struct store *store;
+	struct login_service *login;    /* how logins are guarded and logged; of all protocols of the worker */
+	struct retrieval *retrieval;    /* of listeners with scan = yes; NULL: there are none */
 	int self;                       /* this worker's slot in places */
 	struct socket_source *sockets;  /* transparent ones */
 	struct destination_shared *destinations;
