@@ -71,25 +71,6 @@ static void session_free(struct access_session *s)
 
 /* --- its life --- */
 
-/* Who the client is, where a load balancer tells it. false: it told nothing that could be read. may wait */
-static bool meet(struct access_session *s)
-{
-	struct proxy_header told = { 0 };
-
-	connection_local(stream_fd(s->client), &s->local);
-	s->header = (struct proxy_header){ .told = true, .destination = s->local };
-	if (site_in_networks(s->conf->proxy_from, s->conf->proxy_from_count, &s->peer)) {
-		if (connection_proxied(s->client, s->conf->name, &s->peer, &told) < 0)
-			return false;
-		if (told.told)
-			s->addr = told.source;
-		s->header = told;
-	}
-	if (s->header.told)
-		s->header.source = s->addr;
-	return true;
-}
-
 /* A client that is turned away is told so in one write, where it would understand it. */
 static void turn_away(const struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *client, const char *why)
 {
@@ -113,7 +94,7 @@ static bool admit(struct access_session *s)
 
 static void serve(struct access_session *s)
 {
-	if (!meet(s) || !admit(s))
+	if (connection_meet(s->client, s->conf, &s->peer, &s->addr, &s->local, &s->header) < 0 || !admit(s))
 		return;
 	s->login_until_ms = clock_ms() + s->conf->login_timeout_ms;
 	if (s->conf->tls != LISTENER_TLS_IMPLICIT || access_client_starttls(s) == 0)

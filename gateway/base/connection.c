@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 #include "base/proxy_stream.h"
+#include "base/stream.h"
+#include "policy/conf.h"
 
 enum { HEADER_MS = 10 * 1000 };         /* a load balancer says it at once */
 
@@ -43,4 +45,26 @@ void connection_local(int fd, struct net_addr *out)
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
 		ss.ss_family = AF_UNSPEC;
 	net_from_sockaddr((struct sockaddr *)&ss, out);
+}
+
+int connection_meet(struct stream *s, const struct listener_conf *l, const struct net_addr *peer, struct net_addr *client, struct net_addr *local,
+		    struct proxy_header *header)
+{
+	struct proxy_header told = { 0 };
+	int rc;
+
+	*client = *peer;
+	connection_local(stream_fd(s), local);
+	*header = (struct proxy_header){ .told = true, .destination = *local };
+	if (site_in_networks(l->proxy_from, l->proxy_from_count, peer)) {
+		rc = connection_proxied(s, l->name, peer, &told);
+		if (rc < 0)
+			return rc;
+		if (told.told)
+			*client = told.source;
+		*header = told;
+	}
+	if (header->told)
+		header->source = *client;
+	return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "base/net.h"
 
+struct listener_conf;
 struct proxy_header;
 struct stream;
 
@@ -22,6 +23,13 @@ void connection_turned_away(const char *listener, const struct net_addr *client,
  * ends without a word is a port being looked at). may wait
  */
 int connection_proxied(struct stream *s, const char *listener, const struct net_addr *peer, struct proxy_header *out);
+
+/*
+ * Who the ends of a connection are that peer has made to listener l: the client, as a load balancer tells it, or peer; where it has connected to; and what a
+ * server behind is told of both (told = false: a load balancer speaks for itself). 0; -errno: as connection_proxied, and that is its end. may wait
+ */
+int connection_meet(struct stream *s, const struct listener_conf *l, const struct net_addr *peer, struct net_addr *client, struct net_addr *local,
+		    struct proxy_header *header);
 
 /* The address of our end; family 0: it has none. */
 void connection_local(int fd, struct net_addr *out);

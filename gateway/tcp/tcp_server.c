@@ -83,25 +83,6 @@ static void session_free(struct tcp_session *s)
 
 /* --- its life --- */
 
-/* Who the client is, where a load balancer tells it. false: it told nothing that could be read. may wait */
-static bool meet(struct tcp_session *s)
-{
-	struct proxy_header told = { 0 };
-
-	connection_local(stream_fd(s->stream), &s->local);
-	s->header = (struct proxy_header){ .told = true, .destination = s->local };
-	if (site_in_networks(s->conf->proxy_from, s->conf->proxy_from_count, &s->peer)) {
-		if (connection_proxied(s->stream, s->conf->name, &s->peer, &told) < 0)
-			return false;
-		if (told.told)
-			s->client = told.source;
-		s->header = told;
-	}
-	if (s->header.told)
-		s->header.source = s->client;
-	return true;
-}
-
 static bool admit(struct tcp_session *s)
 {
 	int rc = client_table_admit(s->listener->clients, &s->client, s->conf->max_per_client);
@@ -138,7 +119,7 @@ static void serve(struct tcp_session *s)
 	enum pump_end end;
 	int rc;
 
-	if (!meet(s) || !admit(s))
+	if (connection_meet(s->stream, s->conf, &s->peer, &s->client, &s->local, &s->header) < 0 || !admit(s))
 		return;
 	rc = s->conf->transparent ? connect_inline(s, why) : -ENOENT;
 	if (rc == -ENOENT)
