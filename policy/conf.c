@@ -15,17 +15,18 @@
 #include "policy/conf_scan.h"
 #include "policy/conf_table.h"
 #include "policy/policy_files.h"
+#include "policy/user_map.h"
 
 const struct conf_section *const conf_sections[] = {
 	&conf_top,  &conf_listener, &conf_backend,  &conf_outbound, &conf_tls_policy, &conf_recipients,
-	&conf_tls,  &conf_dns,      &conf_zone,     &conf_dnsbl,
+	&conf_tls,  &conf_sni, &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_timeouts,
 	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
 	NULL,
 };
 
-enum { OPTIONS_MAX = 48 };
+enum { OPTIONS_MAX = 64 };
 
 /* libconfuse's callbacks have no argument of ours. */
 static struct conf *reading;
@@ -225,6 +226,8 @@ static void site_check(struct conf *c)
 	struct site *s = c->site;
 
 	listeners_default(c);
+	conf_sni_check(c);
+	conf_user_map_check(c);
 	conf_listener_check(c);
 	conf_outbound_check(c);
 	if (!instance(c, &conf_backend, 0))
@@ -412,6 +415,8 @@ void site_free(struct site *s)
 	free(s->backend);
 	free(s->dnsbl);
 	dns_free(&s->dns);
+	conf_sni_free(s);
+	user_map_free(s->users);
 	conf_dkim_sign_free(s);
 	conf_srs_free(s);
 	list_free(s->domains, s->domain_count);

@@ -82,6 +82,15 @@ struct backend_conf {
 	int line;
 };
 
+/* What a client is shown who asks for a name (TLS's SNI), and where it is led. */
+struct sni_conf {
+	char *name;                     /* lower-case, "*.example.org" for one label more; the first member: tls_sni_find */
+	char *cert_pem, *key_pem;       /* NULL: the site's */
+	char **backends;                /* names; a listener takes those that speak as it does; none: its own */
+	size_t backend_count;
+	int line;
+};
+
 enum rcpt_verify { VERIFY_BACKEND, VERIFY_CALLOUT, VERIFY_FILE, VERIFY_NONE };
 enum engine { ENGINE_NATIVE, ENGINE_LIBRARY };
 enum bare_lf { BARE_NORMALISE, BARE_REFUSE };
@@ -194,6 +203,8 @@ struct auth_conf {                      /* logins by SASL, base/sasl.h */
 	struct login_guard_conf guard;
 };
 
+struct user_map;        /* policy/user_map.h */
+
 struct site {
 	char *path;                     /* of the file, for messages */
 	char *hostname;                 /* ours: banner, EHLO, Received, authserv-id default */
@@ -226,6 +237,9 @@ struct site {
 
 	char *tls_cert_pem, *tls_key_pem;           /* NULL: self-signed, kept in state_dir */
 	bool tls_offer;
+	struct sni_conf *sni;                       /* sorted by name */
+	size_t sni_count;
+	struct user_map *users;                     /* whose mail lies where; NULL: all backends of a listener have all */
 	char *tls_ca_cert_pem, *tls_ca_key_pem;     /* the site's own CA, for listeners with tls = own-ca; NULL: none */
 	struct auth_conf auth;
 
@@ -283,6 +297,9 @@ void site_free(struct site *s);
  */
 const struct backend_conf *site_backend(const struct site *s, const char *name);
 bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b);
+
+/* The section sni for a name that a client asks for (NULL: for none), or NULL. */
+const struct sni_conf *site_sni(const struct site *s, const char *name);
 
 /* Whether clients of this listener can log in. */
 bool site_offers_auth(const struct site *s, const struct listener_conf *l);

@@ -171,7 +171,7 @@ static bool leads_to(const struct site *s, const struct backend_conf *b)
 	for (size_t i = 0; i < s->listener_count; i++)
 		if (listener_has_backend(s, &s->listener[i], b))
 			return true;
-	return false;
+	return conf_led_to(s, b);
 }
 
 /* Who adds a listener for submission, and nothing else, has none on port 25 any more. */

@@ -133,6 +133,7 @@ static const struct conf_option top_options[] = {
 	CONF_OPTION("policy", CONF_PATH, SITE(policy_path), "policy.conf"),
 	CONF_OPTION("allow_list", CONF_PATH, SITE(allow_path), NULL),
 	{ "user", CONF_CUSTOM, 0, .read = user_read },
+	{ "user_map", CONF_CUSTOM, 0, .read = conf_user_map_read },
 	CONF_NUMBER("workers", CONF_INT, SITE(workers), "0", 0, 256),
 	CONF_OPTION("state_dir", CONF_PATH, SITE(state_dir), "/var/lib/gatepost"),
 	CONF_OPTION("control", CONF_PATH, SITE(control_path), NULL),
@@ -348,6 +349,8 @@ static void tls_close(struct conf *c, void *at, int line)
 			c, line,
 			"tls: %s, expected a certificate with its chain, and the key of it, as PEM",
 			buf_str(&err));
+	else if (s->tls_cert_pem && tls_certificate_doubt(s->tls_cert_pem, NULL, &err))
+		conf_warning(c, line, "tls: the certificate %s", buf_str(&err));
 	tls_ctx_free(ctx);
 }
 

@@ -57,6 +57,7 @@ struct conf_section {
 	void (*close)(struct conf *c, void *at, int line);
 };
 
+extern const struct conf_section conf_sni;
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
@@ -66,6 +67,13 @@ enum listener_protocol conf_protocol_by_port(int port);
 bool conf_implicit_by_port(int port);
 /* Of all listeners, when backends are known. */
 void conf_listener_check(struct conf *c);
+/* Of the sections sni and the map of users, when listeners and backends are known. */
+void conf_sni_check(struct conf *c);
+void conf_sni_free(struct site *s);
+void conf_user_map_read(struct conf *c, void *at, const char *value, int line);
+void conf_user_map_check(struct conf *c);
+/* Whether one of them leads to this backend. */
+bool conf_led_to(const struct site *s, const struct backend_conf *b);
 /* Of outbound, when all is known. */
 void conf_outbound_check(struct conf *c);
 extern const char *const conf_outbound_tls_words[];
@@ -103,6 +111,8 @@ struct conf {
 	struct conf_message error[CONF_ERRORS_MAX];
 	size_t error_count;
 	bool command;                   /* site_load_command */
+	const char *user_map;           /* its path as the file says it (in value), or NULL */
+	int user_map_line;
 	const void *current;            /* the cfg_t of the section being read; or NULL */
 	struct buf *warnings, *other;   /* warnings; errors of other files, complete lines */
 };
@@ -147,6 +157,8 @@ bool conf_title_ok(struct conf *c, const char *section, const char *title, int l
 char *conf_path(const struct conf *c, const char *path);
 /* What is in a file, at most 1 MiB, no NUL; NULL: said. */
 char *conf_file(struct conf *c, const char *name, const char *path, int line, size_t *len);
+/* The same, of at most max bytes. */
+char *conf_file_large(struct conf *c, const char *name, const char *path, int line, size_t max, size_t *len);
 /* The first line of a file, without its end, into *out (an older one is freed); else said. name: of the option. */
 void conf_password(struct conf *c, const char *name, const char *path, int line, char **out);
 

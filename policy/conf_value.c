@@ -112,16 +112,16 @@ static void file_error(struct conf *c, const char *name, const char *full, int l
 		conf_error(c, 0, "%s, expected a readable text file", why);
 }
 
-char *conf_file(struct conf *c, const char *name, const char *path, int line, size_t *len)
+char *conf_file_large(struct conf *c, const char *name, const char *path, int line, size_t max, size_t *len)
 {
-	AUTO(buf) struct buf b = BUF_INIT(CONF_TEXT_MAX + 4096);
+	AUTO(buf) struct buf b = BUF_INIT(max + 4096);
 	char *full = conf_path(c, path);
 	int fd = open(full, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	int rc = fd < 0 ? -errno : read_all(fd, &b);
 
 	if (fd >= 0)
 		close(fd);
-	if (rc == 0 && b.len > CONF_TEXT_MAX)
+	if (rc == 0 && b.len > max)
 		rc = -EFBIG;
 	if (rc == 0 && b.data && memchr(b.data, '\0', b.len))
 		rc = -EILSEQ;
@@ -134,6 +134,11 @@ char *conf_file(struct conf *c, const char *name, const char *path, int line, si
 		return NULL;
 	*len = b.len;
 	return b.data ? conf_copy((b.data[b.len] = '\0', b.data)) : conf_copy("");
+}
+
+char *conf_file(struct conf *c, const char *name, const char *path, int line, size_t *len)
+{
+	return conf_file_large(c, name, path, line, CONF_TEXT_MAX, len);
 }
 
 void conf_password(struct conf *c, const char *name, const char *path, int line, char **out)

@@ -1,5 +1,7 @@
 /* access_client - the client's leg: TLS with it, and whether a password may come on it */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "access/access_session.h"
 #include "base/log.h"
@@ -17,6 +19,7 @@ static void log_failed(const struct access_session *s, const char *why)
 
 int access_client_starttls(struct access_session *s)
 {
+	const char *asked;
 	int rc = -EPROTO;
 
 	if (stream_pending(s->client) > 0) {
@@ -31,6 +34,9 @@ int access_client_starttls(struct access_session *s)
 		access_end(s, "tls failed", NULL);
 		return rc;
 	}
+	asked = stream_tls_asked(s->client);
+	free(s->sni);
+	s->sni = asked ? strdup(asked) : NULL;
 	task_stack_trim();
 	return 0;
 }

@@ -43,6 +43,7 @@ static void log_end(const struct access_session *s)
 	log_str(&l, "tls", stream_tls_version(s->client));
 	log_str(&l, "backend", s->backend.link.name);
 	log_str(&l, "address", s->backend.link.name ? s->backend.link.address : NULL);
+	log_str(&l, "backend_tls", s->backend.stream ? stream_tls_version(s->backend.stream) : NULL);
 	log_str(&l, "user", s->user);
 	log_num(&l, "in", (int64_t)s->pump.from_a);
 	log_num(&l, "out", (int64_t)s->pump.from_b);
@@ -178,9 +179,9 @@ int access_service_init(struct access_service *svc)
 
 		if (l->protocol != svc->protocol->protocol)
 			continue;
-		svc->listener[i].backends = tcp_backends_new(svc->site, l, svc->dns);
+		svc->listener[i].backends = tcp_set_of_listener(svc->site, l);
 		svc->listener[i].clients = client_table_new();
-		if (!svc->listener[i].backends || !svc->listener[i].clients)
+		if (!svc->listener[i].clients)
 			return -ENOMEM;
 	}
 	return 0;
@@ -188,10 +189,8 @@ int access_service_init(struct access_service *svc)
 
 void access_service_release(struct access_service *svc)
 {
-	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++) {
-		tcp_backends_free(svc->listener[i].backends);
+	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++)
 		client_table_free(svc->listener[i].clients);
-	}
 	free(svc->listener);
 	svc->listener = NULL;
 }

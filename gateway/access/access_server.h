@@ -4,8 +4,8 @@
  * What the connections of one worker share is a struct access_service, one for each of the two protocols; each connection is a task. It meets the client
  * (PROXY, limits, TLS from the first octet), hands it to the protocol (access_session.h), and writes one line when it is over:
  *
- *     event=imap sid=5f3c... listener=imaps client=192.0.2.7 port=51234 tls=TLSv1.3 backend=store address=10.0.0.5:143 user=alice in=812 out=40233
- *     ms=1204 end=closed
+ *     event=imap sid=5f3c... listener=imaps client=192.0.2.7 port=51234 tls=TLSv1.3 backend=store address=10.0.0.5:143 backend_tls=TLSv1.3
+ *     user=alice in=812 out=40233 ms=1204 end=closed
  *
  * in: bytes from the client, since the login. Clients beyond the limits hear the protocol's own word for it.
  */
@@ -18,8 +18,10 @@
 
 #include "base/net.h"
 #include "policy/conf.h"
+#include "tcp/tcp_backend.h"
 
 struct access_protocol;
+struct access_servers;
 struct access_session;
 struct client_table;
 struct destination_shared;
@@ -29,11 +31,10 @@ struct places;
 struct retrieval;
 struct socket_source;
 struct ssl_ctx_st;
-struct tcp_backends;
 
 /* One of the site's listeners; unused of those of another protocol. */
 struct access_listener {
-	struct tcp_backends *backends;
+	tcp_set backends;
 	struct client_table *clients;
 	struct places *places;          /* of max_connections, in memory that all workers share */
 };
@@ -49,6 +50,8 @@ struct access_service {
 	int self;                       /* this worker's slot in places */
 	struct socket_source *sockets;  /* transparent ones */
 	struct destination_shared *destinations;
+	struct tcp_backends *backends;  /* all of the site */
+	struct access_servers *servers; /* how they are spoken to, access_backend.h */
 	struct ssl_ctx_st *tls;         /* towards clients; NULL: none is offered */
 	struct access_listener *listener;       /* one for each of site->listener */
 	int sessions;                   /* now */

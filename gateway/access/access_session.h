@@ -30,6 +30,7 @@ struct access_backend {
 	struct stream *stream;                  /* NULL: not connected */
 	enum tls_mode tls;                      /* what it is to be */
 	bool implicit;                          /* from the first octet */
+	bool direct;                            /* inline: where the client wanted to go, from the client's own address */
 	bool tls_failed;                        /* opportunistic: it is in clear since a handshake failed */
 	struct tcp_link link;                   /* owns the stream; its name and address are for the log */
 };

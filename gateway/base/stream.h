@@ -125,6 +125,7 @@ int stream_tls_connect_dane(struct stream *s, struct ssl_ctx_st *ctx, const stru
 bool stream_is_tls(const struct stream *s);
 const char *stream_tls_version(const struct stream *s); /* "TLSv1.3"; NULL when plain */
 const char *stream_tls_cipher(const struct stream *s);
+const char *stream_tls_asked(const struct stream *s);   /* of a server's stream: whom the client looks for (SNI); NULL: nobody */
 bool stream_tls_verified(const struct stream *s);
 /* Whether its certificate has the name and is of a known CA, although the context does not demand it (tls_client_ctx_lenient). */
 bool stream_tls_trusted(const struct stream *s);

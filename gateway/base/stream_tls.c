@@ -329,6 +329,11 @@ const char *stream_tls_cipher(const struct stream *s)
 	return s->ssl ? SSL_get_cipher_name(s->ssl) : NULL;
 }
 
+const char *stream_tls_asked(const struct stream *s)
+{
+	return s->ssl ? SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+}
+
 bool stream_tls_verified(const struct stream *s)
 {
 	return s->tls_verify && stream_tls_trusted(s);

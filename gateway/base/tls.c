@@ -296,6 +296,51 @@ int tls_client_ctx_lenient(struct ssl_ctx_st *verifying, struct ssl_ctx_st **out
 	return rc;
 }
 
+/* "Nov 22 09:00:00 2026 GMT" */
+static void time_add(const ASN1_TIME *t, struct buf *out)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *p;
+	long len;
+
+	if (bio && ASN1_TIME_print(bio, t) == 1 && (len = BIO_get_mem_data(bio, &p)) > 0)
+		buf_add(out, p, (size_t)len);
+	BIO_free(bio);
+}
+
+/* A certificate for "*.example.org" has to carry that very name: any of its hosts would do to find it. */
+static bool carries(X509 *cert, const char *name)
+{
+	char host[256];
+
+	snprintf(host, sizeof(host), "%s%s", name[0] == '*' ? "any" : "", name + (name[0] == '*'));
+	return X509_check_host(cert, host, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
+bool tls_certificate_doubt(const char *cert_pem, const char *name, struct buf *why)
+{
+	BIO *bio = BIO_new_mem_buf(cert_pem, -1);
+	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, tls_no_password, NULL) : NULL;
+	bool doubt = false;
+
+	if (cert && X509_cmp_current_time(X509_get0_notAfter(cert)) < 0) {
+		doubt = true;
+		buf_adds(why, "has expired on ");
+		time_add(X509_get0_notAfter(cert), why);
+	} else if (cert && X509_cmp_current_time(X509_get0_notBefore(cert)) > 0) {
+		doubt = true;
+		buf_adds(why, "is not valid before ");
+		time_add(X509_get0_notBefore(cert), why);
+	} else if (cert && name && !carries(cert, name)) {
+		doubt = true;
+		buf_addf(why, "does not carry the name %s", name);
+	}
+	X509_free(cert);
+	BIO_free(bio);
+	ERR_clear_error();
+	return doubt;
+}
+
 void tls_ctx_free(struct ssl_ctx_st *ctx)
 {
 	SSL_CTX_free(ctx);

@@ -49,6 +49,12 @@ int tls_system_cas(char **out, struct buf *err);
 int tls_client_ctx_lenient(struct ssl_ctx_st *verifying, struct ssl_ctx_st **out, struct buf *err);
 void tls_ctx_free(struct ssl_ctx_st *ctx);
 
+/*
+ * Whether there is something with the first certificate of cert_pem that clients will not like: it has expired, begins only later, or does not carry
+ * name ("*.example.org" too; NULL: not looked at). true, and what it is in why: "has expired on Nov 22 09:00:00 2026 GMT".
+ */
+bool tls_certificate_doubt(const char *cert_pem, const char *name, struct buf *why);
+
 /* A self-signed P-256 certificate for host name, ten years, as PEM. 0 or -errno. */
 int tls_self_signed(const char *hostname, struct buf *cert_pem, struct buf *key_pem);
 

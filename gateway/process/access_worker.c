@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "access/access_backend.h"
 #include "access/access_session.h"
 #include "base/tls.h"
 #include "imap/imap_server.h"
 #include "pop3/pop3_server.h"
+#include "process/site_tls.h"
 #include "process/worker.h"
 
 static void access_close(void *service)
@@ -14,6 +16,7 @@ static void access_close(void *service)
 	struct access_service *svc = service;
 
 	access_service_release(svc);
+	access_servers_free(svc->servers);
 	tls_ctx_free(svc->tls);
 	free(svc);
 }
@@ -23,7 +26,6 @@ static void share(struct access_service *svc, struct shared *shared)
 {
 	for (size_t i = 0; i < svc->site->listener_count; i++) {
 		const struct listener_conf *l = &svc->site->listener[i];
-		struct tcp_backends *b = svc->listener[i].backends;
 		int at;
 
 		if (l->protocol != svc->protocol->protocol)
@@ -31,27 +33,24 @@ static void share(struct access_service *svc, struct shared *shared)
 		/* The parent has claimed a place for each of them. */
 		at = shared_names_find(&shared->listener_names, l->name);
 		svc->listener[i].places = &shared->listener[at < 0 ? 0 : at];
-		for (size_t k = 0; k < tcp_backends_count(b); k++) {
-			at = shared_names_find(&shared->backend_names, tcp_backends_name(b, k));
-			if (at >= 0)
-				tcp_backends_share(b, k, &shared->backend[at].inside, svc->self);
-		}
 	}
 }
 
 static int access_open(struct worker *w, const struct access_protocol *protocol, void **service, struct buf *err)
 {
 	struct access_service *svc = calloc(1, sizeof(*svc));
-	int rc = 0;
+	int rc;
 
 	if (!svc)
 		return -ENOMEM;
 	*svc = (struct access_service){
 		.protocol = protocol, .site = w->site, .dns = w->dns, .login = &w->login, .self = w->env->slot,
 		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations,
+		.backends = w->backends,
 	};
-	if (w->site->tls_offer)
-		rc = tls_server_ctx(w->site->tls_cert_pem, w->site->tls_key_pem, &svc->tls, err);
+	rc = site_tls_ctx(w->site, &svc->tls, err);
+	if (rc == 0)
+		rc = access_servers_new(svc, &svc->servers, err);
 	if (rc == 0)
 		rc = access_service_init(svc);
 	if (rc < 0) {

@@ -8,6 +8,7 @@
 #include "hop/backend.h"
 #include "hop/outbound.h"
 #include "hop/outbound.h"
+#include "process/site_tls.h"
 #include "process/worker.h"
 #include "smtp/recipient.h"
 #include "smtp/smtp_server.h"
@@ -116,8 +117,8 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		rc = tls_client_ctx(false, NULL, &svc->tls_any, err);
 	if (rc == 0 && w->site->tls_ca_cert_pem)
 		rc = tls_mint_new(w->site->tls_ca_cert_pem, w->site->tls_ca_key_pem, &svc->mint, err);
-	if (rc == 0 && w->site->tls_offer)
-		rc = tls_server_ctx(w->site->tls_cert_pem, w->site->tls_key_pem, &svc->tls, err);
+	if (rc == 0)
+		rc = site_tls_ctx(w->site, &svc->tls, err);
 	if (rc == 0)
 		rc = smtp_service_init(svc);
 	if (rc < 0) {

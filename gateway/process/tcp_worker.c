@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "process/worker.h"
-#include "tcp/tcp_backend.h"
 #include "tcp/tcp_server.h"
 
 static void tcp_close(void *service)
@@ -18,7 +17,6 @@ static void share(struct tcp_service *svc, struct shared *shared)
 {
 	for (size_t i = 0; i < svc->site->listener_count; i++) {
 		const struct listener_conf *l = &svc->site->listener[i];
-		struct tcp_backends *b = svc->listener[i].backends;
 		int at;
 
 		if (l->protocol != LISTENER_TCP)
@@ -26,11 +24,6 @@ static void share(struct tcp_service *svc, struct shared *shared)
 		/* The parent has claimed a place for each of them. */
 		at = shared_names_find(&shared->listener_names, l->name);
 		svc->listener[i].places = &shared->listener[at < 0 ? 0 : at];
-		for (size_t k = 0; k < tcp_backends_count(b); k++) {
-			at = shared_names_find(&shared->backend_names, tcp_backends_name(b, k));
-			if (at >= 0)
-				tcp_backends_share(b, k, &shared->backend[at].inside, svc->self);
-		}
 	}
 }
 
@@ -42,7 +35,7 @@ static int tcp_open(struct worker *w, void **service, struct buf *err)
 	if (!svc)
 		return -ENOMEM;
 	*svc = (struct tcp_service){ .site = w->site, .dns = w->dns, .self = w->env->slot,
-		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations };
+		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations, .backends = w->backends };
 	rc = tcp_service_init(svc);
 	if (rc < 0) {
 		tcp_close(svc);

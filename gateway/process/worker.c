@@ -19,6 +19,7 @@
 #include "filters/filter.h"
 #include "policy/judge.h"
 #include "policy/policy_files.h"
+#include "tcp/tcp_backend.h"
 
 enum {
 	ACCEPT_BATCH = 32,              /* connections taken before sessions get their turn */
@@ -276,6 +277,19 @@ static int failed(const char *what, int rc, const struct buf *err)
 	return rc;
 }
 
+/* The servers of protocols that are passed on. What they hold counts over all workers. */
+static int backends_new(struct worker *w)
+{
+	w->backends = tcp_backends_new(w->site, w->dns);
+	for (size_t i = 0; w->backends && i < w->site->backend_count; i++) {
+		int at = shared_names_find(&w->env->shared->backend_names, w->site->backend[i].name);
+
+		if (at >= 0)
+			tcp_backends_share(w->backends, i, &w->env->shared->backend[at].inside, w->env->slot);
+	}
+	return w->backends ? 0 : -ENOMEM;
+}
+
 /* All that needs the file system. */
 static int worker_prepare(struct worker *w)
 {
@@ -295,6 +309,9 @@ static int worker_prepare(struct worker *w)
 		w->state = state_redis_state(w->redis);
 	}
 	dnsbl_health_use(shared_dnsbl(w->env->shared, w->env->generation));
+	rc = backends_new(w);
+	if (rc < 0)
+		return failed("no backends", rc, NULL);
 	rc = filters_setup(w->site, &err);
 	if (rc < 0)
 		return failed("a filter cannot be set up", rc, &err);
@@ -360,6 +377,7 @@ static void worker_end(struct worker *w)
 	for (int i = 0; w->env->protocols[i]; i++)
 		if (w->env->protocols[i]->close && w->service[i])
 			w->env->protocols[i]->close(w->service[i]);
+	tcp_backends_free(w->backends);
 	state_redis_free(w->redis);
 	history_channel_release(&w->history);
 	channel_release(&w->history_channel);

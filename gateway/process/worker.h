@@ -31,6 +31,7 @@
 struct dns;
 struct dns_unbound;
 struct event;
+struct tcp_backends;
 struct worker;
 
 /*
@@ -76,6 +77,7 @@ struct worker {
 	struct spool spool;
 	struct login_service login;
 	struct socket_stock sockets;
+	struct tcp_backends *backends;  /* of protocols that are passed on; all of the site */
 	/* private: */
 	struct dns_unbound *unbound;
 	struct channel parent, state_channel, store_channel, history_channel, spool_channel;

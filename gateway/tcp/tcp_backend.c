@@ -13,7 +13,7 @@
 #include "base/task.h"
 #include "hop/backend_self.h"
 
-enum { BACKOFF_MIN_MS = 1000, MEMBERS_MAX = 64 };
+enum { BACKOFF_MIN_MS = 1000 };
 
 struct tcp_backend {
 	const struct backend_conf *conf;
@@ -33,22 +33,61 @@ struct tcp_backends {
 	struct tcp_backend member[];
 };
 
-struct tcp_backends *tcp_backends_new(const struct site *site, const struct listener_conf *l, struct dns *dns)
+static size_t count_of(const struct site *site)
 {
-	struct tcp_backends *b = calloc(1, sizeof(*b) + site->backend_count * sizeof(b->member[0]));
+	return site->backend_count < TCP_BACKENDS_MAX ? site->backend_count : TCP_BACKENDS_MAX;
+}
+
+static bool in_set(tcp_set set, size_t i)
+{
+	return set >> i & 1;
+}
+
+tcp_set tcp_set_of_listener(const struct site *site, const struct listener_conf *l)
+{
+	tcp_set set = 0;
+
+	for (size_t i = 0; i < count_of(site); i++)
+		if (listener_has_backend(site, l, &site->backend[i]))
+			set |= (tcp_set)1 << i;
+	return set;
+}
+
+tcp_set tcp_set_of_protocol(const struct site *site, enum listener_protocol protocol)
+{
+	tcp_set set = 0;
+
+	for (size_t i = 0; i < count_of(site); i++)
+		if (site->backend[i].protocol == protocol)
+			set |= (tcp_set)1 << i;
+	return set;
+}
+
+tcp_set tcp_set_of_names(const struct site *site, char *const *names, size_t count)
+{
+	tcp_set set = 0;
+
+	for (size_t k = 0; k < count; k++) {
+		const struct backend_conf *b = site_backend(site, names[k]);
+
+		if (b && (size_t)(b - site->backend) < count_of(site))
+			set |= (tcp_set)1 << (b - site->backend);
+	}
+	return set;
+}
+
+struct tcp_backends *tcp_backends_new(const struct site *site, struct dns *dns)
+{
+	struct tcp_backends *b = calloc(1, sizeof(*b) + count_of(site) * sizeof(b->member[0]));
 
 	if (!b)
 		return NULL;
 	b->site = site;
 	b->dns = dns;
-	for (size_t i = 0; i < site->backend_count && b->count < MEMBERS_MAX; i++) {
-		struct tcp_backend *m = &b->member[b->count];
-
-		if (!listener_has_backend(site, l, &site->backend[i]))
-			continue;
-		m->conf = &site->backend[i];
-		m->places = &m->own;
-		b->count++;
+	b->count = count_of(site);
+	for (size_t i = 0; i < b->count; i++) {
+		b->member[i].conf = &site->backend[i];
+		b->member[i].places = &b->member[i].own;
 	}
 	return b;
 }
@@ -58,18 +97,10 @@ void tcp_backends_free(struct tcp_backends *b)
 	free(b);
 }
 
-size_t tcp_backends_count(const struct tcp_backends *b)
-{
-	return b->count;
-}
-
-const char *tcp_backends_name(const struct tcp_backends *b, size_t i)
-{
-	return b->member[i].conf->name;
-}
-
 void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, int self)
 {
+	if (i >= b->count)
+		return;
 	b->member[i].places = places;
 	b->member[i].self = self;
 }
@@ -121,13 +152,13 @@ static bool better(const struct tcp_backend *m, const struct tcp_backend *o, int
 	return m->turn < o->turn;
 }
 
-static struct tcp_backend *choose(struct tcp_backends *b, uint64_t not)
+static struct tcp_backend *choose(struct tcp_backends *b, tcp_set among)
 {
 	struct tcp_backend *best = NULL;
 	int64_t now_ms = clock_ms();
 
 	for (size_t i = 0; i < b->count; i++)
-		if (!(not >> i & 1) && (!best || better(&b->member[i], best, now_ms)))
+		if (in_set(among, i) && (!best || better(&b->member[i], best, now_ms)))
 			best = &b->member[i];
 	if (!best)
 		return NULL;
@@ -140,7 +171,7 @@ static struct tcp_backend *choose(struct tcp_backends *b, uint64_t not)
 
 /* --- connections --- */
 
-static int open_one(const struct tcp_backends *b, struct tcp_backend *m, const struct net_addr *to, const struct proxy_header *h,
+static int open_one(const struct tcp_backends *b, const struct tcp_backend *m, const struct net_addr *to, const struct tcp_want *w,
 		    struct tcp_link *out, char *why)
 {
 	int rc;
@@ -152,9 +183,12 @@ static int open_one(const struct tcp_backends *b, struct tcp_backend *m, const s
 	}
 	rc = stream_connect(to, NULL, m->conf->connect_timeout_ms, &out->stream);
 	if (rc == 0 && m->conf->proxy != PROXY_NO)
-		rc = proxy_stream_write(out->stream, m->conf->proxy, h, m->conf->connect_timeout_ms);
-	if (rc < 0) {
+		rc = proxy_stream_write(out->stream, m->conf->proxy, w->header, m->conf->connect_timeout_ms);
+	if (rc < 0)
 		snprintf(why, HOST_WHY_MAX, "connect: %s", strerror(-rc));
+	else if (w->prepare)
+		rc = w->prepare(w->arg, m->conf, out->stream, why);
+	if (rc < 0) {
 		stream_free(out->stream);
 		out->stream = NULL;
 	}
@@ -162,7 +196,7 @@ static int open_one(const struct tcp_backends *b, struct tcp_backend *m, const s
 }
 
 /* Its addresses in turn; a place is held. may wait */
-static int open_member(const struct tcp_backends *b, struct tcp_backend *m, const struct proxy_header *h, struct tcp_link *out, char *why)
+static int open_member(const struct tcp_backends *b, const struct tcp_backend *m, const struct tcp_want *w, struct tcp_link *out, char *why)
 {
 	struct net_addr *to = calloc(HOST_ADDRESSES_MAX, sizeof(*to));
 	int rc = -ENOMEM;
@@ -173,32 +207,39 @@ static int open_member(const struct tcp_backends *b, struct tcp_backend *m, cons
 		rc = task_cancelled() ? -ECANCELED : -EHOSTUNREACH;
 	}
 	for (size_t i = 0; i < n && rc != 0 && rc != -ECANCELED; i++)
-		rc = open_one(b, m, &to[i], h, out, why);
+		rc = open_one(b, m, &to[i], w, out, why);
 	free(to);
 	return rc;
 }
 
-int tcp_backends_connect(struct tcp_backends *b, const struct proxy_header *h, struct tcp_link *out, char *why)
+static void link_hold(struct tcp_link *link, struct tcp_backend *m)
 {
+	link->backend = m;
+	link->conf = m->conf;
+	link->name = m->conf->name;
+}
+
+int tcp_backends_connect(struct tcp_backends *b, const struct tcp_want *w, struct tcp_link *out, char *why)
+{
+	tcp_set among = w->among;
 	struct tcp_backend *m;
 	bool full = false;
-	uint64_t not = 0;
 
 	*out = (struct tcp_link){ 0 };
-	snprintf(why, HOST_WHY_MAX, "all are full");
-	while ((m = choose(b, not)) != NULL) {
+	snprintf(why, HOST_WHY_MAX, among ? "all are full" : "there is none");
+	while ((m = choose(b, among)) != NULL) {
 		int rc;
 
-		not |= 1ull << (m - b->member);
+		among &= ~((tcp_set)1 << (m - b->member));
 		if (!places_enter(m->places, m->self, m->conf->max_sessions)) {
 			full = true;
 			continue;
 		}
-		rc = open_member(b, m, h, out, why);
+		rc = open_member(b, m, w, out, why);
 		if (rc == 0) {
-			is_up(m);
-			out->backend = m;
-			out->name = m->conf->name;
+			if (!w->unproven || !w->unproven(w->arg, m->conf))
+				is_up(m);
+			link_hold(out, m);
 			return 0;
 		}
 		places_leave(m->places, m->self);
@@ -207,6 +248,61 @@ int tcp_backends_connect(struct tcp_backends *b, const struct proxy_header *h, s
 		is_away(m, why);
 	}
 	return full ? -EBUSY : -EHOSTUNREACH;
+}
+
+void tcp_link_up(struct tcp_link *link)
+{
+	if (link->backend)
+		is_up(link->backend);
+}
+
+void tcp_link_away(struct tcp_link *link, const char *why)
+{
+	if (link->backend)
+		is_away(link->backend, why);
+}
+
+/* --- those of a client who has chosen the server himself --- */
+
+/* may wait */
+static bool has_address(const struct tcp_backends *b, const struct tcp_backend *m, const struct net_addr *a)
+{
+	struct net_addr *known = calloc(HOST_ADDRESSES_MAX, sizeof(*known));
+	char why[HOST_WHY_MAX];
+	bool found = false;
+	size_t n;
+
+	n = known ? host_addresses(b->dns, m->conf->host, m->conf->port, m->conf->connect_timeout_ms, known, why) : 0;
+	for (size_t i = 0; i < n; i++)
+		found = found || net_same_ip(&known[i], a);
+	free(known);
+	return found;
+}
+
+int tcp_backends_at(struct tcp_backends *b, tcp_set among, const struct net_addr *a)
+{
+	int at = -1;
+
+	for (size_t i = 0; i < b->count; i++) {
+		const struct tcp_backend *m = &b->member[i];
+
+		if (!in_set(among, i) || (at >= 0 && m->conf->port != a->port) || !has_address(b, m, a))
+			continue;
+		at = (int)i;
+		if (m->conf->port == a->port)
+			break;
+	}
+	return at;
+}
+
+bool tcp_backends_enter(struct tcp_backends *b, size_t i, struct tcp_link *link)
+{
+	struct tcp_backend *m = &b->member[i];
+
+	if (!places_enter(m->places, m->self, m->conf->max_sessions))
+		return false;
+	link_hold(link, m);
+	return true;
 }
 
 void tcp_link_release(struct tcp_link *link)

@@ -123,7 +123,7 @@ static void serve(struct tcp_session *s)
 		return;
 	rc = s->conf->transparent ? connect_inline(s, why) : -ENOENT;
 	if (rc == -ENOENT)
-		rc = tcp_backends_connect(s->listener->backends, &s->header, &s->link, why);
+		rc = tcp_backends_connect(s->svc->backends, &(struct tcp_want){ .among = s->listener->backends, .header = &s->header }, &s->link, why);
 	if (rc < 0) {
 		log_line(s, LOG_LEVEL_WARNING, rc == -ECANCELED ? "shutting down" : "no backend", rc == -ECANCELED ? NULL : why);
 		return;
@@ -203,9 +203,9 @@ int tcp_service_init(struct tcp_service *svc)
 
 		if (l->protocol != LISTENER_TCP)
 			continue;
-		svc->listener[i].backends = tcp_backends_new(svc->site, l, svc->dns);
+		svc->listener[i].backends = tcp_set_of_listener(svc->site, l);
 		svc->listener[i].clients = client_table_new();
-		if (!svc->listener[i].backends || !svc->listener[i].clients)
+		if (!svc->listener[i].clients)
 			return -ENOMEM;
 	}
 	return 0;
@@ -213,10 +213,8 @@ int tcp_service_init(struct tcp_service *svc)
 
 void tcp_service_release(struct tcp_service *svc)
 {
-	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++) {
-		tcp_backends_free(svc->listener[i].backends);
+	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++)
 		client_table_free(svc->listener[i].clients);
-	}
 	free(svc->listener);
 	svc->listener = NULL;
 }

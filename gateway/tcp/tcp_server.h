@@ -16,18 +16,18 @@
 
 #include "base/net.h"
 #include "policy/conf.h"
+#include "tcp/tcp_backend.h"
 
 struct client_table;
 struct destination_shared;
 struct dns;
 struct places;
 struct socket_source;
-struct tcp_backends;
 struct tcp_session;
 
 /* One of the site's listeners; unused of those of another protocol. */
 struct tcp_listener {
-	struct tcp_backends *backends;
+	tcp_set backends;
 	struct client_table *clients;
 	struct places *places;          /* of max_connections, in memory that all workers share */
 };
@@ -38,13 +38,14 @@ struct tcp_service {
 	int self;                       /* this worker's slot in places */
 	struct socket_source *sockets;  /* transparent ones */
 	struct destination_shared *destinations;
+	struct tcp_backends *backends;  /* all of the site */
 	struct tcp_listener *listener;  /* one for each of site->listener */
 	int sessions;                   /* now */
 	struct tcp_session *first;      /* they */
 	bool draining;
 };
 
-/* site, dns and self are given; each listener's places is set afterwards. 0 or -ENOMEM (release it then, too). */
+/* site, dns, self and backends are given; each listener's places is set afterwards. 0 or -ENOMEM (release it then, too). */
 int tcp_service_init(struct tcp_service *svc);
 void tcp_service_release(struct tcp_service *svc);
 

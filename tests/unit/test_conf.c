@@ -5,6 +5,7 @@
 #include "base/sasl.h"
 #include "policy/conf_scan.h"
 #include "policy/conf_table.h"
+#include "policy/user_map.h"
 #include "tests/support/certificate.h"
 #include "tests/unit/conf_lab.h"
 
@@ -36,6 +37,7 @@ static int setup(void **state)
 	put_key("dkim.pem", DKIM_KEY_ED25519, 0, 0600);
 	put("srs-secret", "0123456789abcdef\n\nfedcba9876543210\r\n");
 	put_ca();
+	put("users", "alice@example.com store\n");
 	put("redis-password", "s3cret word\r\nnot this\n");
 	return 0;
 }
@@ -143,7 +145,7 @@ static const char everything[] =
 	"workers = 3\n"
 	"state_dir = state\n"
 	"control = \"/run/x/control\"\n"
-	"temperror_max = 2h known_senders = 30d\n"
+	"temperror_max = 2h known_senders = 30d user_map = users\n"
 	"dnsbl_test_interval = 30m\n"
 	"listener one { protocol = smtp  address = \"127.0.0.1:2525\" }\n"
 	"listener \"two\" {\n\taddress = \"[2001:db8::1]:26\"\n}\n"
@@ -165,6 +167,7 @@ static const char everything[] =
 	"tls_policy .example.net { tls = off }\n"
 	"recipients { verify = file  file = recipients  callout = \"10.0.0.5:2525\"  positive = 1d  negative = 5m }\n"
 	"tls { offer = no  certificate = cert.pem  key = key.pem  ca_certificate = ca.pem  ca_key = ca.key }\n"
+	"sni \"*.Example.org\" { certificate = cert.pem key = key.pem backends = { store } }\n"
 	"dns { forward = { \"192.0.2.53\", \"192.0.2.54:5353\", \"[2001:db8::53]:54\", \"2001:db8::54\" } timeout = 2s dnssec = no trust_anchor = anchor cache_size = 8M\n"
 	"	local_zone = { \"example. static\" } local_data = { 'www.example. A 192.0.2.1', \"example. TXT \\\"v=spf1 -all\\\"\" } }\n"
 	"zone internal.example { servers = { \"10.0.0.53\", \"10.0.0.54:54\" } }\n"
@@ -405,6 +408,11 @@ static void test_everything(void **state)
 	assert_false(s->prdr);
 	assert_int_equal(s->ledger_s, 1800);
 	assert_true(s->split_retry);
+	assert_int_equal(s->sni_count, 1);
+	assert_string_equal(site_sni(s, "a.example.org")->name, "*.example.org");
+	assert_string_equal(site_sni(s, "a.example.org")->backends[0], "store");
+	assert_non_null(site_sni(s, "a.example.org")->key_pem);
+	assert_non_null(user_map_lookup(s->users, "alice@example.com"));
 	site_free(s);
 }
 
