@@ -427,6 +427,8 @@ void site_free(struct site *s)
 	free(s->authserv_id);
 	free(s->relay_networks);
 	free(s->bypass);
+	free(s->auth.guard.exempt);
+	list_free(s->auth.guard.exempt_users, s->auth.guard.exempt_user_count);
 	free(s->client_header);
 	free(s->user);
 	free(s->state_dir);

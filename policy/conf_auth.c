@@ -25,6 +25,23 @@ static void mechanism_read(struct conf *c, void *at, const char *value, int line
 		conf_error(c, line, "mechanisms: \"%s\" is not known, expected some of %s", value, sasl_names(~0u, names));
 }
 
+static void exempt_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct login_guard_conf *g = &((struct site *)at)->auth.guard;
+
+	conf_prefix_add(c, "exempt", &g->exempt, &g->exempt_count, value, line);
+}
+
+static void exempt_user_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct login_guard_conf *g = &((struct site *)at)->auth.guard;
+
+	if (!*value || strlen(value) > SASL_USER_MAX)
+		conf_error(c, line, "exempt_users: \"%s\" is no name of a user, expected 1 to %d octets", value, SASL_USER_MAX);
+	else
+		conf_list_add(&g->exempt_users, &g->exempt_user_count, value);
+}
+
 static const struct conf_option auth_options[] = {
 	CONF_OPTION("offer", CONF_BOOL, AUTH(offer), "yes"),
 	CONF_OPTION("inbound", CONF_BOOL, AUTH(inbound), "no"),
@@ -35,6 +52,11 @@ static const struct conf_option auth_options[] = {
 	CONF_NUMBER("refuse_after", CONF_INT, AUTH(guard.refuse_after), "10", 0, 1000000),
 	CONF_NUMBER("refuse_for", CONF_DURATION_S, AUTH(guard.refuse_s), "15m", 1, 30 * 86400),
 	CONF_NUMBER("forget_after", CONF_DURATION_S, AUTH(guard.forget_s), "1h", 1, 30 * 86400),
+	CONF_NUMBER("account_slow_after", CONF_INT, AUTH(guard.account_slow_after), "10", 0, 1000000),
+	CONF_NUMBER("account_refuse_after", CONF_INT, AUTH(guard.account_refuse_after), "30", 0, 1000000),
+	CONF_NUMBER("trust_for", CONF_DURATION_S, AUTH(guard.trust_s), "30d", 0, 3650 * 86400),
+	{ "exempt", CONF_LIST, 0, .read = exempt_read },
+	{ "exempt_users", CONF_LIST, 0, .read = exempt_user_read },
 	{ 0 },
 };
 

@@ -3,87 +3,154 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/task.h"
-#include "login/login_gate.h"
 #include "policy/conf.h"
 
 enum { TURN_MS = 30 * 1000 };   /* while others try */
 
+void login_service_init(struct login_service *svc, const struct site *site, struct state *state, struct login_shared *shared)
+{
+	*svc = (struct login_service){
+		.guard = { .state = state, .conf = &site->auth.guard, .domain = login_account_domain(site), .shared = shared,
+			   .alone = site->redis.address.family == 0 },
+		.workers = site->workers > 0 ? site->workers : 1,
+	};
+}
+
 static void log_attempt(const struct login_attempt *a, const char *result, const char *code)
 {
+	static const char *const locks[] = { NULL, "network", "account" };
+	char ip[NET_TEXT_MAX];
 	struct log_line l;
 
 	log_start(&l, strcmp(result, "ok") != 0 ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "login");
 	log_str(&l, "result", result);
 	log_str(&l, "protocol", a->protocol);
 	log_str(&l, "sid", a->sid);
-	if (a->client) {
-		char ip[NET_TEXT_MAX];
-
-		log_str(&l, "client", net_text(a->client, ip));
-	}
+	log_str(&l, "client", net_text(a->client, ip));
 	log_str(&l, "listener", a->listener);
 	log_str(&l, "user", a->user[0] ? a->user : NULL);
 	log_str(&l, "mechanism", a->mechanism);
 	log_str(&l, "tls", a->tls);
 	log_str(&l, "backend", a->backend);
 	log_str(&l, "code", code);
+	log_str(&l, "locked", locks[a->guard.lock]);
 	if (a->guard.failures > 0)
 		log_num(&l, "failures", a->guard.failures);
-	if (a->guard.delay_ms > 0)
-		log_num(&l, "delayed_ms", a->guard.delay_ms);
+	if (a->guard.account_failures > 0)
+		log_num(&l, "account_failures", a->guard.account_failures);
+	if (a->delayed_ms > 0)
+		log_num(&l, "delayed_ms", a->delayed_ms);
 	log_emit(&l);
+}
+
+static enum login_answer ask(const struct login_service *svc, struct login_attempt *a)
+{
+	a->guard.client = a->client;
+	a->guard.account = login_account(a->user, svc->guard.domain, a->account);
+	return login_guard_ask(&svc->guard, &a->guard);
+}
+
+static void leave(struct login_service *svc, struct login_attempt *a)
+{
+	for (size_t i = 0; i < sizeof(a->turn) / sizeof(a->turn[0]); i++) {
+		login_gate_leave(&svc->gates, a->turn[i]);
+		a->turn[i] = NULL;
+	}
+}
+
+static int share(const struct login_service *svc, int limit)
+{
+	return (limit + svc->workers - 1) / svc->workers;
+}
+
+static int enter(struct login_service *svc, uint64_t hash, int limit, int64_t until_ms, struct login_gate **out, bool *waited)
+{
+	int64_t left = until_ms - clock_ms();
+
+	return login_gate_enter(&svc->gates, hash, limit, left > 0 ? (int)left : 0, out, waited);
+}
+
+/*
+ * Its turn. Strangers wait for others from their networks and for others at the same account; who is known, only for himself: no stranger keeps him
+ * out. 0; -ETIMEDOUT, -ECANCELED, -ENOMEM. may wait
+ */
+static int enter_all(struct login_service *svc, struct login_attempt *a, bool *waited)
+{
+	const struct login_guard_conf *conf = svc->guard.conf;
+	const struct login_guard_query *q = &a->guard;
+	int64_t until_ms = clock_ms() + TURN_MS;
+	int rc = 0;
+
+	if (q->exempt)
+		return 0;
+	if (q->known)
+		return enter(svc, q->mark[LOGIN_MARK_PAIR].hash, conf->refuse_after, until_ms, &a->turn[0], waited);
+	for (int i = 0; rc == 0 && i < q->networks; i++)
+		rc = enter(svc, q->mark[i].hash, share(svc, conf->refuse_after * login_guard_factor(i)), until_ms, &a->turn[i], waited);
+	if (rc == 0 && q->account[0] && !q->exempt_user)
+		rc = enter(svc, q->mark[LOGIN_MARK_ACCOUNT].hash, share(svc, conf->account_refuse_after), until_ms, &a->turn[LOGIN_NETWORKS], waited);
+	return rc;
+}
+
+static enum login_admission admit(struct login_service *svc, struct login_attempt *a, int *rc)
+{
+	enum login_answer answer = ask(svc, a);
+	bool waited = false;
+
+	if (answer == LOGIN_REFUSED)
+		return LOGIN_TURNED_AWAY;
+	if (answer == LOGIN_SLOW) {
+		*rc = task_sleep(a->guard.delay_ms);
+		if (*rc < 0)
+			return LOGIN_CANCELLED;
+		a->delayed_ms = a->guard.delay_ms;
+	}
+	*rc = enter_all(svc, a, &waited);
+	if (*rc == -ETIMEDOUT || *rc == -ENOMEM)
+		return LOGIN_BUSY;
+	if (*rc < 0)
+		return LOGIN_CANCELLED;
+	/* Others may have failed meanwhile. */
+	return (waited || a->delayed_ms > 0) && ask(svc, a) == LOGIN_REFUSED ? LOGIN_TURNED_AWAY : LOGIN_ADMIT;
 }
 
 enum login_admission login_attempt_ask(struct login_service *svc, struct login_attempt *a, int *rc)
 {
-	const struct login_guard_conf *conf = &svc->conf->guard;
-	enum login_answer answer;
-	bool waited = false;
+	enum login_admission admission;
 
 	*rc = 0;
-	login_attempt_drop(svc, a);     /* asked before, without a name */
-	a->guard.client = a->client;
-	answer = login_guard_ask(svc->state, conf, &a->guard);
-	if (answer == LOGIN_SLOW)
-		*rc = task_sleep(a->guard.delay_ms);
-	if (*rc == 0 && answer != LOGIN_REFUSED)
-		*rc = login_gate_enter(&svc->gates, a->client, conf->refuse_after, TURN_MS, &a->turn, &waited);
-	if (*rc == -ETIMEDOUT || *rc == -ENOMEM) {
+	leave(svc, a);                  /* asked before, without a name */
+	admission = admit(svc, a, rc);
+	if (admission == LOGIN_ADMIT) {
+		a->asked = true;
+		return admission;
+	}
+	leave(svc, a);
+	if (admission != LOGIN_CANCELLED) {
 		*rc = 0;
-		log_attempt(a, "busy", NULL);
-		return LOGIN_BUSY;
+		log_attempt(a, admission == LOGIN_BUSY ? "busy" : "refused", NULL);
 	}
-	if (*rc == 0 && waited)         /* those before may have failed */
-		answer = login_guard_ask(svc->state, conf, &a->guard);
-	if (*rc < 0 || answer == LOGIN_REFUSED)
-		login_attempt_drop(svc, a);
-	if (*rc < 0)
-		return LOGIN_CANCELLED;
-	if (answer == LOGIN_REFUSED) {
-		log_attempt(a, "refused", NULL);
-		return LOGIN_TURNED_AWAY;
-	}
-	a->asked = true;
-	return LOGIN_ADMIT;
+	return admission;
 }
 
 void login_attempt_end(struct login_service *svc, struct login_attempt *a, enum login_result result, const char *code)
 {
 	static const char *const words[] = { "ok", "failed", "unavailable", "broken-off" };
 
-	a->guard.client = a->client;
+	if (!a->asked && result <= LOGIN_FAILED)
+		ask(svc, a);
 	if (result == LOGIN_OK)
-		login_guard_passed(svc->state, &svc->conf->guard, &a->guard);
+		login_guard_passed(&svc->guard, &a->guard);
 	else if (result == LOGIN_FAILED)
-		login_guard_failed(svc->state, &svc->conf->guard, &a->guard);
+		login_guard_failed(&svc->guard, &a->guard);
 	log_attempt(a, words[result], code);
-	login_attempt_drop(svc, a);
+	leave(svc, a);
 }
 
 void login_attempt_drop(struct login_service *svc, struct login_attempt *a)
 {
-	login_gate_leave(&svc->gates, a->turn);
-	a->turn = NULL;
+	leave(svc, a);
 }

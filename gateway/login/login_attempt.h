@@ -26,21 +26,18 @@
 
 #include "base/net.h"
 #include "base/sasl.h"
+#include "login/login_gate.h"
+#include "policy/login_account.h"
 #include "policy/login_guard.h"
 
-struct auth_conf;
-struct login_gate;
-struct login_shared;
 struct site;
 struct state;
 
 /* What all protocols of a worker share. */
 struct login_service {
-	struct state *state;            /* NULL: nothing is remembered */
-	const struct site *site;
-	const struct auth_conf *conf;   /* the site's */
-	struct login_shared *shared;    /* memory over all workers; NULL: none */
-	struct login_gate *gates;       /* attempts being made now */
+	struct login_guard guard;
+	struct login_gates gates;       /* attempts being made now */
+	int workers;                    /* among which the gates of strangers are shared out */
 };
 
 struct login_attempt {
@@ -50,10 +47,15 @@ struct login_attempt {
 	const struct net_addr *client;  /* the real one */
 	char user[SASL_USER_MAX + 1];   /* "": not known */
 	/* its own: */
+	char account[LOGIN_ACCOUNT_MAX];
 	struct login_guard_query guard;
-	struct login_gate *turn;
+	struct login_gate *turn[LOGIN_NETWORKS + 1];
+	int delayed_ms;
 	bool asked;
 };
+
+/* state: NULL: nothing is remembered. shared: memory over all workers; NULL: none. */
+void login_service_init(struct login_service *svc, const struct site *site, struct state *state, struct login_shared *shared);
 
 enum login_admission {
 	LOGIN_ADMIT,

@@ -17,6 +17,7 @@ struct shared *shared_map(void)
 	if (s == MAP_FAILED)
 		return NULL;
 	s->started_s = clock_wall_s();
+	login_shared_init(&s->login);
 	return s;
 }
 

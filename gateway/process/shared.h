@@ -16,6 +16,7 @@
 #include "filters/dnsbl_health.h"
 #include "hop/backend.h"
 #include "hop/destination_hop.h"
+#include "policy/login_shared.h"
 
 enum {
 	SHARED_SLOTS = BACKEND_WORKERS_MAX, /* workers alive at once, all generations */
@@ -49,6 +50,7 @@ struct shared {
 	_Atomic uint64_t spool_leased, spool_routes, spool_routes_down;         /* being delivered; where to, and what is put off as a whole */
 	_Atomic int64_t ledger_until_s;         /* policy/ledger.h */
 	struct destination_shared destinations;
+	struct login_shared login;              /* what need not be asked of the state */
 	struct shared_slot slot[SHARED_SLOTS];
 	struct shared_names backend_names, listener_names;
 	struct backend_shared backend[SHARED_PLACES];

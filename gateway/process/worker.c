@@ -315,7 +315,7 @@ static int worker_prepare(struct worker *w)
 	rc = filters_setup(w->site, &err);
 	if (rc < 0)
 		return failed("a filter cannot be set up", rc, &err);
-	w->login = (struct login_service){ .state = w->state, .site = w->site, .conf = &w->site->auth };
+	login_service_init(&w->login, w->site, w->state, &w->env->shared->login);
 	for (int i = 0; w->env->protocols[i]; i++) {
 		rc = w->env->protocols[i]->open
 			     ? w->env->protocols[i]->open(w, &w->service[i], &err)

@@ -179,7 +179,8 @@ static const char everything[] =
 	"srs { domain = Example.com secret_file = srs-secret life = 3d }\ndmarc { engine = libopendmarc }\nrate hour { by = sender count = messages limit = 30 period = 2h }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
-	"	refuse_for = 20m forget_after = 2h }\n"
+	"	refuse_for = 20m forget_after = 2h account_slow_after = 12 account_refuse_after = 13 trust_for = 7d exempt = { \"10.0.0.7\", \"2001:db8::/48\" }\n"
+	"	exempt_users = { scanner, \"A\\\\fax\" } }\n"
 	"history { record = no keep = 2d max_size = 300M }\n"
 	"spool { life = 3d delay_notice = 2h retry_min = 500ms retry_max = 1h max_size = 1G max_messages = 77 deliveries = 6 }\n"
 	"quarantine { keep = 60d max_size = 10G }\nquarantine_class board { keep = 0 }\nquarantine_class sales { max_size = 1G }\n"
@@ -336,6 +337,9 @@ static void check_numbers(const struct site *s)
 	assert_true(s->auth.offer && s->auth.inbound && s->auth.plaintext && s->auth.mechanisms == (SASL_LOGIN | SASL_GSSAPI));
 	assert_true(s->auth.guard.slow_after == 4 && s->auth.guard.slow_ms == 3000 && s->auth.guard.refuse_after == 11);
 	assert_true(s->auth.guard.refuse_s == 1200 && s->auth.guard.forget_s == 7200);
+	assert_true(s->auth.guard.account_slow_after == 12 && s->auth.guard.account_refuse_after == 13 && s->auth.guard.trust_s == 7 * 86400);
+	assert_true(s->auth.guard.exempt_count == 2 && s->auth.guard.exempt[1].bits == 48 && s->auth.guard.exempt_user_count == 2);
+	assert_string_equal(s->auth.guard.exempt_users[1], "A\\fax");
 	assert_int_equal(s->greylist.delay_s, 60);
 	assert_int_equal(s->greylist.window_s, 86400);
 	assert_int_equal(s->greylist.life_s, 30 * 86400);
@@ -485,6 +489,9 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "no mechanism", "auth { mechanisms = { \"KERBEROS_V4\" } }\n",
 	  "@:4: mechanisms: \"KERBEROS_V4\" is not known, expected some of PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-256 SCRAM-SHA-1 XOAUTH2 "
 	  "OAUTHBEARER NTLM GSSAPI\n" },
+	{ "exempt", "auth { exempt = { \"10.0.0.7/8\" } }\n",
+	  "@:4: exempt: \"10.0.0.7/8\" is no network, expected one such as \"192.0.2.0/24\" or \"2001:db8::/32\"\n" },
+	{ "exempt user", "auth { exempt_users = { \"\" } }\n", "@:4: exempt_users: \"\" is no name of a user, expected 1 to 255 octets\n" },
 	{ "unknown option", "nonsense = 1\n", "@:4: nonsense: unknown option, expected one that gatepost.conf(5) lists\n" },
 	{ "near miss", "hostnam = x\n", "@:4: hostnam: unknown option, expected perhaps hostname\n" },
 	{ "near miss, swapped", "wrokers = 2\n", "@:4: wrokers: unknown option, expected perhaps workers\n" },

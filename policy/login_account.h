@@ -1,0 +1,23 @@
+/*
+ * login_account - by which name an account is counted, whatever form its user writes it in
+ *
+ * Case does not matter (Unicode's folding and NFKC: what a server that compares without case may take for the same). DOMAIN\ann is ann. ann@example.com is
+ * ann where example.com is the only domain of the site; where there are several, each may have its ann. Two accounts that a server tells apart
+ * may be counted as one, ANN and ann, or A\ann and B\ann: their failures add up.
+ */
+#ifndef LOGIN_ACCOUNT_H
+#define LOGIN_ACCOUNT_H
+
+#include <stddef.h>
+
+enum { LOGIN_ACCOUNT_MAX = 320 };       /* with NUL */
+
+struct site;
+
+/* The domain that can be left out: the site's only one, or NULL. */
+const char *login_account_domain(const struct site *s);
+
+/* user: UTF-8, as base/sasl.h keeps it; "" stays "". domain: lower-case, or NULL. Returns out. */
+const char *login_account(const char *user, const char *domain, char out[LOGIN_ACCOUNT_MAX]);
+
+#endif
