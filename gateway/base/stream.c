@@ -68,6 +68,8 @@ static void stream_event(evutil_socket_t fd, short what, void *arg)
 	s->short_read = false;
 	if (what & EV_CLOSED)
 		s->hung_up = true;
+	/* libevent tells an error as both. */
+	s->perhaps_cut = (what & EV_READ) && (what & EV_WRITE);
 	if (what & (EV_READ | EV_CLOSED)) {
 		s->readable = true;
 		if (s->reader)
@@ -78,6 +80,8 @@ static void stream_event(evutil_socket_t fd, short what, void *arg)
 		if (s->writer)
 			task_wake(s->writer, 0);
 	}
+	if (s->watch)
+		s->watch(s->watch_arg);         /* which may free s */
 }
 
 /*

@@ -22,6 +22,7 @@ struct stream {
 	bool readable, writable;
 	bool reading_ev, writing_ev; /* what the descriptor is registered for */
 	bool hung_up;                /* the peer has ended its side: the next read finds it */
+	bool perhaps_cut;            /* the last event may have told of an error: only a read in vain tells that there was none */
 	bool eof, broken;            /* no more reads; nothing more at all */
 	bool reset;                  /* the connection was cut: what was sent may not have been read */
 	bool skipping;               /* inside a line that was too long */
@@ -34,6 +35,8 @@ struct stream {
 	unsigned char fills;         /* reads since this task last let others run */
 	int write_timeout_ms;
 	struct task *reader, *writer;    /* who waits */
+	void (*watch)(void *);           /* who is called instead (stream_raw.h) */
+	void *watch_arg;
 	char *in;                        /* in_len bytes at in + in_at have not been eaten */
 	unsigned in_at, in_len, in_seen; /* in_seen of them hold no LF */
 	char *out;                       /* out_len bytes at out + out_at have not been sent */

@@ -3,11 +3,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/clock.h"
 #include "base/stream_impl.h"
 
 /* What recv, send or splice returned, n; at 0 the peer has ended its side, if it was a read. */
@@ -36,6 +34,19 @@ static ssize_t tls_got(struct stream *s, ssize_t n, uint64_t *count)
 	return n == -EPIPE && s->reset ? -ECONNRESET : n;
 }
 
+/*
+ * A read that brings less than there was room for has emptied the socket. What comes later, an end too, is told by the descriptor: at once when it is
+ * registered, and then by an event of its own.
+ */
+static ssize_t plain_read(struct stream *s, char *p, size_t size)
+{
+	ssize_t n = got(s, recv(s->fd, p, size, 0), &s->readable, &s->bytes_in);
+
+	if (n > 0 && (size_t)n < size && !s->hung_up && !s->perhaps_cut)
+		s->readable = false;
+	return n;
+}
+
 ssize_t stream_raw_read(struct stream *s, char *p, size_t size)
 {
 	if (s->in_len) {
@@ -48,8 +59,8 @@ ssize_t stream_raw_read(struct stream *s, char *p, size_t size)
 	if (s->eof || s->broken)
 		return s->reset ? -ECONNRESET : -EPIPE;
 	if (s->ssl)
-		return tls_got(s, stream_tls_read(s, p, size), &s->bytes_in);
-	return s->readable ? got(s, recv(s->fd, p, size, 0), &s->readable, &s->bytes_in) : 0;
+		return s->readable || stream_tls_buffered(s) ? tls_got(s, stream_tls_read(s, p, size), &s->bytes_in) : 0;
+	return s->readable ? plain_read(s, p, size) : 0;
 }
 
 ssize_t stream_raw_write(struct stream *s, const char *p, size_t len)
@@ -88,23 +99,15 @@ ssize_t stream_raw_splice_out(struct stream *s, int pipe_fd, size_t len)
 	return got(s, splice(pipe_fd, NULL, s->fd, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK), &s->writable, &s->bytes_out);
 }
 
-int stream_raw_wait(struct stream *a, struct stream *b, int64_t until_ms)
+void stream_raw_watch(struct stream *s, void (*fn)(void *), void *arg)
 {
-	int64_t left = until_ms == INT64_MAX ? -1 : until_ms - clock_ms();
-	int rc;
+	s->watch = fn;
+	s->watch_arg = arg;
+}
 
-	if (until_ms != INT64_MAX && left <= 0)
-		return task_cancelled() ? -ECANCELED : -ETIMEDOUT;
-	rc = stream_register(a, a->writing_ev || !a->writable);
-	if (rc == 0)
-		rc = stream_register(b, b->writing_ev || !b->writable);
-	if (rc < 0)
-		return rc;
-	assert(!a->reader && !a->writer && !b->reader && !b->writer);
-	a->reader = a->writer = b->reader = b->writer = task_self();
-	rc = task_park(left > INT_MAX ? INT_MAX : (int)left);
-	a->reader = a->writer = b->reader = b->writer = NULL;
-	return rc;
+int stream_raw_listen(struct stream *s)
+{
+	return stream_register(s, s->writing_ev || !s->writable);
 }
 
 void stream_raw_shut(struct stream *s)

@@ -1,8 +1,8 @@
 /*
- * stream_raw - two streams served by one task, without waits in between: for a pump
+ * stream_raw - streams without waits, on the loop's own stack: for a pump
  *
- * Each of these is one try. Where there is nothing to be had the stream remembers it, and stream_raw_wait parks the task until one of
- * two streams has news. Collected output is flushed first (stream_flush); from then on nothing else reads or writes.
+ * Each of these is one try. Where there is nothing to be had the stream remembers it, and whoever watches it is called when it has news.
+ * Collected output is flushed first (stream_flush); from then on nothing else reads or writes.
  */
 #ifndef STREAM_RAW_H
 #define STREAM_RAW_H
@@ -26,8 +26,10 @@ bool stream_raw_can_splice(const struct stream *s);
 ssize_t stream_raw_splice_in(struct stream *s, int pipe_fd, size_t size);
 ssize_t stream_raw_splice_out(struct stream *s, int pipe_fd, size_t len);
 
-/* Until something has happened on either, or the moment of clock_ms(). 0, -ETIMEDOUT, -ECANCELED, -ENOMEM. may wait */
-int stream_raw_wait(struct stream *a, struct stream *b, int64_t until_ms);
+/* fn(arg) is called, on the loop's stack, with each news of the stream; NULL: nobody. Tasks that wait are woken before. */
+void stream_raw_watch(struct stream *s, void (*fn)(void *), void *arg);
+/* From now on there is news when bytes come, and when bytes go that did not go before. 0 or -ENOMEM. */
+int stream_raw_listen(struct stream *s);
 
 /* Our side ends: close_notify where there is TLS, FIN. */
 void stream_raw_shut(struct stream *s);
