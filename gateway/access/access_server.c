@@ -14,7 +14,10 @@
 #include "base/stream.h"
 #include "base/task.h"
 
-enum { DRAIN_IDLE_MS = 1000 };           /* a session on which nothing moves for so long may be ended when we stop */
+enum {
+	DRAIN_IDLE_MS = 1000,           /* a session on which nothing moves for so long may be ended when we stop */
+	FLUSH_MS = 60 * 1000,           /* for what was said before bytes flow */
+};
 
 /* --- its end --- */
 
@@ -93,27 +96,43 @@ static bool admit(struct access_session *s)
 	return rc == 0;
 }
 
-static void serve(struct access_session *s)
+/* false: nobody has been served. may wait */
+static bool serve(struct access_session *s)
 {
 	if (connection_meet(s->client, s->conf, &s->peer, &s->addr, &s->local, &s->header) < 0 || !admit(s))
-		return;
+		return false;
 	s->login_until_ms = clock_ms() + s->conf->login_timeout_ms;
 	if (s->conf->tls != LISTENER_TLS_IMPLICIT || access_client_starttls(s) == 0)
 		s->svc->protocol->serve(s);
-	log_end(s);
+	return true;
 }
 
 void access_pump(struct access_session *s)
 {
-	enum pump_end end;
+	bool client = stream_flush(s->client, FLUSH_MS) == 0;
 
+	s->pumping = client && stream_flush(s->backend.stream, FLUSH_MS) == 0;
+	if (!s->pumping)
+		access_end(s, pump_end_text(task_cancelled() ? PUMP_CANCELED : client ? PUMP_RESET_B : PUMP_RESET_A), NULL);
+}
+
+static void pumped(void *arg, enum pump_end end)
+{
+	struct access_session *s = arg;
+
+	access_end(s, pump_end_text(end == PUMP_IDLE && s->svc->draining ? PUMP_CANCELED : end), NULL);
+	log_end(s);
+	session_free(s);
+}
+
+/* From here on there is no task. false: no memory. */
+static bool pump_begin(struct access_session *s)
+{
 	s->pump.a = s->client;
 	s->pump.b = s->backend.stream;
 	s->pump.idle_ms = s->svc->draining ? DRAIN_IDLE_MS : s->conf->idle_timeout_ms;
-	s->pumping = true;
-	end = pump_run(&s->pump);
-	s->pumping = false;
-	access_end(s, pump_end_text(end == PUMP_IDLE && s->svc->draining ? PUMP_CANCELED : end), NULL);
+	s->task = NULL;
+	return pump_start(&s->pump, pumped, s) == 0;
 }
 
 static void session_main(void *arg)
@@ -121,7 +140,13 @@ static void session_main(void *arg)
 	struct access_session *s = arg;
 
 	s->task = task_self();
-	serve(s);
+	if (serve(s)) {
+		if (s->pumping && pump_begin(s))
+			return;
+		if (s->pumping)
+			access_end(s, pump_end_text(PUMP_FAILED), NULL);
+		log_end(s);
+	}
 	session_free(s);
 }
 
@@ -189,6 +214,11 @@ int access_service_init(struct access_service *svc)
 
 void access_service_release(struct access_service *svc)
 {
+	struct access_session *s;
+
+	/* Tasks have been unwound; these have none. */
+	while ((s = LIST_FIRST(&svc->all)))
+		pump_stop(&s->pump);
 	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++)
 		client_table_free(svc->listener[i].clients);
 	free(svc->listener);
@@ -201,11 +231,9 @@ void access_service_drain(struct access_service *svc)
 
 	svc->draining = true;
 	LIST_FOREACH(s, &svc->all, list) {
-		if (!s->pumping) {
+		if (s->task)
 			task_cancel(s->task);
-			continue;
-		}
-		s->pump.idle_ms = DRAIN_IDLE_MS;
-		task_wake(s->task, 0);          /* it looks at the clock again */
+		else
+			pump_hurry(&s->pump, DRAIN_IDLE_MS);
 	}
 }

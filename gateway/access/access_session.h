@@ -51,10 +51,10 @@ struct access_session {
 	int errors;                             /* commands that made no sense */
 	int64_t begun_ms, login_until_ms;       /* the login is done by then */
 	struct pump pump;
-	bool pumping;
+	bool pumping;                           /* or will be, when its task has returned */
 	const char *end;                        /* how it ended, for the log; NULL: it has not */
 	char *why;                              /* or NULL */
-	struct task *task;
+	struct task *task;                      /* NULL while bytes flow: that needs none */
 	LIST_ENTRY(access_session) list;
 };
 
@@ -78,7 +78,10 @@ bool access_client_may_starttls(const struct access_session *s);        /* it is
 /* No password may come on this leg: plaintext = refuse, and it is not encrypted. */
 bool access_client_refuses_clear(const struct access_session *s);
 
-/* After the login: bytes flow until the end. may wait */
+/*
+ * After the login: bytes flow until the end. Whoever serves says it last, and returns: it begins then, and the task's stack goes to another. What has been
+ * written leaves now. may wait
+ */
 void access_pump(struct access_session *s);
 
 #endif
