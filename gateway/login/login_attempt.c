@@ -100,6 +100,7 @@ static enum login_admission admit(struct login_service *svc, struct login_attemp
 	enum login_answer answer = ask(svc, a);
 	bool waited = false;
 
+	a->delayed_ms = 0;
 	if (answer == LOGIN_REFUSED)
 		return LOGIN_TURNED_AWAY;
 	if (answer == LOGIN_SLOW) {
@@ -119,10 +120,14 @@ static enum login_admission admit(struct login_service *svc, struct login_attemp
 
 enum login_admission login_attempt_ask(struct login_service *svc, struct login_attempt *a, int *rc)
 {
+	char account[LOGIN_ACCOUNT_MAX];
 	enum login_admission admission;
 
 	*rc = 0;
-	leave(svc, a);                  /* asked before, without a name */
+	if (a->asked && strcmp(login_account(a->user, svc->guard.domain, account), a->account) == 0)
+		return LOGIN_ADMIT;
+	a->asked = false;
+	leave(svc, a);
 	admission = admit(svc, a, rc);
 	if (admission == LOGIN_ADMIT) {
 		a->asked = true;
@@ -147,10 +152,11 @@ void login_attempt_end(struct login_service *svc, struct login_attempt *a, enum 
 	else if (result == LOGIN_FAILED)
 		login_guard_failed(&svc->guard, &a->guard);
 	log_attempt(a, words[result], code);
-	leave(svc, a);
+	login_attempt_drop(svc, a);
 }
 
 void login_attempt_drop(struct login_service *svc, struct login_attempt *a)
 {
 	leave(svc, a);
+	a->asked = false;
 }

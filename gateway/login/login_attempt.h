@@ -71,7 +71,7 @@ enum login_result {
 	LOGIN_BROKEN_OFF,       /* the client gave up, or said nonsense */
 };
 
-/* may wait: slows down, and waits its turn */
+/* Before each line that decides: the first time, and when the name has changed, it slows down, and waits its turn. may wait */
 enum login_admission login_attempt_ask(struct login_service *svc, struct login_attempt *a, int *rc);
 
 /*

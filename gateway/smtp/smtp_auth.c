@@ -33,6 +33,7 @@ struct dialogue {
 	struct buf challenge;
 	int64_t until_ms;
 	const char *reply;              /* what the client hears; NULL: what the backend said last */
+	bool token_refused;
 	bool turned_away;               /* reply says why: the server was not asked */
 };
 
@@ -251,8 +252,7 @@ static int ask_guard(struct dialogue *d)
 	struct login_attempt *a = &d->attempt;
 	int rc = 0;
 
-	/* Once; anew where the name came late. */
-	if ((a->asked && (a->user[0] || !d->sasl.user[0])) || !sasl_decides(&d->sasl))
+	if (!sasl_decides(&d->sasl))
 		return 0;
 	name_attempt(d);
 	switch (login_attempt_ask(d->s->svc->login, a, &rc)) {
@@ -271,6 +271,15 @@ static int ask_guard(struct dialogue *d)
 	return rc < 0 ? rc : -ECANCELED;
 }
 
+/*
+ * A token that is refused is refused in a challenge, which the client answers before the server says 535 (RFC 7628 3.2.3): whoever breaks off then has
+ * failed.
+ */
+static void token_challenged(struct dialogue *d)
+{
+	d->token_refused = d->attempt.asked && (d->sasl.mechanism & (SASL_XOAUTH2 | SASL_OAUTHBEARER));
+}
+
 /* To the end. 0: d->reply, or the backend's last; else an error of the client's stream. may wait */
 static int converse(struct dialogue *d, const struct smtp_command *c)
 {
@@ -280,6 +289,7 @@ static int converse(struct dialogue *d, const struct smtp_command *c)
 		const char *line = "";
 		size_t len = 0;
 
+		token_challenged(d);
 		if (step == STEPS_MAX) {
 			cancel(d, "454 4.7.0 the dialogue does not end");
 			return 0;
@@ -357,9 +367,9 @@ static int conclude(struct dialogue *d)
 	if (code / 100 == 2)
 		d->reply = "454 4.7.0 the mail server behind is confused, try again later";
 	snprintf(digits, sizeof(digits), "%d", code);
-	if (is_failure(code)) {
+	if (is_failure(code) || (d->token_refused && d->reply && d->reply[0] == '5')) {
 		s->errors++;
-		login_attempt_end(s->svc->login, &d->attempt, LOGIN_FAILED, digits);
+		login_attempt_end(s->svc->login, &d->attempt, LOGIN_FAILED, code ? digits : NULL);
 	} else {
 		login_attempt_end(s->svc->login, &d->attempt, d->reply && d->reply[0] == '5' ? LOGIN_BROKEN_OFF : LOGIN_UNAVAILABLE,
 				  d->reply ? NULL : digits);
@@ -413,6 +423,8 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 	}
 	if (rc >= 0)
 		rc = conclude(d);
+	else if (d->token_refused)
+		login_attempt_end(s->svc->login, &d->attempt, LOGIN_FAILED, NULL);
 	/* The client has gone in the middle: a QUIT would be the answer to a challenge, a password even. */
 	if (rc < 0 && d->backend && d->backend->reply.code == 334)
 		d->backend->broken = true;

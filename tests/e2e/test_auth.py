@@ -252,6 +252,19 @@ def test_xoauth2_that_fails(gate):
     assert (line["result"], line["user"], line["code"], line["failures"]) == ("failed", "ann@example.com", "535", "1")
 
 
+@pytest.mark.parametrize("end", ["*", None])
+def test_a_refused_token_counts(gate, end):
+    """Whoever breaks off after the challenge that says so has made his guess."""
+    g = gate(step=asking(b64('{"status":"401"}'), end=b"535 5.7.8 no\r\n"))
+    token = b64(f"user=ann\x01auth=Bearer {PASSWORD}\x01\x01")
+    with submit(g) as c:
+        c.expect(f"AUTH XOAUTH2 {token}", 334)
+        if end:
+            c.expect(end, 501)
+    line = parse_logfmt(g.wait_line("event=login"))
+    assert (line["result"], line["user"], line["failures"], line["account_failures"]) == ("failed", "ann", "1", "1")
+
+
 @pytest.mark.parametrize("said,heard", [
     (b"535 no\r\n", "535 5.7.8 no"),
     (b"454 Temporary\r\n", "454 4.7.0 Temporary"),
