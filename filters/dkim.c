@@ -257,5 +257,6 @@ const struct filter filter_dkim = {
 	.body = body,
 	.run = run,
 	.ours = ours,
+	.fetched = true,
 	.release = release,
 };

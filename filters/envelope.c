@@ -55,8 +55,12 @@ int recipient_facts_set(const struct recipient *r, struct facts *out)
 static int envelope_run(struct txn *t, int self, struct facts *out)
 {
 	const struct envelope *env = &t->env;
-	int rc = facts_set(out, "sender", env->from);
+	int rc;
 
+	/* What is fetched has no envelope any more: only the server that delivered it may have noted whose it was. */
+	if (t->client && t->client->fetches && !env->from[0] && t->message && !message_find(t->message, "Return-Path", 0))
+		return 0;
+	rc = facts_set(out, "sender", env->from);
 	if (rc == 0)
 		rc = facts_set(out, "sender.domain", env->from_domain);
 	if (rc == 0)

@@ -41,6 +41,7 @@ struct filter {
 	 * so. Never waits. NULL: ours are looked at as everybody is.
 	 */
 	int (*ours)(struct txn *t, struct facts *out);
+	bool fetched;                   /* but of a message that is fetched (client.fetches) run is asked all the same: it needs nothing but the message */
 
 	/* Whether run would answer without a wait now, after start. NULL: no, if there is a start; else it never waits. */
 	bool (*ready)(struct txn *t, int self);

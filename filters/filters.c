@@ -104,7 +104,7 @@ static uint32_t with_used(uint32_t needed)
 /* A check for strangers, and this is none. */
 static bool spared(const struct txn *t, int i)
 {
-	return filters[i]->ours && t->client && t->client->relay;
+	return filters[i]->ours && t->client && t->client->relay && !(t->client->fetches && filters[i]->fetched);
 }
 
 void filters_start(struct txn *t, enum stage stage, uint32_t needed)

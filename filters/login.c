@@ -11,7 +11,8 @@ static const struct fact_def login_facts[] = {
 static int login_run(struct txn *t, int self, struct facts *out)
 {
 	const struct client *c = t->client;
-	int rc = facts_set_bool(out, "client.relay", c->relay);
+	/* Rules let pass what ours send by this fact; what one of ours fetches somebody else has sent. */
+	int rc = facts_set_bool(out, "client.relay", c->relay && !c->fetches);
 
 	if (rc == 0 && c->listener)
 		rc = facts_set(out, "listener", c->listener);

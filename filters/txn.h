@@ -37,6 +37,7 @@ struct client {
 	bool early_talker;              /* spoke before the banner */
 	const char *listener;           /* name of the listener that it came to; NULL: none (a test, a command) */
 	bool relay;                     /* one of ours: by relay_networks or by AUTH. May send to any domain; checks for strangers do not apply */
+	bool fetches;                   /* fetches from the mail server behind what others have sent: one of ours (relay is true), the message is not */
 	char *auth_user, *auth_mechanism;       /* who has authenticated, printable, and how; NULL: nobody */
 	struct evidence evidence;       /* of filters whose scope is the connection */
 };

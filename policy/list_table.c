@@ -22,11 +22,11 @@ static const size_t RESERVE = HEAD_BYTES + (size_t)KEYS_BYTES_MAX + 8 + 2u * LIS
 
 struct image {                          /* the head; keys follow at HEAD_BYTES, then slots, then what was noted */
 	char magic[8];
-	uint64_t bytes, keys_len, slots_at, slot_count, noted_count, count;
+	uint64_t bytes, keys_len, slots_at, slot_count, noted_count, count, sum;
 	struct list_kinds kinds;
 };
 
-static const char magic[8] = "gplist1";
+static const char magic[8] = "gplist2";
 
 _Static_assert(sizeof(struct image) <= HEAD_BYTES, "the head of an image");
 
@@ -64,9 +64,20 @@ static size_t key_len(const unsigned char *k)
 	return (size_t)k[0] << 8 | k[1];
 }
 
+static size_t slot_of_hash(const struct list_table *t, uint64_t hash)
+{
+	return (size_t)((unsigned __int128)hash * t->slot_count >> 64);
+}
+
 static size_t slot_first(const struct list_table *t, const void *key, size_t len)
 {
-	return (size_t)((unsigned __int128)hash_bytes(key, len) * t->slot_count >> 64);
+	return slot_of_hash(t, hash_bytes(key, len));
+}
+
+/* What a key adds to the sum of all. */
+static uint64_t key_sum(uint64_t hash, const unsigned char *k)
+{
+	return hash * (2u * k[2] + 1);
 }
 
 /* The slot of a key, or the free one where it would go, from i on. Needs slot_count > count. */
@@ -120,12 +131,15 @@ static void slots_fill(struct list_table *t)
 	size_t at[AHEAD], first[AHEAD], n;
 
 	t->count = 0;
+	t->sum = 0;
 	for (size_t next = 0; next < t->keys_len;) {
 		for (n = 0; n < AHEAD && next < t->keys_len; n++) {
 			const unsigned char *k = t->keys + next;
+			uint64_t hash = hash_bytes(k + KEY_HEAD, key_len(k));
 
 			at[n] = next;
-			first[n] = slot_first(t, k + KEY_HEAD, key_len(k));
+			first[n] = slot_of_hash(t, hash);
+			t->sum += key_sum(hash, k);
 			__builtin_prefetch(&t->slot[first[n]], 1);
 			next += key_len(k) + KEY_HEAD;
 		}
@@ -257,6 +271,17 @@ const char *list_table_noted_key(const struct list_table *t, size_t i, size_t *l
 	return (const char *)k + KEY_HEAD;
 }
 
+uint64_t list_table_sum(const struct list_table *t)
+{
+	uint64_t sum = 0;
+
+	if (t->map)
+		return t->sum;
+	for (size_t at = 0; at < t->keys_len; at += key_len(t->keys + at) + KEY_HEAD)
+		sum += key_sum(hash_bytes(t->keys + at + KEY_HEAD, key_len(t->keys + at)), t->keys + at);
+	return sum;
+}
+
 /* Images */
 
 int list_table_begin(struct list_table *t)
@@ -292,6 +317,7 @@ static void image_use(struct list_table *t)
 
 	t->kinds = head->kinds;
 	t->count = head->count;
+	t->sum = head->sum;
 	t->keys = (unsigned char *)t->map + HEAD_BYTES;
 	t->keys_len = t->keys_cap = head->keys_len;
 	t->slot = (uint32_t *)((char *)t->map + head->slots_at);
@@ -346,6 +372,7 @@ int list_table_finish(struct list_table *t)
 	head->slot_count = slot_count;
 	head->noted_count = t->noted_count;
 	head->count = t->count;
+	head->sum = t->sum;
 	head->kinds = t->kinds;
 	free(noted);
 	rc = image_seal(t, bytes);

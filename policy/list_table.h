@@ -31,6 +31,7 @@ struct list_table {             /* zeroed: empty */
 	size_t slot_count;
 	uint32_t *noted;
 	size_t noted_count;
+	uint64_t sum;           /* of the keys in an image */
 	void *map;              /* of an image, finished or not */
 	size_t map_len;
 	int fd;                 /* of an image not yet given away, plus 1; 0: none */
@@ -55,6 +56,9 @@ int list_table_get(const struct list_table *t, const void *key, size_t len);
 /* The keys that were noted. */
 size_t list_table_noted(const struct list_table *t);
 const char *list_table_noted_key(const struct list_table *t, size_t i, size_t *len);
+
+/* A number that other keys, or keys with other bits, hardly ever have; in whatever order they came. Of an image at once, else the keys are read. */
+uint64_t list_table_sum(const struct list_table *t);
 
 /* The descriptor of a finished image, the caller's from now on; -1: none, or given away. */
 int list_table_take_fd(struct list_table *t);

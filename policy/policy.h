@@ -80,6 +80,8 @@ size_t policy_rule_count(const struct policy *p);
 /* Whether some score rule counts. */
 bool policy_has_score(const struct policy *p);
 const struct rule *policy_rule(const struct policy *p, size_t i);
+/* A number that is another one, but for an accident in 2^64, when the policy's text or any list in it is: the same in all processes that have the same. Never 0. */
+uint64_t policy_fingerprint(struct policy *p);
 /* Bits of the filters whose facts some rule mentions. */
 uint32_t policy_filters(const struct policy *p);
 /* The rule above that keeps rule i from deciding at its own earliest stage, or -1. */

@@ -35,6 +35,7 @@ int policy_set_allowed(struct policy *p, const char *path, struct buf *errors)
 	if (rc != 0)
 		return -EINVAL;
 	p->regexes += policy_list_regexes(fresh);
+	p->fingerprint = 0;
 	close(policy_list_take_fd(fresh));
 	policy_list_become(l->list, fresh);
 	fresh = NULL;
@@ -95,6 +96,7 @@ int policy_files_replace(struct policy *p, const char *path, int fd)
 
 		if (!l->path || strcmp(l->path, path) != 0)
 			continue;
+		p->fingerprint = 0;
 		rc = policy_list_map(l->list, fd);
 		if (rc < 0)
 			return rc;

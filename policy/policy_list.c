@@ -402,6 +402,11 @@ int policy_list_finish(struct policy_list *l)
 	return list_table_finish(&l->table);
 }
 
+uint64_t policy_list_sum(const struct policy_list *l)
+{
+	return list_table_sum(&l->table);
+}
+
 int policy_list_take_fd(struct policy_list *l)
 {
 	return list_table_take_fd(&l->table);

@@ -102,6 +102,8 @@ int policy_list_map(struct policy_list *l, int fd);
 void policy_list_become(struct policy_list *l, struct policy_list *fresh);
 
 size_t policy_list_count(const struct policy_list *l);
+/* A number that a list with other entries hardly ever has. Of an image at once, else in the time of reading it. */
+uint64_t policy_list_sum(const struct policy_list *l);
 size_t policy_list_regexes(const struct policy_list *l);
 /* Whether some entry could ever hold for a fact of this type. */
 bool policy_list_useful(const struct policy_list *l, enum fact_type type);

@@ -155,6 +155,27 @@ static void parse_all(struct parser *ps)
 	}
 }
 
+/* FNV-1a, made even by a multiplication at the end. */
+static uint64_t text_sum(const char *text, size_t len)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)text[i]) * 0x100000001b3u;
+	return (h ^ h >> 32) * 0xd6e8feb86659fd93u;
+}
+
+uint64_t policy_fingerprint(struct policy *p)
+{
+	uint64_t h = p->text_sum;
+
+	for (size_t i = 0; !p->fingerprint && i < p->list_count; i++)
+		h = (h ^ h >> 29 ^ policy_list_sum(p->list[i].list)) * 0xd6e8feb86659fd93u;
+	if (!p->fingerprint)
+		p->fingerprint = h ? h : 1;
+	return p->fingerprint;
+}
+
 struct policy *policy_parse(const char *name, const char *text, size_t len, const char *base_dir,
 			    struct buf *errors, struct buf *warnings)
 {
@@ -178,6 +199,7 @@ struct policy *policy_parse(const char *name, const char *text, size_t len, cons
 			    POLICY_TEXT_MAX);
 		return NULL;
 	}
+	p->text_sum = text_sum(text, len);
 	policy_lex_init(&ps.lex, text, len);
 	parse_all(&ps);
 	buf_release(&ps.text);
@@ -267,6 +289,7 @@ struct policy *policy_load(const char *path, struct buf *errors, struct buf *war
 
 int policy_set_local(struct policy *p, char *const *domains, size_t count)
 {
+	p->fingerprint = 0;
 	for (size_t i = 0; i < count; i++) {
 		int rc = policy_list_add_exact(p->list[LIST_LOCAL].list, domains[i]);
 

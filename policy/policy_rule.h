@@ -35,6 +35,8 @@ struct named_list {
 
 struct policy {
 	char *name;                     /* of the file */
+	uint64_t text_sum;              /* of what stood in it */
+	uint64_t fingerprint;           /* 0: to be found anew */
 	struct rule *rule;
 	size_t rule_count, rule_cap;
 	struct named_list *list;        /* first those that are built in */

@@ -167,7 +167,7 @@ int rate_count_at(struct txn *t, int64_t now_s, struct facts *out)
 	struct counting *c;     /* 20 KB: not for a task's stack */
 	int rc;
 
-	if (!t->client->relay || !t->site->rate_count)
+	if (!t->client->relay || t->client->fetches || !t->site->rate_count)
 		return facts_set_empty(out, FACT);
 	c = calloc(1, sizeof(*c));
 	if (!c)

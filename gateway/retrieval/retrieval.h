@@ -7,8 +7,8 @@
  * and the quarantine has a copy. What cannot be found out now counts as not found: nobody waits for his mail. In observe mode all pass, and the log
  * says what would have been.
  *
- * A verdict is kept by the message's name on its server (retrieval_key), so that a message is scanned once. PASS: for a day, and until policy or lists change.
- * NOTICE: for 30 days, and until the copy has been released; what was released once is never convicted again, nor are other copies of it.
+ * A verdict is kept by the message's name on its server (retrieval_key), so that a message is scanned once. PASS: for a day, NOTICE: for 30 days, both until policy or lists
+ * change; NOTICE until the copy has been released, too: what was released once is never convicted again, nor are other copies of it (policy/released.h).
  *
  * The way of a message:
  *
@@ -64,7 +64,7 @@ struct retrieval_client {
 	const char *tls;                /* version ("TLSv1.3") or NULL */
 };
 
-/* What a process has once. Each may be NULL but site: without a store no copies are kept, without a state no verdicts. */
+/* What a process has once. All but site and dns may be NULL: without a store no copies are kept, without a state no verdicts. */
 struct retrieval_conf {
 	const struct site *site;
 	struct dns *dns;
@@ -91,7 +91,7 @@ struct retrieval_scan *retrieval_scan_new(struct retrieval *r, const struct retr
 int retrieval_scan_add(struct retrieval_scan *s, const char *p, size_t len);
 
 /*
- * The message is complete: 0 and PASS or NOTICE, which is kept and logged. -errno: it could not be scanned (no memory, no room to lay it down); the client is to
+ * The message is complete: 0 and PASS or NOTICE, which is kept and logged ("event=retrieval verdict=pass", "verdict=notice"). -errno: it could not be scanned (no memory, no room to lay it down); the client is to
  * be told to come again, and *out is UNKNOWN. Once. may wait
  */
 int retrieval_scan_end(struct retrieval_scan *s, struct retrieval_verdict *out);

@@ -1,0 +1,123 @@
+#include "policy/released.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/task.h"
+#include "filters/message.h"
+#include "policy/state.h"
+
+enum { YIELD_BYTES = 256 * 1024, LINE_ENDS_MAX = 64 };
+
+struct hashing {
+	EVP_MD_CTX *ctx;
+	char ends[LINE_ENDS_MAX];       /* line ends that count when something follows */
+	size_t end_count;
+};
+
+static void hash(struct hashing *h, const char *p, size_t len)
+{
+	if (len)
+		EVP_DigestUpdate(h->ctx, p, len);
+}
+
+static void flush_ends(struct hashing *h)
+{
+	hash(h, h->ends, h->end_count);
+	h->end_count = 0;
+}
+
+static void hash_body(struct hashing *h, const char *p, size_t len)
+{
+	size_t text = len;
+
+	while (text && (p[text - 1] == '\r' || p[text - 1] == '\n'))
+		text--;
+	if (text) {
+		flush_ends(h);
+		hash(h, p, text);
+	}
+	for (; text < len; text++) {
+		if (h->end_count == LINE_ENDS_MAX)
+			flush_ends(h);
+		h->ends[h->end_count++] = p[text];
+	}
+}
+
+/* Each with its length, so that no field can be taken for another's end. */
+static void hash_header(struct hashing *h, struct message *m)
+{
+	static const char *const names[] = { "From", "Sender", "Reply-To", "To", "Subject", "Date", "Message-ID", "Content-Type", "Content-Transfer-Encoding",
+					     "Content-Disposition", "MIME-Version" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		const struct header_field *f;
+
+		for (size_t nth = 0; (f = message_find(m, names[i], nth)); nth++) {
+			const uint64_t head[2] = { i, f->body_len };
+
+			hash(h, (const char *)head, sizeof(head));
+			hash(h, f->body, f->body_len);
+		}
+	}
+}
+
+static int hash_message(struct hashing *h, struct message *m)
+{
+	size_t off = message_body_offset(m), since = 0, len = 1;
+	const char *p;
+	int rc = 0;
+
+	hash_header(h, m);
+	while (len) {
+		rc = message_read(m, off, &p, &len);
+		if (rc < 0)
+			return rc;
+		hash_body(h, p, len);
+		off += len;
+		since += len;
+		if (since >= YIELD_BYTES && task_self()) {
+			since = 0;
+			task_yield();
+		}
+	}
+	return 0;
+}
+
+int released_content(struct message *m, char out[RELEASED_CONTENT_MAX])
+{
+	struct hashing h = { .ctx = EVP_MD_CTX_new() };
+	unsigned char md[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	int rc = -ENOMEM;
+
+	if (h.ctx && EVP_DigestInit_ex(h.ctx, EVP_sha256(), NULL) == 1)
+		rc = hash_message(&h, m);
+	if (rc == 0 && EVP_DigestFinal_ex(h.ctx, md, &len) != 1)
+		rc = -ENOMEM;
+	EVP_MD_CTX_free(h.ctx);
+	for (size_t i = 0; rc == 0 && i < (RELEASED_CONTENT_MAX - 1) / 2; i++)
+		snprintf(out + 2 * i, 3, "%02x", md[i]);
+	return rc;
+}
+
+bool released_content_ok(const char *text)
+{
+	return strlen(text) == RELEASED_CONTENT_MAX - 1 && strspn(text, "0123456789abcdef") == RELEASED_CONTENT_MAX - 1;
+}
+
+void released_mark_op(struct state_op *op, const char *content)
+{
+	*op = (struct state_op){ .verb = STATE_PUT, .ttl_s = RELEASED_LIFE_S };
+	state_key(op, "fetch", "released", content, NULL);
+}
+
+void released_ask_op(struct state_op *op, const char *content)
+{
+	*op = (struct state_op){ .verb = STATE_GET };
+	state_key(op, "fetch", "released", content, NULL);
+}
