@@ -73,7 +73,7 @@ struct retrieval_conf {
 	struct history_channel *history;
 };
 
-/* NULL: no memory. Reads no files; some 60 KiB. */
+/* NULL: no memory. Reads no files; some 100 KiB. */
 struct retrieval *retrieval_new(const struct retrieval_conf *conf);
 void retrieval_free(struct retrieval *r);
 

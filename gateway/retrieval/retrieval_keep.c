@@ -111,11 +111,6 @@ bool keep_released(struct retrieval *r, const char *content)
 	return found;
 }
 
-static bool id_ok(const char *id)
-{
-	return strlen(id) < STORE_ID_MAX;
-}
-
 void keep_copy_find(struct retrieval_scan *s, char id[STORE_ID_MAX])
 {
 	struct state_op *op = malloc(sizeof(*op));
@@ -125,8 +120,8 @@ void keep_copy_find(struct retrieval_scan *s, char id[STORE_ID_MAX])
 	copy_key(s, key);
 	if (op && key[0]) {
 		op_set(op, STATE_GET, key);
-		if (run(s->r, op, 1) == 0 && op->found && id_ok(op->text))
-			snprintf(id, STORE_ID_MAX, "%s", op->text);
+		if (run(s->r, op, 1) == 0 && op->found && strlen(op->text) < STORE_ID_MAX)
+			strcpy(id, op->text);
 	}
 	free(op);
 }

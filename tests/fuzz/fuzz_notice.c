@@ -7,7 +7,7 @@
 #include "filters/message.h"
 #include "retrieval/notice.h"
 
-enum { WHOLE = 4000 };
+enum { WHOLE = 1400 };
 
 static int no_file(void *arg)
 {
