@@ -85,6 +85,8 @@ size_t pop3_greeting_text(const struct pop3_reply *r, bool timestamp, char *out)
 	first = timestamp ? memchr(out, '<', n) : NULL;
 	if (first) {
 		last = memrchr(first, '>', (size_t)(out + n - first));
+		if (last && memchr(last, '<', (size_t)(out + n - last)))
+			last = NULL;            /* one that does not end */
 		n = cut(out, n, (size_t)(first - out), last ? (size_t)(last + 1 - out) : n);
 	}
 	return n;

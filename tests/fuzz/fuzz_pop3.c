@@ -1,11 +1,12 @@
 /*
- * fuzz_pop3 - a client's command and a server's status line: what is understood holds no control and stays within its line, and what is not a whole line
- * is nothing
+ * fuzz_pop3 - a client's command, a server's status line and its list of CAPA: what is understood holds no control and stays within its line, and what is
+ * not a whole line is nothing; a list that was adjusted is adjusted to itself
  */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "pop3/pop3_capa.h"
 #include "pop3/pop3_command.h"
 #include "pop3/pop3_reply.h"
 
@@ -66,8 +67,25 @@ static void reply(const char *line, size_t len)
 	free(text);
 }
 
+static void capa(unsigned flags, const char *list, size_t len)
+{
+	struct pop3_capa_rules rules = {
+		.stls = flags & 1, .no_clear = flags & 2, .routed = flags & 4, .scan = flags & 8, .mechanisms = SASL_PLAIN | SASL_CRAM_MD5,
+	};
+	AUTO(buf) struct buf out = BUF_INIT(1 << 20), twice = BUF_INIT(1 << 20);
+
+	assert(pop3_capa_adjust(list, len, &rules, &out) == 0);
+	for (size_t i = 0; i < out.len; i++)
+		assert((out.data[i] >= 0x20 && out.data[i] < 0x7f) || out.data[i] == '\r' || out.data[i] == '\n');
+	assert(!memmem(buf_str(&out), out.len, "\n.", 2));
+	assert(pop3_capa_adjust(buf_str(&out), out.len, &rules, &twice) == 0);
+	assert(twice.len == out.len && memcmp(buf_str(&out), buf_str(&twice), out.len) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	if (size > 0)
+		capa(data[0], (const char *)data + 1, size - 1);
 	command((const char *)data, size);
 	reply((const char *)data, size);
 	return 0;

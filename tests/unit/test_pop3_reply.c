@@ -128,6 +128,7 @@ static void test_greeting(void **state)
 		{ "+OK a <1@x\r\n", true, "a" },
 		{ "+OK a > <1@x\r\n", true, "a >" },
 		{ "+OK a > b\r\n", true, "a > b" },
+		{ "+OK a <b> c <d\r\n", true, "a" },
 		{ "+OK <1@x>\r\n", true, "" },
 		{ "+OK\r\n", true, "" },
 		{ "+OK [XCLIENT] Dovecot ready.\r\n", false, "Dovecot ready." },

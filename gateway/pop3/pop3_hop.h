@@ -1,0 +1,43 @@
+/*
+ * pop3_hop - the server's leg of a POP3 session: its greeting, STLS, and its answers
+ *
+ * One command, one answer: what a server says unasked ends the session. An answer that is none does, too.
+ */
+#ifndef POP3_HOP_H
+#define POP3_HOP_H
+
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "pop3/pop3_reply.h"
+
+struct pop3_session;
+
+enum {
+	POP3_LIST_MAX = 32 * 1024,      /* of CAPA, AUTH, LANG */
+	POP3_HOP_REFUSED = 1,
+};
+
+/*
+ * Connect to the user's server (NULL: nobody knows whose yet), read its greeting into p->greeting, begin TLS where that is wanted, tell it of the client where
+ * it takes that. 0; POP3_HOP_REFUSED: its greeting is -ERR; or -errno, with p->why. may wait
+ */
+int pop3_hop_open(struct pop3_session *p, const char *user);
+
+/*
+ * Say a line (without its end), in pieces: strings, the last one NULL. Nothing may have come unasked. The second one of octets, as they are: a line that has been
+ * checked. 0 or -errno, with p->why. may wait
+ */
+int pop3_hop_say(struct pop3_session *p, const char *first, ...) __attribute__((sentinel));
+int pop3_hop_send(struct pop3_session *p, const char *line, size_t len);
+
+/*
+ * Its answer; line, len as it came, until the next is read. -EPROTO: it is none. ask: the same after saying `command`. may wait
+ */
+int pop3_hop_read(struct pop3_session *p, const char **line, size_t *len, struct pop3_reply *r);
+int pop3_hop_ask(struct pop3_session *p, const char *command, const char **line, size_t *len, struct pop3_reply *r);
+
+/* The lines behind a +OK, up to the dot, which is not among them. may wait */
+int pop3_hop_lines(struct pop3_session *p, struct buf *out);
+
+#endif
