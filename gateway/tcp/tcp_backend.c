@@ -13,7 +13,7 @@
 #include "base/task.h"
 #include "hop/backend_self.h"
 
-enum { BACKOFF_MIN_MS = 1000 };
+enum { BACKOFF_MIN_MS = 1000, FOREIGN_MS = 10 * 1000 };
 
 struct tcp_backend {
 	const struct backend_conf *conf;
@@ -23,6 +23,8 @@ struct tcp_backend {
 	int backoff_ms;
 	int64_t retry_at_ms;            /* away: not before, if there is another */
 	uint64_t turn;                  /* when it was last chosen */
+	struct net_addr foreign;        /* an address of its that was found to be none of ours, */
+	int64_t foreign_until_ms;       /* believed until then: to ask the system each time costs more than to connect */
 };
 
 struct tcp_backends {
@@ -171,13 +173,24 @@ static struct tcp_backend *choose(struct tcp_backends *b, tcp_set among)
 
 /* --- connections --- */
 
-static int open_one(const struct tcp_backends *b, const struct tcp_backend *m, const struct net_addr *to, const struct tcp_want *w,
+static bool is_ourselves(const struct tcp_backends *b, struct tcp_backend *m, const struct net_addr *to)
+{
+	if (clock_ms() < m->foreign_until_ms && net_same_ip(&m->foreign, to))
+		return false;
+	if (backend_is_ourselves(b->site, to))
+		return true;
+	m->foreign = *to;
+	m->foreign_until_ms = clock_ms() + FOREIGN_MS;
+	return false;
+}
+
+static int open_one(const struct tcp_backends *b, struct tcp_backend *m, const struct net_addr *to, const struct tcp_want *w,
 		    struct tcp_link *out, char *why)
 {
 	int rc;
 
 	net_text_port(to, out->address);
-	if (backend_is_ourselves(b->site, to)) {
+	if (is_ourselves(b, m, to)) {
 		snprintf(why, HOST_WHY_MAX, "%s is ourselves: connections would loop", out->address);
 		return -ELOOP;
 	}
@@ -196,7 +209,7 @@ static int open_one(const struct tcp_backends *b, const struct tcp_backend *m, c
 }
 
 /* Its addresses in turn; a place is held. may wait */
-static int open_member(const struct tcp_backends *b, const struct tcp_backend *m, const struct tcp_want *w, struct tcp_link *out, char *why)
+static int open_member(const struct tcp_backends *b, struct tcp_backend *m, const struct tcp_want *w, struct tcp_link *out, char *why)
 {
 	struct net_addr *to = calloc(HOST_ADDRESSES_MAX, sizeof(*to));
 	int rc = -ENOMEM;

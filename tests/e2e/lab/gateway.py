@@ -35,7 +35,7 @@ def parse_logfmt(line):
 def access(to, options="", backend_options="", kinds=("imap", "imaps", "pop3", "pop3s"), **more):
     """
     Listeners `imap`, `imaps`, `pop3`, `pop3s` before backends `to_imap`, `to_pop3`: ({kind: port}, text for the configuration). to: {"imap": port or
-    'host:port', "pop3": ...}, as Mailserver.ports; "imaps" there is not used: say to={"imap": ports["imaps"]}, backend_options="implicit = yes".
+    'host:port', "pop3": ...}, as Mailserver.ports; "imaps" there is not used: say to={"imap": ports["imaps"]}, backend_options="implicit_tls = yes".
     options: for all listeners; more: for those of one kind, imaps="scan = yes".
     """
     ports = {k: free_port() for k in kinds if k.rstrip("s") in to}
