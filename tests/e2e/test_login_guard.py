@@ -1,0 +1,221 @@
+"""Who guesses passwords: what fails by SMTP, POP3 and IMAP counts together, per network and per account; nobody is locked out by others."""
+import base64
+import re
+
+import pytest
+from lab.backend import KEYWORDS
+from lab.gateway import access, parse_logfmt
+from lab.mailserver import PASSWORD
+from lab.process import free_port
+from lab.redis import Redis
+from lab.smtp import Client
+from lab.wire import Imap, Pop3
+
+PROTOCOLS = ["imap", "pop3", "smtp"]
+#: For failures: Dovecot takes half a second for one.
+MIX = ["imap", "smtp", "pop3", "smtp", "smtp", "smtp"]
+WRONG = "Not-the-Pa55word"
+HOME, CAFE = "127.0.0.2", "127.0.0.3"
+STRANGERS = [f"127.0.1.{n}" for n in range(1, 40)]
+#: Thresholds of accounts are far away, and so is the end of a lock.
+NETWORKS = 'slow_after = 3 slow_by = "40ms" refuse_after = 5 account_slow_after = 0 account_refuse_after = 0'
+ACCOUNTS = 'slow_after = 0 refuse_after = 0 account_slow_after = 4 slow_by = "40ms" account_refuse_after = 6'
+
+
+def b64(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.fixture
+def servers(backend, mailserver):
+    """Dovecot, and a mail server for SMTP with the same users; the login names that it was asked about."""
+    asked = []
+
+    def step(session, line):
+        user, password = base64.b64decode(line.split()[2]).decode().split("\0")[1:]
+        asked.append(user)
+        return b"235 2.7.0 welcome\r\n" if mailserver.users.get(user) == password else b"535 5.7.8 no\r\n"
+
+    mailserver.smtp = backend({"AUTH": step}, keywords=(*KEYWORDS, "AUTH PLAIN"))
+    mailserver.asked = asked
+    return mailserver
+
+
+@pytest.fixture
+def gates(lab, servers):
+    """Makes a gateway with the three protocols; auth: what its section says besides."""
+    def make(auth, conf="", **kw):
+        ports, text = access(servers.ports, kinds=("imap", "pop3"))
+        port = free_port()
+        g = lab([servers.smtp.port], conf=f"{text}\nauth {{ plaintext = yes {auth} }}\n{conf}",
+                listeners=f'listener submission {{ address = "127.0.0.1:{port}" direction = submission }}', **kw)
+        g.logins = {**ports, "smtp": port}
+        g.wait_line("event=backend name=b0 .*state=up")
+        return g
+    return make
+
+
+def say(g, protocol, user, password, source):
+    """One attempt in a session of its own: the code, or the first word, of the answer."""
+    if protocol == "imap":
+        with Imap(g.logins["imap"], source=source) as c:
+            quoted = password.replace("\\", "\\\\").replace('"', '\\"')
+            return re.search(rb"^1 (\S+)", c.cmd(f'1 LOGIN "{user}" "{quoted}"'.encode()), re.M)[1].decode()
+    if protocol == "pop3":
+        with Pop3(g.logins["pop3"], source=source) as c:
+            c.ok(f"USER {user}".encode())
+            return c.cmd(f"PASS {password}".encode()).split()[0].decode()
+    with Client(g.logins["smtp"], source=source) as c:
+        c.ehlo()
+        return str(c.cmd(f"AUTH PLAIN {b64(chr(0) + user + chr(0) + password)}").code)
+
+
+ANSWERS = {"ok": {"imap": "OK", "pop3": "+OK", "smtp": "235"}, "failed": {"imap": "NO", "pop3": "-ERR", "smtp": "535"},
+           "refused": {"imap": "NO", "pop3": "-ERR", "smtp": "421"}}
+
+
+def attempt(g, protocol, user, password=WRONG, source=HOME):
+    """Its line in the log; what the client hears belongs to it."""
+    mark = g.mark()
+    heard = say(g, protocol, user, password, source)
+    line = g.wait_line("event=login ", mark)
+    out = parse_logfmt(line)
+    out["worker"] = re.search(r"worker (\d+)", line)[1]
+    assert heard == ANSWERS[out["result"]][protocol], (heard, line)
+    assert (out["protocol"], out["client"], out["user"]) == (protocol, source, user)
+    assert WRONG not in line and out["sid"] and out["listener"] and out["mechanism"]
+    return out
+
+
+def results(g, *attempts, **kw):
+    return [attempt(g, *a, **kw)["result"] for a in attempts]
+
+
+def test_three_protocols_count_together(gates, servers):
+    g, user = gates(NETWORKS), servers.add()
+    lines = [attempt(g, p, user) for p in ("imap", "pop3", "smtp", "imap", "smtp")]
+    assert [x["result"] for x in lines] == ["failed"] * 5
+    assert [x["failures"] for x in lines] == ["1", "2", "3", "4", "5"]
+    assert [x.get("delayed_ms") for x in lines] == [None, None, None, "40", "80"]
+    assert [bool(x.get("code")) for x in lines] == [True] * 5
+    mark = servers.mark()
+    for p in PROTOCOLS:
+        line = attempt(g, p, user, PASSWORD)
+        assert (line["result"], line["locked"], line["failures"]) == ("refused", "network", "5")
+        assert attempt(g, p, user, PASSWORD, CAFE)["result"] == "ok"
+    # Those that were refused were no logins at the servers: neither right nor wrong.
+    assert servers.asked == [user] * 3
+    for p in ("imap", "pop3"):
+        servers.wait_line(f"{p}-login: .*Login: user=<{user}>", mark)
+    assert len([x for x in servers.process.lines[mark:] if "Login: user=" in x]) == 2
+
+
+def test_an_account_is_locked_for_strangers_alone(gates, servers):
+    """From wherever it is tried; the user goes on working where he has succeeded, by any protocol."""
+    g, user, other = gates(ACCOUNTS), servers.add(), servers.add()
+    assert attempt(g, "imap", user, PASSWORD)["result"] == "ok"
+    lines = [attempt(g, MIX[n], name, source=STRANGERS[n]) for n, name in enumerate([user, user.upper(), f"EXAMPLE\\{user}", *[user] * 3])]
+    assert [x["account_failures"] for x in lines] == ["1", "2", "3", "4", "5", "6"]
+    assert [x.get("delayed_ms") for x in lines] == [None] * 4 + ["40", "80"]
+    for n, p in enumerate(PROTOCOLS):
+        line = attempt(g, p, user, PASSWORD, CAFE)
+        assert (line["result"], line["locked"], line["account_failures"]) == ("refused", "account", "6")
+        assert attempt(g, p, other, PASSWORD, CAFE)["result"] == "ok"
+        line = attempt(g, p, user, PASSWORD)
+        assert (line["result"], line["delayed_ms"]) == ("ok", "40")         # once, whatever others do
+    # A mistake of his own there is his own.
+    assert attempt(g, "smtp", user)["account_failures"] == "6"
+    assert attempt(g, "pop3", user, PASSWORD)["result"] == "ok"
+    assert attempt(g, "pop3", user, PASSWORD, CAFE)["result"] == "refused"
+
+
+def test_a_network_is_locked_but_not_for_its_users(gates, servers):
+    g, user, colleague, victim = gates(NETWORKS), servers.add(), servers.add(), servers.add()
+    assert attempt(g, "smtp", user, PASSWORD)["result"] == "ok"
+    assert results(g, *[(MIX[n], victim) for n in range(6)]) == ["failed"] * 5 + ["refused"]
+    for p in PROTOCOLS:
+        assert attempt(g, p, user, PASSWORD)["result"] == "ok"
+        assert attempt(g, p, colleague, PASSWORD)["result"] == "refused"
+        assert attempt(g, p, victim, PASSWORD)["result"] == "refused"
+    # The attacker's own account, or his luck with one, opens the door for nobody else.
+    assert attempt(g, "imap", user, PASSWORD)["failures"] == "5"
+
+
+def test_a_success_forgives_its_own_failures(gates, servers):
+    g, user, other = gates(NETWORKS), servers.add(), servers.add()
+    assert results(g, ("imap", user), ("pop3", other), ("smtp", user), ("smtp", user)) == ["failed"] * 4
+    assert attempt(g, "smtp", user, PASSWORD)["failures"] == "4"
+    assert attempt(g, "smtp", other)["failures"] == "2"
+    assert attempt(g, "pop3", other, PASSWORD)["result"] == "ok"
+    assert attempt(g, "smtp", servers.add())["failures"] == "1"
+
+
+def test_allow_lists(gates, servers):
+    users = [servers.add() for _ in range(3)]
+    g = gates(f'refuse_after = 2 account_refuse_after = 3 slow_after = 0 account_slow_after = 0 exempt = {{ "127.0.0.2", "10.0.0.0/8" }} '
+              f'exempt_users = {{ "{users[1]}" }}')
+    for p in MIX:
+        line = attempt(g, p, users[0])
+        assert line["result"] == "failed" and "failures" not in line and "account_failures" not in line
+    assert attempt(g, "imap", users[0], PASSWORD, CAFE)["result"] == "ok"
+    for n in range(4):
+        line = attempt(g, MIX[n], users[1], source=STRANGERS[n])
+        assert line["failures"] == "1" and "account_failures" not in line
+        line = attempt(g, MIX[5 - n], users[2], source=STRANGERS[20 + n])
+        assert line["result"] == ("failed" if n < 3 else "refused")
+    assert attempt(g, "pop3", users[1], PASSWORD, CAFE)["result"] == "ok"
+    assert attempt(g, "pop3", users[2], PASSWORD, HOME)["result"] == "ok"
+    # Its network is none of those: that of who guesses at it is locked as any other.
+    assert results(g, ("smtp", users[1]), ("smtp", users[1]), ("imap", users[1]), source=STRANGERS[30]) == ["failed", "failed", "refused"]
+
+
+def test_all_workers_know(gates, servers):
+    """What one has seen fail, none of the others takes for clean."""
+    g, user, victim = gates(NETWORKS, workers=3), servers.add(), servers.add()
+    seen, n = set(), 0
+    while len(seen) < 3 and n < 200:                    # each of them has it that nothing is wrong here
+        seen.add(attempt(g, PROTOCOLS[n % 3], user, PASSWORD)["worker"])
+        n += 1
+    assert len(seen) == 3
+    lines = [attempt(g, MIX[n], victim) for n in range(5)]
+    assert [x["failures"] for x in lines] == ["1", "2", "3", "4", "5"]
+    for n in range(9):
+        assert attempt(g, PROTOCOLS[n % 3], victim, PASSWORD)["result"] == "refused"
+        line = attempt(g, PROTOCOLS[n % 3], user, PASSWORD)
+        assert (line["result"], line["failures"], line["delayed_ms"]) == ("ok", "5", "40")
+
+
+def test_after_a_restart(gates, servers):
+    g, user, victim = gates(NETWORKS), servers.add(), servers.add()
+    assert attempt(g, "imap", user, PASSWORD)["result"] == "ok"
+    for p in ("smtp", "smtp", "smtp", "smtp", "pop3"):
+        attempt(g, p, victim)
+    assert g.stop() == 0
+    g.start()
+    g.wait_line("event=backend name=b0 .*state=up")
+    assert attempt(g, "pop3", victim, PASSWORD)["result"] == "refused"
+    assert attempt(g, "pop3", user, PASSWORD)["result"] == "ok"
+
+
+def test_two_gateways_on_one_redis(gates, servers, tmp_path):
+    redis = Redis(tmp_path / "redis")
+    try:
+        conf = f'state_store redis {{ address = "127.0.0.1:{redis.port}" }}'
+        both = [gates(NETWORKS, conf), gates(NETWORKS, conf)]
+        user, victim = servers.add(), servers.add()
+        for g in both:
+            assert attempt(g, "imap", victim, PASSWORD, CAFE)["result"] == "ok"
+        assert attempt(both[0], "smtp", user, PASSWORD)["result"] == "ok"
+        lines = [attempt(both[n % 2], MIX[n], victim) for n in range(5)]
+        assert [x["failures"] for x in lines] == ["1", "2", "3", "4", "5"]
+        for g in both:
+            assert attempt(g, "pop3", victim, PASSWORD)["result"] == "refused"
+            assert attempt(g, "pop3", user, PASSWORD)["result"] == "ok"
+            assert attempt(g, "imap", victim, PASSWORD, CAFE)["result"] == "ok"
+        # Redis has gone: nobody is locked out by that.
+        redis.kill()
+        for g in both:
+            g.wait_line("event=state .*what=away")
+            assert attempt(g, "imap", victim, PASSWORD)["result"] == "ok"
+    finally:
+        redis.stop()
