@@ -2,7 +2,7 @@
 
 static const struct fact_def login_facts[] = {
 	{ "listener", FACT_TEXT, false, STAGE_MAIL, NULL, "the listener that the client came to, by its name in gatepost.conf" },
-	{ "client.relay", FACT_BOOL, false, STAGE_MAIL, NULL, "the client is one of ours: in relay_networks, or logged in" },
+	{ "client.relay", FACT_BOOL, false, STAGE_MAIL, NULL, "the client is one of ours: in relay_networks, or logged in; of mail that is fetched false" },
 	{ "auth.user", FACT_TEXT, false, STAGE_MAIL, NULL, "the name that it has logged in with; no value without a login" },
 	{ "auth.mechanism", FACT_TEXT, false, STAGE_MAIL, NULL, "and how, PLAIN for one; no value without a login" },
 	{ 0 },

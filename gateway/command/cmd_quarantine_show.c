@@ -149,6 +149,24 @@ static void print_client(const json_t *record)
 	putchar('\n');
 }
 
+/* Of a message that somebody fetched: where the original lies. */
+static void print_origin(const json_t *record)
+{
+	static const struct { const char *key, *before; } parts[] = {
+		{ "protocol", "by " }, { "account", ", account " }, { "backend", " on " }, { "mailbox", ", mailbox " }, { "uid", ", message " },
+	};
+
+	if (!json_is_object(json_object_get(record, "retrieval")))
+		return;
+	label("fetched");
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+		if (has_text(at(record, "retrieval", parts[i].key))) {
+			fputs(parts[i].before, stdout);
+			safe_text(at(record, "retrieval", parts[i].key));
+		}
+	putchar('\n');
+}
+
 static void print_verdict(const json_t *record)
 {
 	const json_t *rule = at(record, "verdict", "rule");
@@ -252,6 +270,7 @@ static void print_whole(const char *id, const json_t *record, const json_t *even
 	printf("%s, %lld bytes\n", when_text(store_id_ms(id) / 1000, when), (long long)json_integer_value(at(record, "kept", "bytes")));
 	print_envelope(record);
 	print_client(record);
+	print_origin(record);
 	line_text("From:", at(record, "message", "from"));
 	line_text("Subject:", at(record, "message", "subject"));
 	line_text("Message-ID", at(record, "message", "id"));

@@ -12,6 +12,7 @@
 #include "command/admin.h"
 #include "command/command.h"
 #include "command/quarantine.h"
+#include "command/release_mark.h"
 #include "command/terminal.h"
 #include "filters/fact.h"
 #include "hop/backend.h"
@@ -34,7 +35,8 @@ static const char usage[] =
 	"\n"
 	"Sends held messages to the mail server: byte for byte, with their own envelope; and where the backend has\n"
 	"xclient = yes, with the client's address and HELO. Once: who has a message, or perhaps has it, is left out.\n"
-	"The message stays in the quarantine, marked released (unless --delete).\n"
+	"The message stays in the quarantine, marked released (unless --delete). Of one that was held when a user fetched it\n"
+	"a copy is delivered to him, and the original in his mailbox is shown again.\n"
 	"\n"
 	"      --rcpt ADDRESS         only to this one of its recipients (may be repeated)\n"
 	"      --redirect-to ADDRESS  to this address instead of its recipients (may be repeated)\n"
@@ -332,6 +334,22 @@ static int in_task(struct command_release *x, const char *name, task_fn *fn)
 	return rc;
 }
 
+/*
+ * A message that somebody fetched: first the state, so that neither the original nor the copy is held again. false: it could not be told, and nothing
+ * more is done.
+ */
+static bool mark_fetched(struct command_release *x, const struct release *r)
+{
+	AUTO(buf) struct buf why = BUF_INIT(2000), text = BUF_INIT(2100);
+	const char *content = release_fetched(r);
+
+	if (!content || x->dry_run || release_mark(x->q.site, content, &why) == 0)
+		return true;
+	buf_addf(&text, "that it is released cannot be remembered: %s", buf_str(&why));
+	report_error(x, r->id, buf_str(&text), -EWOULDBLOCK);
+	return false;
+}
+
 /* true: it is released, to everybody. */
 static bool release_one(struct command_release *x, const char *id)
 {
@@ -339,6 +357,8 @@ static bool release_one(struct command_release *x, const char *id)
 	AUTO(release) struct release *r = NULL;
 	int rc = release_load(store_view_dir(x->q.view), id, x->q.site, &r, &why);
 
+	if (rc == 0 && !mark_fetched(x, r))
+		return false;
 	if (rc == 0)
 		rc = x->to_count ? release_instead(r, x->to, x->to_count, x->again, &why) :
 				   release_choose(r, x->rcpt, x->rcpt_count, x->again, &why);

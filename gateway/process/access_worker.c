@@ -10,12 +10,14 @@
 #include "pop3/pop3_server.h"
 #include "process/site_tls.h"
 #include "process/worker.h"
+#include "retrieval/retrieval.h"
 
 static void access_close(void *service)
 {
 	struct access_service *svc = service;
 
 	access_service_release(svc);
+	retrieval_free(svc->retrieval);
 	access_servers_free(svc->servers);
 	tls_ctx_free(svc->tls);
 	free(svc);
@@ -36,6 +38,20 @@ static void share(struct access_service *svc, struct shared *shared)
 	}
 }
 
+/* Where messages are judged as they are fetched. */
+static int retrieval_open(struct access_service *svc, struct worker *w)
+{
+	const struct retrieval_conf conf = { .site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history };
+
+	for (size_t i = 0; i < w->site->listener_count && !svc->retrieval; i++) {
+		const struct listener_conf *l = &w->site->listener[i];
+
+		if (l->protocol == svc->protocol->protocol && l->scan && !(svc->retrieval = retrieval_new(&conf)))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int access_open(struct worker *w, const struct access_protocol *protocol, void **service, struct buf *err)
 {
 	struct access_service *svc = calloc(1, sizeof(*svc));
@@ -51,6 +67,8 @@ static int access_open(struct worker *w, const struct access_protocol *protocol,
 	rc = site_tls_ctx(w->site, &svc->tls, err);
 	if (rc == 0)
 		rc = access_servers_new(svc, &svc->servers, err);
+	if (rc == 0)
+		rc = retrieval_open(svc, w);
 	if (rc == 0)
 		rc = access_service_init(svc);
 	if (rc < 0) {

@@ -109,6 +109,9 @@ int release_instead(struct release *r, const char *const *address, size_t count,
  */
 void release_confirm(struct release *r, struct dns *dns);
 
+/* Of a message that was held when somebody fetched it: its content (policy/released.h), else NULL. */
+const char *release_fetched(const struct release *r);
+
 /* Whether one of ours has sent it: it is outbound or internal. */
 bool release_is_ours(const struct release *r);
 

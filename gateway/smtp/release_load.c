@@ -11,6 +11,7 @@
 
 #include "filters/message.h"
 #include "policy/conf.h"
+#include "policy/released.h"
 #include "policy/store_file.h"
 #include "smtp/outgoing.h"
 #include "smtp/release.h"
@@ -80,6 +81,20 @@ static int edit_add(struct release *r, struct smtp_edit one)
 	return 0;
 }
 
+/*
+ * Of a message that lay in a mailbox already: where it was delivered to, and from whom. The server writes both anew, and would take the first for a mail
+ * that goes round in a circle.
+ */
+static bool is_of_delivery(const struct header_field *h)
+{
+	static const char *const names[] = { "Delivered-To", "X-Original-To", "Return-Path" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (h->name_len == strlen(names[i]) && strncasecmp(h->name, names[i], h->name_len) == 0)
+			return true;
+	return false;
+}
+
 /* What is left out: what the server would take for our words. */
 static int find_forged(struct release *r)
 {
@@ -89,7 +104,7 @@ static int find_forged(struct release *r)
 	for (size_t i = 0; i < message_field_count(r->message) && rc == 0; i++) {
 		const struct header_field *h = message_field(r->message, i);
 
-		if (outgoing_is_forged(h, r->site))
+		if (outgoing_is_forged(h, r->site) || (release_fetched(r) && is_of_delivery(h)))
 			rc = edit_add(r, (struct smtp_edit){ .off = at, .len = h->raw_len });
 		at += h->raw_len;
 	}
@@ -184,7 +199,8 @@ static void client_load(struct release *r)
 	const json_t *names = json_object_get(json_object_get(r->meta, "facts"), "client.rdns");
 	const json_t *esmtp = json_object_get(json_object_get(r->meta, "client"), "esmtp");
 
-	if (!ip || net_parse(ip, &r->client.addr) < 0)
+	/* Who fetched it is not who sent it. */
+	if (!ip || release_fetched(r) || net_parse(ip, &r->client.addr) < 0)
 		return;
 	r->client.addr.port = 0;
 	r->client.helo = text_at(r->meta, "client", "helo");
@@ -297,6 +313,13 @@ void release_free(struct release *r)
 	free(r);
 }
 
+const char *release_fetched(const struct release *r)
+{
+	const char *content = text_at(r->meta, "retrieval", "content");
+
+	return content && released_content_ok(content) ? content : NULL;
+}
+
 /* --- who shall have it --- */
 
 /* As before: who has it stays out, unless he shall have it again. */
@@ -304,6 +327,11 @@ static void rcpt_choose(struct release *r, struct release_rcpt *one, bool again)
 {
 	enum store_state state = release_before(r, one->name);
 
+	if (one->envelope && release_fetched(r) && !strchr(one->address, '@')) {
+		one->result = RELEASE_REFUSED;
+		snprintf(one->reply, sizeof(one->reply), "this is how he logs in, and no address: --redirect-to ADDRESS delivers a copy; the original is shown again");
+		return;
+	}
 	one->result = again ? RELEASE_PENDING : state == STORE_STATE_RELEASED ? RELEASE_HAD_IT :
 		      state == STORE_STATE_PERHAPS ? RELEASE_PERHAPS_BEFORE : RELEASE_PENDING;
 }

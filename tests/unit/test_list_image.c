@@ -155,6 +155,7 @@ static void test_same(void **state)
 		assert_int_equal(policy_list_count(image), policy_list_count(memory));
 		assert_int_equal(policy_list_count(mapped), 9);
 		assert_int_equal(policy_list_regexes(mapped), 2);
+		assert_true(policy_list_sum(mapped) == policy_list_sum(image));
 		assert_int_equal(policy_list_map(mapped, fd), 0);
 	}
 	for (int type = FACT_WORD; type <= FACT_BOOL; type++)
@@ -336,6 +337,7 @@ static void test_policy(void **state)
 	struct policy_list *fresh;
 	struct list_stamp stamp;
 	int files = 0, fd;
+	uint64_t before;
 
 	buf_addf(&text, "list a = file \"%s\"\nlist b = file \"%s\"\nlist c = { /c/ }\naccept if sender in a or helo in b or helo in c or sender in allowed",
 		 path, strrchr(path, '/') + 1);
@@ -355,7 +357,9 @@ static void test_policy(void **state)
 	assert_true(stamp.there);
 	fd = policy_list_take_fd(fresh);
 	policy_list_free(fresh);
+	before = policy_fingerprint(p);
 	assert_int_equal(policy_files_replace(p, path, fd), 2);
+	assert_true(policy_fingerprint(p) != before);
 	assert_int_equal(policy_files_replace(p, "/elsewhere", fd), 0);
 	close(fd);
 	write_regexes(0, 500);
@@ -372,6 +376,44 @@ static void test_policy(void **state)
 	assert_non_null(strstr(buf_str(&errors), ":1:1: a b is no entry"));
 	assert_null(policy_file_read(p, "/nonexistent/list", &stamp, &errors));
 	assert_false(stamp.there);
+}
+
+/* The same policy with the same lists is the same, whoever has read it; a word or an entry more is another. */
+static void test_fingerprint(void **state)
+{
+	static const struct { const char *policy, *list, *local; bool same; } rows[] = {
+		{ "list a = file \"%s\"\naccept if sender in a", "x.example\ny.example\n", "corp.example", true },
+		{ "list a = file \"%s\"\naccept if sender in a", "y.example\n\nx.example # again\n", "corp.example", true },
+		{ "list a = file \"%s\"\naccept if sender in a", "x.example\n", "corp.example", false },
+		{ "list a = file \"%s\"\naccept if sender in a", "x.example\n.y.example\n", "corp.example", false },
+		{ "list a = file \"%s\"\naccept if sender in a", "x.example\ny.example\n/z/\n", "corp.example", false },
+		{ "list a = file \"%s\"\naccept if sender in a", "x.example\ny.example\n", "corp2.example", false },
+		{ "list a = file \"%s\"\naccept if sender in a\n", "x.example\ny.example\n", "corp.example", false },
+		{ "list a = file \"%s\"\nreject if sender in a", "x.example\ny.example\n", "corp.example", false },
+		{ "list a = file \"%s\"\naccept if sender in a", "", "corp.example", false },
+	};
+	uint64_t first = 0;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(10000), text = BUF_INIT(10000);
+		AUTO(policy) struct policy *p = NULL;
+		char *local[] = { (char *)rows[i].local };
+
+		put(rows[i].list);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		buf_addf(&text, rows[i].policy, path);
+#pragma GCC diagnostic pop
+		p = policy_parse("p", buf_str(&text), text.len, "/tmp", &errors, NULL);
+		if (!p)
+			fail_msg("%s", buf_str(&errors));
+		policy_fingerprint(p);
+		assert_int_equal(policy_set_local(p, local, 1), 0);
+		if (i == 0)
+			first = policy_fingerprint(p);
+		if ((policy_fingerprint(p) == first) != rows[i].same)
+			fail_msg("row %zu", i);
+	}
 }
 
 static long field_kib(const char *name)
@@ -442,7 +484,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_many),  TEST(test_same),   TEST(test_empty),	  TEST(test_blocks),
 		TEST(test_bad),	  TEST(test_bounds), TEST(test_no_image),
-		TEST(test_policy),
+		TEST(test_policy), TEST(test_fingerprint),
 	};
 
 	fact_register_all();
