@@ -217,7 +217,7 @@ void conf_listener_check(struct conf *c)
 			conf_error(c, l->line, "listener %s: tls = own-ca needs ca_certificate and ca_key in section tls", l->name);
 		if (l->protocol == LISTENER_TCP && l->backend_count == 0)
 			conf_error(c, l->line, "listener %s: protocol = tcp needs backends = { \"name\" }", l->name);
-		if (is_mailbox(l->protocol) && !l->transparent && l->backend_count == 0 && !has_any_backend(s, l))
+		if (is_mailbox(l->protocol) && l->backend_count == 0 && !has_any_backend(s, l))
 			conf_error(c, l->line, "listener %s: there is no backend that speaks %s, expected one such as backend store { address = \"10.0.0.5:%d\" }",
 				   l->name, protocols[l->protocol], l->protocol == LISTENER_POP3 ? 110 : 143);
 		if (l->direction == DIRECTION_OUTBOUND && s->relay_network_count == 0)

@@ -76,6 +76,18 @@ static const struct { const char *name, *conf, *has[6], *lacks[4]; } rows[] = {
 	{ "each listener has its own", "listener x { address = \"0.0.0.0:25\" transparent = yes backends = { a } }\n"
 	  "listener y { address = \"0.0.0.0:587\" transparent = yes backends = { b } }\n" A B,
 	  { "ip daddr { 10.0.0.5 } tcp dport 25 tproxy ip to :25", "ip daddr { 10.0.0.6 } tcp dport 587 tproxy ip to :587" }, { "10.0.0.5, 10.0.0.6" } },
+	{ "POP3 and IMAP", "listener imap { address = \"0.0.0.0:143\" transparent = yes }\nlistener imaps { address = \"0.0.0.0:993\" transparent = yes }\n"
+	  "listener pop3 { address = \"127.0.0.1:1110\" transparent = yes intercept = 110 }\nlistener pop3s { address = \"[::]:995\" transparent = yes }\n" V4 A
+	  "backend i { address = \"10.0.0.7:143\" }\nbackend p { address = \"10.0.0.8:110\" }\nbackend p6 { address = \"[2001:db8::8]:995\" }\n",
+	  { "ip daddr { 10.0.0.7 } tcp dport 143 tproxy ip to :143 meta", "ip daddr { 10.0.0.7 } tcp dport 993 tproxy ip to :993 meta",
+	    "ip daddr { 10.0.0.8 } tcp dport 110 tproxy ip to 127.0.0.1:1110 meta", "ip6 daddr { 2001:db8::8 } tcp dport 995 tproxy ip6 to :995 meta",
+	    "ip daddr { 10.0.0.5 } tcp dport 25 tproxy", "ip daddr { 10.0.0.7 } tcp dport 143 reject with tcp reset" },
+	  { "WARNING", "10.0.0.5, 10.0.0.7" } },
+	{ "IMAP, of which an address passes by", V4 V6 A A6 "listener imap { address = \"0.0.0.0:143\" transparent = yes }\n"
+	  "backend i { address = \"10.0.0.5:143\" }\nbackend i6 { address = \"[2001:db8::5]:143\" }\n",
+	  { "# WARNING: backend i6 has the address 2001:db8::5" }, { "WARNING: backend a6" } },
+	{ "IMAP by its own address, SMTP inline", V4 A "listener imap { address = \"0.0.0.0:143\" }\nbackend i6 { address = \"[2001:db8::5]:143\" }\n",
+	  { "ip daddr { 10.0.0.5 } tcp dport 25 tproxy" }, { "WARNING", "dport 143" } },
 	{ "a listener with an address of its own", "listener x { address = \"127.0.0.1:2525\" transparent = yes intercept = 25 }\n" A,
 	  { "ip daddr { 10.0.0.5 } tcp dport 25 tproxy ip to 127.0.0.1:2525 meta mark set 0x2525 accept" }, { "dport 2525" } },
 	{ "the same, IPv6", "listener x { address = \"[::1]:2525\" transparent = yes intercept = 25 }\n" A6,
