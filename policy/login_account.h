@@ -3,7 +3,7 @@
  *
  * Case does not matter (Unicode's folding and NFKC: what a server that compares without case may take for the same). DOMAIN\ann is ann. ann@example.com is
  * ann where example.com is the only domain of the site; where there are several, each may have its ann. Two accounts that a server tells apart
- * may be counted as one, ANN and ann, or A\ann and B\ann: their failures add up.
+ * may be counted as one, ANN and ann, or A\ann and B\ann: their failures add up, and where one has succeeded the other is known.
  */
 #ifndef LOGIN_ACCOUNT_H
 #define LOGIN_ACCOUNT_H

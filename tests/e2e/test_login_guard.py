@@ -1,13 +1,15 @@
 """Who guesses passwords: what fails by SMTP, POP3 and IMAP counts together, per network and per account; nobody is locked out by others."""
 import base64
+import hashlib
 import re
 
 import pytest
-from lab.backend import KEYWORDS
+from lab.backend import KEYWORDS, Held
 from lab.gateway import access, parse_logfmt
 from lab.mailserver import PASSWORD
 from lab.process import free_port
 from lab.redis import Redis
+from lab.sasl import steps
 from lab.smtp import Client
 from lab.wire import Imap, Pop3
 
@@ -129,6 +131,37 @@ def test_an_account_is_locked_for_strangers_alone(gates, servers):
     assert attempt(g, "pop3", user, PASSWORD, CAFE)["result"] == "refused"
 
 
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-256", "APOP"])
+def test_the_line_that_decides(gates, servers, mechanism):
+    """Whatever the mechanism, the server does not hear the password, or the proof of it, of an account that is locked; the right one is refused."""
+    g, user = gates("account_refuse_after = 1 account_slow_after = 0"), servers.add()
+    tried = ["pop3"] if mechanism == "APOP" else ["pop3", "imap"]
+    for p in tried:                                     # as it is without a lock, from where it will not be one
+        assert by(g, p, mechanism, user, HOME)
+    assert attempt(g, "smtp", user, source=STRANGERS[0])["result"] == "failed"
+    mark, log = servers.mark(), g.mark()
+    for p in tried:
+        assert not by(g, p, mechanism, user, CAFE)
+        line = parse_logfmt(g.wait_line(f"event=login .*protocol={p}", log))
+        assert (line["result"], line["user"], line["mechanism"], line["client"]) == ("refused", user, mechanism, CAFE)
+        assert by(g, p, mechanism, user, HOME)
+    for p in tried:
+        servers.wait_line(f"{p}-login: .*Login: user=<{user}>", mark)
+    assert len([x for x in servers.process.lines[mark:] if f"Login: user=<{user}>" in x]) == len(tried)
+
+
+def by(g, protocol, mechanism, user, source):
+    """Whether the right password lets the user in."""
+    if protocol == "imap":
+        with Imap(g.logins["imap"], source=source) as c:
+            return b"a OK" in c.authenticate(b"a", mechanism, steps(mechanism, user, PASSWORD))
+    with Pop3(g.logins["pop3"], source=source) as c:
+        if mechanism != "APOP":
+            return c.authenticate(mechanism, steps(mechanism, user, PASSWORD, "pop3")).startswith(b"+OK")
+        stamp = re.search(rb"<[^>]+>", c.greeting)[0]
+        return c.cmd(f"APOP {user} {hashlib.md5(stamp + PASSWORD.encode()).hexdigest()}".encode()).startswith(b"+OK")
+
+
 def test_a_network_is_locked_but_not_for_its_users(gates, servers):
     g, user, colleague, victim = gates(NETWORKS), servers.add(), servers.add(), servers.add()
     assert attempt(g, "smtp", user, PASSWORD)["result"] == "ok"
@@ -183,6 +216,32 @@ def test_all_workers_know(gates, servers):
         assert attempt(g, PROTOCOLS[n % 3], victim, PASSWORD)["result"] == "refused"
         line = attempt(g, PROTOCOLS[n % 3], user, PASSWORD)
         assert (line["result"], line["failures"], line["delayed_ms"]) == ("ok", "5", "40")
+
+
+def test_guesses_at_once(gates, servers):
+    """A failure is known when the server has said so: of guesses at one account, each from a network of its own, no more are under way than may fail."""
+    g, user = gates("slow_after = 0 account_slow_after = 0 refuse_after = 0 account_refuse_after = 3"), servers.add()
+    assert attempt(g, "imap", user, PASSWORD)["result"] == "ok"
+    usual, held = servers.smtp.script["AUTH"], Held(b"535 5.7.8 no\r\n")
+    servers.smtp.script["AUTH"] = held
+    clients = [Client(g.logins["smtp"], source=source) for source in STRANGERS[:12]]
+    for c in clients:
+        c.ehlo()
+        c.send(f"AUTH PLAIN {b64(chr(0) + user + chr(0) + WRONG)}\r\n".encode())
+
+    def under_way():
+        return [s for s in servers.smtp.sessions if any(c.startswith("AUTH") for c in s.commands)]
+    servers.smtp.wait(lambda: len(under_way()) >= 3, "guesses")
+    servers.smtp.script["AUTH"] = usual
+    for p in PROTOCOLS:                                 # the user does not wait behind them
+        assert attempt(g, p, user, PASSWORD)["result"] == "ok"
+    servers.smtp.script["AUTH"] = held
+    held.go.set()
+    codes = sorted(c.reply().code for c in clients)
+    assert 3 <= codes.count(535) <= 5 and codes.count(421) == 12 - codes.count(535), codes
+    assert len(under_way()) - 1 == codes.count(535)
+    for c in clients:
+        c.close()
 
 
 def test_after_a_restart(gates, servers):

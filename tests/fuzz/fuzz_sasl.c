@@ -1,5 +1,6 @@
 /*
- * fuzz_sasl - a client's lines in a dialogue of SASL: whatever they are, the name that is kept is one that can be shown
+ * fuzz_sasl - a client's lines in a dialogue of SASL: whatever they are, the name that is kept is one that can be shown, and can
+ * be counted by
  */
 #include <assert.h>
 #include <stdint.h>
@@ -9,12 +10,14 @@
 
 #include "base/sasl.h"
 #include "base/utf8.h"
+#include "policy/login_account.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void name_ok(const char *user)
 {
 	size_t len = strlen(user);
+	char account[LOGIN_ACCOUNT_MAX];
 
 	assert(len <= SASL_USER_MAX);
 	for (size_t i = 0; i < len;) {
@@ -23,6 +26,7 @@ static void name_ok(const char *user)
 		assert(n > 0 && (unsigned char)user[i] >= 0x20 && user[i] != 0x7f);
 		i += n;
 	}
+	assert(!login_account(user, "example.com", account)[0] == !user[0] && strlen(account) < sizeof(account));
 }
 
 /* The first octet says which mechanism, and whether what follows is lines as they come or one message to be encoded. */
