@@ -21,6 +21,7 @@
 #include "policy/judge.h"
 #include "policy/policy.h"
 #include "policy/record.h"
+#include "retrieval/retrieval.h"
 #include "smtp/smtp_address.h"
 
 enum { RCPT_MAX = 20, ERRORS_MAX = 64 * 1024, VALUE_BYTES = 1024 * 1024, VALUE_SHOWN = 1000 };
@@ -29,6 +30,7 @@ static const char usage[] =
 	"usage: gatepost explain [-c FILE] [--json] CODE\n"
 	"       gatepost explain -c FILE --client IP --helo NAME --from ADDRESS --to ADDRESS [--to ...]\n"
 	"                        [--user NAME] [--listener NAME] [--json] MESSAGE\n"
+	"       gatepost explain -c FILE --fetched --to ADDRESS [--client IP] [--listener NAME] [--json] MESSAGE\n"
 	"\n"
 	"Print what the filters find in a message, the truth of each rule, and the verdict. MESSAGE is a file\n"
 	"(- for standard input); line ends are made CRLF. --from '<>' is the null sender.\n"
@@ -42,6 +44,7 @@ static const char usage[] =
 	"      --to ADDRESS    envelope recipient\n"
 	"      --user NAME     a user who has logged in (AUTH)\n"
 	"      --listener NAME where the client has connected to\n"
+	"      --fetched       ADDRESS fetches it from his mailbox (direction = retrieval)\n"
 	"      --json          for programs\n"
 	"  -h, --help          this text\n";
 
@@ -50,7 +53,7 @@ struct explain {
 	const char *to[RCPT_MAX];
 	char code[32];                  /* instead of all that */
 	size_t to_count;
-	bool json;
+	bool json, fetched;
 
 	struct site *site;
 	struct dns_unbound *unbound;
@@ -73,6 +76,7 @@ static int parse_options(struct explain *x, int argc, char **argv)
 		{ "helo", required_argument, NULL, 'H' }, { "from", required_argument, NULL, 'F' },
 		{ "to", required_argument, NULL, 'T' }, { "json", no_argument, NULL, 'j' },
 		{ "user", required_argument, NULL, 'U' }, { "listener", required_argument, NULL, 'L' },
+		{ "fetched", no_argument, NULL, 'R' },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
@@ -90,6 +94,7 @@ static int parse_options(struct explain *x, int argc, char **argv)
 			break;
 		case 'U': x->user = optarg; break;
 		case 'L': x->listener = optarg; break;
+		case 'R': x->fetched = true; break;
 		case 'j': x->json = true; break;
 		case 'h': fputs(usage, stdout); exit(0);
 		default: fputs(usage, stderr); return 1;
@@ -97,7 +102,9 @@ static int parse_options(struct explain *x, int argc, char **argv)
 	}
 	if (optind + 1 == argc && !x->ip && !x->helo && !x->from && !x->to_count && history_code(argv[optind], x->code, sizeof(x->code)))
 		return 0;
-	if (optind + 1 != argc || !x->ip || !x->helo || !x->from || !x->to_count) {
+	if (x->fetched ? x->helo || x->from || x->user : !x->ip || !x->helo || !x->from)
+		x->to_count = 0;
+	if (optind + 1 != argc || !x->to_count) {
 		fputs(usage, stderr);
 		return 1;
 	}
@@ -113,6 +120,8 @@ static int fill_login(struct explain *x)
 			x->client.listener = x->site->listener[i].name;
 	if (x->listener && !x->client.listener)
 		return fail(x->listener, "there is no listener of that name");
+	if (x->fetched)
+		x->client.fetches = x->client.relay = true;
 	if (!x->user)
 		return 0;
 	x->client.relay = true;
@@ -126,7 +135,7 @@ static int fill_envelope(struct explain *x)
 {
 	struct envelope *env = &x->txn.env;
 	struct smtp_mailbox m;
-	const char *from = strcmp(x->from, "<>") == 0 ? "" : x->from;
+	const char *from = x->fetched || strcmp(x->from, "<>") == 0 ? "" : x->from;
 
 	memset(&m, 0, sizeof(m));
 	if (*from && smtp_mailbox_parse(from, strlen(from), MAILBOX_UTF8 | MAILBOX_LONG_LOCAL, &m) != ADDRESS_OK)
@@ -146,7 +155,7 @@ static int fill_envelope(struct explain *x)
 		r->params = strdup("");
 		r->domain = strdup(m.domain);
 		r->local = site_accepts(x->site, m.domain);
-		r->direction = recipient_direction(&x->client, r->local);
+		r->direction = x->fetched ? "retrieval" : recipient_direction(&x->client, r->local);
 		env->rcpt_count++;
 	}
 	return env->from && env->from_domain && env->params ? 0 : fail("envelope", "out of memory");
@@ -347,13 +356,15 @@ static int prepare(struct explain *x)
 		fputs(buf_str(&errors), stderr);
 		return 1;
 	}
+	if (!x->ip)
+		x->ip = "127.0.0.1";
 	if (net_parse(x->ip, &x->client.addr) < 0)
 		return fail(x->ip, "not an address, expected IPv4 or IPv6");
 	net_text(&x->client.addr, x->client.ip);
 	x->client.relay = site_in_networks(x->site->relay_networks, x->site->relay_network_count, &x->client.addr);
 	if (fill_login(x) != 0)
 		return 1;
-	x->client.helo = strdup(x->helo);
+	x->client.helo = x->helo ? strdup(x->helo) : NULL;
 	x->client.esmtp = true;
 	if (loop_init() < 0)
 		return fail("event loop", "cannot start");
@@ -362,7 +373,7 @@ static int prepare(struct explain *x)
 		return fail("set-up", buf_str(&errors));
 	txn_init(&x->txn, x->site, dns_unbound_dns(x->unbound), &x->client);
 	snprintf(x->txn.id, sizeof(x->txn.id), "explain");
-	if (fill_envelope(x) || read_message(x))
+	if (fill_envelope(x) || read_message(x) || (x->fetched && retrieval_sender(&x->txn) < 0))
 		return 1;
 	return task_spawn("explain", explain_task, x, NULL) < 0 ? fail("task", "out of memory") : 0;
 }

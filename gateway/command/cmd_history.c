@@ -126,7 +126,7 @@ static int verdict_option(struct history *h, const char *text)
 {
 	static const char *const words[] = { "accept", "reject", "defer", "greylist", "quarantine", "discard", "backend-refused", "backend-deferred",
 					     "perhaps-delivered", "unknown-recipient", "recipient-deferred", "mail-refused", "split", "spool",
-					     "spool-delivered", "spool-failed", "spool-expired", "client-gone",
+					     "spool-delivered", "spool-failed", "spool-expired", "notice", "pass", "client-gone",
 					     "timeout", "smuggling", "shutdown" };
 	AUTO(buf) struct buf expected = BUF_INIT(1024);
 

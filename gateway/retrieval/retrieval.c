@@ -242,10 +242,10 @@ static int complete(struct retrieval_scan *s)
 
 /* --- the verdict --- */
 
-/* Whom the server that delivered it wrote down as sender: the first Return-Path, RFC 5321 4.4. Without one nobody is known. */
-static int read_sender(struct retrieval_scan *s)
+/* RFC 5321 4.4. */
+int retrieval_sender(struct txn *t)
 {
-	const struct header_field *f = message_find(s->txn.message, "Return-Path", 0);
+	const struct header_field *f = message_find(t->message, "Return-Path", 0);
 	const char *begin = f ? memchr(f->body, '<', f->body_len) : NULL, *end;
 	char domain[DOMAIN_MAX];
 	char *from, *from_domain;
@@ -263,10 +263,10 @@ static int read_sender(struct retrieval_scan *s)
 		free(from_domain);
 		return -ENOMEM;
 	}
-	free(s->txn.env.from);
-	free(s->txn.env.from_domain);
-	s->txn.env.from = from;
-	s->txn.env.from_domain = from_domain;
+	free(t->env.from);
+	free(t->env.from_domain);
+	t->env.from = from;
+	t->env.from_domain = from_domain;
 	return 0;
 }
 
@@ -281,7 +281,7 @@ static void true_size(struct retrieval_scan *s)
 
 static int judge(struct retrieval_scan *s)
 {
-	int rc = read_sender(s);
+	int rc = retrieval_sender(&s->txn);
 
 	if (rc == 0)
 		rc = judge_init(&s->judge, &s->txn, s->rcpt);

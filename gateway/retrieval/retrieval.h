@@ -37,6 +37,7 @@ struct retrieval;
 struct retrieval_scan;
 struct site;
 struct state;
+struct txn;
 
 enum retrieval_answer { RETRIEVAL_UNKNOWN, RETRIEVAL_PASS, RETRIEVAL_NOTICE };
 
@@ -103,5 +104,8 @@ AUTO_DEFINE(retrieval_scan)
  * -EFBIG: of a message beyond limits.message_bytes not all is here; or another -errno.
  */
 int retrieval_scan_read(struct retrieval_scan *s, uint64_t off, const char **p, size_t *len);
+
+/* The sender of t becomes whom the server that delivered the message wrote down: the first Return-Path, if that is an address. 0 or -ENOMEM. */
+int retrieval_sender(struct txn *t);
 
 #endif
