@@ -177,6 +177,7 @@ static struct login *login_new(struct imap_dialogue *d, const char *mechanism)
 
 static int login_done(struct login *l, int rc)
 {
+	l->d->logging_in = false;
 	if (rc == 0)
 		rc = conclude(l);
 	else if (rc < 0)
@@ -222,7 +223,7 @@ static int say_login(struct login *l)
 	const struct imap_command *c = &d->command;
 	int rc = imap_upstream_begin(d);
 
-	l->begun = true;
+	l->begun = d->logging_in = true;
 	if (rc == 0 && c->literals == 0) {
 		rc = imap_upstream_write(d, c->text, c->len);
 	} else if (rc == 0) {
@@ -359,7 +360,7 @@ static int begin(struct login *l, const char *first, size_t first_len)
 	bool with = first && d->caps.sasl_ir;
 	int rc = imap_upstream_begin(d);
 
-	l->begun = true;
+	l->begun = d->logging_in = true;
 	if (rc == 0)
 		rc = imap_upstream_write(d, c->text, c->arg[0].off + c->arg[0].len);
 	if (rc == 0 && with)

@@ -20,6 +20,7 @@ struct imap_dialogue {
 	struct buf greeting;            /* the server's, without its end, as the client is to see it */
 	struct buf line;                /* one that is adjusted */
 	bool bye;                       /* the server has said BYE, and the client knows */
+	bool logging_in;                /* it has been told who the client is: capabilities that it lists now are those of later on */
 };
 
 /* What the client may see now. */

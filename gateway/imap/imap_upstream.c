@@ -131,7 +131,7 @@ static int untagged(struct imap_dialogue *d, const char *line, size_t len, bool 
 
 			if (imap_caps_find(line, len - 2, &off, &n))
 				imap_caps_read(&d->caps, line + off, n);
-		} else if ((rc = pass_line(d, line, len, false)) < 0) {
+		} else if ((rc = pass_line(d, line, len, d->logging_in)) < 0) {
 			return rc;
 		}
 		if (!more)
