@@ -4,7 +4,7 @@
 #include <strings.h>
 
 /* RFC 2045 section 6.8: lines of base64 have 76 characters at most, which stand for 57 octets. */
-enum { LINE_MAX_CHARS = 76, LINE_OCTETS = LINE_MAX_CHARS + 2, LINE_GROUPS = LINE_MAX_CHARS / 4, INDENT = 4, WORD_MAX_CHARS = LINE_MAX_CHARS - INDENT };
+enum { LINE_MAX_CHARS = 76, LINE_OCTETS = LINE_MAX_CHARS + 2, LINE_GROUPS = LINE_MAX_CHARS / 4, TAIL = 6, INDENT = 4, WORD_MAX_CHARS = LINE_MAX_CHARS - INDENT };
 
 /* --- the text --- */
 
@@ -157,12 +157,37 @@ static char octet_before_end(const struct notice *n, bool base64, uint64_t total
 	return c;
 }
 
+/*
+ * Behind the text everything comes again: lines of 78 octets, in base64 26 lines of them (which stand for 19 of the plain ones). How many octets from off on are
+ * those before, at distance back, once more; 0: look at each.
+ */
+static size_t repeats(const struct notice *n, bool base64, uint64_t total, uint64_t off, size_t done, size_t *back)
+{
+	uint64_t from = base64 ? (uint64_t)NOTICE_TEXT_MAX * 2 : n->len, end = total == NOTICE_ENDLESS ? UINT64_MAX : total - (total < TAIL ? total : TAIL);
+
+	*back = base64 ? 26 * LINE_OCTETS : LINE_OCTETS;
+	if (done < *back || off < from + *back || off >= end)
+		return 0;
+	return end - off < *back ? (size_t)(end - off) : *back;
+}
+
 void notice_read(const struct notice *n, enum transfer_encoding encoding, uint64_t total, uint64_t off, char *out, size_t len)
 {
 	bool base64 = encoding == TRANSFER_BASE64;
+	size_t back, same;
 
-	for (size_t i = 0; i < len; i++, off++)
-		out[i] = total != NOTICE_ENDLESS && off + 6 >= total ? octet_before_end(n, base64, total, off) : octet(n, base64, off);
+	for (size_t i = 0; i < len; i += same) {
+		same = repeats(n, base64, total, off + i, i, &back);
+		if (same > len - i)
+			same = len - i;
+		if (same)
+			memcpy(out + i, out + i - back, same);
+		else if (total != NOTICE_ENDLESS && off + i + TAIL >= total)
+			out[i] = octet_before_end(n, base64, total, off + i);
+		else
+			out[i] = octet(n, base64, off + i);
+		same += same == 0;
+	}
 }
 
 /* --- the header --- */

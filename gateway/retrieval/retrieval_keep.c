@@ -66,9 +66,16 @@ static void copy_key(const struct retrieval_scan *s, char out[KEY_TEXT_MAX])
 	hash_parts(part, sizeof(part) / sizeof(*part), out);
 }
 
+/* Of all that a verdict comes from. */
 uint64_t keep_fingerprint(struct retrieval *r)
 {
-	return policy_fingerprint(r->conf.site->policy) ^ (r->conf.site->mode == MODE_OBSERVE ? 1 : 0);
+	const struct site *site = r->conf.site;
+	const uint64_t part[] = { site->mode, site->limits.message_bytes, site->limits.message.header_bytes, site->limits.message.header_fields };
+	uint64_t h = policy_fingerprint(site->policy);
+
+	for (size_t i = 0; i < sizeof(part) / sizeof(*part); i++)
+		h = (h ^ h >> 29 ^ part[i]) * 0xd6e8feb86659fd93u;
+	return h;
 }
 
 /* --- the state --- */

@@ -296,6 +296,10 @@ static void test_large(void **state)
 	assert_int_equal(stored.kept, 0);
 	forget();
 	assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_NOTICE);
+	site.limits.message.header_bytes = 10000;       /* who sees that this was too strict finds his mail shown */
+	assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_UNKNOWN);
+	assert_int_equal(scan_rc(&key_of_joe, header, 6000, 1000, &v), 0);
+	assert_int_equal(v.answer, RETRIEVAL_PASS);
 	free(header);
 	free(p);
 }
