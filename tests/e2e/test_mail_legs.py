@@ -11,6 +11,7 @@ import time
 import pytest
 from lab.certificates import Certificates
 from lab.gateway import parse_logfmt
+from lab.lines import Lines
 from lab.mailserver import USERS, Mailserver
 from lab.netns import CLIENT, CLIENT_V6, GATEWAY_OUTSIDE, SERVER, SERVER_V6, Network
 from lab.process import WAIT_S, Process, free_port
@@ -162,6 +163,60 @@ def test_required_where_there_is_none(bare, access_gate, kind):
     with connect(kind, g.ports[kind]) as c, contextlib.suppress(Closed):
         assert (b"* BYE [UNAVAILABLE]" if kind == "imap" else b"-ERR [SYS/TEMP]") in c.greeting + c.rest()
     assert ("STARTTLS" if kind == "imap" else "STLS") in end_line(g, kind)["why"]
+
+
+def scripted(kind, after_starttls=b""):
+    """A server that says it does TLS; what it says behind its OK, and then nothing more."""
+    def imap(line):
+        tag, verb = line.split()[:2]
+        if verb == b"CAPABILITY":
+            return b"* CAPABILITY IMAP4rev1 STARTTLS\r\n" + tag + b" OK\r\n"
+        return (b"" if b"\0" in line else tag + b" OK\r\n" + (after_starttls if verb == b"STARTTLS" else b"")) if tag.isalnum() else b""
+
+    def pop3(line):
+        if line.startswith(b"CAPA"):
+            return b"+OK\r\nUSER\r\nSTLS\r\n.\r\n"
+        return b"+OK\r\n" + (after_starttls if line.startswith(b"STLS") else b"") if line[:4].isalpha() else b""
+
+    if kind == "imap":
+        return Lines(b"* OK [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n", imap)
+    return Lines(b"+OK ready\r\n", pop3)
+
+
+@KINDS
+@pytest.mark.parametrize("tls", ["opportunistic", "required"])
+def test_response_injection(access_gate, kind, tls):
+    """What a server, or somebody on the way, says behind its OK to STARTTLS: the session ends, nothing of it is believed, and nothing goes on in clear."""
+    with scripted(kind, b"* OK injected\r\n+OK injected\r\n") as server:
+        g = access_gate({kind: server.port}, backend_options=f"tls = {tls}")
+        with connect(kind, g.ports[kind], timeout=20) as c, contextlib.suppress(Closed):
+            assert b"injected" not in c.greeting + c.rest()
+        assert "response injection" in g.wait_line("event=backend-tls")
+        assert "injection" in end_line(g, kind)["why"]
+        assert len(server.peers) == 1
+
+
+@KINDS
+def test_opportunistic_and_broken(access_gate, kind):
+    """A handshake that fails: once more, in clear. But what a client has said under TLS, its password, does not go there."""
+    with scripted(kind) as server:
+        g = access_gate({kind: server.port}, backend_options="tls = opportunistic connect_timeout = 500ms")
+        with connect(kind, g.ports[kind]) as c:
+            if kind == "imap":
+                c.ok(b"a LOGIN alice secret")
+            else:
+                c.ok(b"USER alice")
+                c.ok(b"PASS secret")
+        assert any(b"alice" in line for line in server.heard) and len(server.peers) == 2
+        g.wait_line(rf"event=backend-tls .*backend=to_{kind} ")
+        del server.heard[:]
+        with connect(kind, g.ports[kind + "s"], tls=True) as c, contextlib.suppress(Closed):
+            if kind == "imap":
+                assert b"a NO" in c.cmd(b"a LOGIN alice secret")
+            else:
+                c.send(b"USER alice\r\nPASS secret\r\n")
+                assert b"-ERR" in c.line() + c.line()
+        assert not any(b"secret" in line for line in server.heard)
 
 
 # --- which certificate, which server ---
@@ -328,6 +383,19 @@ def test_xclient(mailserver, access_gate, kind, tls):
     line = mailserver.wait_line(r"Login: user=<alice>", mark)
     sid = end_line(g, kind)["sid"]
     assert "rip=127.0.0.8," in line and f"session=<{sid}>" in line
+
+
+@KINDS
+@pytest.mark.parametrize("how", ["xclient = yes", "proxy = v2"])
+def test_told_by_a_balancer(mailserver, access_gate, kind, how):
+    """A load balancer before us, IPv6: whom it names is whom the server behind us sees."""
+    g = access_gate({kind: mailserver.ports[kind + ("_proxy" if "proxy" in how else "")]}, options='proxy_from = { "127.0.0.1" }', backend_options=how)
+    mark = mailserver.mark()
+    with connect(kind, g.ports[kind], first=b"PROXY TCP6 2001:db8::7 2001:db8::1 51234 143\r\n") as c:
+        login(c)
+    assert "rip=2001:db8::7," in mailserver.wait_line(r"Login: user=<alice>", mark)
+    line = end_line(g, kind)
+    assert line["client"] == "2001:db8::7" and line["via"] == "127.0.0.1"
 
 
 @KINDS
