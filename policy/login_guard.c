@@ -210,7 +210,7 @@ enum login_answer login_guard_ask(const struct login_guard *g, struct login_guar
 	struct request *r;
 	bool clean;
 
-	*q = (struct login_guard_query){ .client = q->client, .account = q->account ? q->account : "", .asked = true };
+	*q = (struct login_guard_query){ .client = q->client, .account = q->account, .asked = true };
 	q->exempt = site_in_networks(g->conf->exempt, g->conf->exempt_count, q->client);
 	if (q->exempt)
 		return LOGIN_FREE;
