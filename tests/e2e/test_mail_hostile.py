@@ -11,7 +11,7 @@ import time
 import pytest
 from lab.gateway import BINARY, Gateway, parse_logfmt
 from lab.lines import Lines
-from lab.mailscript import ImapScript, Pop3Script, hang_up
+from lab.mailscript import Hangup, ImapScript, Pop3Script, hang_up
 from lab.process import WAIT_S, free_port
 from lab.wire import Closed, Imap, Pop3, Wire
 
@@ -236,6 +236,24 @@ def test_a_server_without_tls_where_it_is_required(gate, kind):
     assert not any(b"alice" in line for line in server.heard)
 
 
+def test_starttls_refused_by_the_server(gate, certificates, kind):
+    """It offers TLS and does not do it: NO, a clear answer where the handshake should be, or none at all."""
+    no = {IMAP: b"gp NO not now\r\n", POP3: b"-ERR not now\r\n"}[kind]
+
+    def stop(last):
+        def step(conn, words):
+            conn.send((words[0] + b" OK begin\r\n" if kind == IMAP else b"+OK begin\r\n"))
+            conn.sock.recv(1)
+            raise Hangup(last)
+        return step
+    for step in (no, hang_up(), stop(b""), stop(b"gp OK done\r\n+OK done\r\n"), stop(b"\x15\x03\x01\0\x02\x02\x28")):
+        g, server = gate(kind, "tls", on={"STARTTLS": step, "STLS": step}, tls=certificates.signed)
+        with Wire(g.port) as c:
+            c.send(LOGIN[kind])
+            assert unavailable(kind, c.rest())
+        assert not any(b"alice" in line for line in server.heard)
+
+
 def test_preauth(gate, certificates):
     """A session that is somebody's already: never a client's, and STARTTLS could not be asked for in it."""
     for leg, tls in ("", None), ("tls", certificates.signed):
@@ -256,6 +274,7 @@ BAD_IMAP = {
     "unknown": b"a XYZZY\r\n", "not yet": b"a SELECT INBOX\r\n", "append": b"a APPEND INBOX {5+}\r\nhello\r\n", "argument": b"a CAPABILITY now\r\n",
     "one argument": b"a LOGIN alice\r\n", "three": b"a LOGIN alice secret more\r\n", "open quote": b'a LOGIN "alice secret\r\n',
     "CR in quotes": b'a LOGIN "al\rice" secret\r\n', "NUL in quotes": b'a LOGIN "al\0ice" secret\r\n', "backslash": b'a LOGIN "al\\ice" secret\r\n',
+    "lines in a literal": b"a LOGIN {10+}\r\nal\r\nb NOOP secret\r\n", "lines in a password": b"a LOGIN alice {8+}\r\nx\r\nb NOO\r\n",
     "NUL in a literal": b"a LOGIN {5+}\r\nal\0ic secret\r\n", "behind a literal": b"a LOGIN {5+}\r\nalicesecret\r\n", "HTTP": b"GET / HTTP/1.1\r\n", "no base64": b"a AUTHENTICATE PLAIN !!!\r\n",
     "mechanism": b"a AUTHENTICATE EXTERNAL =\r\n", "long mechanism": b"a AUTHENTICATE " + b"X" * 4000 + b"\r\n", "literal for a mechanism": b"a AUTHENTICATE {5+}\r\nPLAIN\r\n",
     "literal size": b"a LOGIN {} x\r\n", "negative": b"a LOGIN {-1}\r\n", "hex": b"a LOGIN {0x5}\r\n", "8 of them": b"a LOGIN " + b"{1+}\r\nx" * 9 + b"\r\n",
@@ -411,7 +430,7 @@ def test_half_closed_by_the_client(gate, kind):
     with connect(g) as c:
         c.half_close()
         c.rest()
-    server.wait(lambda: all(getattr(conn, "ended", False) for conn in server.conns))
+    server.wait(lambda: all(conn.ended for conn in server.conns))
     good_client(g)
 
 
@@ -424,7 +443,7 @@ def test_cut_by_the_client(gate, kind):
         with connect(g) as c:
             c.send(whole[:i])
             c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    server.wait(lambda: all(getattr(conn, "ended", False) for conn in server.conns))
+    server.wait(lambda: all(conn.ended for conn in server.conns))
     good_client(g)
 
 
@@ -450,15 +469,14 @@ def test_the_login_takes_too_long(gate, kind):
         half.send(b"a LOG" if kind == IMAP else b"US")
         try:
             while time.monotonic() < begun + 10:
-                busy.send(NOOP[kind])
-                busy.line()
+                busy.cmd(b"n NOOP") if kind == IMAP else busy.cmd(b"CAPA", lines=True)
                 time.sleep(0.05)
         except (Closed, OSError):
             pass
         for c in (slow, half, busy):
             c.rest()
-    assert time.monotonic() - begun < 6
-    server.wait(lambda: all(getattr(conn, "ended", False) for conn in server.conns))
+    assert time.monotonic() - begun < 3
+    server.wait(lambda: all(conn.ended for conn in server.conns))
     good_client(g)
 
 
@@ -577,6 +595,18 @@ def test_capa_without_end(plain_gate):
             except OSError:
                 pass
         assert worker_kib(g) - before < 4096
+
+
+def test_a_client_that_does_not_read(plain_gate, kind):
+    """After the login: what the server has to say waits with the server."""
+    g, server = plain_gate(kind, on={"LOGIN" if kind == IMAP else "PASS": endless(b"l OK done\r\n" if kind == IMAP else b"+OK done\r\n")})
+    before = worker_kib(g)
+    with connect(g) as c:
+        c.send(LOGIN[kind])
+        c.line()
+        time.sleep(0.3)
+        assert worker_kib(g) - before < 4096
+    server.wait(lambda: all(conn.ended for conn in server.conns))
 
 
 # crowds
