@@ -22,8 +22,10 @@ struct login {
 	struct imap_dialogue *d;
 	struct login_attempt attempt;
 	struct sasl_login sasl;
-	bool asked, named;              /* the guard was asked, knowing the name */
 	bool begun;                     /* the server has heard of it */
+	bool token_refused;             /* in a challenge, see challenged() */
+	bool client_gone;
+	bool busy;                      /* the guard has logged it */
 	char *first;                    /* the client's first line, kept while its server is found */
 	size_t first_len;
 	const char *words;              /* what the client hears, "NO ..."; NULL: what the server said last */
@@ -68,10 +70,9 @@ static int ask(struct login *l)
 	l->attempt.backend = d->s->backend.link.name;
 	switch (login_attempt_ask(d->s->svc->login, &l->attempt, &rc)) {
 	case LOGIN_ADMIT:
-		l->asked = true;
-		l->named = l->attempt.user[0];
 		return 0;
 	case LOGIN_BUSY:
+		l->busy = true;
 		l->words = "NO [LIMIT] too many logins at once from your network, try again later";
 		return 0;
 	case LOGIN_TURNED_AWAY:
@@ -98,15 +99,6 @@ static bool is_unavailable(const char *code)
 	return false;
 }
 
-/*
- * A token that is refused is refused in a challenge, which the client answers before the server says NO (RFC 7628 section 3.2.3): whoever breaks off then
- * has failed.
- */
-static bool token_refused(const struct login *l)
-{
-	return l->begun && l->asked && (l->sasl.mechanism & (SASL_XOAUTH2 | SASL_OAUTHBEARER));
-}
-
 static int logged_in(struct login *l)
 {
 	struct access_session *s = l->d->s;
@@ -125,22 +117,23 @@ static int conclude(struct login *l)
 	struct imap_dialogue *d = l->d;
 	struct login_service *svc = d->s->svc->login;
 	enum login_result result = LOGIN_BROKEN_OFF;
-	const char *code = l->answer.code[0] ? l->answer.code : NULL;
+	const char *code = l->answer.code[0] ? l->answer.code : l->answer.status == IMAP_NO ? "NO" : "BAD";
 	int rc;
 
-	if (l->words) {
-		if (l->asked)
-			login_attempt_end(svc, &l->attempt, strncmp(l->words, "BAD", 3) == 0 ? LOGIN_BROKEN_OFF : LOGIN_UNAVAILABLE, NULL);
-		return imap_dialogue_refuse(d, l->words);
-	}
-	if (l->answer.status == IMAP_OK)
+	if (l->answer.status == IMAP_OK && !l->words)
 		return logged_in(l);
-	if (token_refused(l))
+	if (l->token_refused)
 		result = LOGIN_FAILED;
-	if (l->answer.status == IMAP_NO)
-		result = is_unavailable(l->answer.code) ? LOGIN_UNAVAILABLE : LOGIN_FAILED;
-	if (l->asked || result == LOGIN_FAILED)
-		login_attempt_end(svc, &l->attempt, result, code ? code : l->answer.status == IMAP_NO ? "NO" : "BAD");
+	else if (l->words && !l->attempt.asked)         /* we refuse it ourselves */
+		result = LOGIN_BROKEN_OFF;
+	else if (l->words ? strncmp(l->words, "BAD", 3) != 0 : is_unavailable(l->answer.code))
+		result = LOGIN_UNAVAILABLE;
+	else if (!l->words && l->answer.status == IMAP_NO)
+		result = LOGIN_FAILED;
+	if (!l->busy)
+		login_attempt_end(svc, &l->attempt, result, l->words ? l->words : code);
+	if (l->words)
+		return imap_dialogue_refuse(d, l->words);
 	rc = imap_upstream_pass(d, &l->answer, false);
 	return rc < 0 ? rc : imap_dialogue_mistake(d);
 }
@@ -148,11 +141,9 @@ static int conclude(struct login *l)
 /* The session has ended in the middle. */
 static void broken_off(struct login *l, int rc)
 {
-	enum login_result result = LOGIN_UNAVAILABLE;
+	enum login_result result = l->token_refused ? LOGIN_FAILED : l->client_gone ? LOGIN_BROKEN_OFF : LOGIN_UNAVAILABLE;
 
-	if (l->answer.status == IMAP_CONTINUE)
-		result = token_refused(l) ? LOGIN_FAILED : LOGIN_BROKEN_OFF;
-	if (l->begun && l->asked && rc != -ECANCELED)
+	if (l->begun && l->attempt.asked && rc != -ECANCELED)
 		login_attempt_end(l->d->s->svc->login, &l->attempt, result, "no end");
 	else
 		login_attempt_drop(l->d->s->svc->login, &l->attempt);
@@ -262,15 +253,14 @@ static const char *check_arguments(struct login *l)
 
 int imap_do_login(struct imap_dialogue *d)
 {
-	struct login *l;
+	struct login *l = login_new(d, "LOGIN");
 	int rc = 0;
 
-	if (access_client_refuses_clear(d->s))
-		return imap_dialogue_refuse(d, "NO [PRIVACYREQUIRED] no password without TLS");
-	l = login_new(d, "LOGIN");
 	if (!l)
 		return -ENOMEM;
 	l->words = check_arguments(l);
+	if (!l->words && access_client_refuses_clear(d->s))
+		l->words = "NO [PRIVACYREQUIRED] no password without TLS";
 	if (!l->words)
 		rc = route(l);
 	if (rc == 0 && !l->words)
@@ -297,9 +287,16 @@ static bool look(struct login *l, bool initial, const char *p, size_t len, bool 
 /* Before a line goes to the server. may wait */
 static int ask_before(struct login *l)
 {
-	if (!sasl_decides(&l->sasl) || (l->asked && (l->named || !l->sasl.user[0])))
-		return 0;
-	return ask(l);
+	return sasl_decides(&l->sasl) ? ask(l) : 0;
+}
+
+/*
+ * A token that is refused is refused in a challenge, which the client answers before the server says NO (RFC 7628 section 3.2.3): whoever breaks off then
+ * has failed.
+ */
+static void challenged(struct login *l)
+{
+	l->token_refused = l->attempt.asked && (l->sasl.mechanism & (SASL_XOAUTH2 | SASL_OAUTHBEARER));
 }
 
 /* The next line of the client's, without its end; *line NULL: it cannot be used, l->words. challenge: what it hears before. may wait */
@@ -322,8 +319,11 @@ static int hear(struct login *l, const char *challenge, size_t challenge_len, co
 		*line = NULL;
 		rc = 0;
 	}
-	if (rc == -ETIMEDOUT)
+	l->client_gone = rc < 0;
+	if (rc == -ETIMEDOUT) {
+		access_end(s, "idle", "no login");
 		return imap_dialogue_bye(l->d, "the login took too long");
+	}
 	return rc;
 }
 
@@ -387,6 +387,7 @@ static int converse(struct login *l)
 		bool cancels = false;
 		size_t len = 0;
 
+		challenged(l);
 		if (step == STEPS_MAX) {
 			l->words = "NO [UNAVAILABLE] the dialogue does not end";
 			return cancel(l);

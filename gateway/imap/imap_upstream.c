@@ -15,6 +15,7 @@ enum {
 	LINE_MAX_BYTES = 16 * 1024,     /* a challenge of SASL, with room */
 	LINES_MAX = 64,                 /* untagged ones in one answer */
 	LITERALS_MAX = 16,              /* in one answer to ID */
+	LAST_WORDS_MS = 5000,           /* for a client to read the server's BYE */
 };
 
 static const char OUR_TAG[] = "gp";
@@ -32,6 +33,7 @@ static int lost(struct imap_dialogue *d, int rc, const char *what)
 	}
 	if (d->bye) {
 		access_end(s, "closed", NULL);
+		stream_close(s->client, LAST_WORDS_MS);
 		return rc;
 	}
 	access_end(s, "backend lost", what ? what : rc == -ETIMEDOUT ? "it does not answer" : rc == -EMSGSIZE ? "a line of its is too long" :

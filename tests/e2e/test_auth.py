@@ -8,6 +8,7 @@ import time
 import pytest
 from lab.backend import KEYWORDS, Backend, Held, hang_up
 from lab.gateway import parse_logfmt
+from lab.memory import memory, secrets
 from lab.process import free_port
 from lab.smtp import Client, Closed, insecure, mail
 
@@ -527,30 +528,6 @@ def test_only_the_password_counts(gate):
 
 # what is kept of it
 
-def secrets():
-    """The password and what it looks like on the wire, whatever stands before it."""
-    out = [PASSWORD.encode()]
-    for pad in range(3):
-        coded = base64.b64encode(b"\0" * pad + PASSWORD.encode())
-        out.append(coded[4 * (pad > 0):-4])
-    return out
-
-
-def memory(pid):
-    """What a process has written in its memory."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
-        for line in maps:
-            found = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
-            if not found or "[v" in line:
-                continue
-            start, end = (int(x, 16) for x in found.groups())
-            try:
-                mem.seek(start)
-                yield mem.read(end - start)
-            except OSError:
-                continue
-
-
 def test_nothing_is_kept(gate):
     """The password is in no line of the log, in no file, and in no process's memory while its user is still there."""
     plain_binary = os.environ.get("GATEPOST_PLAIN")
@@ -571,7 +548,7 @@ def test_nothing_is_kept(gate):
         d.expect(plain(), 500)
         g.backend.script["AUTH"] = asking()
         d.expect(f"AUTH PLAIN {plain(password=long)}", 235)
-        wanted = secrets()
+        wanted = secrets(PASSWORD)
         if plain_binary:
             for name, pid in {**g.children(), "parent": g.process.pid}.items():
                 for block in memory(pid):

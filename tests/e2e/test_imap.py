@@ -1,8 +1,11 @@
 """IMAP through the gateway before the login, with a real Dovecot and with servers that follow a script."""
+import os
+
 import pytest
 from lab import sasl
 from lab.imapserver import CAPS, ImapServer
-from lab.wire import Closed, Imap
+from lab.memory import memory, secrets
+from lab.wire import Imap, b64
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def imap_server():
 def gate(access_gate):
     """A gateway for IMAP before a server, a scripted one or the Dovecot."""
     def make(server, **kw):
-        return access_gate({"imap": server.port} if isinstance(server, ImapServer) else server.ports, kinds=("imap", "imaps"), **kw)
+        return access_gate({"imap": server.port} if isinstance(server, ImapServer) else server.ports, **{"kinds": ("imap", "imaps"), **kw})
     return make
 
 
@@ -77,3 +80,435 @@ def test_mechanisms(gate, mailserver, initial):
             assert b"a OK" in c.authenticate(b"a", mechanism, sasl.steps(mechanism, user, password), initial), mechanism
             c.ok(b"b NAMESPACE")
             assert f"mechanism={mechanism}" in g.wait_line(rf"event=login result=ok .*user={user}\b", mark)
+
+
+def test_refused_and_again(gate, mailserver):
+    g = gate(mailserver)
+    with Imap(g.ports["imap"]) as c:
+        mark = g.mark()
+        assert b"a NO [AUTHENTICATIONFAILED]" in c.cmd(b"a LOGIN alice wrong")
+        line = g.wait_line("event=login ", mark)
+        assert "result=failed" in line and "code=AUTHENTICATIONFAILED" in line and "wrong" not in line
+        assert b"b BAD" in c.cmd(b"b AUTHENTICATE PLAIN", lambda _: b"*\r\n")
+        c.ok(b"c LOGIN alice " + quoted(PASSWORD))
+        c.ok(b"d SELECT INBOX")
+
+
+def test_pipelined(gate, mailserver):
+    """Commands before the login and behind it in one piece; each is answered, in order."""
+    g = gate(mailserver)
+    with Imap(g.ports["imap"]) as c:
+        c.send(b"a NOOP\r\nb CAPABILITY\r\nc LOGIN {5+}\r\nalice " + quoted(PASSWORD) + b"\r\nd SELECT INBOX\r\ne IDLE\r\n")
+        for tag in (b"a", b"b", b"c", b"d"):
+            assert tag + b" OK" in c.until(tag)
+        assert c.line().startswith(b"+")
+        c.send(b"DONE\r\nf LOGOUT\r\n")
+        assert b"e OK" in c.until(b"e") and b"f OK" in c.until(b"f")
+
+
+# what the server hears
+
+def test_said_as_the_client_said_it(gate, imap_server):
+    server = imap_server()
+    g = gate(server)
+    forms = [b'LOGIN ann pass', b'login "ann" "a b\\"c\\\\"', b'LOGIN "ann" pass]', 'LOGIN "жук" "é"'.encode(), b'LOGIN {3+}\r\nann "x{3}"',
+             b"LOGIN ann {2+}\r\n\xff\xfe", b"AUTHENTICATE plain AGFubgBz"]
+    for form in forms:
+        with Imap(g.ports["imap"]) as c:
+            c.ok(b"Tag.7 " + form)
+    assert server.commands == forms
+
+
+def test_literals_for_a_server_that_has_none(gate, imap_server):
+    server = imap_server(caps=b"IMAP4rev1")
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        c.ok(b"a LOGIN {3+}\r\nann {4+}\r\npass")
+    assert server.commands == [b"LOGIN {3}\r\nann {4}\r\npass"]
+    with Imap(g.ports["imap"]) as c:
+        c.ok(b"a LOGIN {3}", b"ann {0+}\r\n")
+    assert server.commands[1:] == [b"LOGIN {3}\r\nann {0}\r\n"]
+
+
+def test_literal_refused_by_the_server(gate, imap_server):
+    server = imap_server(caps=b"IMAP4rev1")
+    g = gate(server)
+    server.literals = False
+    server.script["LOGIN"] = b"TAG NO [AUTHENTICATIONFAILED] not this one\r\n"
+    with Imap(g.ports["imap"]) as c:
+        c.send(b"a LOGIN {3+}\r\nann {4+}\r\npass\r\nb NOOP\r\n")
+        assert c.line() == b"a NO [AUTHENTICATIONFAILED] not this one\r\n"
+        assert c.line() == b"b OK done\r\n"
+    assert server.commands == [b"LOGIN {3}", b"NOOP"]
+
+
+def test_initial_response_for_a_server_that_takes_none(gate, imap_server):
+    server = imap_server(caps=b"IMAP4rev1 AUTH=PLAIN")
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        c.ok(b"a AUTHENTICATE PLAIN AGFubgBz")
+    assert server.commands == [b"AUTHENTICATE PLAIN"] and server.sessions[0].response == b"AGFubgBz\r\n"
+    server.script["AUTHENTICATE"] = b"+ cXVlc3Rpb24=\r\n"
+    server.script["*"] = b"a BAD cancelled\r\n"
+    server.script[""] = b"a BAD cancelled\r\n"
+    with Imap(g.ports["imap"]) as c:
+        assert c.cmd(b"a AUTHENTICATE PLAIN AGFubgBz") == b"a BAD this mechanism has no initial response\r\n"
+        c.ok(b"b NOOP")
+
+
+def test_empty_initial_response(gate, imap_server):
+    for caps, heard in ((CAPS, [b"AUTHENTICATE X-OURS ="]), (b"IMAP4rev1", [b"AUTHENTICATE X-OURS"])):
+        server = imap_server(caps=caps)
+        with Imap(gate(server).ports["imap"]) as c:
+            c.ok(b"a AUTHENTICATE X-OURS =")
+        assert server.commands == heard
+        assert getattr(server.sessions[0], "response", b"\r\n") == b"\r\n"
+
+
+def test_steps_of_a_dialogue(gate, imap_server):
+    """Each line as it came; and a dialogue without end is ended."""
+    def endless(session, tag, words):
+        session.said = []
+        while True:
+            session.send(b"+ " + b"QUJD" * 1000 + b"\r\n")
+            session.said.append(session.line())
+            if session.said[-1] == b"*\r\n":
+                return b"TAG BAD cancelled\r\n"
+    server = imap_server(script={"AUTHENTICATE": endless})
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        c.send(b"a AUTHENTICATE X-OURS\r\n")
+        for _ in range(16):
+            assert c.line() == b"+ " + b"QUJD" * 1000 + b"\r\n"
+            c.send(b"RUZH" * 3000 + b"\r\n")
+        assert c.line() == b"a NO [UNAVAILABLE] the dialogue does not end\r\n"
+        assert server.sessions[0].said == [b"RUZH" * 3000 + b"\r\n"] * 16 + [b"*\r\n"]
+        for line, words in ((b"no base64\r\n", b"BAD this is not base64"), (b"QUJD\n", b"BAD lines end"), (b"A" * 12300 + b"\r\n", b"BAD the line is too long")):
+            c.send(b"b AUTHENTICATE X-OURS\r\n")
+            c.line()
+            c.send(line)
+            assert c.line().startswith(b"b " + words)
+            assert server.sessions[0].said == [b"*\r\n"]
+
+
+# what is offered
+
+def test_capabilities_of_dovecot(gate, mailserver):
+    g = gate(mailserver)
+    with Imap(mailserver.ports["imap"]) as direct, Imap(g.ports["imap"]) as c:
+        assert b" AUTH=PLAIN" in c.greeting and direct.greeting.split(b"]")[1] == c.greeting.split(b"]")[1]
+        assert words(c) == words(direct)
+        c.starttls()
+        assert words(c) == [w for w in words(direct) if w != b"STARTTLS"]
+    with Imap(g.ports["imaps"], tls=True) as c:
+        assert b"STARTTLS" not in c.greeting and b"STARTTLS" not in words(c) and b"AUTH=PLAIN" in words(c)
+
+
+def test_starttls_for_a_server_that_has_none(gate, imap_server):
+    server = imap_server()
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        assert c.greeting == b"* OK [CAPABILITY " + CAPS.replace(b" AUTH=PLAIN", b" STARTTLS AUTH=PLAIN") + b"] scripted\r\n"
+        assert b"STARTTLS" in words(c)
+        c.starttls()
+        assert words(c) == CAPS.split(b" ")
+        assert c.cmd(b"x STARTTLS") == b"x BAD there is TLS already\r\n"
+        c.ok(b"a LOGIN ann pass")
+    assert server.commands == [b"CAPABILITY", b"CAPABILITY", b"LOGIN ann pass"]
+
+
+def test_capabilities_wherever_they_come(gate, imap_server):
+    more = b"IMAP4rev1 STARTTLS XFOO=1 AUTH=EXTERNAL AUTH=GSSAPI AUTH=SCRAM-SHA-256-PLUS AUTH=PLAIN AUTH=X-OURS COMPRESS=DEFLATE LOGINDISABLED"
+    less = b"IMAP4rev1 XFOO=1 AUTH=PLAIN AUTH=X-OURS COMPRESS=DEFLATE LOGINDISABLED"
+    offer = b"[CAPABILITY " + more + b"]"
+    server = imap_server(greeting=b"* OK " + offer + b" hello\r\n", script={
+        "NOOP": b"* CAPABILITY " + more + b"\r\n* OK still here\r\nTAG OK " + offer + b" noop\r\n",
+        "LOGIN": b"* capability " + more + b"\r\nTAG OK " + offer + b" in\r\n",
+        "SELECT": b"* OK " + offer + b" after\r\nTAG OK done\r\n",
+    })
+    g = gate(server, options="tls = off", backend_options="tls = off", kinds=("imap",))
+    with Imap(g.ports["imap"]) as c:
+        assert c.greeting == b"* OK [CAPABILITY " + less + b"] hello\r\n"
+        assert c.cmd(b"a NOOP") == b"* CAPABILITY " + less + b"\r\n* OK still here\r\na OK [CAPABILITY " + less + b"] noop\r\n"
+        assert c.cmd(b"a STARTTLS") == b"a BAD STARTTLS is not offered here\r\n"
+        for mechanism in (b"EXTERNAL =", b"GSSAPI", b"SCRAM-SHA-256-PLUS", b"NTLM"):
+            assert c.cmd(b"a AUTHENTICATE " + mechanism) == b"a NO this mechanism is not offered here\r\n"
+        assert c.cmd(b"a LOGIN ann pass") == b"* capability " + less + b"\r\na OK [CAPABILITY " + less + b"] in\r\n"
+        assert c.cmd(b"a SELECT x").startswith(b"* OK " + offer)                # from here on octets flow as they are
+
+
+def test_plaintext_refused(gate, imap_server):
+    server = imap_server(caps=b"IMAP4rev1 AUTH=PLAIN AUTH=CRAM-MD5 AUTH=LOGIN AUTH=XOAUTH2 AUTH=OAUTHBEARER")
+    g = gate(server, options="plaintext = refuse")
+    with Imap(g.ports["imap"]) as c:
+        shown = b"IMAP4rev1 STARTTLS AUTH=CRAM-MD5 LOGINDISABLED"
+        assert c.greeting == b"* OK [CAPABILITY " + shown + b"] scripted\r\n" and words(c) == shown.split(b" ")
+        assert c.cmd(b"a LOGIN ann pass") == b"a NO [PRIVACYREQUIRED] no password without TLS\r\n"
+        assert c.cmd(b"a AUTHENTICATE PLAIN AGFubgBz") == b"a NO [PRIVACYREQUIRED] no password without TLS\r\n"
+        assert c.cmd(b"a AUTHENTICATE XOAUTH2") == b"a NO [PRIVACYREQUIRED] no password without TLS\r\n"
+        c.starttls()
+        assert b"LOGINDISABLED" not in words(c) and b"AUTH=PLAIN" in words(c)
+        c.ok(b"a LOGIN ann pass")
+    assert server.commands == [b"CAPABILITY"] * 3 + [b"LOGIN ann pass"]
+
+
+# TLS with the server
+
+def test_server_tls(gate, imap_server, certificates):
+    tls, ca = certificates.self_signed, f'tls_name = "backend.example" tls_ca = "{certificates.ca}"'
+    cases = [   # the server's certificate, its capabilities, tls = of the backend; whether there is TLS, whether a login gets there
+        (None, CAPS, "off", False, True),
+        (tls, CAPS + b" STARTTLS", "off", False, True),
+        (None, CAPS, "opportunistic", False, True),
+        (tls, CAPS + b" STARTTLS", "opportunistic", True, True),
+        (certificates.signed, CAPS + b" STARTTLS", f"required {ca}", True, True),
+        (tls, CAPS + b" STARTTLS", f"required {ca}", False, False),
+        (None, CAPS, f"required {ca}", False, False),
+    ]
+    for cert, caps, how, secure, there in cases:
+        server = imap_server(tls=cert, caps=caps)
+        g = gate(server, backend_options=f"tls = {how}")
+        with Imap(g.ports["imap"]) as c:
+            if there:
+                assert c.greeting.endswith(b"] scripted\r\n") and c.greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 "), how
+                c.ok(b"a LOGIN ann pass")
+                assert server.sessions[-1].tls == secure, how
+            else:
+                assert c.greeting == b"* BYE [UNAVAILABLE] the mail server behind does not answer, try again later\r\n", how
+                assert c.rest() == b""
+                assert all(b"LOGIN" not in x for x in server.commands)
+
+
+def test_server_implicit(gate, imap_server, certificates):
+    server = imap_server(tls=certificates.signed, implicit=True)
+    g = gate(server, backend_options=f'implicit_tls = yes tls = required tls_name = "backend.example" tls_ca = "{certificates.ca}"')
+    with Imap(g.ports["imap"]) as c:
+        c.ok(b"a LOGIN ann pass")
+    assert server.sessions[0].tls and server.commands == [b"LOGIN ann pass"]
+
+
+def test_capabilities_anew_under_tls(gate, imap_server, certificates):
+    """What was said in clear is forgotten: its capabilities, and other codes of the greeting."""
+    server = imap_server(tls=certificates.self_signed, greeting=b"* OK [CAPABILITY IMAP4rev1 XCLEAR STARTTLS] words [here]\r\n")
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        assert c.greeting == b"* OK [CAPABILITY " + CAPS.replace(b" AUTH=PLAIN", b" STARTTLS AUTH=PLAIN") + b"] words [here]\r\n"
+    server.greeting = b"* OK [ALERT] call 555-1234\r\n"
+    with Imap(g.ports["imap"]) as c:
+        assert c.greeting == b"* OK call 555-1234\r\n"
+    assert server.commands == [b"STARTTLS", b"CAPABILITY", b"STARTTLS"]
+
+
+def test_injected_behind_starttls(gate, imap_server, certificates):
+    server = imap_server(tls=certificates.signed, caps=CAPS + b" STARTTLS", script={"STARTTLS": b"TAG OK begin\r\n* CAPABILITY IMAP4rev1 XEVIL\r\n"})
+    g = gate(server, backend_options=f'tls = required tls_name = "backend.example" tls_ca = "{certificates.ca}"')
+    with Imap(g.ports["imap"]) as c:
+        assert c.greeting == b"* BYE [UNAVAILABLE] the mail server behind does not answer, try again later\r\n"
+
+
+def test_injected_before_tls_of_the_client(gate, imap_server):
+    g = gate(imap_server())
+    with Imap(g.ports["imap"]) as c:
+        mark = g.mark()
+        c.send(b"a STARTTLS\r\nb LOGIN evil evil\r\n")
+        assert c.rest() == b""
+        g.wait_line("event=imap .*bytes came before", mark)
+
+
+# servers that cannot be used
+
+def test_greetings_that_are_none(gate, imap_server):
+    server = imap_server()
+    g = gate(server)
+    for greeting, words in (
+        (b"* PREAUTH [CAPABILITY IMAP4rev1] welcome\r\n", "PREAUTH"),
+        (b"* FLAGS (x)\r\n", "nonsense"),
+        (b"220 mx.example ESMTP\r\n", "nonsense"),
+        (b"+OK pop3\r\n", "nonsense"),
+        (b"a OK hello\r\n", "nonsense"),
+        (b"* OK hello\n", "nonsense"),
+        (b"* OK he\0llo\r\n", "nonsense"),
+        (b"* OK he\x1b[2Jllo\r\n", "nonsense"),
+        (b"* OK " + b"x" * 20000 + b"\r\n", "greeting"),
+        (b"\r\n", "nonsense"),
+    ):
+        server.greeting, mark = greeting, g.mark()
+        with Imap(g.ports["imap"]) as c:
+            assert c.greeting + c.rest() == b"* BYE [UNAVAILABLE] the mail server behind does not answer, try again later\r\n"
+        assert words in g.wait_line('event=imap .*end="no backend"', mark)
+
+
+def test_bye_is_passed_on(gate, imap_server):
+    server = imap_server(greeting=b"* BYE [ALERT] not today\r\n")
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        assert c.greeting + c.rest() == b"* BYE [ALERT] not today\r\n"
+    server.greeting = b"* OK hello\r\n"
+
+    def bye(s, *_):
+        s.send(b"* BYE had enough\r\n")
+        s.sock.close()
+    server.script["NOOP"] = bye
+    with Imap(g.ports["imap"]) as c:
+        c.send(b"a NOOP\r\n")
+        assert c.rest() == b"* BYE had enough\r\n"
+
+
+def test_no_server(gate, imap_server):
+    server = imap_server()
+    server.stop()
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        assert c.greeting == b"* BYE [UNAVAILABLE] the mail server behind does not answer, try again later\r\n"
+
+
+def test_answers_that_are_none(gate, imap_server):
+    server = imap_server()
+    g = gate(server)
+    for answer in (
+        b"b OK of another command\r\n", b"220 ok\r\n", b"TAG YES\r\n", b"TAG\r\n", b"* PREAUTH in\r\n", b"TAG OK bare LF\n", b"* OK NUL\0\r\nTAG OK\r\n",
+        b"* OK one of many\r\n" * 100, b"TAG OK " + b"x" * 20000 + b"\r\n", b"+ what more\r\n",
+    ):
+        server.script["NOOP"], mark = answer, g.mark()
+        with Imap(g.ports["imap"]) as c:
+            c.send(b"a NOOP\r\n")
+            rest = c.rest()
+            assert rest.endswith(b"* BYE [UNAVAILABLE] the mail server behind cannot be understood\r\n") and b"a OK" not in rest
+            assert len(rest) < 10000
+        g.wait_line('event=imap .*end="backend lost"', mark)
+
+
+def test_an_answer_that_nobody_asked_for(gate, imap_server):
+    """It lies there when the command comes that it would be the answer to."""
+    server = imap_server(script={"NOOP": b"TAG OK done\r\na OK you are in\r\n"})
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        c.ok(b"z NOOP")
+        c.send(b"a LOGIN ann pass\r\n")
+        assert c.rest() == b"* BYE [UNAVAILABLE] the mail server behind cannot be understood\r\n"
+    assert server.commands == [b"NOOP"]
+
+
+# clients that cannot be understood
+
+def test_refused_commands(gate, imap_server):
+    server = imap_server()
+    g = gate(server)
+    for line, answer in (
+        (b"a SELECT INBOX", b"a BAD unknown command, or none before a login"),
+        (b"a COMPRESS DEFLATE", b"a BAD unknown command, or none before a login"),
+        (b"a APPEND x {5+}\r\nhello", b"a BAD unknown command, or none before a login"),
+        (b"a APPEND x {5}", b"a BAD unknown command, or none before a login"),
+        (b"a LOGIN ann {4294967296}", b"a BAD a literal is too long"),
+        (b"a LOGIN ann \"x\0\"", b"* BAD NUL in a command"),
+        (b"a LOGIN ann \xff", b"a BAD malformed command"),
+        (b"a LOGIN ann {3+}\r\na\r\n", b"a BAD line ends in a name or a password"),
+        (b"a LOGIN {6+}\r\nann\r\nb x", b"a BAD line ends in a name or a password"),
+        (b"a LOGIN \"a\tn\" x", b"a NO [AUTHENTICATIONFAILED] this is no name of a user"),
+        (b"GET / HTTP/1.1", b"GET BAD unknown command, or none before a login"),
+        (b"", b"* BAD a command begins with a tag"),
+    ):
+        with Imap(g.ports["imap"]) as c:
+            c.send(line + b"\r\n")
+            assert c.line() == answer + b"\r\n"
+            c.ok(b"b NOOP")
+    assert set(server.commands) == {b"NOOP"}
+
+
+def test_ends_at_once(gate, imap_server):
+    g = gate(imap_server())
+    for line, answer in (
+        (b"a LOGIN ann {4294967296+}\r\n", b"a BAD a literal is too long\r\n* BYE a literal is too long\r\n"),
+        (b"a LOGIN ann {99999999999999999999999+}\r\n", b"a BAD a literal is too long\r\n* BYE a literal is too long\r\n"),
+        (b"a LOGIN ann " + b"x" * 100000 + b"\r\n", b"* BYE the line is too long\r\n"),
+        (b"nonsense\r\n" * 10, b"nonsense BAD a tag and no command\r\n" * 10 + b"* BYE too many errors\r\n"),
+    ):
+        with Imap(g.ports["imap"]) as c:
+            c.send(line)
+            assert c.rest() == answer
+
+
+def test_too_slow(gate, imap_server):
+    g = gate(imap_server(), options="login_timeout = 1s")
+    with Imap(g.ports["imap"]) as c:
+        c.send(b"a NOOP\r\nb LOG")
+        assert c.rest() == b"a OK done\r\n* BYE the login took too long\r\n"
+    g.wait_line("event=imap .*end=idle")
+    with Imap(g.ports["imap"]) as c:
+        c.send(b"a AUTHENTICATE PLAIN\r\n")
+        assert c.rest() == b"+ \r\n* BYE the login took too long\r\n"
+
+
+def test_gone_in_the_middle(gate, imap_server):
+    g = gate(imap_server())
+    for words in (b"", b"a LOGIN ann {3}\r\n", b"a AUTHENTICATE PLAIN\r\n", b"a LOGIN ann pass"):
+        mark = g.mark()
+        with Imap(g.ports["imap"]) as c:
+            c.send(words)
+            if words.endswith(b"\n"):
+                c.line()
+            c.half_close()
+            c.rest()
+        g.wait_line("event=imap ", mark)
+
+
+# ID
+
+def test_id_of_the_client(gate, imap_server):
+    server = imap_server()
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        assert c.cmd(b'a ID ("name" "mutt")') == b'* ID ("name" "scripted")\r\na OK done\r\n'
+        c.ok(b'a ID ("name" "mutt" "X-Originating-IP" "192.0.2.1" "os" NIL "x-proxy-ttl" "1" "x-connected-port" "1" "x-session-ext-id" "x" "x-forward-a" "b")')
+        c.ok(b'a ID ({16+}\r\nx-originating-ip {3+}\r\n::1 "name" {4+}\r\na"\\b)')
+        c.ok(b'a ID ("x-originating-ip" "192.0.2.1")')
+        c.ok(b"a id nil")
+    assert server.commands == [b'ID ("name" "mutt")', b'ID ("name" "mutt" "os" NIL)', b'ID ("name" "a\\"\\\\b")', b"ID NIL", b"id nil"]
+
+
+def test_id_with_literals_of_the_server(gate, imap_server):
+    server = imap_server(script={"ID": b'* ID ("name" {8}\r\na\r\n{9}\r\n "x" "y")\r\nTAG OK done\r\n'})
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        c.send(b"a ID NIL\r\n")
+        assert c.until(b"a") == b'* ID ("name" {8}\r\na\r\n{9}\r\n "x" "y")\r\na OK done\r\n'
+
+
+def test_id_of_ours(gate, mailserver):
+    """Dovecot believes it, and not what the client says."""
+    g = gate(mailserver, backend_options="xclient = yes")
+    mark = mailserver.mark()
+    with Imap(g.ports["imap"], source="127.0.0.9") as c:
+        assert c.greeting.startswith(b"* OK [CAPABILITY ") and b"Dovecot" in c.greeting
+        c.ok(b'a ID ("x-originating-ip" "192.0.2.66")')
+        c.ok(b"b LOGIN alice " + quoted(PASSWORD))
+        assert "rip=127.0.0.9" in mailserver.wait_line(r"Login: user=<alice>", mark)
+
+
+# passwords
+
+def test_nothing_is_kept(gate, imap_server):
+    """The password is in no line of the log, and in no process's memory while its user is still there."""
+    plain_binary = os.environ.get("GATEPOST_PLAIN")
+    password = "Sesame-0pen-Tr0ub4dor-xyzzy"
+    long = (password * 50).encode()         # so that what comes after it does not cover it by chance
+    no = b"TAG NO [AUTHENTICATIONFAILED] no\r\n"
+    server = imap_server(caps=CAPS.replace(b" SASL-IR", b"").replace(b" LITERAL+", b""))
+    g = gate(server, binary=plain_binary, conf="auth { slow_after = 100 }")
+    with Imap(g.ports["imap"]) as c, Imap(g.ports["imaps"], tls=True) as d:
+        for client in (c, d):
+            server.script = {"LOGIN": no}
+            client.cmd(b"a LOGIN ann " + long)
+            client.cmd(b"a LOGIN ann {%d}" % len(long), long)
+            client.cmd(b"a LOGIN ann {%d+}\r\n%s" % (len(long), long))
+            client.cmd(b"a LOGIN ann \"%s\" extra" % long)
+            client.cmd(b"a AUTHENTICATE FOO-PLUS " + b64(b"\0ann\0" + long))
+            assert client.authenticate(b"a", "X-OURS", [lambda _: long]).startswith(b"a OK")
+        wanted = secrets(password)
+        if plain_binary:
+            for name, pid in {**g.children(), "parent": g.process.pid}.items():
+                for block in memory(pid):
+                    for secret in wanted:
+                        assert secret not in block, f"{name}: ...{block[max(0, block.find(secret) - 60):][:200]!r}"
+    assert len([x for x in server.commands if x.startswith(b"LOGIN")]) == 6
+    assert not any(s.decode() in line for line in g.process.lines for s in wanted)

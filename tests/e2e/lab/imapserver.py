@@ -42,9 +42,9 @@ class Session:
         out, self.buffer = self.buffer[:n], self.buffer[n:]
         return out
 
-    def command(self):
+    def command(self, literals):
         out = self.line()
-        while m := re.search(rb"\{(\d+)(\+?)\}\r\n\Z", out):
+        while literals and (m := re.search(rb"\{(\d+)(\+?)\}\r\n\Z", out)):
             if not m[2]:
                 self.conts += 1
                 self.send(b"+ OK\r\n")
@@ -62,7 +62,7 @@ class ImapServer:
     def __init__(self, greeting=None, caps=CAPS, script=None, tls=None, implicit=False):
         self.caps, self.script, self.implicit = caps, dict(script or {}), implicit
         self.greeting = b"* OK [CAPABILITY " + caps + b"] scripted\r\n" if greeting is None else greeting
-        self.context = None
+        self.context, self.literals = None, True        # False: it answers the line at once
         if tls:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*tls)
@@ -73,7 +73,10 @@ class ImapServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self.listener.close()
         for s in self.sessions:
             try:
@@ -114,7 +117,7 @@ class ImapServer:
             self._step(s, "CONNECT", b"", b"")
             s.send(self.greeting)
             while True:
-                command = s.command()
+                command = s.command(self.literals)
                 with self.changed:
                     s.commands.append(command)
                     self.changed.notify_all()
