@@ -30,7 +30,12 @@ static const char *when(int64_t at_ms, char out[WHEN_TEXT_MAX])
 
 static bool refused(const char *verdict)
 {
-	return strcmp(verdict, "accept") != 0 && strcmp(verdict, "quarantine") != 0;
+	static const char *const none[] = { "accept", "quarantine", "notice", "pass" };
+
+	for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++)
+		if (strcmp(verdict, none[i]) == 0)
+			return false;
+	return true;
 }
 
 static void recipients(const struct history_record *r, size_t most, struct buf *out)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/task.h"
+#include "command/admin.h"
 #include "policy/conf.h"
 #include "policy/released.h"
 #include "policy/state_redis.h"
@@ -50,10 +51,12 @@ static int mark_in_database(const struct site *s, const char *content)
 	struct state_sqlite *db;
 	struct state_local local;
 	struct state_op op;
-	char path[1100];
-	int rc;
+	char dir[1024], path[1100];
+	int rc = admin_path(s, "state", dir, sizeof(dir));
 
-	snprintf(path, sizeof(path), "%s/state.db", s->state_dir);
+	if (rc < 0)
+		return rc;
+	snprintf(path, sizeof(path), "%s/state.db", dir);
 	rc = state_sqlite_open(path, &db);
 	if (rc < 0)
 		return rc;

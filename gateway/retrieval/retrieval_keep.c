@@ -19,7 +19,7 @@ enum {
 	COPY_S = 7 * DAY_S,             /* another fetch of the same content gets no copy of its own */
 	HERE_MS = 60 * 1000,            /* in this process */
 	NOTICE_HERE_MS = 600 * 1000,    /* each scan of such a message would put one copy more aside, were the state away */
-	ASK_AGAIN_MS = 3000,            /* whether it has been released */
+	ASK_AGAIN_MS = 1000,            /* whether it has been released */
 	AWAY_MS = 10 * 1000,
 };
 
