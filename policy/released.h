@@ -1,9 +1,10 @@
 /*
  * released - what of fetched mail an administrator has released from the quarantine
  *
- * A message that a user may not fetch (retrieval) has a copy in the quarantine. When that is released, the original in the mailbox and the copy that is
- * delivered shall be shown, and whatever else has the same content: the state remembers the content, by a hash over the fields of the header that make the message
- * what it is (author, subject, date, id, kind) and the body. Fields that servers add on the way, and empty lines at the end, do not count.
+ * A message that a user may not fetch (retrieval) has a copy in the quarantine. When that is released, the original in the
+ * mailbox and the copy that is delivered shall be shown, and whatever else has the same content: the state remembers the
+ * content, by a hash over the fields of the header that make the message what it is (author, subject, date, id, kind) and the
+ * body. Fields that servers add on the way, and empty lines at the end, do not count.
  */
 #ifndef RELEASED_H
 #define RELEASED_H

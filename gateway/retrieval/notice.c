@@ -4,7 +4,14 @@
 #include <strings.h>
 
 /* RFC 2045 section 6.8: lines of base64 have 76 characters at most, which stand for 57 octets. */
-enum { LINE_MAX_CHARS = 76, LINE_OCTETS = LINE_MAX_CHARS + 2, LINE_GROUPS = LINE_MAX_CHARS / 4, TAIL = 6, INDENT = 4, WORD_MAX_CHARS = LINE_MAX_CHARS - INDENT };
+enum {
+	LINE_MAX_CHARS = 76,
+	LINE_OCTETS = LINE_MAX_CHARS + 2,
+	LINE_GROUPS = LINE_MAX_CHARS / 4,
+	TAIL = 6,                       /* octets before an end that are looked at */
+	INDENT = 4,
+	WORD_MAX_CHARS = LINE_MAX_CHARS - INDENT,
+};
 
 /* --- the text --- */
 
@@ -25,7 +32,10 @@ static bool is_plain(unsigned char c)
 	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c && strchr(".,:;()'-_/@?!", c));
 }
 
-/* Words between single blanks, at most size - 1 octets. Of a letter that is not ASCII a question mark is left; no "//", so no address of a page. */
+/*
+ * Words between single blanks, at most size - 1 octets. Of a letter that is not ASCII a question mark is left; no "//", so no
+ * address of a page.
+ */
 static void clean(const char *s, char *out, size_t size)
 {
 	size_t n = 0;
@@ -71,7 +81,7 @@ static void add_set_in(struct notice *n, const char *s)
 
 void notice_init(struct notice *n, const char *reason, const char *id)
 {
-	char text[NOTICE_REASON_MAX];
+	char text[NOTICE_REASON_MAX] = "";
 
 	n->len = 0;
 	/* An empty line first: it ends a header that has no end. */
@@ -158,8 +168,8 @@ static char octet_before_end(const struct notice *n, bool base64, uint64_t total
 }
 
 /*
- * Behind the text everything comes again: lines of 78 octets, in base64 26 lines of them (which stand for 19 of the plain ones). How many octets from off on are
- * those before, at distance back, once more; 0: look at each.
+ * Behind the text everything comes again: lines of 78 octets, in base64 26 lines of them (which stand for 19 of the plain
+ * ones). How many octets from off on are those before, at distance back, once more; 0: look at each.
  */
 static size_t repeats(const struct notice *n, bool base64, uint64_t total, uint64_t off, size_t done, size_t *back)
 {
@@ -197,7 +207,10 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* A field begins p[0..len): the length of its name; 0: none does. RFC 5322 2.2 and 4.5: blanks before the colon are obsolete syntax. */
+/*
+ * A field begins p[0..len): the length of its name; 0: none does. RFC 5322 2.2 and 4.5: blanks before the colon are obsolete
+ * syntax.
+ */
 static size_t name_length(const char *p, size_t len)
 {
 	size_t n = 0, colon;

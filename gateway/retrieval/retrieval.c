@@ -56,7 +56,10 @@ static int hurried_start(struct dns *d, const char *name, enum dns_type type, in
 
 static const struct dns_ops hurried_ops = { .start = hurried_start };   /* a lookup is dropped by who answers it */
 
-/* An address as the envelope may have one, and as nobody misreads it: ASCII, no quotes, no blanks, one @. Its domain in lower case. */
+/*
+ * An address as the envelope may have one, and as nobody misreads it: ASCII, no quotes, no blanks, one @. Its domain in lower
+ * case.
+ */
 static bool address_ok(const char *p, size_t len, char domain[DOMAIN_MAX])
 {
 	const char *at = memchr(p, '@', len);
@@ -76,7 +79,10 @@ static const char *only_domain(const struct site *site)
 	return site->domain_count == 1 && site->domains[0][0] != '.' ? site->domains[0] : NULL;
 }
 
-/* A name without domain is one at the site's domain, where it has but one: with several, "joe" may be another's address in each. */
+/*
+ * A name without domain is one at the site's domain, where it has but one: with several, "joe" may be another's address in
+ * each.
+ */
 static int fill_recipient(const struct site *site, const char *account, struct recipient *r)
 {
 	char domain[DOMAIN_MAX] = "";

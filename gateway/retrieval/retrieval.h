@@ -1,14 +1,16 @@
 /*
  * retrieval - whether a message that a user fetches may be shown to him
  *
- * A message that goes from a mail server to a client (by POP3 or IMAP, of which nothing is known here) is looked at as one that comes in by SMTP is: its
- * content gives facts, the policy judges, with direction = retrieval. The user who fetches is the recipient, the client one of ours: checks for strangers (SPF, DNS lists,
- * greylist) do not apply. accept and what only adds to a message: PASS. reject, quarantine, discard and redirect: NOTICE, he is shown a notice instead (notice.h),
- * and the quarantine has a copy. What cannot be found out now counts as not found: nobody waits for his mail. In observe mode all pass, and the log
- * says what would have been.
+ * A message that goes from a mail server to a client (by POP3 or IMAP, of which nothing is known here) is looked at as one
+ * that comes in by SMTP is: its content gives facts, the policy judges, with direction = retrieval. The user who fetches is
+ * the recipient, the client one of ours: checks for strangers (SPF, DNS lists, greylist) do not apply. accept and what only
+ * adds to a message: PASS. reject, quarantine, discard and redirect: NOTICE, he is shown a notice instead (notice.h), and the
+ * quarantine has a copy. What cannot be found out now counts as not found: nobody waits for his mail. In observe mode all
+ * pass, and the log says what would have been.
  *
- * A verdict is kept by the message's name on its server (retrieval_key), so that a message is scanned once. PASS: for a day, NOTICE: for 30 days, both until policy or lists
- * change; NOTICE until the copy has been released, too: what was released once is never convicted again, nor are other copies of it (policy/released.h).
+ * A verdict is kept by the message's name on its server (retrieval_key), so that a message is scanned once. PASS: for a day,
+ * NOTICE: for 30 days, both until policy or lists change; NOTICE until the copy has been released, too: what was released
+ * once is never convicted again, nor are other copies of it (policy/released.h).
  *
  * The way of a message:
  *
@@ -41,7 +43,10 @@ struct txn;
 
 enum retrieval_answer { RETRIEVAL_UNKNOWN, RETRIEVAL_PASS, RETRIEVAL_NOTICE };
 
-/* One message on its server. A mailbox that is made anew has another validity, and so other messages. Strings are of any octets, the caller's, and are copied. */
+/*
+ * One message on its server. A mailbox that is made anew has another validity, and so other messages. Strings are of any
+ * octets, the caller's, and are copied.
+ */
 struct retrieval_key {
 	const char *backend;            /* name of the section */
 	const char *account;            /* who has logged in, as the server knows him */
@@ -79,33 +84,38 @@ struct retrieval *retrieval_new(const struct retrieval_conf *conf);
 void retrieval_free(struct retrieval *r);
 
 /*
- * What is known of count messages, in few questions to the state; what this process has known for some seconds it does not ask again. Every verdict is set: UNKNOWN
- * where nothing is known, too where the state is away. may wait
+ * What is known of count messages, in few questions to the state; what this process has known for some seconds it does not
+ * ask again. Every verdict is set: UNKNOWN where nothing is known, too where the state is away. may wait
  */
 void retrieval_known(struct retrieval *r, const struct retrieval_key *key, size_t count, struct retrieval_verdict *out);
 
 /*
- * A scan takes the message's octets as they came. NULL: no memory. add: 0 or -errno, after which it takes no more; it need not be looked at, the end says the
- * same. At limits.message_bytes what follows is counted and not looked at (message.size tells the true size). may wait
+ * A scan takes the message's octets as they came. NULL: no memory. add: 0 or -errno, after which it takes no more; it need
+ * not be looked at, the end says the same. At limits.message_bytes what follows is counted and not looked at (message.size
+ * tells the true size). may wait
  */
 struct retrieval_scan *retrieval_scan_new(struct retrieval *r, const struct retrieval_client *client, const struct retrieval_key *key);
 int retrieval_scan_add(struct retrieval_scan *s, const char *p, size_t len);
 
 /*
- * The message is complete: 0 and PASS or NOTICE, which is kept and logged ("event=retrieval verdict=pass", "verdict=notice"). -errno: it could not be scanned (no memory, no room to lay it down); the client is to
- * be told to come again, and *out is UNKNOWN. Once. may wait
+ * The message is complete: 0 and PASS or NOTICE, which is kept and logged ("event=retrieval verdict=pass", "verdict=notice").
+ * -errno: it could not be scanned (no memory, no room to lay it down); the client is to be told to come again, and *out is
+ * UNKNOWN. Once. may wait
  */
 int retrieval_scan_end(struct retrieval_scan *s, struct retrieval_verdict *out);
 void retrieval_scan_free(struct retrieval_scan *s);     /* also before its end: nothing is kept or logged */
 AUTO_DEFINE(retrieval_scan)
 
 /*
- * The message's octets from off on, as they were added, for who keeps none of his own: *p and *len as message_read gives them, until retrieval_scan_free. 0;
- * -EFBIG: of a message beyond limits.message_bytes not all is here; or another -errno.
+ * The message's octets from off on, as they were added, for who keeps none of his own: *p and *len as message_read gives
+ * them, until retrieval_scan_free. 0; -EFBIG: of a message beyond limits.message_bytes not all is here; or another -errno.
  */
 int retrieval_scan_read(struct retrieval_scan *s, uint64_t off, const char **p, size_t *len);
 
-/* The sender of t becomes whom the server that delivered the message wrote down: the first Return-Path, if that is an address. 0 or -ENOMEM. */
+/*
+ * The sender of t becomes whom the server that delivered the message wrote down: the first Return-Path, if that is an
+ * address. 0 or -ENOMEM.
+ */
 int retrieval_sender(struct txn *t);
 
 #endif

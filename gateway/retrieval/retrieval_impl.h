@@ -1,5 +1,6 @@
 /*
- * retrieval_impl - what the files of retrieval share: retrieval.c scans, retrieval_keep.c keeps verdicts, retrieval_record.c logs and quarantines
+ * retrieval_impl - what the files of retrieval share: retrieval.c scans, retrieval_keep.c keeps verdicts, retrieval_record.c
+ * logs and quarantines
  */
 #ifndef RETRIEVAL_IMPL_H
 #define RETRIEVAL_IMPL_H

@@ -27,7 +27,10 @@ static const char space[] = "fetch";
 
 /* --- names --- */
 
-/* Each part with its length before it: mailboxes have blanks in their names, and nobody shall choose one that makes him another. */
+/*
+ * Each part with its length before it: mailboxes have blanks in their names, and nobody shall choose one that makes him
+ * another.
+ */
 static void hash_parts(const char *const *part, size_t count, char out[KEY_TEXT_MAX])
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -212,7 +215,10 @@ static bool recall(struct retrieval *r, const char *key, uint64_t fingerprint, s
 
 /* --- kept verdicts --- */
 
-/* In the state: count is the answer; the text "fingerprint", or "fingerprint id content reason" with "-" for what there is not. */
+/*
+ * In the state: count is the answer; the text "fingerprint", or "fingerprint id content reason" with "-" for what there is
+ * not.
+ */
 static void write_text(char *text, size_t size, uint64_t fingerprint, const struct retrieval_verdict *v, const char *content)
 {
 	int n = snprintf(text, size, "%016" PRIx64, fingerprint);
