@@ -652,22 +652,28 @@ def pop3_lines(line):
 
 
 def test_a_good_client_among_bad_ones(access_gate, kind):
-    """1,000 who stop within a command, 4,000 who say nothing, and 1,000 who are logged in and idle."""
+    """1,000 who stop within a command, 5,000 who say nothing, 1,000 who are logged in and idle, and 500 who stop within a TLS handshake."""
     descriptors(16000)
     with Lines(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n" if kind == IMAP else b"+OK ready\r\n", imap_lines if kind == IMAP else pop3_lines) as server:
         g = access_gate({kind: server.port}, options="max_connections = 20000 max_per_client = 1000", backend_options="tls = off max_sessions = 20000",
-                        kinds=(kind,), binary=os.environ.get("GATEPOST_PLAIN") or BINARY)
+                        kinds=(kind, kind + "s"), binary=os.environ.get("GATEPOST_PLAIN") or BINARY)
         g.kind, g.port, g.gateway = kind, g.ports[kind], g
         socks = []
         try:
             good_client(g)
             before = worker_kib(g)
             socks += many(g, 1000, b"a LOGIN al" if kind == IMAP else b"USER al")
-            socks += many(g, 4000, b"")
-            each = (worker_kib(g) - before) / 5000
+            socks += many(g, 5000, b"")
+            each = (worker_kib(g) - before) / 6000
             took = good_client(g, 2)
             print(f"{kind}: {each:.1f} KiB each before login, a good client in {took * 1000:.0f} ms")
             socks += many(g, 1000, LOGIN[kind])
+            for _ in range(500):
+                socks.append(socket.create_connection(("127.0.0.1", g.ports[kind + "s"]), timeout=WAIT_S))
+                socks[-1].sendall(b"\x16\x03\x01\x02\0\x01")
+            with CLIENT[kind](g.ports[kind + "s"], tls=True) as c:
+                c.send(LOGIN[kind] + LOGOUT[kind])
+                assert b"OK done" in c.rest()
             good_client(g, 2)
             assert each < 32
         finally:
