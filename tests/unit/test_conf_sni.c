@@ -126,7 +126,7 @@ static void test_user_map(void **state)
 
 static void test_user_map_mistakes(void **state)
 {
-	AUTO(buf) struct buf errors = BUF_INIT(65536), wanted = BUF_INIT(4096);
+	AUTO(buf) struct buf errors = BUF_INIT(65536);
 
 	assert_null(load_rest(TWO IMAP "user_map = bad-users\n", &errors, NULL));
 	assert_true(as_wanted(buf_str(&errors),
