@@ -231,9 +231,9 @@ void access_service_drain(struct access_service *svc)
 
 	svc->draining = true;
 	LIST_FOREACH(s, &svc->all, list) {
-		if (s->task)
+		if (s->task && !s->midway)
 			task_cancel(s->task);
-		else
+		else if (!s->task)
 			pump_hurry(&s->pump, DRAIN_IDLE_MS);
 	}
 }

@@ -51,6 +51,7 @@ struct access_session {
 	int errors;                             /* commands that made no sense */
 	int64_t begun_ms, login_until_ms;       /* the login is done by then */
 	struct pump pump;
+	bool midway;                            /* in an answer of a scan: when we stop, it is let finish */
 	bool pumping;                           /* or will be, when its task has returned */
 	const char *end;                        /* how it ended, for the log; NULL: it has not */
 	char *why;                              /* or NULL */

@@ -130,8 +130,10 @@ static void plain(struct sasl_login *l, const char *p, size_t len)
 	const char *first = memchr(p, '\0', len), *second;
 
 	second = first ? memchr(first + 1, '\0', len - (size_t)(first + 1 - p)) : NULL;
-	if (second)
-		keep(l, first + 1, (size_t)(second - first - 1));
+	if (!second)
+		return;
+	l->for_other = first > p && (first - p != second - first - 1 || memcmp(p, first + 1, (size_t)(first - p)) != 0);
+	keep(l, first + 1, (size_t)(second - first - 1));
 }
 
 /* user SP digest, RFC 2195 2 */
@@ -210,6 +212,7 @@ static void scram(struct sasl_login *l, const char *p, size_t len)
 	size_t n;
 
 	bare = gs2(p, len, &authzid, &n);
+	l->for_other = bare && n > 0;
 	n = bare ? (size_t)(p + len - bare) : 0;
 	end = n > 2 && memcmp(bare, "n=", 2) == 0 ? memchr(bare, ',', n) : NULL;
 	if (end)
@@ -243,6 +246,7 @@ static void digest(struct sasl_login *l, const char *p, size_t len)
 	size_t n;
 	const char *name = between(p, len, "username=\"", '"', &n);
 
+	l->for_other = memmem(p, len, "authzid=", 8) != NULL;
 	if (name && !memchr(name, '\\', n) && (name - p == 10 || name[-11] == ',' || name[-11] == ' '))
 		keep(l, name, n);
 }

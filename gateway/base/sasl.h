@@ -42,6 +42,7 @@ bool sasl_base64_ok(const char *p, size_t len);
 struct sasl_login {
 	unsigned mechanism;
 	int step;                       /* lines so far */
+	bool for_other;                 /* he logs in with his password for somebody else's account (authzid), as the masters of a server do */
 	char user[SASL_USER_MAX + 1];   /* "": not known (yet), or no name that can be printed: UTF-8 without controls */
 };
 

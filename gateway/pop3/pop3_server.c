@@ -10,6 +10,7 @@
 #include "pop3/pop3_auth.h"
 #include "pop3/pop3_capa.h"
 #include "pop3/pop3_hop.h"
+#include "pop3/pop3_scan.h"
 #include "pop3/pop3_session.h"
 
 enum {
@@ -104,16 +105,15 @@ static int do_http(struct pop3_session *p, const struct pop3_command *c, const c
 static struct pop3_capa_rules capa_rules(const struct pop3_session *p)
 {
 	return (struct pop3_capa_rules){
-		.stls = access_client_may_starttls(p->s),
-		.no_clear = access_client_refuses_clear(p->s),
+		.stls = !p->in && access_client_may_starttls(p->s),    /* RFC 2595 4: before the login alone */
+		.no_clear = !p->in && access_client_refuses_clear(p->s),
 		.routed = access_backend_routes(p->s),
 		.scan = p->s->conf->scan,
 		.mechanisms = pop3_auth_mechanisms(p),
 	};
 }
 
-/* The server's list, adjusted. may wait */
-static int list(struct pop3_session *p, const char *command)
+int pop3_list(struct pop3_session *p, const char *command)
 {
 	AUTO(buf) struct buf lines = BUF_INIT(POP3_LIST_MAX), out = BUF_INIT(POP3_LIST_MAX + 4096);
 	struct pop3_capa_rules rules = capa_rules(p);
@@ -150,12 +150,12 @@ static int list(struct pop3_session *p, const char *command)
 
 static int do_capa(struct pop3_session *p, const struct pop3_command *c, const char *line, size_t len)
 {
-	return list(p, "CAPA");
+	return pop3_list(p, "CAPA");
 }
 
 static int do_auth(struct pop3_session *p, const struct pop3_command *c, const char *line, size_t len)
 {
-	return c->mechanism ? pop3_auth_sasl(p, c) : list(p, "AUTH");
+	return c->mechanism ? pop3_auth_sasl(p, c) : pop3_list(p, "AUTH");
 }
 
 /* --- STLS --- */
@@ -283,7 +283,7 @@ static void session_free(struct pop3_session *p)
 /*
  * The client hears the last word. The server is not told: in the middle of a dialogue QUIT would be taken for an answer, a password even. may wait
  */
-static void leave(struct access_session *s)
+void pop3_leave(struct access_session *s)
 {
 	stream_set_deadline(s->client, 0);
 	stream_close(s->client, CLOSE_MS);
@@ -292,6 +292,7 @@ static void leave(struct access_session *s)
 static void serve(struct access_session *s)
 {
 	struct pop3_session *p = session_new(s);
+	char *account;
 	bool in;
 
 	if (!p) {
@@ -300,9 +301,10 @@ static void serve(struct access_session *s)
 	}
 	converse(p);
 	in = p->in;
+	account = in && s->conf->scan && s->user && !p->sasl.for_other ? strdup(s->user) : NULL;
 	session_free(p);
 	if (!in) {
-		leave(s);
+		pop3_leave(s);
 		return;
 	}
 	stream_set_secret(s->client, false);
@@ -310,7 +312,11 @@ static void serve(struct access_session *s)
 	stream_set_deadline(s->client, 0);
 	stream_set_deadline(s->backend.stream, 0);
 	task_stack_trim();
-	access_pump(s);
+	if (s->conf->scan)
+		pop3_scan_serve(s, account);
+	else
+		access_pump(s);
+	free(account);
 }
 
 const struct access_protocol pop3_protocol = {

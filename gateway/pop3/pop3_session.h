@@ -35,7 +35,12 @@ struct pop3_session {
 int pop3_say(struct pop3_session *p, const char *text);
 /* The same for a command that made no sense here; of too many, the session ends. may wait */
 int pop3_refuse(struct pop3_session *p, const char *text);
+/* The server's CAPA or AUTH (alone), adjusted. may wait */
+int pop3_list(struct pop3_session *p, const char *command);
 /* Nothing more can be had from the server: the client is told. Returns rc, or what is negative. may wait */
 int pop3_lost(struct pop3_session *p, int rc);
+
+/* The last word to the client has been said. may wait */
+void pop3_leave(struct access_session *s);
 
 #endif

@@ -165,6 +165,32 @@ static void test_decides(void **state)
 	}
 }
 
+/* A password of one user, a mailbox of another. */
+static void test_for_other(void **state)
+{
+	static const struct { unsigned mechanism; const char *in; size_t len; bool want; } logins[] = {
+		{ SASL_PLAIN, "\0ann\0pw", 7, false },
+		{ SASL_PLAIN, "ann\0ann\0pw", 10, false },
+		{ SASL_PLAIN, "bob\0ann\0pw", 10, true },
+		{ SASL_PLAIN, "an\0ann\0pw", 9, true },
+		{ SASL_SCRAM_SHA_256, "n,,n=ann,r=x", 12, false },
+		{ SASL_SCRAM_SHA_256, "n,a=bob,n=ann,r=x", 17, true },
+		{ SASL_OAUTHBEARER, "n,a=ann,\1auth=Bearer x\1\1", 25, false },
+		{ SASL_DIGEST_MD5, "username=\"ann\",realm=\"\"", 23, false },
+		{ SASL_DIGEST_MD5, "username=\"ann\",authzid=\"bob\"", 28, true },
+		{ SASL_LOGIN, "ann", 3, false },
+	};
+
+	for (size_t i = 0; i < sizeof(logins) / sizeof(logins[0]); i++) {
+		struct sasl_login l = { .mechanism = logins[i].mechanism };
+		char line[100];
+
+		assert_int_equal(sasl_client_line(&l, false, line, encode(logins[i].in, logins[i].len, line)), SASL_DATA);
+		assert_string_equal(l.user, "ann");
+		assert_int_equal(l.for_other, logins[i].want);
+	}
+}
+
 static void test_lines(void **state)
 {
 	struct sasl_login l = { .mechanism = SASL_PLAIN };
@@ -202,6 +228,7 @@ int main(void)
 		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_password_is_no_name),
 		cmocka_unit_test(test_decides),
+		cmocka_unit_test(test_for_other),
 		cmocka_unit_test(test_lines),
 	};
 
