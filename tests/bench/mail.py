@@ -1,5 +1,7 @@
 """Mail access in the bench: logins, large messages and idle sessions of IMAP and POP3, through each proxy in turn."""
+import contextlib
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -7,9 +9,8 @@ import time
 import mail_systems
 import rig
 
-# The one behind whom all is measured; and what of it is said where Dovecot stands there.
-LARGE = 50 * 1000 * 1000
-CLIENTS = {"perdition": 20}
+LARGE = 50 * 1000 * 1000        # octets of the message
+CLIENTS = {"perdition": 20}     # at once; others 50
 
 
 def load(mode, address, protocol, count, sessions=1, tls=None):
@@ -62,20 +63,32 @@ class Mail:
             if "fetch" in parts:
                 self.each(names, server, self.fetch)
             if "idle" in parts and server.name == "scripted":
-                self.each(names, server, self.idle, workers=1)
+                self.idle_each(names, server)
         finally:
             server.stop()
 
-    def each(self, names, server, fn, workers=0):
+    @contextlib.contextmanager
+    def running(self, name, server, workers=0):
+        system = mail_systems.SYSTEMS[name]()
+        system.start(server, workers)
+        try:
+            yield system
+        finally:
+            system.stop()
+
+    def each(self, names, server, fn):
         """All of them, by turns, as often as asked: the machine is not as fast in one minute as in the next."""
-        for _ in range(1 if fn == self.idle else self.a.rounds):
+        for _ in range(self.a.rounds):
             for name in names:
-                system = mail_systems.SYSTEMS[name]()
-                system.start(server, workers)
-                try:
+                with self.running(name, server) as system:
                     fn(system, server)
-                finally:
-                    system.stop()
+
+    def idle_each(self, names, server):
+        """Anew for each figure: what earlier sessions have left in the heap would serve the later ones."""
+        for name in names:
+            for tls in mail_systems.SYSTEMS[name]().tls if name != "direct" else ():
+                with self.running(name, server, workers=1) as system:
+                    self.idle(system, server, tls)
 
     def measured(self, system, server, mode, protocol, tls, count, sessions):
         address = system.address(protocol, bool(tls))
@@ -114,28 +127,21 @@ class Mail:
                             cpu_s_per_gb=round(cpu / max(gb, 1e-9), 4), mb_s=round(f["megabytes"] / f["seconds"]),
                             mb_per_cpu_s=round(f["megabytes"] / cpu) if cpu else 0, failures=f["failures"])
 
-    def idle(self, system, server):
-        if not system.idle:
-            return
-        for tls in (None, "full"):
-            if bool(tls) not in system.tls:
-                continue
-            address = system.address("imap", bool(tls))
-            load("login", address, "imap", 500, CLIENTS.get(system.name, 50), tls)
-            time.sleep(1)
-            before = rig.pss_kib(system.roots())
-            idle = Idle(address, "imap", 200 if system.name == "perdition" else self.idle_count, tls)
-            time.sleep(2)
-            after = rig.pss_kib(system.roots())
-            left = idle.stop()
-            self.record(part="idle", system=system.name, behind=server.name, protocol="imap", tls=tls or "clear", sessions=idle.held,
-                        left=left, kib_per_session=round((after - before) / max(idle.held, 1), 2), base_kib=before)
-            time.sleep(1)
+    def idle(self, system, server, tls):
+        address = system.address("imap", tls)
+        load("login", address, "imap", 500, CLIENTS.get(system.name, 50), tls)
+        time.sleep(1)
+        before = rig.pss_kib(system.roots())
+        idle = Idle(address, "imap", 200 if system.name == "perdition" else self.idle_count, tls)
+        time.sleep(2)
+        after = rig.pss_kib(system.roots())
+        left = idle.stop()
+        self.record(part="idle", system=system.name, behind=server.name, protocol="imap", tls="full" if tls else "clear",
+                    sessions=idle.held, left=left, kib_per_session=round((after - before) / max(idle.held, 1), 2), base_kib=before)
 
     # What is said at the end
 
     def table(self):
-        import statistics
         groups = {}
         for r in self.rows:
             groups.setdefault((r["part"], r["behind"], r["protocol"], r["tls"]), {}).setdefault(r["system"], []).append(r)

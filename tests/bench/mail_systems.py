@@ -178,7 +178,7 @@ mail_max_userip_connections = 0
 class Direct:
     """Nobody in between: what the server alone takes."""
     name = "direct"
-    protocols, tls, idle = ("imap", "pop3"), (False,), False
+    tls = (False,)
 
     def start(self, server, workers=0):
         self.server = server
@@ -194,8 +194,7 @@ class Direct:
 
 
 class Proxy:
-    protocols, tls = ("imap", "pop3"), (False, True)
-    idle = True
+    tls = (False, True)
 
     def address(self, protocol, tls):
         return f"127.0.0.1:{LISTEN[protocol, tls]}"
