@@ -164,7 +164,7 @@ static struct access_session *session_new(struct access_service *svc, const stru
 	s->peer = s->addr = *peer;
 	s->begun_ms = clock_ms();
 	connection_id(s->id);
-	s->client = stream_new(fd);
+	s->client = stream_new_ready(fd);
 	svc->sessions++;
 	LIST_INSERT_HEAD(&svc->all, s, list);
 	return s;

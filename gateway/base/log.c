@@ -148,22 +148,43 @@ static bool line_on(const struct log_line *l)
 	return l->level <= out.level;
 }
 
+/* "2026-03-01T12:00:00", made once a second. */
+static const char *second_text(time_t second)
+{
+	static char text[32];
+	static time_t made;
+	struct tm tm;
+
+	if (second != made || !*text) {
+		gmtime_r(&second, &tm);
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+		made = second;
+	}
+	return text;
+}
+
 static void line_prefix(struct log_line *l)
 {
 	struct buf *b = &l->text;
 	struct timespec ts;
-	struct tm tm;
+	int ms;
 
 	if (out.journal) {
 		buf_addf(b, "<%c>%s:", levels[l->level].priority, out.process);
 		return;
 	}
 	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	buf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s%s%s %s:", tm.tm_year + 1900,
-		 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000,
-		 out.colour ? levels[l->level].colour : "", levels[l->level].name,
-		 out.colour && *levels[l->level].colour ? "\033[0m" : "", out.process);
+	ms = (int)(ts.tv_nsec / 1000000);
+	buf_adds(b, second_text(ts.tv_sec));
+	buf_add(b, (char[]){ '.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10), 'Z', ' ' }, 6);
+	if (out.colour)
+		buf_adds(b, levels[l->level].colour);
+	buf_adds(b, levels[l->level].name);
+	if (out.colour && *levels[l->level].colour)
+		buf_adds(b, "\033[0m");
+	buf_addc(b, ' ');
+	buf_adds(b, out.process);
+	buf_addc(b, ':');
 }
 
 void log_start(struct log_line *l, enum log_level level, const char *event)
@@ -173,6 +194,7 @@ void log_start(struct log_line *l, enum log_level level, const char *event)
 		return;
 	if (!out.opened)
 		sink_open();
+	(void)buf_reserve(&l->text, 500);       /* as a rule it does not grow */
 	line_prefix(l);
 	log_str(l, "event", event);
 }
@@ -246,10 +268,16 @@ void log_bytes(struct log_line *l, const char *key, const void *p, size_t len)
 
 void log_num(struct log_line *l, const char *key, int64_t value)
 {
-	char text[32];
-	int n = snprintf(text, sizeof(text), "%lld", (long long)value);
+	uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+	char text[24], *p = text + sizeof(text);
 
-	log_bytes(l, key, text, (size_t)n);
+	do {
+		*--p = (char)('0' + left % 10);
+		left /= 10;
+	} while (left);
+	if (value < 0)
+		*--p = '-';
+	log_bytes(l, key, p, (size_t)(text + sizeof(text) - p));
 }
 
 /* Tell of lines that were dropped as soon as there is room again. */

@@ -31,7 +31,8 @@ struct way {
 	char *bytes;                    /* the common buffer, or, when it has to wait, one of its own */
 	unsigned at, have;
 	bool bulk;                      /* much has come at once: it is worth a pipe */
-	bool ended;                     /* from has ended, and so has our side of to */
+	bool ended;                     /* from has ended */
+	bool shut;                      /* and so has our side of to */
 	bool broken;                    /* to does not take it any more, what comes is left */
 };
 
@@ -160,7 +161,6 @@ static int way_step(struct way *w)
 			way_release(w);
 		n = way_read(w);
 		if (n == -EPIPE) {
-			stream_raw_shut(w->to);
 			w->ended = true;
 			return 1;
 		}
@@ -197,6 +197,14 @@ static enum pump_end reset(const struct pump *p, bool of_a)
 	return of_a ? PUMP_RESET_A : PUMP_RESET_B;
 }
 
+/* An end is passed on; the last one by closing. */
+static void way_shut(struct way *w)
+{
+	if (w->ended && !w->shut)
+		stream_raw_shut(w->to);
+	w->shut = w->ended;
+}
+
 /* One round. false: it is over, and *end says how. */
 static bool both_step(struct pump *p, struct way *ab, struct way *ba, bool *moved, enum pump_end *end)
 {
@@ -219,7 +227,11 @@ static bool both_step(struct pump *p, struct way *ab, struct way *ba, bool *move
 		return false;
 	}
 	*end = PUMP_ENDED;
-	return !(ab->ended && ba->ended);
+	if (ab->ended && ba->ended)
+		return false;
+	way_shut(ab);
+	way_shut(ba);
+	return true;
 }
 
 /* --- its turns --- */

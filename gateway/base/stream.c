@@ -49,10 +49,11 @@ static char *chunk_get(void)
 	return pool.count ? pool.chunk[--pool.count] : malloc(STREAM_CHUNK);
 }
 
-static void chunk_put(char *p, bool secret)
+/* Its first octets, as many as secret, are overwritten. */
+static void chunk_put(char *p, size_t secret)
 {
-	if (secret && p)
-		explicit_bzero(p, STREAM_CHUNK);
+	if (secret)
+		explicit_bzero(p, secret);
 	if (pool.count < CHUNKS_KEPT)
 		pool.chunk[pool.count++] = p;
 	else
@@ -146,26 +147,39 @@ int stream_wait_out(struct stream *s, int64_t until_ms)
 
 /* A stream's life. */
 
-struct stream *stream_new(int fd)
+struct stream *stream_new_ready(int fd)
 {
 	struct stream *s = calloc(1, sizeof(*s));
-	int flags = fcntl(fd, F_GETFL), one = 1;
 
 	if (!s) {
 		close(fd);
 		return NULL;
 	}
-	if (!(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	/*
-	 * We collect what belongs together ourselves; what is flushed leaves at once. No TCP
-	 * socket: no matter.
-	 */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	s->fd = fd;
 	s->readable = s->writable = true;
 	s->write_timeout_ms = WRITE_TIMEOUT_MS;
 	return s;
+}
+
+/*
+ * We collect what belongs together ourselves; what is flushed leaves at once. No TCP socket: no
+ * matter.
+ */
+static void send_at_once(int fd)
+{
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+struct stream *stream_new(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (!(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	send_at_once(fd);
+	return stream_new_ready(fd);
 }
 
 static void in_release(struct stream *s)
@@ -173,7 +187,7 @@ static void in_release(struct stream *s)
 	if (s->secret && s->in && !s->chunked)
 		explicit_bzero(s->in, s->in_at + s->in_len);
 	if (s->chunked)
-		chunk_put(s->in, s->secret);
+		chunk_put(s->in, s->secret ? STREAM_CHUNK : 0);
 	else
 		free(s->in);
 	s->in = NULL;
@@ -227,27 +241,29 @@ static int connect_finish(struct stream *s, int timeout_ms)
 	socklen_t len = sizeof(int);
 	int error = 0, rc;
 
-	s->writable = false;
+	/* What the server says at once comes with an event of its own, or with this one. */
+	s->readable = s->writable = false;
 	rc = stream_wait_out(s, stream_until(s, timeout_ms));
-	if (rc == 0 && getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+	if (rc == 0 && s->perhaps_cut && getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
 		error = errno;
 	return rc ? rc : -error;
 }
 
-int stream_connecting(int fd, int timeout_ms, struct stream **out)
+static int connecting(struct stream *s, int timeout_ms, struct stream **out)
 {
-	struct stream *s = stream_new(fd);
-	int rc;
+	int rc = s ? connect_finish(s, timeout_ms) : -ENOMEM;
 
-	if (!s)
-		return -ENOMEM;
-	rc = connect_finish(s, timeout_ms);
 	if (rc) {
 		stream_free(s);
 		return rc;
 	}
 	*out = s;
 	return 0;
+}
+
+int stream_connecting(int fd, int timeout_ms, struct stream **out)
+{
+	return connecting(stream_new(fd), timeout_ms, out);
 }
 
 int stream_connect(const struct net_addr *to, const struct net_addr *from, int timeout_ms,
@@ -270,7 +286,8 @@ int stream_connect(const struct net_addr *to, const struct net_addr *from, int t
 		close(fd);
 		return rc;
 	}
-	return stream_connecting(fd, timeout_ms, out);
+	send_at_once(fd);
+	return connecting(stream_new_ready(fd), timeout_ms, out);
 }
 
 int stream_fd(const struct stream *s)
@@ -443,17 +460,27 @@ void stream_set_write_timeout(struct stream *s, int timeout_ms)
 
 /* Receiving. */
 
+/*
+ * The last read emptied the socket, and no event has come since: there is nothing to be had. An end, or a reset, that waited to be told with what was read
+ * is known by then: the event told of it, or a write that has gone through since knows of none. Nor is there where we speak first, and have spoken: what
+ * has come all the same is told when the descriptor is registered.
+ */
+bool stream_in_vain(const struct stream *s)
+{
+	if (s->hung_up)
+		return false;
+	if (s->short_read)
+		return s->sent_since || (s->reading_ev && !s->perhaps_cut);
+	return s->sent_since && !s->reading_ev && !s->bytes_in;
+}
+
 static ssize_t recv_some(struct stream *s, char *p, size_t size)
 {
 	ssize_t n;
 
 	if (s->ssl)
 		return stream_tls_read(s, p, size);
-	/*
-	 * The last read emptied the socket, a write has gone through since (so no reset was waiting
-	 * to be told), and no event has come: there is nothing to be had.
-	 */
-	if (s->short_read && s->sent_since && !s->hung_up) {
+	if (stream_in_vain(s)) {
 		s->readable = false;
 		return 0;
 	}
@@ -488,7 +515,7 @@ static void in_shrink(struct stream *s, unsigned shown)
 	if (!small)
 		return;
 	memcpy(small, s->in + from, len);
-	chunk_put(s->in, s->secret);
+	chunk_put(s->in, s->secret ? STREAM_CHUNK : 0);
 	s->in = small;
 	s->chunked = false;
 	s->in_at = shown;
@@ -513,7 +540,7 @@ static void in_take(struct stream *s, char *chunk, size_t n)
 		small = malloc(total);
 	if (small) {
 		memcpy(small, chunk, total);
-		chunk_put(chunk, s->secret);
+		chunk_put(chunk, s->secret ? total : 0);
 	}
 	s->in = small ? small : chunk;
 	s->chunked = !small;
@@ -540,7 +567,7 @@ static ssize_t in_fill(struct stream *s)
 		return n;
 	}
 	if (!s->chunked)
-		chunk_put(chunk, false);
+		chunk_put(chunk, 0);
 	if (n < 0)
 		s->eof = true;
 	return n;

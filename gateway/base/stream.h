@@ -39,6 +39,8 @@ enum { STREAM_CHUNK = 64 * 1024 };
  * closed.
  */
 struct stream *stream_new(int fd);
+/* The same of one that is non-blocking already, and sends without delay (TCP_NODELAY): as accepted from a listener of ours. */
+struct stream *stream_new_ready(int fd);
 /*
  * Closes at once, without flush; TLS close_notify is tried, never waited for. If the peer has sent
  * what was not read, TCP resets the connection, and what the peer has not read yet may be lost with

@@ -54,6 +54,9 @@ int64_t stream_until(const struct stream *s, int timeout_ms);
 /* Register the descriptor on the loop for reading, and for writing if so. 0 or -ENOMEM. */
 int stream_register(struct stream *s, bool writing);
 
+/* A read of a plain stream would bring nothing, for certain. */
+bool stream_in_vain(const struct stream *s);
+
 /* Wait until readable, or writable, is true. 0, -ETIMEDOUT, -ECANCELED, -ENOMEM. may wait */
 int stream_wait_in(struct stream *s, int64_t until_ms);
 int stream_wait_out(struct stream *s, int64_t until_ms);

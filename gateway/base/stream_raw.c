@@ -34,16 +34,19 @@ static ssize_t tls_got(struct stream *s, ssize_t n, uint64_t *count)
 	return n == -EPIPE && s->reset ? -ECONNRESET : n;
 }
 
-/*
- * A read that brings less than there was room for has emptied the socket. What comes later, an end too, is told by the descriptor: at once when it is
- * registered, and then by an event of its own.
- */
 static ssize_t plain_read(struct stream *s, char *p, size_t size)
 {
-	ssize_t n = got(s, recv(s->fd, p, size, 0), &s->readable, &s->bytes_in);
+	ssize_t n;
 
-	if (n > 0 && (size_t)n < size && !s->hung_up && !s->perhaps_cut)
+	if (stream_in_vain(s)) {
 		s->readable = false;
+		return 0;
+	}
+	n = got(s, recv(s->fd, p, size, 0), &s->readable, &s->bytes_in);
+	if (n > 0) {
+		s->short_read = (size_t)n < size;
+		s->sent_since = false;
+	}
 	return n;
 }
 
@@ -65,15 +68,19 @@ ssize_t stream_raw_read(struct stream *s, char *p, size_t size)
 
 ssize_t stream_raw_write(struct stream *s, const char *p, size_t len)
 {
+	ssize_t n = 0;
+
 	assert(!s->out_len && len > 0);
 	if (s->broken)
 		return -ECONNRESET;
 	if (s->ssl) {
-		ssize_t n = tls_got(s, stream_tls_write(s, p, len), &s->bytes_out);
-
+		n = tls_got(s, stream_tls_write(s, p, len), &s->bytes_out);
 		return n == -EPIPE ? -ECONNRESET : n;
 	}
-	return s->writable ? got(s, send(s->fd, p, len, MSG_NOSIGNAL), &s->writable, &s->bytes_out) : 0;
+	if (s->writable)
+		n = got(s, send(s->fd, p, len, MSG_NOSIGNAL), &s->writable, &s->bytes_out);
+	s->sent_since |= n > 0;
+	return n;
 }
 
 bool stream_raw_can_splice(const struct stream *s)

@@ -495,7 +495,7 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 	s->peer = *peer;
 	smtp_session_know(s, peer);
 	connection_id(s->id);
-	s->stream = stream_new(fd);
+	s->stream = stream_new_ready(fd);
 	smtp_inline_know(s);
 	svc->sessions++;
 	s->next = svc->first;

@@ -161,7 +161,7 @@ static struct tcp_session *session_new(struct tcp_service *svc, const struct lis
 	s->peer = s->client = *peer;
 	s->begun_ms = clock_ms();
 	connection_id(s->id);
-	s->stream = stream_new(fd);
+	s->stream = stream_new_ready(fd);
 	svc->sessions++;
 	s->next = svc->first;
 	if (s->next)
