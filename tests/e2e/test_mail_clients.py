@@ -22,7 +22,7 @@ MESSAGES = [
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + "größer €\r\n".encode(),
 ]
 # how a client comes: the URL's ending, curl's option; and how the gateway goes on
-LEGS = {"clear": ("", ""), "starttls": ("", "tls = off"), "implicit": ("s", "implicit_tls = yes tls = required")}
+LEGS = {"clear": ("", ""), "starttls": ("", "tls = off"), "implicit": ("s", "implicit_tls = yes tls = required"), "scan": ("", "")}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def gate(request, mailserver, certificates, tmp_path_factory, dns):
         options += f' tls_ca = "{certificates.ca}" tls_name = "backend.example"'
     cert, key = certificates.sign("access", NAME, "localhost")
     to = {kind: mailserver.ports[kind + ("s" if "implicit" in options else "")] for kind in ("imap", "pop3")}
-    ports, text = access(to, backend_options=options)
+    ports, text = access(to, backend_options=options, options="scan = yes" if request.param == "scan" else "")
     with Gateway(tmp_path_factory.mktemp("gate"), [9], dns=dns.server, conf=f'{text}\ntls {{ certificate = "{cert}" key = "{key}" }}') as g:
         g.ports, g.leg, g.suffix, g.ca = ports, request.param, suffix, certificates.ca
         g.context = ssl.create_default_context(cafile=str(certificates.ca))
@@ -111,7 +111,7 @@ def named(context):
 
 def test_imaplib(mailserver, gate, user):
     with imap_client(gate) as c:
-        assert ("STARTTLS" in c.capabilities) == (gate.leg == "clear")
+        assert ("STARTTLS" in c.capabilities) == (gate.leg in ("clear", "scan"))
         quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
         assert c._simple_command("LOGIN", user, f'"{quoted}"')[0] == "OK"
         c.state = "AUTH"
@@ -146,7 +146,7 @@ def pop3_client(g):
 def test_poplib(mailserver, gate, user):
     c = pop3_client(gate)
     capa = c.capa()
-    assert ("STLS" in capa) == (gate.leg == "clear") and {"USER", "SASL", "UIDL", "TOP"} <= set(capa)
+    assert ("STLS" in capa) == (gate.leg in ("clear", "scan")) and {"USER", "SASL", "UIDL", "TOP"} <= set(capa)
     c.user(user)
     c.pass_(PASSWORD)
     assert c.stat() == (3, sum(map(len, MESSAGES)))
@@ -180,7 +180,7 @@ def test_mbsync(mailserver, gate, user, tmp_path):
     box = tmp_path / "mail"
     box.mkdir()
     rc = tmp_path / "mbsyncrc"
-    kind = {"clear": "None", "starttls": "STARTTLS", "implicit": "IMAPS"}[gate.leg]
+    kind = {"starttls": "STARTTLS", "implicit": "IMAPS"}.get(gate.leg, "None")
     quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
     rc.write_text(f"""
 IMAPStore far
@@ -238,7 +238,7 @@ def test_fetchmail(mailserver, gate, user, certificates, tmp_path, protocol):
     if (protocol, gate.leg) == ("apop", "starttls"):
         protocol = "pop3"               # fetchmail's APOP knows no STLS
     service = protocol.replace("apop", "pop3")
-    tls = {"clear": "sslproto ''", "starttls": "sslproto tls1.2+ sslcertck", "implicit": "ssl sslcertck"}[gate.leg]
+    tls = {"starttls": "sslproto tls1.2+ sslcertck", "implicit": "ssl sslcertck"}.get(gate.leg, "sslproto ''")
     quoted = PASSWORD.replace("\\", "\\\\").replace('"', '\\"')
     rc = tmp_path / "fetchmailrc"
     out = tmp_path / "out"
