@@ -492,8 +492,13 @@ def endless(octets):
     return step
 
 
-def huge(prefix):
-    return lambda conn, *_: (conn.send(prefix), endless(b"x")(conn))[1]
+def dribble(piece):
+    """A bit now and then, for half a minute."""
+    def step(conn, *_):
+        for _ in range(150):
+            conn.send(piece)
+            time.sleep(0.2)
+    return step
 
 
 GREETINGS = {
@@ -522,14 +527,20 @@ def test_refusing_greeting(gate, kind):
 
 
 def test_a_server_that_never_answers(gate, kind):
-    for script in ({"greeting": lambda conn: None}, {"on": {"*": b""}}):
+    """Or never comes to an end: login_timeout is for all of it."""
+    scripts = [{"greeting": lambda conn: None}, {"on": {"*": b""}}, {"greeting": dribble(b"*")}, {"on": {"*": dribble(b"+")}}]
+    if kind == IMAP:
+        scripts.append({"on": {"*": dribble(b"* OK still here\r\n")}})
+    else:
+        scripts.append({"on": {"CAPA": dribble(b"+OK\r\n")}})
+    for script in scripts:
         g, _ = gate(kind, "quick", **script)
         begun = time.monotonic()
         with Wire(g.port) as c:
-            c.send(LOGIN[kind])
+            c.send(NOOP[kind] + LOGIN[kind])
             heard = c.rest()
             assert b"OK done" not in heard
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 3, script
 
 
 UNSOLICITED = {

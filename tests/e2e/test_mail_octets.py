@@ -116,10 +116,11 @@ def masked(heard, alike, scan):
     """
     What is drawn anew: the time in POP3's greeting, SASL challenges, how long a command took. And what is the gateway's own to say: the word for
     STARTTLS, which is with it alone, and that nobody but the gateway may tell the server who the client is; that a dialogue was
-    cancelled, and that a literal may come. Where messages are scanned, what would blind the scan is not offered.
+    cancelled, and that a literal may come. Where messages are scanned, what would blind the scan is neither offered nor done.
     """
     if scan:
         heard = re.sub(rb"CAPABILITY IMAP4rev1[^]\r]*", b"CAPABILITY", heard)
+        heard = re.sub(rb"(?m)^-ERR unknown command.*\r", b"-ERR unknown command\r", heard, flags=re.I)
     heard = re.sub(rb"(?m)^(tls OK|\+OK) begin TLS.*\r\n", b"", heard, count=1, flags=re.I)
     heard = heard.replace(b"+OK [XCLIENT] ", b"+OK ", 1)
     heard = re.sub(rb"(?m)^\+ (OK|go on)\r$", b"+\r", heard)

@@ -147,6 +147,7 @@ class ImapScript(Scripted):
         return b"* OK [CAPABILITY " + self.caps(conn) + b"] scripted server ready\r\n"
 
     def answer(self, conn, words):
+        words = words or [b""]
         tag, verb = words[0], words[1].decode("latin-1").upper() if len(words) > 1 else ""
         said = self.step(conn, verb, words)
         if said is not NotImplemented:
