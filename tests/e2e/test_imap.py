@@ -3,7 +3,7 @@ import os
 
 import pytest
 from lab import sasl
-from lab.imapserver import CAPS, ImapServer
+from lab.imapserver import CAPS, Hangup, ImapServer
 from lab.memory import memory, secrets
 from lab.wire import Imap, b64
 
@@ -485,7 +485,96 @@ def test_id_of_ours(gate, mailserver):
         assert "rip=127.0.0.9" in mailserver.wait_line(r"Login: user=<alice>", mark)
 
 
+# users of several servers
+
+@pytest.fixture
+def routed(gate, imap_server, tmp_path):
+    """A gateway before two servers: ann belongs to the second; gone to one that is away."""
+    here, there, away = imap_server(), imap_server(caps=b"IMAP4rev1 AUTH=PLAIN AUTH=LOGIN"), imap_server()
+    away.stop()
+    (tmp_path / "users").write_text("ann there\ngone away\n")
+    backends = "".join(f'backend {name} {{ address = "127.0.0.1:{s.port}" protocol = imap }}\n' for name, s in (("there", there), ("away", away)))
+    g = gate(here, conf=f'user_map = "{tmp_path / "users"}"\n{backends}')
+    g.here, g.there = here, there
+    return g
+
+
+def test_routed_by_name(routed):
+    """What the client hears does not hang on where it belongs; what the servers hear does."""
+    g = routed
+    forms = [
+        ((b"a LOGIN ann pass",), [b"LOGIN ann pass"], None),
+        ((b"a LOGIN {3}", b"ann {4+}\r\npass"), [b"LOGIN {3}\r\nann {4}\r\npass"], None),
+        ((b"a AUTHENTICATE PLAIN " + b64(b"\0ann\0pass"),), [b"AUTHENTICATE PLAIN"], b64(b"\0ann\0pass")),
+        ((b"a AUTHENTICATE PLAIN", lambda said: said == b"+ \r\n" and b64(b"\0ann\0pass") + b"\r\n"), [b"AUTHENTICATE PLAIN"], b64(b"\0ann\0pass")),
+        ((b"a AUTHENTICATE LOGIN", lambda said: said == b"+ VXNlcm5hbWU6\r\n" and b64(b"ann") + b"\r\n"), [b"AUTHENTICATE LOGIN"], b64(b"ann")),
+    ]
+    for form, heard, response in forms:
+        before, sessions = len(g.there.commands), len(g.there.sessions)
+        with Imap(g.ports["imap"]) as c:
+            assert c.ok(*form).startswith(b"a OK ")
+            c.ok(b"b SELECT x")
+        assert g.there.commands[before:] == [*heard, b"SELECT x"] and len(g.there.sessions) == sessions + 1
+        assert response is None or g.there.sessions[-1].response == response + b"\r\n"
+    assert g.here.commands == []
+    with Imap(g.ports["imap"]) as c:
+        c.ok(b"a LOGIN bob pass")
+        assert g.here.commands == [b"LOGIN bob pass"]
+
+
+def test_routed_to_nobody(routed):
+    g = routed
+    g.here.script["LOGIN"] = b"TAG NO [AUTHENTICATIONFAILED] no\r\n"
+    with Imap(g.ports["imap"]) as c:
+        assert b" AUTH=PLAIN" in c.greeting
+        assert c.cmd(b"a LOGIN gone pass") == b"a NO [UNAVAILABLE] the mail server behind does not answer, try again later\r\n"
+        assert c.cmd(b"b CAPABILITY").startswith(b"* CAPABILITY IMAP4rev1")            # there is a server again
+        for form in ((b"c AUTHENTICATE PLAIN AAAA",), (b"c AUTHENTICATE PLAIN", lambda _: b64(b"\0a\nb\0pass") + b"\r\n")):
+            assert c.cmd(*form) == b"c NO [AUTHENTICATIONFAILED] this is no name of a user\r\n"
+        assert c.cmd(b"d AUTHENTICATE PLAIN", lambda _: b"*\r\n") == b"d BAD authentication cancelled\r\n"
+        assert c.cmd(b"e LOGIN gone pass") == b"e NO [UNAVAILABLE] the mail server behind does not answer, try again later\r\n"
+        assert c.cmd(b"f LOGOUT") == b"* BYE logging out\r\nf OK done\r\n"
+    assert g.there.commands == [] and g.here.commands == [b"CAPABILITY"]
+
+
 # passwords
+
+def test_a_token_that_is_refused_counts(gate, imap_server):
+    """Also where the client breaks off instead of hearing NO."""
+    def refuse(session, tag, words):
+        session.send(b"+ " + b64(b'{"status":"401"}') + b"\r\n")
+        return b"TAG BAD cancelled\r\n" if session.line() == b"*\r\n" else b"TAG NO [AUTHENTICATIONFAILED] no\r\n"
+    g = gate(imap_server(script={"AUTHENTICATE": refuse}, caps=CAPS + b" AUTH=XOAUTH2"), conf="auth { slow_after = 100 }")
+    token = b"a AUTHENTICATE XOAUTH2 " + b64(b"user=ann\1auth=Bearer x\1\1")
+    for answer in (b"\r\n", b"*\r\n", b"?\r\n", None):
+        with Imap(g.ports["imap"]) as c:
+            mark = g.mark()
+            if answer:
+                assert b"a OK" not in c.cmd(token, lambda _: answer)
+            else:
+                c.send(token + b"\r\n")
+                c.line()
+        line = g.wait_line("event=login ", mark)
+        assert "result=failed" in line and "user=ann" in line and "mechanism=XOAUTH2" in line
+
+
+def test_passwords_do_not_leave_tls(gate, imap_server, certificates):
+    """What was said under TLS does not go on in clear because a handshake fails on the way."""
+    def cut(session, tag, _):
+        session.send(tag + b" OK begin\r\n")
+        raise Hangup
+    server = imap_server(caps=CAPS + b" STARTTLS", script={"STARTTLS": cut})
+    g = gate(server, conf='auth { slow_after = 100 }')
+    with Imap(g.ports["imap"]) as c:
+        c.starttls()
+        for words in (b"LOGIN ann pass", b"AUTHENTICATE PLAIN " + b64(b"\0ann\0pass")):
+            assert b"a NO [UNAVAILABLE] the mail server behind cannot be reached under TLS" in c.cmd(b"a " + words)
+    assert not any(b"pass" in x or b"PLAIN" in x for x in server.commands)
+    g = gate(server, conf='auth { plaintext = yes }')
+    with Imap(g.ports["imap"]) as c:
+        c.starttls()
+        c.ok(b"a LOGIN ann pass")
+
 
 def test_nothing_is_kept(gate, imap_server):
     """The password is in no line of the log, and in no process's memory while its user is still there."""
