@@ -105,7 +105,7 @@ static bool is_failure(const struct pop3_reply *r)
 }
 
 /* Its last word on the login: counted, logged, passed on. may wait */
-static int conclude(struct pop3_session *p, const char *line, size_t len, const struct pop3_reply *r)
+static int conclude(struct pop3_session *p, const struct pop3_reply *r)
 {
 	char code[CODE_MAX] = "";
 	int rc;
@@ -116,21 +116,21 @@ static int conclude(struct pop3_session *p, const char *line, size_t len, const 
 		end(p, LOGIN_OK, NULL);
 		p->s->user = p->attempt.user[0] ? strdup(p->attempt.user) : NULL;
 		p->in = true;
-		return stream_write(p->s->client, line, len);
+		return stream_write(p->s->client, r->line, r->line_len);
 	}
 	end(p, is_failure(r) ? LOGIN_FAILED : LOGIN_UNAVAILABLE, code[0] ? code : NULL);
-	rc = stream_write(p->s->client, line, len);
+	rc = stream_write(p->s->client, r->line, r->line_len);
 	return rc < 0 ? rc : pop3_refuse(p, NULL);
 }
 
-/* The same of a line that cannot be an answer to it. */
-static int answered(struct pop3_session *p, int rc, const char *line, size_t len, const struct pop3_reply *r)
+/* The same of a password's answer, if there is one: rc. may wait */
+static int answered(struct pop3_session *p, int rc, const struct pop3_reply *r)
 {
 	if (rc == 0 && r->status == POP3_STATUS_CHALLENGE) {
 		snprintf(p->why, sizeof(p->why), "the server answers a password with a challenge");
 		rc = -EPROTO;
 	}
-	return rc < 0 ? broken(p, rc) : conclude(p, line, len, r);
+	return rc < 0 ? broken(p, rc) : conclude(p, r);
 }
 
 /* --- the right server --- */
@@ -157,9 +157,7 @@ static int route(struct pop3_session *p)
 
 int pop3_auth_user(struct pop3_session *p, const struct pop3_command *c, const char *line, size_t len)
 {
-	const char *reply;
-	struct pop3_reply r;
-	size_t reply_len;
+	struct pop3_reply r = { 0 };
 	char *user;
 	int rc;
 
@@ -173,40 +171,34 @@ int pop3_auth_user(struct pop3_session *p, const struct pop3_command *c, const c
 	p->user_len = c->name_len;
 	if (access_backend_routes(p->s))
 		return pop3_say(p, "+OK and the password?");
-	rc = pop3_hop_send(p, line, len);
-	if (rc == 0)
-		rc = pop3_hop_read(p, &reply, &reply_len, &r);
+	rc = pop3_hop_exchange(p, line, len, &r);
 	if (rc < 0)
 		return pop3_lost(p, rc);
 	if (r.status == POP3_STATUS_OK)
-		return stream_write(p->s->client, reply, reply_len);
+		return stream_write(p->s->client, r.line, r.line_len);
 	pop3_auth_forget(p);            /* it knows no such user, and says so at once */
 	begin(p, "USER");
 	sasl_user_keep(p->attempt.user, c->name, c->name_len);
-	return answered(p, 0, reply, reply_len, &r);
+	return answered(p, 0, &r);
 }
 
 /* USER once more, to a server that has not heard it. 0: it wants the password; 1: it does not, and the client has heard it. may wait */
 static int say_user(struct pop3_session *p)
 {
-	const char *reply;
-	struct pop3_reply r;
-	size_t len;
+	struct pop3_reply r = { 0 };
 	int rc = pop3_hop_say(p, "USER ", p->user, NULL);
 
 	if (rc == 0)
-		rc = pop3_hop_read(p, &reply, &len, &r);
+		rc = pop3_hop_read(p, &r);
 	if (rc == 0 && r.status == POP3_STATUS_OK)
 		return 0;
-	rc = answered(p, rc, reply, len, &r);
+	rc = answered(p, rc, &r);
 	return rc < 0 ? rc : 1;
 }
 
 int pop3_auth_pass(struct pop3_session *p, const struct pop3_command *c, const char *line, size_t len)
 {
-	const char *reply = NULL;
 	struct pop3_reply r = { 0 };
-	size_t reply_len = 0;
 	int rc;
 
 	if (access_client_refuses_clear(p->s))
@@ -229,18 +221,14 @@ int pop3_auth_pass(struct pop3_session *p, const struct pop3_command *c, const c
 	} else if (server_unsafe(p)) {
 		return unsafe(p);
 	}
-	rc = pop3_hop_send(p, line, len);
-	if (rc == 0)
-		rc = pop3_hop_read(p, &reply, &reply_len, &r);
+	rc = pop3_hop_exchange(p, line, len, &r);
 	pop3_auth_forget(p);            /* RFC 1939 7: USER before each PASS */
-	return answered(p, rc, reply, reply_len, &r);
+	return answered(p, rc, &r);
 }
 
 int pop3_auth_apop(struct pop3_session *p, const struct pop3_command *c, const char *line, size_t len)
 {
-	const char *reply = NULL;
 	struct pop3_reply r = { 0 };
-	size_t reply_len = 0;
 	int rc;
 
 	if (access_backend_routes(p->s) || p->clear_greeting)
@@ -250,10 +238,8 @@ int pop3_auth_apop(struct pop3_session *p, const struct pop3_command *c, const c
 	rc = ask(p);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
-	rc = pop3_hop_send(p, line, len);
-	if (rc == 0)
-		rc = pop3_hop_read(p, &reply, &reply_len, &r);
-	return answered(p, rc, reply, reply_len, &r);
+	rc = pop3_hop_exchange(p, line, len, &r);
+	return answered(p, rc, &r);
 }
 
 /* --- AUTH --- */
@@ -261,19 +247,23 @@ int pop3_auth_apop(struct pop3_session *p, const struct pop3_command *c, const c
 /* Where a dialogue stands: the client's next line is the server's, the server's is the client's. */
 struct dialogue {
 	struct pop3_session *p;
-	bool asked;                     /* the guard has been */
-	const char *line;               /* what the server has said last */
-	size_t len;
-	struct pop3_reply r;
+	bool decided;                   /* the server has a line on which it decides: who breaks off now has made his guess */
+	struct pop3_reply r;            /* what the server has said last */
 };
 
-/* The server hears no more of it; what it says to that is the client's answer, or text where it has none. may wait */
-static int cancel(struct dialogue *d, enum login_result result, const char *text)
+/* What it counts as when the client breaks off. A token that is wrong is refused in a challenge, which has to be answered first (RFC 7628 3.2.3). */
+static enum login_result broken_off(const struct dialogue *d)
+{
+	return d->decided ? LOGIN_FAILED : LOGIN_BROKEN_OFF;
+}
+
+/* The client has broken off, or has to: the server hears no more of it. may wait */
+static int cancel(struct dialogue *d, const char *text)
 {
 	struct pop3_session *p = d->p;
-	int rc = pop3_hop_ask(p, "*", &d->line, &d->len, &d->r);
+	int rc = pop3_hop_ask(p, "*", &d->r);
 
-	end(p, result, NULL);
+	end(p, broken_off(d), NULL);
 	if (rc == 0 && d->r.status != POP3_STATUS_ERR) {
 		snprintf(p->why, sizeof(p->why), "the server goes on with a login that was cancelled");
 		rc = -EPROTO;
@@ -305,15 +295,15 @@ static enum sasl_line client_line(struct pop3_session *p, const char *line, size
 	return sasl_client_line(&p->sasl, false, line, *len);
 }
 
-/* The guard is asked before a line that decides. As ask(). may wait */
-static int ask_once(struct dialogue *d)
+/* The guard is asked before each line that decides: a name may come late. As ask(). may wait */
+static int ask_before(struct dialogue *d)
 {
 	struct pop3_session *p = d->p;
 
 	memcpy(p->attempt.user, p->sasl.user, sizeof(p->attempt.user));
-	if (d->asked || !sasl_decides(&p->sasl))
+	if (!sasl_decides(&p->sasl))
 		return 0;
-	d->asked = true;
+	d->decided = true;
 	return ask(p);
 }
 
@@ -339,28 +329,26 @@ static int converse(struct dialogue *d)
 		}
 		rc = challenge(p, d->r.text, d->r.text_len, &line, &len);
 		if (rc == -EMSGSIZE)
-			return cancel(d, LOGIN_BROKEN_OFF, "-ERR line too long");
+			return cancel(d, "-ERR line too long");
 		if (rc < 0) {
-			end(p, LOGIN_BROKEN_OFF, NULL);
+			end(p, broken_off(d), NULL);
 			return rc;
 		}
 		what = client_line(p, line, &len);
 		if (what != SASL_DATA)
-			return cancel(d, LOGIN_BROKEN_OFF, bad_line(what));
-		rc = ask_once(d);
+			return cancel(d, bad_line(what));
+		rc = ask_before(d);
 		if (rc < 0)
 			return rc;
 		if (rc > 0) {           /* the client has heard it; the server is told */
-			rc = pop3_hop_ask(p, "*", &d->line, &d->len, &d->r);
+			rc = pop3_hop_ask(p, "*", &d->r);
 			return rc < 0 || d->r.status == POP3_STATUS_CHALLENGE ? pop3_lost(p, rc < 0 ? rc : -EPROTO) : 0;
 		}
-		rc = pop3_hop_send(p, line, len + 2);
-		if (rc == 0)
-			rc = pop3_hop_read(p, &d->line, &d->len, &d->r);
+		rc = pop3_hop_exchange(p, line, len + 2, &d->r);
 		if (rc < 0)
 			return broken(p, rc);
 	}
-	return conclude(p, d->line, d->len, &d->r);
+	return conclude(p, &d->r);
 }
 
 /* AUTH to the server, and its answer. initial: NULL: none. may wait */
@@ -377,7 +365,7 @@ static int begin_server(struct dialogue *d, const char *initial, size_t len)
 		rc = stream_write(p->s->backend.stream, initial, len);
 	if (rc == 0)
 		rc = stream_write(p->s->backend.stream, "\r\n", 2);
-	return rc < 0 ? rc : pop3_hop_read(p, &d->line, &d->len, &d->r);
+	return rc < 0 ? rc : pop3_hop_read(p, &d->r);
 }
 
 /* The client's first line is with us; where it did not come with AUTH, the server wants to be asked for it. may wait */
@@ -394,7 +382,7 @@ static int first_line(struct dialogue *d, const struct pop3_command *c, const ch
 		if (rc == 0)
 			rc = stream_write(p->s->backend.stream, "\r\n", 2);
 		if (rc == 0)
-			rc = pop3_hop_read(p, &d->line, &d->len, &d->r);
+			rc = pop3_hop_read(p, &d->r);
 	}
 	return rc < 0 ? broken(p, rc) : converse(d);
 }
@@ -421,7 +409,7 @@ static int routed(struct dialogue *d, const struct pop3_command *c)
 	}
 	if (!p->sasl.user[0])
 		return pop3_refuse(p, "-ERR the user's name cannot be read");
-	rc = ask_once(d);
+	rc = ask_before(d);
 	if (rc == 0)
 		rc = route(p);
 	return rc < 0 ? rc : rc > 0 ? 0 : first_line(d, c, line, len);
@@ -442,7 +430,7 @@ int pop3_auth_sasl(struct pop3_session *p, const struct pop3_command *c)
 	if (access_backend_routes(p->s))
 		return routed(&d, c);
 	if (c->initial)
-		rc = ask_once(&d);
+		rc = ask_before(&d);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	if (server_unsafe(p))

@@ -86,20 +86,29 @@ static int read_line(struct pop3_session *p, int timeout_ms, const char **line, 
 	return rc < 0 ? lost(p, rc, "answer") : 0;
 }
 
-int pop3_hop_read(struct pop3_session *p, const char **line, size_t *len, struct pop3_reply *r)
+int pop3_hop_read(struct pop3_session *p, struct pop3_reply *r)
 {
-	int rc = read_line(p, ANSWER_MS, line, len);
+	const char *line = "";
+	size_t len = 0;
+	int rc = read_line(p, ANSWER_MS, &line, &len);
 
 	if (rc < 0)
 		return rc;
-	return pop3_reply_parse(*line, *len, r) ? 0 : nonsense(p, "the server said", *line, *len);
+	return pop3_reply_parse(line, len, r) ? 0 : nonsense(p, "the server said", line, len);
 }
 
-int pop3_hop_ask(struct pop3_session *p, const char *command, const char **line, size_t *len, struct pop3_reply *r)
+int pop3_hop_ask(struct pop3_session *p, const char *command, struct pop3_reply *r)
 {
 	int rc = pop3_hop_say(p, command, NULL);
 
-	return rc < 0 ? rc : pop3_hop_read(p, line, len, r);
+	return rc < 0 ? rc : pop3_hop_read(p, r);
+}
+
+int pop3_hop_exchange(struct pop3_session *p, const char *line, size_t len, struct pop3_reply *r)
+{
+	int rc = pop3_hop_send(p, line, len);
+
+	return rc < 0 ? rc : pop3_hop_read(p, r);
 }
 
 int pop3_hop_lines(struct pop3_session *p, struct buf *out)
@@ -157,18 +166,15 @@ static int starttls(struct pop3_session *p)
 {
 	AUTO(buf) struct buf list = BUF_INIT(POP3_LIST_MAX);
 	bool required = p->s->backend.tls == TLS_REQUIRED;
-	const char *line;
-	struct pop3_reply r;
-	size_t len;
-	int rc;
+	struct pop3_reply r = { 0 };
+	int rc = pop3_hop_ask(p, "CAPA", &r);
 
-	rc = pop3_hop_ask(p, "CAPA", &line, &len, &r);
 	if (rc == 0 && r.status == POP3_STATUS_OK)
 		rc = pop3_hop_lines(p, &list);
 	if (rc < 0)
 		return rc;
 	if (offers_stls(&list)) {
-		rc = pop3_hop_ask(p, "STLS", &line, &len, &r);
+		rc = pop3_hop_ask(p, "STLS", &r);
 		if (rc < 0)
 			return rc;
 		if (r.status == POP3_STATUS_OK)
@@ -184,14 +190,13 @@ static int starttls(struct pop3_session *p)
 static int tell(struct pop3_session *p)
 {
 	char told[ACCESS_TOLD_MAX];
-	const char *command = p->xclient ? access_backend_xclient(p->s, told) : NULL, *line;
-	struct pop3_reply r;
-	size_t len;
+	const char *command = p->xclient ? access_backend_xclient(p->s, told) : NULL;
+	struct pop3_reply r = { 0 };
 	int rc;
 
 	if (!command)
 		return 0;
-	rc = pop3_hop_ask(p, command, &line, &len, &r);
+	rc = pop3_hop_ask(p, command, &r);
 	if (rc == 0 && r.status != POP3_STATUS_OK)
 		log_notice("xclient-refused", "sid", p->s->id, "backend", p->s->backend.link.name, NULL);
 	return rc;
@@ -200,7 +205,7 @@ static int tell(struct pop3_session *p)
 int pop3_hop_open(struct pop3_session *p, const char *user)
 {
 	struct access_session *s = p->s;
-	struct pop3_reply r;
+	struct pop3_reply r = { 0 };
 	int rc;
 
 	rc = access_backend_open(s, user, p->why);

@@ -31,11 +31,11 @@ int pop3_hop_open(struct pop3_session *p, const char *user);
 int pop3_hop_say(struct pop3_session *p, const char *first, ...) __attribute__((sentinel));
 int pop3_hop_send(struct pop3_session *p, const char *line, size_t len);
 
-/*
- * Its answer; line, len as it came, until the next is read. -EPROTO: it is none. ask: the same after saying `command`. may wait
- */
-int pop3_hop_read(struct pop3_session *p, const char **line, size_t *len, struct pop3_reply *r);
-int pop3_hop_ask(struct pop3_session *p, const char *command, const char **line, size_t *len, struct pop3_reply *r);
+/* Its answer, good until the next is read. -EPROTO: it is none. may wait */
+int pop3_hop_read(struct pop3_session *p, struct pop3_reply *r);
+/* The same to a command, without its end; and to a line of octets. may wait */
+int pop3_hop_ask(struct pop3_session *p, const char *command, struct pop3_reply *r);
+int pop3_hop_exchange(struct pop3_session *p, const char *line, size_t len, struct pop3_reply *r);
 
 /* The lines behind a +OK, up to the dot, which is not among them. may wait */
 int pop3_hop_lines(struct pop3_session *p, struct buf *out);

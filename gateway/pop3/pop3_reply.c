@@ -29,6 +29,8 @@ bool pop3_reply_parse(const char *line, size_t len, struct pop3_reply *out)
 
 	if (len < 3 || line[len - 1] != '\n' || line[len - 2] != '\r')
 		return false;
+	r.line = line;
+	r.line_len = len;
 	len -= 2;
 	if (memchr(line, '\0', len) || memchr(line, '\r', len) || memchr(line, '\n', len))
 		return false;

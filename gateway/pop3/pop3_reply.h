@@ -19,6 +19,8 @@ enum pop3_status { POP3_STATUS_OK, POP3_STATUS_ERR, POP3_STATUS_CHALLENGE };
 
 struct pop3_reply {
 	enum pop3_status status;
+	const char *line;               /* as it came, its end included */
+	size_t line_len;
 	const char *text;               /* in the line: what follows the status and one blank, without the line end */
 	size_t text_len;
 	const char *code;               /* the response code, RFC 2449 8, without its brackets; NULL: none */

@@ -84,16 +84,12 @@ static int relay_lines(struct pop3_scan *x)
 /* A command, and what the server says to it. may wait */
 static int relay(struct pop3_scan *x, const char *command, size_t len, bool many)
 {
-	const char *line;
-	struct pop3_reply r;
-	size_t line_len;
-	int rc = pop3_hop_send(&x->p, command, len);
+	struct pop3_reply r = { 0 };
+	int rc = pop3_hop_exchange(&x->p, command, len, &r);
 
-	if (rc == 0)
-		rc = pop3_hop_read(&x->p, &line, &line_len, &r);
 	if (rc < 0)
 		return pop3_lost(&x->p, rc);
-	rc = stream_write(client(x), line, line_len);
+	rc = stream_write(client(x), r.line, r.line_len);
 	return rc < 0 || !many || r.status != POP3_STATUS_OK ? rc : relay_lines(x);
 }
 
@@ -129,15 +125,15 @@ static const char *about(const struct pop3_reply *r, uint32_t number, size_t *le
 static int ask_uid(struct pop3_scan *x, uint32_t number)
 {
 	char command[COMMAND_MAX];
-	const char *line, *uid;
-	struct pop3_reply r;
+	struct pop3_reply r = { 0 };
+	const char *uid;
 	size_t len;
 	int rc;
 
 	if (x->number == number || x->no_uidl || !x->account)
 		return 0;
 	x->uid[0] = '\0';
-	rc = pop3_hop_ask(&x->p, command_of(command, "UIDL", number), &line, &len, &r);
+	rc = pop3_hop_ask(&x->p, command_of(command, "UIDL", number), &r);
 	if (rc < 0)
 		return pop3_lost(&x->p, rc);
 	x->number = number;
@@ -156,10 +152,10 @@ static int ask_uid(struct pop3_scan *x, uint32_t number)
 static int ask_size(struct pop3_scan *x, uint32_t number, uint64_t *size)
 {
 	char command[COMMAND_MAX];
-	const char *line, *p;
-	struct pop3_reply r;
+	struct pop3_reply r = { 0 };
+	const char *p;
 	size_t len;
-	int rc = pop3_hop_ask(&x->p, command_of(command, "LIST", number), &line, &len, &r);
+	int rc = pop3_hop_ask(&x->p, command_of(command, "LIST", number), &r);
 
 	if (rc < 0)
 		return pop3_lost(&x->p, rc);
@@ -179,14 +175,12 @@ static int ask_size(struct pop3_scan *x, uint32_t number, uint64_t *size)
 static int fetch(struct pop3_scan *x, uint32_t number, bool top)
 {
 	char command[COMMAND_MAX];
-	const char *line;
-	struct pop3_reply r;
-	size_t len;
+	struct pop3_reply r = { 0 };
 	int rc;
 
 	if (top)
 		snprintf(command, sizeof(command), "TOP %u %d", number, LINES_ALL);
-	rc = pop3_hop_ask(&x->p, top ? command : command_of(command, "RETR", number), &line, &len, &r);
+	rc = pop3_hop_ask(&x->p, top ? command : command_of(command, "RETR", number), &r);
 	if (rc == 0 && r.status == POP3_STATUS_CHALLENGE) {
 		snprintf(x->p.why, sizeof(x->p.why), "the server answers RETR with a challenge");
 		rc = -EPROTO;
@@ -194,13 +188,13 @@ static int fetch(struct pop3_scan *x, uint32_t number, bool top)
 	if (rc < 0)
 		return pop3_lost(&x->p, rc);
 	if (r.status == POP3_STATUS_ERR) {
-		rc = stream_write(client(x), line, len);
+		rc = stream_write(client(x), r.line, r.line_len);
 		return rc < 0 ? rc : 1;
 	}
 	if (!x->uid[0] && x->account)
 		x->no_uidl = true;      /* it has the message, and no UIDL of it */
 	buf_clear(&x->status);
-	return buf_add(&x->status, line, len);
+	return buf_add(&x->status, r.line, r.line_len);
 }
 
 /* Its content, piece by piece, to take. The server's failure is returned, take's own sticks and is *failed. may wait */

@@ -56,16 +56,12 @@ int pop3_lost(struct pop3_session *p, int rc)
 static int pass(struct pop3_session *p, const char *command, size_t len, bool list)
 {
 	AUTO(buf) struct buf lines = BUF_INIT(POP3_LIST_MAX);
-	const char *line;
-	struct pop3_reply r;
-	size_t line_len;
-	int rc = pop3_hop_send(p, command, len);
+	struct pop3_reply r = { 0 };
+	int rc = pop3_hop_exchange(p, command, len, &r);
 
-	if (rc == 0)
-		rc = pop3_hop_read(p, &line, &line_len, &r);
 	if (rc < 0)
 		return pop3_lost(p, rc);
-	rc = stream_write(p->s->client, line, line_len);
+	rc = stream_write(p->s->client, r.line, r.line_len);
 	if (rc < 0 || !list || r.status != POP3_STATUS_OK)
 		return rc;
 	rc = pop3_hop_lines(p, &lines);
@@ -118,10 +114,8 @@ int pop3_list(struct pop3_session *p, const char *command)
 	AUTO(buf) struct buf lines = BUF_INIT(POP3_LIST_MAX), out = BUF_INIT(POP3_LIST_MAX + 4096);
 	struct pop3_capa_rules rules = capa_rules(p);
 	bool capa = strcmp(command, "CAPA") == 0;
-	const char *line;
-	struct pop3_reply r;
-	size_t len;
-	int rc = pop3_hop_ask(p, command, &line, &len, &r);
+	struct pop3_reply r = { 0 };
+	int rc = pop3_hop_ask(p, command, &r);
 
 	if (rc == 0 && r.status == POP3_STATUS_CHALLENGE) {
 		strcpy(p->why, "the server answers a list with a challenge");
@@ -131,12 +125,12 @@ int pop3_list(struct pop3_session *p, const char *command)
 		return pop3_lost(p, rc);
 	/* A server that does not know it: who looks for STLS has to find it. */
 	if (r.status == POP3_STATUS_ERR && !(capa && rules.stls))
-		return stream_write(p->s->client, line, len);
+		return stream_write(p->s->client, r.line, r.line_len);
 	if (r.status == POP3_STATUS_ERR) {
 		buf_adds(&out, "+OK\r\n");
 		rc = pop3_capa_supposed(&rules, &out);
 	} else {
-		buf_add(&out, line, len);
+		buf_add(&out, r.line, r.line_len);
 		rc = pop3_hop_lines(p, &lines);
 		if (rc < 0)
 			return pop3_lost(p, rc);
@@ -211,7 +205,7 @@ static int greet(struct pop3_session *p)
 {
 	struct stream *client = p->s->client;
 	bool timestamp = access_backend_routes(p->s) || p->clear_greeting;
-	struct pop3_reply r;
+	struct pop3_reply r = { 0 };
 	char *text;
 	int rc;
 

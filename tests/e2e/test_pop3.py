@@ -454,6 +454,24 @@ def test_mechanisms(scripted):
     assert g.server.commands() == [b"CAPA", b"AUTH", b"UTF8", b"LANG"]
 
 
+def test_a_token_that_is_refused(scripted):
+    """The server says so in a challenge: who breaks off then has made his guess."""
+    def auth(session, line):
+        session.send(b"+ eyJzdGF0dXMiOiI0MDAifQ==\r\n")
+        return b"-ERR no\r\n" if session.read() == b"*" else b"-ERR [AUTH] no\r\n"
+    g = scripted({"AUTH": auth})
+    token = b64("user=anna\1auth=Bearer x\1\1").encode()
+    for last in (b"*", b"!", b"", None):
+        mark = g.mark()
+        with Pop3(g.ports["pop3"]) as c:
+            c.send(b"AUTH XOAUTH2 " + token + b"\r\n")
+            assert c.line() == b"+ eyJzdGF0dXMiOiI0MDAifQ==\r\n"
+            if last is not None:
+                assert c.cmd(last).startswith(b"-ERR")
+        line = parse_logfmt(g.wait_line("event=login ", mark))
+        assert (line["result"], line["user"], line["mechanism"]) == ("failed", "anna", "XOAUTH2"), last
+
+
 def test_cancelled(scripted):
     def auth(session, line):
         session.send(b"+ \r\n")
