@@ -8,6 +8,7 @@
 #include "policy/conf.h"
 #include "policy/regdomain.h"
 #include "process/confine.h"
+#include "process/files.h"
 
 static const char usage[] =
 	"usage: gatepost check [-c FILE] [--help]\n"
@@ -22,8 +23,13 @@ static const char usage[] =
 static int check_site(const struct site *s)
 {
 	AUTO(buf) struct buf err = BUF_INIT(64 * 1024);
+	char why[FILES_WHY_MAX];
 	struct confine confine;
 	int bad = 0;
+
+	confine_raise_limits();         /* as `run` does: what is left is the system's */
+	if (files_missing(s, why))
+		fprintf(stderr, "%s: %s\n", s->path, why);
 
 	if (confine_user(s->user, &confine) < 0) {
 		fprintf(stderr, "%s: user %s: there is no such user\n", s->path, s->user);

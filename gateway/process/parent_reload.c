@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "process/files.h"
 #include "process/keeper.h"
 #include "process/notify.h"
 #include "process/statedir.h"
@@ -82,9 +83,12 @@ static int share(struct parent *p, struct site *s, struct buf *err)
 int generation_make(struct parent *p, struct site *site, struct generation *g,
 			   struct buf *err)
 {
+	char why[FILES_WHY_MAX];
 	int rc;
 
 	*g = (struct generation){ .number = ++p->last_number, .site = site };
+	if (files_missing(site, why))
+		log_warning("limits", "what", why, NULL);
 	for (size_t i = 0; i < site->listener_count; i++)
 		p->transparent |= site->listener[i].transparent;
 	rc = certificate(p, site, err);
