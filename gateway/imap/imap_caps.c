@@ -52,7 +52,7 @@ bool imap_caps_mechanism(const struct imap_view *v, const char *name, size_t len
 static bool stays(const struct imap_view *v, const char *p, size_t len)
 {
 	if (is(p, len, "STARTTLS"))
-		return v->starttls;
+		return v->starttls && !v->logged_in;
 	if (begins(p, len, "AUTH="))
 		return imap_caps_mechanism(v, p + 5, len - 5);
 	return !(v->scanning && is_blinding(p, len));
@@ -100,8 +100,11 @@ int imap_caps_adjust(const struct imap_view *v, const char *p, size_t len, struc
 			add(out, begun, "STARTTLS");
 			starttls = false;
 		}
-		if (stays(v, p + blanks, n))
-			out->len > begun ? buf_add(out, p, blanks + n) : buf_add(out, p + blanks, n);
+		if (!stays(v, p + blanks, n))
+			continue;
+		if (out->len > begun)
+			blanks ? buf_add(out, p, blanks) : buf_addc(out, ' ');
+		buf_add(out, p + blanks, n);
 	}
 	if (starttls)
 		add(out, begun, "STARTTLS");

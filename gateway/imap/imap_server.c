@@ -65,7 +65,7 @@ int imap_dialogue_refuse(struct imap_dialogue *d, const char *words)
 /* To the server as it came, and its answer. may wait */
 static int pass(struct imap_dialogue *d, const char *p, size_t len)
 {
-	struct imap_answer a;
+	struct imap_answer a = { 0 };
 	int rc = imap_upstream_begin(d);
 
 	if (rc == 0)

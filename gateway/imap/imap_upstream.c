@@ -311,7 +311,7 @@ static int greeting(struct imap_dialogue *d, char *why)
 /* Anew, in d->line the words. may wait */
 static int capability(struct imap_dialogue *d, char *why)
 {
-	struct imap_answer a;
+	struct imap_answer a = { 0 };
 	bool found = false;
 	int rc = stream_printf(d->s->backend.stream, "%s CAPABILITY\r\n", OUR_TAG);
 
@@ -358,7 +358,7 @@ static int greeting_again(struct imap_dialogue *d, bool had)
 static int starttls(struct imap_dialogue *d, char *why)
 {
 	struct access_backend *b = &d->s->backend;
-	struct imap_answer a;
+	struct imap_answer a = { 0 };
 	bool had = d->caps.known;
 	int rc;
 
@@ -389,7 +389,7 @@ static int tell(struct imap_dialogue *d, char *why)
 {
 	char told[ACCESS_TOLD_MAX];
 	const char *words = access_backend_id(d->s, told);
-	struct imap_answer a;
+	struct imap_answer a = { 0 };
 	int rc = 0;
 
 	if (words && !d->caps.known)
