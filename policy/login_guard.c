@@ -8,22 +8,10 @@
 #include "base/clock.h"
 #include "policy/conf.h"
 #include "policy/login_account.h"
+#include "policy/login_key.h"
 #include "policy/state.h"
 
-enum { DELAY_MAX_MS = 30 * 1000, V4_BITS = 32 };
-
-/* What a client is counted as, from near to wide; the second and third of IPv6 alone, of which anybody gets a /56 or a /48 for the asking. */
-static const struct { int v6_bits, factor; } networks[LOGIN_NETWORKS] = { { 64, 1 }, { 56, 4 }, { 48, 16 } };
-
-int login_guard_factor(int i)
-{
-	return networks[i].factor;
-}
-
-enum kind { KIND_NETWORK, KIND_ACCOUNT, KIND_PAIR, KIND_OWN, KIND_KNOWN };
-
-/* "own": failures of a pair that is known, which are in no other count. */
-static const char *const kinds[] = { "network", "account", "pair", "own", "known" };
+enum { DELAY_MAX_MS = 30 * 1000 };
 
 /* One request to the state: too much for a task's stack. */
 struct request {
@@ -33,27 +21,16 @@ struct request {
 
 _Static_assert(2 * LOGIN_NETWORKS + 6 <= STATE_OPS_MAX, "one request");
 
-static const char *network_text(const struct login_guard_query *q, int i, char out[NET_TEXT_MAX])
-{
-	return net_network_text(q->client, V4_BITS, networks[i].v6_bits, out);
-}
-
-static struct state_op *add(struct request *r, const struct login_guard_query *q, enum state_verb verb, enum kind kind, int network)
+static struct state_op *add(struct request *r, const struct login_guard_query *q, enum state_verb verb, enum login_kind kind, int network)
 {
 	struct state_op *op = &r->op[r->count++];
-	char text[NET_TEXT_MAX];
 
 	op->verb = verb;
-	if (kind == KIND_NETWORK)
-		state_key(op, "login", kinds[kind], network_text(q, network, text), NULL);
-	else if (kind == KIND_ACCOUNT)
-		state_key(op, "login", kinds[kind], q->account, NULL);
-	else
-		state_key(op, "login", kinds[kind], network_text(q, 0, text), q->account, NULL);
+	login_key(op, kind, q->client, network, q->account);
 	return op;
 }
 
-static struct state_op *add_count(struct request *r, const struct login_guard_query *q, enum kind kind, int network, int64_t n, int ttl_s)
+static struct state_op *add_count(struct request *r, const struct login_guard_query *q, enum login_kind kind, int network, int64_t n, int ttl_s)
 {
 	struct state_op *op = add(r, q, STATE_COUNT, kind, network);
 
@@ -106,13 +83,13 @@ static bool look(const struct login_guard *g, struct login_guard_query *q)
 	bool clean = true;
 
 	for (int i = 0; i < q->networks; i++) {
-		look_for(g, text, snprintf(text, sizeof(text), "network %s", network_text(q, i, network)), &q->mark[i]);
+		look_for(g, text, snprintf(text, sizeof(text), "network %s", login_key_network(q->client, i, network)), &q->mark[i]);
 		clean = clean && q->mark[i].clean;
 	}
 	if (!q->account[0])
 		return clean;
 	look_for(g, text, snprintf(text, sizeof(text), "account %s", q->account), &q->mark[LOGIN_MARK_ACCOUNT]);
-	network_text(q, 0, network);
+	login_key_network(q->client, 0, network);
 	look_for(g, text, snprintf(text, sizeof(text), "pair %s %s", network, q->account), &q->mark[LOGIN_MARK_PAIR]);
 	return clean && q->mark[LOGIN_MARK_ACCOUNT].clean && q->mark[LOGIN_MARK_PAIR].clean;
 }
@@ -131,12 +108,12 @@ static void note_failed(const struct login_guard *g, const struct login_mark *m)
 
 /* --- the question --- */
 
-static bool is_exempt_user(const struct login_guard *g, const struct login_guard_query *q)
+bool login_guard_exempts(const struct login_guard *g, const char *account)
 {
 	char name[LOGIN_ACCOUNT_MAX];
 
-	for (size_t i = 0; i < g->conf->exempt_user_count && q->account[0]; i++)
-		if (strcmp(login_account(g->conf->exempt_users[i], g->domain, name), q->account) == 0)
+	for (size_t i = 0; i < g->conf->exempt_user_count && account[0]; i++)
+		if (strcmp(login_account(g->conf->exempt_users[i], g->domain, name), account) == 0)
 			return true;
 	return false;
 }
@@ -183,17 +160,17 @@ static enum login_answer ask_state(const struct login_guard *g, struct login_gua
 	int64_t network = 0;
 
 	for (int i = 0; i < q->networks; i++)
-		add(r, q, STATE_GET, KIND_NETWORK, i);
+		add(r, q, STATE_GET, LOGIN_KIND_NETWORK, i);
 	if (counts_account(q))
-		account = add(r, q, STATE_GET, KIND_ACCOUNT, 0);
+		account = add(r, q, STATE_GET, LOGIN_KIND_ACCOUNT, 0);
 	if (q->account[0]) {
-		own = add(r, q, STATE_GET, KIND_OWN, 0);
-		known = add(r, q, STATE_GET, KIND_KNOWN, 0);
+		own = add(r, q, STATE_GET, LOGIN_KIND_OWN, 0);
+		known = add(r, q, STATE_GET, LOGIN_KIND_KNOWN, 0);
 	}
 	if (!run(g, r))
 		return LOGIN_FREE;
 	for (int i = 0; i < q->networks; i++) {
-		network = larger(network, counted(&r->op[i]) / networks[i].factor);
+		network = larger(network, counted(&r->op[i]) / login_key_factor(i));
 		if (counted(&r->op[i]) == 0)
 			note(g, &q->mark[i], LOGIN_SHARED_MAX_S);
 	}
@@ -214,13 +191,13 @@ enum login_answer login_guard_ask(const struct login_guard *g, struct login_guar
 	q->exempt = site_in_networks(g->conf->exempt, g->conf->exempt_count, q->client);
 	if (q->exempt)
 		return LOGIN_FREE;
-	q->networks = net_counted(q->client).family == AF_INET6 ? LOGIN_NETWORKS : 1;
+	q->networks = login_key_networks(q->client);
 	clean = look(g, q);
 	if (clean && g->alone) {
 		q->known = q->account[0] && g->conf->trust_s > 0;
 		return LOGIN_FREE;
 	}
-	q->exempt_user = is_exempt_user(g, q);
+	q->exempt_user = login_guard_exempts(g, q->account);
 	r = g->state ? calloc(1, sizeof(*r)) : NULL;
 	if (r)
 		answer = ask_state(g, q, r);
@@ -237,10 +214,10 @@ static void shut(const struct login_guard *g, const struct login_guard_query *q,
 
 	r->count = 0;
 	for (int i = 0; i < q->networks; i++)
-		if (conf->refuse_after > 0 && network[i] / networks[i].factor >= conf->refuse_after)
-			add(r, q, STATE_TOUCH, KIND_NETWORK, i)->ttl_s = conf->refuse_s;
+		if (conf->refuse_after > 0 && network[i] / login_key_factor(i) >= conf->refuse_after)
+			add(r, q, STATE_TOUCH, LOGIN_KIND_NETWORK, i)->ttl_s = conf->refuse_s;
 	if (conf->account_refuse_after > 0 && account >= conf->account_refuse_after)
-		add(r, q, STATE_TOUCH, KIND_ACCOUNT, 0)->ttl_s = conf->refuse_s;
+		add(r, q, STATE_TOUCH, LOGIN_KIND_ACCOUNT, 0)->ttl_s = conf->refuse_s;
 	(void)run(g, r);
 }
 
@@ -251,16 +228,16 @@ static void count_stranger(const struct login_guard *g, struct login_guard_query
 	int64_t network[LOGIN_NETWORKS] = { 0 }, most = 0, of_account = 0;
 
 	for (int i = 0; i < q->networks; i++)
-		add_count(r, q, KIND_NETWORK, i, 1, g->conf->forget_s);
+		add_count(r, q, LOGIN_KIND_NETWORK, i, 1, g->conf->forget_s);
 	if (counts_account(q))
-		account = add_count(r, q, KIND_ACCOUNT, 0, 1, g->conf->forget_s);
+		account = add_count(r, q, LOGIN_KIND_ACCOUNT, 0, 1, g->conf->forget_s);
 	if (q->account[0])
-		add_count(r, q, KIND_PAIR, 0, 1, g->conf->forget_s);
+		add_count(r, q, LOGIN_KIND_PAIR, 0, 1, g->conf->forget_s);
 	if (!run(g, r))
 		return;
 	for (int i = 0; i < q->networks; i++) {
 		network[i] = counted(&r->op[i]) + 1;
-		most = larger(most, network[i] / networks[i].factor);
+		most = larger(most, network[i] / login_key_factor(i));
 	}
 	if (account)
 		of_account = counted(account) + 1;
@@ -281,7 +258,7 @@ void login_guard_failed(const struct login_guard *g, struct login_guard_query *q
 	if (!q->known) {
 		count_stranger(g, q, r);
 	} else {
-		const struct state_op *own = add_count(r, q, KIND_OWN, 0, 1, g->conf->forget_s);
+		const struct state_op *own = add_count(r, q, LOGIN_KIND_OWN, 0, 1, g->conf->forget_s);
 
 		if (run(g, r))
 			q->failures = clamp(larger(q->failures, q->own = counted(own) + 1));
@@ -298,12 +275,12 @@ void login_guard_failed(const struct login_guard *g, struct login_guard_query *q
 /* --- a success --- */
 
 /* The pair's failures out of one count, as far as they are still in it. */
-static void take_out(const struct login_guard *g, const struct login_guard_query *q, struct request *r, const struct state_op *op, enum kind kind,
+static void take_out(const struct login_guard *g, const struct login_guard_query *q, struct request *r, const struct state_op *op, enum login_kind kind,
 		     int network, int64_t failures)
 {
 	const struct login_guard_conf *conf = g->conf;
 	int64_t n = counted(op) < failures ? counted(op) : failures, left = counted(op) - n;
-	int refuse_after = kind == KIND_ACCOUNT ? conf->account_refuse_after : conf->refuse_after * networks[network].factor;
+	int refuse_after = kind == LOGIN_KIND_ACCOUNT ? conf->account_refuse_after : conf->refuse_after * login_key_factor(network);
 
 	/* A door that stays shut stays so no longer than it was to be. */
 	if (n > 0)
@@ -321,29 +298,29 @@ static void forgive(const struct login_guard *g, const struct login_guard_query 
 	if (!out)
 		return;
 	for (int i = 0; i < q->networks; i++)
-		take_out(g, q, out, &r->op[OP_NETWORKS + i], KIND_NETWORK, i, failures);
+		take_out(g, q, out, &r->op[OP_NETWORKS + i], LOGIN_KIND_NETWORK, i, failures);
 	if (counts_account(q))
-		take_out(g, q, out, &r->op[OP_NETWORKS + q->networks], KIND_ACCOUNT, 0, failures);
+		take_out(g, q, out, &r->op[OP_NETWORKS + q->networks], LOGIN_KIND_ACCOUNT, 0, failures);
 	(void)run(g, out);
 	free(out);
 }
 
 /*
- * The pair is known from now on, and whoever reads its failures ends them, in one request: of two logins that succeed at the same time one alone takes
- * them out of the counts.
+ * The pair is known from now on (TOUCH), is not (DELETE), or stays what it is (GET), and whoever reads its failures ends them, in one request: of two
+ * logins that succeed at the same time one alone takes them out of the counts.
  */
-static bool settle(const struct login_guard *g, const struct login_guard_query *q, struct request *r)
+static bool settle(const struct login_guard *g, const struct login_guard_query *q, enum state_verb known, struct request *r)
 {
 	bool was_known;
 
-	add(r, q, g->conf->trust_s > 0 ? STATE_TOUCH : STATE_DELETE, KIND_KNOWN, 0)->ttl_s = g->conf->trust_s;
-	add(r, q, STATE_GET, KIND_PAIR, 0);
-	add(r, q, STATE_DELETE, KIND_PAIR, 0);
-	add(r, q, STATE_DELETE, KIND_OWN, 0);
+	add(r, q, known, LOGIN_KIND_KNOWN, 0)->ttl_s = g->conf->trust_s;
+	add(r, q, STATE_GET, LOGIN_KIND_PAIR, 0);
+	add(r, q, STATE_DELETE, LOGIN_KIND_PAIR, 0);
+	add(r, q, STATE_DELETE, LOGIN_KIND_OWN, 0);
 	for (int i = 0; i < q->networks; i++)
-		add(r, q, STATE_GET, KIND_NETWORK, i);
+		add(r, q, STATE_GET, LOGIN_KIND_NETWORK, i);
 	if (counts_account(q))
-		add(r, q, STATE_GET, KIND_ACCOUNT, 0);
+		add(r, q, STATE_GET, LOGIN_KIND_ACCOUNT, 0);
 	if (!run(g, r))
 		return false;
 	was_known = r->op[OP_KNOWN].found && g->conf->trust_s > 0;
@@ -362,7 +339,18 @@ void login_guard_passed(const struct login_guard *g, struct login_guard_query *q
 	if (q->exempt || !q->account[0] || (q->mark[LOGIN_MARK_PAIR].clean && q->own == 0))
 		return;
 	r = g->state ? calloc(1, sizeof(*r)) : NULL;
-	if (r && settle(g, q, r))
+	if (r && settle(g, q, g->conf->trust_s > 0 ? STATE_TOUCH : STATE_DELETE, r))
 		note(g, &q->mark[LOGIN_MARK_PAIR], g->conf->trust_s > 0 ? g->conf->trust_s / 24 : LOGIN_SHARED_MAX_S);
 	free(r);
+}
+
+bool login_guard_forgive(const struct login_guard *g, struct login_guard_query *q)
+{
+	struct request *r = g->state ? calloc(1, sizeof(*r)) : NULL;
+	bool done;
+
+	login_guard_ask(g, q);
+	done = r && settle(g, q, STATE_GET, r);
+	free(r);
+	return done;
 }

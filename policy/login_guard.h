@@ -27,6 +27,7 @@
 #include <stddef.h>
 
 #include "base/net.h"
+#include "policy/login_key.h"
 #include "policy/login_shared.h"
 
 struct state;
@@ -55,7 +56,7 @@ struct login_guard {
 enum login_answer { LOGIN_FREE, LOGIN_SLOW, LOGIN_REFUSED };
 enum login_lock { LOGIN_LOCK_NONE, LOGIN_LOCK_NETWORK, LOGIN_LOCK_ACCOUNT };
 
-enum { LOGIN_NETWORKS = 3, LOGIN_MARK_ACCOUNT = LOGIN_NETWORKS, LOGIN_MARK_PAIR, LOGIN_MARKS };
+enum { LOGIN_MARK_ACCOUNT = LOGIN_NETWORKS, LOGIN_MARK_PAIR, LOGIN_MARKS };
 
 struct login_guard_query {
 	const struct net_addr *client;
@@ -74,8 +75,8 @@ struct login_guard_query {
 	int64_t own;                    /* failures of a pair that is known */
 };
 
-/* How many times as high the thresholds of the i-th network are. */
-int login_guard_factor(int i);
+/* Whether this account is on the list of those that do not count. */
+bool login_guard_exempts(const struct login_guard *g, const char *account);
 
 /* Before an attempt, and again after a wait. may wait */
 enum login_answer login_guard_ask(const struct login_guard *g, struct login_guard_query *q);
@@ -83,5 +84,11 @@ enum login_answer login_guard_ask(const struct login_guard *g, struct login_guar
 /* What became of it: q as it was asked with (else it is asked); its failures are brought up to date. may wait */
 void login_guard_failed(const struct login_guard *g, struct login_guard_query *q);
 void login_guard_passed(const struct login_guard *g, struct login_guard_query *q);
+
+/*
+ * Somebody has decided that what has failed of this account from this network shall count no more: as a success takes it out of the counts, but nobody
+ * becomes known by it. false: the state does not answer. may wait
+ */
+bool login_guard_forgive(const struct login_guard *g, struct login_guard_query *q);
 
 #endif

@@ -17,6 +17,7 @@ int cmd_run(int argc, char **argv);
 int cmd_advise(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_dkim_key(int argc, char **argv);
+int cmd_login(int argc, char **argv);
 int cmd_recipients(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_routes(int argc, char **argv);

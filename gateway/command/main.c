@@ -27,6 +27,7 @@ static const struct command {
 	  "what the filters find in a message, what each rule makes of it, and the verdict; or what a code means" },
 	{ "quarantine", cmd_quarantine, "work in the quarantine: list, show, release, delete and more" },
 	{ "history", cmd_history, "what happened to the mail from X to Y" },
+	{ "login", cmd_login, "failed logins: what is counted of a user or an address, and to unlock them" },
 	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
 	{ "replay", cmd_replay, "what another policy would have done with the mail of the last days" },
 	{ "routes", cmd_routes, "the ip and nft commands that bring connections to the transparent listeners" },

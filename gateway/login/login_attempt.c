@@ -89,7 +89,7 @@ static int enter_all(struct login_service *svc, struct login_attempt *a, bool *w
 	if (q->known)
 		return enter(svc, q->mark[LOGIN_MARK_PAIR].hash, conf->refuse_after, until_ms, &a->turn[0], waited);
 	for (int i = 0; rc == 0 && i < q->networks; i++)
-		rc = enter(svc, q->mark[i].hash, share(svc, conf->refuse_after * login_guard_factor(i)), until_ms, &a->turn[i], waited);
+		rc = enter(svc, q->mark[i].hash, share(svc, conf->refuse_after * login_key_factor(i)), until_ms, &a->turn[i], waited);
 	if (rc == 0 && q->account[0] && !q->exempt_user)
 		rc = enter(svc, q->mark[LOGIN_MARK_ACCOUNT].hash, share(svc, conf->account_refuse_after), until_ms, &a->turn[LOGIN_NETWORKS], waited);
 	return rc;

@@ -20,6 +20,7 @@
 #include "policy/state_sqlite.h"
 #include "policy/state_wire.h"
 #include "process/control.h"
+#include "process/state_control.h"
 
 enum {
 	COMMIT_MS = 50,
@@ -133,6 +134,19 @@ static int command_released(void *arg, json_t *request, json_t *answer)
 	return rc < 0 ? rc : state_sqlite_commit(s->db);
 }
 
+/* {"cmd":"state.run","ops":[...]}: what an administrator's command asks of the state, as state_control.h writes it */
+static int command_run(void *arg, json_t *request, json_t *answer)
+{
+	struct state_keeper *s = arg;
+	int count = state_control_read_request(request, s->ops), rc = count < 0 ? count : 0;
+
+	if (rc == 0)
+		rc = state_sqlite_run(s->db, s->ops, (size_t)count, clock_wall_s());
+	if (rc == 0)
+		rc = state_sqlite_commit(s->db);
+	return rc == 0 ? state_control_answer(answer, s->ops, (size_t)count) : rc;
+}
+
 static int command_status(void *arg, json_t *request, json_t *answer)
 {
 	struct state_keeper *s = arg;
@@ -144,6 +158,7 @@ static int command_status(void *arg, json_t *request, json_t *answer)
 static const struct control_command commands[] = {
 	{ "recipients.clear", command_recipients_clear },
 	{ "retrieval.released", command_released },
+	{ "state.run", command_run },
 	{ "status", command_status },
 	{ NULL, NULL },
 };

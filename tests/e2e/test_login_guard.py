@@ -1,7 +1,9 @@
 """Who guesses passwords: what fails by SMTP, POP3 and IMAP counts together, per network and per account; nobody is locked out by others."""
 import base64
 import hashlib
+import json
 import re
+import time
 
 import pytest
 from lab.backend import KEYWORDS, Held
@@ -276,5 +278,115 @@ def test_two_gateways_on_one_redis(gates, servers, tmp_path):
         for g in both:
             g.wait_line("event=state .*what=away")
             assert attempt(g, "imap", victim, PASSWORD)["result"] == "ok"
+    finally:
+        redis.stop()
+
+
+# the administrator's command
+
+def login(g, what, *names, check=True):
+    return g.command("login", what, "-c", str(g.conf_path), *names, check=check)
+
+
+def seen(g, *names, what="show"):
+    return json.loads(login(g, what, "--json", *names).stdout)
+
+
+def lock(g, victim, n=5):
+    for _ in range(n):
+        assert attempt(g, "smtp", victim)["result"] == "failed"
+
+
+def test_unlock_a_network(gates, servers):
+    g, user, victim = gates(NETWORKS, workers=2), servers.add(), servers.add()
+    before = time.time()
+    assert attempt(g, "smtp", user, PASSWORD)["result"] == "ok"
+    lock(g, victim)
+    for _ in range(4):
+        assert attempt(g, "smtp", victim, PASSWORD)["result"] == "refused"
+    one = seen(g, HOME)["networks"]
+    assert [(x["network"], x["failures"], x["state"]) for x in one] == [(HOME, 5, "locked")]
+    assert before - 1 <= one[0]["first"] <= one[0]["last"] <= time.time() and one[0]["until"] == one[0]["last"] + 900
+    pair = seen(g, victim.upper(), HOME)
+    assert pair["attempt"] == {"answer": "refused", "locked": "network", "delay_ms": 0}
+    assert (pair["pair"]["known"], pair["pair"]["failures"], pair["account"]["failures"]) == (False, 5, 5)
+    pair = seen(g, user, HOME)
+    assert (pair["pair"]["known"], pair["attempt"]["answer"]) == (True, "slowed") and before - 1 <= pair["pair"]["last_login"] <= time.time()
+    text = login(g, "show", HOME).stdout.decode()
+    assert re.match(rf"network {HOME}: 5 failures since \d{{4}}-.*, the last at .*; LOCKED until \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\n", text), text
+    assert login(g, "unlock", HOME).stdout.decode() == f"network {HOME}: 5 failures forgotten\n"
+    # All workers know, and begin to count anew.
+    for n in range(6):
+        line = attempt(g, "smtp", victim, PASSWORD, source=HOME)
+        assert line["result"] == "ok" and "failures" not in line and "delayed_ms" not in line
+    lines = [attempt(g, "smtp", "eve") for _ in range(6)]
+    assert [x["result"] for x in lines] == ["failed"] * 5 + ["refused"] and lines[0]["failures"] == "1"
+
+
+def test_unlock_an_account(gates, servers):
+    g, user = gates(ACCOUNTS), servers.add()
+    for n in range(6):
+        assert attempt(g, "smtp", user, source=STRANGERS[n])["result"] == "failed"
+    assert attempt(g, "pop3", user, PASSWORD, CAFE)["locked"] == "account"
+    now = seen(g, user, CAFE)
+    assert (now["account"]["state"], now["account"]["failures"], now["attempt"]["locked"]) == ("locked", 6, "account")
+    # Not what he has failed there: that is nothing, and he is told who has locked him out.
+    text = login(g, "unlock", user, CAFE).stdout.decode()
+    assert text.startswith(f"{user} from {CAFE}: no failures forgotten\n") and f"account {user}: 6 failures" in text and "the account is locked" in text
+    assert attempt(g, "pop3", user, PASSWORD, CAFE)["result"] == "refused"
+    assert login(g, "unlock", f"EXAMPLE\\{user.upper()}").stdout.decode() == f"account {user}: 6 failures forgotten\n"
+    assert attempt(g, "pop3", user, PASSWORD, CAFE)["result"] == "ok"
+
+
+def test_unlock_a_user_at_an_address(gates, servers):
+    """As if he had logged in, but for being known: others' failures there stay."""
+    g, user, other = gates(NETWORKS), servers.add(), servers.add()
+    lock(g, other, 1)
+    lock(g, user, 4)
+    assert attempt(g, "smtp", user, PASSWORD)["locked"] == "network"
+    assert login(g, "unlock", user, HOME).stdout.decode() == f"{user} from {HOME}: 4 failures forgotten\n"
+    now = seen(g, user, HOME)
+    assert (now["networks"][0]["failures"], now["pair"]["known"], now["attempt"]["answer"]) == (1, False, "free")
+    assert attempt(g, "imap", user, PASSWORD)["failures"] == "1"
+
+
+@pytest.mark.parametrize("names", [[], [""], ["192.0.2.0/24"], ["2001:db8::/32"], ["ann", "bob"], ["ann", "2001:db8::/56"],
+                                   ["ann", HOME, CAFE]])
+def test_what_is_no_name(gates, names):
+    g = gates(NETWORKS)
+    for what in ("show", "unlock"):
+        out = login(g, what, "--", *names, check=False)
+        assert out.returncode == 1 and out.stderr.startswith(b"gatepost login") and not out.stdout, out
+
+
+def test_unlock_while_no_gateway_runs(gates, servers):
+    g, victim = gates(NETWORKS), servers.add()
+    lock(g, victim)
+    assert g.stop() == 0
+    assert seen(g, HOME)["networks"][0]["state"] == "locked"
+    now = seen(g, HOME, what="unlock")
+    assert (now["before"]["networks"][0]["failures"], now["networks"][0]["failures"], now["attempt"]["answer"]) == (5, 0, "free")
+    g.start()
+    g.wait_line("event=backend name=b0 .*state=up")
+    assert attempt(g, "smtp", victim, PASSWORD)["result"] == "ok"
+
+
+def test_unlock_in_redis(gates, servers, tmp_path):
+    """For all gateways that share it."""
+    redis = Redis(tmp_path / "redis")
+    try:
+        conf = f'state_store redis {{ address = "127.0.0.1:{redis.port}" }}'
+        both, victim = [gates(NETWORKS, conf), gates(NETWORKS, conf)], servers.add()
+        lock(both[0], victim)
+        for g in both:
+            assert attempt(g, "smtp", victim, PASSWORD)["result"] == "refused"
+            assert seen(g, victim, HOME)["networks"][0]["state"] == "locked"
+        assert login(both[1], "unlock", HOME).stdout.decode() == f"network {HOME}: 5 failures forgotten\n"
+        assert both[0].stop() == 0
+        assert seen(both[0], victim)["account"]["failures"] == 5
+        assert attempt(both[1], "smtp", victim, PASSWORD)["result"] == "ok"
+        redis.kill()
+        out = login(both[1], "show", HOME, check=False)
+        assert out.returncode == 1 and b"Redis" in out.stderr
     finally:
         redis.stop()
