@@ -29,6 +29,11 @@ void access_end(struct access_session *s, const char *end, const char *why)
 	s->why = why ? strdup(why) : NULL;
 }
 
+const char *access_account(const struct access_session *s)
+{
+	return s->for_other ? NULL : s->user;
+}
+
 static void log_end(const struct access_session *s)
 {
 	bool refused = s->end && strcmp(s->end, "no backend") == 0;

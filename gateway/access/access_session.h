@@ -47,7 +47,8 @@ struct access_session {
 	bool counted;                           /* the client is in the table */
 	char *sni;                              /* whom the client asked for; NULL: nobody */
 	struct access_backend backend;
-	char *user;                             /* who has logged in, printable; NULL: nobody */
+	char *user;                             /* who has logged in, printable; NULL: nobody, or his name is not known */
+	bool for_other;                         /* for somebody else's account (struct sasl_login) */
 	int errors;                             /* commands that made no sense */
 	int64_t begun_ms, login_until_ms;       /* the login is done by then */
 	struct pump pump;
@@ -69,6 +70,12 @@ struct access_protocol {
 
 /* What the line at the end says: end is a literal; why, copied, in words, or NULL. The first counts. */
 void access_end(struct access_session *s, const char *end, const char *why);
+
+/*
+ * Whose mailboxes these are, by which verdicts on messages are kept; NULL: nobody knows. The same UID in two accounts is two messages: a verdict on the one says
+ * nothing of the other.
+ */
+const char *access_account(const struct access_session *s);
 
 /*
  * STARTTLS or STLS has been answered: the handshake with the client. What had been received before makes it fail (-EPROTO; it was said in clear, and perhaps by

@@ -107,6 +107,7 @@ static int logged_in(struct login *l)
 	login_attempt_end(s->svc->login, &l->attempt, LOGIN_OK, NULL);
 	free(s->user);
 	s->user = l->attempt.user[0] ? strdup(l->attempt.user) : NULL;
+	s->for_other = l->sasl.for_other;
 	rc = imap_upstream_pass(l->d, &l->answer, true);
 	return rc < 0 ? rc : 1;
 }

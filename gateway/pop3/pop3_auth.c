@@ -43,6 +43,7 @@ static void begin(struct pop3_session *p, const char *mechanism)
 {
 	struct access_session *s = p->s;
 
+	memset(&p->sasl, 0, sizeof(p->sasl));
 	p->attempt = (struct login_attempt){
 		.protocol = "pop3", .mechanism = mechanism, .sid = s->id, .listener = s->conf->name, .tls = stream_tls_version(s->client), .client = &s->addr,
 	};
@@ -115,6 +116,7 @@ static int conclude(struct pop3_session *p, const struct pop3_reply *r)
 	if (r->status == POP3_STATUS_OK) {
 		end(p, LOGIN_OK, NULL);
 		p->s->user = p->attempt.user[0] ? strdup(p->attempt.user) : NULL;
+		p->s->for_other = p->sasl.for_other;
 		p->in = true;
 		return stream_write(p->s->client, r->line, r->line_len);
 	}
@@ -422,9 +424,8 @@ int pop3_auth_sasl(struct pop3_session *p, const struct pop3_command *c)
 
 	if (!(pop3_auth_mechanisms(p) & c->mechanism))
 		return pop3_refuse(p, access_client_refuses_clear(p->s) && (c->mechanism & SHOWS_PASSWORD) ? no_clear_text : pop3_command_reply(POP3_COMMAND_MECHANISM));
-	memset(&p->sasl, 0, sizeof(p->sasl));
-	p->sasl.mechanism = c->mechanism;
 	begin(p, sasl_name(c->mechanism));
+	p->sasl.mechanism = c->mechanism;
 	if (c->initial && sasl_client_line(&p->sasl, true, c->initial, c->initial_len) != SASL_DATA)
 		return pop3_refuse(p, pop3_command_reply(POP3_COMMAND_ARGUMENT));
 	if (access_backend_routes(p->s))

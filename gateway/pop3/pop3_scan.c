@@ -19,13 +19,14 @@ enum {
 	COMMAND_MAX = 32,               /* "TOP 4294967295 4294967295" */
 	UID_MAX = 250,                  /* RFC 1939 7 says 70 */
 	LINES_ALL = INT32_MAX,          /* TOP with all of a message's lines */
+	OCTETS_MAX = INT32_MAX,         /* of a message that is judged; more does not end */
 };
 
 struct pop3_scan {
 	struct pop3_session p;          /* for pop3_hop.h */
 	struct retrieval *retrieval;
 	struct retrieval_client client;
-	char *account;                  /* or NULL */
+	const char *account;            /* access_account */
 	uint64_t in;                    /* octets of the client's commands */
 	bool no_uidl;                   /* the server does not know it */
 	uint32_t number;                /* whose the UIDL is; 0: nobody's */
@@ -218,6 +219,10 @@ static int content(struct pop3_scan *x, pop3_notice_put *take, void *arg, uint64
 			*octets += n;
 			at += used;
 		}
+		if (*octets > OCTETS_MAX) {
+			snprintf(x->p.why, sizeof(x->p.why), "a message without end");
+			return -EPROTO;
+		}
 		stream_eat(server(x), at);
 	}
 	return 0;
@@ -288,8 +293,10 @@ static int take_in(struct pop3_scan *x, uint32_t number, bool top, struct retrie
 	if (rc != 0)
 		return rc;
 	*scan = retrieval_scan_new(x->retrieval, &x->client, &key);
-	if (!*scan)
-		return -ENOMEM;
+	if (!*scan) {
+		not_now(x);
+		return cut_off(x, -ENOMEM);
+	}
 	rc = content(x, add, *scan, octets, &failed);
 	return rc < 0 ? pop3_lost(&x->p, rc) : 0;
 }
@@ -536,7 +543,7 @@ static void converse(struct pop3_scan *x)
 	access_end(s, rc == -ETIMEDOUT ? "idle" : rc == -ECANCELED ? "shutting down" : "closed", NULL);
 }
 
-void pop3_scan_serve(struct access_session *s, const char *account)
+void pop3_scan_serve(struct access_session *s)
 {
 	struct pop3_scan *x = calloc(1, sizeof(*x));
 	uint64_t out = stream_bytes_out(s->client);
@@ -551,7 +558,7 @@ void pop3_scan_serve(struct access_session *s, const char *account)
 	x->client = (struct retrieval_client){
 		.addr = &s->addr, .protocol = "pop3", .sid = s->id, .listener = s->conf->name, .tls = stream_tls_version(s->client),
 	};
-	x->account = account ? strdup(account) : NULL;
+	x->account = access_account(s);
 	buf_init(&x->status, POP3_REPLY_MAX);
 	s->errors = 0;
 	converse(x);
@@ -559,6 +566,5 @@ void pop3_scan_serve(struct access_session *s, const char *account)
 	s->pump.from_a = x->in;
 	s->pump.from_b = stream_bytes_out(s->client) - out;
 	buf_release(&x->status);
-	free(x->account);
 	free(x);
 }

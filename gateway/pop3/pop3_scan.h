@@ -10,7 +10,7 @@
 
 struct access_session;
 
-/* Until the end of the session; account: whose mailbox it is, by which verdicts are kept; NULL: nobody knows, and none are. may wait */
-void pop3_scan_serve(struct access_session *s, const char *account);
+/* Until the end of the session. may wait */
+void pop3_scan_serve(struct access_session *s);
 
 #endif

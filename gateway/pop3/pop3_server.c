@@ -286,7 +286,6 @@ void pop3_leave(struct access_session *s)
 static void serve(struct access_session *s)
 {
 	struct pop3_session *p = session_new(s);
-	char *account;
 	bool in;
 
 	if (!p) {
@@ -295,7 +294,6 @@ static void serve(struct access_session *s)
 	}
 	converse(p);
 	in = p->in;
-	account = in && s->conf->scan && s->user && !p->sasl.for_other ? strdup(s->user) : NULL;
 	session_free(p);
 	if (!in) {
 		pop3_leave(s);
@@ -307,10 +305,9 @@ static void serve(struct access_session *s)
 	stream_set_deadline(s->backend.stream, 0);
 	task_stack_trim();
 	if (s->conf->scan)
-		pop3_scan_serve(s, account);
+		pop3_scan_serve(s);
 	else
 		access_pump(s);
-	free(account);
 }
 
 const struct access_protocol pop3_protocol = {

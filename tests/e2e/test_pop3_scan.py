@@ -397,3 +397,28 @@ def test_a_stop_in_the_middle(scripted):
         go.set()
         assert is_notice(unstuffed(c.answer(lines=True)), bad)
         assert c.rest() == b""
+
+
+def test_half_closed(scripted):
+    """A client that says all it has to say, and then ends."""
+    bad = mail()
+    g = scripted(CLEAN, bad)
+    with Pop3(g.ports["pop3"]) as c:
+        c.send(b"USER a\r\nPASS b\r\nRETR 1\r\nRETR 2\r\nQUIT\r\n")
+        c.half_close()
+        assert c.answer() and c.answer()
+        assert unstuffed(c.answer(lines=True)) == CLEAN and is_notice(unstuffed(c.answer(lines=True)), bad)
+        assert c.rest() == b"+OK bye\r\n"
+
+
+def test_lines_without_end(scripted):
+    g = scripted(CLEAN)
+    with login(g) as c:
+        assert c.cmd(b"RETR " + b"1" * 100000) == b"-ERR line too long\r\n"
+        assert c.cmd(b"NOOP " + b" " * 300) == b"-ERR line too long\r\n"
+        c.send(b"NOOP\n")
+        assert c.answer() == b"-ERR lines end with CR LF\r\n"
+        c.ok(b"NOOP")
+        assert retr(c) == CLEAN
+        c.send(b"HUH\r\n" * 30)
+        assert c.rest().endswith(b"-ERR too many errors\r\n")
