@@ -236,7 +236,9 @@ void access_service_drain(struct access_service *svc)
 
 	svc->draining = true;
 	LIST_FOREACH(s, &svc->all, list) {
-		if (s->task && !s->midway)
+		if (s->drain)
+			s->drain(s, s->drain_arg);
+		else if (s->task && !s->midway)
 			task_cancel(s->task);
 		else if (!s->task)
 			pump_hurry(&s->pump, DRAIN_IDLE_MS);

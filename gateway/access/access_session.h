@@ -57,6 +57,9 @@ struct access_session {
 	const char *end;                        /* how it ended, for the log; NULL: it has not */
 	char *why;                              /* or NULL */
 	struct task *task;                      /* NULL while bytes flow: that needs none */
+	/* Of a task that goes on after the login: it is told that we stop, and sees svc->draining for itself; NULL: it is cancelled. */
+	void (*drain)(struct access_session *s, void *arg);
+	void *drain_arg;
 	LIST_ENTRY(access_session) list;
 };
 

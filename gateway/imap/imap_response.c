@@ -50,7 +50,7 @@ static enum imap_piece_kind wrong(struct imap_piece *out, const char *p)
 /* The word at the front of *s, and the blank behind it, are taken from it. */
 static struct imap_span word(struct imap_span *s)
 {
-	const char *blank = memchr(s->p, ' ', s->len);
+	const char *blank = s->len ? memchr(s->p, ' ', s->len) : NULL;
 	struct imap_span w = { s->p, blank ? (size_t)(blank - s->p) : s->len };
 	size_t n = blank ? w.len + 1 : w.len;
 

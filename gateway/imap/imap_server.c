@@ -10,6 +10,7 @@
 #include "imap/imap_auth.h"
 #include "imap/imap_dialogue.h"
 #include "imap/imap_id.h"
+#include "imap/imap_scan.h"
 #include "imap/imap_upstream.h"
 #include "policy/conf.h"
 
@@ -274,7 +275,10 @@ static void after_login(struct access_session *s)
 	stream_set_deadline(s->backend.stream, 0);
 	stream_set_secret(s->client, false);
 	stream_set_secret(s->backend.stream, false);
-	access_pump(s);
+	if (s->conf->scan)
+		imap_scan_serve(s);
+	else
+		access_pump(s);
 }
 
 static void serve(struct access_session *s)
