@@ -503,7 +503,7 @@ def dribble(piece):
 
 GREETINGS = {
     "SMTP": b"220 mail.example ESMTP\r\n", "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n", "TLS": b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(500), "binary": bytes(range(256)) * 20 + b"\r\n",
-    "empty": b"\r\n", "NUL": b"* OK\0ready\r\n+OK\0\r\n", "bare LF": b"* OK ready\n+OK ready\n", "endless": endless(b"x"), "cut": hang_up(b"* O"), "nothing": hang_up(),
+    "empty": b"\r\n", "NUL": b"* OK\0ready\r\n+OK\0\r\n", "NUL within": {IMAP: b"* OK rea\0dy\r\n", POP3: b"+OK rea\0dy\r\n"}, "CR within": {IMAP: b"* OK rea\rdy\r\n", POP3: b"+OK rea\rdy\r\n"}, "bare LF": b"* OK ready\n+OK ready\n", "endless": endless(b"x"), "cut": hang_up(b"* O"), "nothing": hang_up(),
     "long": b"* OK " + b"x" * 100000 + b"\r\n",
 }
 
@@ -511,7 +511,7 @@ GREETINGS = {
 def test_greetings(gate, kind):
     """A server that greets with nonsense is away: the client is told so, and nothing of it reaches the client."""
     for name, greeting in GREETINGS.items():
-        g, server = gate(kind, "quick", greeting=greeting)
+        g, server = gate(kind, "quick", greeting=greeting[kind] if isinstance(greeting, dict) else greeting)
         mark = g.mark()
         with Wire(g.port) as c:
             heard = c.rest()
@@ -569,12 +569,12 @@ def test_unsolicited_replies(gate, kind):
 
 
 ANSWERS_IMAP = {
-    "wrong tag": b"x OK in\r\n", "nonsense": b"what?\r\n", "binary": bytes(range(1, 32)) * 10 + b"\r\n", "NUL": b"l O\0K in\r\n", "bare LF": b"l OK in\n", "long": b"l OK " + b"x" * 200000 + b"\r\n",
+    "wrong tag": b"x OK in\r\n", "nonsense": b"what?\r\n", "binary": bytes(range(1, 32)) * 10 + b"\r\n", "NUL": b"l O\0K in\r\n", "NUL within": b"l OK i\0n\r\n", "CR within": b"l OK i\rn\r\n", "untagged NUL": b"* OK i\0n\r\nl OK in\r\n", "bare LF": b"l OK in\n", "long": b"l OK " + b"x" * 200000 + b"\r\n",
     "endless": endless(b"x"), "endless untagged": endless(b"* OK still here\r\n"), "literal": b"* BAD {4294967296}\r\nx", "literal+": b"* OK {99999999999999999999+}\r\n", "hang up": hang_up(), "cut": hang_up(b"l O"),
     "plus": b"+ more\r\n", "BYE": hang_up(b"* BYE go away\r\n"), "CAPABILITY": b"* CAPABILITY" + b" X" * 50000 + b"\r\nl OK in\r\n",
 }
 ANSWERS_POP3 = {
-    "nonsense": b"what?\r\n", "binary": bytes(range(1, 32)) * 10 + b"\r\n", "NUL": b"+O\0K in\r\n", "bare LF": b"+OK in\n", "long": b"+OK " + b"x" * 200000 + b"\r\n", "endless": endless(b"x"),
+    "nonsense": b"what?\r\n", "binary": bytes(range(1, 32)) * 10 + b"\r\n", "NUL": b"+O\0K in\r\n", "NUL within": b"+OK i\0n\r\n", "CR within": b"+OK i\rn\r\n", "bare LF": b"+OK in\n", "long": b"+OK " + b"x" * 200000 + b"\r\n", "endless": endless(b"x"),
     "hang up": hang_up(), "cut": hang_up(b"+O"), "plus": b"+ more\r\n", "+OKAY": b"+OKAY\r\n",
 }
 
