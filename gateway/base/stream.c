@@ -461,17 +461,13 @@ void stream_set_write_timeout(struct stream *s, int timeout_ms)
 /* Receiving. */
 
 /*
- * The last read emptied the socket, and no event has come since: there is nothing to be had. An end, or a reset, that waited to be told with what was read
- * is known by then: the event told of it, or a write that has gone through since knows of none. Nor is there where we speak first, and have spoken: what
- * has come all the same is told when the descriptor is registered.
+ * The last read emptied the socket, no event has come since, and a write has gone through: there is nothing to be had. Without that write a reset may have
+ * come with what was read: epoll tells of it once, and libevent does as if it were more to read. Nor is there anything where we speak first, and have
+ * spoken: what has come all the same is told when the descriptor is registered.
  */
 bool stream_in_vain(const struct stream *s)
 {
-	if (s->hung_up)
-		return false;
-	if (s->short_read)
-		return s->sent_since || (s->reading_ev && !s->perhaps_cut);
-	return s->sent_since && !s->reading_ev && !s->bytes_in;
+	return s->sent_since && !s->hung_up && (s->short_read || (!s->reading_ev && !s->bytes_in));
 }
 
 static ssize_t recv_some(struct stream *s, char *p, size_t size)

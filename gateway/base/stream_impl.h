@@ -22,7 +22,7 @@ struct stream {
 	bool readable, writable;
 	bool reading_ev, writing_ev; /* what the descriptor is registered for */
 	bool hung_up;                /* the peer has ended its side: the next read finds it */
-	bool perhaps_cut;            /* the last event may have told of an error: only a read in vain tells that there was none */
+	bool perhaps_cut;            /* the last event, of one registered for both, may have told of an error */
 	bool eof, broken;            /* no more reads; nothing more at all */
 	bool reset;                  /* the connection was cut: what was sent may not have been read */
 	bool skipping;               /* inside a line that was too long */

@@ -295,6 +295,29 @@ static void test_reset(void **state)
 	run(SPLICED | COPIED, TALK_LONG_MS, PUMP_RESET_B, is_cut, cuts);
 }
 
+/* A last word, and the cut comes with it: one event tells of both. */
+static void speaks_and_cuts(struct stream *s)
+{
+	talk_put(s, "a line\r\n");
+	talk_want(s, "yes\r\n");
+	talk_put(s, "the last\r\n");
+	stream_raw_abort(s);
+}
+
+static void hears_and_is_cut(struct stream *s)
+{
+	talk_want(s, "a line\r\n");
+	talk_put(s, "yes\r\n");
+	talk_want(s, "the last\r\n");
+	assert_int_equal(end_of(s), -ECONNRESET);
+}
+
+static void test_reset_with_words(void **state)
+{
+	run(SPLICED | COPIED, TALK_LONG_MS, PUMP_RESET_A, speaks_and_cuts, hears_and_is_cut);
+	run(SPLICED | COPIED, TALK_LONG_MS, PUMP_RESET_B, hears_and_is_cut, speaks_and_cuts);
+}
+
 /* A server that refuses a large request, and closes without having read it: its words arrive, and the client learns that it was cut. */
 static void sends_much(struct stream *s)
 {
@@ -506,6 +529,7 @@ int main(void)
 		cmocka_unit_test(test_half_close),
 		cmocka_unit_test(test_much),
 		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_reset_with_words),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_not_idle),
