@@ -7,7 +7,6 @@
 #include "base/tls_mint.h"
 #include "hop/backend.h"
 #include "hop/outbound.h"
-#include "hop/outbound.h"
 #include "process/site_tls.h"
 #include "process/worker.h"
 #include "smtp/recipient.h"

@@ -64,6 +64,7 @@ static void tcp_task(void *arg)
 {
 	struct script_server server = { 0 };
 	struct proxy_header h = { 0 };
+	struct tcp_want want = { .among = 1, .header = &h };
 	struct tcp_link link;
 	struct tcp_backends *b;
 	char host[] = "127.0.0.1", name[] = "loop", why[HOST_WHY_MAX] = "";
@@ -74,11 +75,10 @@ static void tcp_task(void *arg)
 	for (int ours = 0; ours < 2; ours++) {
 		net_parse("0.0.0.0", &listener.address);
 		listener.address.port = ours ? server.addr.port : 1;
-		b = tcp_backends_new(&site, &listener, NULL);
+		b = tcp_backends_new(&site, NULL);
 		if (!b)
 			abort();
-		CHECK(tcp_backends_count(b) == 1);
-		CHECK(tcp_backends_connect(b, &h, &link, why) == (ours ? -EHOSTUNREACH : 0));
+		CHECK(tcp_backends_connect(b, &want, &link, why) == (ours ? -EHOSTUNREACH : 0));
 		CHECK(!ours || strstr(why, "ourselves"));
 		tcp_link_release(&link);
 		tcp_backends_free(b);
