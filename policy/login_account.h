@@ -1,8 +1,8 @@
 /*
  * login_account - by which name an account is counted, whatever form its user writes it in
  *
- * Case does not matter (Unicode's folding and NFKC: what a server that compares without case may take for the same). DOMAIN\ann is ann. ann@example.com is
- * ann where example.com is the only domain of the site; where there are several, each may have its ann. Two accounts that a server tells apart
+ * What a server's directory or database may take for the same is the same, so that no other spelling is another set of guesses: case does not matter, nor
+ * do accents, blanks, what nobody sees (Unicode's folding, NFKC). DOMAIN\ann is ann. ann@example.com, with a dot at its end or not, is ann where example.com is the only domain of the site; where there are several, each may have its ann. Two accounts that a server tells apart
  * may be counted as one, ANN and ann, or A\ann and B\ann: their failures add up, and where one has succeeded the other is known.
  */
 #ifndef LOGIN_ACCOUNT_H
