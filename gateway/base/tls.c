@@ -137,6 +137,20 @@ static int server_fill(SSL_CTX *ctx, const char *cert_pem, const char *key_pem, 
 	return rc;
 }
 
+/* A name, and keys for AES-256 and HMAC, as SSL_CTX_set_tlsext_ticket_keys(3) takes them. */
+static struct {
+	unsigned char octets[80];
+	bool made;
+} ticket_keys;
+
+int tls_tickets_renew(void)
+{
+	ERR_clear_error();
+	ticket_keys.made = RAND_priv_bytes(ticket_keys.octets, sizeof(ticket_keys.octets)) == 1;
+	ERR_clear_error();
+	return ticket_keys.made ? 0 : -EIO;
+}
+
 int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out,
 		   struct buf *err)
 {
@@ -148,6 +162,10 @@ int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st 
 	SSL_CTX_set_dh_auto(ctx, 1);
 	/* One ticket is what a mail client can use. */
 	SSL_CTX_set_num_tickets(ctx, 1);
+	if (ticket_keys.made && SSL_CTX_set_tlsext_ticket_keys(ctx, ticket_keys.octets, sizeof(ticket_keys.octets)) != 1) {
+		SSL_CTX_free(ctx);
+		return tls_refuse(err, "the keys of tickets cannot be used");
+	}
 	/*
 	 * Tickets resume sessions; a cache would be memory for each. Resumption wants a name for
 	 * its context.

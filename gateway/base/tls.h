@@ -24,6 +24,12 @@ enum tls_mode { TLS_OFF, TLS_OPPORTUNISTIC, TLS_REQUIRED }; /* required: verifie
 int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out,
 		   struct buf *err);
 
+/*
+ * From now on all server contexts that this process and its children make take each other's tickets, and none of before: a client comes back to any of
+ * several workers. Without it each context has a key of its own. 0, or -EIO: no random octets.
+ */
+int tls_tickets_renew(void);
+
 /* One without a certificate: each handshake is told its own (stream_tls_accept_as). Without resumption, which would pass it over. */
 int tls_server_ctx_bare(struct ssl_ctx_st **out, struct buf *err);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/tls.h"
 #include "process/files.h"
 #include "process/keeper.h"
 #include "process/notify.h"
@@ -92,6 +93,8 @@ int generation_make(struct parent *p, struct site *site, struct generation *g,
 	for (size_t i = 0; i < site->listener_count; i++)
 		p->transparent |= site->listener[i].transparent;
 	rc = certificate(p, site, err);
+	/* Without them each worker's tickets are for itself alone: that is slower, and works. */
+	(void)tls_tickets_renew();
 	if (rc == 0)
 		rc = share(p, site, err);
 	if (rc == 0)

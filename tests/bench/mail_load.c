@@ -59,13 +59,22 @@ static int ticket_came(SSL *ssl, SSL_SESSION *session)
 	return 1;
 }
 
+/* Once for each connection: what comes after the handshake, as tickets do, begins and ends like one. */
 static void ticket_use(const SSL *ssl, int where, int ret)
 {
+	static char begun, ended;
+	SSL *own = (SSL *)(uintptr_t)ssl;
+
 	(void)ret;
-	if (where == SSL_CB_HANDSHAKE_START && ticket && !SSL_is_init_finished(ssl))
-		SSL_set_session((SSL *)(uintptr_t)ssl, ticket);
-	if (where == SSL_CB_HANDSHAKE_DONE && SSL_session_reused(ssl))
-		resumed++;
+	if (where == SSL_CB_HANDSHAKE_START && !SSL_get_app_data(own)) {
+		SSL_set_app_data(own, &begun);
+		if (ticket)
+			SSL_set_session(own, ticket);
+	}
+	if (where == SSL_CB_HANDSHAKE_DONE && SSL_get_app_data(own) == &begun) {
+		SSL_set_app_data(own, &ended);
+		resumed += (unsigned long)SSL_session_reused(own);
+	}
 }
 
 static void tls_open(void)

@@ -175,6 +175,36 @@ static void test_resumed(void **state)
 	tls_ctx_free(ctx);
 }
 
+/* A ticket of one context is good for another one, as long as the keys are; not before they are shared. */
+static void test_resumed_elsewhere(void **state)
+{
+	for (int version = 0; version <= TLS1_2_VERSION; version += TLS1_2_VERSION) {
+		SSL_CTX *alone = context(), *one, *two, *later;
+		SSL_SESSION *session = NULL;
+		bool resumed;
+
+		assert_int_equal(tls_tickets_renew(), 0);
+		one = context();
+		two = context();
+		assert_int_equal(tls_tickets_renew(), 0);
+		later = context();
+		assert_true(shown(one, "imap.example.org", imap, version, &session, &resumed));
+		assert_true(shown(alone, "imap.example.org", imap, version, &session, &resumed));
+		assert_false(resumed);
+		assert_true(shown(one, "imap.example.org", imap, version, &session, &resumed));
+		assert_false(resumed);
+		assert_true(shown(two, "imap.example.org", imap, version, &session, &resumed));
+		assert_true(resumed);
+		assert_true(shown(later, "imap.example.org", imap, version, &session, &resumed));
+		assert_false(resumed);
+		SSL_SESSION_free(session);
+		tls_ctx_free(alone);
+		tls_ctx_free(one);
+		tls_ctx_free(two);
+		tls_ctx_free(later);
+	}
+}
+
 static void test_mistakes(void **state)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1024);
@@ -213,7 +243,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_find), cmocka_unit_test(test_shown), cmocka_unit_test(test_resumed), cmocka_unit_test(test_mistakes),
-		cmocka_unit_test(test_doubt),
+		cmocka_unit_test(test_doubt), cmocka_unit_test(test_resumed_elsewhere),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
