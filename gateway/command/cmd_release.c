@@ -343,7 +343,7 @@ static bool mark_fetched(struct command_release *x, const struct release *r)
 	AUTO(buf) struct buf why = BUF_INIT(2000), text = BUF_INIT(2100);
 	const char *content = release_fetched(r);
 
-	if (!content || x->dry_run || release_mark(x->q.site, content, &why) == 0)
+	if (!content || release_mark(x->q.site, content, &why) == 0)
 		return true;
 	buf_addf(&text, "that it is released cannot be remembered: %s", buf_str(&why));
 	report_error(x, r->id, buf_str(&text), -EWOULDBLOCK);
@@ -357,8 +357,6 @@ static bool release_one(struct command_release *x, const char *id)
 	AUTO(release) struct release *r = NULL;
 	int rc = release_load(store_view_dir(x->q.view), id, x->q.site, &r, &why);
 
-	if (rc == 0 && !mark_fetched(x, r))
-		return false;
 	if (rc == 0)
 		rc = x->to_count ? release_instead(r, x->to, x->to_count, x->again, &why) :
 				   release_choose(r, x->rcpt, x->rcpt_count, x->again, &why);
@@ -366,6 +364,8 @@ static bool release_one(struct command_release *x, const char *id)
 		puts(id);
 		return false;
 	}
+	if (rc == 0 && !mark_fetched(x, r))
+		return false;
 	if (rc == 0) {
 		r->who = admin_who();
 		x->current = r;

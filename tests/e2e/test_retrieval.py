@@ -139,6 +139,19 @@ def test_released(desk):
     assert b"keeps this message" in d.fetch(3)[0]
 
 
+def test_not_released(desk):
+    """A recipient that it never had: nothing is released, and nothing is shown."""
+    d = desk()
+    message = message_for(d)
+    d.deliver(message)
+    id = d.held(message)
+    d.quarantine("release", "--rcpt", "nobody@example.com", id, status=1)
+    assert not d.backend.messages
+    assert d.g.stop() == 0              # nor does the gateway remember another verdict than the state's
+    d.g.start()
+    assert b"keeps this message" in d.fetch()[0]
+
+
 def test_login_by_address(desk, mailserver):
     mailserver.empty("carol@example.com")
     d = desk(user="carol@example.com", domains=("other.example", "example.com"))
