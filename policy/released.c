@@ -53,6 +53,7 @@ static void hash_header(struct hashing *h, struct message *m)
 {
 	static const char *const names[] = { "From", "Sender", "Reply-To", "To", "Subject", "Date", "Message-ID", "Content-Type", "Content-Transfer-Encoding",
 					     "Content-Disposition", "MIME-Version" };
+	static const uint64_t end[2] = { UINT64_MAX, 0 };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		const struct header_field *f;
@@ -64,6 +65,7 @@ static void hash_header(struct hashing *h, struct message *m)
 			hash(h, f->body, f->body_len);
 		}
 	}
+	hash(h, (const char *)end, sizeof(end));        /* the body cannot be taken for fields, nor they for it */
 }
 
 static int hash_message(struct hashing *h, struct message *m)
