@@ -16,6 +16,7 @@ enum {
 	DAY_S = 24 * 3600,
 	PASS_S = DAY_S,
 	NOTICE_S = 30 * DAY_S,
+	DOUBT_S = 900,                  /* found without an answer that there may be soon */
 	COPY_S = 7 * DAY_S,             /* another fetch of the same content gets no copy of its own */
 	HERE_MS = 60 * 1000,            /* in this process */
 	NOTICE_HERE_MS = 600 * 1000,    /* each scan of such a message would put one copy more aside, were the state away */
@@ -168,7 +169,7 @@ static void kept_free(struct kept *k)
 }
 
 /* A verdict, known from now on here. content: of NOTICE, may be "". */
-static void remember(struct retrieval *r, const char *key, const struct retrieval_verdict *v, uint64_t fingerprint, const char *content)
+static void remember(struct retrieval *r, const char *key, const struct retrieval_verdict *v, uint64_t fingerprint, const char *content, bool doubt)
 {
 	struct kept *k = slot_of(r, key);
 	int64_t now_ms = clock_ms();
@@ -181,7 +182,7 @@ static void remember(struct retrieval *r, const char *key, const struct retrieva
 	k->answer = v->answer;
 	k->fingerprint = fingerprint;
 	k->asked_ms = now_ms;
-	k->until_ms = now_ms + (v->answer == RETRIEVAL_NOTICE ? NOTICE_HERE_MS : HERE_MS);
+	k->until_ms = now_ms + (v->answer == RETRIEVAL_NOTICE && !doubt ? NOTICE_HERE_MS : HERE_MS);
 	k->reason = reason;
 	memcpy(k->id, v->id, sizeof(k->id));
 	memcpy(k->content, content, strlen(content) + 1);
@@ -267,15 +268,30 @@ static bool read_text(const struct state_op *op, uint64_t fingerprint, struct re
 	return true;
 }
 
+static bool any_temperror(const struct facts *f)
+{
+	for (size_t i = 0; i < f->count; i++)
+		if (f->v[i].state == FACT_TEMPERROR || (fact_def(f->v[i].id)->type == FACT_WORD && f->v[i].count && strcmp(f->v[i].text[0], "temperror") == 0))
+			return true;
+	return false;
+}
+
+/* A verdict that could be another one when all answer: found in spite of a failure; or kept back, perhaps for it (dkim != pass, dkim = temperror). */
+static bool doubtful(const struct retrieval_scan *s, const struct retrieval_verdict *v)
+{
+	return s->judge.temperror_expired || (v->answer == RETRIEVAL_NOTICE && any_temperror(&s->txn.evidence.facts));
+}
+
 void keep_verdict(struct retrieval_scan *s, uint64_t fingerprint, const struct retrieval_verdict *v)
 {
 	struct state_op *op = s->key[0] ? malloc(sizeof(*op)) : NULL;
+	bool doubt = doubtful(s, v);
 
 	if (!op)
 		return;
-	remember(s->r, s->key, v, fingerprint, s->content);
+	remember(s->r, s->key, v, fingerprint, s->content, doubt);
 	op_set(op, STATE_PUT, s->key);
-	op->ttl_s = v->answer == RETRIEVAL_NOTICE ? NOTICE_S : PASS_S;
+	op->ttl_s = doubt ? DOUBT_S : v->answer == RETRIEVAL_NOTICE ? NOTICE_S : PASS_S;
 	op->add = v->answer;
 	write_text(op->text, sizeof(op->text), fingerprint, v, s->content);
 	run(s->r, op, 1);
@@ -320,7 +336,7 @@ static void ask(struct retrieval *r, struct batch *b, uint64_t fingerprint, stru
 		void_released(r, b, out);
 		for (size_t i = 0; i < b->count; i++)
 			if (out[b->at[i]].answer != RETRIEVAL_UNKNOWN)
-				remember(r, b->key[i], &out[b->at[i]], fingerprint, b->content[i]);
+				remember(r, b->key[i], &out[b->at[i]], fingerprint, b->content[i], false);
 	}
 	b->count = 0;
 }

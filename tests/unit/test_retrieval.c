@@ -243,6 +243,27 @@ static void test_dkim(void **state)
 	assert_int_equal(scan(&key_of_joe, text).answer, RETRIEVAL_PASS);
 }
 
+/* The name servers were away for a while: that is no verdict for a day, and none for 30. */
+static void test_doubt(void **state)
+{
+	static const char text[] = "DKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=k; h=from; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n" GOOD;
+	static const struct { const char *policy; enum retrieval_answer want; } rows[] = {
+		{ "quarantine if dkim = permerror", RETRIEVAL_PASS }, { "quarantine if dkim = temperror", RETRIEVAL_NOTICE },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		begin(rows[i].policy);
+		dns_table_add(dns, "k._domainkey.a.example", "TIMEOUT", "");
+		assert_int_equal(scan(&key_of_joe, text).answer, rows[i].want);
+		assert_int_equal(known(&key_of_joe).answer, rows[i].want);
+		forget();
+		assert_int_equal(known(&key_of_joe).answer, rows[i].want);
+		now += 1000;
+		forget();
+		assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_UNKNOWN);
+	}
+}
+
 static void test_reason(void **state)
 {
 	struct retrieval_verdict v;
@@ -459,6 +480,31 @@ static void test_released(void **state)
 	assert_int_equal(scan(&copy, BAD "more\r\n").answer, RETRIEVAL_NOTICE);
 }
 
+/* What a released message says in its body no other can say in its header. */
+static void test_released_where(void **state)
+{
+	static const char body[] = "\r\nbuy\r\n";
+	const uint64_t head[2] = { 7, 10 };             /* Content-Type, and how long it is */
+	char first[200], second[200], content[2][RELEASED_CONTENT_MAX];
+	const char *const text[2] = { first, second };
+	size_t len[2];
+
+	len[0] = (size_t)sprintf(first, "Subject: a\r\n\r\n");
+	memcpy(first + len[0], head, sizeof(head));
+	len[0] += sizeof(head);
+	len[0] += (size_t)sprintf(first + len[0], " text/html%s", body);
+	len[1] = (size_t)sprintf(second, "Subject: a\r\nContent-Type: text/html\r\n\r\n%s", body);
+	begin("accept");
+	for (size_t i = 0; i < 2; i++) {
+		AUTO(message) struct message *m = message_new(&site.limits.message, NULL, NULL);
+
+		assert_int_equal(message_add(m, text[i], len[i]), 0);
+		assert_int_equal(message_end(m), 0);
+		assert_int_equal(released_content(m, content[i]), 0);
+	}
+	assert_string_not_equal(content[0], content[1]);
+}
+
 static void test_state_away(void **state)
 {
 	begin("quarantine if text ~ /buy/");
@@ -563,9 +609,9 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_verdicts), cmocka_unit_test(test_observe), cmocka_unit_test(test_dkim), cmocka_unit_test(test_reason),
+		cmocka_unit_test(test_verdicts), cmocka_unit_test(test_observe), cmocka_unit_test(test_dkim), cmocka_unit_test(test_doubt), cmocka_unit_test(test_reason),
 		cmocka_unit_test(test_large), cmocka_unit_test(test_read_back), cmocka_unit_test(test_names), cmocka_unit_test(test_life),
-		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_copies), cmocka_unit_test(test_released),
+		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_copies), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where),
 		cmocka_unit_test(test_state_away), cmocka_unit_test(test_state_odd), cmocka_unit_test(test_record), cmocka_unit_test(test_accounts),
 	};
 
