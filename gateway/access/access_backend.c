@@ -175,6 +175,14 @@ int access_backend_starttls(struct access_session *s, char *why)
 	return rc < 0 && rc != -ECANCELED && rc != -EPROTO && b->tls == TLS_OPPORTUNISTIC ? -EAGAIN : rc;
 }
 
+bool access_backend_unsafe(const struct access_session *s)
+{
+	if (!s->backend.tls_failed || !stream_is_tls(s->client) || s->svc->site->auth.plaintext)
+		return false;
+	log_warning("backend-tls", "sid", s->id, "backend", s->backend.link.name, "error", "TLS failed: no password goes there", NULL);
+	return true;
+}
+
 /* --- connecting --- */
 
 static bool implicit_of(const struct backend_conf *conf)

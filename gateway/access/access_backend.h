@@ -29,6 +29,9 @@ void access_servers_free(struct access_servers *v);
 int access_backend_open(struct access_session *s, const char *user, char *why);
 /* Once more the same server, without TLS: after access_backend_starttls said -EAGAIN. may wait */
 int access_backend_open_clear(struct access_session *s, const char *user, char *why);
+
+/* No password may go to it, which is logged: what the client said under TLS is not said in clear because somebody on the way breaks a handshake. */
+bool access_backend_unsafe(const struct access_session *s);
 void access_backend_close(struct access_session *s);
 
 /* Whether TLS is still to come by STARTTLS: when the server offers it, or (TLS_REQUIRED) else not at all. */

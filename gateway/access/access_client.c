@@ -1,4 +1,4 @@
-/* access_client - the client's leg: TLS with it, and whether a password may come on it */
+/* access_client - the client's leg: TLS with it, and whether a password may come on it; what holds until the login is over */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +39,22 @@ int access_client_starttls(struct access_session *s)
 	s->sni = asked ? strdup(asked) : NULL;
 	task_stack_trim();
 	return 0;
+}
+
+void access_login_on(const struct access_session *s, struct stream *leg)
+{
+	stream_set_secret(leg, true);
+	stream_set_deadline(leg, s->login_until_ms);
+}
+
+void access_login_over(const struct access_session *s)
+{
+	struct stream *const legs[] = { s->client, s->backend.stream };
+
+	for (size_t i = 0; i < sizeof(legs) / sizeof(legs[0]); i++) {
+		stream_set_secret(legs[i], false);
+		stream_set_deadline(legs[i], 0);
+	}
 }
 
 bool access_client_may_starttls(const struct access_session *s)

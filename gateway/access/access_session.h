@@ -89,6 +89,10 @@ bool access_client_may_starttls(const struct access_session *s);        /* it is
 /* No password may come on this leg: plaintext = refuse, and it is not encrypted. */
 bool access_client_refuses_clear(const struct access_session *s);
 
+/* Until the login is over, what is said on this leg is wiped from memory, and login_until_ms holds. */
+void access_login_on(const struct access_session *s, struct stream *leg);
+void access_login_over(const struct access_session *s);
+
 /*
  * After the login: bytes flow until the end. Whoever serves says it last, and returns: it begins then, and the task's stack goes to another. What has been
  * written leaves now. may wait

@@ -23,6 +23,10 @@ enum {
 	SASL_NAMES_MAX = 128,           /* all names, blanks between, NUL */
 	SASL_USER_MAX = 255,
 	SASL_CHANNEL_BOUND = SASL_NTLM | SASL_GSSAPI,   /* may be bound to the TLS connection, which ends here */
+	SASL_TOKENS = SASL_XOAUTH2 | SASL_OAUTHBEARER,
+	SASL_SHOWS_PASSWORD = SASL_PLAIN | SASL_LOGIN | SASL_TOKENS,    /* or the token, as it is */
+	/* The name comes with the client's first line, and nothing before it is the server's own: the server can be chosen by the name. */
+	SASL_NAME_FIRST = SASL_SHOWS_PASSWORD | SASL_SCRAM_SHA_1 | SASL_SCRAM_SHA_256,
 	SASL_DEFAULT = SASL_PLAIN | SASL_LOGIN | SASL_CRAM_MD5 | SASL_DIGEST_MD5 | SASL_XOAUTH2 | SASL_OAUTHBEARER | SASL_SCRAM_SHA_1 |
 		SASL_SCRAM_SHA_256,
 };

@@ -53,11 +53,8 @@ static int route(struct login *l)
 			return 0;
 		}
 	}
-	/* What the client said under TLS is not said in clear text because somebody on the way breaks a handshake. */
-	if (s->backend.tls_failed && stream_is_tls(s->client) && !s->svc->site->auth.plaintext) {
-		log_warning("backend-tls", "sid", s->id, "backend", s->backend.link.name, "error", "TLS failed: no password goes there", NULL);
+	if (access_backend_unsafe(s))
 		l->words = "NO [UNAVAILABLE] the mail server behind cannot be reached under TLS, try again later";
-	}
 	return 0;
 }
 
@@ -297,7 +294,7 @@ static int ask_before(struct login *l)
  */
 static void challenged(struct login *l)
 {
-	l->token_refused = l->attempt.asked && (l->sasl.mechanism & (SASL_XOAUTH2 | SASL_OAUTHBEARER));
+	l->token_refused = l->attempt.asked && (l->sasl.mechanism & SASL_TOKENS);
 }
 
 /* The next line of the client's, without its end; *line NULL: it cannot be used, l->words. challenge: what it hears before. may wait */
@@ -412,7 +409,7 @@ static const char *mechanism_refused(const struct login *l, const char *name, si
 
 	if (imap_caps_mechanism(&view, name, len))
 		return NULL;
-	return view.clear_refused && (l->sasl.mechanism & IMAP_PASSWORDS) ? "NO [PRIVACYREQUIRED] no password without TLS" :
+	return view.clear_refused && (l->sasl.mechanism & SASL_SHOWS_PASSWORD) ? "NO [PRIVACYREQUIRED] no password without TLS" :
 									   "NO this mechanism is not offered here";
 }
 

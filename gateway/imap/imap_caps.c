@@ -41,9 +41,9 @@ bool imap_caps_mechanism(const struct imap_view *v, const char *name, size_t len
 
 	if (is(name, len, "EXTERNAL") || (len > 5 && strncasecmp(name + len - 5, "-PLUS", 5) == 0))
 		return false;
-	if (v->routed && !(known & IMAP_NAME_FIRST))
+	if (v->routed && !(known & SASL_NAME_FIRST))
 		return false;
-	if (v->clear_refused && (known & IMAP_PASSWORDS))
+	if (v->clear_refused && (known & SASL_SHOWS_PASSWORD))
 		return false;
 	return !known || (known & v->mechanisms);
 }

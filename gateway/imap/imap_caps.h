@@ -22,17 +22,11 @@
 /* What the client may see. */
 struct imap_view {
 	bool starttls;          /* we offer it now */
-	bool clear_refused;     /* no password in clear text: LOGINDISABLED, and none of IMAP_PASSWORDS */
+	bool clear_refused;     /* no password in clear text: LOGINDISABLED, and none of SASL_SHOWS_PASSWORD */
 	bool routed;            /* a server is found by the user's name: mechanisms that do not begin with it are out */
 	bool scanning;
 	bool logged_in;         /* nothing of logins is added */
 	unsigned mechanisms;    /* of base/sasl.h, those that are allowed */
-};
-
-/* Mechanisms that say a password or a token as it is, and those that say the name first. */
-enum {
-	IMAP_PASSWORDS = SASL_PLAIN | SASL_LOGIN | SASL_XOAUTH2 | SASL_OAUTHBEARER,
-	IMAP_NAME_FIRST = SASL_PLAIN | SASL_LOGIN | SASL_XOAUTH2 | SASL_OAUTHBEARER | SASL_SCRAM_SHA_1 | SASL_SCRAM_SHA_256,
 };
 
 /* Of what a server says, what we use ourselves. */

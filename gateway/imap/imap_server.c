@@ -256,8 +256,7 @@ static int before_login(struct access_session *s)
 	imap_command_init(&d->command);
 	buf_init(&d->greeting, LINE_MAX);
 	buf_init(&d->line, LINE_MAX);
-	stream_set_secret(s->client, true);
-	stream_set_deadline(s->client, s->login_until_ms);
+	access_login_on(s, s->client);
 	rc = greet(d);
 	while (rc == 0) {
 		rc = next(d);
@@ -271,10 +270,7 @@ static int before_login(struct access_session *s)
 
 static void after_login(struct access_session *s)
 {
-	stream_set_deadline(s->client, 0);
-	stream_set_deadline(s->backend.stream, 0);
-	stream_set_secret(s->client, false);
-	stream_set_secret(s->backend.stream, false);
+	access_login_over(s);
 	if (s->conf->scan)
 		imap_scan_serve(s);
 	else

@@ -402,8 +402,7 @@ static int tell(struct imap_dialogue *d, char *why)
 
 static void begin(struct imap_dialogue *d)
 {
-	stream_set_secret(d->s->backend.stream, true);
-	stream_set_deadline(d->s->backend.stream, d->s->login_until_ms);
+	access_login_on(d->s, d->s->backend.stream);
 	d->bye = false;
 }
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "access/access_backend.h"
-#include "base/log.h"
 #include "base/stream.h"
 #include "pop3/pop3_hop.h"
 #include "pop3/pop3_session.h"
@@ -14,9 +13,6 @@
 enum {
 	STEPS_MAX = 16,                 /* GSSAPI takes four */
 	CODE_MAX = 40,
-	SHOWS_PASSWORD = SASL_PLAIN | SASL_LOGIN | SASL_XOAUTH2 | SASL_OAUTHBEARER,
-	/* The name comes with the client's first line, and nothing before it is the server's own. */
-	ROUTABLE = SASL_PLAIN | SASL_LOGIN | SASL_XOAUTH2 | SASL_OAUTHBEARER | SASL_SCRAM_SHA_1 | SASL_SCRAM_SHA_256,
 };
 
 static const char no_clear_text[] = "-ERR logins are refused here without encryption";
@@ -26,8 +22,8 @@ unsigned pop3_auth_mechanisms(const struct pop3_session *p)
 	unsigned set = p->s->svc->site->auth.mechanisms;
 
 	if (access_client_refuses_clear(p->s))
-		set &= ~(unsigned)SHOWS_PASSWORD;
-	return access_backend_routes(p->s) ? set & ROUTABLE : set;
+		set &= ~(unsigned)SASL_SHOWS_PASSWORD;
+	return access_backend_routes(p->s) ? set & SASL_NAME_FIRST : set;
 }
 
 void pop3_auth_forget(struct pop3_session *p)
@@ -77,15 +73,9 @@ static void end(struct pop3_session *p, enum login_result result, const char *co
 	login_attempt_end(p->s->svc->login, &p->attempt, result, code);
 }
 
-/* What the client said under TLS is not said in clear text because somebody on the way breaks a handshake. */
-static bool server_unsafe(const struct pop3_session *p)
-{
-	return p->s->backend.tls_failed && stream_is_tls(p->s->client) && !p->s->svc->site->auth.plaintext;
-}
-
+/* No password goes to this server. may wait */
 static int unsafe(struct pop3_session *p)
 {
-	log_warning("backend-tls", "sid", p->s->id, "backend", p->s->backend.link.name, "error", "TLS failed: no password goes there", NULL);
 	end(p, LOGIN_UNAVAILABLE, "TLS failed");
 	return pop3_say(p, "-ERR [SYS/TEMP] the mail server behind cannot be reached under TLS, try again later");
 }
@@ -214,13 +204,13 @@ int pop3_auth_pass(struct pop3_session *p, const struct pop3_command *c, const c
 		return rc < 0 ? rc : 0;
 	if (access_backend_routes(p->s)) {
 		rc = route(p);
-		if (rc == 0 && server_unsafe(p))
+		if (rc == 0 && access_backend_unsafe(p->s))
 			return unsafe(p);
 		if (rc == 0)
 			rc = say_user(p);
 		if (rc != 0)
 			return rc < 0 ? rc : 0;
-	} else if (server_unsafe(p)) {
+	} else if (access_backend_unsafe(p->s)) {
 		return unsafe(p);
 	}
 	rc = pop3_hop_exchange(p, line, len, &r);
@@ -376,7 +366,7 @@ static int first_line(struct dialogue *d, const struct pop3_command *c, const ch
 	struct pop3_session *p = d->p;
 	int rc;
 
-	if (server_unsafe(p))
+	if (access_backend_unsafe(p->s))
 		return unsafe(p);
 	rc = begin_server(d, c->initial, c->initial_len);
 	if (rc == 0 && !c->initial && d->r.status == POP3_STATUS_CHALLENGE) {
@@ -423,7 +413,7 @@ int pop3_auth_sasl(struct pop3_session *p, const struct pop3_command *c)
 	int rc = 0;
 
 	if (!(pop3_auth_mechanisms(p) & c->mechanism))
-		return pop3_refuse(p, access_client_refuses_clear(p->s) && (c->mechanism & SHOWS_PASSWORD) ? no_clear_text : pop3_command_reply(POP3_COMMAND_MECHANISM));
+		return pop3_refuse(p, access_client_refuses_clear(p->s) && (c->mechanism & SASL_SHOWS_PASSWORD) ? no_clear_text : pop3_command_reply(POP3_COMMAND_MECHANISM));
 	begin(p, sasl_name(c->mechanism));
 	p->sasl.mechanism = c->mechanism;
 	if (c->initial && sasl_client_line(&p->sasl, true, c->initial, c->initial_len) != SASL_DATA)
@@ -434,7 +424,7 @@ int pop3_auth_sasl(struct pop3_session *p, const struct pop3_command *c)
 		rc = ask_before(&d);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
-	if (server_unsafe(p))
+	if (access_backend_unsafe(p->s))
 		return unsafe(p);
 	rc = begin_server(&d, c->initial, c->initial_len);
 	return rc < 0 ? broken(p, rc) : converse(&d);

@@ -213,8 +213,7 @@ int pop3_hop_open(struct pop3_session *p, const char *user)
 		if (rc < 0)
 			return rc;
 		p->why[0] = '\0';
-		stream_set_secret(server(p), true);
-		stream_set_deadline(server(p), s->login_until_ms);
+		access_login_on(s, server(p));
 		rc = greeting(p, &r);
 		if (rc < 0)
 			return rc;

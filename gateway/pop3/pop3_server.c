@@ -261,8 +261,7 @@ static struct pop3_session *session_new(struct access_session *s)
 		return NULL;
 	p->s = s;
 	buf_init(&p->greeting, POP3_REPLY_MAX);
-	stream_set_secret(s->client, true);
-	stream_set_deadline(s->client, s->login_until_ms);
+	access_login_on(s, s->client);
 	return p;
 }
 
@@ -299,10 +298,7 @@ static void serve(struct access_session *s)
 		pop3_leave(s);
 		return;
 	}
-	stream_set_secret(s->client, false);
-	stream_set_secret(s->backend.stream, false);
-	stream_set_deadline(s->client, 0);
-	stream_set_deadline(s->backend.stream, 0);
+	access_login_over(s);
 	task_stack_trim();
 	if (s->conf->scan)
 		pop3_scan_serve(s);

@@ -277,7 +277,7 @@ static int ask_guard(struct dialogue *d)
  */
 static void token_challenged(struct dialogue *d)
 {
-	d->token_refused = d->attempt.asked && (d->sasl.mechanism & (SASL_XOAUTH2 | SASL_OAUTHBEARER));
+	d->token_refused = d->attempt.asked && (d->sasl.mechanism & SASL_TOKENS);
 }
 
 /* To the end. 0: d->reply, or the backend's last; else an error of the client's stream. may wait */
