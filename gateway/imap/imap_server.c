@@ -198,10 +198,6 @@ static int next(struct imap_dialogue *d)
 		access_end(d->s, "idle", "no login");
 		return imap_dialogue_bye(d, "the login took too long");
 	}
-	if (rc == -ECANCELED) {
-		access_end(d->s, "shutting down", NULL);
-		return imap_dialogue_bye(d, "[UNAVAILABLE] shutting down, come again");
-	}
 	if (rc < 0)
 		return rc;
 	if (step == IMAP_COMMAND) {
@@ -261,6 +257,10 @@ static int before_login(struct access_session *s)
 	while (rc == 0) {
 		rc = next(d);
 		imap_command_release(&d->command);
+	}
+	if (rc == -ECANCELED) {         /* wherever it was */
+		access_end(s, "shutting down", NULL);
+		imap_dialogue_bye(d, "[UNAVAILABLE] shutting down, come again");
 	}
 	buf_release(&d->greeting);
 	buf_release(&d->line);
