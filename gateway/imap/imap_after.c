@@ -46,7 +46,7 @@ static bool is(struct imap_span s, const char *name)
 
 static struct imap_span word(struct imap_span *s)
 {
-	const char *blank = s->len ? memchr(s->p, ' ', s->len) : NULL;
+	const char *blank = memchr(s->p, ' ', s->len);
 	struct imap_span w = { s->p, blank ? (size_t)(blank - s->p) : s->len };
 	size_t n = blank ? w.len + 1 : w.len;
 
@@ -58,7 +58,7 @@ static struct imap_span word(struct imap_span *s)
 /* A line, its end not counted, holds nothing that somebody could take for another line's end. */
 static bool line_is_one(const char *line, size_t len)
 {
-	return len >= 2 && line[len - 2] == '\r' && !memchr(line, '\0', len) && !memchr(line, '\r', len - 2) && !memchr(line, '\n', len - 1);
+	return len >= 2 && line[len - 2] == '\r' && line[len - 1] == '\n' && !memchr(line, '\0', len) && !memchr(line, '\r', len - 2) && !memchr(line, '\n', len - 1);
 }
 
 bool imap_after_more(const char *line, size_t len, bool *literal, uint64_t *size, bool *sync)

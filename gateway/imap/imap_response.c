@@ -50,7 +50,7 @@ static enum imap_piece_kind wrong(struct imap_piece *out, const char *p)
 /* The word at the front of *s, and the blank behind it, are taken from it. */
 static struct imap_span word(struct imap_span *s)
 {
-	const char *blank = s->len ? memchr(s->p, ' ', s->len) : NULL;
+	const char *blank = memchr(s->p, ' ', s->len);
 	struct imap_span w = { s->p, blank ? (size_t)(blank - s->p) : s->len };
 	size_t n = blank ? w.len + 1 : w.len;
 
@@ -573,5 +573,5 @@ enum imap_piece_kind imap_response_read(struct imap_response *r, const char *p, 
 bool imap_code_is(const struct imap_response *r, const char *name, struct imap_span *arg)
 {
 	*arg = r->code;
-	return is(word(arg), name);
+	return r->code.len && is(word(arg), name);
 }

@@ -41,6 +41,7 @@ static const struct { const char *line, *tag; enum imap_deed deed; const char *a
 	{ "+ NOOP" NL, "*", IMAP_DEED_REFUSE, NULL, -1, false },
 	{ "a\"b NOOP" NL, "*", IMAP_DEED_REFUSE, NULL, -1, false },
 	{ "\xe4 NOOP" NL, "*", IMAP_DEED_REFUSE, NULL, -1, false },
+	{ "a NOOP\rx", "a", IMAP_DEED_REFUSE, NULL, -1, false },
 	{ "a NOOP\n", "a", IMAP_DEED_REFUSE, NULL, -1, false },
 	{ "a NOOP\rb FETCH 1 BODY[]" NL, "a", IMAP_DEED_REFUSE, NULL, -1, false },
 	{ "a NOOP {3+}\n", "a", IMAP_DEED_REFUSE, NULL, 3, false },
