@@ -285,7 +285,7 @@ static struct retrieval_key key_of(const struct pop3_scan *x)
 }
 
 /* The message is taken into a scan that is new. As fetch(). may wait */
-static int take_in(struct pop3_scan *x, uint32_t number, bool top, struct retrieval_scan **scan, uint64_t *octets)
+static int take_in(struct pop3_scan *x, uint32_t number, bool top, const struct retrieval_verdict *known, struct retrieval_scan **scan, uint64_t *octets)
 {
 	struct retrieval_key key = key_of(x);
 	int rc = fetch(x, number, top), failed;
@@ -297,23 +297,25 @@ static int take_in(struct pop3_scan *x, uint32_t number, bool top, struct retrie
 		not_now(x);
 		return cut_off(x, -ENOMEM);
 	}
+	if (x->uid[0])
+		retrieval_scan_bind(*scan, known);
 	rc = content(x, add, *scan, octets, &failed);
 	return rc < 0 ? pop3_lost(&x->p, rc) : 0;
 }
 
 /* The same, of what the client wants the top of: by TOP, if that brings all. may wait */
-static int take_in_top(struct pop3_scan *x, uint32_t number, struct retrieval_scan **scan, uint64_t *octets)
+static int take_in_top(struct pop3_scan *x, uint32_t number, const struct retrieval_verdict *known, struct retrieval_scan **scan, uint64_t *octets)
 {
 	uint64_t size = 0;
 	int rc = ask_size(x, number, &size);
 
 	if (rc == 0)
-		rc = take_in(x, number, true, scan, octets);
+		rc = take_in(x, number, true, known, scan, octets);
 	if (rc != 0 || *octets == size)
 		return rc;
 	retrieval_scan_free(*scan);
 	*scan = NULL;
-	return take_in(x, number, false, scan, octets);
+	return take_in(x, number, false, known, scan, octets);
 }
 
 /* The gateway's copy, through take. 0 or -errno. may wait */
@@ -407,18 +409,33 @@ static int say_copy(struct pop3_scan *x, struct retrieval_scan *scan)
 	return rc < 0 ? cut_off(x, rc) : 0;
 }
 
-/* A message that has to be judged. may wait */
-static int judge(struct pop3_scan *x, const struct pop3_command *c, struct retrieval_verdict *v)
+/* What is known of its name is all there is. may wait */
+static int say_known(struct pop3_scan *x, const struct pop3_command *c, const struct retrieval_verdict *known)
 {
+	switch (known->answer) {
+	case RETRIEVAL_PASS:
+		return relay_message(x, c);
+	case RETRIEVAL_NOTICE:
+		return known_notice(x, c, known);
+	case RETRIEVAL_UNKNOWN:
+		break;
+	}
+	return not_now(x);
+}
+
+/* A message that has to be judged, or to be seen to be the one that was. may wait */
+static int judge(struct pop3_scan *x, const struct pop3_command *c, const struct retrieval_verdict *known)
+{
+	struct retrieval_verdict verdict, *v = &verdict;
 	AUTO(retrieval_scan) struct retrieval_scan *scan = NULL;
 	bool top = c->verb == POP3_TOP;
 	uint64_t octets = 0;
-	int rc = top ? take_in_top(x, c->number, &scan, &octets) : take_in(x, c->number, false, &scan, &octets);
+	int rc = top ? take_in_top(x, c->number, known, &scan, &octets) : take_in(x, c->number, false, known, &scan, &octets);
 
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
-	if (retrieval_scan_end(scan, v) < 0)
-		return not_now(x);
+	if (retrieval_scan_end(scan, v) < 0)            /* no room for it: nobody has to go without a message that was looked at before */
+		return say_known(x, c, known);
 	if (v->answer == RETRIEVAL_PASS && (top || !all_here(scan, octets)))
 		return relay_message(x, c);
 	if (v->answer == RETRIEVAL_PASS)
@@ -440,14 +457,8 @@ static int do_message(struct pop3_scan *x, const struct pop3_command *c, const c
 	key = key_of(x);
 	if (x->uid[0])
 		retrieval_known(x->retrieval, &key, 1, &v);
-	switch (v.answer) {
-	case RETRIEVAL_PASS:
-		return relay_message(x, c);
-	case RETRIEVAL_NOTICE:
-		return known_notice(x, c, &v);
-	case RETRIEVAL_UNKNOWN:
-		break;
-	}
+	if (v.answer != RETRIEVAL_UNKNOWN && c->verb == POP3_TOP && c->lines == 0)      /* nothing of the body */
+		return say_known(x, c, &v);
 	return judge(x, c, &v);
 }
 

@@ -219,6 +219,8 @@ int retrieval_scan_add(struct retrieval_scan *s, const char *p, size_t len)
 		return s->rc;
 	had_header = message_header_done(s->txn.message);
 	s->rc = message_add(s->txn.message, p, len);
+	if (s->known.answer != RETRIEVAL_UNKNOWN)       /* perhaps nobody has to look at it: when all is there */
+		return s->rc;
 	if (s->rc == 0 && had_header)
 		s->rc = feed_filters(s, p, len);
 	else if (s->rc == 0 && message_header_done(s->txn.message))
@@ -233,6 +235,20 @@ int retrieval_scan_read(struct retrieval_scan *s, uint64_t off, const char **p, 
 	return message_read(s->txn.message, (size_t)off, p, len);
 }
 
+void retrieval_scan_bind(struct retrieval_scan *s, const struct retrieval_verdict *known)
+{
+	s->bound = true;
+	s->known = *known;
+	if (!known->content[0])         /* nobody knows of what */
+		s->known.answer = RETRIEVAL_UNKNOWN;
+}
+
+/* It is the message that there is a verdict for. */
+static bool is_known(const struct retrieval_scan *s)
+{
+	return s->known.answer != RETRIEVAL_UNKNOWN && strcmp(s->content, s->known.content) == 0;
+}
+
 /* All octets are there. */
 static int complete(struct retrieval_scan *s)
 {
@@ -243,7 +259,11 @@ static int complete(struct retrieval_scan *s)
 		return rc;
 	had_header = message_header_done(s->txn.message);
 	rc = message_end(s->txn.message);
-	return rc == 0 && !had_header ? header_done(s) : rc;
+	if (rc == 0 && s->bound)
+		rc = released_content(s->txn.message, s->content);
+	if (rc < 0 || is_known(s))
+		return rc;
+	return !had_header || s->known.answer != RETRIEVAL_UNKNOWN ? header_done(s) : 0;
 }
 
 /* --- the verdict --- */
@@ -343,7 +363,7 @@ static int quarantine(struct retrieval_scan *s, char id[STORE_ID_MAX])
 /* What is convicted is shown all the same if it was released once. May wait */
 static int convict(struct retrieval_scan *s, struct retrieval_verdict *out)
 {
-	int rc = released_content(s->txn.message, s->content);
+	int rc = s->bound ? 0 : released_content(s->txn.message, s->content);
 
 	if (rc < 0)
 		return rc;
@@ -366,6 +386,10 @@ int retrieval_scan_end(struct retrieval_scan *s, struct retrieval_verdict *out)
 	s->rc = complete(s);
 	if (s->rc < 0 && s->rc != -EMSGSIZE)
 		return s->rc;
+	if (is_known(s)) {
+		*out = s->known;
+		return 0;
+	}
 	rc = s->rc < 0 ? 0 : judge(s);
 	if (rc < 0)
 		return rc;
@@ -382,6 +406,7 @@ int retrieval_scan_end(struct retrieval_scan *s, struct retrieval_verdict *out)
 		record_reason(s, out->reason);
 		kept = s->rc < 0 ? s->rc : quarantine(s, out->id);
 	}
+	memcpy(out->content, s->content, sizeof(out->content));
 	keep_verdict(s, fingerprint, out);
 	record_verdict(s, out, kept);
 	return 0;

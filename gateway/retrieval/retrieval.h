@@ -15,7 +15,7 @@
  *
  * The way of a message:
  *
- *     retrieval_known(r, keys, n, verdicts);                          all that a command asks for, at once
+ *     retrieval_known(r, keys, n, verdicts);                          all that a command asks for, at once (POP3: see retrieval_scan_bind)
  *     scan = retrieval_scan_new(r, &client, &key);                    for each that is RETRIEVAL_UNKNOWN
  *     retrieval_scan_add(scan, p, len); ...                           the whole message, as it came, while the caller keeps it back
  *     retrieval_scan_end(scan, &verdict); retrieval_scan_free(scan);  then the message, or the notice
@@ -31,6 +31,7 @@
 
 #include "base/auto.h"
 #include "base/net.h"
+#include "policy/released.h"
 #include "policy/store.h"
 #include "retrieval/notice.h"
 
@@ -60,6 +61,7 @@ struct retrieval_verdict {
 	enum retrieval_answer answer;
 	char id[STORE_ID_MAX];          /* NOTICE: of the copy in the quarantine; "": there is none */
 	char reason[NOTICE_REASON_MAX]; /* NOTICE: why, for notice_init */
+	char content[RELEASED_CONTENT_MAX];     /* of which message, as a hash; "": not known (PASS, but of a scan that was bound) */
 };
 
 /* Who fetches. Strings are the caller's until retrieval_scan_free. */
@@ -97,6 +99,14 @@ void retrieval_known(struct retrieval *r, const struct retrieval_key *key, size_
  */
 struct retrieval_scan *retrieval_scan_new(struct retrieval *r, const struct retrieval_client *client, const struct retrieval_key *key);
 int retrieval_scan_add(struct retrieval_scan *s, const char *p, size_t len);
+
+/*
+ * Before the first octets: the name is one that a server may give to another message, too. UIDLs are numbers of places, hashes of
+ * a header, even a field of it (X-UIDL), so who writes a message can have one chosen. known: what retrieval_known says of it. If
+ * this is the message that that verdict was found for, it is what the end says, too, and nothing is judged or logged; else the
+ * message is judged, and the verdict kept with its content.
+ */
+void retrieval_scan_bind(struct retrieval_scan *s, const struct retrieval_verdict *known);
 
 /*
  * The message is complete: 0 and PASS or NOTICE, which is kept and logged ("event=retrieval verdict=pass", "verdict=notice").

@@ -18,7 +18,7 @@ struct kept {
 	uint8_t answer;
 	uint64_t fingerprint;           /* of the policy then */
 	int64_t until_ms, asked_ms;     /* known that long; when the state was last asked whether it has been released */
-	char content[RELEASED_CONTENT_MAX];     /* NOTICE */
+	char content[RELEASED_CONTENT_MAX];
 	char id[STORE_ID_MAX];
 	char *reason;                   /* NOTICE, on the heap */
 };
@@ -53,6 +53,8 @@ struct retrieval_scan {
 	int64_t begun_ms;
 	int rc;                         /* why it is not taken; -EMSGSIZE: its header */
 	bool released, ended;
+	bool bound;
+	struct retrieval_verdict known; /* bound: of a message of this name */
 	char content[RELEASED_CONTENT_MAX];
 };
 

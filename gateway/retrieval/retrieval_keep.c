@@ -168,8 +168,8 @@ static void kept_free(struct kept *k)
 	*k = (struct kept){ .answer = RETRIEVAL_UNKNOWN };
 }
 
-/* A verdict, known from now on here. content: of NOTICE, may be "". */
-static void remember(struct retrieval *r, const char *key, const struct retrieval_verdict *v, uint64_t fingerprint, const char *content, bool doubt)
+/* A verdict, known from now on here. */
+static void remember(struct retrieval *r, const char *key, const struct retrieval_verdict *v, uint64_t fingerprint, bool doubt)
 {
 	struct kept *k = slot_of(r, key);
 	int64_t now_ms = clock_ms();
@@ -185,7 +185,7 @@ static void remember(struct retrieval *r, const char *key, const struct retrieva
 	k->until_ms = now_ms + (v->answer == RETRIEVAL_NOTICE && !doubt ? NOTICE_HERE_MS : HERE_MS);
 	k->reason = reason;
 	memcpy(k->id, v->id, sizeof(k->id));
-	memcpy(k->content, content, strlen(content) + 1);
+	memcpy(k->content, v->content, sizeof(k->content));
 }
 
 /* false: nothing is known here. may wait */
@@ -198,6 +198,7 @@ static bool recall(struct retrieval *r, const char *key, uint64_t fingerprint, s
 	if (strcmp(k->key, key) != 0 || now_ms >= k->until_ms || k->fingerprint != fingerprint)
 		return false;
 	*out = (struct retrieval_verdict){ .answer = k->answer };
+	memcpy(out->content, k->content, sizeof(out->content));
 	if (k->answer != RETRIEVAL_NOTICE)
 		return true;
 	memcpy(out->id, k->id, sizeof(out->id));
@@ -217,15 +218,17 @@ static bool recall(struct retrieval *r, const char *key, uint64_t fingerprint, s
 /* --- kept verdicts --- */
 
 /*
- * In the state: count is the answer; the text "fingerprint", or "fingerprint id content reason" with "-" for what there is
- * not.
+ * In the state: count is the answer; the text "fingerprint", "fingerprint content", or "fingerprint id content reason" with
+ * "-" for what there is not.
  */
-static void write_text(char *text, size_t size, uint64_t fingerprint, const struct retrieval_verdict *v, const char *content)
+static void write_text(char *text, size_t size, uint64_t fingerprint, const struct retrieval_verdict *v)
 {
 	int n = snprintf(text, size, "%016" PRIx64, fingerprint);
 
 	if (v->answer == RETRIEVAL_NOTICE)
-		snprintf(text + n, size - (size_t)n, " %s %s %s", v->id[0] ? v->id : "-", content[0] ? content : "-", v->reason);
+		snprintf(text + n, size - (size_t)n, " %s %s %s", v->id[0] ? v->id : "-", v->content[0] ? v->content : "-", v->reason);
+	else if (v->content[0])
+		snprintf(text + n, size - (size_t)n, " %s", v->content);
 }
 
 /* The next word; "" for "-". NULL: it is none, or longer. */
@@ -243,25 +246,27 @@ static const char *word(const char *p, char *out, size_t size)
 }
 
 /* What is written there by who knows; void: the policy is another one. */
-static bool read_text(const struct state_op *op, uint64_t fingerprint, struct retrieval_verdict *v, char content[RELEASED_CONTENT_MAX])
+static bool read_text(const struct state_op *op, uint64_t fingerprint, struct retrieval_verdict *v)
 {
 	char hex[17], *end;
 	const char *p = op->text;
 
 	*v = (struct retrieval_verdict){ .answer = RETRIEVAL_UNKNOWN };
-	content[0] = '\0';
 	snprintf(hex, sizeof(hex), "%s", p);
 	if (!op->found || strlen(hex) != 16 || strtoull(hex, &end, 16) != fingerprint || *end)
 		return false;
 	if (op->count == RETRIEVAL_PASS) {
+		if (p[16] && (p[16] != ' ' || !released_content_ok(p + 17)))
+			return false;
+		snprintf(v->content, sizeof(v->content), "%s", p[16] ? p + 17 : "");
 		v->answer = RETRIEVAL_PASS;
 		return true;
 	}
 	if (op->count != RETRIEVAL_NOTICE || p[16] != ' ')
 		return false;
 	p = word(p + 17, v->id, sizeof(v->id));
-	p = p ? word(p, content, RELEASED_CONTENT_MAX) : NULL;
-	if (!p || (content[0] && !released_content_ok(content)))
+	p = p ? word(p, v->content, sizeof(v->content)) : NULL;
+	if (!p || (v->content[0] && !released_content_ok(v->content)))
 		return false;
 	snprintf(v->reason, sizeof(v->reason), "%s", p);
 	v->answer = RETRIEVAL_NOTICE;
@@ -289,11 +294,11 @@ void keep_verdict(struct retrieval_scan *s, uint64_t fingerprint, const struct r
 
 	if (!op)
 		return;
-	remember(s->r, s->key, v, fingerprint, s->content, doubt);
+	remember(s->r, s->key, v, fingerprint, doubt);
 	op_set(op, STATE_PUT, s->key);
 	op->ttl_s = doubt ? DOUBT_S : v->answer == RETRIEVAL_NOTICE ? NOTICE_S : PASS_S;
 	op->add = v->answer;
-	write_text(op->text, sizeof(op->text), fingerprint, v, s->content);
+	write_text(op->text, sizeof(op->text), fingerprint, v);
 	run(s->r, op, 1);
 	free(op);
 }
@@ -301,7 +306,7 @@ void keep_verdict(struct retrieval_scan *s, uint64_t fingerprint, const struct r
 /* Messages that this process does not know, up to STATE_OPS_MAX. */
 struct batch {
 	struct state_op op[STATE_OPS_MAX];
-	char key[STATE_OPS_MAX][KEY_TEXT_MAX], content[STATE_OPS_MAX][RELEASED_CONTENT_MAX];
+	char key[STATE_OPS_MAX][KEY_TEXT_MAX];
 	size_t at[STATE_OPS_MAX];       /* in the list of verdicts */
 	struct state_op ask[STATE_OPS_MAX];
 	size_t count, asked[STATE_OPS_MAX];
@@ -313,9 +318,9 @@ static void void_released(struct retrieval *r, struct batch *b, struct retrieval
 	size_t n = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		if (out[b->at[i]].answer != RETRIEVAL_NOTICE || !b->content[i][0])
+		if (out[b->at[i]].answer != RETRIEVAL_NOTICE || !out[b->at[i]].content[0])
 			continue;
-		released_ask_op(&b->ask[n], b->content[i]);
+		released_ask_op(&b->ask[n], out[b->at[i]].content);
 		b->asked[n++] = i;
 	}
 	if (n == 0 || run(r, b->ask, n) < 0)
@@ -332,11 +337,11 @@ static void ask(struct retrieval *r, struct batch *b, uint64_t fingerprint, stru
 		return;
 	if (run(r, b->op, b->count) == 0) {
 		for (size_t i = 0; i < b->count; i++)
-			read_text(&b->op[i], fingerprint, &out[b->at[i]], b->content[i]);
+			read_text(&b->op[i], fingerprint, &out[b->at[i]]);
 		void_released(r, b, out);
 		for (size_t i = 0; i < b->count; i++)
 			if (out[b->at[i]].answer != RETRIEVAL_UNKNOWN)
-				remember(r, b->key[i], &out[b->at[i]], fingerprint, b->content[i], false);
+				remember(r, b->key[i], &out[b->at[i]], fingerprint, false);
 	}
 	b->count = 0;
 }

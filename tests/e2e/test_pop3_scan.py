@@ -341,9 +341,11 @@ def test_the_server_goes_in_the_middle(scripted):
     g.server.script = {}
     with login(g) as c:
         assert is_notice(retr(c), bad)
-    g.server.script = cut               # the verdict is known: a part of the notice has gone out
     with login(g) as c:
-        out = c.cmd(b"RETR 1") + c.rest()
+        assert is_notice(retr(c), bad)
+    g.server.script = {"TOP": cut["RETR"]}      # the verdict is known: a part of the answer has gone out
+    with login(g) as c:
+        out = c.cmd(b"TOP 1 0") + c.rest()
         assert out.startswith(b"+OK") and not out.endswith(b"\r\n.\r\n") and b"TVqQ" not in out
     assert verdicts(g, 1) == ["notice"]
 
@@ -362,6 +364,22 @@ def test_uidl_of_another(scripted):
     g = scripted(CLEAN, bad, script={"UIDL": b"+OK 1 same\r\n"})
     with login(g) as c:
         assert retr(c, 1) == CLEAN and is_notice(retr(c, 2), bad)
+
+
+def test_two_of_one_uidl(scripted):
+    """A UIDL may be a place in the mailbox, or something that the sender has written: what one message was found to be is not said of another."""
+    bad = mail()
+    g = scripted(CLEAN, bad, script={"UIDL": lambda s, line: b"+OK " + line.split()[1] + b" same\r\n"})
+    for _ in range(2):
+        with login(g) as c:
+            assert retr(c, 1) == CLEAN and is_notice(retr(c, 2), bad)
+        with login(g) as c:
+            assert is_notice(retr(c, 2), bad) and retr(c, 1) == CLEAN
+        with login(g) as c:
+            assert unstuffed(c.ok(b"TOP 1 99", lines=True)) == CLEAN and is_notice(unstuffed(c.ok(b"TOP 2 999999", lines=True)), bad)
+    g.server.messages = [bad, CLEAN]        # another day
+    with login(g) as c:
+        assert is_notice(retr(c, 1), bad) and retr(c, 2) == CLEAN
 
 
 def test_accounts_are_kept_apart(scripted):

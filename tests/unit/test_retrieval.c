@@ -441,6 +441,52 @@ static void test_many(void **state)
 	retrieval_known(r, NULL, 0, NULL);
 }
 
+/* As scan(), where the name may be another message's. */
+static struct retrieval_verdict scan_bound(const char *message)
+{
+	struct retrieval_verdict v = known(&key_of_joe);
+	struct net_addr addr = { 0 };
+	struct retrieval_client client = { .addr = &addr, .protocol = "pop3", .sid = "1" };
+	AUTO(retrieval_scan) struct retrieval_scan *s = retrieval_scan_new(r, &client, &key_of_joe);
+	size_t len = strlen(message);
+
+	retrieval_scan_bind(s, &v);
+	for (size_t at = 0; at < len; at += 11)
+		retrieval_scan_add(s, message + at, len - at < 11 ? len - at : 11);
+	assert_int_equal(retrieval_scan_end(s, &v), 0);
+	return v;
+}
+
+static void test_bound(void **state)
+{
+	begin("quarantine if text ~ /buy/ or attachment.extension = exe");
+	for (int i = 0; i < 4; i++) {
+		if (i & 1)
+			forget();
+		assert_int_equal(scan_bound(GOOD).answer, RETRIEVAL_PASS);
+		assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_PASS);
+		assert_int_equal(scan_bound(PROGRAM).answer, RETRIEVAL_NOTICE);
+		if (i & 1)
+			forget();
+		assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_NOTICE);
+		assert_string_equal(scan_bound(PROGRAM).id, "q1");
+		assert_string_equal(scan_bound(BAD).id, "q2");
+	}
+	assert_int_equal(stored.kept, 2);
+	/* what is known is not found once more: nobody is asked, not even the filters */
+	begin("quarantine if dkim = permerror");
+	scan_bound("DKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=k; h=from; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n" GOOD);
+	state_asked = 0;
+	for (int i = 0; i < 3; i++)
+		assert_string_equal(scan_bound("DKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=k; h=from; b=AAAA\r\n" GOOD).id, "q1");
+	assert_int_equal(dns_table_asked(dns), 1);
+	assert_int_equal(state_asked, 0);
+	/* kept by who knew no content */
+	begin("quarantine if text ~ /buy/");
+	scan(&key_of_joe, GOOD);
+	assert_int_equal(scan_bound(BAD).answer, RETRIEVAL_NOTICE);
+}
+
 /* One copy for what is one message in several mailboxes of an account, and none where there is no room. */
 static void test_copies(void **state)
 {
@@ -611,7 +657,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_verdicts), cmocka_unit_test(test_observe), cmocka_unit_test(test_dkim), cmocka_unit_test(test_doubt), cmocka_unit_test(test_reason),
 		cmocka_unit_test(test_large), cmocka_unit_test(test_read_back), cmocka_unit_test(test_names), cmocka_unit_test(test_life),
-		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_copies), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where),
+		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_bound), cmocka_unit_test(test_copies), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where),
 		cmocka_unit_test(test_state_away), cmocka_unit_test(test_state_odd), cmocka_unit_test(test_record), cmocka_unit_test(test_accounts),
 	};
 
