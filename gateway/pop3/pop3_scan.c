@@ -210,8 +210,10 @@ static int content(struct pop3_scan *x, pop3_notice_put *take, void *arg, uint64
 		size_t len, used, n, at = 0;
 		int rc = stream_peek(server(x), ANSWER_MS, &p, &len);
 
-		if (rc < 0)
+		if (rc < 0) {
+			snprintf(x->p.why, sizeof(x->p.why), "in the middle of a message");
 			return rc;
+		}
 		while (at < len && !lines.done) {
 			pop3_lines_read(&lines, p + at, len - at, &used, &out, &n);
 			if (n > 0 && *failed == 0)
