@@ -26,8 +26,8 @@ LOGOUT = {IMAP: b"z LOGOUT\r\n", POP3: b"QUIT\r\n"}
 
 class Site:
     """
-    A gateway before a scripted server of each protocol: listeners that wait long, `quick` ones with login_timeout = 1s, and `tls` ones whose server has to
-    speak TLS.
+    A gateway before a scripted server of each protocol: listeners that wait long, `quick` ones with login_timeout = 1s, `tls` ones whose server has to
+    speak TLS, and `scan` ones, where messages are scanned.
     """
 
     def __init__(self, directory, certificates, dns, **kw):
@@ -35,7 +35,7 @@ class Site:
         self.tls = certificates.signed
         self.ports, text = {}, []
         for kind, server in self.servers.items():
-            for leg, options in ("", "login_timeout = 20s"), ("quick", "login_timeout = 1s"), ("tls", "login_timeout = 20s"):
+            for leg, options in ("", "login_timeout = 20s"), ("quick", "login_timeout = 1s"), ("tls", "login_timeout = 20s"), ("scan", "scan = yes idle_timeout = 5s"):
                 port = self.ports[kind, leg] = free_port()
                 text.append(f'listener {kind}{leg} {{ address = "127.0.0.1:{port}" protocol = {kind} backends = {{ "{leg}{kind}" }} '
                             f"max_connections = 20000 max_per_client = 1000 {options} }}")
@@ -618,6 +618,54 @@ def test_a_client_that_does_not_read(plain_gate, kind):
         time.sleep(0.3)
         assert worker_kib(g) - before < 4096
     server.wait(lambda: all(conn.ended for conn in server.conns))
+
+
+# where messages are scanned
+
+SELECTED = b"* 1 EXISTS\r\n* 0 RECENT\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 2] x\r\n"
+
+
+def flood(head, octets, count=32 << 20):
+    """So much, and then the connection is closed."""
+    def step(conn, *_):
+        conn.send(head)
+        for _ in range(count // 65536):
+            conn.send(octets * (65536 // len(octets)))
+        raise Hangup()
+    return step
+
+
+FLOODS = {
+    IMAP: {
+        "literal of 4 GiB": flood(b"* 1 FETCH (UID 1 BODY[] {4294967296}\r\n", b"x" * 1024), "header without end": flood(b"* 1 FETCH (UID 1 BODY[] {1000000000}\r\n", b"X-A: b\r\n"),
+        "field without end": flood(b"* 1 FETCH (UID 1 BODY[] {1000000000}\r\nSubject: ", b" x"), "line": flood(b"* 1 FETCH (UID 1 ", b"x"), "quoted": flood(b'* 1 FETCH (UID 1 BODY[] "', b"x"),
+        "depth": flood(b"* 1 FETCH (UID 1 BODYSTRUCTURE ", b"("), "flags": flood(b"* 1 FETCH (UID 1 FLAGS (", b"\\Seen "), "untagged": flood(b"", b"* 1 EXISTS\r\n"),
+        "messages": flood(b"", b'* 1 FETCH (UID 1 BODY[1] "hi")\r\n', 1 << 20), "expunged": flood(b"", b"* 1 EXPUNGE\r\n", 1 << 20), "exists": flood(b"* 4294967295 EXISTS\r\n", b"* 1 FETCH (UID 1)\r\n", 1 << 20),
+    },
+    POP3: {
+        "message": flood(b"+OK\r\nSubject: x\r\n\r\n", b"x" * 62 + b"\r\n"), "line": flood(b"+OK\r\nSubject: x\r\n\r\n", b"x"), "header": flood(b"+OK\r\n", b"X-A: b\r\n"), "answer": flood(b"+OK ", b"x"),
+    },
+}
+
+
+def test_floods_where_messages_are_scanned(plain_gate, kind):
+    """What a server says without end is not kept without end; nobody is given what could not be judged."""
+    for name, step in FLOODS[kind].items():
+        def fetch(conn, words):
+            """The flood is the message, or what is said of it before."""
+            if first or b"BODY" in b" ".join(words):
+                return step(conn)
+            return b"* 1 FETCH (UID 1)\r\n" + words[0] + b" OK done\r\n"
+        for first in (True, False) if kind == IMAP else (True,):
+            on = {"FETCH": fetch, "SELECT": lambda conn, words: SELECTED + words[0] + b" OK in\r\n"} if kind == IMAP else {"RETR": step, "UIDL": b"+OK 1 abc\r\n"}
+            g, server = plain_gate(kind, "scan", on=on)
+            before = worker_kib(g)
+            with connect(g) as c:
+                c.send(LOGIN[kind] + (b"s SELECT INBOX\r\nf FETCH 1 (BODY.PEEK[])\r\n" if kind == IMAP else b"RETR 1\r\n") + LOGOUT[kind])
+                heard = c.rest()
+            assert b"xxxx" not in heard and b"X-A" not in heard and b'"hi"' not in heard, f"{name}: {heard[:1000]!r}"
+            assert worker_kib(g) - before < 8192, name
+    assert sum(p.stat().st_size for p in g.gateway.state.rglob("*") if p.is_file()) < 64 << 20
 
 
 # crowds
