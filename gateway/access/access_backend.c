@@ -246,7 +246,7 @@ static int direct_connect(struct access_session *s, char *why)
 	int rc = destination_connect(&d, b->conf ? b->conf->connect_timeout_ms : svc->site->outbound.connect_timeout_ms, &b->link.stream);
 
 	if (rc < 0 && rc != -ELOOP)
-		snprintf(why, HOST_WHY_MAX, "connect: %s", rc == -ENOTCONN ? "its answers do not come back through us" : strerror(-rc));
+		snprintf(why, HOST_WHY_MAX, "connect: %s", destination_error(rc));
 	else if (rc == 0 && b->implicit)
 		rc = handshake(s, b->conf, b->link.stream, why);
 	return rc;

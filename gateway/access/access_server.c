@@ -177,7 +177,7 @@ static struct access_session *session_new(struct access_service *svc, const stru
 
 void access_server_accept(struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
 {
-	struct access_listener *t = &svc->listener[l - svc->site->listener];
+	struct tcp_listener *t = &svc->listener[l - svc->site->listener];
 	struct access_session *s;
 
 	if (!places_enter(t->places, svc->self, l->max_connections)) {
@@ -201,20 +201,7 @@ void access_server_accept(struct access_service *svc, const struct listener_conf
 int access_service_init(struct access_service *svc)
 {
 	LIST_INIT(&svc->all);
-	svc->listener = calloc(svc->site->listener_count + 1, sizeof(*svc->listener));
-	if (!svc->listener)
-		return -ENOMEM;
-	for (size_t i = 0; i < svc->site->listener_count; i++) {
-		const struct listener_conf *l = &svc->site->listener[i];
-
-		if (l->protocol != svc->protocol->protocol)
-			continue;
-		svc->listener[i].backends = tcp_set_of_listener(svc->site, l);
-		svc->listener[i].clients = client_table_new();
-		if (!svc->listener[i].clients)
-			return -ENOMEM;
-	}
-	return 0;
+	return tcp_listeners_new(svc->site, svc->protocol->protocol, &svc->listener);
 }
 
 void access_service_release(struct access_service *svc)
@@ -224,9 +211,7 @@ void access_service_release(struct access_service *svc)
 	/* Tasks have been unwound; these have none. */
 	while ((s = LIST_FIRST(&svc->all)))
 		pump_stop(&s->pump);
-	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++)
-		client_table_free(svc->listener[i].clients);
-	free(svc->listener);
+	tcp_listeners_free(svc->listener, svc->site);
 	svc->listener = NULL;
 }
 
@@ -235,7 +220,7 @@ void access_service_drain(struct access_service *svc)
 	struct access_session *s;
 
 	svc->draining = true;
-	LIST_FOREACH(s, &svc->all, list) {
+	for (s = LIST_FIRST(&svc->all); s; s = LIST_NEXT(s, list)) {
 		if (s->drain)
 			s->drain(s, s->drain_arg);
 		else if (s->task && !s->midway)

@@ -18,26 +18,17 @@
 
 #include "base/net.h"
 #include "policy/conf.h"
-#include "tcp/tcp_backend.h"
+#include "tcp/tcp_listener.h"
 
 struct access_protocol;
 struct access_servers;
 struct access_session;
-struct client_table;
 struct destination_shared;
 struct dns;
 struct login_service;
-struct places;
 struct retrieval;
 struct socket_source;
 struct ssl_ctx_st;
-
-/* One of the site's listeners; unused of those of another protocol. */
-struct access_listener {
-	tcp_set backends;
-	struct client_table *clients;
-	struct places *places;          /* of max_connections, in memory that all workers share */
-};
 
 LIST_HEAD(access_sessions, access_session);
 
@@ -53,7 +44,7 @@ struct access_service {
 	struct tcp_backends *backends;  /* all of the site */
 	struct access_servers *servers; /* how they are spoken to, access_backend.h */
 	struct ssl_ctx_st *tls;         /* towards clients; NULL: none is offered */
-	struct access_listener *listener;       /* one for each of site->listener */
+	struct tcp_listener *listener;  /* one for each of site->listener */
 	int sessions;                   /* now */
 	struct access_sessions all;     /* they */
 	bool draining;

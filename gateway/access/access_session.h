@@ -38,7 +38,7 @@ struct access_backend {
 struct access_session {
 	struct access_service *svc;
 	const struct listener_conf *conf;
-	struct access_listener *listener;
+	struct tcp_listener *listener;
 	char id[CONNECTION_ID_MAX];
 	struct stream *client;                  /* the client's leg */
 	struct net_addr peer, addr;             /* who has connected; who it is: told by a load balancer, or the same */

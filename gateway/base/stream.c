@@ -186,7 +186,7 @@ static void in_release(struct stream *s)
 {
 	if (s->secret && s->in && !s->chunked)
 		explicit_bzero(s->in, s->in_at + s->in_len);
-	if (s->chunked)
+	if (s->in && s->chunked)
 		chunk_put(s->in, s->secret ? STREAM_CHUNK : 0);
 	else
 		free(s->in);

@@ -156,6 +156,11 @@ int destination_connect(const struct destination *d, int timeout_ms, struct stre
 	return rc;
 }
 
+const char *destination_error(int rc)
+{
+	return rc == -ENOTCONN ? "its answers do not come back through us" : strerror(-rc);
+}
+
 /* --- the hop --- */
 
 static int dial(void *arg, const struct net_addr *to, int timeout_ms, struct stream **out)

@@ -73,6 +73,8 @@ struct next_hop *destination_hop_new(const struct destination *d);
 
 /* The connection alone. 0 and *out; -ELOOP: that is ourselves; -ENOTCONN: its answer goes elsewhere (counted, logged); or as stream_connect. may wait */
 int destination_connect(const struct destination *d, int timeout_ms, struct stream **out);
+/* Its error in words for the log. */
+const char *destination_error(int rc);
 
 /*
  * A session with the backend that the destination is, for this client alone (backend_give closes it). 0; -ENOENT: it is none; else as

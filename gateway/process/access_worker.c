@@ -9,6 +9,7 @@
 #include "imap/imap_server.h"
 #include "pop3/pop3_server.h"
 #include "process/site_tls.h"
+#include "process/tcp_worker.h"
 #include "process/worker.h"
 #include "retrieval/retrieval.h"
 
@@ -21,21 +22,6 @@ static void access_close(void *service)
 	access_servers_free(svc->servers);
 	tls_ctx_free(svc->tls);
 	free(svc);
-}
-
-/* Counters that hold over all workers. */
-static void share(struct access_service *svc, struct shared *shared)
-{
-	for (size_t i = 0; i < svc->site->listener_count; i++) {
-		const struct listener_conf *l = &svc->site->listener[i];
-		int at;
-
-		if (l->protocol != svc->protocol->protocol)
-			continue;
-		/* The parent has claimed a place for each of them. */
-		at = shared_names_find(&shared->listener_names, l->name);
-		svc->listener[i].places = &shared->listener[at < 0 ? 0 : at];
-	}
 }
 
 /* Where messages are judged as they are fetched. */
@@ -75,7 +61,7 @@ static int access_open(struct worker *w, const struct access_protocol *protocol,
 		access_close(svc);
 		return rc;
 	}
-	share(svc, w->env->shared);
+	tcp_worker_share(w, protocol->protocol, svc->listener);
 	*service = svc;
 	return 0;
 }

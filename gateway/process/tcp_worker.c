@@ -12,18 +12,19 @@ static void tcp_close(void *service)
 	free(service);
 }
 
-/* Counters that hold over all workers. */
-static void share(struct tcp_service *svc, struct shared *shared)
+void tcp_worker_share(const struct worker *w, enum listener_protocol protocol, struct tcp_listener *listener)
 {
-	for (size_t i = 0; i < svc->site->listener_count; i++) {
-		const struct listener_conf *l = &svc->site->listener[i];
+	struct shared *shared = w->env->shared;
+
+	for (size_t i = 0; i < w->site->listener_count; i++) {
+		const struct listener_conf *l = &w->site->listener[i];
 		int at;
 
-		if (l->protocol != LISTENER_TCP)
+		if (l->protocol != protocol)
 			continue;
 		/* The parent has claimed a place for each of them. */
 		at = shared_names_find(&shared->listener_names, l->name);
-		svc->listener[i].places = &shared->listener[at < 0 ? 0 : at];
+		listener[i].places = &shared->listener[at < 0 ? 0 : at];
 	}
 }
 
@@ -41,7 +42,7 @@ static int tcp_open(struct worker *w, void **service, struct buf *err)
 		tcp_close(svc);
 		return rc;
 	}
-	share(svc, w->env->shared);
+	tcp_worker_share(w, LISTENER_TCP, svc->listener);
 	*service = svc;
 	return 0;
 }

@@ -109,7 +109,7 @@ static int connect_inline(struct tcp_session *s, char *why)
 	s->link.name = "destination";
 	net_text_port(&d.to, s->link.address);
 	if (rc < 0)
-		snprintf(why, HOST_WHY_MAX, "connect: %s", rc == -ENOTCONN ? "its answers do not come back through us" : strerror(-rc));
+		snprintf(why, HOST_WHY_MAX, "connect: %s", destination_error(rc));
 	return rc;
 }
 
@@ -195,27 +195,12 @@ void tcp_server_accept(struct tcp_service *svc, const struct listener_conf *l, i
 
 int tcp_service_init(struct tcp_service *svc)
 {
-	svc->listener = calloc(svc->site->listener_count + 1, sizeof(*svc->listener));
-	if (!svc->listener)
-		return -ENOMEM;
-	for (size_t i = 0; i < svc->site->listener_count; i++) {
-		const struct listener_conf *l = &svc->site->listener[i];
-
-		if (l->protocol != LISTENER_TCP)
-			continue;
-		svc->listener[i].backends = tcp_set_of_listener(svc->site, l);
-		svc->listener[i].clients = client_table_new();
-		if (!svc->listener[i].clients)
-			return -ENOMEM;
-	}
-	return 0;
+	return tcp_listeners_new(svc->site, LISTENER_TCP, &svc->listener);
 }
 
 void tcp_service_release(struct tcp_service *svc)
 {
-	for (size_t i = 0; svc->listener && i < svc->site->listener_count; i++)
-		client_table_free(svc->listener[i].clients);
-	free(svc->listener);
+	tcp_listeners_free(svc->listener, svc->site);
 	svc->listener = NULL;
 }
 

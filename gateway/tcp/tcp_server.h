@@ -16,21 +16,12 @@
 
 #include "base/net.h"
 #include "policy/conf.h"
-#include "tcp/tcp_backend.h"
+#include "tcp/tcp_listener.h"
 
-struct client_table;
 struct destination_shared;
 struct dns;
-struct places;
 struct socket_source;
 struct tcp_session;
-
-/* One of the site's listeners; unused of those of another protocol. */
-struct tcp_listener {
-	tcp_set backends;
-	struct client_table *clients;
-	struct places *places;          /* of max_connections, in memory that all workers share */
-};
 
 struct tcp_service {
 	const struct site *site;

@@ -4,7 +4,7 @@
 #include "tests/unit/conf_lab.h"
 
 static struct access_service svc;
-static struct access_listener listener[8];
+static struct tcp_listener listener[8];
 static const struct access_protocol imap = { .name = "imap", .protocol = LISTENER_IMAP };
 
 static int setup(void **state)
