@@ -4,11 +4,15 @@
 #include <string.h>
 
 #include "access/access_session.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/stream.h"
 #include "base/task.h"
 
-enum { HANDSHAKE_MS = 60 * 1000 };
+enum {
+	HANDSHAKE_MS = 60 * 1000,
+	VERDICT_MS = 60 * 1000,         /* servers let who fails wait, some for a quarter of a minute */
+};
 
 static void log_failed(const struct access_session *s, const char *why)
 {
@@ -45,6 +49,16 @@ void access_login_on(const struct access_session *s, struct stream *leg)
 {
 	stream_set_secret(leg, true);
 	stream_set_deadline(leg, s->login_until_ms);
+}
+
+void access_login_decides(struct access_session *s)
+{
+	int64_t until_ms = clock_ms() + VERDICT_MS;
+
+	if (until_ms > s->login_until_ms)
+		s->login_until_ms = until_ms;
+	if (s->backend.stream)
+		stream_set_deadline(s->backend.stream, s->login_until_ms);
 }
 
 void access_login_over(const struct access_session *s)

@@ -92,6 +92,11 @@ bool access_client_refuses_clear(const struct access_session *s);
 /* Until the login is over, what is said on this leg is wiped from memory, and login_until_ms holds. */
 void access_login_on(const struct access_session *s, struct stream *leg);
 void access_login_over(const struct access_session *s);
+/*
+ * The line that decides goes to the server: it has its time to answer, even if that of the client is over before. Else whoever guesses at the last moment
+ * hears of a success, and what the server takes its time to refuse would be no failure.
+ */
+void access_login_decides(struct access_session *s);
 
 /*
  * After the login: bytes flow until the end. Whoever serves says it last, and returns: it begins then, and the task's stack goes to another. What has been

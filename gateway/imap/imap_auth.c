@@ -67,6 +67,7 @@ static int ask(struct login *l)
 	l->attempt.backend = d->s->backend.link.name;
 	switch (login_attempt_ask(d->s->svc->login, &l->attempt, &rc)) {
 	case LOGIN_ADMIT:
+		access_login_decides(d->s);
 		return 0;
 	case LOGIN_BUSY:
 		l->busy = true;

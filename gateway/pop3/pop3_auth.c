@@ -53,6 +53,7 @@ static int ask(struct pop3_session *p)
 	p->attempt.backend = p->s->backend.link.name;
 	switch (login_attempt_ask(p->s->svc->login, &p->attempt, &rc)) {
 	case LOGIN_ADMIT:
+		access_login_decides(p->s);
 		return 0;
 	case LOGIN_TURNED_AWAY:
 		access_end(p->s, "refused", "too many failed logins");

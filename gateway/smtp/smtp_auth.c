@@ -20,6 +20,7 @@
 enum {
 	STEPS_MAX = 16,                 /* GSSAPI takes four */
 	DIALOGUE_MS = 3 * 60 * 1000,    /* all of it, our client's pauses included */
+	VERDICT_MS = 60 * 1000,         /* but the answer to the line that decides: servers let who fails wait, and who guesses may come late on purpose */
 	FALLBACK = SASL_PLAIN | SASL_LOGIN,
 };
 
@@ -250,6 +251,7 @@ static int to_client(struct dialogue *d, const char **line, size_t *len)
 static int ask_guard(struct dialogue *d)
 {
 	struct login_attempt *a = &d->attempt;
+	bool first = !a->asked;
 	int rc = 0;
 
 	if (!sasl_decides(&d->sasl))
@@ -257,6 +259,8 @@ static int ask_guard(struct dialogue *d)
 	name_attempt(d);
 	switch (login_attempt_ask(d->s->svc->login, a, &rc)) {
 	case LOGIN_ADMIT:
+		if (first && d->until_ms < clock_ms() + VERDICT_MS)
+			d->until_ms = clock_ms() + VERDICT_MS;
 		return 0;
 	case LOGIN_TURNED_AWAY:
 		d->s->state = SMTP_CLOSING;

@@ -8,7 +8,9 @@ import time
 import pytest
 from lab.backend import KEYWORDS, Held
 from lab.gateway import access, parse_logfmt
+from lab.imapserver import ImapServer
 from lab.mailserver import PASSWORD
+from lab.pop3_server import Pop3Server
 from lab.process import free_port
 from lab.redis import Redis
 from lab.sasl import steps
@@ -131,6 +133,41 @@ def test_an_account_is_locked_for_strangers_alone(gates, servers):
     assert attempt(g, "smtp", user)["account_failures"] == "6"
     assert attempt(g, "pop3", user, PASSWORD)["result"] == "ok"
     assert attempt(g, "pop3", user, PASSWORD, CAFE)["result"] == "refused"
+
+
+def test_guessed_at_the_last_moment(lab, backend):
+    """The time for a login is over before the server, which lets who fails wait, has refused: a failure all the same. A success would be heard at once."""
+    def late(answer):
+        def step(session, line, words=None):
+            time.sleep(0.8)
+            return answer
+        return step
+
+    def auth(session, line):
+        session.sock.sendall(b"334 UGFzc3dvcmQ6\r\n")
+        session.read()
+        return late(b"535 5.7.8 no\r\n")(session, line)
+
+    imap, pop3 = ImapServer(script={"LOGIN": late(b"TAG NO [AUTHENTICATIONFAILED] no\r\n")}), Pop3Server({"PASS": late(b"-ERR [AUTH] no\r\n")})
+    smtp = backend({"AUTH": auth}, keywords=(*KEYWORDS, "AUTH LOGIN"))
+    ports, text = access({"imap": imap.port, "pop3": pop3.port}, "login_timeout = 2s", kinds=("imap", "pop3"))
+    port = free_port()
+    g = lab([smtp.port], conf=text + '\nauth { plaintext = yes }\ntimeouts { backend_budget = 2s }',
+            listeners=f'listener submission {{ address = "127.0.0.1:{port}" direction = submission }}')
+    g.wait_line("event=backend name=b0 .*state=up")
+    mark, until = g.mark(), time.monotonic() + 1.6
+    with Imap(ports["imap"]) as i, Pop3(ports["pop3"]) as p, Client(port) as c:
+        c.ehlo()
+        p.ok(b"USER ann")
+        assert c.cmd(f"AUTH LOGIN {b64('ann')}").code == 334
+        time.sleep(until - time.monotonic())
+        i.send(b"a LOGIN ann guess\r\n")
+        p.send(b"PASS guess\r\n")
+        c.send(b64("guess").encode() + b"\r\n")
+        for protocol in PROTOCOLS:
+            assert parse_logfmt(g.wait_line(f"event=login .*protocol={protocol}", mark))["result"] == "failed", protocol
+    imap.stop()
+    pop3.stop()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-256", "APOP"])
