@@ -1,6 +1,7 @@
 #include "base/sasl.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -21,7 +22,7 @@ static const struct { const char *name; unsigned bit; } names[] = {
 	{ "GSSAPI", SASL_GSSAPI },
 };
 
-/* The name stands at the beginning of what a client sends; of a longer message the rest is not decoded. */
+/* What is decoded on the stack. */
 enum { SCRATCH = 1024 };
 
 unsigned sasl_find(const char *name, size_t len)
@@ -119,54 +120,49 @@ void sasl_user_keep(char user[SASL_USER_MAX + 1], const char *p, size_t len)
 	user[len] = '\0';
 }
 
-static void keep(struct sasl_login *l, const char *p, size_t len)
+/*
+ * false: no name that all servers read in the same way. One that stops at a NUL, say, would try another account than the one that is counted. Octets that are
+ * no UTF-8 are a name, of which nothing can be said.
+ */
+static bool keep(struct sasl_login *l, const char *p, size_t len)
 {
+	if (len == 0 || len > SASL_USER_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)p[i] < 0x20 || p[i] == 0x7f)
+			return false;
 	sasl_user_keep(l->user, p, len);
+	return true;
 }
 
 /* authzid NUL authcid NUL passwd, RFC 4616 2: whose password it is */
-static void plain(struct sasl_login *l, const char *p, size_t len)
+static bool plain(struct sasl_login *l, const char *p, size_t len)
 {
 	const char *first = memchr(p, '\0', len), *second;
 
 	second = first ? memchr(first + 1, '\0', len - (size_t)(first + 1 - p)) : NULL;
-	if (!second)
-		return;
+	if (!second || memchr(second + 1, '\0', len - (size_t)(second + 1 - p)))
+		return false;
 	l->for_other = first > p && (first - p != second - first - 1 || memcmp(p, first + 1, (size_t)(first - p)) != 0);
-	keep(l, first + 1, (size_t)(second - first - 1));
+	return keep(l, first + 1, (size_t)(second - first - 1));
 }
 
 /* user SP digest, RFC 2195 2 */
-static void cram(struct sasl_login *l, const char *p, size_t len)
+static bool cram(struct sasl_login *l, const char *p, size_t len)
 {
 	const char *blank = memrchr(p, ' ', len);
 	size_t digest = blank ? (size_t)(p + len - blank - 1) : 0;
 
 	if (digest != 32)
-		return;
+		return false;
 	for (const char *c = blank + 1; c < p + len; c++)
 		if (!(*c >= '0' && *c <= '9') && !((*c | 0x20) >= 'a' && (*c | 0x20) <= 'f'))
-			return;
-	keep(l, p, (size_t)(blank - p));
-}
-
-/* The value between start and the next end in p[0..len); NULL: there is none. */
-static const char *between(const char *p, size_t len, const char *start, char end, size_t *out_len)
-{
-	const char *v = memmem(p, len, start, strlen(start)), *e;
-
-	if (!v)
-		return NULL;
-	v += strlen(start);
-	e = memchr(v, end, (size_t)(p + len - v));
-	if (!e)
-		return NULL;
-	*out_len = (size_t)(e - v);
-	return v;
+			return false;
+	return keep(l, p, (size_t)(blank - p));
 }
 
 /* "=2C" and "=3D" of a saslname, RFC 5801 4 */
-static void keep_saslname(struct sasl_login *l, const char *p, size_t len)
+static bool keep_saslname(struct sasl_login *l, const char *p, size_t len)
 {
 	char name[SASL_USER_MAX];
 	size_t n = 0;
@@ -175,16 +171,16 @@ static void keep_saslname(struct sasl_login *l, const char *p, size_t len)
 		char c = p[i];
 
 		if (n == sizeof(name))
-			return;
+			return false;
 		if (c == '=') {
 			if (len - i < 3 || (memcmp(p + i, "=2C", 3) != 0 && memcmp(p + i, "=3D", 3) != 0))
-				return;
+				return false;
 			c = p[i + 2] == 'C' ? ',' : '=';
 			i += 2;
 		}
 		name[n++] = c;
 	}
-	keep(l, name, n);
+	return keep(l, name, n);
 }
 
 /* A GS2 header, RFC 5801 4: "n,a=name," or "y,,"; in *authzid what it holds. NULL: it is none. */
@@ -206,7 +202,7 @@ static const char *gs2(const char *p, size_t len, const char **authzid, size_t *
 }
 
 /* gs2-header "n=" saslname ",r=" nonce, RFC 5802 7 */
-static void scram(struct sasl_login *l, const char *p, size_t len)
+static bool scram(struct sasl_login *l, const char *p, size_t len)
 {
 	const char *authzid, *bare = NULL, *end;
 	size_t n;
@@ -215,40 +211,120 @@ static void scram(struct sasl_login *l, const char *p, size_t len)
 	l->for_other = bare && n > 0;
 	n = bare ? (size_t)(p + len - bare) : 0;
 	end = n > 2 && memcmp(bare, "n=", 2) == 0 ? memchr(bare, ',', n) : NULL;
-	if (end)
-		keep_saslname(l, bare + 2, (size_t)(end - bare) - 2);
+	return end && !memchr(p, '\0', len) && keep_saslname(l, bare + 2, (size_t)(end - bare) - 2);
 }
 
-/* "n,a=user@example.com,^Ahost=...^Aauth=Bearer ...^A^A", RFC 7628 3.1 */
-static void oauthbearer(struct sasl_login *l, const char *p, size_t len)
+/* "n,a=user@example.com,^Ahost=...^Aauth=Bearer ...^A^A", RFC 7628 3.1: the header and nothing else before ^A, where servers look for another name */
+static bool oauthbearer(struct sasl_login *l, const char *p, size_t len)
 {
 	const char *authzid = NULL, *rest;
 	size_t n;
 
 	rest = gs2(p, len, &authzid, &n);
-	if (rest && n > 0)
-		keep_saslname(l, authzid, n);
+	if (!rest || rest == p + len || *rest != '\1' || memchr(p, '\0', len))
+		return false;
+	return n == 0 || keep_saslname(l, authzid, n);
 }
 
-/* "user=name^Aauth=Bearer token^A^A" */
-static void xoauth2(struct sasl_login *l, const char *p, size_t len)
+/* "user=name^Aauth=Bearer token^A^A": the name once, wherever servers would find it. Without one it is the token's affair. */
+static bool xoauth2(struct sasl_login *l, const char *p, size_t len)
 {
-	size_t n;
-	const char *name = len > 5 && strncasecmp(p, "user=", 5) == 0 ? between(p, len, "=", '\1', &n) : NULL;
+	const char *end = p + len, *next;
+	bool named = false;
 
-	if (name)
-		keep(l, name, n);
+	if (memchr(p, '\0', len))
+		return false;
+	for (; p < end; p = next < end ? next + 1 : end) {
+		next = memchr(p, '\1', (size_t)(end - p));
+		next = next ? next : end;
+		if (next - p < 5 || strncasecmp(p, "user=", 5) != 0)
+			continue;
+		if (named || next == end || !keep(l, p + 5, (size_t)(next - p) - 5))
+			return false;
+		named = true;
+	}
+	return true;
 }
 
-/* username="name", with backslashes before quotes and backslashes (RFC 2831 2.1.2; such names are not kept) */
-static void digest(struct sasl_login *l, const char *p, size_t len)
+static bool is_token(char c)
 {
-	size_t n;
-	const char *name = between(p, len, "username=\"", '"', &n);
+	return (unsigned char)c > 0x20 && (unsigned char)c < 0x7f && !strchr("()<>@,;:\\\"/[]?={}", c);
+}
 
-	l->for_other = memmem(p, len, "authzid=", 8) != NULL;
-	if (name && !memchr(name, '\\', n) && (name - p == 10 || name[-11] == ',' || name[-11] == ' '))
-		keep(l, name, n);
+/* Of a value without quotes: more than a token, as some say it. */
+static bool is_value(char c)
+{
+	return (unsigned char)c > 0x20 && c != 0x7f && !strchr(",\\\"", c);
+}
+
+static void blanks(const char **p, const char *end)
+{
+	while (*p < end && (**p == ' ' || **p == '\t'))
+		(*p)++;
+}
+
+/*
+ * A value of a digest-response at *p, without its quotes and backslashes; in name, where that is not NULL. Its length; -1: it is none, or too long for a
+ * name.
+ */
+static int digest_value(const char **p, const char *end, char name[SASL_USER_MAX])
+{
+	bool quoted = *p < end && **p == '"';
+	int n = 0;
+
+	*p += quoted;
+	while (*p < end && (quoted ? **p != '"' : is_value(**p))) {
+		*p += quoted && **p == '\\' && end - *p > 1;
+		if (name && n == SASL_USER_MAX)
+			return -1;
+		if (name)
+			name[n] = **p;
+		n++;
+		(*p)++;
+	}
+	if (quoted && *p == end)
+		return -1;
+	*p += quoted;
+	return n;
+}
+
+/*
+ * key=value, key="value", ..., RFC 2831 2.1.2: a strict list with one user's name. What is in the quotes of another value is no name, nor is there one key
+ * that one server knows and another does not.
+ */
+static bool digest(struct sasl_login *l, const char *p, size_t len)
+{
+	const char *end = p + len;
+	bool named = false;
+
+	if (memchr(p, '\0', len))
+		return false;
+	for (bool first = true; p < end; first = false) {
+		const char *key;
+		char name[SASL_USER_MAX];
+		bool user;
+		size_t n;
+		int value;
+
+		if (!first && *p++ != ',')
+			return false;
+		blanks(&p, end);
+		for (key = p; p < end && is_token(*p);)
+			p++;
+		n = (size_t)(p - key);
+		if (n == 0 && (p == end || *p == ','))
+			continue;                       /* an empty element, RFC 2616 2.1 */
+		if (n == 0 || p == end || *p++ != '=')
+			return false;
+		user = n == 8 && strncasecmp(key, "username", 8) == 0;
+		l->for_other = l->for_other || (n == 7 && strncasecmp(key, "authzid", 7) == 0);
+		value = digest_value(&p, end, user ? name : NULL);
+		if (value < 0 || (user && (named || !keep(l, name, (size_t)value))))
+			return false;
+		named = named || user;
+		blanks(&p, end);
+	}
+	return named;
 }
 
 static size_t le16(const char *p)
@@ -285,43 +361,77 @@ static void ntlm(struct sasl_login *l, const char *p, size_t len)
 	keep(l, name, out);
 }
 
-static void learn(struct sasl_login *l, const char *p, size_t len)
+/* The message that holds the name. false: servers might find another in it, or it is none at all. */
+static bool learn(struct sasl_login *l, const char *p, size_t len)
 {
 	switch (l->mechanism) {
 	case SASL_PLAIN:
-		plain(l, p, len);
-		break;
-	case SASL_LOGIN:                /* the first line alone: the second is the password */
-		if (l->step == 0)
-			keep(l, p, len);
-		break;
+		return plain(l, p, len);
+	case SASL_LOGIN:
+		return keep(l, p, len);
 	case SASL_CRAM_MD5:
-		cram(l, p, len);
-		break;
+		return cram(l, p, len);
 	case SASL_DIGEST_MD5:
-		digest(l, p, len);
-		break;
+		return digest(l, p, len);
 	case SASL_XOAUTH2:
-		xoauth2(l, p, len);
-		break;
+		return xoauth2(l, p, len);
 	case SASL_OAUTHBEARER:
-		oauthbearer(l, p, len);
-		break;
+		return oauthbearer(l, p, len);
 	case SASL_SCRAM_SHA_1:
 	case SASL_SCRAM_SHA_256:
-		scram(l, p, len);
-		break;
+		return scram(l, p, len);
 	case SASL_NTLM:
-		ntlm(l, p, len);
-		break;
+		if (!l->user[0])
+			ntlm(l, p, len);
+		return true;
 	default:                        /* GSSAPI: a ticket, whose name is for the server's eyes */
-		break;
+		return true;
 	}
+}
+
+/*
+ * How many lines there may be behind the one with the name: the password of LOGIN, the proof of SCRAM, empty ones in answer to a server's last word. A server
+ * that asks for more has not taken the first for what it was.
+ */
+static int lines_after(unsigned mechanism)
+{
+	switch (mechanism) {
+	case SASL_PLAIN:
+	case SASL_CRAM_MD5:
+		return 0;
+	case SASL_LOGIN:
+	case SASL_DIGEST_MD5:
+	case SASL_XOAUTH2:
+	case SASL_OAUTHBEARER:
+		return 1;
+	case SASL_SCRAM_SHA_1:
+	case SASL_SCRAM_SHA_256:
+		return 2;
+	default:
+		return -1;
+	}
+}
+
+/* The line p[0..len) of base64, as the one with the name. Longer ones are decoded on the heap. */
+static bool learn_line(struct sasl_login *l, const char *p, size_t len)
+{
+	char small[SCRATCH] = "", *scratch = len / 4 * 3 <= sizeof(small) ? small : malloc(len / 4 * 3);
+	size_t n;
+	bool good;
+
+	if (!scratch)
+		return false;
+	n = decode(p, len, scratch, len / 4 * 3);
+	good = learn(l, scratch, n);
+	explicit_bzero(scratch, n);
+	if (scratch != small)
+		free(scratch);
+	return good;
 }
 
 enum sasl_line sasl_client_line(struct sasl_login *l, bool initial, const char *p, size_t len)
 {
-	char scratch[SCRATCH] = "";
+	int after = lines_after(l->mechanism);
 
 	if (len == 1 && p[0] == '*' && !initial)
 		return SASL_CANCEL;
@@ -331,10 +441,13 @@ enum sasl_line sasl_client_line(struct sasl_login *l, bool initial, const char *
 		return SASL_BAD;
 	if (l->mechanism == SASL_LOGIN && l->step == 0 && len == 0)
 		return SASL_BAD;
-	if (!l->user[0]) {
-		learn(l, scratch, decode(p, len, scratch, sizeof(scratch)));
-		explicit_bzero(scratch, sizeof(scratch));
+	if (l->named ? after >= 0 && l->after == after : len > 0 && !learn_line(l, p, len)) {
+		l->user[0] = '\0';
+		return SASL_BAD;
 	}
+	l->after += l->named;
+	/* Of mechanisms in which the client's name has no place of its own each line is looked at. */
+	l->named = l->named || (len > 0 && after >= 0);
 	l->step++;
 	return SASL_DATA;
 }

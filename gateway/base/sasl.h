@@ -46,6 +46,8 @@ bool sasl_base64_ok(const char *p, size_t len);
 struct sasl_login {
 	unsigned mechanism;
 	int step;                       /* lines so far */
+	bool named;                     /* one of them was that with the name, */
+	int after;                      /* and so many came behind it */
 	bool for_other;                 /* he logs in with his password for somebody else's account (authzid), as the masters of a server do */
 	char user[SASL_USER_MAX + 1];   /* "": not known (yet), or no name that can be printed: UTF-8 without controls */
 };
@@ -53,7 +55,11 @@ struct sasl_login {
 enum sasl_line {
 	SASL_DATA,      /* goes on to the server */
 	SASL_CANCEL,    /* "*": the client gives up */
-	SASL_BAD,       /* no base64, or too long; LOGIN's empty name, which servers ask for again: the password would be taken for the name's line */
+	/*
+	 * No base64, or too long; not what the mechanism says in that place, or more than it says: servers might find another name there than the one that is
+	 * counted and believed here. So LOGIN's empty name, which servers ask for again: the password would be taken for the name's line.
+	 */
+	SASL_BAD,
 };
 
 /* One line of the client's without its end. initial: the response that came with the command, where "=" is an empty one (RFC 4954 4). */

@@ -238,7 +238,7 @@ static int to_client(struct dialogue *d, const char **line, size_t *len)
 		cancel(d, "501 5.7.0 authentication cancelled");
 		break;
 	case SASL_BAD:
-		cancel(d, *len ? "501 5.5.2 not base64" : "501 5.5.2 a login begins with a name");
+		cancel(d, *len ? "501 5.5.2 not base64, or not what this mechanism says" : "501 5.5.2 a login begins with a name");
 		break;
 	}
 	return 1;
@@ -416,8 +416,10 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 	d->s = s;
 	d->sasl.mechanism = c->mechanism;
 	buf_init(&d->challenge, SASL_LINE_MAX);
-	if (c->initial)
-		sasl_client_line(&d->sasl, true, c->initial, c->initial_len);
+	if (c->initial && sasl_client_line(&d->sasl, true, c->initial, c->initial_len) != SASL_DATA) {
+		free(d);
+		return smtp_refuse(s, "501 5.5.2 this mechanism says something else");
+	}
 	rc = ask_guard(d);
 	if (rc == 0) {
 		d->until_ms = budget(s);
