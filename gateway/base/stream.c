@@ -817,6 +817,13 @@ bool stream_spoken_to(const struct stream *s)
 	return s->in_len || s->eof || s->broken || (s->ssl && stream_tls_pending(s)) || poll(&p, 1, 0) != 0;
 }
 
+bool stream_left(const struct stream *s)
+{
+	struct pollfd p = { .fd = s->fd, .events = POLLRDHUP };
+
+	return s->eof || s->broken || poll(&p, 1, 0) != 0;
+}
+
 const char *stream_error(const struct stream *s)
 {
 	return s->error ? s->error : "";

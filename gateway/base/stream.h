@@ -152,6 +152,9 @@ bool stream_arrived(struct stream *s, int timeout_ms);
 /* Whether anything waits to be read: bytes, an end, an error. Never waits. */
 bool stream_spoken_to(const struct stream *s);
 
+/* Whether the peer has ended its side, or the connection is broken; what it has said before may still wait to be read. Never waits. */
+bool stream_left(const struct stream *s);
+
 /* Whether all that was written has been acknowledged by the peer's TCP (SIOCOUTQ). */
 bool stream_acked(const struct stream *s);
 

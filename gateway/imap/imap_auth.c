@@ -78,7 +78,7 @@ static int ask(struct login *l)
 		rc = imap_dialogue_say(d, "NO [LIMIT] too many failed logins, try again later");
 		return rc < 0 ? rc : imap_dialogue_bye(d, "[LIMIT] too many failed logins, try again later");
 	case LOGIN_CANCELLED:
-		access_end(d->s, "shutting down", NULL);
+		access_end(d->s, rc == -EPIPE ? "closed" : "shutting down", NULL);
 		break;
 	}
 	return rc < 0 ? rc : -ECANCELED;
@@ -160,6 +160,8 @@ static struct login *login_new(struct imap_dialogue *d, const char *mechanism)
 	l->attempt.mechanism = mechanism;
 	l->attempt.sid = s->id;
 	l->attempt.listener = s->conf->name;
+	l->attempt.gone = stream_left;
+	l->attempt.stream = s->client;
 	l->attempt.client = &s->addr;
 	l->attempt.tls = stream_tls_version(s->client);
 	return l;

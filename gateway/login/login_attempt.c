@@ -8,7 +8,10 @@
 #include "base/task.h"
 #include "policy/conf.h"
 
-enum { TURN_MS = 30 * 1000 };   /* while others try */
+enum {
+	TURN_MS = 30 * 1000,            /* while others try */
+	LOOK_MS = 500,                  /* so often it is seen whether who waits is still there */
+};
 
 void login_service_init(struct login_service *svc, const struct site *site, struct state *state, struct login_shared *shared)
 {
@@ -95,6 +98,26 @@ static int enter_all(struct login_service *svc, struct login_attempt *a, bool *w
 	return rc;
 }
 
+static bool has_gone(const struct login_attempt *a)
+{
+	return a->gone && a->gone(a->stream);
+}
+
+/* 0, -ECANCELED, -EPIPE: the client has gone. may wait */
+static int slow_down(struct login_attempt *a)
+{
+	while (a->delayed_ms < a->guard.delay_ms) {
+		int left = a->guard.delay_ms - a->delayed_ms, step = left < LOOK_MS ? left : LOOK_MS, rc = task_sleep(step);
+
+		if (rc < 0)
+			return rc;
+		a->delayed_ms += step;
+		if (has_gone(a))
+			return -EPIPE;
+	}
+	return 0;
+}
+
 static enum login_admission admit(struct login_service *svc, struct login_attempt *a, int *rc)
 {
 	enum login_answer answer = ask(svc, a);
@@ -104,12 +127,13 @@ static enum login_admission admit(struct login_service *svc, struct login_attemp
 	if (answer == LOGIN_REFUSED)
 		return LOGIN_TURNED_AWAY;
 	if (answer == LOGIN_SLOW) {
-		*rc = task_sleep(a->guard.delay_ms);
+		*rc = slow_down(a);
 		if (*rc < 0)
 			return LOGIN_CANCELLED;
-		a->delayed_ms = a->guard.delay_ms;
 	}
 	*rc = enter_all(svc, a, &waited);
+	if (*rc == 0 && waited && has_gone(a))
+		*rc = -EPIPE;
 	if (*rc == -ETIMEDOUT || *rc == -ENOMEM)
 		return LOGIN_BUSY;
 	if (*rc < 0)
@@ -137,6 +161,8 @@ enum login_admission login_attempt_ask(struct login_service *svc, struct login_a
 	if (admission != LOGIN_CANCELLED) {
 		*rc = 0;
 		log_attempt(a, admission == LOGIN_BUSY ? "busy" : "refused", NULL);
+	} else if (*rc == -EPIPE) {
+		log_attempt(a, "broken-off", "the client has gone");
 	}
 	return admission;
 }

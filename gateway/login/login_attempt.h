@@ -32,6 +32,7 @@
 
 struct site;
 struct state;
+struct stream;
 
 /* What all protocols of a worker share. */
 struct login_service {
@@ -45,6 +46,9 @@ struct login_attempt {
 	const char *mechanism;          /* "PLAIN", "LOGIN", "USER", "APOP" */
 	const char *sid, *listener, *tls, *backend;     /* for the log; NULL: nothing to say */
 	const struct net_addr *client;  /* the real one */
+	/* Whether the client has hung up (stream_left), asked while it waits: who has gone takes no place. NULL: it is waited for */
+	bool (*gone)(const struct stream *stream);
+	const struct stream *stream;
 	char user[SASL_USER_MAX + 1];   /* "": not known */
 	/* its own: */
 	char account[LOGIN_ACCOUNT_MAX];
@@ -61,7 +65,7 @@ enum login_admission {
 	LOGIN_ADMIT,
 	LOGIN_TURNED_AWAY,      /* too many have failed: the client is told so, and the session ends. It is logged; no end is called */
 	LOGIN_BUSY,             /* too many at once: the client may come again. Logged; no end is called */
-	LOGIN_CANCELLED,        /* the wait was: *rc. No end is called */
+	LOGIN_CANCELLED,        /* the wait was: *rc; -EPIPE: the client has gone, which is logged. No end is called */
 };
 
 enum login_result {

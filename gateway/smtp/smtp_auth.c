@@ -194,6 +194,8 @@ static void name_attempt(struct dialogue *d)
 	a->tls = s->client.tls_version;
 	a->backend = d->session ? backend_name(d->session->backend) : NULL;
 	a->client = &s->client.addr;
+	a->gone = stream_left;
+	a->stream = s->stream;
 	memcpy(a->user, d->sasl.user, sizeof(a->user));
 }
 

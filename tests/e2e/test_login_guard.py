@@ -427,3 +427,35 @@ def test_unlock_in_redis(gates, servers, tmp_path):
         assert out.returncode == 1 and b"Redis" in out.stderr
     finally:
         redis.stop()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_who_hangs_up_does_not_wait(gates, servers, protocol):
+    """A guess that is slowed down gives its place back when its client has gone; the server does not hear of it. What the client says meanwhile is no end."""
+    g, user = gates('slow_after = 1 slow_by = "25s" account_slow_after = 0'), servers.add()
+    assert attempt(g, "smtp", user)["result"] == "failed"
+    asked, log, mark, begun = list(servers.asked), g.mark(), servers.mark(), time.monotonic()
+    port = g.logins[protocol]
+    if protocol == "imap":
+        c = Imap(port, source=HOME)
+        c.send(f'1 LOGIN "{user}" "{WRONG}"\r\n2 NOOP\r\n'.encode())
+    elif protocol == "pop3":
+        c = Pop3(port, source=HOME)
+        c.ok(f"USER {user}".encode())
+        c.send(f"PASS {WRONG}\r\nNOOP\r\n".encode())
+    else:
+        c = Client(port, source=HOME)
+        c.ehlo()
+        c.send(f"AUTH PLAIN {b64(chr(0) + user + chr(0) + WRONG)}\r\nNOOP\r\n".encode())
+    with pytest.raises(TimeoutError):
+        c.sock.settimeout(1.2)
+        c.sock.recv(1)
+    assert not [x for x in g.process.lines[log:] if "event=login " in x]
+    c.close()
+    line = parse_logfmt(g.wait_line(f"event=login .*protocol={protocol}", log))
+    assert (line["result"], line["user"], line["client"]) == ("broken-off", user, HOME) and 1000 <= int(line["delayed_ms"]) < 10000
+    if protocol != "smtp":
+        assert parse_logfmt(g.wait_line(f"event={protocol} ", log))["end"] == "closed"
+    assert time.monotonic() - begun < 15 and servers.asked == asked
+    assert not [x for x in servers.process.lines[mark:] if "auth failed" in x and user in x]
+    assert seen(g, HOME)["networks"][0]["failures"] == 1

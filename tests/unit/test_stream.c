@@ -453,6 +453,31 @@ static void test_acked(void **state)
 	talk_run(TALK_TLS13, acked_a, acked_b);
 }
 
+/* What was said before is still there to be read; alone it is no end. */
+static void left_a(struct stream *s)
+{
+	talk_want(s, "NOOP\r\n");
+	assert_false(stream_left(s));
+	talk_put(s, "250 ok\r\n");
+	while (!stream_left(s))
+		task_sleep(1);
+	talk_want(s, "QUIT\r\n");
+	assert_int_equal(talk_read(s, TALK_LONG_MS), -EPIPE);
+	assert_true(stream_left(s));
+}
+
+static void left_b(struct stream *s)
+{
+	talk_put(s, "NOOP\r\nQUIT\r\n");
+	talk_want(s, "250 ok\r\n");
+}
+
+static void test_left(void **state)
+{
+	talk_run(TALK_TCP, left_a, left_b);
+	talk_run(TALK_TLS13, left_a, left_b);
+}
+
 static void arrived_a(struct stream *s)
 {
 	assert_false(stream_spoken_to(s));
@@ -527,6 +552,7 @@ int main(void)
 		CASE(test_cancel),
 		CASE(test_connect),
 		CASE(test_acked),
+		CASE(test_left),
 		CASE(test_arrived),
 	};
 
