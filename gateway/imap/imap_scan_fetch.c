@@ -161,12 +161,13 @@ static void batch_add(const struct imap_scan *x, struct batch *b, uint32_t uid)
 {
 	const struct access_session *s = x->s;
 	/* Who it is, and which mailbox, must be known for a verdict to be kept. */
-	bool nameless = !s->user || !x->validity[0];
+	const char *account = access_account(s);
+	bool nameless = !account || !x->validity[0];
 
 	snprintf(b->text[b->count], sizeof(b->text[0]), "%u", uid);
 	b->uid[b->count] = uid;
 	b->key[b->count] = (struct retrieval_key){
-		.backend = s->backend.link.name ? s->backend.link.name : "", .account = s->user ? s->user : "", .mailbox = x->mailbox ? x->mailbox : "",
+		.backend = s->backend.link.name ? s->backend.link.name : "", .account = account ? account : s->user ? s->user : "", .mailbox = x->mailbox ? x->mailbox : "",
 		.validity = x->validity, .uid = nameless ? "" : b->text[b->count],
 	};
 	b->count++;

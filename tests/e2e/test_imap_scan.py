@@ -482,6 +482,18 @@ def test_unasked_content_is_replaced(access_gate, imap_server):
     g.wait_line("event=imap-unchecked")
 
 
+def test_accounts_are_kept_apart(access_gate, imap_server):
+    """Who logs in for others: the same UID and UIDVALIDITY in the mailboxes of two."""
+    s = imap_server(script={"SELECT": SELECTED, "AUTHENTICATE": b"TAG OK in\r\n"})
+    g = scripted(access_gate, s)
+    for who, message in ((b"abc", clean()), (b"def", evil())):
+        s.script["FETCH"] = mailbox([message])
+        with Imap(g.ports["imap"]) as c:
+            c.ok(b"l AUTHENTICATE PLAIN " + base64.b64encode(who + b"\0master\0x"))
+            c.ok(b"s SELECT INBOX")
+            assert contents(c.ok(b"a FETCH 1 BODY[]"))[1, "BODY[]"] == clean() if message == clean() else not is_original(c.ok(b"a FETCH 1 BODY[]"))
+
+
 def test_quoted_content(access_gate, imap_server):
     text = b'Subject: x \\"y\\\\'
     s = imap_server(script={"SELECT": SELECTED, "FETCH": mailbox([text, b"", b"x"], quoted=True)})
