@@ -1,7 +1,8 @@
-"""What a session of IMAP that only waits costs: in the plain build, since the sanitizers' memory says nothing."""
+"""Sessions of IMAP that only wait: what each costs (in the plain build: the sanitizers' memory says nothing), and how they end."""
 import os
 import resource
 import selectors
+import signal
 import socket
 import ssl
 import threading
@@ -116,17 +117,52 @@ def of_each(worker, port, count, tls, login=True):
             sock.close()
 
 
+@pytest.fixture
+def server():
+    made = Server()
+    yield made
+    made.stop()
+
+
+KINDS = pytest.mark.parametrize("kind", ["imap", "imaps"])
+
+
+@KINDS
+def test_it_goes_on_over_a_reload_and_ends_with_the_gateway(access_gate, server, kind):
+    g = access_gate({"imap": server.port}, kinds=("imap", "imaps"))
+    sock = opened(g.ports[kind], kind == "imaps")
+    mark = g.mark()
+    g.process.send(signal.SIGHUP)
+    g.wait_notify("READY=1")
+    sock.sendall(b"c NOOP\r\n")
+    until(sock, b"c OK")
+    begun = time.monotonic()
+    g.process.send(signal.SIGTERM)
+    assert sock.recv(100) == b""
+    assert time.monotonic() - begun < 20
+    line = g.wait_line(r"event=imap ", mark)
+    assert 'end="shutting down"' in line and "in=16 out=" in line
+
+
+@KINDS
+def test_it_ends_after_its_time(access_gate, server, kind):
+    g = access_gate({"imap": server.port}, options='idle_timeout = "1s"', kinds=("imap", "imaps"))
+    sock = opened(g.ports[kind], kind == "imaps")
+    for _ in range(2):
+        time.sleep(0.6)         # each is a beginning anew
+        sock.sendall(b"c NOOP\r\n")
+        until(sock, b"c OK")
+    assert sock.recv(100) == b""
+    g.wait_line(r"event=imap .*in=24 .*end=idle")
+
+
 # Measured: 1.6 KiB, and 16 with TLS, nearly all of which OpenSSL holds (nginx in the same run: 9.5 and 24, `make bench`). Before the login each has a
 # task, and its stack.
 @pytest.mark.skipif(not PLAIN, reason="needs a plain build (GATEPOST_PLAIN)")
 @pytest.mark.parametrize("count, tls, login, kib", [(2000, False, True, 4), (300, True, True, 20), (500, False, False, 16)],
                          ids=["clear", "tls", "before the login"])
-def test_what_a_waiting_session_costs(access_gate, many, count, tls, login, kib):
-    server = Server()
-    try:
-        g = access_gate({"imap": server.port}, options="max_per_client = 5000", kinds=("imap", "imaps"), binary=PLAIN)
-        worker = next(pid for name, pid in g.children().items() if "worker" in name)
-        each = of_each(worker, g.ports["imaps" if tls else "imap"], count, tls, login)
-        assert each < kib, f"{each:.1f} KiB for a session"
-    finally:
-        server.stop()
+def test_what_a_waiting_session_costs(access_gate, server, many, count, tls, login, kib):
+    g = access_gate({"imap": server.port}, options="max_per_client = 5000", kinds=("imap", "imaps"), binary=PLAIN)
+    worker = next(pid for name, pid in g.children().items() if "worker" in name)
+    each = of_each(worker, g.ports["imaps" if tls else "imap"], count, tls, login)
+    assert each < kib, f"{each:.1f} KiB for a session"
