@@ -39,22 +39,6 @@ static const struct { const char *name; enum imap_deed deed; const char *why; } 
 
 static const char *const with_uid[] = { "FETCH", "STORE", "COPY", "MOVE", "SEARCH", "SORT", "THREAD", "EXPUNGE", "REPLACE", NULL };
 
-static bool is(struct imap_span s, const char *name)
-{
-	return s.len == strlen(name) && strncasecmp(s.p, name, s.len) == 0;
-}
-
-static struct imap_span word(struct imap_span *s)
-{
-	const char *blank = memchr(s->p, ' ', s->len);
-	struct imap_span w = { s->p, blank ? (size_t)(blank - s->p) : s->len };
-	size_t n = blank ? w.len + 1 : w.len;
-
-	s->p += n;
-	s->len -= n;
-	return w;
-}
-
 /* A line, its end not counted, holds nothing that somebody could take for another line's end. */
 static bool line_is_one(const char *line, size_t len)
 {
@@ -95,14 +79,14 @@ static void refuse(struct imap_after *a, const char *why)
 
 static void find_command(struct imap_after *a, struct imap_span s)
 {
-	struct imap_span name = word(&s);
+	struct imap_span name = imap_span_take(&s);
 
-	a->uid = is(name, "UID");
+	a->uid = imap_span_is(name, "UID");
 	if (a->uid) {
 		size_t i = 0;
 
-		name = word(&s);
-		while (with_uid[i] && !is(name, with_uid[i]))
+		name = imap_span_take(&s);
+		while (with_uid[i] && !imap_span_is(name, with_uid[i]))
 			i++;
 		if (!with_uid[i]) {
 			refuse(a, "not known behind UID");
@@ -111,7 +95,7 @@ static void find_command(struct imap_after *a, struct imap_span s)
 	}
 	a->args = s;
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (is(name, commands[i].name)) {
+		if (imap_span_is(name, commands[i].name)) {
 			a->deed = commands[i].deed;
 			a->why = commands[i].why;
 			return;
@@ -129,11 +113,11 @@ void imap_after_parse(const char *line, size_t len, struct imap_after *out)
 		s.len--;
 	out->literal = imap_literal_at_end(s.p, s.len, &out->size, &out->sync);
 	out->bad_line = !fine;
-	if (fine && is(s, "DONE")) {
+	if (fine && imap_span_is(s, "DONE")) {
 		out->deed = IMAP_DEED_STRAY_DONE;
 		return;
 	}
-	tag = word(&s);
+	tag = imap_span_take(&s);
 	if (!take_tag(out, tag))
 		refuse(out, "a command begins with a tag");
 	else if (!fine)
@@ -158,7 +142,7 @@ int imap_after_mailbox(const struct imap_after *a, char *out, size_t size)
 	if (s.p[0] == '{' || (s.p[0] == '~' && s.len > 1 && s.p[1] == '{'))
 		return a->literal ? -EAGAIN : -EINVAL;
 	if (s.p[0] != '"') {
-		s = word(&s);
+		s = imap_span_take(&s);
 		if (s.len >= size)
 			return -EINVAL;
 		memcpy(out, s.p, s.len);

@@ -14,11 +14,6 @@ static const char *const harmless[] = {
 	"X-GM-MSGID", "X-GM-THRID", "X-GM-LABELS", "X-GUID", "X-MAILBOX", "X-REAL-UID", "X-SAVEDATE",
 };
 
-static bool is(struct imap_span s, const char *name)
-{
-	return s.len == strlen(name) && strncasecmp(s.p, name, s.len) == 0;
-}
-
 /* Takes it from the front, if it stands there. */
 static bool take(struct imap_span *s, const char *name)
 {
@@ -63,7 +58,7 @@ static void parse_section(struct imap_span s, struct imap_item *out)
 {
 	out->part = take_part(&s);
 	if (out->part.len) {
-		if (is(s, "MIME"))              /* the header of a part: names and types, which BODYSTRUCTURE tells, too */
+		if (imap_span_is(s, "MIME"))    /* the header of a part: names and types, which BODYSTRUCTURE tells, too */
 			out->show = IMAP_SHOWS_NOTHING;
 		else if (s.len == 0)
 			out->section = IMAP_SECTION_PART;
@@ -71,9 +66,9 @@ static void parse_section(struct imap_span s, struct imap_item *out)
 	}
 	if (s.len == 0) {
 		out->section = IMAP_SECTION_WHOLE;
-	} else if (is(s, "TEXT")) {
+	} else if (imap_span_is(s, "TEXT")) {
 		out->section = IMAP_SECTION_TEXT;
-	} else if (is(s, "HEADER")) {
+	} else if (imap_span_is(s, "HEADER")) {
 		out->section = IMAP_SECTION_HEADER;
 		out->show = IMAP_SHOWS_HEADER;
 	} else if (take(&s, "HEADER.FIELDS")) {
@@ -119,13 +114,13 @@ void imap_item_parse(const char *p, size_t len, struct imap_item *out)
 
 	*out = (struct imap_item){ .show = IMAP_SHOWS_CONTENT };
 	for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
-		if (is(s, harmless[i]))
+		if (imap_span_is(s, harmless[i]))
 			out->show = IMAP_SHOWS_NOTHING;
-	if (is(s, "RFC822"))
+	if (imap_span_is(s, "RFC822"))
 		out->section = IMAP_SECTION_WHOLE;
-	else if (is(s, "RFC822.TEXT"))
+	else if (imap_span_is(s, "RFC822.TEXT"))
 		out->section = IMAP_SECTION_TEXT;
-	else if (is(s, "RFC822.HEADER"))
+	else if (imap_span_is(s, "RFC822.HEADER"))
 		*out = (struct imap_item){ .show = IMAP_SHOWS_HEADER, .section = IMAP_SECTION_HEADER };
 	else if (take(&s, "BINARY.SIZE["))              /* a number */
 		out->show = IMAP_SHOWS_NOTHING;
@@ -198,7 +193,7 @@ static const char *add_item(struct imap_span *s, struct imap_fetch *out)
 	out->needs_header |= item.partial && (item.section == IMAP_SECTION_WHOLE || item.section == IMAP_SECTION_HEADER);
 	out->needs_structure |= item.section == IMAP_SECTION_PART;
 	/* Dovecot, and perhaps others: of a preview it may be said how lazily it is to be made (RFC 8970). */
-	if (is(name, "PREVIEW") || is(name, "SNIPPET")) {
+	if (imap_span_is(name, "PREVIEW") || imap_span_is(name, "SNIPPET")) {
 		struct imap_span t = *s;
 
 		skip_blanks(&t);
@@ -310,7 +305,7 @@ bool imap_set_valid(struct imap_span set)
 {
 	uint32_t lo, hi;
 
-	if (is(set, "$"))
+	if (imap_span_is(set, "$"))
 		return true;
 	if (set.len == 0)
 		return false;
@@ -325,7 +320,7 @@ int imap_set_clip(struct imap_span set, uint32_t top, struct buf *out)
 	uint32_t lo, hi;
 	int count = 0;
 
-	if (is(set, "$"))
+	if (imap_span_is(set, "$"))
 		return buf_adds(out, "$") < 0 ? -ENOSPC : 1;
 	while (set.len && take_range(&set, &lo, &hi)) {
 		/* "*" is the last message, whichever side it stands on, and even below the other: "9:*" of 5 messages is "5:9". */

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "imap/imap_response.h"
+#include "imap/imap_span.h"
 
 enum imap_show { IMAP_SHOWS_NOTHING, IMAP_SHOWS_HEADER, IMAP_SHOWS_CONTENT };
 

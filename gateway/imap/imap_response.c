@@ -47,23 +47,6 @@ static enum imap_piece_kind wrong(struct imap_piece *out, const char *p)
 
 /* --- the head of a response --- */
 
-/* The word at the front of *s, and the blank behind it, are taken from it. */
-static struct imap_span word(struct imap_span *s)
-{
-	const char *blank = memchr(s->p, ' ', s->len);
-	struct imap_span w = { s->p, blank ? (size_t)(blank - s->p) : s->len };
-	size_t n = blank ? w.len + 1 : w.len;
-
-	s->p += n;
-	s->len -= n;
-	return w;
-}
-
-static bool is(struct imap_span w, const char *name)
-{
-	return w.len == strlen(name) && strncasecmp(w.p, name, w.len) == 0;
-}
-
 static bool begins(struct imap_span w, const char *name)
 {
 	return w.len >= strlen(name) && strncasecmp(w.p, name, strlen(name)) == 0;
@@ -72,7 +55,7 @@ static bool begins(struct imap_span w, const char *name)
 static enum imap_status status_find(struct imap_span w)
 {
 	for (size_t i = IMAP_STATUS_OK; i < sizeof(statuses) / sizeof(statuses[0]); i++)
-		if (is(w, statuses[i]))
+		if (imap_span_is(w, statuses[i]))
 			return (enum imap_status)i;
 	return IMAP_STATUS_NONE;
 }
@@ -117,15 +100,15 @@ static void find_code(struct imap_response *r)
 /* "* 12 EXISTS" and all that begins like it. */
 static void find_numbered(struct imap_response *r, struct imap_span s)
 {
-	struct imap_span w = word(&s);
+	struct imap_span w = imap_span_take(&s);
 
 	/* "FETCH(UID 7)" may be one to a client that is less strict: it must not pass for something else. */
 	if (begins(w, "FETCH") || begins(w, "UIDFETCH")) {
 		r->says = IMAP_SAYS_FETCH;
 		r->uidfetch = begins(w, "UIDFETCH");
-	} else if (is(w, "EXISTS")) {
+	} else if (imap_span_is(w, "EXISTS")) {
 		r->says = IMAP_SAYS_EXISTS;
-	} else if (is(w, "EXPUNGE")) {
+	} else if (imap_span_is(w, "EXPUNGE")) {
 		r->says = IMAP_SAYS_EXPUNGE;
 	}
 	r->rest = s;
@@ -138,16 +121,16 @@ static bool head(struct imap_response *r, const char *p, size_t len)
 
 	imap_response_init(r);
 	r->says = IMAP_SAYS_OTHER;
-	first = word(&s);
+	first = imap_span_take(&s);
 	r->rest = s;
-	if (is(first, "+")) {                           /* some say "+" alone */
+	if (imap_span_is(first, "+")) {                  /* some say "+" alone */
 		r->says = IMAP_SAYS_CONTINUE;
 		return true;
 	}
-	w = word(&s);
+	w = imap_span_take(&s);
 	r->status = status_find(w);
 	if (r->status) {
-		bool untagged = is(first, "*");
+		bool untagged = imap_span_is(first, "*");
 
 		r->rest = s;
 		r->says = untagged ? IMAP_SAYS_STATUS : IMAP_SAYS_TAGGED;
@@ -155,12 +138,12 @@ static bool head(struct imap_response *r, const char *p, size_t len)
 		find_code(r);
 		return untagged || (first.len > 0 && r->status <= IMAP_STATUS_BAD);
 	}
-	if (!is(first, "*") || w.len == 0)
+	if (!imap_span_is(first, "*") || w.len == 0)
 		return false;
 	if (number(w, &r->number)) {
 		find_numbered(r, s);
 	} else {
-		r->says = is(w, "CAPABILITY") ? IMAP_SAYS_CAPABILITY : is(w, "VANISHED") ? IMAP_SAYS_VANISHED : IMAP_SAYS_OTHER;
+		r->says = imap_span_is(w, "CAPABILITY") ? IMAP_SAYS_CAPABILITY : imap_span_is(w, "VANISHED") ? IMAP_SAYS_VANISHED : IMAP_SAYS_OTHER;
 		r->rest = s;
 	}
 	return true;
@@ -573,5 +556,5 @@ enum imap_piece_kind imap_response_read(struct imap_response *r, const char *p, 
 bool imap_code_is(const struct imap_response *r, const char *name, struct imap_span *arg)
 {
 	*arg = r->code;
-	return r->code.len && is(word(arg), name);
+	return r->code.len && imap_span_is(imap_span_take(arg), name);
 }

@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "imap/imap_span.h"
+
 enum {
 	IMAP_HOLD_MAX = 16 * 1024,      /* a response on one line that is longer comes in pieces */
 	IMAP_NAME_MAX = 128,            /* of an item's name so much is kept */
@@ -56,11 +58,6 @@ enum imap_says {
 };
 
 enum imap_status { IMAP_STATUS_NONE, IMAP_STATUS_OK, IMAP_STATUS_NO, IMAP_STATUS_BAD, IMAP_STATUS_BYE, IMAP_STATUS_PREAUTH };
-
-struct imap_span {
-	const char *p;
-	size_t len;
-};
 
 struct imap_response {
 	/* Of the response that is being read: from its LINE or BEGIN on. */

@@ -1,6 +1,7 @@
 #include "imap/imap_structure.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 

@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #include "filters/transfer.h"
-#include "imap/imap_response.h"
+#include "imap/imap_span.h"
 
 /*
  * p[0..len): the value of BODYSTRUCTURE or BODY, strings in it quoted or literals, as it came. part: "1.2". TRANSFER_PLAIN, too, where there is no
