@@ -814,7 +814,7 @@ bool stream_spoken_to(const struct stream *s)
 {
 	struct pollfd p = { .fd = s->fd, .events = POLLIN | POLLRDHUP };
 
-	return s->in_len || s->eof || s->broken || (s->ssl && stream_tls_pending(s)) || poll(&p, 1, 0) != 0;
+	return s->in_len || s->eof || s->broken || (s->ssl && stream_tls_buffered(s)) || poll(&p, 1, 0) != 0;
 }
 
 bool stream_left(const struct stream *s)

@@ -494,6 +494,50 @@ static void test_starttls(void **state)
 	tls_ctx_free(start_client);
 }
 
+/* What came in one piece with the end of the handshake: OpenSSL alone knows of it until somebody reads. */
+static struct future looked;
+
+static void eager_serve(void *arg)
+{
+	AUTO(stream) struct stream *s = now.server;
+	const char *line;
+	size_t len;
+
+	assert_int_equal(stream_tls_accept(s, start_server, LONG_MS), 0);
+	assert_true(stream_spoken_to(s));
+	future_resolve(&looked, 0);
+	assert_int_equal(stream_read_line(s, 100, LONG_MS, &line, &len), 0);
+	assert_memory_equal(line, "EHLO\r\n", 6);
+}
+
+static void eager_request(void *arg)
+{
+	AUTO(stream) struct stream *s = now.client;
+
+	assert_int_equal(stream_tls_connect(s, start_client, NULL, LONG_MS), 0);
+	assert_int_equal(stream_write(s, "EHLO\r\n", 6), 0);
+	assert_int_equal(stream_flush(s, LONG_MS), 0);
+	assert_int_equal(future_wait(&looked, LONG_MS), 0);
+}
+
+static void test_spoken_to(void **state)
+{
+	int s[2];
+
+	start_server = server(&cert, &key);
+	start_client = client(false, NULL);
+	looked = (struct future){ 0 };
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
+	now.server = stream_new(s[0]);
+	now.client = stream_new(s[1]);
+	task_spawn("server", eager_serve, NULL, NULL);
+	task_spawn("client", eager_request, NULL, NULL);
+	task_spawn("last", until_alone, NULL, NULL);
+	loop_run();
+	tls_ctx_free(start_server);
+	tls_ctx_free(start_client);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -508,6 +552,7 @@ int main(void)
 		CASE(test_versions_and_ciphers),
 		CASE(test_bad_clients),
 		CASE(test_starttls),
+		CASE(test_spoken_to),
 	};
 
 	return cmocka_run_group_tests_name("tls", tests, group_setup, group_teardown);
