@@ -87,14 +87,17 @@ static int ask(struct login *l)
 /* --- what comes after --- */
 
 /* Codes of a refusal that says nothing of user and password, RFC 5530 section 3 and Dovecot's. */
-static bool is_unavailable(const char *code)
+static bool is_unavailable(const struct imap_answer *a)
 {
 	static const char *const codes[] = { "UNAVAILABLE", "SERVERBUG", "LIMIT", "INUSE", "CONTACTADMIN", "PRIVACYREQUIRED", "CANNOT", "SYS/TEMP", "REFERRAL" };
+	const char *words;
 
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-		if (strcasecmp(code, codes[i]) == 0)
+		if (strcasecmp(a->code, codes[i]) == 0)
 			return true;
-	return false;
+	/* The tag is the client's. */
+	words = a->code[0] || a->status != IMAP_NO ? NULL : memchr(a->line, ' ', a->len);
+	return words && login_words_unavailable(words, a->len - (size_t)(words - a->line));
 }
 
 static int logged_in(struct login *l)
@@ -125,7 +128,7 @@ static int conclude(struct login *l)
 		result = LOGIN_FAILED;
 	else if (l->words && !l->attempt.asked)         /* we refuse it ourselves */
 		result = LOGIN_BROKEN_OFF;
-	else if (l->words ? strncmp(l->words, "BAD", 3) != 0 : is_unavailable(l->answer.code))
+	else if (l->words ? strncmp(l->words, "BAD", 3) != 0 : is_unavailable(&l->answer))
 		result = LOGIN_UNAVAILABLE;
 	else if (!l->words && l->answer.status == IMAP_NO)
 		result = LOGIN_FAILED;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -179,6 +180,17 @@ void login_attempt_end(struct login_service *svc, struct login_attempt *a, enum 
 		login_guard_failed(&svc->guard, &a->guard);
 	log_attempt(a, words[result], code);
 	login_attempt_drop(svc, a);
+}
+
+bool login_words_unavailable(const char *p, size_t len)
+{
+	static const char *const words[] = { "unavailable", "temporar" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		for (size_t n = strlen(words[i]), at = 0; at + n <= len; at++)
+			if (strncasecmp(p + at, words[i], n) == 0)
+				return true;
+	return false;
 }
 
 void login_attempt_drop(struct login_service *svc, struct login_attempt *a)

@@ -84,6 +84,12 @@ enum login_admission login_attempt_ask(struct login_service *svc, struct login_a
  */
 void login_attempt_end(struct login_service *svc, struct login_attempt *a, enum login_result result, const char *code);
 
+/*
+ * Whether a refusal without a code says in words that the server could not look ("Server Unavailable. 15" of Exchange): else all who come while it is so would
+ * be counted as guessing.
+ */
+bool login_words_unavailable(const char *p, size_t len);
+
 /* Nothing is said of it: the client has gone in the middle, say. Leaves the gate; may follow an end. */
 void login_attempt_drop(struct login_service *svc, struct login_attempt *a);
 

@@ -94,6 +94,8 @@ static int broken(struct pop3_session *p, int rc)
 /* A refusal that says something of the user or the password: RFC 2449 8.1, RFC 3206. */
 static bool is_failure(const struct pop3_reply *r)
 {
+	if (!r->code)
+		return !login_words_unavailable(r->text, r->text_len);
 	return !pop3_reply_is(r, "SYS") && !pop3_reply_is(r, "IN-USE") && !pop3_reply_is(r, "LOGIN-DELAY");
 }
 

@@ -3,6 +3,7 @@ import os
 
 import pytest
 from lab import sasl
+from lab.gateway import parse_logfmt
 from lab.imapserver import CAPS, Hangup, ImapServer
 from lab.memory import memory, secrets
 from lab.wire import Imap, b64
@@ -92,6 +93,21 @@ def test_refused_and_again(gate, mailserver):
         assert b"b BAD" in c.cmd(b"b AUTHENTICATE PLAIN", lambda _: b"*\r\n")
         c.ok(b"c LOGIN alice " + quoted(PASSWORD))
         c.ok(b"d SELECT INBOX")
+
+
+def test_refusals_that_are_no_failures(gate, imap_server):
+    """By their code, or, where there is none, by their words; but not by the client's tag."""
+    server = imap_server()
+    g = gate(server)
+    for n, (tag, answer, result) in enumerate((
+            (b"a", b"NO [UNAVAILABLE] no", "unavailable"), (b"a", b"NO Server Unavailable. 15", "unavailable"), (b"a", b"NO Temporary problem", "unavailable"),
+            (b"a", b"NO LOGIN failed.", "failed"), (b"unavailable", b"NO LOGIN failed.", "failed"),
+            (b"a", b"NO [ALERT] temporarily unavailable", "failed"), (b"a", b"BAD unavailable", "broken-off"))):
+        mark = g.mark()
+        server.script["LOGIN"] = b"TAG " + answer + b"\r\n"
+        with Imap(g.ports["imap"]) as c:
+            assert c.cmd(tag + b" LOGIN ann%d pw" % n) == tag + b" " + answer + b"\r\n"
+        assert parse_logfmt(g.wait_line("event=login ", mark))["result"] == result, (tag, answer)
 
 
 def test_pipelined(gate, mailserver):

@@ -412,7 +412,8 @@ def test_a_dialogue_without_end(scripted):
 
 def test_results_of_a_login(scripted):
     g = scripted()
-    for reply, result, code in ((b"-ERR [AUTH] no\r\n", "failed", "AUTH"), (b"-ERR no\r\n", "failed", None), (b"-ERR [IN-USE] no\r\n", "unavailable", "IN-USE"),
+    for reply, result, code in ((b"-ERR [AUTH] no\r\n", "failed", "AUTH"), (b"-ERR no\r\n", "failed", None), (b"-ERR Server Unavailable. 21\r\n", "unavailable", None),
+                                (b"-ERR [AUTH] temporarily unavailable\r\n", "failed", "AUTH"), (b"-ERR [IN-USE] no\r\n", "unavailable", "IN-USE"),
                                 (b"-ERR [SYS/TEMP] no\r\n", "unavailable", "SYS/TEMP"), (b"-ERR [LOGIN-DELAY] no\r\n", "unavailable", "LOGIN-DELAY")):
         mark = g.mark()
         g.server.script["PASS"] = reply
