@@ -47,6 +47,7 @@ struct access_service {
 	struct tcp_listener *listener;  /* one for each of site->listener */
 	int sessions;                   /* now */
 	struct access_sessions all;     /* they */
+	bool retired;                   /* another generation has come, with a policy that may be another */
 	bool draining;
 };
 

@@ -84,6 +84,8 @@ static void hurry(struct access_session *s, void *arg)
 
 static int lost(struct imap_scan *x, const struct imap_wire *w, int rc)
 {
+	if (rc == -ECANCELED)
+		return imap_scan_bye(x, pump_end_text(PUMP_CANCELED), NULL, "[UNAVAILABLE] shutting down, come again");
 	if (rc == -ENOMEM)
 		access_end(x->s, pump_end_text(PUMP_FAILED), NULL);
 	else
@@ -320,6 +322,9 @@ static int do_fetch(struct imap_scan *x, const struct imap_after *a, const char 
 		return refuse(x, a, why);
 	if (f.show == IMAP_SHOWS_NOTHING)
 		return pass(x, a, line, len);
+	/* By the policy of yesterday nothing is shown: a session may last for days. */
+	if (x->s->svc->retired)
+		return imap_scan_bye(x, "retired", "messages are judged by a new policy", "[UNAVAILABLE] the gateway has been reloaded, come again");
 	*eaten = true;
 	return imap_scan_fetch(x, a, len);
 }
@@ -546,6 +551,7 @@ void imap_scan_serve(struct access_session *s)
 	stream_raw_watch(s->backend.stream, news, x);
 	s->drain = hurry;
 	s->drain_arg = x;
+	task_stack_trim();              /* what the login needed */
 	serve(x);
 	s->drain = NULL;
 	stream_raw_watch(s->client, NULL, NULL);

@@ -9,6 +9,8 @@
  * replaced by a notice (retrieval/notice.h) as it passes, and their header is made fit for it. What the server shows of a message
  * without having been asked is replaced, too.
  *
+ * After a reload, a session goes on until it wants to see a message: then it hears BYE, and comes again to who knows the new policy.
+ *
  * Commands that nobody here knows are refused, as are those whose answers could not be seen through; ENABLE enables the others.
  *
  * Capabilities are adjusted (imap_caps.h) wherever the server tells them.

@@ -8,6 +8,7 @@
 #include "base/stream.h"
 #include "base/task.h"
 #include "imap/imap_scan_impl.h"
+#include "policy/conf.h"
 #include "retrieval/notice.h"
 
 enum {
@@ -167,7 +168,7 @@ static void batch_add(const struct imap_scan *x, struct batch *b, uint32_t uid)
 	snprintf(b->text[b->count], sizeof(b->text[0]), "%u", uid);
 	b->uid[b->count] = uid;
 	b->key[b->count] = (struct retrieval_key){
-		.backend = s->backend.link.name ? s->backend.link.name : "", .account = account ? account : s->user ? s->user : "", .mailbox = x->mailbox ? x->mailbox : "",
+		.backend = s->backend.conf ? s->backend.conf->name : s->backend.link.address, .account = account ? account : s->user ? s->user : "", .mailbox = x->mailbox ? x->mailbox : "",
 		.validity = x->validity, .uid = nameless ? "" : b->text[b->count],
 	};
 	b->count++;

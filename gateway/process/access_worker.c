@@ -81,6 +81,11 @@ static void access_accept(void *service, const struct listener_conf *l, int fd, 
 	access_server_accept(service, l, fd, peer);
 }
 
+static void access_retire(void *service)
+{
+	((struct access_service *)service)->retired = true;
+}
+
 static void access_drain(void *service)
 {
 	access_service_drain(service);
@@ -95,6 +100,7 @@ const struct worker_protocol pop3_worker = {
 	.protocol = LISTENER_POP3,
 	.open = pop3_open,
 	.accept = access_accept,
+	.retire = access_retire,
 	.drain = access_drain,
 	.sessions = access_sessions,
 	.close = access_close,
@@ -104,6 +110,7 @@ const struct worker_protocol imap_worker = {
 	.protocol = LISTENER_IMAP,
 	.open = imap_open,
 	.accept = access_accept,
+	.retire = access_retire,
 	.drain = access_drain,
 	.sessions = access_sessions,
 	.close = access_close,
