@@ -75,7 +75,9 @@ class Scripted:
             except OSError:
                 return
             conn = Conn(self, sock, peer)
-            self.conns.append(conn)
+            with self.changed:
+                self.conns.append(conn)
+                self.changed.notify_all()
             threading.Thread(target=self._run, args=(conn,), daemon=True).start()
 
     def _run(self, conn):
