@@ -121,12 +121,13 @@ def connect(g, **kw):
 
 def good_client(g, limit_s=5):
     """Comes, logs in, goes; how long it took."""
-    begun = time.monotonic()
+    begun, mark = time.monotonic(), g.mark()
     with connect(g) as c:
         c.send(LOGIN[g.kind] + LOGOUT[g.kind])
         assert re.search(rb"(?m)^(l OK|\+OK done)", c.rest())
     took = time.monotonic() - begun
     assert took < limit_s
+    last_line(g, "user=alice", mark)    # nobody else takes it for his
     return took
 
 
