@@ -9,8 +9,8 @@
  * pass, and the log says what would have been.
  *
  * A verdict is kept by the message's name on its server (retrieval_key), so that a message is scanned once. PASS: for a day,
- * NOTICE: for 30 days (either for a quarter of an hour, where a temporary failure had a part in it), both until policy or
- * lists change; NOTICE until the copy has been released, too: what was released
+ * NOTICE: for 30 days, or as long as the quarantine keeps its copy (either for a quarter of an hour, where a temporary failure
+ * had a part in it, or no copy could be made), both until policy or lists change; NOTICE until the copy has been released, too: what was released
  * once is never convicted again, nor are other copies of it (policy/released.h).
  *
  * The way of a message:

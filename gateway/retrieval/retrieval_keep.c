@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "policy/state.h"
+#include "policy/store_id.h"
 
 enum {
 	DAY_S = 24 * 3600,
@@ -18,6 +20,7 @@ enum {
 	NOTICE_S = 30 * DAY_S,
 	DOUBT_S = 900,                  /* found without an answer that there may be soon */
 	COPY_S = 7 * DAY_S,             /* another fetch of the same content gets no copy of its own */
+	COPY_LEFT_S = 3600,             /* one that has not that long to lie is none */
 	HERE_MS = 60 * 1000,            /* in this process */
 	NOTICE_HERE_MS = 600 * 1000,    /* each scan of such a message would put one copy more aside, were the state away */
 	ASK_AGAIN_MS = 1000,            /* whether it has been released */
@@ -122,36 +125,6 @@ bool keep_released(struct retrieval *r, const char *content)
 	return found;
 }
 
-void keep_copy_find(struct retrieval_scan *s, char id[STORE_ID_MAX])
-{
-	struct state_op *op = malloc(sizeof(*op));
-	char key[KEY_TEXT_MAX];
-
-	id[0] = '\0';
-	copy_key(s, key);
-	if (op && key[0]) {
-		op_set(op, STATE_GET, key);
-		if (run(s->r, op, 1) == 0 && op->found && strlen(op->text) < STORE_ID_MAX)
-			strcpy(id, op->text);
-	}
-	free(op);
-}
-
-void keep_copy(struct retrieval_scan *s, const char *id)
-{
-	struct state_op *op = malloc(sizeof(*op));
-	char key[KEY_TEXT_MAX];
-
-	copy_key(s, key);
-	if (op && key[0]) {
-		op_set(op, STATE_PUT, key);
-		op->ttl_s = COPY_S;
-		snprintf(op->text, sizeof(op->text), "%s", id);
-		run(s->r, op, 1);
-	}
-	free(op);
-}
-
 /* --- this process --- */
 
 static struct kept *slot_of(struct retrieval *r, const char *key)
@@ -213,6 +186,67 @@ static bool recall(struct retrieval *r, const char *key, uint64_t fingerprint, s
 	if (strcmp(k->key, key) == 0)
 		kept_free(k);
 	return false;
+}
+
+/* --- copies --- */
+
+/* For how long the quarantine surely has the copy yet, in seconds; INT_MAX: for ever. */
+static int copy_life(const struct retrieval *r, const char *id)
+{
+	const struct store_retention *q = &r->conf.site->quarantine;
+	int64_t keep_s = q->keep_s, age_s = (clock_wall_ms() - store_id_ms(id)) / 1000;
+
+	for (uint32_t i = 0; i < q->class_count; i++)
+		if (q->class[i].keep_s > 0 && (keep_s == 0 || q->class[i].keep_s < keep_s))
+			keep_s = q->class[i].keep_s;
+	if (keep_s == 0 || store_id_ms(id) < 0)
+		return INT_MAX;
+	return age_s >= keep_s ? 0 : (int)(keep_s - age_s);
+}
+
+/* A copy that will be there for a while yet, by its key. */
+static bool copy_here(struct retrieval *r, const char *key, char id[STORE_ID_MAX])
+{
+	const struct kept *k = slot_of(r, key);
+
+	if (strcmp(k->key, key) != 0 || clock_ms() >= k->until_ms)
+		return false;
+	memcpy(id, k->id, STORE_ID_MAX);
+	return true;
+}
+
+void keep_copy_find(struct retrieval_scan *s, char id[STORE_ID_MAX])
+{
+	struct state_op *op;
+	char key[KEY_TEXT_MAX];
+
+	id[0] = '\0';
+	copy_key(s, key);
+	if (!key[0] || copy_here(s->r, key, id) || !(op = malloc(sizeof(*op))))
+		return;
+	op_set(op, STATE_GET, key);
+	if (run(s->r, op, 1) == 0 && op->found && strlen(op->text) < STORE_ID_MAX && copy_life(s->r, op->text) > COPY_LEFT_S)
+		strcpy(id, op->text);
+	free(op);
+}
+
+void keep_copy(struct retrieval_scan *s, const char *id)
+{
+	struct retrieval_verdict here = { .answer = RETRIEVAL_NOTICE };
+	struct state_op *op = malloc(sizeof(*op));
+	char key[KEY_TEXT_MAX];
+
+	copy_key(s, key);
+	snprintf(here.id, sizeof(here.id), "%s", id);
+	if (key[0])
+		remember(s->r, key, &here, 0, false);   /* the state may be away, and the message may have no name */
+	if (op && key[0]) {
+		op_set(op, STATE_PUT, key);
+		op->ttl_s = COPY_S;
+		snprintf(op->text, sizeof(op->text), "%s", id);
+		run(s->r, op, 1);
+	}
+	free(op);
 }
 
 /* --- kept verdicts --- */
@@ -281,10 +315,27 @@ static bool any_temperror(const struct facts *f)
 	return false;
 }
 
-/* A verdict that could be another one when all answer: found in spite of a failure; or kept back, perhaps for it (dkim != pass, dkim = temperror). */
+/*
+ * A verdict that could be another one when all answer: found in spite of a failure; or kept back, perhaps for it (dkim != pass, dkim = temperror). Without
+ * the copy that there should be nobody could ever release it.
+ */
 static bool doubtful(const struct retrieval_scan *s, const struct retrieval_verdict *v)
 {
-	return s->judge.temperror_expired || (v->answer == RETRIEVAL_NOTICE && any_temperror(&s->txn.evidence.facts));
+	bool no_copy = !v->id[0] && s->rc == 0 && s->r->conf.store;
+
+	return s->judge.temperror_expired || (v->answer == RETRIEVAL_NOTICE && (no_copy || any_temperror(&s->txn.evidence.facts)));
+}
+
+static int life_s(const struct retrieval_scan *s, const struct retrieval_verdict *v, bool doubt)
+{
+	int copy_s;
+
+	if (doubt)
+		return DOUBT_S;
+	if (v->answer != RETRIEVAL_NOTICE)
+		return PASS_S;
+	copy_s = v->id[0] ? copy_life(s->r, v->id) : NOTICE_S;
+	return copy_s > NOTICE_S ? NOTICE_S : copy_s < DOUBT_S ? DOUBT_S : copy_s;
 }
 
 void keep_verdict(struct retrieval_scan *s, uint64_t fingerprint, const struct retrieval_verdict *v)
@@ -296,7 +347,7 @@ void keep_verdict(struct retrieval_scan *s, uint64_t fingerprint, const struct r
 		return;
 	remember(s->r, s->key, v, fingerprint, doubt);
 	op_set(op, STATE_PUT, s->key);
-	op->ttl_s = doubt ? DOUBT_S : v->answer == RETRIEVAL_NOTICE ? NOTICE_S : PASS_S;
+	op->ttl_s = life_s(s, v, doubt);
 	op->add = v->answer;
 	write_text(op->text, sizeof(op->text), fingerprint, v);
 	run(s->r, op, 1);

@@ -16,12 +16,14 @@
 #include <errno.h>
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "filters/fact.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
 #include "policy/policy_files.h"
 #include "policy/released.h"
 #include "policy/state_sqlite.h"
+#include "policy/store_id.h"
 #include "retrieval/retrieval_impl.h"
 #include "support/dns_table.h"
 
@@ -34,7 +36,7 @@ static struct state counted;            /* before local: counts, and can be away
 static int state_asked, state_rc;
 static int64_t now = 1000000;
 static struct dns_table *dns;
-static struct { int kept, rc; json_t *meta; off_t size; } stored;
+static struct { int kept, rc; int64_t made_ms; json_t *meta; off_t size; } stored;
 static struct retrieval *r;
 
 static int64_t fake_now(void)
@@ -61,6 +63,8 @@ static int store_test_keep(struct store *s, int fd, const char *meta_json, char 
 	stored.meta = json_loads(meta_json, 0, NULL);
 	assert_non_null(stored.meta);
 	snprintf(id, STORE_ID_MAX, "q%d", ++stored.kept);
+	if (stored.made_ms)
+		store_id_make(stored.made_ms, (unsigned)stored.kept, id);
 	return 0;
 }
 
@@ -93,6 +97,8 @@ static void begin(const char *policy)
 	counted.run = counted_run;
 	state_asked = state_rc = 0;
 	stored.kept = stored.rc = 0;
+	stored.made_ms = 0;
+	site.quarantine = (struct store_retention){ .keep_s = 0 };
 	site.mode = MODE_ENFORCE;
 	site.domains = domain_list;
 	site.domain_count = 1;
@@ -503,6 +509,47 @@ static void test_copies(void **state)
 	forget();
 	assert_int_equal(known(&moved).answer, RETRIEVAL_NOTICE);
 	assert_string_equal(known(&moved).id, "");
+	/* nobody could release it: when there is room again, it gets its copy */
+	now += 1000;
+	forget();
+	assert_int_equal(known(&moved).answer, RETRIEVAL_UNKNOWN);
+	stored.rc = 0;
+	assert_string_equal(scan(&moved, "Subject: other\r\n\r\nbuy\r\n").id, "q3");
+}
+
+/* A notice does not quote the number of a copy that the quarantine has given up. */
+static void test_copies_end(void **state)
+{
+	struct retrieval_key moved = { "mail", "joe", "Junk", "3", "1" };
+	char first[STORE_ID_MAX];
+
+	begin("quarantine if text ~ /buy/");
+	site.quarantine.keep_s = 5 * DAY;
+	stored.made_ms = clock_wall_ms() - 3 * DAY * INT64_C(1000);
+	strcpy(first, scan(&key_of_joe, BAD).id);
+	forget();
+	assert_string_equal(scan(&moved, BAD).id, first);
+	now += 2 * DAY - 60;
+	forget();
+	assert_string_equal(known(&key_of_joe).id, first);
+	now += 120;
+	forget();
+	assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_UNKNOWN);
+	stored.made_ms = clock_wall_ms() - 5 * DAY * INT64_C(1000) + 60000;     /* the state still knows it */
+	assert_string_equal(scan(&key_of_joe, BAD "more").id, scan(&key_of_joe, BAD "more").id);
+	forget();
+	strcpy(first, scan(&key_of_joe, BAD "more").id);
+	forget();
+	assert_string_not_equal(scan(&key_of_joe, BAD "more").id, first);
+	/* the shortest class counts: whose copy it is the verdict does not know */
+	begin("quarantine if text ~ /buy/");
+	site.quarantine.class_count = 1;
+	site.quarantine.class[0] = (struct store_retention_class){ .keep_s = DAY };
+	stored.made_ms = clock_wall_ms();
+	scan(&key_of_joe, BAD);
+	now += DAY + 60;
+	forget();
+	assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_UNKNOWN);
 }
 
 static void test_released(void **state)
@@ -559,6 +606,12 @@ static void test_state_away(void **state)
 	assert_int_equal(scan(&key_of_joe, BAD).answer, RETRIEVAL_NOTICE);
 	assert_int_equal(state_asked, 1);               /* it is left alone for a while */
 	assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_NOTICE);  /* this process knows: no copy for each fetch */
+	assert_int_equal(stored.kept, 1);
+	for (int i = 0; i < 3; i++) {                   /* nor where the message has no name, or another */
+		struct retrieval_key nameless = key_with(i ? "" : "77");
+
+		assert_string_equal(scan(&nameless, BAD).id, "q1");
+	}
 	assert_int_equal(stored.kept, 1);
 	/* none at all */
 	retrieval_free(r);
@@ -657,7 +710,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_verdicts), cmocka_unit_test(test_observe), cmocka_unit_test(test_dkim), cmocka_unit_test(test_doubt), cmocka_unit_test(test_reason),
 		cmocka_unit_test(test_large), cmocka_unit_test(test_read_back), cmocka_unit_test(test_names), cmocka_unit_test(test_life),
-		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_bound), cmocka_unit_test(test_copies), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where),
+		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_bound), cmocka_unit_test(test_copies), cmocka_unit_test(test_copies_end), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where),
 		cmocka_unit_test(test_state_away), cmocka_unit_test(test_state_odd), cmocka_unit_test(test_record), cmocka_unit_test(test_accounts),
 	};
 
