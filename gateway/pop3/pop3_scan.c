@@ -283,6 +283,7 @@ static struct retrieval_key key_of(const struct pop3_scan *x)
 
 	return (struct retrieval_key){
 		.backend = b->conf ? b->conf->name : b->link.address, .account = x->account ? x->account : "", .mailbox = "", .validity = "", .uid = x->uid,
+		.listener = x->client.listener,
 	};
 }
 

@@ -28,6 +28,7 @@ struct retrieval *retrieval_new(const struct retrieval_conf *conf)
 		return NULL;
 	r->conf = *conf;
 	r->needed = policy_filters(conf->site->policy);
+	r->by_listener = r->needed >> fact_owner(fact_find("listener", 8)) & 1;
 	return r;
 }
 
@@ -152,7 +153,7 @@ struct retrieval_scan *retrieval_scan_new(struct retrieval *r, const struct retr
 	s->txn.state = r->conf.state;
 	s->txn.stage = STAGE_RCPT;
 	snprintf(s->txn.id, sizeof(s->txn.id), "%s-%u", client->sid, ++r->number % 100000);
-	keep_key(key, s->key);
+	keep_key(r, key, s->key);
 	if (fill(s, key) < 0) {
 		retrieval_scan_free(s);
 		return NULL;

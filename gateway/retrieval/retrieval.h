@@ -55,6 +55,7 @@ struct retrieval_key {
 	const char *mailbox;            /* IMAP: its name as the server spells it (INBOX in capitals); POP3: "" */
 	const char *validity;           /* IMAP: UIDVALIDITY in decimal; POP3: "" */
 	const char *uid;                /* IMAP: the UID in decimal; POP3: of UIDL. "": the server has none, nothing is kept */
+	const char *listener;           /* name, or NULL: where rules speak of listeners, each has verdicts of its own */
 };
 
 struct retrieval_verdict {

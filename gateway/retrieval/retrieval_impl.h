@@ -26,6 +26,7 @@ struct kept {
 struct retrieval {
 	struct retrieval_conf conf;
 	uint32_t needed;                /* filters of the policy */
+	bool by_listener;               /* its rules may tell listeners apart */
 	unsigned number;                /* of the last scan */
 	int64_t state_away_ms;          /* it did not answer: not asked before */
 	struct kept kept[KEEP_SLOTS];
@@ -64,7 +65,7 @@ bool retrieval_convicts(const struct judge *j);
 /* retrieval_keep.c */
 
 /* The name of a message in the state; "" when it has none. */
-void keep_key(const struct retrieval_key *key, char out[KEY_TEXT_MAX]);
+void keep_key(const struct retrieval *r, const struct retrieval_key *key, char out[KEY_TEXT_MAX]);
 uint64_t keep_fingerprint(struct retrieval *r);
 /* Keep a verdict that was found with this policy. may wait */
 void keep_verdict(struct retrieval_scan *s, uint64_t fingerprint, const struct retrieval_verdict *v);

@@ -57,9 +57,10 @@ static void hash_parts(const char *const *part, size_t count, char out[KEY_TEXT_
 		snprintf(out + 2 * i, 3, "%02x", md[i]);
 }
 
-void keep_key(const struct retrieval_key *key, char out[KEY_TEXT_MAX])
+void keep_key(const struct retrieval *r, const struct retrieval_key *key, char out[KEY_TEXT_MAX])
 {
-	const char *const part[] = { key->backend, key->account, key->mailbox, key->validity, key->uid };
+	const char *listener = key->listener && r->by_listener ? key->listener : "";
+	const char *const part[] = { key->backend, key->account, key->mailbox, key->validity, key->uid, listener };
 
 	out[0] = '\0';
 	if (key->uid[0])
@@ -131,7 +132,7 @@ static struct kept *slot_of(struct retrieval *r, const char *key)
 {
 	char head[9];
 
-	snprintf(head, sizeof(head), "%s", key);
+	snprintf(head, sizeof(head), "%.8s", key);
 	return &r->kept[strtoul(head, NULL, 16) % KEEP_SLOTS];
 }
 
@@ -407,7 +408,7 @@ void retrieval_known(struct retrieval *r, const struct retrieval_key *key, size_
 	for (size_t i = 0; i < count; i++) {
 		char text[KEY_TEXT_MAX];
 
-		keep_key(&key[i], text);
+		keep_key(r, &key[i], text);
 		if (!text[0] || recall(r, text, fingerprint, &out[i]))
 			continue;
 		if (!b && !(b = calloc(1, sizeof(*b))))         /* 30 KB: not for a task's stack */

@@ -109,7 +109,7 @@ static void begin(const char *policy)
 	use_policy(policy);
 }
 
-static const struct retrieval_key key_of_joe = { "mail", "joe", "INBOX", "17", "4" };
+static const struct retrieval_key key_of_joe = { "mail", "joe", "INBOX", "17", "4", NULL };
 
 static struct retrieval_key key_with(const char *uid)
 {
@@ -366,9 +366,9 @@ static void test_read_back(void **state)
 static void test_names(void **state)
 {
 	static const struct retrieval_key others[] = {
-		{ "mail", "joe", "INBOX", "17", "5" }, { "mail", "joe", "INBOX", "18", "4" }, { "mail", "joe", "inbox", "17", "4" },
-		{ "mail", "jo", "eINBOX", "17", "4" }, { "mail", "joe INBOX", "", "17", "4" }, { "mai", "ljoe", "INBOX", "17", "4" },
-		{ "mail", "joe", "INBOX", "", "174" }, { "mail", "joe", "INBOX", "17", "" },
+		{ "mail", "joe", "INBOX", "17", "5", NULL }, { "mail", "joe", "INBOX", "18", "4", NULL }, { "mail", "joe", "inbox", "17", "4", NULL },
+		{ "mail", "jo", "eINBOX", "17", "4", NULL }, { "mail", "joe INBOX", "", "17", "4", NULL }, { "mai", "ljoe", "INBOX", "17", "4", NULL },
+		{ "mail", "joe", "INBOX", "", "174", NULL }, { "mail", "joe", "INBOX", "17", "", NULL },
 	};
 
 	begin("quarantine if text ~ /buy/");
@@ -379,6 +379,22 @@ static void test_names(void **state)
 	assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_NOTICE);
 	scan(&others[7], GOOD);                         /* without a UID nothing is kept */
 	assert_int_equal(known(&others[7]).answer, RETRIEVAL_UNKNOWN);
+}
+
+/* What passes for the office has been found for nobody else. */
+static void test_listeners(void **state)
+{
+	struct retrieval_key inside = key_of_joe, outside = key_of_joe;
+
+	inside.listener = "imaps";                      /* where the client is that scans here */
+	outside.listener = "outside";
+	begin("accept if listener = \"imaps\"\nquarantine if text ~ /buy/");
+	assert_int_equal(scan(&inside, BAD).answer, RETRIEVAL_PASS);
+	assert_int_equal(known(&inside).answer, RETRIEVAL_PASS);
+	assert_int_equal(known(&outside).answer, RETRIEVAL_UNKNOWN);
+	begin("quarantine if text ~ /buy/");            /* no difference: looked at once */
+	scan(&inside, BAD);
+	assert_int_equal(known(&outside).answer, RETRIEVAL_NOTICE);
 }
 
 static void test_life(void **state)
@@ -496,7 +512,7 @@ static void test_bound(void **state)
 /* One copy for what is one message in several mailboxes of an account, and none where there is no room. */
 static void test_copies(void **state)
 {
-	struct retrieval_key moved = { "mail", "joe", "Junk", "3", "1" }, ann = { "mail", "ann", "INBOX", "17", "4" };
+	struct retrieval_key moved = { "mail", "joe", "Junk", "3", "1", NULL }, ann = { "mail", "ann", "INBOX", "17", "4", NULL };
 
 	begin("quarantine if text ~ /buy/");
 	assert_string_equal(scan(&key_of_joe, BAD).id, "q1");
@@ -520,7 +536,7 @@ static void test_copies(void **state)
 /* A notice does not quote the number of a copy that the quarantine has given up. */
 static void test_copies_end(void **state)
 {
-	struct retrieval_key moved = { "mail", "joe", "Junk", "3", "1" };
+	struct retrieval_key moved = { "mail", "joe", "Junk", "3", "1", NULL };
 	char first[STORE_ID_MAX];
 
 	begin("quarantine if text ~ /buy/");
@@ -640,7 +656,7 @@ static void test_state_odd(void **state)
 			op = (struct state_op){ .verb = STATE_PUT, .space = "fetch", .ttl_s = DAY, .add = count };
 			snprintf(hex, sizeof(hex), "%s", texts[i]);
 			snprintf(op.text, sizeof(op.text), "%s", hex);
-			keep_key(&key_of_joe, op.key);
+			keep_key(r, &key_of_joe, op.key);
 			assert_int_equal(state_run(&local.state, &op, 1), 0);
 			assert_int_equal(known(&key_of_joe).answer, RETRIEVAL_UNKNOWN);
 		}
@@ -709,7 +725,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_verdicts), cmocka_unit_test(test_observe), cmocka_unit_test(test_dkim), cmocka_unit_test(test_doubt), cmocka_unit_test(test_reason),
-		cmocka_unit_test(test_large), cmocka_unit_test(test_read_back), cmocka_unit_test(test_names), cmocka_unit_test(test_life),
+		cmocka_unit_test(test_large), cmocka_unit_test(test_read_back), cmocka_unit_test(test_names), cmocka_unit_test(test_listeners), cmocka_unit_test(test_life),
 		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_bound), cmocka_unit_test(test_copies), cmocka_unit_test(test_copies_end), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where),
 		cmocka_unit_test(test_state_away), cmocka_unit_test(test_state_odd), cmocka_unit_test(test_record), cmocka_unit_test(test_accounts),
 	};
