@@ -430,6 +430,16 @@ const struct header_field *message_find(const struct message *m, const char *nam
 	return NULL;
 }
 
+const char *header_field_text(const struct header_field *f, size_t *len)
+{
+	size_t n = 0;
+
+	while (n < f->body_len && strchr(" \t\r\n", f->body[n]))
+		n++;
+	*len = f->body_len - n;
+	return f->body + n;
+}
+
 bool message_header_broken(const struct message *m)
 {
 	return m->broken;

@@ -66,6 +66,8 @@ size_t message_field_count(const struct message *m);
 const struct header_field *message_field(const struct message *m, size_t i);
 /* The nth (0 = first from the top) field of that name, case ignored; NULL when there are fewer. */
 const struct header_field *message_find(const struct message *m, const char *name, size_t nth);
+/* What it says: the body without the blanks and folds before the first word. */
+const char *header_field_text(const struct header_field *f, size_t *len);
 bool message_header_broken(const struct message *m);
 
 /* Bytes from off on: *p points at *len contiguous ones (at most 64 KiB), 0 at the end; valid until the next call. 0 or -errno. */

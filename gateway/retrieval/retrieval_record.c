@@ -125,12 +125,11 @@ static void add_message(struct history_record *h, struct texts *t, const struct 
 	const struct header_field *f = message_find(m, "Message-ID", 0);
 
 	if (f) {
-		size_t begin = 0, n = f->body_len;
+		size_t n;
+		const char *id = header_field_text(f, &n);
 
-		while (begin < n && strchr(" \t\r\n", f->body[begin]))
-			begin++;
-		n = n - begin < FIELD_MAX ? n - begin : FIELD_MAX;
-		buf_add(&t->message_id, f->body + begin, memchr(f->body + begin, 0, n) ? 0 : n);
+		n = n < FIELD_MAX ? n : FIELD_MAX;
+		buf_add(&t->message_id, id, memchr(id, 0, n) ? 0 : n);
 		h->message_id = buf_str(&t->message_id);
 	}
 	f = message_find(m, "Subject", 0);
@@ -170,13 +169,13 @@ static void add_history(struct retrieval_scan *s, const struct retrieval_verdict
 static void add_msgid(struct log_line *l, const struct message *m)
 {
 	const struct header_field *f = message_find(m, "Message-ID", 0);
-	size_t n = 0;
+	const char *id;
+	size_t n;
 
 	if (!f)
 		return;
-	while (n < f->body_len && strchr(" \t\r\n", f->body[n]))
-		n++;
-	log_bytes(l, "msgid", f->body + n, f->body_len - n);
+	id = header_field_text(f, &n);
+	log_bytes(l, "msgid", id, n);
 }
 
 static void add_rule(struct log_line *l, const struct judge *j)

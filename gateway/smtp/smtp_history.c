@@ -68,12 +68,11 @@ static void add_message(struct making *m, const struct smtp_txn *t)
 		return;
 	h = m->r.message_id ? NULL : message_find(t->txn.message, "Message-ID", 0);
 	if (h) {
-		size_t begin = 0, n = h->body_len;
+		size_t n;
+		const char *id = header_field_text(h, &n);
 
-		while (begin < n && strchr(" \t\r\n", h->body[begin]))
-			begin++;
-		n = n - begin < FIELD_MAX ? n - begin : FIELD_MAX;
-		buf_add(&m->message_id, h->body + begin, memchr(h->body + begin, 0, n) ? 0 : n);
+		n = n < FIELD_MAX ? n : FIELD_MAX;
+		buf_add(&m->message_id, id, memchr(id, 0, n) ? 0 : n);
 		m->r.message_id = buf_str(&m->message_id);
 	}
 	h = m->r.subject ? NULL : message_find(t->txn.message, "Subject", 0);

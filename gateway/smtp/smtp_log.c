@@ -26,12 +26,12 @@ static void add_recipients(struct log_line *l, const struct recipient *const *rc
 static void add_message(struct log_line *l, const struct smtp_txn *t)
 {
 	const struct header_field *h = t->txn.message ? message_find(t->txn.message, "Message-ID", 0) : NULL;
-	size_t n;
 
 	if (h) {
-		for (n = 0; n < h->body_len && strchr(" \t\r\n", h->body[n]); n++)
-			;
-		log_bytes(l, "msgid", h->body + n, h->body_len - n);
+		size_t n;
+		const char *id = header_field_text(h, &n);
+
+		log_bytes(l, "msgid", id, n);
 	}
 	if (t->received)
 		log_num(l, "bytes", (int64_t)t->received);

@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from lab.backend import Backend             # noqa: E402
 from lab.certificates import Certificates   # noqa: E402
 from lab.gateway import Gateway, access     # noqa: E402
+from lab.imapserver import ImapServer     # noqa: E402
 from lab.knot import Knot                   # noqa: E402
 from lab.mailserver import Mailserver       # noqa: E402
 from lab.network import OwnNetwork          # noqa: E402
@@ -86,6 +87,20 @@ def backend():
     yield make
     for b in made:
         b.stop()
+
+
+@pytest.fixture
+def imap_server():
+    """Makes scripted servers of IMAP."""
+    made = []
+
+    def make(*args, **kw):
+        made.append(ImapServer(*args, **kw))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.stop()
 
 
 @pytest.fixture(scope="module")

@@ -3,24 +3,11 @@ import os
 
 import pytest
 from lab import sasl
+from lab.backend import Hangup
 from lab.gateway import parse_logfmt
-from lab.imapserver import CAPS, Hangup, ImapServer
+from lab.imapserver import CAPS, ImapServer
 from lab.memory import memory, secrets
 from lab.wire import Imap, b64
-
-
-@pytest.fixture
-def imap_server():
-    """Makes scripted servers."""
-    made = []
-
-    def make(*args, **kw):
-        made.append(ImapServer(*args, **kw))
-        return made[-1]
-
-    yield make
-    for s in made:
-        s.stop()
 
 
 @pytest.fixture

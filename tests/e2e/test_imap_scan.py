@@ -7,7 +7,6 @@ import subprocess
 import threading
 
 import pytest
-from lab.imapserver import ImapServer
 from lab.mailserver import PASSWORD
 from lab.wire import Closed, Imap
 
@@ -480,19 +479,6 @@ def test_both_ways_at_once(gate):
 
 def scripted(access_gate, server):
     return access_gate({"imap": server.port}, "scan = yes", "tls = off", kinds=("imap",), policy=POLICY)
-
-
-@pytest.fixture
-def imap_server():
-    made = []
-
-    def make(*args, **kw):
-        made.append(ImapServer(*args, **kw))
-        return made[-1]
-
-    yield make
-    for s in made:
-        s.stop()
 
 
 SELECTED = b"* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nTAG OK [READ-WRITE] done\r\n"

@@ -9,9 +9,10 @@ import struct
 import time
 
 import pytest
+from lab.backend import Hangup, hang_up
 from lab.gateway import BINARY, Gateway, parse_logfmt
 from lab.lines import Lines
-from lab.mailscript import Hangup, ImapScript, Pop3Script, hang_up
+from lab.mailscript import ImapScript, Pop3Script
 from lab.process import WAIT_S, free_port
 from lab.wire import Closed, Imap, Pop3, Wire
 

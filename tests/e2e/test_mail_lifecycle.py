@@ -118,7 +118,6 @@ def test_a_worker_dies(access_gate, stage):
     clients = list(phases(g, stage).values())
     with Imap(g.ports["imap"]) as c:
         assert b"BYE [UNAVAILABLE]" in c.greeting
-    mark = g.mark()
     g.kill_child("gp-worker 1")
     for c in clients:
         ended(c)

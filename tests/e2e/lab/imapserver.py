@@ -5,13 +5,10 @@ import ssl
 import threading
 import time
 
+from .backend import Hangup
 from .process import WAIT_S
 
 CAPS = b"IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=LOGIN"
-
-
-class Hangup(Exception):
-    """Raised by a step: the connection is closed."""
 
 
 class Session:

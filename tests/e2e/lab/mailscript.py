@@ -4,22 +4,9 @@ import socket
 import ssl
 import threading
 
+from .backend import Hangup
 from .process import WAIT_S
 from .wire import Closed, Wire
-
-
-class Hangup(Exception):
-    """Raised by a step: these last octets, then the connection is closed."""
-
-    def __init__(self, last=b""):
-        super().__init__()
-        self.last = last
-
-
-def hang_up(last=b""):
-    def step(*_):
-        raise Hangup(last)
-    return step
 
 
 class Conn(Wire):
