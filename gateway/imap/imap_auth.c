@@ -23,8 +23,9 @@ struct login {
 	struct login_attempt attempt;
 	struct sasl_login sasl;
 	bool begun;                     /* the server has heard of it */
-	bool token_refused;             /* in a challenge, see challenged() */
-	bool client_gone;
+	bool said;                      /* a name or a password: without any, the server's NO is about the command */
+	bool guessed, token_refused;    /* what a challenge says of that, see challenged() */
+	bool client_gone;               /* or it has cancelled */
 	bool busy;                      /* the guard has logged it */
 	char *first;                    /* the client's first line, kept while its server is found */
 	size_t first_len;
@@ -124,11 +125,11 @@ static int conclude(struct login *l)
 
 	if (l->answer.status == IMAP_OK && !l->words)
 		return logged_in(l);
-	if (l->token_refused)
+	if (l->token_refused || (l->guessed && (l->client_gone || l->words)))
 		result = LOGIN_FAILED;
-	else if (l->words && !l->attempt.asked)         /* we refuse it ourselves */
+	else if (l->client_gone || (l->words && !l->attempt.asked))     /* we refuse it ourselves */
 		result = LOGIN_BROKEN_OFF;
-	else if (l->words ? strncmp(l->words, "BAD", 3) != 0 : is_unavailable(&l->answer))
+	else if (l->words ? strncmp(l->words, "BAD", 3) != 0 : is_unavailable(&l->answer) || !l->said)
 		result = LOGIN_UNAVAILABLE;
 	else if (!l->words && l->answer.status == IMAP_NO)
 		result = LOGIN_FAILED;
@@ -143,7 +144,7 @@ static int conclude(struct login *l)
 /* The session has ended in the middle. */
 static void broken_off(struct login *l, int rc)
 {
-	enum login_result result = l->token_refused ? LOGIN_FAILED : l->client_gone ? LOGIN_BROKEN_OFF : LOGIN_UNAVAILABLE;
+	enum login_result result = l->token_refused || (l->guessed && l->client_gone) ? LOGIN_FAILED : l->client_gone ? LOGIN_BROKEN_OFF : LOGIN_UNAVAILABLE;
 
 	if (l->begun && l->attempt.asked && rc != -ECANCELED)
 		login_attempt_end(l->d->s->svc->login, &l->attempt, result, "no end");
@@ -217,8 +218,9 @@ static int say_login(struct login *l)
 	struct imap_dialogue *d = l->d;
 	const struct imap_command *c = &d->command;
 	int rc = imap_upstream_begin(d);
+	bool early;
 
-	l->begun = d->logging_in = true;
+	l->begun = l->said = d->logging_in = true;
 	if (rc == 0 && c->literals == 0) {
 		rc = imap_upstream_write(d, c->text, c->len);
 	} else if (rc == 0) {
@@ -232,10 +234,11 @@ static int say_login(struct login *l)
 		if (rc == 0)
 			rc = imap_upstream_write(d, "\r\n", 2);
 	}
+	early = rc > 0;
 	if (rc == 0)
 		rc = imap_upstream_answer(d, c->tag, &l->answer);
-	if (rc == 0 && l->answer.status == IMAP_CONTINUE) {
-		access_end(d->s, "backend lost", "it asks for more than there is in LOGIN");
+	if (rc >= 0 && (l->answer.status == IMAP_CONTINUE || (early && l->answer.status == IMAP_OK))) {
+		access_end(d->s, "backend lost", early ? "it logs in who has not said his password" : "it asks for more than there is in LOGIN");
 		return imap_dialogue_bye(d, "[UNAVAILABLE] the mail server behind cannot be understood");
 	}
 	return rc < 0 ? rc : 0;
@@ -253,6 +256,23 @@ static const char *check_arguments(struct login *l)
 	if (n > 0)
 		sasl_user_keep(l->attempt.user, user, (size_t)n);
 	return n != 0 && !l->attempt.user[0] ? "NO [AUTHENTICATIONFAILED] this is no name of a user" : NULL;
+}
+
+const char *imap_login_refused(const struct imap_dialogue *d)
+{
+	if (access_client_refuses_clear(d->s))
+		return "NO [PRIVACYREQUIRED] no password without TLS";
+	return d->caps.login_disabled && !stream_is_tls(d->s->client) ? "NO [PRIVACYREQUIRED] LOGIN is disabled" : NULL;
+}
+
+int imap_refuse_login(struct imap_dialogue *d)
+{
+	struct login *l = login_new(d, "LOGIN");
+
+	if (!l)
+		return -ENOMEM;
+	l->words = imap_login_refused(d);
+	return login_done(l, 0);
 }
 
 int imap_do_login(struct imap_dialogue *d)
@@ -281,7 +301,8 @@ static bool look(struct login *l, bool initial, const char *p, size_t len, bool 
 {
 	enum sasl_line line = sasl_client_line(&l->sasl, initial, p, len);
 
-	*cancels = line == SASL_CANCEL;
+	*cancels = l->client_gone = line == SASL_CANCEL;
+	l->said = l->said || (line == SASL_DATA && len > 0);
 	if (line == SASL_BAD)
 		l->words = "BAD this is not base64, or no name";
 	memcpy(l->attempt.user, l->sasl.user, sizeof(l->attempt.user));
@@ -295,11 +316,12 @@ static int ask_before(struct login *l)
 }
 
 /*
- * A token that is refused is refused in a challenge, which the client answers before the server says NO (RFC 7628 section 3.2.3): whoever breaks off then
- * has failed.
+ * Behind the line that decides a challenge says what has come of it, the end of SCRAM or DIGEST-MD5, say: whoever breaks off then has made his guess. A token
+ * that is refused is refused in one, which the client answers before the server says NO (RFC 7628 section 3.2.3).
  */
 static void challenged(struct login *l)
 {
+	l->guessed = l->attempt.asked;
 	l->token_refused = l->attempt.asked && (l->sasl.mechanism & SASL_TOKENS);
 }
 

@@ -13,6 +13,9 @@
 struct imap_dialogue;
 
 int imap_do_login(struct imap_dialogue *d);
+/* Why no password may be asked for now, where it would come in a literal: "NO ...", or NULL. Said instead of "+": as the functions above. */
+const char *imap_login_refused(const struct imap_dialogue *d);
+int imap_refuse_login(struct imap_dialogue *d);
 int imap_do_authenticate(struct imap_dialogue *d);
 
 #endif

@@ -43,7 +43,8 @@ bool imap_caps_mechanism(const struct imap_view *v, const char *name, size_t len
 		return false;
 	if (v->routed && !(known & SASL_NAME_FIRST))
 		return false;
-	if (v->clear_refused && (known & SASL_SHOWS_PASSWORD))
+	/* One that is not known may say a password as it is (PLAIN-CLIENTTOKEN, XYMCOOKIE); SCRAM never does. */
+	if (v->clear_refused && (known ? known & SASL_SHOWS_PASSWORD : !begins(name, len, "SCRAM-")))
 		return false;
 	return !known || (known & v->mechanisms);
 }
@@ -122,7 +123,9 @@ void imap_caps_read(struct imap_caps *out, const char *p, size_t len)
 	*out = (struct imap_caps){ .known = true };
 	for (; (n = word(p, end, &blanks)) > 0; p += n) {
 		p += blanks;
-		if (is(p, n, "STARTTLS"))
+		if (is(p, n, "LOGINDISABLED"))
+			out->login_disabled = true;
+		else if (is(p, n, "STARTTLS"))
 			out->starttls = true;
 		else if (is(p, n, "LITERAL+"))
 			out->literal_plus = true;

@@ -32,7 +32,7 @@ struct imap_view {
 /* Of what a server says, what we use ourselves. */
 struct imap_caps {
 	bool known;             /* it has said */
-	bool starttls, literal_plus, literal_minus, sasl_ir, id;
+	bool login_disabled, starttls, literal_plus, literal_minus, sasl_ir, id;
 };
 
 /* Where in a line of the server's, its end not counted, the words behind "CAPABILITY" stand. false: nowhere. */

@@ -8,7 +8,7 @@
 #include "imap/imap_command.h"
 
 /* Fields that begin so are for servers to be told by their own proxies. */
-static const char *const ours[] = { "x-originating-", "x-connected-", "x-proxy-ttl", "x-session-", "x-forward-" };
+static const char *const ours[] = { "x-originating-", "x-connected-", "x-proxy-ttl", "x-session-", "x-forward-", "x-client-", "x-via" };
 
 static bool is_ours(const struct imap_command *c, const struct imap_arg *field)
 {

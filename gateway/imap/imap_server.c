@@ -188,8 +188,12 @@ static int next(struct imap_dialogue *d)
 	char words[80];
 	int rc = 0;
 
-	while (rc == 0 && step < IMAP_COMMAND)
+	while (rc == 0 && step < IMAP_COMMAND) {
+		/* Nobody is asked for a password that may not come: RFC 3501 section 6.2.3. */
+		if (step == IMAP_WANTS_CONTINUE && d->command.verb == IMAP_LOGIN && imap_login_refused(d))
+			return imap_refuse_login(d);
 		rc = read_step(d, &step);
+	}
 	if (rc == -EMSGSIZE) {          /* where its next command begins is not known: there may have been a literal at the end */
 		access_end(d->s, "refused", "a line is too long");
 		return imap_dialogue_bye(d, "the line is too long");

@@ -91,9 +91,11 @@ static int broken(struct pop3_session *p, int rc)
 
 /* --- what the server says --- */
 
-/* A refusal that says something of the user or the password: RFC 2449 8.1, RFC 3206. */
-static bool is_failure(const struct pop3_reply *r)
+/* A refusal that says something of the user or the password: RFC 2449 8.1, RFC 3206. Of AUTH without any it is about the mechanism. */
+static bool is_failure(const struct pop3_session *p, const struct pop3_reply *r)
 {
+	if (p->sasl.mechanism && p->sasl.step == 0)
+		return false;
 	if (!r->code)
 		return !login_words_unavailable(r->text, r->text_len);
 	return !pop3_reply_is(r, "SYS") && !pop3_reply_is(r, "IN-USE") && !pop3_reply_is(r, "LOGIN-DELAY");
@@ -114,7 +116,7 @@ static int conclude(struct pop3_session *p, const struct pop3_reply *r)
 		p->in = true;
 		return stream_write(p->s->client, r->line, r->line_len);
 	}
-	end(p, is_failure(r) ? LOGIN_FAILED : LOGIN_UNAVAILABLE, code[0] ? code : NULL);
+	end(p, is_failure(p, r) ? LOGIN_FAILED : LOGIN_UNAVAILABLE, code[0] ? code : NULL);
 	rc = stream_write(p->s->client, r->line, r->line_len);
 	return rc < 0 ? rc : pop3_refuse(p, NULL);
 }
@@ -327,7 +329,8 @@ static int converse(struct dialogue *d)
 		if (rc == -EMSGSIZE)
 			return cancel(d, "-ERR line too long");
 		if (rc < 0) {
-			end(p, broken_off(d), NULL);
+			if (rc != -ECANCELED)   /* we break off */
+				end(p, broken_off(d), NULL);
 			return rc;
 		}
 		what = client_line(p, line, &len);

@@ -145,6 +145,18 @@ def test_literal_refused_by_the_server(gate, imap_server):
     assert server.commands == [b"LOGIN {3}", b"NOOP"]
 
 
+def test_logged_in_without_a_password(gate, imap_server):
+    """A server that says OK before it has heard the password talks nonsense: what follows would be read as a command."""
+    server = imap_server(caps=b"IMAP4rev1", script={"LOGIN": b"TAG OK already\r\n"})
+    server.literals = False
+    with Imap(gate(server).ports["imap"]) as c:
+        c.send(b"a LOGIN ann {4}\r\n")
+        assert c.line() == b"+ go on\r\n"
+        c.send(b"pass\r\n")
+        assert c.line().startswith(b"* BYE [UNAVAILABLE]")
+    assert server.commands == [b"LOGIN ann {4}"]
+
+
 def test_initial_response_for_a_server_that_takes_none(gate, imap_server):
     server = imap_server(caps=b"IMAP4rev1 AUTH=PLAIN")
     g = gate(server)
@@ -241,18 +253,30 @@ def test_capabilities_wherever_they_come(gate, imap_server):
 
 
 def test_plaintext_refused(gate, imap_server):
-    server = imap_server(caps=b"IMAP4rev1 AUTH=PLAIN AUTH=CRAM-MD5 AUTH=LOGIN AUTH=XOAUTH2 AUTH=OAUTHBEARER")
+    server = imap_server(caps=b"IMAP4rev1 AUTH=PLAIN AUTH=CRAM-MD5 AUTH=LOGIN AUTH=XOAUTH2 AUTH=PLAIN-CLIENTTOKEN AUTH=SCRAM-SHA-512 AUTH=OAUTHBEARER")
     g = gate(server, options="plaintext = refuse")
     with Imap(g.ports["imap"]) as c:
-        shown = b"IMAP4rev1 STARTTLS AUTH=CRAM-MD5 LOGINDISABLED"
+        shown = b"IMAP4rev1 STARTTLS AUTH=CRAM-MD5 AUTH=SCRAM-SHA-512 LOGINDISABLED"
         assert c.greeting == b"* OK [CAPABILITY " + shown + b"] scripted\r\n" and words(c) == shown.split(b" ")
         assert c.cmd(b"a LOGIN ann pass") == b"a NO [PRIVACYREQUIRED] no password without TLS\r\n"
         assert c.cmd(b"a AUTHENTICATE PLAIN AGFubgBz") == b"a NO [PRIVACYREQUIRED] no password without TLS\r\n"
         assert c.cmd(b"a AUTHENTICATE XOAUTH2") == b"a NO [PRIVACYREQUIRED] no password without TLS\r\n"
+        assert c.cmd(b"a AUTHENTICATE PLAIN-CLIENTTOKEN") == b"a NO this mechanism is not offered here\r\n"
+        for words_ in (b"{3}", b"ann {4}"):             # a password that may not come is not asked for
+            assert c.cmd(b"a LOGIN " + words_) == b"a NO [PRIVACYREQUIRED] no password without TLS\r\n"
         c.starttls()
         assert b"LOGINDISABLED" not in words(c) and b"AUTH=PLAIN" in words(c)
         c.ok(b"a LOGIN ann pass")
     assert server.commands == [b"CAPABILITY"] * 3 + [b"LOGIN ann pass"]
+
+
+def test_literals_where_the_server_takes_no_login(gate, imap_server):
+    server = imap_server(caps=b"IMAP4rev1 LOGINDISABLED AUTH=CRAM-MD5", script={"LOGIN": b"TAG NO it said so\r\n"})
+    g = gate(server)
+    with Imap(g.ports["imap"]) as c:
+        assert c.cmd(b"a LOGIN ann {4}") == b"a NO [PRIVACYREQUIRED] LOGIN is disabled\r\n"
+        assert c.cmd(b"a LOGIN ann pass") == b"a NO it said so\r\n"
+    assert server.commands == [b"LOGIN ann pass"]
 
 
 # TLS with the server
@@ -559,6 +583,45 @@ def test_a_token_that_is_refused_counts(gate, imap_server):
                 c.line()
         line = g.wait_line("event=login ", mark)
         assert "result=failed" in line and "user=ann" in line and "mechanism=XOAUTH2" in line
+
+
+@pytest.mark.parametrize("last", [b"\r\n", b"*\r\n", b"?\r\n", None])
+def test_a_proof_that_is_refused_counts(gate, imap_server, last):
+    """So it is where a server says in a challenge what it thinks of the proof (RFC 5802: e=invalid-proof)."""
+    def refuse(session, tag, words):
+        session.send(b"+ " + b64(b"r=xy,s=QQ==,i=4096") + b"\r\n")
+        if session.line() == b"*\r\n":
+            return b"TAG NO cancelled\r\n"
+        session.send(b"+ " + b64(b"e=invalid-proof") + b"\r\n")
+        return b"TAG BAD cancelled\r\n" if session.line() == b"*\r\n" else b"TAG NO [AUTHENTICATIONFAILED] no\r\n"
+    g = gate(imap_server(script={"AUTHENTICATE": refuse}, caps=CAPS + b" AUTH=SCRAM-SHA-1"), conf="auth { slow_after = 100 }")
+    first, proof = b"a AUTHENTICATE SCRAM-SHA-1 " + b64(b"n,,n=ann,r=x") + b"\r\n", b64(b"c=biws,r=xy,p=QQ==") + b"\r\n"
+    with Imap(g.ports["imap"]) as c:
+        mark = g.mark()
+        for line in (first, proof):
+            c.send(line)
+            assert c.line().startswith(b"+ ")
+        if last:
+            c.send(last)
+            assert not c.line().startswith(b"a OK")
+    line = g.wait_line("event=login ", mark)
+    assert "result=failed" in line and "user=ann" in line
+    with Imap(g.ports["imap"]) as c:                    # who gives up before has not
+        mark = g.mark()
+        c.send(first)
+        c.line()
+        c.send(b"*\r\n")
+        assert c.line() == b"a NO cancelled\r\n"
+    assert "result=broken-off" in g.wait_line("event=login ", mark)
+
+
+def test_a_mechanism_that_is_refused_does_not_count(gate, imap_server):
+    g = gate(imap_server(script={"AUTHENTICATE": b"TAG NO [ALERT] Unsupported authentication mechanism.\r\n"}, caps=CAPS), conf="auth { slow_after = 100 }")
+    with Imap(g.ports["imap"]) as c:
+        for line, result in ((b"a AUTHENTICATE CRAM-MD5", "unavailable"), (b"a AUTHENTICATE PLAIN " + b64(b"\0ann\0x"), "failed")):
+            mark = g.mark()
+            assert c.cmd(line).startswith(b"a NO [ALERT]")
+            assert f"result={result}" in g.wait_line("event=login ", mark)
 
 
 def test_passwords_do_not_leave_tls(gate, imap_server, certificates):

@@ -489,6 +489,15 @@ def test_cancelled(scripted):
     assert parse_logfmt(g.wait_line("event=login "))["result"] == "broken-off"
 
 
+def test_a_mechanism_that_is_refused_does_not_count(scripted):
+    g = scripted({"AUTH": b"-ERR [AUTH] Unsupported authentication mechanism.\r\n"})
+    with Pop3(g.ports["pop3"]) as c:
+        for line, result in ((b"AUTH CRAM-MD5", "unavailable"), (b"AUTH PLAIN " + b64("\0anna\0x").encode(), "failed")):
+            mark = g.mark()
+            assert c.cmd(line).startswith(b"-ERR [AUTH]")
+            assert parse_logfmt(g.wait_line("event=login ", mark))["result"] == result
+
+
 REFUSED = (
     (b"STAT", b"not before the login"), (b"RETR 1", b"not before the login"), (b"XTND XMIT", b"unknown"), (b"XCLIENT ADDR=192.0.2.1", b"unknown"),
     (b"", b"unknown"), (b"USER", b"arguments"), (b"PASS x", b"USER first"), (b"USER a\0b", b"octets"), (b"USER a\rb", b"octets"), (b"\xff", b"octets"),

@@ -13,6 +13,7 @@ static const struct { const char *in, *want; } rows[] = {
 	{ "a iD ( \"x\" \"y\")\r\n", NULL },
 	{ "a iD (\"name\" \"mutt\" \"os\" nil) \r\n", "a iD (\"name\" \"mutt\" \"os\" nil) \r\n" },
 	{ "a ID (\"x-originating-ip\" \"192.0.2.1\")\r\n", "a ID NIL\r\n" },
+	{ "a ID (\"x-client-transport\" \"TLS\" \"X-Via\" \"192.0.2.1\")\r\n", "a ID NIL\r\n" },
 	{ "a ID (\"name\" \"x\" \"X-Originating-Port\" \"1\")\r\n", "a ID (\"name\" \"x\")\r\n" },
 	{ "a ID (\"x-connected-ip\" NIL \"name\" \"x\")\r\n", "a ID (\"name\" \"x\")\r\n" },
 	{ "a ID (\"x-proxy-ttl\" \"1\" \"x-session-id\" \"a\" \"x-session-ext-id\" \"b\" \"x-forward-x\" \"c\" \"x-other\" \"d\")\r\n",
