@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/stream.h"
 #include "base/task.h"
 #include "pop3/pop3_capa.h"
@@ -20,6 +21,7 @@ enum {
 	UID_MAX = 250,                  /* RFC 1939 7 says 70 */
 	LINES_ALL = INT32_MAX,          /* TOP with all of a message's lines */
 	OCTETS_MAX = INT32_MAX,         /* of a message that is judged; more does not end */
+	FETCH_AND_DELETE_MS = 10 * 60 * 1000,   /* so long a session lasts that only does that */
 };
 
 struct pop3_scan {
@@ -29,6 +31,7 @@ struct pop3_scan {
 	const char *account;            /* access_account */
 	uint64_t in;                    /* octets of the client's commands */
 	bool no_uidl;                   /* the server does not know it */
+	bool deletes;                   /* what it has marked comes again, if the session does not end with QUIT */
 	uint32_t number;                /* whose the UIDL is; 0: nobody's */
 	char uid[UID_MAX + 1];          /* "": the server has none */
 	struct buf status;              /* its +OK to the present command */
@@ -446,6 +449,15 @@ static int judge(struct pop3_scan *x, const struct pop3_command *c, const struct
 	return all_here(scan, octets) ? say_notice(x, c, v, scan) : known_notice(x, c, v);
 }
 
+/*
+ * The gateway has been reloaded, and judges by another policy now, perhaps: a session that somebody keeps open for days shows nothing by the old one. Who
+ * fetches and deletes would get twice what he has, and is done soon.
+ */
+static bool outdated(const struct pop3_scan *x)
+{
+	return x->p.s->svc->retired && (!x->deletes || clock_ms() - x->p.s->begun_ms > FETCH_AND_DELETE_MS);
+}
+
 static int do_message(struct pop3_scan *x, const struct pop3_command *c, const char *line, size_t len)
 {
 	struct retrieval_verdict v = { .answer = RETRIEVAL_UNKNOWN };
@@ -454,6 +466,11 @@ static int do_message(struct pop3_scan *x, const struct pop3_command *c, const c
 
 	if (!x->retrieval)
 		return not_now(x);
+	if (outdated(x)) {
+		access_end(x->p.s, "retired", "messages are judged by a new policy");
+		rc = pop3_say(&x->p, "-ERR [SYS/TEMP] the gateway has been reloaded, come again");
+		return rc < 0 ? rc : -ESHUTDOWN;
+	}
 	rc = ask_uid(x, c->number);
 	if (rc < 0)
 		return rc;
@@ -469,6 +486,12 @@ static int do_message(struct pop3_scan *x, const struct pop3_command *c, const c
 
 static int do_one(struct pop3_scan *x, const struct pop3_command *c, const char *line, size_t len)
 {
+	return relay(x, line, len, false);
+}
+
+static int do_dele(struct pop3_scan *x, const struct pop3_command *c, const char *line, size_t len)
+{
+	x->deletes = c->verb == POP3_DELE;
 	return relay(x, line, len, false);
 }
 
@@ -504,9 +527,9 @@ static const struct {
 	{ POP3_LIST, do_list },
 	{ POP3_UIDL, do_list },
 	{ POP3_STAT, do_one },
-	{ POP3_DELE, do_one },
+	{ POP3_DELE, do_dele },
 	{ POP3_NOOP, do_one },
-	{ POP3_RSET, do_one },
+	{ POP3_RSET, do_dele },
 	{ POP3_LAST, do_one },
 	{ POP3_LANG, do_lang },
 	{ POP3_CAPA, do_capa },

@@ -167,6 +167,26 @@ def test_convicted_after_delivery(gate):
         assert is_notice(retr(c), bad)
 
 
+def test_an_old_session(gate):
+    """One that is kept open shows nothing by the policy of its beginning; who deletes what he fetches is let finish."""
+    bad = mail()
+    g = gate(CLEAN, bad, policy="accept\n")
+    with login(g) as c, login(g) as reads:
+        assert retr(c, 2) == bad and retr(reads) == CLEAN
+        reads.ok(b"DELE 1")
+        mark = g.mark()
+        g.policy_path.write_text(POLICY)
+        g.process.send(signal.SIGHUP)
+        g.wait_line("event=reload what=done", mark)
+        c.ok(b"NOOP")
+        assert c.cmd(b"RETR 2").startswith(b"-ERR [SYS/TEMP] the gateway has been reloaded") and c.rest() == b""
+        assert retr(reads, 2) == bad
+        reads.ok(b"RSET")
+        assert reads.cmd(b"TOP 2 1").startswith(b"-ERR [SYS/TEMP] the gateway has been reloaded") and reads.rest() == b""
+    with login(g) as c:
+        assert is_notice(retr(c, 2), bad)
+
+
 def test_top_does_not_count_as_read(gate):
     """The gateway's own look at a message leaves no trace on the server."""
     g = gate(mail(), CLEAN)
