@@ -84,7 +84,7 @@ def attempt(g, protocol, user, password=WRONG, source=HOME):
     """Its line in the log; what the client hears belongs to it."""
     mark = g.mark()
     heard = say(g, protocol, user, password, source)
-    line = g.wait_line("event=login ", mark)
+    line = g.wait_line(f"event=login .*protocol={protocol} .*client={re.escape(source)} ", mark)        # that of one before may come late
     out = parse_logfmt(line)
     out["worker"] = re.search(r"worker (\d+)", line)[1]
     assert heard == ANSWERS[out["result"]][protocol], (heard, line)
