@@ -477,7 +477,7 @@ def test_the_login_takes_too_long(gate, kind):
             pass
         for c in (slow, half, busy):
             c.rest()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 8
     server.wait(lambda: all(conn.ended for conn in server.conns))
     good_client(g)
 
@@ -551,7 +551,7 @@ def test_a_server_that_never_answers(gate, kind):
         with c:
             heard = c.rest()
         assert b"OK done" not in heard, (i, heard)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 10
 
 
 UNSOLICITED = {

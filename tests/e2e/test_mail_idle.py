@@ -146,10 +146,10 @@ def test_it_goes_on_over_a_reload_and_ends_with_the_gateway(access_gate, server,
 
 @KINDS
 def test_it_ends_after_its_time(access_gate, server, kind):
-    g = access_gate({"imap": server.port}, options='idle_timeout = "1s"', kinds=("imap", "imaps"))
+    g = access_gate({"imap": server.port}, options='idle_timeout = "2s"', kinds=("imap", "imaps"))
     sock = opened(g.ports[kind], kind == "imaps")
     for _ in range(2):
-        time.sleep(0.6)         # each is a beginning anew
+        time.sleep(1.1)         # each is a beginning anew
         sock.sendall(b"c NOOP\r\n")
         until(sock, b"c OK")
     assert sock.recv(100) == b""

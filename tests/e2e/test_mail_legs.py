@@ -434,6 +434,7 @@ listener both {{ address = "127.0.0.1:{(both := free_port())}" protocol = imap b
         with connect("imap", g.ports["imap"]) as c, contextlib.suppress(Closed):
             assert b"* BYE [UNAVAILABLE]" in c.greeting + c.rest()
         assert b"bare" in connect("imap", both).greeting
+        g.wait_line("event=backend name=to_imap .*state=away")
         lines = [line for line in g.process.lines if "event=backend name=to_imap" in line]
         assert len(lines) == 1 and "name=to_imap" in lines[0] and "state=away" in lines[0], lines
         first.process = Process(["/usr/sbin/dovecot", "-F", "-c", str(first.dir / "dovecot.conf")])
@@ -441,6 +442,7 @@ listener both {{ address = "127.0.0.1:{(both := free_port())}" protocol = imap b
         with connect("imap", g.ports["imap"]) as c:         # nobody else is left there: it is tried at once
             assert b"first" in c.greeting
         assert b"first" in connect("imap", both).greeting
+        g.wait_line("event=backend .*state=up")
         assert len([line for line in g.process.lines if "event=backend " in line and "state=up" in line]) == 1
 
 
