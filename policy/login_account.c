@@ -76,10 +76,13 @@ static void fold(const char *user, char out[LOGIN_ACCOUNT_MAX])
 
 const char *login_account(const char *user, const char *domain, char out[LOGIN_ACCOUNT_MAX])
 {
-	char *slash, *at;
+	char *star, *slash, *at;
 	size_t len;
 
 	fold(user, out);
+	star = strrchr(out, '*');
+	if (star && star[1])
+		memmove(out, star + 1, strlen(star + 1) + 1);
 	slash = strrchr(out, '\\');
 	if (slash && slash[1])
 		memmove(out, slash + 1, strlen(slash + 1) + 1);

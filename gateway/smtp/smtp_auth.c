@@ -34,7 +34,7 @@ struct dialogue {
 	struct buf challenge;
 	int64_t until_ms;
 	const char *reply;              /* what the client hears; NULL: what the backend said last */
-	bool token_refused;
+	bool guessed;                   /* a challenge says what has come of it, see challenged() */
 	bool turned_away;               /* reply says why: the server was not asked */
 };
 
@@ -278,12 +278,12 @@ static int ask_guard(struct dialogue *d)
 }
 
 /*
- * A token that is refused is refused in a challenge, which the client answers before the server says 535 (RFC 7628 3.2.3): whoever breaks off then has
- * failed.
+ * Behind the line that decides a challenge says what has come of it, the end of SCRAM or DIGEST-MD5, say: whoever breaks off then has made his guess. A token
+ * that is refused is refused in one, which the client answers before the server says 535 (RFC 7628 3.2.3).
  */
-static void token_challenged(struct dialogue *d)
+static void challenged(struct dialogue *d)
 {
-	d->token_refused = d->attempt.asked && (d->sasl.mechanism & SASL_TOKENS);
+	d->guessed = d->attempt.asked;
 }
 
 /* To the end. 0: d->reply, or the backend's last; else an error of the client's stream. may wait */
@@ -295,7 +295,7 @@ static int converse(struct dialogue *d, const struct smtp_command *c)
 		const char *line = "";
 		size_t len = 0;
 
-		token_challenged(d);
+		challenged(d);
 		if (step == STEPS_MAX) {
 			cancel(d, "454 4.7.0 the dialogue does not end");
 			return 0;
@@ -373,7 +373,7 @@ static int conclude(struct dialogue *d)
 	if (code / 100 == 2)
 		d->reply = "454 4.7.0 the mail server behind is confused, try again later";
 	snprintf(digits, sizeof(digits), "%d", code);
-	if (is_failure(code) || (d->token_refused && d->reply && d->reply[0] == '5')) {
+	if (is_failure(code) || (d->guessed && d->reply && d->reply[0] == '5')) {
 		s->errors++;
 		login_attempt_end(s->svc->login, &d->attempt, LOGIN_FAILED, code ? digits : NULL);
 	} else {
@@ -431,7 +431,7 @@ int smtp_do_auth(struct smtp_session *s, struct smtp_command *c)
 	}
 	if (rc >= 0)
 		rc = conclude(d);
-	else if (d->token_refused)
+	else if (d->guessed && rc != -ECANCELED)        /* we break off */
 		login_attempt_end(s->svc->login, &d->attempt, LOGIN_FAILED, NULL);
 	/* The client has gone in the middle: a QUIT would be the answer to a challenge, a password even. */
 	if (rc < 0 && d->backend && d->backend->reply.code == 334)

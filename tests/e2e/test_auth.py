@@ -265,6 +265,24 @@ def test_a_refused_token_counts(gate, end):
     assert (line["result"], line["user"], line["failures"], line["account_failures"]) == ("failed", "ann", "1", "1")
 
 
+@pytest.mark.parametrize("end", ["*", "", None])
+def test_a_refused_proof_counts(gate, end):
+    """The same of a proof, which a server may refuse in a challenge (RFC 5802: e=invalid-proof)."""
+    g = gate(step=asking(b64("r=xy,s=QQ==,i=4096"), b64("e=invalid-proof"), end=b"535 5.7.8 no\r\n"))
+    with submit(g) as c:
+        c.expect("AUTH SCRAM-SHA-256 " + b64("n,,n=ann,r=x"), 334)
+        c.expect(b64("c=biws,r=xy,p=QQ=="), 334)
+        if end is not None:
+            assert c.cmd(end).code in (501, 535)
+    line = parse_logfmt(g.wait_line("event=login"))
+    assert (line["result"], line["user"], line["failures"]) == ("failed", "ann", "1")
+    with submit(g) as c:                                # who gives up before has not
+        mark = g.mark()
+        c.expect("AUTH SCRAM-SHA-256 " + b64("n,,n=ann,r=x"), 334)
+        c.expect("*", 501)
+        assert "result=broken-off" in g.wait_line("event=login", mark)
+
+
 @pytest.mark.parametrize("said,heard", [
     (b"535 no\r\n", "535 5.7.8 no"),
     (b"454 Temporary\r\n", "454 4.7.0 Temporary"),

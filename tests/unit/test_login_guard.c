@@ -485,6 +485,10 @@ static const struct { const char *user, *domain, *want; } names[] = {
 	{ "STRA\xc3\x9f" "E", NULL, "strasse" },
 	{ "\xef\xbc\xa1nn", NULL, "ann" },      /* a wide letter */
 	{ "ann+x", NULL, "ann+x" },
+	{ "bob*ann", NULL, "ann" },
+	{ "CORP\\bob@example.com*Ann@example.com", "example.com", "ann" },
+	{ "ann*", NULL, "ann*" },
+	{ "*", NULL, "*" },
 };
 
 static void test_names(void **unused)
