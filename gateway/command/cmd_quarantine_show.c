@@ -164,6 +164,8 @@ static void print_origin(const json_t *record)
 			fputs(parts[i].before, stdout);
 			safe_text(at(record, "retrieval", parts[i].key));
 		}
+	if (json_is_integer(at(record, "retrieval", "of_bytes")))
+		printf("; this is the beginning of its %lld bytes", (long long)json_integer_value(at(record, "retrieval", "of_bytes")));
 	putchar('\n');
 }
 

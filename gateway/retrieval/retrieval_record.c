@@ -24,6 +24,9 @@ static int add_origin(const struct retrieval_scan *s, json_t *record)
 	json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "protocol", record_text(s->who.protocol), "backend", record_text(s->backend), "account",
 			      record_text(s->account), "mailbox", record_text(s->mailbox), "uid", record_text(s->uid), "content", record_text(s->content));
 
+	/* Beyond limits.message_bytes: it shows what it is, and is nothing to deliver. */
+	if (o && s->size > message_size(s->txn.message))
+		json_object_set_new(o, "of_bytes", json_integer((json_int_t)s->size));
 	return json_object_set_new(record, "retrieval", o);
 }
 

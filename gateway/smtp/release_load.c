@@ -332,6 +332,11 @@ static void rcpt_choose(struct release *r, struct release_rcpt *one, bool again)
 		snprintf(one->reply, sizeof(one->reply), "this is how he logs in, and no address: --redirect-to ADDRESS delivers a copy; the original is shown again");
 		return;
 	}
+	if (one->envelope && json_object_get(json_object_get(r->meta, "retrieval"), "of_bytes")) {
+		one->result = RELEASE_REFUSED;
+		snprintf(one->reply, sizeof(one->reply), "the copy is only the beginning of a large message, and is not delivered; the original is shown again");
+		return;
+	}
 	one->result = again ? RELEASE_PENDING : state == STORE_STATE_RELEASED ? RELEASE_HAD_IT :
 		      state == STORE_STATE_PERHAPS ? RELEASE_PERHAPS_BEFORE : RELEASE_PENDING;
 }

@@ -139,6 +139,18 @@ def test_released(desk):
     assert b"keeps this message" in d.fetch(3)[0]
 
 
+def test_the_copy_is_not_whole(desk):
+    """Of a message beyond limits.message_size: nobody is delivered half a message."""
+    d = desk(conf="limits { message_size = 1M }")
+    message = message_for(d) + b"and so on, line by line\r\n" * 60000
+    d.deliver(message)
+    id = d.held(message)
+    assert "not delivered" in d.quarantine("release", id, status=5)
+    assert f"beginning of its {len(message)} bytes" in d.quarantine("show", id)
+    assert not d.backend.messages
+    d.fetch_until(message)
+
+
 def test_not_released(desk):
     """A recipient that it never had: nothing is released, and nothing is shown."""
     d = desk()
