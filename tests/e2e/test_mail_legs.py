@@ -443,6 +443,7 @@ listener both {{ address = "127.0.0.1:{(both := free_port())}" protocol = imap b
             assert b"first" in c.greeting
         assert b"first" in connect("imap", both).greeting
         g.wait_line("event=backend .*state=up")
+        g.wait_line("event=backend .*state=up", 0)
         assert len([line for line in g.process.lines if "event=backend " in line and "state=up" in line]) == 1
 
 
