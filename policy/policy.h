@@ -158,10 +158,10 @@ struct policy_run {
  * to the same verdict without it. When the wait for it is over, set temperror_expired and call
  * again.
  *
- * Effects and observe rules hold back nothing. They are looked at once the verdict is certain, those
- * above the rule that decided: while r->waiting, call again at later stages (POLICY_DECIDED again)
- * until final. So are score rules, for the final score, unless the verdict is reject or defer. Where the message is not delivered (any verdict but accept) only log rules are.
- * Of copies to one address, and of redirects at all, the first in the file is kept.
+ * Effects and observe rules hold back nothing. They are looked at once the verdict is certain, those above the rule that decided: while r->waiting,
+ * call again at later stages (POLICY_DECIDED again) until final. So are score rules, for the final score, unless the verdict is reject or defer.
+ * Where the message is not delivered (any verdict but accept) only log rules are. Of copies to one address, and of redirects at all, the first in the
+ * file is kept.
  */
 enum policy_event policy_next(const struct policy *p, struct policy_run *r,
 			      const struct policy_facts *f, bool final);

@@ -1,9 +1,10 @@
 /*
  * access_backend - the server's leg of a session: which server, TLS with it, and what it is told of the client
  *
- * Which: with transparent = yes, the one that the client wanted to connect to, from the client's own address; else those that the map of users has for who logs in;
- * else those of the name that the client asked for (SNI); else the listener's. A destination that has the address of one of the backends is spoken to as that one's
- * settings say; any other with TLS from the first octet where the client's leg is so, else by STARTTLS where it offers that, whatever its certificate.
+ * Which: with transparent = yes, the one that the client wanted to connect to, from the client's own address; else those that the map of users has
+ * for who logs in; else those of the name that the client asked for (SNI); else the listener's. A destination that has the address of one of the
+ * backends is spoken to as that one's settings say; any other with TLS from the first octet where the client's leg is so, else by STARTTLS where it
+ * offers that, whatever its certificate.
  */
 #ifndef ACCESS_BACKEND_H
 #define ACCESS_BACKEND_H
@@ -37,8 +38,8 @@ void access_backend_close(struct access_session *s);
 /* Whether TLS is still to come by STARTTLS: when the server offers it, or (TLS_REQUIRED) else not at all. */
 bool access_backend_wants_starttls(const struct access_session *s);
 /*
- * The server has said that it begins: the handshake. 0; -EAGAIN: it failed, and it was opportunistic; else -errno. why as above. What the server sent behind its
- * answer makes it fail (-EPROTO). may wait
+ * The server has said that it begins: the handshake. 0; -EAGAIN: it failed, and it was opportunistic; else -errno. why as above. What the server sent
+ * behind its answer makes it fail (-EPROTO). may wait
  */
 int access_backend_starttls(struct access_session *s, char *why);
 

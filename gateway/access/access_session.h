@@ -75,8 +75,8 @@ struct access_protocol {
 void access_end(struct access_session *s, const char *end, const char *why);
 
 /*
- * Whose mailboxes these are, by which verdicts on messages are kept; NULL: nobody knows. The same UID in two accounts is two messages: a verdict on the one says
- * nothing of the other.
+ * Whose mailboxes these are, by which verdicts on messages are kept; NULL: nobody knows. The same UID in two accounts is two messages: a verdict on
+ * the one says nothing of the other.
  */
 const char *access_account(const struct access_session *s);
 

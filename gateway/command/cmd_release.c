@@ -106,8 +106,8 @@ static int parse_options(struct command_release *x, int argc, char **argv, int *
 {
 	static const struct option options[] = {
 		QUARANTINE_FILTER_OPTIONS, { "config", required_argument, NULL, 'c' }, { "rcpt", required_argument, NULL, 'R' },
-		{ "redirect-to", required_argument, NULL, 'T' }, { "again", no_argument, NULL, 'A' }, { "delete", no_argument, NULL, 'D' }, { "dry-run", no_argument, NULL, 'N' },
-		{ "json", no_argument, NULL, 'J' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "redirect-to", required_argument, NULL, 'T' }, { "again", no_argument, NULL, 'A' }, { "delete", no_argument, NULL, 'D' },
+		{ "dry-run", no_argument, NULL, 'N' }, { "json", no_argument, NULL, 'J' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	const char *wrong;
 	bool room = true;

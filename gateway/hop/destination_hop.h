@@ -36,8 +36,8 @@ struct destination_shared {
 };
 
 /*
- * A session that is opened before there is mail for it, because the client wants TLS with a certificate like the destination's own. The next hop that needs a session
- * takes it; those that come later have to be as it was: under TLS, and of the same names where these were verified.
+ * A session that is opened before there is mail for it, because the client wants TLS with a certificate like the destination's own. The next hop that
+ * needs a session takes it; those that come later have to be as it was: under TLS, and of the same names where these were verified.
  */
 struct destination_ahead {
 	struct destination_session *session;    /* NULL: taken */

@@ -42,7 +42,8 @@ static const char *const with_uid[] = { "FETCH", "STORE", "COPY", "MOVE", "SEARC
 /* A line, its end not counted, holds nothing that somebody could take for another line's end. */
 static bool line_is_one(const char *line, size_t len)
 {
-	return len >= 2 && line[len - 2] == '\r' && line[len - 1] == '\n' && !memchr(line, '\0', len) && !memchr(line, '\r', len - 2) && !memchr(line, '\n', len - 1);
+	return len >= 2 && line[len - 2] == '\r' && line[len - 1] == '\n' && !memchr(line, '\0', len) && !memchr(line, '\r', len - 2) &&
+	       !memchr(line, '\n', len - 1);
 }
 
 bool imap_after_more(const char *line, size_t len, bool *literal, uint64_t *size, bool *sync)

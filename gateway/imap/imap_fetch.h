@@ -1,9 +1,9 @@
 /*
  * imap_fetch - what a FETCH asks for, RFC 9051 section 6.4.5, BINARY of RFC 3516; and the messages it names
  *
- * The arguments of FETCH and UID FETCH are parsed as far as it matters who sees what: items that show nothing of a message but what the server says of
- * it (flags, sizes, its structure, single fields of its header), those that show its header, and those that show what it holds, any part of it. What is not known
- * here shows what it holds. No I/O.
+ * The arguments of FETCH and UID FETCH are parsed as far as it matters who sees what: items that show nothing of a message but what the server says
+ * of it (flags, sizes, its structure, single fields of its header), those that show its header, and those that show what it holds, any part of it.
+ * What is not known here shows what it holds. No I/O.
  */
 #ifndef IMAP_FETCH_H
 #define IMAP_FETCH_H

@@ -1,9 +1,9 @@
 /*
  * imap_response - what an IMAP server says, piece by piece, RFC 9051 section 7 and 9
  *
- * Bytes go in as they come; each call takes a piece from their front and says what it is. All pieces together are all bytes: who passes them on as they are passes the
- * stream on as it is. A response on one line is one piece (IMAP_PIECE_LINE). A longer one begins with IMAP_PIECE_BEGIN, goes on with IMAP_PIECE_REST, and ends
- * with IMAP_PIECE_END; every FETCH is of that kind, and what it tells of a message is taken apart:
+ * Bytes go in as they come; each call takes a piece from their front and says what it is. All pieces together are all bytes: who passes them on as
+ * they are passes the stream on as it is. A response on one line is one piece (IMAP_PIECE_LINE). A longer one begins with IMAP_PIECE_BEGIN, goes on
+ * with IMAP_PIECE_REST, and ends with IMAP_PIECE_END; every FETCH is of that kind, and what it tells of a message is taken apart:
  *
  *     * 12 FETCH (UID 7 BODY[TEXT] {5}<CRLF>hello FLAGS (\Seen))<CRLF>
  *     BEGIN      BEGIN: "* 12 FETCH "       GAP: blanks and parentheses around and between the items

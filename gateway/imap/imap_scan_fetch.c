@@ -168,8 +168,8 @@ static void batch_add(const struct imap_scan *x, struct batch *b, uint32_t uid)
 	snprintf(b->text[b->count], sizeof(b->text[0]), "%u", uid);
 	b->uid[b->count] = uid;
 	b->key[b->count] = (struct retrieval_key){
-		.backend = s->backend.conf ? s->backend.conf->name : s->backend.link.address, .account = account ? account : s->user ? s->user : "", .mailbox = x->mailbox ? x->mailbox : "",
-		.validity = x->validity, .uid = nameless ? "" : b->text[b->count], .listener = s->conf->name,
+		.backend = s->backend.conf ? s->backend.conf->name : s->backend.link.address, .account = account ? account : s->user ? s->user : "",
+		.mailbox = x->mailbox ? x->mailbox : "", .validity = x->validity, .uid = nameless ? "" : b->text[b->count], .listener = s->conf->name,
 	};
 	b->count++;
 }

@@ -1,8 +1,8 @@
 /*
  * imap_wire - one leg of a session whose bytes are read on the way: what came and was not eaten, what goes and was not sent
  *
- * Nothing here waits; one task serves two of them, as a pump does. At most STREAM_CHUNK octets are held of what came, as many and what one call adds of what goes, and
- * memory only while there are any.
+ * Nothing here waits; one task serves two of them, as a pump does. At most STREAM_CHUNK octets are held of what came, as many and what one call adds
+ * of what goes, and memory only while there are any.
  */
 #ifndef IMAP_WIRE_H
 #define IMAP_WIRE_H

@@ -419,8 +419,10 @@ int pop3_auth_sasl(struct pop3_session *p, const struct pop3_command *c)
 	struct dialogue d = { .p = p };
 	int rc = 0;
 
+	if (access_client_refuses_clear(p->s) && (c->mechanism & SASL_SHOWS_PASSWORD))
+		return pop3_refuse(p, no_clear_text);
 	if (!(pop3_auth_mechanisms(p) & c->mechanism))
-		return pop3_refuse(p, access_client_refuses_clear(p->s) && (c->mechanism & SASL_SHOWS_PASSWORD) ? no_clear_text : pop3_command_reply(POP3_COMMAND_MECHANISM));
+		return pop3_refuse(p, pop3_command_reply(POP3_COMMAND_MECHANISM));
 	begin(p, sasl_name(c->mechanism));
 	p->sasl.mechanism = c->mechanism;
 	if (c->initial && sasl_client_line(&p->sasl, true, c->initial, c->initial_len) != SASL_DATA)

@@ -1,9 +1,10 @@
 /*
  * pop3_capa - what a POP3 server says that it can do, adjusted for what the gateway changes, RFC 2449 5
  *
- * STLS stands for the client's leg, which ends here; mechanisms are those that pass (base/sasl.h); USER and what shows a password goes where no password may come in
- * clear. XCLIENT is between server and gateway. Where users go to different servers, what must be said before their name is known is not offered. Where messages are
- * scanned, only what is known stays: an extension could carry them past. Lines that hold more than printable ASCII go. Pure.
+ * STLS stands for the client's leg, which ends here; mechanisms are those that pass (base/sasl.h); USER and what shows a password goes where no
+ * password may come in clear. XCLIENT is between server and gateway. Where users go to different servers, what must be said before their name is
+ * known is not offered. Where messages are scanned, only what is known stays: an extension could carry them past. Lines that hold more than printable
+ * ASCII go. Pure.
  */
 #ifndef POP3_CAPA_H
 #define POP3_CAPA_H

@@ -25,8 +25,8 @@ enum {
 int pop3_hop_open(struct pop3_session *p, const char *user);
 
 /*
- * Say a line (without its end), in pieces: strings, the last one NULL. Nothing may have come unasked. The second one of octets, as they are: a line that has been
- * checked. 0 or -errno, with p->why. may wait
+ * Say a line (without its end), in pieces: strings, the last one NULL. Nothing may have come unasked. The second one of octets, as they are: a line
+ * that has been checked. 0 or -errno, with p->why. may wait
  */
 int pop3_hop_say(struct pop3_session *p, const char *first, ...) __attribute__((sentinel));
 int pop3_hop_send(struct pop3_session *p, const char *line, size_t len);

@@ -16,8 +16,8 @@ struct pop3_lines {
 };
 
 /*
- * Read on in p[0..len), which is not empty: *used octets are eaten, *out[0..*out_len) is content, in p or elsewhere; it may be empty. Go on until all is eaten, or done:
- * what is left then is not of this answer.
+ * Read on in p[0..len), which is not empty: *used octets are eaten, *out[0..*out_len) is content, in p or elsewhere; it may be empty. Go on until all
+ * is eaten, or done: what is left then is not of this answer.
  */
 void pop3_lines_read(struct pop3_lines *l, const char *p, size_t len, size_t *used, const char **out, size_t *out_len);
 

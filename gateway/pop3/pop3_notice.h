@@ -1,8 +1,9 @@
 /*
  * pop3_notice - a message on its way to the client, and the notice that takes its place
  *
- * The message goes in as it is, in pieces; what comes out has the same length: its header, fixed, and the notice's octets for those of the body. The header ends with the
- * first empty line, whatever line ends it has; at POP3_NOTICE_HEADER_MAX it ends anyway. Where so many lines were asked for (TOP), of the notice no more come. Pure.
+ * The message goes in as it is, in pieces; what comes out has the same length: its header, fixed, and the notice's octets for those of the body. The
+ * header ends with the first empty line, whatever line ends it has; at POP3_NOTICE_HEADER_MAX it ends anyway. Where so many lines were asked for
+ * (TOP), of the notice no more come. Pure.
  */
 #ifndef POP3_NOTICE_H
 #define POP3_NOTICE_H

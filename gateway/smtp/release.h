@@ -1,9 +1,9 @@
 /*
  * release - a quarantined message on its way to the mail server behind, or out to the world, as if it came from its sender now
  *
- * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). Two exceptions,
- * as in any delivery: what the server would take for our words is left out (outgoing_is_forged), and the site's client_header is added. Bare CR and LF are kept where
- * the server offers CHUNKING, and leave as CRLF elsewhere. What one of ours has sent is signed as it would have been (smtp/signing.h).
+ * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). Two exceptions, as in
+ * any delivery: what the server would take for our words is left out (outgoing_is_forged), and the site's client_header is added. Bare CR and LF are
+ * kept where the server offers CHUNKING, and leave as CRLF elsewhere. What one of ours has sent is signed as it would have been (smtp/signing.h).
  *
  * Once: what is done is written to the message's events (policy/store_events.h) before it is done. The message's lock is held as long as a
  * struct release lives.

@@ -1,10 +1,10 @@
 /*
  * tcp_backend - the servers behind listeners with protocol = tcp, pop3 and imap
  *
- * A worker has one struct tcp_backends with all servers of the site; each listener, name or user is served by some of them, a tcp_set. They are tried by priority, those of
- * equal priority by turns. One that does not take a connection is away, for 1 second, 2, 4, up to its probe_interval: meanwhile it is tried only
- * when no other of the set is left. Nobody is probed: clients' own connections show who is well. Each change is one log line, whatever sets the
- * server is in. max_sessions holds over all workers.
+ * A worker has one struct tcp_backends with all servers of the site; each listener, name or user is served by some of them, a tcp_set. They are tried
+ * by priority, those of equal priority by turns. One that does not take a connection is away, for 1 second, 2, 4, up to its probe_interval: meanwhile
+ * it is tried only when no other of the set is left. Nobody is probed: clients' own connections show who is well. Each change is one log line,
+ * whatever sets the server is in. max_sessions holds over all workers.
  */
 #ifndef TCP_BACKEND_H
 #define TCP_BACKEND_H
