@@ -251,14 +251,21 @@ static enum imap_piece_kind begin_long(struct imap_response *r, const char *p, s
 	return give(out, IMAP_PIECE_BEGIN, p, len);
 }
 
+static bool ends(const char *p, const char *end, const char *with)
+{
+	size_t len = strlen(with);
+
+	return (size_t)(end - p) >= len && strncasecmp(end - len, with, len) == 0;
+}
+
 /* "* 12 FETCH (": what begins like this is not waited for until its line ends. 0: it is something else; or there is not enough yet. */
 static size_t fetch_head(struct imap_response *r, const char *p, size_t len)
 {
 	const char *open = memchr(p, '(', len < 64 ? len : 64);
 
-	if (!open || p[0] != '*' || open[-1] != ' ')
+	if (!open || p[0] != '*' || !(ends(p, open, " FETCH ") || ends(p, open, " UIDFETCH ")))
 		return 0;
-	if (!head(r, p, (size_t)(open - p) - 1) || r->says != IMAP_SAYS_FETCH || r->rest.len || (open[-2] | 32) != 'h')
+	if (!head(r, p, (size_t)(open - p) - 1) || r->says != IMAP_SAYS_FETCH || r->rest.len)
 		return 0;
 	return (size_t)(open - p);
 }

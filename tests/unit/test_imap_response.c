@@ -63,6 +63,7 @@ static const struct { const char *name, *in, *want; } rows[] = {
 	{ "FETCH without a list", "* 1 FETCH" NL, "!" },
 	{ "FETCH with an atom", "* 1 FETCH NIL" NL, "!" },
 	{ "FETCH glued", "* 1 FETCH(UID 7)" NL, "!" },
+	{ "FETCH, and a line end before the list", "* 1 FETCH\tx\nFETCH (UID 7)" NL, "!" },
 	{ "FETCH of no number", "* 99999999999 FETCH (UID 7)" NL, "L<* 99999999999 FETCH (UID 7)|>" },
 	{ "an item without a value", "* 1 FETCH (UID)" NL, "!" },
 	{ "an item without a value, two blanks", "* 1 FETCH (UID )" NL, "!" },
