@@ -6,6 +6,8 @@
 
 #define LISTENER(field) offsetof(struct listener_conf, field)
 
+enum { MAILBOX_PER_CLIENT = 500 };       /* a mail program has five connections or more, and an office one address */
+
 static const char *const protocols[] = { "smtp", "tcp", "pop3", "imap", NULL };
 static const char *const plaintext_words[] = { "pass", "refuse", NULL };
 static const char *const directions[] = { "inbound", "submission", "outbound", NULL };
@@ -104,6 +106,8 @@ static void defaults_by_port(struct conf *c, struct listener_conf *l)
 		l->protocol = conf_protocol_by_port(port);
 	if (l->protocol == LISTENER_SMTP && (port == 587 || port == 465) && !conf_given(c, "direction"))
 		l->direction = DIRECTION_SUBMISSION;
+	if (is_mailbox(l->protocol) && !conf_given(c, "max_per_client"))
+		l->max_per_client = MAILBOX_PER_CLIENT;
 	if (l->protocol != LISTENER_TCP && conf_implicit_by_port(port) && !conf_given(c, "tls"))
 		l->tls = LISTENER_TLS_IMPLICIT;
 }

@@ -246,7 +246,7 @@ static void check_wire(const struct site *s)
 	assert_true(s->listener[2].max_connections == 5 && s->listener[2].max_per_client == 6 && s->listener[2].idle_timeout_ms == 90000 && s->listener[2].proxy_from_count == 1);
 	assert_true(listener_has_backend(s, &s->listener[2], &s->backend[1]) && !listener_has_backend(s, &s->listener[2], b));
 	assert_true(listener_has_backend(s, NULL, b) && !listener_has_backend(s, &s->listener[0], &s->backend[1]));
-	assert_true(s->listener[3].protocol == LISTENER_IMAP && s->listener[3].login_timeout_ms == 8000 && s->listener[3].plaintext == PLAINTEXT_REFUSE && s->listener[3].scan);
+	assert_true(s->listener[3].protocol == LISTENER_IMAP && s->listener[3].login_timeout_ms == 8000 && s->listener[3].plaintext == PLAINTEXT_REFUSE && s->listener[3].scan && s->listener[3].max_per_client == 500);
 	assert_true(s->backend[2].protocol == LISTENER_IMAP && s->backend[2].implicit_tls && !b->implicit_tls && b->protocol == LISTENER_SMTP);
 	assert_true(listener_has_backend(s, &s->listener[3], &s->backend[2]) && !listener_has_backend(s, &s->listener[3], b) && !listener_has_backend(s, NULL, &s->backend[2]));
 	assert_int_equal(s->bypass_count, 1);
