@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "filters/domain.h"
 #include "filters/filter.h"
+#include "retrieval/reading.h"
 
 enum {
 	TURN_BYTES = 256 * 1024,        /* hashed at a stretch, then others get their turn */
@@ -343,6 +344,73 @@ bool retrieval_convicts(const struct judge *j)
 	}
 }
 
+/* The message of s to another scan, its header as many programs read it. Failures stick in that. */
+static int read_again(struct retrieval_scan *s, struct retrieval_scan *other)
+{
+	size_t most = s->r->conf.site->limits.message.header_bytes, off = 0, len = 1;
+	AUTO(buf) struct buf head = BUF_INIT(most + 2 * TURN_BYTES), fields = BUF_INIT(2 * most + 4 * TURN_BYTES);
+	const char *p;
+	bool ended;
+	int rc = 0;
+
+	while (rc == 0 && len > 0 && head.len <= most) {
+		rc = message_read(s->txn.message, head.len, &p, &len);
+		if (rc == 0)
+			rc = buf_add(&head, p, len);
+	}
+	if (rc < 0)
+		return rc;
+	off = reading_header(buf_str(&head), head.len, &fields, &ended);
+	if (fields.failed)
+		return -ENOMEM;
+	if (fields.len)
+		retrieval_scan_add(other, buf_str(&fields), fields.len);
+	if (ended || off == message_size(s->txn.message))
+		retrieval_scan_add(other, "\r\n", 2);
+	for (len = 1; rc == 0 && len > 0; off += len) {
+		rc = message_read(s->txn.message, off, &p, &len);
+		if (rc == 0 && len > 0)
+			retrieval_scan_add(other, p, len);
+	}
+	return rc < 0 ? rc : complete(other);
+}
+
+/*
+ * What is not convicted as the standard reads it may be shown as something else: *out, the scan of that, if it has to be kept back; else NULL. 0 or -errno;
+ * -EMSGSIZE: its header, read so, is too large. may wait
+ */
+static int judge_again(struct retrieval_scan *s, struct retrieval_scan **out)
+{
+	const struct message *m = s->txn.message;
+	const struct retrieval_key key = { .backend = s->backend, .account = s->account, .mailbox = s->mailbox, .validity = "", .uid = "" };
+	struct retrieval_scan *other;
+	int rc;
+
+	*out = NULL;
+	if (!message_header_broken(m) && !message_header_has_bare_cr(m))
+		return 0;
+	other = retrieval_scan_new(s->r, &s->who, &key);
+	if (!other)
+		return -ENOMEM;
+	rc = read_again(s, other);
+	if (rc == 0)
+		rc = judge(other);
+	if (rc < 0 || !retrieval_convicts(&other->judge)) {
+		retrieval_scan_free(other);
+		return rc;
+	}
+	memcpy(other->key, s->key, sizeof(other->key));
+	memcpy(other->txn.id, s->txn.id, sizeof(other->txn.id));
+	free(other->uid);
+	other->uid = s->uid;
+	other->bound = s->bound;
+	memcpy(other->content, s->content, sizeof(other->content));
+	other->size = s->size;
+	other->begun_ms = s->begun_ms;
+	*out = other;
+	return 0;
+}
+
 /* A copy for the quarantine; or the one that it has of this content for this account. 0 and the id, or -errno. may wait */
 static int quarantine(struct retrieval_scan *s, char id[STORE_ID_MAX])
 {
@@ -374,26 +442,12 @@ static int convict(struct retrieval_scan *s, struct retrieval_verdict *out)
 	return 0;
 }
 
-int retrieval_scan_end(struct retrieval_scan *s, struct retrieval_verdict *out)
+/* What came of it: the verdict, kept and told. s: the scan that it was found by, whose message is that of the caller. */
+static int conclude(struct retrieval_scan *s, uint64_t fingerprint, struct retrieval_verdict *out)
 {
 	bool observe = s->r->conf.site->mode == MODE_OBSERVE;
-	uint64_t fingerprint = keep_fingerprint(s->r);
-	int rc, kept = 0;
+	int rc = 0, kept = 0;
 
-	*out = (struct retrieval_verdict){ .answer = RETRIEVAL_UNKNOWN };
-	if (s->ended)
-		return -EINVAL;
-	s->ended = true;
-	s->rc = complete(s);
-	if (s->rc < 0 && s->rc != -EMSGSIZE)
-		return s->rc;
-	if (is_known(s)) {
-		*out = s->known;
-		return 0;
-	}
-	rc = s->rc < 0 ? 0 : judge(s);
-	if (rc < 0)
-		return rc;
 	out->answer = RETRIEVAL_PASS;
 	if (s->rc < 0)
 		out->answer = observe ? RETRIEVAL_PASS : RETRIEVAL_NOTICE;
@@ -411,4 +465,40 @@ int retrieval_scan_end(struct retrieval_scan *s, struct retrieval_verdict *out)
 	keep_verdict(s, fingerprint, out);
 	record_verdict(s, out, kept);
 	return 0;
+}
+
+int retrieval_scan_end(struct retrieval_scan *s, struct retrieval_verdict *out)
+{
+	uint64_t fingerprint = keep_fingerprint(s->r);
+	struct retrieval_scan *other = NULL;
+	struct message *theirs;
+	int rc;
+
+	*out = (struct retrieval_verdict){ .answer = RETRIEVAL_UNKNOWN };
+	if (s->ended)
+		return -EINVAL;
+	s->ended = true;
+	s->rc = complete(s);
+	if (s->rc < 0 && s->rc != -EMSGSIZE)
+		return s->rc;
+	if (is_known(s)) {
+		*out = s->known;
+		return 0;
+	}
+	rc = s->rc < 0 ? 0 : judge(s);
+	if (rc == 0 && s->rc == 0 && !retrieval_convicts(&s->judge))
+		rc = judge_again(s, &other);
+	if (rc == -EMSGSIZE)
+		s->rc = rc;
+	else if (rc < 0)
+		return rc;
+	if (!other)
+		return conclude(s, fingerprint, out);
+	theirs = other->txn.message;
+	other->txn.message = s->txn.message;
+	rc = conclude(other, fingerprint, out);
+	other->txn.message = theirs;
+	other->uid = NULL;
+	retrieval_scan_free(other);
+	return rc;
 }

@@ -200,6 +200,16 @@ static const struct {
 	{ "quarantine if text ~ /never/", "", RETRIEVAL_PASS },
 	{ "quarantine if mime.broken", "Content-Type: multipart/mixed; boundary=x\r\n\r\nno part\r\n", RETRIEVAL_NOTICE },
 	{ "accept", "A: b\r\nC: d\r\n", RETRIEVAL_PASS },
+	/* a header that is broken: mail programs pass over the line, or end with it */
+	{ "quarantine if attachment.extension = exe", "this is no field\r\n" PROGRAM, RETRIEVAL_NOTICE },
+	{ "quarantine if attachment.extension = exe", "Subject: x\r\n\x80: y\r\n" PROGRAM, RETRIEVAL_NOTICE },
+	{ "quarantine if attachment.extension = exe", "Subject: x\rMIME-Version: 1.0\rContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n"
+	  "Content-Type: application/octet-stream; name=\"a.exe\"\r\n\r\nMZ\r\n--x--\r\n", RETRIEVAL_NOTICE },
+	{ "quarantine if attachment.extension = exe", "Content-Type: multipart/mixed; boundary=x\r\nno field\r\n--x\r\n"
+	  "Content-Type: application/octet-stream; name=\"a.exe\"\r\n\r\nMZ\r\n--x--\r\n", RETRIEVAL_NOTICE },
+	{ "quarantine if attachment.extension = exe", "no field\r\n a: \r\n" GOOD, RETRIEVAL_PASS },
+	{ "quarantine if attachment.extension = exe", "no field at all", RETRIEVAL_PASS },
+	{ "quarantine if attachment.extension = exe", "Subject: x\r\nno field\r\n", RETRIEVAL_PASS },
 };
 
 static void test_verdicts(void **state)
