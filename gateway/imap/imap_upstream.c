@@ -223,11 +223,20 @@ int imap_upstream_pass(struct imap_dialogue *d, const struct imap_answer *a, boo
 	return pass_line(d, a->line, a->len, logged_in);
 }
 
+/* Whether it has said something, or gone, what has not been read yet included. TLS has words of its own that count for nothing. may wait */
+static bool has_spoken(struct stream *server)
+{
+	const char *p;
+	size_t len;
+
+	return stream_pending(server) > 0 || (stream_spoken_to(server) && stream_peek(server, 0, &p, &len) != -ETIMEDOUT);
+}
+
 int imap_upstream_begin(struct imap_dialogue *d)
 {
 	if (d->bye)
 		return lost(d, -EPIPE, NULL);
-	for (int lines = 0; stream_pending(d->s->backend.stream) > 0; lines++) {
+	for (int lines = 0; has_spoken(d->s->backend.stream); lines++) {
 		const char *line = NULL;
 		size_t len = 0;
 		int rc = read_line(d, &line, &len);

@@ -405,12 +405,15 @@ def test_answers_that_are_none(gate, imap_server):
         g.wait_line('event=imap .*end="backend lost"', mark)
 
 
-def test_an_answer_that_nobody_asked_for(gate, imap_server):
-    """It lies there when the command comes that it would be the answer to."""
-    server = imap_server(script={"NOOP": b"TAG OK done\r\na OK you are in\r\n"})
+@pytest.mark.parametrize("later", [False, True])
+def test_an_answer_that_nobody_asked_for(gate, imap_server, later):
+    """It lies there when the command comes that it would be the answer to, with the last answer or behind it."""
+    server = imap_server(script={"NOOP": b"TAG OK done\r\n" + (b"" if later else b"a OK you are in\r\n")})
     g = gate(server)
     with Imap(g.ports["imap"]) as c:
         c.ok(b"z NOOP")
+        if later:
+            server.sessions[-1].send(b"a OK you are in\r\n")
         c.send(b"a LOGIN ann pass\r\n")
         assert c.rest() == b"* BYE [UNAVAILABLE] the mail server behind cannot be understood\r\n"
     assert server.commands == [b"NOOP"]
