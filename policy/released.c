@@ -48,6 +48,15 @@ static void hash_body(struct hashing *h, const char *p, size_t len)
 	}
 }
 
+/* Some programs see another field behind it. */
+static bool has_bare_cr(const char *p, size_t len)
+{
+	for (const char *cr = memchr(p, '\r', len); cr; cr = memchr(cr + 1, '\r', (size_t)(p + len - cr - 1)))
+		if (cr + 1 == p + len || cr[1] != '\n')
+			return true;
+	return false;
+}
+
 /* Each with its length, so that no field can be taken for another's end. */
 static void hash_header(struct hashing *h, struct message *m)
 {
@@ -64,6 +73,15 @@ static void hash_header(struct hashing *h, struct message *m)
 			hash(h, (const char *)head, sizeof(head));
 			hash(h, f->body, f->body_len);
 		}
+	}
+	for (size_t i = 0; message_header_has_bare_cr(m) && i < message_field_count(m); i++) {
+		const struct header_field *f = message_field(m, i);
+		const uint64_t head[2] = { sizeof(names) / sizeof(*names), f->raw_len };
+
+		if (!has_bare_cr(f->raw, f->raw_len))
+			continue;
+		hash(h, (const char *)head, sizeof(head));
+		hash(h, f->raw, f->raw_len);
 	}
 	hash(h, (const char *)end, sizeof(end));        /* the body cannot be taken for fields, nor they for it */
 }

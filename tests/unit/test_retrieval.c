@@ -624,6 +624,24 @@ static void test_released_where(void **state)
 	assert_string_not_equal(content[0], content[1]);
 }
 
+static void test_released_cr(void **state)
+{
+	static const char *const text[] = { "Received: x\r\n", "Received: x\rContent-Type: text/html\r\n", "Received: x\rContent-Type: text/htm\r\n" };
+	char content[3][RELEASED_CONTENT_MAX];
+
+	begin("accept");
+	for (size_t i = 0; i < 3; i++) {
+		AUTO(message) struct message *m = message_new(&site.limits.message, NULL, NULL);
+
+		assert_int_equal(message_add(m, text[i], strlen(text[i])), 0);
+		assert_int_equal(message_add(m, GOOD, strlen(GOOD)), 0);
+		assert_int_equal(message_end(m), 0);
+		assert_int_equal(released_content(m, content[i]), 0);
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(content[i], content[k]);
+	}
+}
+
 static void test_state_away(void **state)
 {
 	begin("quarantine if text ~ /buy/");
@@ -736,7 +754,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_verdicts), cmocka_unit_test(test_observe), cmocka_unit_test(test_dkim), cmocka_unit_test(test_doubt), cmocka_unit_test(test_reason),
 		cmocka_unit_test(test_large), cmocka_unit_test(test_read_back), cmocka_unit_test(test_names), cmocka_unit_test(test_listeners), cmocka_unit_test(test_life),
-		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_bound), cmocka_unit_test(test_copies), cmocka_unit_test(test_copies_end), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where),
+		cmocka_unit_test(test_policy_changes), cmocka_unit_test(test_many), cmocka_unit_test(test_bound), cmocka_unit_test(test_copies), cmocka_unit_test(test_copies_end), cmocka_unit_test(test_released), cmocka_unit_test(test_released_where), cmocka_unit_test(test_released_cr),
 		cmocka_unit_test(test_state_away), cmocka_unit_test(test_state_odd), cmocka_unit_test(test_record), cmocka_unit_test(test_accounts),
 	};
 
