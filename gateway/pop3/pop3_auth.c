@@ -231,6 +231,7 @@ int pop3_auth_apop(struct pop3_session *p, const struct pop3_command *c, const c
 
 	if (access_backend_routes(p->s) || p->clear_greeting)
 		return pop3_refuse(p, "-ERR APOP is not offered here");
+	pop3_auth_forget(p);            /* PASS follows USER: a server may take another's name for the last one that was said */
 	begin(p, "APOP");
 	sasl_user_keep(p->attempt.user, c->name, c->name_len);
 	rc = ask(p);
@@ -423,6 +424,7 @@ int pop3_auth_sasl(struct pop3_session *p, const struct pop3_command *c)
 		return pop3_refuse(p, no_clear_text);
 	if (!(pop3_auth_mechanisms(p) & c->mechanism))
 		return pop3_refuse(p, pop3_command_reply(POP3_COMMAND_MECHANISM));
+	pop3_auth_forget(p);            /* as for APOP */
 	begin(p, sasl_name(c->mechanism));
 	p->sasl.mechanism = c->mechanism;
 	if (c->initial && sasl_client_line(&p->sasl, true, c->initial, c->initial_len) != SASL_DATA)

@@ -489,6 +489,19 @@ def test_cancelled(scripted):
     assert parse_logfmt(g.wait_line("event=login "))["result"] == "broken-off"
 
 
+@pytest.mark.parametrize("between", [b"AUTH PLAIN " + b64("\0anna\0x").encode(), b"APOP anna c4c9334bac560ecc979e58001b3e22fb"])
+def test_another_name_between_user_and_pass(scripted, between):
+    """Whose password it would be is the server's to guess: it is counted as nobody's, and not asked."""
+    g = scripted({"AUTH": b"-ERR no\r\n", "APOP": b"-ERR no\r\n"})
+    with Pop3(g.ports["pop3"]) as c:
+        c.ok(b"USER bob")
+        assert c.cmd(between) == b"-ERR no\r\n"
+        assert c.cmd(b"PASS x") == b"-ERR USER first\r\n"
+        c.ok(b"USER bob")
+        c.ok(b"PASS x")
+    assert g.server.commands() == [b"USER bob", between, b"USER bob", b"PASS x"]
+
+
 def test_a_mechanism_that_is_refused_does_not_count(scripted):
     g = scripted({"AUTH": b"-ERR [AUTH] Unsupported authentication mechanism.\r\n"})
     with Pop3(g.ports["pop3"]) as c:
