@@ -94,6 +94,19 @@ class Wire:
     def half_close(self):
         self.sock.shutdown(socket.SHUT_WR)
 
+    def sasl(self, words, steps, initial):
+        """As authenticate(), but for the answer to the last step. The answer that came instead of a challenge, or None."""
+        steps = list(steps)
+        if initial:
+            words += b" " + (b64(steps.pop(0)(b"")) or b"=")
+        self.send(words + b"\r\n")
+        for step in steps:
+            answer = self.line()
+            if not answer.startswith(b"+") or answer.startswith(b"+OK"):
+                return answer
+            self.send(b64(step(unb64(answer[2:]))) + b"\r\n")
+        return None
+
 
 class Imap(Wire):
     def __init__(self, port, tls=False, **kw):
@@ -141,17 +154,7 @@ class Imap(Wire):
 
     def authenticate(self, tag, mechanism, steps, initial=False):
         """steps: functions of the server's words (octets, decoded from base64) to the client's."""
-        words = tag + b" AUTHENTICATE " + mechanism.encode()
-        steps = list(steps)
-        if initial:
-            words += b" " + (b64(steps.pop(0)(b"")) or b"=")
-        self.send(words + b"\r\n")
-        for step in steps:
-            answer = self.line()
-            if not answer.startswith(b"+"):
-                return answer
-            self.send(b64(step(unb64(answer[2:]))) + b"\r\n")
-        return self.until(tag)
+        return self.sasl(tag + b" AUTHENTICATE " + mechanism.encode(), steps, initial) or self.until(tag)
 
 
 class Pop3(Wire):
@@ -183,17 +186,7 @@ class Pop3(Wire):
         self.tls(**kw)
 
     def authenticate(self, mechanism, steps, initial=False):
-        words = b"AUTH " + mechanism.encode()
-        steps = list(steps)
-        if initial:
-            words += b" " + (b64(steps.pop(0)(b"")) or b"=")
-        self.send(words + b"\r\n")
-        for step in steps:
-            answer = self.line()
-            if not answer.startswith(b"+ "):
-                return answer
-            self.send(b64(step(unb64(answer[2:]))) + b"\r\n")
-        return self.line()
+        return self.sasl(b"AUTH " + mechanism.encode(), steps, initial) or self.line()
 
 
 def b64(octets):
