@@ -202,6 +202,7 @@ static int scan(struct imap_scan *x, const struct retrieval_key *key, uint32_t u
 		return rc;
 	imap_own_init(&own, IMAP_OWN_MESSAGE, job->uid);
 	own.number = job->uid ? uid : seq;
+	own.expected = uid;
 	own.scan = retrieval_scan_new(x->s->svc->retrieval, &client, key);
 	if (!own.scan)
 		return answer_error(x, -ENOMEM);
@@ -280,6 +281,7 @@ static int details_of(struct imap_scan *x, struct imap_convict *c)
 		return 0;
 	imap_own_init(&own, IMAP_OWN_DETAILS, x->job->uid);
 	own.number = x->job->uid ? c->uid : seq;
+	own.expected = c->uid;
 	snprintf(what, sizeof(what), "%u (UID%s%s)", own.number, f->needs_header ? " BODY.PEEK[HEADER]" : "", f->needs_structure ? " BODYSTRUCTURE" : "");
 	rc = imap_own_ask(x, &own, what, strlen(what));
 	x->job->held += own.header.len + own.structure.len;
@@ -328,7 +330,7 @@ static int pass(struct imap_scan *x)
 		return answer(x, "OK there are no such messages any more");
 	if (line.failed)
 		return answer_error(x, -ENOSPC);
-	if (!imap_scan_pending(x, job->tag, IMAP_DEED_PASS) || imap_wire_put(&x->server, line.data, line.len) < 0)
+	if (!imap_scan_pending(x, job->tag, IMAP_DEED_FETCH) || imap_wire_put(&x->server, line.data, line.len) < 0)
 		return -ENOMEM;
 	x->asked = true;
 	return wait_answered(x);
@@ -356,8 +358,10 @@ int imap_scan_fetch(struct imap_scan *x, const struct imap_after *a, size_t line
 	x->asked = false;
 	x->job = NULL;
 	imap_job_free(job);
-	imap_shower_free(x->shower);
-	x->shower = NULL;
+	if (!x->replacing) {                    /* something that came behind the answer, and goes on */
+		imap_shower_free(x->shower);
+		x->shower = NULL;
+	}
 	task_stack_trim();
 	return rc < 0 ? rc : 0;
 }

@@ -45,6 +45,8 @@ static void answered(struct imap_scan *x)
 		x->last = at;
 	x->pending--;
 	selection(x, p, x->response.status);
+	if (p->deed == IMAP_DEED_FETCH)
+		x->asked = false;       /* what comes behind its answer nobody asked for, and the job may go in the middle of it */
 	if (x->current == p) {
 		x->current = NULL;
 		/* What was announced is not wanted; an IDLE is over, with or without DONE. */
@@ -113,6 +115,7 @@ static void own_answered(struct imap_scan *x, const struct imap_piece *p)
 	x->own->done = true;
 	x->own->status = x->response.status;
 	snprintf(x->own->words, sizeof(x->own->words), "%.*s", (int)len, p->p + skip);
+	x->own = NULL;                  /* what comes behind it is the client's, though it may lie here already */
 }
 
 static int hear_line(struct imap_scan *x, const struct imap_piece *p)

@@ -73,9 +73,11 @@ struct imap_own {
 	struct imap_runs *runs;         /* UIDS */
 	struct retrieval_scan *scan;    /* MESSAGE */
 	bool got;                       /* the content has come */
+	uint32_t expected;              /* the UID that it is known by; a server that says another one has another message there */
 	struct buf header, structure;   /* DETAILS */
 	/* the response that is being read */
 	enum imap_own_item item;
+	bool ours;                      /* it has what was asked for: no news of a message's flags */
 	uint32_t uid;
 	struct buf value, others;       /* the item as it came; those that are not for us, for the client */
 };

@@ -34,8 +34,13 @@ void imap_own_release(struct imap_own *own)
 int imap_own_ask(struct imap_scan *x, struct imap_own *own, const char *what, size_t len)
 {
 	char head[64];
-	int rc;
+	int rc = 0;
 
+	/* Of a response that the client hears already it hears the rest, too. */
+	while (rc == 0 && !imap_response_between(&x->response))
+		rc = imap_scan_move(x);
+	if (rc < 0)
+		return rc;
 	snprintf(own->tag, sizeof(own->tag), "%s%u", x->prefix, ++x->serial);
 	snprintf(head, sizeof(head), "%s %sFETCH ", own->tag, own->by_uid ? "UID " : "");
 	rc = imap_wire_puts(&x->server, head);
@@ -80,6 +85,7 @@ static void item_begins(struct imap_scan *x)
 	struct imap_own *own = x->own;
 
 	own->item = item_of(x);
+	own->ours |= own->item == IMAP_OWN_BODY || own->item == IMAP_OWN_HEADER || own->item == IMAP_OWN_STRUCTURE;
 	buf_clear(&own->value);
 	if (own->item == IMAP_OWN_BODY && own->got)
 		own->rc = -EPROTO;                      /* twice: which of them will the client see? */
@@ -141,7 +147,7 @@ static int response_ends(struct imap_scan *x)
 	if (own->kind == IMAP_OWN_UIDS && own->uid && own->rc == 0)
 		own->rc = imap_runs_add(own->runs, x->response.number, own->uid);
 	/* Content of another message than the one that was asked for. */
-	if (own->kind != IMAP_OWN_UIDS && number != own->number && (own->got || own->header.len || own->structure.len))
+	if (own->ours && (number != own->number || (own->uid && own->uid != own->expected)))
 		own->rc = -EPROTO;
 	if (own->others.len == 0 || own->others.failed)
 		return 0;
@@ -160,6 +166,7 @@ int imap_own_piece(struct imap_scan *x, const struct imap_piece *p)
 	switch (p->kind) {
 	case IMAP_PIECE_BEGIN:
 		own->uid = 0;
+		own->ours = false;
 		own->item = IMAP_OWN_NOTHING;
 		buf_clear(&own->others);
 		break;

@@ -1,6 +1,7 @@
 """IMAP with scan = yes, before a real Dovecot: messages are judged on their way to the client, and every octet of those kept back is a notice's."""
 import base64
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -572,6 +573,78 @@ def test_answers_about_others(access_gate, imap_server):
     g = scripted(access_gate, s)
     with login(g.ports["imap"], "anna") as c:
         assert c.cmd(b"a FETCH 1 BODY.PEEK[]").startswith(b"a NO [UNAVAILABLE]")
+
+
+def test_another_message_in_its_place(access_gate, imap_server):
+    """A server that numbers its messages otherwise than it said."""
+    s = imap_server(script={"SELECT": SELECTED})
+    s.script["FETCH"] = lambda session, tag, words: mailbox([clean()])(session, tag, words).replace(b"UID 101", b"UID 105" if b"BODY" in words else b"UID 101")
+    g = scripted(access_gate, s)
+    with login(g.ports["imap"], "anna") as c:
+        assert c.cmd(b"a FETCH 1 BODY.PEEK[]").startswith(b"a NO [UNAVAILABLE]")
+
+
+NEWS = b"* 2 FETCH (FLAGS (\\Seen))\r\n"
+
+
+def test_news_in_answers(access_gate, imap_server):
+    """What others do with messages meanwhile is told to the client, and is no answer to what the gateway asks."""
+    step = mailbox([clean(), clean(), evil()])
+    def told(session, tag, words):
+        return step(session, tag, words).replace(b"TAG", NEWS + b"TAG")
+
+    s = imap_server(script={"SELECT": SELECTED, "FETCH": told, "UID": told})
+    g = scripted(access_gate, s)
+    with login(g.ports["imap"], "anna") as c:
+        for command in (b"FETCH 1", b"UID FETCH 101", b"FETCH 3", b"UID FETCH 103"):
+            out = c.ok(b"a " + command + b" (BODY.PEEK[])")
+            assert NEWS in out and (NOTICE in out) == (b"3" in command) and not is_original(out)
+
+
+@pytest.mark.parametrize("at", [b"NOOP", b"(UID)", b"BODY.PEEK[]"])
+def test_news_in_two_parts(access_gate, imap_server, at):
+    """A response that began before a question of the gateway's own is the client's to its end."""
+    step = mailbox([clean(), clean()])
+
+    def parts(session, tag, words):
+        answer = b"TAG OK done\r\n" if words == b"NOOP" else step(session, tag, words)
+        if at not in words or tag == b"a":
+            return answer
+        session.send((answer + NEWS[:18]).replace(b"TAG", tag))
+        select.select([session.sock], [], [], 0.3)      # who asks now does not wait for the rest
+        return NEWS[18:]
+
+    s = imap_server(script={"SELECT": SELECTED, "NOOP": parts, "FETCH": parts})
+    g = scripted(access_gate, s)
+    with login(g.ports["imap"], "anna") as c:
+        c.send(b"n NOOP\r\na FETCH 1 BODY.PEEK[]\r\n")
+        out = c.until(b"a")
+        assert out.count(NEWS) == 1 and contents(out.replace(NEWS, b""))[1, "BODY[]"] == clean()
+
+
+@pytest.mark.parametrize("after", [b"a", b"GP"])
+def test_content_behind_an_answer(access_gate, imap_server, after):
+    """It is shown while the FETCH is done, and goes on when that is forgotten."""
+    step, go, text = mailbox([evil(), evil()]), threading.Event(), evil()
+
+    def parts(session, tag, words):
+        answer = step(session, tag, words)
+        if not tag.startswith(after) or after == b"GP" and b"BODY" not in words:
+            return answer
+        session.send((answer + b"* 1 FETCH (BODY[] {%d}\r\n%b" % (len(text), text[:1500])).replace(b"TAG", tag))
+        assert go.wait(10) or after == b"GP"
+        return text[1500:] + b")\r\n"
+
+    s = imap_server(script={"SELECT": SELECTED, "FETCH": parts})
+    g = scripted(access_gate, s)
+    if after == b"GP":
+        go.set()
+    with login(g.ports["imap"], "anna") as c:
+        c.send(b"a FETCH 1 BODY.PEEK[]\r\n")
+        out = c.until(b"a")
+        go.set()
+        out += c.ok(b"n NOOP")
+        assert out.count(NOTICE) >= 2 and not is_original(out) and b"secret" not in out
 
 
 def test_server_goes(access_gate, imap_server):
