@@ -192,13 +192,26 @@ void routes_ruleset(const struct site *s, const struct routes_server *server, si
 
 /* --- the scripts --- */
 
-/* Whether there is a transparent listener of that direction; family 0: of any. */
-static bool takes(const struct site *s, bool outbound, int family)
+/* Whether there is a transparent outbound listener; family 0: of any. */
+static bool takes_out(const struct site *s, int family)
 {
 	for (size_t i = 0; i < s->listener_count; i++) {
 		const struct listener_conf *l = &s->listener[i];
 
-		if (l->transparent && (l->direction == DIRECTION_OUTBOUND) == outbound && (!family || l->address.family == family))
+		if (l->transparent && l->direction == DIRECTION_OUTBOUND && (!family || l->address.family == family))
+			return true;
+	}
+	return false;
+}
+
+/* The same of inbound listeners whose connections go to this server. */
+static bool takes_in(const struct site *s, const struct routes_server *server, int family)
+{
+	for (size_t i = 0; i < s->listener_count; i++) {
+		const struct listener_conf *l = &s->listener[i];
+
+		if (l->transparent && l->direction != DIRECTION_OUTBOUND && (!family || l->address.family == family) &&
+		    listener_has_backend(s, l, &s->backend[server->backend]))
 			return true;
 	}
 	return false;
@@ -208,14 +221,14 @@ void routes_missing(const struct site *s, const struct routes_server *server, si
 {
 	char text[NET_TEXT_MAX];
 
-	for (size_t i = 0; i < count && takes(s, false, 0); i++)
-		if (!takes(s, false, server[i].addr.family))
+	for (size_t i = 0; i < count; i++)
+		if (takes_in(s, &server[i], 0) && !takes_in(s, &server[i], server[i].addr.family))
 			buf_addf(out, "%sbackend %s has the address %s, and no transparent listener is of that family: connections to it pass by, unchecked\n", before,
 				 s->backend[server[i].backend].name, net_text(&server[i].addr, text));
-	for (size_t i = 0; i < s->relay_network_count && takes(s, true, 0); i++) {
+	for (size_t i = 0; i < s->relay_network_count && takes_out(s, 0); i++) {
 		const struct net_prefix *n = &s->relay_networks[i];
 
-		if (!takes(s, true, n->addr.family))
+		if (!takes_out(s, n->addr.family))
 			buf_addf(out, "%srelay_networks has %s/%d, and no transparent outbound listener is of that family: its mail passes by, unchecked\n", before,
 				 net_text(&n->addr, text), n->bits);
 	}
