@@ -82,15 +82,36 @@ static void hurry(struct access_session *s, void *arg)
 	news(arg);
 }
 
+/* Where the server was when it went. NULL: in the middle of nothing. */
+static const char *middle(const struct imap_scan *x)
+{
+	if (!imap_response_between(&x->response) || x->server.have)
+		return "in the middle of a response";
+	return x->first || x->own ? "before an answer" : NULL;
+}
+
 static int lost(struct imap_scan *x, const struct imap_wire *w, int rc)
 {
 	if (rc == -ECANCELED)
 		return imap_scan_bye(x, pump_end_text(PUMP_CANCELED), NULL, "[UNAVAILABLE] shutting down, come again");
-	if (rc == -ENOMEM)
-		access_end(x->s, pump_end_text(PUMP_FAILED), NULL);
-	else
-		access_end(x->s, pump_end_text(w == &x->client ? PUMP_RESET_A : PUMP_RESET_B), NULL);
+	if (rc != -ENOMEM && w == &x->server)
+		return imap_scan_bye(x, pump_end_text(PUMP_RESET_B), middle(x), "[UNAVAILABLE] the mail server behind is lost");
+	access_end(x->s, pump_end_text(rc == -ENOMEM ? PUMP_FAILED : PUMP_RESET_A), NULL);
 	return -EPIPE;
+}
+
+/* The server has closed, and all that it said has gone. RFC 9051 section 7.1.5: it says BYE before; or else we do. */
+static int closed(struct imap_scan *x)
+{
+	const char *where = middle(x);
+
+	if (x->farewell || x->client.ended) {
+		access_end(x->s, pump_end_text(PUMP_ENDED), x->farewell ? NULL : where);
+		return -EPIPE;
+	}
+	if (where)
+		return imap_scan_bye(x, "backend lost", where, "[UNAVAILABLE] the mail server behind is lost");
+	return imap_scan_bye(x, pump_end_text(PUMP_ENDED), "by the server, without BYE", "[UNAVAILABLE] the mail server behind has closed");
 }
 
 /* Nothing moves: until it does. may wait */
@@ -183,11 +204,7 @@ int imap_scan_move(struct imap_scan *x)
 		task_yield();
 		return task_cancelled() ? rest(x) : 0;
 	}
-	if (x->server.ended && !imap_wire_queued(&x->client)) {
-		access_end(x->s, pump_end_text(PUMP_ENDED), NULL);
-		return -EPIPE;
-	}
-	return rest(x);
+	return x->server.ended && !imap_wire_queued(&x->client) ? closed(x) : rest(x);
 }
 
 /* --- commands --- */

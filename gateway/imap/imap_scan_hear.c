@@ -135,6 +135,7 @@ static int hear_line(struct imap_scan *x, const struct imap_piece *p)
 			x->up = x->up_after;
 		break;
 	case IMAP_SAYS_STATUS:
+		x->farewell |= r->status == IMAP_STATUS_BYE;
 		note_validity(x);
 		break;
 	case IMAP_SAYS_EXPUNGE:

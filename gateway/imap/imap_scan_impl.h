@@ -109,6 +109,7 @@ struct imap_scan {
 	bool replacing;
 	struct imap_shower *shower;     /* while something is replaced */
 	bool warned;
+	bool farewell;                  /* the server has said BYE */
 	int mistakes;
 	int64_t moved_ms;
 	int rounds;                     /* without a wait */

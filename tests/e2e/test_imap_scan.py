@@ -657,8 +657,46 @@ def test_server_goes(access_gate, imap_server):
         s = imap_server(script={"SELECT": SELECTED, "FETCH": step})
         g = scripted(access_gate, s)
         with login(g.ports["imap"], "anna") as c:
+            mark = g.mark()
             c.send(b"a FETCH 1 BODY.PEEK[]\r\n")
-            assert b"a OK" not in c.rest()
+            assert c.rest().startswith(b"* BYE [UNAVAILABLE]")
+        g.wait_line('event=imap .*end="backend lost" why="before an answer"', mark)
+
+
+@pytest.mark.parametrize("whose", [b"a", b"GP"])
+def test_server_goes_in_the_middle(access_gate, imap_server, whose):
+    """Of a message that the client has begun to hear nothing can be said; of one that only the gateway hears it can."""
+    def step(session, tag, words):
+        answer = mailbox([clean("large", 100000)])(session, tag, words)
+        if b"BODY" in words and tag.startswith(whose):
+            session.send(answer[:70000])
+            session.sock.close()
+        return answer
+
+    s = imap_server(script={"SELECT": SELECTED, "FETCH": step})
+    g = scripted(access_gate, s)
+    with login(g.ports["imap"], "anna") as c:
+        c.send(b"a FETCH 1 BODY.PEEK[]\r\n")
+        heard = c.rest()
+    assert len(heard) == 70000 if whose == b"a" else heard.startswith(b"* BYE [UNAVAILABLE]")
+    g.wait_line('event=imap .*end="backend lost" why="in the middle of a response"')
+
+
+def test_server_goes_at_rest(access_gate, imap_server):
+    """It says BYE, or the gateway does."""
+    bye = b"* BYE for today\r\n"
+    for words in (b"", bye):
+        def step(session, tag, _, words=words):
+            session.send(tag + b" OK\r\n" + words)
+            session.sock.close()
+
+        s = imap_server(script={"SELECT": SELECTED, "NOOP": step})
+        g = scripted(access_gate, s)
+        with login(g.ports["imap"], "anna") as c:
+            c.ok(b"n NOOP")
+            heard = c.rest()
+            assert heard == words if words else heard.startswith(b"* BYE [UNAVAILABLE]")
+        g.wait_line("event=imap .*end=closed" + ("" if words else ' why="by the server, without BYE"'))
 
 
 # clients
