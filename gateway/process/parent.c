@@ -313,8 +313,9 @@ static int prepare_site(struct parent *p, struct site *s, struct buf *err)
 			buf_addf(err, "%s: control socket %s" CONTROL_SPOOL ": %s\n", s->path, p->control_path, strerror(-p->spool_fd));
 			return p->spool_fd;
 		}
-		/* Its commands give up root; who may write the spool's files may ask its keeper, too. */
-		if (p->confine.drop && lchown(p->spool_path, p->confine.uid, p->confine.gid) < 0)
+		/* Commands give up root before they ask; who may write the keepers' files may ask the keepers, too. */
+		if (p->confine.drop && (lchown(p->control_path, p->confine.uid, p->confine.gid) < 0 ||
+					lchown(p->spool_path, p->confine.uid, p->confine.gid) < 0))
 			return -errno;
 	}
 	return 0;

@@ -1,5 +1,7 @@
 """Messages that were held when a user fetched them, in the hands of an administrator: found, explained, released, and shown from then on. By POP3, with a real Dovecot."""
+import contextlib
 import json
+import os
 import poplib
 import re
 import subprocess
@@ -7,7 +9,7 @@ import time
 
 import pytest
 
-from lab.gateway import access, parse_logfmt
+from lab.gateway import Gateway, access, parse_logfmt
 from lab.process import WAIT_S
 from lab.redis import Redis
 
@@ -149,6 +151,19 @@ def test_the_copy_is_not_whole(desk):
     assert f"beginning of its {len(message)} bytes" in d.quarantine("show", id)
     assert not d.backend.messages
     d.fetch_until(message)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up being root")
+def test_as_another_user(scratch, mailserver, backend):
+    """With `user`, as every site has it, the commands give up root, and what is released and unlocked reaches the keeper nevertheless."""
+    with contextlib.ExitStack() as stack:
+        d = Desk(lambda backends, **kw: stack.enter_context(Gateway(scratch / "released", backends, **kw)), mailserver, backend(), conf='user = "nobody"')
+        message = message_for(d)
+        d.deliver(message)
+        assert "released" in d.quarantine("release", d.held(message))
+        d.fetch_until(message)
+        assert "no failures" in d.run("login", "show", d.user)
+        assert "no failures forgotten" in d.run("login", "unlock", d.user)
 
 
 def test_not_released(desk):
