@@ -235,14 +235,24 @@ static int refuse(struct imap_scan *x, const struct imap_after *a, const char *w
 	return imap_scan_say(x, "%s BAD %s", a->tag, why);
 }
 
-/* The line has gone: what comes behind it. */
-static void follow(struct imap_scan *x, bool literal, bool sync, uint64_t size)
+/*
+ * A line goes to the server; what comes behind it. A literal that the client does not wait with (LITERAL+) becomes one that we do: a server that does
+ * not know the command, or finds the line wrong, would take its octets for commands, which nobody here has seen.
+ */
+static int forward(struct imap_scan *x, const char *line, size_t len, bool literal, bool sync, uint64_t size)
 {
-	x->up = !literal ? IMAP_UP_COMMAND : sync ? IMAP_UP_PLUS : IMAP_UP_LITERAL;
+	int rc;
+
+	x->up = literal ? IMAP_UP_PLUS : IMAP_UP_COMMAND;
 	x->up_after = IMAP_UP_LITERAL;
 	x->up_left = size;
+	x->plus_ours = literal && !sync;
 	if (!literal)
 		x->current = x->naming = NULL;
+	if (!x->plus_ours)
+		return imap_wire_put(&x->server, line, len);
+	rc = imap_wire_put(&x->server, line, len - strlen("+}\r\n"));
+	return rc < 0 ? rc : imap_wire_puts(&x->server, "}\r\n");
 }
 
 static int pass(struct imap_scan *x, const struct imap_after *a, const char *line, size_t len)
@@ -250,8 +260,7 @@ static int pass(struct imap_scan *x, const struct imap_after *a, const char *lin
 	x->current = imap_scan_pending(x, a->tag, a->deed);
 	if (!x->current)
 		return -ENOMEM;
-	follow(x, a->literal, a->sync, a->size);
-	return imap_wire_put(&x->server, line, len);
+	return forward(x, line, len, a->literal, a->sync, a->size);
 }
 
 static int do_select(struct imap_scan *x, const struct imap_after *a, const char *line, size_t len)
@@ -386,8 +395,7 @@ static int more(struct imap_scan *x, const char *line, size_t len)
 		x->up_left = size;
 		return 0;
 	}
-	follow(x, literal, sync, size);
-	return imap_wire_put(&x->server, line, len);
+	return forward(x, line, len, literal, sync, size);
 }
 
 static int idle(struct imap_scan *x, const char *line, size_t len)

@@ -1,7 +1,7 @@
 /*
  * imap_scan - IMAP after the login where messages are scanned on the way out (scan = yes)
  *
- * The client's commands and the server's responses are read as they pass, and pass as they came, with three exceptions:
+ * The client's commands and the server's responses are read as they pass, and pass as they came, with these exceptions:
  *
  * A FETCH that shows what a message holds waits until all commands before it have been answered. Then the gateway asks the server which messages are
  * meant, asks retrieval/ what is known of them, fetches those of which nothing is known and has them scanned; then the FETCH goes its way, cut down to
@@ -10,6 +10,8 @@
  * without having been asked is replaced, too.
  *
  * After a reload, a session goes on until it wants to see a message: then it hears BYE, and comes again to who knows the new policy.
+ *
+ * Literals that a client sends without waiting (LITERAL+, LITERAL-) wait here until the server wants them, or are not sent to it.
  *
  * Commands that nobody here knows are refused, as are those whose answers could not be seen through; ENABLE enables the others.
  *

@@ -51,7 +51,7 @@ static void answered(struct imap_scan *x)
 		x->current = NULL;
 		/* What was announced is not wanted; an IDLE is over, with or without DONE. */
 		if (x->up == IMAP_UP_PLUS || x->up == IMAP_UP_IDLE)
-			x->up = IMAP_UP_COMMAND;
+			x->up = x->up == IMAP_UP_PLUS && x->plus_ours ? IMAP_UP_SKIP : IMAP_UP_COMMAND;
 	}
 	if (x->naming == p)
 		x->naming = NULL;
@@ -131,8 +131,11 @@ static int hear_line(struct imap_scan *x, const struct imap_piece *p)
 		answered(x);
 		break;
 	case IMAP_SAYS_CONTINUE:
-		if (x->up == IMAP_UP_PLUS)
-			x->up = x->up_after;
+		if (x->up != IMAP_UP_PLUS)
+			break;
+		x->up = x->up_after;
+		if (x->plus_ours)
+			return 0;
 		break;
 	case IMAP_SAYS_STATUS:
 		x->farewell |= r->status == IMAP_STATUS_BYE;

@@ -92,6 +92,7 @@ struct imap_scan {
 	size_t pending;
 	enum imap_up up, up_after;      /* up_after: of PLUS */
 	uint64_t up_left;
+	bool plus_ours;                 /* PLUS: the client does not wait for it, and does not hear it */
 	struct imap_pending *current;   /* the command of which more comes; NULL: it has been answered */
 	struct imap_pending *naming;    /* SELECT, whose literal is the mailbox */
 	bool selected;

@@ -394,6 +394,24 @@ def test_lines_that_hide_lines(gate):
         assert not is_original(c.until(b"z"))
 
 
+def test_literals_that_nobody_wants(gate):
+    """A server that refuses a line takes what follows it for commands: it does not follow."""
+    g = gate(evil(), clean())
+    with open_box(g) as c:
+        hidden = b"h SELECT other\r\nh FETCH 1 BODY[]\r\n"
+        c.ok(b"a CREATE other")
+        for line in (b"LANGUAGE", b"SETACL INBOX", b"NOOP", b"NOOP x", b'LIST "" "x', b"CREATE (", b"COPY 1 other"):
+            c.send(b"a %b {%d+}\r\n%b\r\nz NOOP\r\n" % (line, len(hidden), hidden))
+            heard = c.until(b"z")
+            assert heard.count(b"\r\n") == 2 and heard.startswith(b"a "), heard
+        # two literals, of which the first is not wanted
+        c.send(b"a NOOP {3+}\r\nabc {%d+}\r\n%b\r\nz NOOP\r\n" % (len(hidden), hidden))
+        assert c.until(b"z").count(b"\r\n") == 2
+        assert contents(c.ok(b"f FETCH 2 BODY.PEEK[]"))[2, "BODY[]"] == clean()
+        # one that is wanted: the client hears no plus
+        assert c.ok(b"a STATUS {5+}\r\nINBOX (MESSAGES)").startswith(b"* STATUS INBOX (MESSAGES 2)")
+
+
 def test_too_much(gate):
     g = gate(clean())
     with open_box(g) as c:
