@@ -77,6 +77,11 @@ static bool is_mailbox(enum listener_protocol p)
 	return p == LISTENER_POP3 || p == LISTENER_IMAP;
 }
 
+const char *conf_protocol_word(enum listener_protocol p)
+{
+	return protocols[p];
+}
+
 /* What is spoken at a port, unless the file says otherwise. */
 enum listener_protocol conf_protocol_by_port(int port)
 {
@@ -112,23 +117,6 @@ static void defaults_by_port(struct conf *c, struct listener_conf *l)
 		l->tls = LISTENER_TLS_IMPLICIT;
 }
 
-/* Options that have no meaning in what is spoken here. */
-static void mailbox_check(struct conf *c, const struct listener_conf *l, int line)
-{
-	if (!is_mailbox(l->protocol)) {
-		if (conf_given(c, "scan") || conf_given(c, "plaintext") || conf_given(c, "login_timeout"))
-			conf_warning(c, line, "listener %s: scan, plaintext and login_timeout play no part without protocol = imap or pop3", l->name);
-		return;
-	}
-	if (conf_given(c, "direction"))
-		conf_warning(c, line, "listener %s: direction plays no part without protocol = smtp", l->name);
-	if (l->tls >= LISTENER_TLS_HIDE)
-		return;                 /* said already */
-	if (l->tls != LISTENER_TLS_IMPLICIT && l->plaintext == PLAINTEXT_PASS)
-		conf_warning(c, line, "listener %s: passwords may come in clear text, as the server behind allows it, and whoever listens on the way reads "
-			     "them; when all clients use TLS, say plaintext = refuse", l->name);
-}
-
 static void listener_close(struct conf *c, void *at, int line)
 {
 	struct listener_conf *l = at;
@@ -139,7 +127,7 @@ static void listener_close(struct conf *c, void *at, int line)
 		           "\"0.0.0.0:25\"",
 		           l->name);
 	defaults_by_port(c, l);
-	mailbox_check(c, l, line);
+	conf_mailbox_listener(c, l, line);
 	if (l->intercept && !l->transparent)
 		conf_error(c, line, "listener %s: intercept is for transparent = yes alone", l->name);
 	if (l->tls >= LISTENER_TLS_HIDE && (l->direction != DIRECTION_OUTBOUND || !l->transparent))
@@ -178,15 +166,27 @@ static bool leads_to(const struct site *s, const struct backend_conf *b)
 	return conf_led_to(s, b);
 }
 
+static int usual_port(enum listener_protocol p)
+{
+	return p == LISTENER_POP3 ? 110 : p == LISTENER_IMAP ? 143 : 25;
+}
+
 /* Who adds a listener for submission, and nothing else, has none on port 25 any more. */
 static void idle_backends_check(struct conf *c)
 {
 	const struct site *s = c->site;
 
-	for (size_t i = 0; i < s->backend_count; i++)
-		if (!leads_to(s, &s->backend[i]))
-			conf_warning(c, s->backend[i].line, "backend %s: no listener leads to it, expected one that does, such as "
-				     "listener smtp { address = \"0.0.0.0:25\" }", s->backend[i].name);
+	for (size_t i = 0; i < s->backend_count; i++) {
+		const struct backend_conf *b = &s->backend[i];
+
+		if (leads_to(s, b))
+			continue;
+		if (b->protocol == LISTENER_TCP)
+			conf_warning(c, b->line, "backend %s: no listener leads to it, expected one with backends = { \"%s\" }", b->name, b->name);
+		else
+			conf_warning(c, b->line, "backend %s: no listener leads to it, expected one that does, such as listener %s { address = \"0.0.0.0:%d\" }",
+				     b->name, protocols[b->protocol], usual_port(b->protocol));
+	}
 }
 
 static void backend_name_check(struct conf *c, const struct listener_conf *l, const char *name)
@@ -223,7 +223,10 @@ void conf_listener_check(struct conf *c)
 			conf_error(c, l->line, "listener %s: protocol = tcp needs backends = { \"name\" }", l->name);
 		if (is_mailbox(l->protocol) && l->backend_count == 0 && !has_any_backend(s, l))
 			conf_error(c, l->line, "listener %s: there is no backend that speaks %s, expected one such as backend store { address = \"10.0.0.5:%d\" }",
-				   l->name, protocols[l->protocol], l->protocol == LISTENER_POP3 ? 110 : 143);
+				   l->name, protocols[l->protocol], usual_port(l->protocol));
+		if (l->protocol == LISTENER_SMTP && l->direction != DIRECTION_OUTBOUND && l->backend_count == 0 && s->backend_count > 0 && !has_any_backend(s, l))
+			conf_warning(c, l->line, "listener %s: there is no backend that speaks smtp, and mail that comes here has nowhere to go; if pop3 or imap is "
+				     "meant, say protocol = there", l->name);
 		if (l->direction == DIRECTION_OUTBOUND && s->relay_network_count == 0)
 			conf_warning(c, l->line, "listener %s: direction = outbound serves relay_networks alone, and there are none", l->name);
 	}

@@ -65,6 +65,11 @@ extern const struct conf_section conf_top, conf_listener, conf_backend, conf_rec
 /* What a port is for: what is spoken there, and whether TLS begins with the first octet. */
 enum listener_protocol conf_protocol_by_port(int port);
 bool conf_implicit_by_port(int port);
+const char *conf_protocol_word(enum listener_protocol p);
+/* A listener, a backend, when they are read, and the rules: what reads well, and yet is not what anybody wants. */
+void conf_mailbox_listener(struct conf *c, const struct listener_conf *l, int line);
+void conf_mailbox_backend(struct conf *c, const struct backend_conf *b, int line);
+void conf_mailbox_policy(struct conf *c);
 /* Of all listeners, when backends are known. */
 void conf_listener_check(struct conf *c);
 /* Of the sections sni and the map of users, when listeners and backends are known. */

@@ -130,6 +130,7 @@ static void backend_close(struct conf *c, void *at, int line)
 		b->protocol = conf_protocol_by_port(b->port);
 	if (!conf_given(c, "implicit_tls"))
 		b->implicit_tls = conf_implicit_by_port(b->port);
+	conf_mailbox_backend(c, b, line);
 	if (b->tls_ca_pem && tls_client_ctx(true, b->tls_ca_pem, &ctx, &err) < 0)
 		conf_error(c, line, "backend %s: tls_ca: %s, expected certificates as PEM", b->name,
 		           buf_str(&err));

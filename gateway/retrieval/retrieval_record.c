@@ -73,6 +73,8 @@ static void add_reason(int fact, void *arg)
 {
 	struct reasons *why = arg;
 
+	if (strcmp(fact_def(fact)->name, "direction") == 0)
+		return;                 /* who fetches his mail knows that he does */
 	for (size_t i = 0; i < why->count; i++)
 		if (why->fact[i] == fact)
 			return;

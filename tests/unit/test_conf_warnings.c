@@ -1,5 +1,6 @@
 /* gatepost.conf: what is no error, and hardly meant */
 #include "base/sasl.h"
+#include "filters/filter.h"
 #include "policy/conf_table.h"
 #include "tests/unit/conf_lab.h"
 
@@ -70,6 +71,17 @@ static void test_others(void **state)
 		{ "backend b { address = \"10.0.0.6:587\" }\nlistener l { address = \"0.0.0.0:587\" backends = { b } }\n"
 		  "listener smtp { address = \"0.0.0.0:25\" }\n", "" },
 		{ "listener l { address = \"0.0.0.0:587\" backends = { main } }\n", "" },
+		{ "listener l { address = \"0.0.0.0:25\" backends = { main } }\nbackend b { address = \"10.0.0.6:143\" }\nbackend t { address = \"10.0.0.6:80\" protocol = tcp }\n",
+		  "@:5: backend b: no listener leads to it, expected one that does, such as listener imap { address = \"0.0.0.0:143\" }\n"
+		  "@:6: backend t: no listener leads to it, expected one with backends = { \"t\" }\n" },
+		{ "backend i { address = \"10.0.0.6:993\" }\nlistener l { address = \"0.0.0.0:993\" }\nlistener m { address = \"0.0.0.0:25\" backends = { main } }\n", "" },
+		{ "backend i { address = \"10.0.0.6:993\" tls = off }\nlistener l { address = \"0.0.0.0:993\" tls = starttls plaintext = refuse }\nlistener m { address = \"0.0.0.0:25\" backends = { main } }\n",
+		  "@:5: listener l: clients begin with TLS on port 993, and do not get it, expected tls = implicit\n"
+		  "@:4: backend i: port 993 begins with TLS, expected tls = required, or opportunistic\n" },
+		{ "backend i { address = \"10.0.0.6:995\" implicit_tls = no protocol = imap }\nlistener l { address = \"0.0.0.0:143\" tls = off plaintext = refuse }\nlistener m { address = \"0.0.0.0:25\" backends = { main } }\n",
+		  "@:5: listener l: plaintext = refuse wants TLS, and tls = off offers none: no password is taken there, expected tls = starttls or implicit\n"
+		  "@:4: backend i: speaks imap, and port 995 is for pop3, expected another port or protocol\n"
+		  "@:4: backend i: port 995 begins with TLS, expected implicit_tls = yes\n" },
 		{ "listener l { address = \"0.0.0.0:587\" }\n", "" },
 	};
 
@@ -83,9 +95,39 @@ static void test_others(void **state)
 	}
 }
 
+/* With the rules there are, can a message that is fetched be held back? */
+static void test_scan(void **state)
+{
+	static const struct {
+		const char *policy;
+		bool warned;
+	} rows[] = {
+		{ "accept\n", true },
+		{ "accept fetched: if direction = retrieval\nquarantine if spf = fail\n", true },
+		{ "quarantine if direction = inbound and attachment.extension = exe\naccept\n", true },
+		{ "observe quarantine if attachment.extension = exe\naccept\n", true },
+		{ "defer if direction = retrieval\ntag \"x\" if direction = retrieval\naccept\n", true },
+		{ "quarantine if direction = retrieval and attachment.extension = exe\naccept fetched: if direction = retrieval\n", false },
+		{ "accept if client.ip in (10.0.0.1)\nreject if attachment.extension = exe\n", false },
+		{ "score +5 if attachment.extension = exe\ndiscard if score >= 5\n", false },
+	};
+
+	fact_register_all();
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+		struct site *s;
+
+		put("policy.conf", rows[i].policy);
+		s = load("domains = { \"example.com\" }\nbackend i { address = \"10.0.0.5:143\" }\nlistener l { address = \"0.0.0.0:993\" scan = yes }\n", &errors, &warnings);
+		if (!s || !strstr(buf_str(&warnings), "listener l: scan = yes, and no rule holds back") == rows[i].warned)
+			fail_msg("row %zu: %s%s", i, buf_str(&errors), buf_str(&warnings));
+		site_free(s);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_auth), cmocka_unit_test(test_others) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_auth), cmocka_unit_test(test_others), cmocka_unit_test(test_scan) };
 
 	return cmocka_run_group_tests(tests, setup, dir_remove);
 }
