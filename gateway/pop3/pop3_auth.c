@@ -82,6 +82,15 @@ static int unsafe(struct pop3_session *p)
 	return pop3_say(p, "-ERR [SYS/TEMP] the mail server behind cannot be reached under TLS, try again later");
 }
 
+/* A password that would be read on the way: whose program comes so is worth a line. */
+static int in_clear(struct pop3_session *p, const char *mechanism, const char *user, size_t len)
+{
+	begin(p, mechanism);
+	sasl_user_keep(p->attempt.user, user, len);
+	end(p, LOGIN_BROKEN_OFF, "no password without TLS");
+	return pop3_refuse(p, no_clear_text);
+}
+
 /* The server does not speak any more, or nonsense. */
 static int broken(struct pop3_session *p, int rc)
 {
@@ -160,7 +169,7 @@ int pop3_auth_user(struct pop3_session *p, const struct pop3_command *c, const c
 	int rc;
 
 	if (access_client_refuses_clear(p->s))
-		return pop3_refuse(p, no_clear_text);
+		return in_clear(p, "USER", c->name, c->name_len);
 	user = strndup(c->name, c->name_len);
 	if (!user)
 		return pop3_say(p, "-ERR [SYS/TEMP] out of memory, try again later");
@@ -421,7 +430,7 @@ int pop3_auth_sasl(struct pop3_session *p, const struct pop3_command *c)
 	int rc = 0;
 
 	if (access_client_refuses_clear(p->s) && (c->mechanism & SASL_SHOWS_PASSWORD))
-		return pop3_refuse(p, no_clear_text);
+		return in_clear(p, sasl_name(c->mechanism), "", 0);
 	if (!(pop3_auth_mechanisms(p) & c->mechanism))
 		return pop3_refuse(p, pop3_command_reply(POP3_COMMAND_MECHANISM));
 	pop3_auth_forget(p);            /* as for APOP */

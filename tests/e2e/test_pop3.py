@@ -174,6 +174,8 @@ def test_no_password_in_clear(gate):
         assert re.search(rb"\r\nSASL ([^\r]*)", capa)[1].split() == [m.encode() for m in ("CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256")]
         for line in (b"USER " + g.user.encode(), b"PASS x", b"AUTH PLAIN", b"AUTH PLAIN " + plain(g.user), b"AUTH LOGIN"):
             assert c.cmd(line) == b"-ERR logins are refused here without encryption\r\n", line
+        for mechanism in (f"user={g.user} mechanism=USER", "mechanism=PLAIN", "mechanism=LOGIN"):
+            g.wait_line(f'event=login result=broken-off protocol=pop3 .*listener=pop3 {mechanism} .*code="no password without TLS"')
         assert c.authenticate("CRAM-MD5", sasl.cram_md5(g.user, "wrong")).startswith(b"-ERR [AUTH]")
         c.starttls()
         assert b"\r\nUSER\r\n" in c.ok(b"CAPA", lines=True)
