@@ -7,6 +7,8 @@
 #include <strings.h>
 
 #include "access/access_backend.h"
+#include "access/access_server.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/stream.h"
 #include "pop3/pop3_session.h"
@@ -14,6 +16,9 @@
 enum {
 	GREETING_MS = 60 * 1000,
 	ANSWER_MS = 2 * 60 * 1000,      /* a password may have to be asked of somebody else */
+	STEP_MS = 500,                  /* who waits looks around */
+	DRAIN_STEPS = 3,                /* so many more of them when we stop */
+	LEFT_MS = 3000,                 /* so long for a client that has left */
 	LINES_MAX = 1000,
 	SHOWN_MAX = 80,
 };
@@ -77,10 +82,35 @@ int pop3_hop_say(struct pop3_session *p, const char *first, ...)
 	return rc < 0 ? lost(p, rc, "command") : 0;
 }
 
+int pop3_hop_await(struct pop3_session *p, int timeout_ms)
+{
+	struct access_session *s = p->s;
+	int64_t begun = clock_ms(), until = begun + (p->in && timeout_ms > s->conf->idle_timeout_ms ? s->conf->idle_timeout_ms : timeout_ms);
+	int steps = 0;
+
+	while (stream_pending(server(p)) == 0) {
+		int64_t now = clock_ms(), deadline = stream_deadline(server(p));
+		int rc;
+
+		if (now >= until || (deadline && now >= deadline))
+			return -ETIMEDOUT;
+		rc = stream_wait_readable(server(p), until - now < STEP_MS ? (int)(until - now) : STEP_MS);
+		if (rc != -ETIMEDOUT)
+			return rc;
+		if (p->in && s->svc->draining && ++steps >= DRAIN_STEPS)
+			return -ECANCELED;
+		if (p->in && clock_ms() - begun >= LEFT_MS && stream_left(s->client))
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
 static int read_line(struct pop3_session *p, int timeout_ms, const char **line, size_t *len)
 {
-	int rc = stream_read_line(server(p), POP3_CHALLENGE_MAX, timeout_ms, line, len);
+	int rc = pop3_hop_await(p, timeout_ms);
 
+	if (rc == 0)
+		rc = stream_read_line(server(p), POP3_CHALLENGE_MAX, timeout_ms, line, len);
 	if (rc == -EMSGSIZE)
 		return nonsense(p, "a line without end", "", 0);
 	return rc < 0 ? lost(p, rc, "answer") : 0;

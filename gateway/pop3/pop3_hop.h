@@ -31,6 +31,12 @@ int pop3_hop_open(struct pop3_session *p, const char *user);
 int pop3_hop_say(struct pop3_session *p, const char *first, ...) __attribute__((sentinel));
 int pop3_hop_send(struct pop3_session *p, const char *line, size_t len);
 
+/*
+ * Its next octets are waited for, for timeout_ms, and after the login not longer than idle_timeout; when we stop, and when the client has left, only for
+ * moments. 0; -ETIMEDOUT; -ECANCELED; -EPIPE. may wait
+ */
+int pop3_hop_await(struct pop3_session *p, int timeout_ms);
+
 /* Its answer, good until the next is read. -EPROTO: it is none. may wait */
 int pop3_hop_read(struct pop3_session *p, struct pop3_reply *r);
 /* The same to a command, without its end; and to a line of octets. may wait */

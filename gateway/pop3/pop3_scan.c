@@ -59,6 +59,14 @@ static int not_now(struct pop3_scan *x)
 	return pop3_say(&x->p, "-ERR [SYS/TEMP] the message cannot be looked at now, try again later");
 }
 
+/* The server's next octets. may wait */
+static int hear(struct pop3_scan *x, const char **p, size_t *len)
+{
+	int rc = pop3_hop_await(&x->p, ANSWER_MS);
+
+	return rc < 0 ? rc : stream_peek(server(x), ANSWER_MS, p, len);
+}
+
 /* --- what passes as it is --- */
 
 /* An answer's lines, with their dots. may wait */
@@ -69,7 +77,7 @@ static int relay_lines(struct pop3_scan *x)
 	while (!lines.done) {
 		const char *p, *out;
 		size_t len, used, n, at = 0;
-		int rc = stream_peek(server(x), ANSWER_MS, &p, &len);
+		int rc = hear(x, &p, &len);
 
 		while (rc == 0 && at < len && !lines.done) {
 			pop3_lines_read(&lines, p + at, len - at, &used, &out, &n);
@@ -211,7 +219,7 @@ static int content(struct pop3_scan *x, pop3_notice_put *take, void *arg, uint64
 	while (!lines.done) {
 		const char *p, *out;
 		size_t len, used, n, at = 0;
-		int rc = stream_peek(server(x), ANSWER_MS, &p, &len);
+		int rc = hear(x, &p, &len);
 
 		if (rc < 0) {
 			snprintf(x->p.why, sizeof(x->p.why), "in the middle of a message");

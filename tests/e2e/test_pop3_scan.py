@@ -50,10 +50,10 @@ def gate(access_gate, mailserver):
 def scripted(access_gate):
     made = []
 
-    def make(*messages, script=None, policy=POLICY, conf="", **kw):
+    def make(*messages, script=None, policy=POLICY, conf="", options="scan = yes", **kw):
         server = Pop3Server(script, messages=messages, **kw)
         made.append(server)
-        g = access_gate({"pop3": server.port}, "scan = yes", "tls = off", kinds=("pop3",), policy=policy, conf=conf)
+        g = access_gate({"pop3": server.port}, options, "tls = off", kinds=("pop3",), policy=policy, conf=conf)
         g.server, g.user = server, "anna"
         return g
     yield make
@@ -435,6 +435,34 @@ def test_a_stop_in_the_middle(scripted):
         go.set()
         assert is_notice(unstuffed(c.answer(lines=True)), bad)
         assert c.rest() == b""
+
+
+@pytest.mark.parametrize("first", [b"", b"+OK\r\nSubject: x\r\n"], ids=["answer", "message"])
+def test_a_server_that_does_not_go_on(scripted, first):
+    """It is waited for as long as idle_timeout says; not for a client that has left, and not when the gateway stops."""
+    never, asked = threading.Event(), threading.Semaphore(0)
+
+    def stuck(session, line):
+        session.send(first)
+        asked.release()
+        never.wait(60)
+        return b""
+
+    g = scripted(CLEAN, script={"RETR": stuck}, options="scan = yes idle_timeout = 1s")
+    with login(g) as c:
+        assert c.cmd(b"RETR 1").startswith(b"-ERR [SYS/TEMP]") and c.rest() == b""
+    assert asked.acquire(timeout=10)
+    g = scripted(CLEAN, script={"RETR": stuck})
+    with login(g) as c:
+        c.send(b"RETR 1\r\n")
+    g.wait_line("event=pop3 .*end=")
+    with login(g) as c:
+        c.send(b"RETR 1\r\n")
+        assert asked.acquire(timeout=10) and asked.acquire(timeout=10)
+        g.process.send(signal.SIGTERM)
+        assert b".\r\n" not in c.rest()
+    assert g.stop() == 0
+    never.set()
 
 
 def test_half_closed(scripted):
