@@ -12,6 +12,8 @@ SECTIONS = ("listener", "backend", "outbound", "tls_policy", "recipients", "tls"
 OPTIONS = ("hostname", "domains", "relay_networks", "bypass", "client_header", "mode")
 CONF = re.compile(rf"({'|'.join(OPTIONS)}) *=|({'|'.join(SECTIONS)})( +[\w.\"-]+)? *{{")
 RULE = re.compile(r"(observe |)(accept|reject|defer|greylist|quarantine|discard|tag|add|remove|copy|redirect|log)\b[^{]* if ")
+#: What routes, packet filter and limits this machine has is none of the document's business; of passwords, and of the rule for what is fetched, it speaks itself.
+EXPECTED = ("inline: ", " open files, ", ": passwords may come in clear text", ": scan = yes, and no rule holds back what is fetched")
 
 
 def blocks():
@@ -75,8 +77,7 @@ def check(directory, etc, conf="", rules=None):
     path.write_text("\n".join(parts) + "\n")
     (directory / "policy.conf").write_text(rules or (ROOT / "conf/policy.conf").read_text())
     done = subprocess.run([BINARY, "check", "-c", path], capture_output=True, text=True, timeout=60)
-    # what routes and packet filter this machine has is none of the document's business
-    return done.returncode, [line for line in done.stderr.splitlines() if "inline: " not in line]
+    return done.returncode, [line for line in done.stderr.splitlines() if not any(words in line for words in EXPECTED)]
 
 
 @pytest.mark.parametrize("text", that_are(CONF))
