@@ -26,6 +26,7 @@ enum {
 	MISTAKES_MAX = 20,
 	ROUNDS_IN_A_ROW = 16,
 	DRAIN_IDLE_MS = 1000,
+	ENDED_IDLE_MS = 60 * 1000,
 	FLUSH_MS = 60 * 1000,
 	LAST_WORDS_MS = 5000,
 };
@@ -117,9 +118,14 @@ static int closed(struct imap_scan *x)
 /* Nothing moves: until it does. may wait */
 static int rest(struct imap_scan *x)
 {
-	int64_t left = x->moved_ms + (x->s->svc->draining ? DRAIN_IDLE_MS : x->s->conf->idle_timeout_ms) - clock_ms();
+	int64_t patience = x->s->svc->draining ? DRAIN_IDLE_MS : x->s->conf->idle_timeout_ms;
+	int64_t left;
 	int rc = 0;
 
+	/* Who has ended his side, and may have left, waits no hour for a server that does not go on. */
+	if (x->client.ended && patience > ENDED_IDLE_MS)
+		patience = ENDED_IDLE_MS;
+	left = x->moved_ms + patience - clock_ms();
 	x->rounds = 0;
 	imap_wire_rest(&x->client);
 	imap_wire_rest(&x->server);

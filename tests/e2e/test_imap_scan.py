@@ -145,6 +145,33 @@ def test_second_fetch_does_not_scan_again(gate):
     scanned(g, 2)
 
 
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "implicit"])
+def test_tls_behind(access_gate, mailserver, certificates, implicit):
+    """The server's leg encrypted: the same octets, both ways, much of them at once."""
+    to = {"imap": mailserver.ports["imaps" if implicit else "imap"]}
+    g = access_gate(to, "scan = yes", f'tls = required tls_ca = "{certificates.ca}" tls_name = "backend.example"' + " implicit_tls = yes" * implicit,
+                    kinds=("imap",), policy=POLICY)
+    user, big, bad = mailserver.add(), clean("big", 3_000_000), evil(size=200000)
+    for m in (big, bad, clean()):
+        mailserver.deliver(user, m)
+    with login(g.ports["imap"], user) as c:
+        got = contents(c.ok(b"f FETCH 1:3 BODY.PEEK[]"))
+        assert got[1, "BODY[]"] == big and got[3, "BODY[]"] == clean()
+        assert NOTICE in got[2, "BODY[]"] and len(got[2, "BODY[]"]) == len(bad) and not is_original(got[2, "BODY[]"])
+        c.ok(b"a APPEND INBOX {%d+}\r\n" % len(big) + big)
+        assert fetch(c, "BODY.PEEK[]", 4) == big
+        c.send(b"i IDLE\r\n")
+        assert c.line().startswith(b"+")
+        mailserver.deliver(user, bad)
+        while b"EXISTS" not in c.line():
+            pass
+        c.send(b"DONE\r\n")
+        c.until(b"i")
+        assert not is_original(fetch(c, "BODY.PEEK[]<100.3000>", 5))
+        c.ok(b"z LOGOUT")
+    assert re.search(r" backend_tls=TLSv1", g.wait_line("event=imap .*end=closed"))
+
+
 # what is convicted
 
 def test_convicted(gate):

@@ -1,5 +1,6 @@
 """Messages that were held when a user fetched them, in the hands of an administrator: found, explained, released, and shown from then on. By POP3, with a real Dovecot."""
 import contextlib
+import imaplib
 import json
 import os
 import poplib
@@ -26,7 +27,7 @@ class Desk:
     def __init__(self, lab, mailserver, backend, user=None, domains=("example.com",), conf="", policy=POLICY, **kw):
         self.server, self.backend = mailserver, backend
         self.user = user or mailserver.add()
-        self.ports, text = access(mailserver.ports, "scan = yes", "tls = off", kinds=("pop3",))
+        self.ports, text = access(mailserver.ports, "scan = yes", "tls = off", kinds=("pop3", "imap"))
         self.g = lab([backend.port], conf=text + "\n" + conf, policy=policy, domains=domains, **kw)
 
     def deliver(self, message):
@@ -42,10 +43,17 @@ class Desk:
         c.quit()
         return b"".join(line + b"\r\n" for line in lines), size
 
-    def fetch_until(self, want, number=1):
+    def fetch_imap(self, number=1):
+        """A message and its first part."""
+        with imaplib.IMAP4("127.0.0.1", self.ports["imap"], timeout=WAIT_S) as c:
+            c.login(self.user, self.server.users[self.user])
+            c.select(readonly=True)
+            return [c.fetch(str(number), item)[1][0][1] for item in ("(BODY.PEEK[])", "(BODY.PEEK[1])")]
+
+    def fetch_until(self, want, number=1, fetch=None):
         """Another worker, or this one some moments ago, may not know yet that it has been released."""
         end = time.monotonic() + WAIT_S
-        while (got := self.fetch(number))[0] != want:
+        while (got := (fetch or self.fetch)(number))[0] != want:
             assert time.monotonic() < end, got
             time.sleep(0.1)
         return got
@@ -139,6 +147,19 @@ def test_released(desk):
     # what is like it, and not it, is held all the same
     d.deliver(message.replace(b"for you", b"for You"))
     assert b"keeps this message" in d.fetch(3)[0]
+
+
+def test_released_over_imap(desk):
+    """Held where it was fetched first, and shown where it is fetched next, whole and in part, with the same UID."""
+    d = desk()
+    message = message_for(d)
+    d.deliver(message)
+    for part in d.fetch_imap():
+        assert b"keeps this message" in part and b"cheap" not in part
+    (eml,) = d.g.quarantined()
+    assert "released" in d.quarantine("release", eml.stem)
+    assert d.fetch_until(message, fetch=d.fetch_imap)[1] == message.partition(b"\r\n\r\n")[2]
+    d.fetch_until(message)
 
 
 def test_the_copy_is_not_whole(desk):
