@@ -765,13 +765,40 @@ static void test_comments(void **state)
 	}
 }
 
+/* What a port is for, on both sides. */
+static void test_by_port(void **state)
+{
+	static const struct {
+		int port;
+		enum listener_protocol protocol;
+		bool implicit;
+	} rows[] = {
+		{ 25, LISTENER_SMTP, false }, { 465, LISTENER_SMTP, true }, { 587, LISTENER_SMTP, false }, { 110, LISTENER_POP3, false },
+		{ 995, LISTENER_POP3, true }, { 143, LISTENER_IMAP, false }, { 993, LISTENER_IMAP, true }, { 585, LISTENER_IMAP, true },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		AUTO(buf) struct buf text = BUF_INIT(1024);
+		struct site *s;
+
+		buf_addf(&text, "domains = { \"example.com\" }\nhostname = \"mx.example.com\"\nlistener l { address = \"[::]:%d\" }\n"
+			 "backend b { address = \"10.0.0.5:%d\" }\n", rows[i].port, rows[i].port);
+		s = load_good(buf_str(&text));
+		assert_int_equal(s->listener[0].protocol, rows[i].protocol);
+		assert_int_equal(s->backend[0].protocol, rows[i].protocol);
+		assert_int_equal(s->listener[0].tls == LISTENER_TLS_IMPLICIT, rows[i].implicit);
+		assert_int_equal(s->backend[0].implicit_tls, rows[i].implicit);
+		site_free(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal), cmocka_unit_test(test_everything), cmocka_unit_test(test_everything_is_all),
 		cmocka_unit_test(test_accepts), cmocka_unit_test(test_syntax), cmocka_unit_test(test_syntax_2),
 		cmocka_unit_test(test_wrong), cmocka_unit_test(test_lacking), cmocka_unit_test(test_mangled),
-		cmocka_unit_test(test_comments),
+		cmocka_unit_test(test_comments), cmocka_unit_test(test_by_port),
 	};
 
 	return cmocka_run_group_tests(tests, setup, dir_remove);
