@@ -9,7 +9,8 @@ from lab import gateway
 COMMANDS = ["run", "check", "routes", "advise", "dkim-key", "explain", "history", "recipients", "replay", "status", "sink", "version"]
 QUARANTINE = ["list", "show", "search", "release", "delete", "allow", "export", "purge", "reindex"]
 SPOOL = ["list", "show", "retry", "delete"]
-ALL = [[c] for c in COMMANDS] + [["quarantine", c] for c in QUARANTINE] + [["spool", c] for c in SPOOL]
+LOGIN = ["show", "unlock"]
+ALL = [[c] for c in COMMANDS] + [["quarantine", c] for c in QUARANTINE] + [["spool", c] for c in SPOOL] + [["login", c] for c in LOGIN]
 NAMES = [" ".join(c) for c in ALL]
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 
@@ -38,10 +39,11 @@ def test_wrong_option(command):
 
 
 def test_lists_of_commands():
-    assert {line.split()[0] for line in run("help").stdout.splitlines() if line.startswith("  ")} == {*COMMANDS, "quarantine", "spool", "help"}
+    assert {line.split()[0] for line in run("help").stdout.splitlines() if line.startswith("  ")} == {*COMMANDS, "quarantine", "spool", "login", "help"}
     assert {line.split()[0] for line in run("quarantine", "help").stdout.splitlines() if line.startswith("  ")} == set(QUARANTINE)
     assert {line.split()[0] for line in run("spool", "--help").stdout.splitlines() if line.startswith("  ")} == set(SPOOL)
-    for args in ([], ["nonsense"], ["quarantine"], ["quarantine", "nonsense"], ["spool"], ["spool", "nonsense"]):
+    assert {line.split()[0] for line in run("login", "--help").stdout.splitlines() if line.startswith("  ")} == set(LOGIN)
+    for args in ([], ["nonsense"], ["quarantine"], ["quarantine", "nonsense"], ["spool"], ["spool", "nonsense"], ["login"], ["login", "nonsense"]):
         done = run(*args)
         assert (done.returncode, done.stdout) == (1, "") and "usage: gatepost" in done.stderr, args
 
