@@ -225,8 +225,8 @@ void conf_listener_check(struct conf *c)
 			conf_error(c, l->line, "listener %s: there is no backend that speaks %s, expected one such as backend store { address = \"10.0.0.5:%d\" }",
 				   l->name, protocols[l->protocol], usual_port(l->protocol));
 		if (l->protocol == LISTENER_SMTP && l->direction != DIRECTION_OUTBOUND && l->backend_count == 0 && s->backend_count > 0 && !has_any_backend(s, l))
-			conf_warning(c, l->line, "listener %s: there is no backend that speaks smtp, and mail that comes here has nowhere to go; if pop3 or imap is "
-				     "meant, say protocol = there", l->name);
+			conf_warning(c, l->line, "listener %s: there is no backend that speaks smtp, and mail that comes here has nowhere to go; "
+				     "if users fetch theirs here, say protocol = imap, or pop3", l->name);
 		if (l->direction == DIRECTION_OUTBOUND && s->relay_network_count == 0)
 			conf_warning(c, l->line, "listener %s: direction = outbound serves relay_networks alone, and there are none", l->name);
 	}

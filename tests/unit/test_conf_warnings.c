@@ -74,6 +74,9 @@ static void test_others(void **state)
 		{ "listener l { address = \"0.0.0.0:25\" backends = { main } }\nbackend b { address = \"10.0.0.6:143\" }\nbackend t { address = \"10.0.0.6:80\" protocol = tcp }\n",
 		  "@:5: backend b: no listener leads to it, expected one that does, such as listener imap { address = \"0.0.0.0:143\" }\n"
 		  "@:6: backend t: no listener leads to it, expected one with backends = { \"t\" }\n" },
+		{ "listener l { address = \"0.0.0.0:25\" backends = { main } }\nlistener m { address = \"0.0.0.0:1143\" protocol = imap }\nbackend b { address = \"10.0.0.6:143\" }\n",
+		  "@:5: listener m: passwords may come in clear text, as the server behind allows it, and whoever listens on the way reads them; when all clients use "
+		  "TLS, say plaintext = refuse\n" },
 		{ "backend i { address = \"10.0.0.6:993\" }\nlistener l { address = \"0.0.0.0:993\" }\nlistener m { address = \"0.0.0.0:25\" backends = { main } }\n", "" },
 		{ "backend i { address = \"10.0.0.6:993\" tls = off }\nlistener l { address = \"0.0.0.0:993\" tls = starttls plaintext = refuse }\nlistener m { address = \"0.0.0.0:25\" backends = { main } }\n",
 		  "@:5: listener l: clients begin with TLS on port 993, and do not get it, expected tls = implicit\n"
@@ -93,6 +96,17 @@ static void test_others(void **state)
 			fail_msg("row %zu: %s%s", i, buf_str(&errors), buf_str(&warnings));
 		site_free(s);
 	}
+}
+
+static void test_nowhere(void **state)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+	struct site *s = load("hostname = \"mx.example.com\"\ndomains = { \"example.com\" }\nbackend i { address = \"10.0.0.5:143\" }\nlistener l { address = \"0.0.0.0:1143\" }\n",
+			      &errors, &warnings);
+
+	assert_non_null(s);
+	assert_non_null(strstr(buf_str(&warnings), "listener l: there is no backend that speaks smtp, and mail that comes here has nowhere to go; if users fetch"));
+	site_free(s);
 }
 
 /* With the rules there are, can a message that is fetched be held back? */
@@ -127,7 +141,7 @@ static void test_scan(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_auth), cmocka_unit_test(test_others), cmocka_unit_test(test_scan) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_auth), cmocka_unit_test(test_others), cmocka_unit_test(test_nowhere), cmocka_unit_test(test_scan) };
 
 	return cmocka_run_group_tests(tests, setup, dir_remove);
 }
