@@ -174,10 +174,9 @@ static void batch_add(const struct imap_scan *x, struct batch *b, uint32_t uid)
 	b->count++;
 }
 
-/* The client hears that we are still at it. */
-static int tell(struct imap_scan *x)
+int imap_job_tell(struct imap_scan *x)
 {
-	if (clock_ms() - x->job->told_ms < TELL_MS)
+	if (!x->job || clock_ms() - x->job->told_ms < TELL_MS)
 		return 0;
 	x->job->told_ms = clock_ms();
 	return imap_scan_say(x, "* OK [INPROGRESS] the messages are being checked");
@@ -197,7 +196,7 @@ static int scan(struct imap_scan *x, const struct retrieval_key *key, uint32_t u
 
 	if (!imap_runs_seq(&job->runs, uid, &seq))
 		return 0;                               /* expunged meanwhile */
-	rc = tell(x);
+	rc = imap_job_tell(x);
 	if (rc < 0)
 		return rc;
 	imap_own_init(&own, IMAP_OWN_MESSAGE, job->uid);

@@ -132,6 +132,8 @@ int imap_scan_hear(struct imap_scan *x);
 /* A FETCH that shows something, whose arguments imap_fetch_parse takes, to its end; its line is eaten. may wait */
 int imap_scan_fetch(struct imap_scan *x, const struct imap_after *a, size_t line_len);
 void imap_job_free(struct imap_job *job);
+/* From time to time, the client hears that we are still at it. */
+int imap_job_tell(struct imap_scan *x);
 const struct imap_convict *imap_job_convict(const struct imap_job *job, uint32_t uid);
 
 /* Ask the server: "[UID ]FETCH what", and wait for the answer, which is in own then. 0; less when the session is over. may wait */

@@ -49,8 +49,11 @@ int imap_own_ask(struct imap_scan *x, struct imap_own *own, const char *what, si
 	if (rc == 0)
 		rc = imap_wire_puts(&x->server, "\r\n");
 	x->own = own;
-	while (rc == 0 && !own->done)
+	while (rc == 0 && !own->done) {
 		rc = imap_scan_move(x);
+		if (rc == 0)
+			rc = imap_job_tell(x);          /* a large message, from afar */
+	}
 	x->own = NULL;
 	return rc;
 }
@@ -101,8 +104,8 @@ static void item_octets(struct imap_own *own, const struct imap_piece *p)
 
 	switch (own->item) {
 	case IMAP_OWN_BODY:
-		if (content && own->rc == 0)
-			own->rc = retrieval_scan_add(own->scan, p->p + p->escaped, p->len - p->escaped);
+		if (content)            /* what it does not take its end has a word for */
+			retrieval_scan_add(own->scan, p->p + p->escaped, p->len - p->escaped);
 		else if (!content && p->len && strchr("\"{~", p->p[0]))
 			own->got = true;                /* no NIL; perhaps without an octet */
 		break;

@@ -235,6 +235,18 @@ def test_header_alone_is_not_scanned(gate):
     scanned(g, 1)
 
 
+def test_header_beyond_its_limit(gate):
+    """Nobody has looked at it: held back, and the messages beside it are shown."""
+    huge = b"Subject: large\r\nX-Long: " + b"a" * 300 * 1024 + b"\r\n" + evil()
+    g = gate(clean(), huge, clean("third"))
+    with open_box(g) as c, direct(g) as d:
+        got = contents(c.ok(b"a FETCH 1:3 BODY.PEEK[]"))
+        assert got[1, "BODY[]"] == clean() and got[3, "BODY[]"] == clean("third")
+        shown = got[2, "BODY[]"]
+        assert NOTICE in shown and len(shown) == len(fetch(d, "BODY.PEEK[]", 2)) and not is_original(shown)
+        assert fetch(c, "BODY.PEEK[]<307200.2000>", 2) == shown[307200:309200]
+
+
 def test_seen(gate):
     g = gate(evil(), evil("b"))
     with open_box(g) as c:
