@@ -4,10 +4,13 @@ import re
 import select
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import threading
 
 import pytest
+from lab.imapserver import Hangup
 from lab.mailserver import PASSWORD
 from lab.wire import Closed, Imap
 
@@ -754,6 +757,60 @@ def test_server_goes_at_rest(access_gate, imap_server):
             heard = c.rest()
             assert heard == words if words else heard.startswith(b"* BYE [UNAVAILABLE]")
         g.wait_line("event=imap .*end=closed" + ("" if words else ' why="by the server, without BYE"'))
+
+
+STATES = {
+    "which": (b"(UID)", b"a FETCH 1 BODY.PEEK[]\r\n"), "taken_in": (b"(UID BODY.PEEK[])", b"a FETCH 1 BODY.PEEK[]\r\n"),
+    "details": (b"(UID BODY.PEEK[HEADER])", b"a FETCH 1 BODY.PEEK[]<10.700>\r\n"), "shown": (b"1 BODY.PEEK[]", b"a FETCH 1 BODY.PEEK[]\r\n"),
+    "literal": (b"APPEND", b"a APPEND INBOX {5}\r\n"), "literal_plus": (b"APPEND", b"a APPEND INBOX {5+}\r\nhello\r\n"), "idle": (b"IDLE", b"a IDLE\r\n"),
+}
+
+
+@pytest.mark.parametrize("how", ["stop", "client", "server"])
+def test_in_each_state(access_gate, imap_server, how):
+    """A stop, a client that resets, and a server that closes, wherever a session is."""
+    go, there, heard = threading.Event(), threading.Semaphore(0), {}
+    step = mailbox([evil()])
+
+    def stuck(session, tag, words):
+        state = next(c.split()[2] for c in session.commands if b" LOGIN " in c).decode()
+        answer = b"* 1 FETCH (BODY[HEADER] {4}\r\na: " if b"HEADER]" in words else step(session, tag, words) if b"FETCH" in words else b""
+        if STATES[state][0] not in words:
+            return answer
+        session.send(answer[:len(answer) // 2])
+        there.release()
+        go.wait(30)
+        raise Hangup
+
+    s = imap_server(script={"SELECT": SELECTED} | dict.fromkeys(["FETCH", "APPEND", "IDLE"], stuck))
+    s.literals = False
+    g = scripted(access_gate, s)
+    clients = [login(g.ports["imap"], state) for state in STATES]
+    for c, (_, command) in zip(clients, STATES.values()):
+        c.send(command)
+    for _ in STATES:
+        assert there.acquire(timeout=10)
+    if how == "client":
+        for c in clients:
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            c.close()
+        ends = ["reset by the client"]
+    elif how == "stop":
+        g.process.send(signal.SIGTERM)
+        ends = ["shutting down"]
+    else:
+        go.set()
+        ends = ["backend lost", "reset by the backend"]
+    if how != "client":
+        for c, state in zip(clients, STATES):
+            heard[state] = c.rest()
+            c.close()
+        assert [state for state in STATES if b"* BYE [UNAVAILABLE]" not in heard[state]] == ["shown"]
+        assert not any(is_original(h) for h in heard.values())
+    for state in STATES:
+        line = g.wait_line(rf"event=imap .*user={state} ")
+        assert any(f'end="{end}"' in line for end in ends), line
+    go.set()
 
 
 # clients
