@@ -144,8 +144,12 @@ int imap_after_mailbox(const struct imap_after *a, char *out, size_t size)
 		return a->literal ? -EAGAIN : -EINVAL;
 	if (s.p[0] != '"') {
 		s = imap_span_take(&s);
-		if (s.len >= size)
+		if (s.len == 0 || s.len >= size)
 			return -EINVAL;
+		/* Servers differ in where an atom ends that has one of these in it. */
+		for (size_t i = 0; i < s.len; i++)
+			if (strchr("(){\"\\", s.p[i]) || (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f)
+				return -EINVAL;
 		memcpy(out, s.p, s.len);
 		n = s.len;
 	} else {
@@ -158,7 +162,7 @@ int imap_after_mailbox(const struct imap_after *a, char *out, size_t size)
 				return -EINVAL;
 			out[n++] = s.p[i];
 		}
-		if (i >= s.len)
+		if (i >= s.len || (i + 1 < s.len && s.p[i + 1] != ' '))
 			return -EINVAL;
 	}
 	imap_mailbox_fold(out, n);

@@ -624,6 +624,15 @@ def test_nonsense(access_gate, imap_server, answer):
     g.wait_line('event=imap .*end="backend lost"')
 
 
+def test_endless_plus(access_gate, imap_server):
+    s = imap_server(script={"SELECT": SELECTED, "APPEND": b"+ " + b"x" * 40000})
+    s.literals = False
+    g = scripted(access_gate, s)
+    with login(g.ports["imap"], "anna") as c:
+        c.send(b"a APPEND INBOX {3}\r\n")
+        assert c.rest().startswith(b"* BYE [UNAVAILABLE]")
+
+
 def test_answers_about_others(access_gate, imap_server):
     """What is scanned is what was asked for: the content of another message does not acquit this one."""
     step = mailbox([evil(), clean(), clean()])

@@ -93,7 +93,8 @@ static void test_tag_long(void **state)
 static const struct { const char *args, *want; } mailboxes[] = {
 	{ "INBOX", "INBOX" }, { "inbox", "INBOX" }, { "Inbox/x", "Inbox/x" }, { "\"a b\"", "a b" }, { "\"a\\\"\\\\b\" (CONDSTORE)", "a\"\\b" },
 	{ "\"iNBox\"", "INBOX" }, { "x (CONDSTORE)", "x" }, { "{5}", "{" }, { "{5+}", "{" }, { "\"\"", "" }, { "\"a", NULL }, { "\"a\\", NULL }, { "", NULL },
-	{ "{5} x", NULL }, { "123456789012345678901", NULL },
+	{ "{5} x", NULL }, { "123456789012345678901", NULL }, { " x", NULL }, { "x(CONDSTORE)", NULL }, { "x\"y\"", NULL }, { "\"x\"y", NULL }, { "x\\y", NULL },
+	{ "x{3}", NULL }, { "x\ty", NULL }, { "\"x\"(CONDSTORE)", NULL }, { "&AOQ-", "&AOQ-" }, { "\303\244", "\303\244" }, { "~x", "~x" },
 };
 
 static void test_mailboxes(void **state)
