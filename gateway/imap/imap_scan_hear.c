@@ -165,10 +165,11 @@ static int hear_begin(struct imap_scan *x, const struct imap_piece *p)
 	if (r->says == IMAP_SAYS_VANISHED && x->job)
 		imap_runs_release(&x->job->runs);
 	/* Capabilities, a word that the client's literal waits for, or something whose end would have to be seen: of that length nobody sends it. */
-	if (r->says == IMAP_SAYS_CAPABILITY || r->says == IMAP_SAYS_CONTINUE || (r->says == IMAP_SAYS_TAGGED && is_own(x)))
+	if (r->says == IMAP_SAYS_CAPABILITY || r->says == IMAP_SAYS_CONTINUE || (r->says == IMAP_SAYS_TAGGED && is_own(x)) ||
+	    ((r->says == IMAP_SAYS_TAGGED || r->says == IMAP_SAYS_STATUS) && memmem(p->p, p->len < 200 ? p->len : 200, "[CAPABILITY", 11))) {
+		imap_response_init(r);          /* the client hears none of it: BYE instead */
 		return -EMSGSIZE;
-	if ((r->says == IMAP_SAYS_TAGGED || r->says == IMAP_SAYS_STATUS) && memmem(p->p, p->len < 200 ? p->len : 200, "[CAPABILITY", 11))
-		return -EMSGSIZE;
+	}
 	return imap_wire_put(&x->client, p->p, p->len);
 }
 
