@@ -144,8 +144,8 @@ int pop3_hop_exchange(struct pop3_session *p, const char *line, size_t len, stru
 int pop3_hop_lines(struct pop3_session *p, struct buf *out)
 {
 	for (int i = 0; i < LINES_MAX; i++) {
-		const char *line;
-		size_t len;
+		const char *line = "";
+		size_t len = 0;
 		int rc = read_line(p, ANSWER_MS, &line, &len);
 
 		if (rc < 0)
