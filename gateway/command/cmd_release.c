@@ -12,13 +12,15 @@
 #include "command/admin.h"
 #include "command/command.h"
 #include "command/quarantine.h"
-#include "command/release_mark.h"
+#include "command/state_reach.h"
 #include "command/terminal.h"
 #include "filters/fact.h"
 #include "hop/backend.h"
 #include "hop/outbound.h"
 #include "policy/conf.h"
 #include "policy/record.h"
+#include "policy/released.h"
+#include "policy/state.h"
 #include "policy/store_index.h"
 #include "smtp/release.h"
 
@@ -334,6 +336,15 @@ static int in_task(struct command_release *x, const char *name, task_fn *fn)
 	return rc;
 }
 
+static int mark(struct state *state, void *arg)
+{
+	const char *const *content = arg;
+	struct state_op op;
+
+	released_mark_op(&op, *content);
+	return state_run(state, &op, 1);
+}
+
 /*
  * A message that somebody fetched: first the state, so that neither the original nor the copy is held again. false: it could not be told, and nothing
  * more is done.
@@ -343,7 +354,7 @@ static bool mark_fetched(struct command_release *x, const struct release *r)
 	AUTO(buf) struct buf why = BUF_INIT(2000), text = BUF_INIT(2100);
 	const char *content = release_fetched(r);
 
-	if (!content || release_mark(x->q.site, content, &why) == 0)
+	if (!content || state_reach(x->q.site, mark, &content, &why) == 0)
 		return true;
 	buf_addf(&text, "that it is released cannot be remembered: %s", buf_str(&why));
 	report_error(x, r->id, buf_str(&text), -EWOULDBLOCK);

@@ -32,7 +32,8 @@ static void redis_task(void *arg)
 static int use_redis(const struct site *s, struct reach *r, struct buf *why)
 {
 	struct state_redis *redis;
-	int rc = loop_init();
+	bool own = !loop_base();
+	int rc = own ? loop_init() : 0;
 
 	if (rc < 0) {
 		buf_addf(why, "event loop: %s", strerror(-rc));
@@ -47,9 +48,11 @@ static int use_redis(const struct site *s, struct reach *r, struct buf *why)
 		loop_run();
 		rc = r->rc;
 	}
-	loop_unwind();
+	if (own)
+		loop_unwind();
 	state_redis_free(redis);
-	loop_release();
+	if (own)
+		loop_release();
 	if (rc < 0)
 		buf_addf(why, "Redis: %s", strerror(-rc));
 	return rc;

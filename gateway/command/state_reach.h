@@ -12,8 +12,8 @@ struct site;
 struct state;
 
 /*
- * Calls use with the state, in a task of an event loop of its own where that is needed; what use returns of state_run, 0 or -errno, is returned. < 0:
- * why is a sentence. Not inside a task.
+ * Calls use with the state, in a task where that is needed: on the loop, which must not run, or one of its own if there is none. What use returns of
+ * state_run, 0 or -errno, is returned. < 0: why is a sentence. Not inside a task.
  */
 int state_reach(const struct site *s, int (*use)(struct state *state, void *arg), void *arg, struct buf *why);
 

@@ -16,7 +16,6 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "policy/released.h"
 #include "policy/state_sqlite.h"
 #include "policy/state_wire.h"
 #include "process/control.h"
@@ -119,21 +118,6 @@ static int command_recipients_clear(void *arg, json_t *request, json_t *answer)
 	return rc;
 }
 
-/* {"cmd":"retrieval.released","content":"..."}: what has been released may be fetched */
-static int command_released(void *arg, json_t *request, json_t *answer)
-{
-	struct state_keeper *s = arg;
-	const char *content = json_string_value(json_object_get(request, "content"));
-	struct state_op op;
-	int rc;
-
-	if (!content || !released_content_ok(content))
-		return -EINVAL;
-	released_mark_op(&op, content);
-	rc = state_sqlite_run(s->db, &op, 1, clock_wall_s());
-	return rc < 0 ? rc : state_sqlite_commit(s->db);
-}
-
 /* {"cmd":"state.run","ops":[...]}: what an administrator's command asks of the state, as state_control.h writes it */
 static int command_run(void *arg, json_t *request, json_t *answer)
 {
@@ -157,7 +141,6 @@ static int command_status(void *arg, json_t *request, json_t *answer)
 
 static const struct control_command commands[] = {
 	{ "recipients.clear", command_recipients_clear },
-	{ "retrieval.released", command_released },
 	{ "state.run", command_run },
 	{ "status", command_status },
 	{ NULL, NULL },
