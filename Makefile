@@ -14,7 +14,7 @@ DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev lib
 	libpsl-dev libidn2-dev libunistring-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev libarchive-dev publicsuffix curl
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf python3-srs \
 	postfix dovecot-core dovecot-imapd dovecot-pop3d isync fetchmail \
-	haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools \
+	haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr \
 	openssl ca-certificates iproute2 nftables procps strace
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
 DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
@@ -56,6 +56,17 @@ LDHARDEN :=
 WARN := $(filter-out -Wframe-larger-than=4096,$(WARN))
 endif
 
+# COV=1: counts what is run through (make coverage). Processes that end by _exit write their counters, too.
+ifdef COV
+override BUILD := $(BUILD)/cov
+CFLAGS := -O1 -g --coverage -fprofile-update=atomic -DUNDER_COVERAGE=1
+LDFLAGS += --coverage -Wl,--wrap=_exit
+HARDEN :=
+LDHARDEN :=
+FLUSH := $(BUILD)/tests/coverage/flush.o
+WARN := $(filter-out -Wframe-larger-than=4096,$(WARN))
+endif
+
 # Tests run on the ordinary stack.
 $(BUILD)/tests/%.o: WARN := $(filter-out -Wframe-larger-than=4096,$(WARN))
 
@@ -78,6 +89,7 @@ help:
 	@echo '                CONFORMANCE=DIR: the public suites, too'
 	@echo 'make unit | conformance | fuzz-short | e2e; RUN_ARGS="--only WORD": of these, what has the word in its name'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (600)'
+	@echo 'make coverage   how many lines the unit and end-to-end tests run through, by file'
 	@echo 'make bench      speed and memory, beside HAProxy, Postfix with its add-ons, nginx and perdition'
 	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages, python, the plan of the house'
 	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
@@ -113,7 +125,7 @@ deps-bench:
 $(BUILD)/gatepost: $(BUILD)/gateway/command/main.o $(BUILD)/libgatepost.a
 	$(CC) $(LDFLAGS) $(LDHARDEN) -o $@ $^ $(LIBS)
 
-$(BUILD)/libgatepost.a: $(LIBOBJ)
+$(BUILD)/libgatepost.a: $(LIBOBJ) $(FLUSH)
 	@rm -f $@
 	ar rcs $@ $^
 
@@ -181,6 +193,12 @@ test: deps-test
 	@$(MAKE) -s -j$(JOBS) FUZZ=1 fuzzers
 	@$(MAKE) -s -j$(JOBS) all units-plain
 	@$(RUN) unit conformance fuzz e2e
+# Of a clean build, since counters add up. Shown even when a test has failed.
+coverage: deps-test
+	@rm -rf $(BUILD)/cov
+	@$(MAKE) -s -j$(JOBS) COV=1 all units
+	@$(MAKE) -s -j$(JOBS) all
+	@$(RUN) --variant cov unit e2e; status=$$?; $(PYTHON) tests/coverage/report.py $(BUILD)/cov && exit $$status
 bench: deps-bench
 	@$(MAKE) -s -j$(JOBS) all benches
 	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
@@ -215,5 +233,5 @@ clean:
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d)
 
 .PHONY: all help deps deps-test deps-lint deps-bench units benches conformances fuzzers run build-unit build-conformance build-fuzz \
-	build-e2e unit conformance fuzz-short e2e fuzz test bench lint install clean FORCE
+	build-e2e unit conformance fuzz-short e2e fuzz test coverage bench lint install clean FORCE
 .SECONDARY:

@@ -22,7 +22,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PLAIN = ROOT / "build"
-SAN = PLAIN / "san"
 FUZZ = PLAIN / "fuzz"
 FUZZ_RUNS = 50000
 
@@ -116,7 +115,7 @@ def unit_program(program):
 
 
 def unit(total, args):
-    for program, result in side_by_side(args, unit_program, programs(SAN / "tests" / "unit", "test_", args.only)):
+    for program, result in side_by_side(args, unit_program, programs(PLAIN / args.variant / "tests" / "unit", "test_", args.only)):
         passed, failed, skipped, again, out, seconds = result
         reasons = "; ".join(REASON.findall(out)) or "no reason given, or not for the sanitizers and not built plain"
         total.add(passed, failed, len(skipped), [f"{program.name}: {name} ({reasons})" for name in skipped],
@@ -131,7 +130,7 @@ def conformance(total, args):
     def work(program):
         return run([str(program)], 600)
 
-    for program, (status, out, _) in side_by_side(args, work, programs(SAN / "tests" / "conformance", "run_", args.only)):
+    for program, (status, out, _) in side_by_side(args, work, programs(PLAIN / args.variant / "tests" / "conformance", "run_", args.only)):
         say(f"== {program.name}\n{out.rstrip()}")
         closing = CLOSING.findall(out)
         if len(closing) != 1:
@@ -186,7 +185,7 @@ def e2e(total, args):
     argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-rsfE", "-p", "no:cacheprovider", "--durations=8", "-n", str(args.jobs),
             f"--basetemp={ENV['TMPDIR']}/e2e"]
     argv += ["-k", args.only] if args.only else []
-    ENV.setdefault("GATEPOST", str(SAN / "gatepost"))
+    ENV.setdefault("GATEPOST", str(PLAIN / args.variant / "gatepost"))
     ENV.setdefault("GATEPOST_PLAIN", str(PLAIN / "gatepost"))
     status, out, _ = run([*argv, *args.pytest, "tests/e2e"], 1800)
     say(out.rstrip())
@@ -214,6 +213,7 @@ def main():
     parser.add_argument("parts", nargs="+", choices=PARTS)
     parser.add_argument("--seconds", type=int, default=0, help=f"fuzz each target that long instead of {FUZZ_RUNS} inputs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="programs that run side by side")
+    parser.add_argument("--variant", default="san", help="the build directory below build/ whose unit tests and gateway are run")
     parser.add_argument("--only", default="", help="programs and tests with that word in their names")
     parser.add_argument("--pytest", action="append", default=[], help="one more argument for pytest")
     args = parser.parse_args()
