@@ -432,6 +432,8 @@ void site_free(struct site *s)
 	list_free(s->auth.guard.exempt_users, s->auth.guard.exempt_user_count);
 	free(s->client_header);
 	free(s->user);
+	free(s->keeper_user);
+	free(s->key_user);
 	free(s->state_dir);
 	free(s->control_path);
 	free(s->tls_cert_pem);

@@ -217,7 +217,9 @@ struct site {
 	struct net_prefix *bypass;      /* whose connections pass untouched, inline */
 	size_t bypass_count;
 	char *client_header;            /* name of a header field that tells the client's address; NULL: none */
-	char *user;                     /* to run as; NULL: as started */
+	char *user;                     /* of what talks to the network; NULL: as started */
+	char *keeper_user, *key_user;   /* of what owns files, and of what holds keys; NULL: process/confine.h says */
+	bool sandbox;
 	int workers;                    /* 0 in the file: number of processors */
 	char *state_dir;                /* quarantine, state.db, control socket, own certificate */
 	char *control_path;

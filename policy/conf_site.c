@@ -68,17 +68,29 @@ static void domain_read(struct conf *c, void *at, const char *value, int line)
 	conf_list_add(&s->domains, &s->domain_count, below ? name : name + 1);
 }
 
-static void user_read(struct conf *c, void *at, const char *value, int line)
+static void user_name_read(struct conf *c, const char *option, char **to, const char *value, int line)
 {
-	struct site *s = at;
-
 	if (!getpwnam(value)) {
-		conf_error(c, line, "user: there is no user \"%s\", expected one of this machine",
-		           value);
+		conf_error(c, line, "%s: there is no user \"%s\", expected one of this machine", option, value);
 		return;
 	}
-	free(s->user);
-	s->user = conf_copy(value);
+	free(*to);
+	*to = conf_copy(value);
+}
+
+static void user_read(struct conf *c, void *at, const char *value, int line)
+{
+	user_name_read(c, "user", &((struct site *)at)->user, value, line);
+}
+
+static void keeper_user_read(struct conf *c, void *at, const char *value, int line)
+{
+	user_name_read(c, "keeper_user", &((struct site *)at)->keeper_user, value, line);
+}
+
+static void key_user_read(struct conf *c, void *at, const char *value, int line)
+{
+	user_name_read(c, "key_user", &((struct site *)at)->key_user, value, line);
 }
 
 /* More than anybody has of his own: 10.0.0.0/8 and fd00::/8 are the largest that a site can have. */
@@ -133,6 +145,9 @@ static const struct conf_option top_options[] = {
 	CONF_OPTION("policy", CONF_PATH, SITE(policy_path), "policy.conf"),
 	CONF_OPTION("allow_list", CONF_PATH, SITE(allow_path), NULL),
 	{ "user", CONF_CUSTOM, 0, .read = user_read },
+	{ "keeper_user", CONF_CUSTOM, 0, .read = keeper_user_read },
+	{ "key_user", CONF_CUSTOM, 0, .read = key_user_read },
+	CONF_OPTION("sandbox", CONF_BOOL, SITE(sandbox), "yes"),
 	{ "user_map", CONF_CUSTOM, 0, .read = conf_user_map_read },
 	CONF_NUMBER("workers", CONF_INT, SITE(workers), "0", 0, 256),
 	CONF_OPTION("state_dir", CONF_PATH, SITE(state_dir), "/var/lib/gatepost"),

@@ -99,7 +99,7 @@ static void owner_of(const struct site *s, struct confine *c)
 
 int admin_open(const char *path, struct site **out, struct buf *errors)
 {
-	struct confine confine = { 0 };
+	struct confine of[ROLE_COUNT], confine = { 0 };
 	struct site *s;
 	int rc;
 
@@ -109,11 +109,11 @@ int admin_open(const char *path, struct site **out, struct buf *errors)
 	s = site_load_command(path, errors, NULL);
 	if (!s)
 		return -EINVAL;
-	rc = confine_user(s->user, &confine);
-	if (rc < 0)
-		buf_addf(errors, "%s: user %s: there is no such user\n", s->path, s->user);
-	else
+	rc = confine_site(s, of, errors, NULL);
+	if (rc == 0) {
+		confine = of[ROLE_STATE];
 		owner_of(s, &confine);
+	}
 	if (rc == 0 && (rc = become(&confine)) < 0)
 		buf_addf(errors, "user %s: root cannot be given up: %s\n", s->user ? s->user : "", strerror(-rc));
 	if (rc < 0) {

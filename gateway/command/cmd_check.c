@@ -24,17 +24,20 @@ static int check_site(const struct site *s)
 {
 	AUTO(buf) struct buf err = BUF_INIT(64 * 1024);
 	char why[FILES_WHY_MAX];
-	struct confine confine;
+	AUTO(buf) struct buf warnings = BUF_INIT(8192);
+	struct confine confine[ROLE_COUNT];
 	int bad = 0;
 
 	confine_raise_limits();         /* as `run` does: what is left is the system's */
 	if (files_missing(s, why))
 		fprintf(stderr, "%s: %s\n", s->path, why);
 
-	if (confine_user(s->user, &confine) < 0) {
-		fprintf(stderr, "%s: user %s: there is no such user\n", s->path, s->user);
+	if (confine_site(s, confine, &err, &warnings) < 0) {
+		fputs(buf_str(&err), stderr);
+		buf_clear(&err);
 		bad = 1;
 	}
+	fputs(buf_str(&warnings), stderr);
 	if (!s->user && geteuid() == 0)
 		fprintf(stderr, "%s: user: is not set: what talks to the network stays root when root starts it, expected user = \"gatepost\" or another\n", s->path);
 	if (filters_setup(s, &err) < 0) {

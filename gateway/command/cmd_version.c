@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <seccomp.h>
 #include <sqlite3.h>
 #include <unbound.h>
 
@@ -74,6 +75,8 @@ int cmd_version(int argc, char **argv)
 	line("SQLite", sqlite3_libversion());
 	line("jansson", jansson_version_str());
 	line("libarchive", archive_version_string() + strlen("libarchive "));
+	snprintf(text, sizeof(text), "%u.%u.%u", seccomp_version()->major, seccomp_version()->minor, seccomp_version()->micro);
+	line("libseccomp", text);
 	if (regdomain_init(NULL) == 0)
 		line("suffix list", regdomain_source());
 	regdomain_release();

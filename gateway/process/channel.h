@@ -60,7 +60,7 @@ enum channel_type {
 	CHANNEL_SPOOL_FORGET,
 };
 
-enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_SPOOL, ROLE_COUNT };
+enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_SPOOL, ROLE_KEYS, ROLE_COUNT };
 
 struct channel_wire {           /* payload of CHANNEL_WIRE */
 	int32_t role, slot;     /* who is at the other end */

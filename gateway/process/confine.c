@@ -5,27 +5,77 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/asan.h"
+#include "policy/conf.h"
 
-enum { FILES_WANTED = 1 << 18 }; /* two sockets for each of 100,000 sessions: nobody has more */
+enum { NAME_BYTES = 300, FILES_WANTED = 1 << 18 }; /* two sockets for each of 100,000 sessions: nobody has more */
 
-int confine_user(const char *user, struct confine *out)
+static int as_user(const struct site *s, const char *option, const char *user, struct confine *out, struct buf *err)
 {
 	struct passwd *pw;
 
-	*out = (struct confine){ .drop = false };
+	*out = (struct confine){ .sandbox = s->sandbox };
 	if (!user || geteuid() != 0)
 		return 0;
 	pw = getpwnam(user);
-	if (!pw)
+	if (!pw) {
+		buf_addf(err, "%s: %s %s: there is no such user\n", s->path, option, user);
 		return -ENOENT;
+	}
 	out->uid = pw->pw_uid;
 	out->gid = pw->pw_gid;
 	out->drop = pw->pw_uid != 0;
+	return 0;
+}
+
+/* What is set; else the name of `user` and what follows it, if that is a user; else `user`. out has room for NAME_BYTES. */
+static const char *name_of(const char *set, const char *user, const char *behind, char *out)
+{
+	int n;
+
+	if (set || !user)
+		return set;
+	n = snprintf(out, NAME_BYTES, "%s-%s", user, behind);
+	return n > 0 && n < NAME_BYTES && getpwnam(out) ? out : user;
+}
+
+/* root is nobody of its own. */
+static void say_same(const struct site *s, const struct confine of[ROLE_COUNT], struct buf *warnings)
+{
+	const struct confine *worker = &of[ROLE_WORKER], *keeper = &of[ROLE_STATE], *keys = &of[ROLE_KEYS];
+
+	if (!s->sandbox)
+		buf_addf(warnings, "%s: sandbox: no: a process that has been taken over may make any system call, expected yes\n", s->path);
+	if (!worker->drop || geteuid() != 0)
+		return;
+	if (!keeper->drop || keeper->uid == worker->uid)
+		buf_addf(warnings, "%s: keeper_user: what owns the files runs as the same user as what talks to the network, expected one of its own, such as %s-keeper\n",
+			 s->path, s->user);
+	if (!keys->drop || keys->uid == worker->uid || keys->uid == keeper->uid)
+		buf_addf(warnings, "%s: key_user: what holds private keys runs as the same user as others, expected one of its own, such as %s-keys\n", s->path,
+			 s->user);
+}
+
+int confine_site(const struct site *s, struct confine of[ROLE_COUNT], struct buf *err, struct buf *warnings)
+{
+	char keeper[NAME_BYTES], keys[NAME_BYTES];
+	int rc = as_user(s, "user", s->user, &of[ROLE_WORKER], err);
+
+	of[ROLE_PARENT] = (struct confine){ .sandbox = s->sandbox };
+	if (rc == 0)
+		rc = as_user(s, "keeper_user", name_of(s->keeper_user, s->user, "keeper", keeper), &of[ROLE_STATE], err);
+	if (rc == 0)
+		rc = as_user(s, "key_user", name_of(s->key_user, s->user, "keys", keys), &of[ROLE_KEYS], err);
+	if (rc < 0)
+		return rc;
+	of[ROLE_STORE] = of[ROLE_HISTORY] = of[ROLE_SPOOL] = of[ROLE_STATE];
+	if (warnings)
+		say_same(s, of, warnings);
 	return 0;
 }
 

@@ -1,9 +1,12 @@
 /*
- * confine - how a child gives up what it does not need
+ * confine - whom each process of the site runs as, and how a child gives up what it does not need
  *
- * For now: no new privileges, no core files, ends with its parent, and (started as root, with a
- * user in the configuration) a chroot and the user's ids. The sandbox is tested in the plain build:
- * under AddressSanitizer there is no chroot.
+ * No new privileges, no core files, ends with its parent, and (started as root, with a user in the configuration) a root
+ * directory of its own and its user's ids. Which system calls are left is in sandbox.h. Both are tested in the plain build: under
+ * AddressSanitizer there is no root directory.
+ *
+ * Workers run as `user`, keepers as `keeper_user`, what holds keys as `key_user`. Where one of the latter two is not set, it is the user
+ * whose name is that of `user` and "-keeper" or "-keys", if there is one; else the same as `user`.
  */
 #ifndef CONFINE_H
 #define CONFINE_H
@@ -11,17 +14,23 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
+#include "process/channel.h"
+
+struct site;
+
 struct confine {
-	bool drop; /* root and a user is named: change to uid and gid, and into the root */
+	bool drop;      /* root and a user is named: change to uid and gid, and into the root */
+	bool sandbox;   /* sandbox.h */
 	uid_t uid;
 	gid_t gid;
 };
 
 /*
- * Look the user up (NULL, or not root: nothing to drop). 0, or -ENOENT: there is no such user.
- * Before any chroot.
+ * Look the users up (where we are not root: nothing to drop). 0, or -ENOENT: there is no such user, a line in err. warnings (may be NULL):
+ * lines on processes that run as the same user and need not. Before any chroot.
  */
-int confine_user(const char *user, struct confine *out);
+int confine_site(const struct site *s, struct confine of[ROLE_COUNT], struct buf *err, struct buf *warnings);
 
 /* As many descriptors as may be had. Parent, once. */
 void confine_raise_limits(void);

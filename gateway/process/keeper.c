@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "policy/conf.h"
+#include "process/sandbox.h"
 
 enum {
 	REQUESTS_A_ROUND = 16,          /* of one worker, before others get their turn */
@@ -238,6 +239,8 @@ static int keeper_start(struct keeper *k)
 
 	if (rc == 0)
 		rc = confine_child(&env->confine, env->dir, env->parent);
+	if (rc == 0)
+		rc = sandbox_enter(env->role, &env->confine);
 	if (rc < 0) {
 		log_error("keeper", "error", "cannot confine itself", "why", strerror(-rc), NULL);
 		return rc;

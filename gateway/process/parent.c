@@ -285,18 +285,21 @@ static void libraries_load(void)
 
 static int prepare_site(struct parent *p, struct site *s, struct buf *err)
 {
-	int rc = confine_user(s->user, &p->confine);
+	AUTO(buf) struct buf warnings = BUF_INIT(8192);
+	const struct confine *keeper = &p->confine[ROLE_STATE];
+	int rc = confine_site(s, p->confine, err, &warnings);
 
-	if (rc < 0) {
-		buf_addf(err, "%s: user %s: there is no such user\n", s->path, s->user);
+	parent_log_lines(LOG_LEVEL_WARNING, "start", "warning", &warnings);
+	if (rc < 0)
 		return rc;
-	}
 	p->state_dir = strdup(s->state_dir);
 	p->user = s->user ? strdup(s->user) : NULL;
+	p->keeper_user = s->keeper_user ? strdup(s->keeper_user) : NULL;
+	p->key_user = s->key_user ? strdup(s->key_user) : NULL;
 	p->control_path = s->control_path ? strdup(s->control_path) : NULL;
 	if (!p->state_dir)
 		return -ENOMEM;
-	p->lock_fd = statedir_open(p->state_dir, &p->confine, err);
+	p->lock_fd = statedir_open(p->state_dir, p->confine, err);
 	if (p->lock_fd < 0)
 		return p->lock_fd;
 	if (p->control_path) {
@@ -314,8 +317,7 @@ static int prepare_site(struct parent *p, struct site *s, struct buf *err)
 			return p->spool_fd;
 		}
 		/* Commands give up root before they ask; who may write the keepers' files may ask the keepers, too. */
-		if (p->confine.drop && (lchown(p->control_path, p->confine.uid, p->confine.gid) < 0 ||
-					lchown(p->spool_path, p->confine.uid, p->confine.gid) < 0))
+		if (keeper->drop && (lchown(p->control_path, keeper->uid, keeper->gid) < 0 || lchown(p->spool_path, keeper->uid, keeper->gid) < 0))
 			return -errno;
 	}
 	return 0;
@@ -369,6 +371,8 @@ static void release(struct parent *p)
 	regdomain_release();
 	free(p->state_dir);
 	free(p->user);
+	free(p->keeper_user);
+	free(p->key_user);
 	free(p->control_path);
 	free(p->spool_path);
 }

@@ -9,6 +9,7 @@
 #define PARENT_IMPL_H
 
 #include "base/log.h"
+#include "process/confine.h"
 #include "process/child.h"
 #include "process/listen.h"
 #include "process/parent.h"
@@ -44,11 +45,11 @@ struct parent {
 	enum phase phase;
 	struct generation now, next;
 	unsigned last_number;
-	struct confine confine;
+	struct confine confine[ROLE_COUNT];     /* of each role */
 	struct shared *shared;
 	struct child child[CHILDREN_MAX];       /* role 0: the place is free */
 	/* Of the first start: a reload does not change them. */
-	char *state_dir, *user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
+	char *state_dir, *user, *keeper_user, *key_user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
 	int signal_fd, command_fd, spool_fd, lock_fd;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
 	struct parent_list *list;               /* parent_lists.c */

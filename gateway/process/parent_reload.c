@@ -185,6 +185,8 @@ void parent_reload(struct parent *p)
 		return;
 	}
 	fixed("user", p->user, &site->user);
+	fixed("keeper_user", p->keeper_user, &site->keeper_user);
+	fixed("key_user", p->key_user, &site->key_user);
 	fixed("state_dir", p->state_dir, &site->state_dir);
 	fixed("control", p->control_path, &site->control_path);
 	if (generation_make(p, site, &p->next, &errors) < 0) {

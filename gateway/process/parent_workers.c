@@ -31,7 +31,7 @@ static int life_keeper(void *arg, int control_fd)
 	struct keeper_env env = {
 		.role = l->c->role,
 		.dir = dir,
-		.confine = l->p->confine,
+		.confine = l->p->confine[l->c->role],
 		.parent = l->p->pid,
 		.control_fd = control_fd,
 		.command_fd = command_fd(l->p, l->c),
@@ -57,7 +57,7 @@ static int life_worker(void *arg, int control_fd)
 		.control_fd = control_fd,
 		.listen_fd = fds,
 		.protocols = l->p->opt->protocols,
-		.confine = l->p->confine,
+		.confine = l->p->confine[l->c->role],
 		.root = root,
 		.parent = l->p->pid,
 	};

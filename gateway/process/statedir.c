@@ -13,13 +13,13 @@
 
 enum { PATH_BYTES = 1024, PEM_MAX = 64 * 1024 };
 
-static const struct { const char *name; mode_t mode; bool users; const char *file; } parts[] = {
-	{ "tls", 0700, false, NULL },
-	{ "empty", 0555, false, NULL },
-	{ "state", 0700, true, "state.db" },
-	{ "quarantine", 0700, true, "quarantine.db" },
-	{ "history", 0700, true, "history.db" },
-	{ "spool", 0700, true, NULL },
+static const struct { const char *name; mode_t mode; enum channel_role role; const char *file; } parts[] = {
+	{ "tls", 0700, ROLE_PARENT, NULL },
+	{ "empty", 0555, ROLE_PARENT, NULL },
+	{ "state", 0700, ROLE_STATE, "state.db" },
+	{ "quarantine", 0700, ROLE_STORE, "quarantine.db" },
+	{ "history", 0700, ROLE_HISTORY, "history.db" },
+	{ "spool", 0700, ROLE_SPOOL, NULL },
 };
 
 static int failed(struct buf *err, const char *dir, const char *name, const char *what, int rc)
@@ -82,10 +82,11 @@ static int check_owner(int dir, int i, const char *path, uid_t uid, struct buf *
 	return -EACCES;
 }
 
-static int make_part(int top, int i, const char *path, const struct confine *c, struct buf *err)
+static int make_part(int top, int i, const char *path, const struct confine of[ROLE_COUNT], struct buf *err)
 {
-	uid_t uid = c->drop && parts[i].users ? c->uid : geteuid();
-	gid_t gid = c->drop && parts[i].users ? c->gid : getegid();
+	const struct confine *c = &of[parts[i].role];
+	uid_t uid = c->drop ? c->uid : geteuid();
+	gid_t gid = c->drop ? c->gid : getegid();
 	int rc = 0, fd;
 
 	if (mkdirat(top, parts[i].name, parts[i].mode) < 0 && errno != EEXIST)
@@ -115,7 +116,7 @@ static int take_lock(int top, const char *path, struct buf *err)
 	return fd;
 }
 
-int statedir_open(const char *path, const struct confine *c, struct buf *err)
+int statedir_open(const char *path, const struct confine of[ROLE_COUNT], struct buf *err)
 {
 	int rc = make_path(path), top = -1, lock = -1;
 
@@ -130,7 +131,7 @@ int statedir_open(const char *path, const struct confine *c, struct buf *err)
 		rc = lock < 0 ? lock : 0;
 	}
 	for (int i = 0; rc == 0 && i < (int)(sizeof(parts) / sizeof(parts[0])); i++)
-		rc = make_part(top, i, path, c, err);
+		rc = make_part(top, i, path, of, err);
 	if (rc == 0 && fsync(top) < 0 && errno != EINVAL)
 		rc = failed(err, path, "", "cannot be made durable", -errno);
 	if (top >= 0)

@@ -4,12 +4,12 @@
  *     lock            held by the parent: one gatepost per directory
  *     tls/            0700 root: the self-signed certificate and its key, made at the first start
  *     empty/          0555 root: the root directory of the workers
- *     state/          0700 of the user: the state keeper's, its root directory; state.db
- *     quarantine/     0700 of the user: the store keeper's, its root directory
- *     history/        0700 of the user: the history keeper's, its root directory; history.db
- *     spool/          0700 of the user: the spool keeper's, its root directory
+ *     state/          0700 of keeper_user: the state keeper's, its root directory; state.db
+ *     quarantine/     0700 of keeper_user: the store keeper's, its root directory
+ *     history/        0700 of keeper_user: the history keeper's, its root directory; history.db
+ *     spool/          0700 of keeper_user: the spool keeper's, its root directory
  *
- * Nothing that belongs to the user is written, or followed, by root.
+ * Nothing that belongs to such a user is written, or followed, by root.
  */
 #ifndef STATEDIR_H
 #define STATEDIR_H
@@ -23,7 +23,7 @@ struct site;
  * Make what is missing, check what is there, take the lock. The lock's descriptor, or -errno with a
  * sentence in err.
  */
-int statedir_open(const char *path, const struct confine *c, struct buf *err);
+int statedir_open(const char *path, const struct confine of[ROLE_COUNT], struct buf *err);
 
 /*
  * The self-signed certificate of host name, made at the first call. 0, or -errno with a sentence in

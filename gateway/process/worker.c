@@ -19,6 +19,7 @@
 #include "filters/filter.h"
 #include "policy/judge.h"
 #include "policy/policy_files.h"
+#include "process/sandbox.h"
 #include "tcp/tcp_backend.h"
 
 enum {
@@ -351,6 +352,9 @@ static int worker_start(struct worker *w)
 	if (rc < 0)
 		return failed("cannot confine itself", rc, NULL);
 	start_box(w);
+	rc = sandbox_enter(ROLE_WORKER, &env->confine);
+	if (rc < 0)
+		return failed("cannot enter the sandbox", rc, NULL);
 	w->tick = event_new(loop_base(), -1, EV_PERSIST, on_tick, w);
 	rc = w->tick ? tick_start(w, TICK_MS) : -ENOMEM;
 	if (rc == 0)

@@ -199,7 +199,7 @@ def test_help(command):
 
 def test_version():
     out = subprocess.run([BINARY, "version"], capture_output=True, text=True, check=True, timeout=60).stdout
-    for library in ("libevent", "libunbound", "OpenSSL", "libopendkim", "libspf2", "libopendmarc", "libpsl", "PCRE2", "libconfuse", "SQLite", "jansson", "libarchive"):
+    for library in ("libevent", "libunbound", "OpenSSL", "libopendkim", "libspf2", "libopendmarc", "libpsl", "PCRE2", "libconfuse", "SQLite", "jansson", "libarchive", "libseccomp"):
         assert library in out
 
 

@@ -230,6 +230,7 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 	FILE *f = fopen(path, "r");
 
 	s->path = strdup(path);
+	s->sandbox = true;
 	s->listener = calloc(4, sizeof(*s->listener));
 	for (int line = 1; f && fscanf(f, "%31s %199s\n", key, value) == 2; line++) {
 		if (strcmp(key, "transparent") == 0) {
@@ -248,6 +249,8 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 			s->workers = atoi(value);
 		} else if (strcmp(key, "user") == 0) {
 			s->user = strdup(value);
+		} else if (strcmp(key, "keeper_user") == 0) {
+			s->keeper_user = strdup(value);
 		} else if (strcmp(key, "state_dir") == 0) {
 			s->state_dir = strdup(value);
 			assert_true(asprintf(&s->control_path, "%s/control", value) > 0);
@@ -274,6 +277,7 @@ static inline void unload(struct site *s)
 	free(s->path);
 	free(s->listener);
 	free(s->user);
+	free(s->keeper_user);
 	free(s->state_dir);
 	free(s->control_path);
 	free(s->hostname);

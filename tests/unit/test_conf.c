@@ -89,6 +89,9 @@ static void test_minimal(void **state)
 	assert_int_equal(s->outbound.connect_timeout_ms, 30000);
 	assert_true(s->workers >= 1);
 	assert_string_equal(s->state_dir, "/var/lib/gatepost");
+	assert_null(s->keeper_user);
+	assert_null(s->key_user);
+	assert_true(s->sandbox);
 	assert_string_equal(s->control_path, "/var/lib/gatepost/control");
 	assert_string_equal(s->policy_path, in_dir("policy.conf"));
 	assert_string_equal(s->allow_path, in_dir("allowed.txt"));
@@ -141,7 +144,7 @@ static const char everything[] =
 	"domains += { \"a.example\" }\n"
 	"mode = observe relay_networks = { \"10.0.0.0/8\", \"2001:db8::/32\" } bypass = { \"10.9.0.1\" } client_header = X-Client\n"
 	"policy = \"./policy.conf\" allow_list = recipients\n"
-	"user = root\n"
+	"user = root keeper_user = daemon key_user = nobody sandbox = no\n"
 	"workers = 3\n"
 	"state_dir = state\n"
 	"control = \"/run/x/control\"\n"
@@ -360,6 +363,9 @@ static void test_everything(void **state)
 	assert_int_equal(s->domain_count, 5);
 	assert_int_equal(s->mode, MODE_OBSERVE);
 	assert_string_equal(s->user, "root");
+	assert_string_equal(s->keeper_user, "daemon");
+	assert_string_equal(s->key_user, "nobody");
+	assert_false(s->sandbox);
 	assert_int_equal(s->workers, 3);
 	assert_string_equal(s->state_dir, state_dir);
 	assert_string_equal(s->control_path, "/run/x/control");
@@ -544,6 +550,9 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "domain with a star", "domains += { \"*.example.com\" }\n",
 	  "@:4: domains: \"*.example.com\" is no domain, expected one such as \"example.com\", or \".example.com\" for all below it\n" },
 	{ "user", "user = no-such-user-here\n", "@:4: user: there is no user \"no-such-user-here\", expected one of this machine\n" },
+	{ "keeper_user", "keeper_user = no-such-user-here\n", "@:4: keeper_user: there is no user \"no-such-user-here\", expected one of this machine\n" },
+	{ "key_user", "key_user = \"\"\n", "@:4: key_user: there is no user \"\", expected one of this machine\n" },
+	{ "sandbox", "sandbox = perhaps\n", "@:4: sandbox: \"perhaps\"" },
 	{ "empty path", "state_dir = \"\"\n", "@:4: state_dir: is empty, expected a path\n" },
 	/* sections */
 	{ "listener without address", "listener x { }\n", "@:4: listener x: has no address, expected one such as address = \"0.0.0.0:25\"\n" },

@@ -271,6 +271,7 @@ static void check_confined(const char *title, const char *root, uid_t uid)
 	assert_non_null(strstr(text, "NoNewPrivs:\t1"));
 	assert_non_null(strstr(text, "CapEff:\t0000000000000000"));
 	assert_non_null(strstr(text, "CapPrm:\t0000000000000000"));
+	assert_non_null(strstr(text, "Seccomp:\t2"));
 	snprintf(path, sizeof(path), "/proc/%d/root", pid);
 	assert_true(readlink(path, link, sizeof(link) - 1) > 0);
 	snprintf(want, sizeof(want), "%s/%s", g.state, root);
@@ -279,18 +280,20 @@ static void check_confined(const char *title, const char *root, uid_t uid)
 
 static void test_confined(void **unused)
 {
-	struct passwd *pw = getpwnam("nobody");
+	struct passwd *pw = getpwnam("daemon");
+	uid_t keeper = pw ? pw->pw_uid : 0;
 	struct caller a;
 	char want[100];
 
-	if (geteuid() != 0 || !pw || UNDER_ASAN)
+	pw = getpwnam("nobody");
+	if (geteuid() != 0 || !pw || !keeper || UNDER_ASAN)
 		skip();
-	configure("workers 1\nuser nobody\ntls yes\n");
+	configure("workers 1\nuser nobody\nkeeper_user daemon\ntls yes\n");
 	start(5);
 	wait_notify("READY=1");
 	check_confined("gp-worker 1", "empty", pw->pw_uid);
-	check_confined("gp-state", "state", pw->pw_uid);
-	check_confined("gp-store", "quarantine", pw->pw_uid);
+	check_confined("gp-state", "state", keeper);
+	check_confined("gp-store", "quarantine", keeper);
 	a = connected();
 	snprintf(want, sizeof(want), "id %u %u 1 noproc unseen", pw->pw_uid, pw->pw_gid);
 	assert_string_equal(ask(&a, "id"), want);
