@@ -27,6 +27,12 @@ enum {
 	CHANNEL_INLINE_MAX = 60 * 1024,
 	CHANNEL_PAYLOAD_MAX = 16 * 1024 * 1024,
 	CHANNEL_CALLS_MAX = 256, /* under way on one struct channel; further ones wait their turn */
+	/*
+	 * Of everything that processes say to one another, payloads included: counted up with each change that a process of before would
+	 * misread. Over an upgrade old workers meet new keepers: those of another version are never wired to each other. What the parent
+	 * needs of a process of any version (the header, READY, DRAIN, STOP) stays as it is for ever: so old ones are told to end.
+	 */
+	CHANNEL_VERSION = 1,
 };
 
 /* What the messages of Gatepost mean. A reply has the type of its request. */
@@ -64,6 +70,7 @@ enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTO
 
 struct channel_wire {           /* payload of CHANNEL_WIRE */
 	int32_t role, slot;     /* who is at the other end */
+	uint32_t version;       /* its CHANNEL_VERSION */
 };
 
 struct channel_drain {          /* payload of CHANNEL_DRAIN, in seconds from now */

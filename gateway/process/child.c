@@ -92,6 +92,7 @@ int child_start(struct child *c, const int *keep, int count, int (*run)(void *ar
 	}
 	close(sock[1]);
 	c->pid = pid;
+	c->version = CHANNEL_VERSION;
 	c->fd = sock[0];
 	c->ready = false;
 	c->started_ms = clock_ms();
@@ -157,11 +158,11 @@ void child_tell(struct child *c, enum channel_type type, const void *data, size_
 
 void child_wire(struct child *a, struct child *b)
 {
-	struct channel_wire to_a = { (int32_t)b->role, b->slot },
-			    to_b = { (int32_t)a->role, a->slot };
+	struct channel_wire to_a = { (int32_t)b->role, b->slot, b->version },
+			    to_b = { (int32_t)a->role, a->slot, a->version };
 	int sock[2];
 
-	if (a->pid <= 0 || b->pid <= 0)
+	if (a->pid <= 0 || b->pid <= 0 || a->version != b->version)
 		return;                 /* wired when the other one has been started again */
 	if (channel_pair(sock) < 0) {
 		log_error("control", "error", "no channel can be made", "why", strerror(errno),

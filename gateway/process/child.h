@@ -29,6 +29,7 @@ struct child {
 	int number;                     /* of a worker, from 1 */
 	int slot;                       /* of a worker, in shared; -1: none */
 	unsigned generation;            /* of a worker */
+	uint32_t version;               /* the CHANNEL_VERSION that it speaks */
 	pid_t pid;                      /* 0: not running */
 	int fd;                         /* its control channel, or -1 */
 	bool ready;                     /* it has said that it serves */
@@ -62,7 +63,7 @@ void child_died(struct child *c, int status, int64_t now_ms);
  */
 void child_tell(struct child *c, enum channel_type type, const void *data, size_t len, int fd);
 
-/* Both ends of a new channel to the two of them, if they run. */
+/* Both ends of a new channel to the two of them, if they run and speak the same version. */
 void child_wire(struct child *a, struct child *b);
 
 #endif

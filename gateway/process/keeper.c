@@ -211,8 +211,10 @@ static void on_control(int fd, short what, void *arg)
 		memcpy(&k->settings, m.data, sizeof(k->settings));
 	if (rc == 0 && m.type == CHANNEL_WIRE && m.fd >= 0 && m.len == sizeof(w)) {
 		memcpy(&w, m.data, sizeof(w));
-		peer_add(k, m.fd, w.slot);
-		m.fd = -1;
+		if (w.version == CHANNEL_VERSION) {
+			peer_add(k, m.fd, w.slot);
+			m.fd = -1;
+		}
 	}
 	channel_msg_release(&m);
 }

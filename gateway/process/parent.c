@@ -334,7 +334,8 @@ static int prepare(struct parent *p, struct buf *err)
 	parent_log_lines(LOG_LEVEL_WARNING, "start", "warning", &warnings);
 	if (!site)
 		return -EINVAL;
-	p->shared = shared_map();
+	p->shared_fd = shared_make();
+	p->shared = p->shared_fd >= 0 ? shared_map(p->shared_fd) : NULL;
 	rc = p->shared ? prepare_site(p, site, err) : -ENOMEM;
 	if (rc < 0) {
 		p->opt->free(site);
@@ -368,6 +369,8 @@ static void release(struct parent *p)
 	if (p->lock_fd >= 0)
 		close(p->lock_fd);
 	shared_unmap(p->shared);
+	if (p->shared_fd >= 0)
+		close(p->shared_fd);
 	regdomain_release();
 	free(p->state_dir);
 	free(p->user);
@@ -412,7 +415,7 @@ int parent_run(const struct parent_options *options)
 	if (opt.drain_reload_s <= 0)
 		opt.drain_reload_s = PARENT_DRAIN_RELOAD_S;
 	p->opt = &opt;
-	p->signal_fd = p->command_fd = p->spool_fd = p->lock_fd = -1;
+	p->signal_fd = p->command_fd = p->spool_fd = p->lock_fd = p->shared_fd = -1;
 	p->pid = getpid();
 	for (int i = 0; i < CHILDREN_MAX; i++)
 		p->child[i] = (struct child){ .role = ROLE_PARENT, .fd = -1, .slot = -1 };

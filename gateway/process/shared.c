@@ -1,24 +1,51 @@
 #include "process/shared.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "policy/conf.h"
 
-struct shared *shared_map(void)
+int shared_make(void)
 {
-	struct shared *s =
-		mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = memfd_create("gatepost-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
 
+	if (fd < 0)
+		return -errno;
+	/* Who has it cannot cut it off below the others. */
+	if (ftruncate(fd, sizeof(struct shared)) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+		return fd;
+	rc = -errno;
+	close(fd);
+	return rc;
+}
+
+struct shared *shared_map(int fd)
+{
+	struct shared *s;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || st.st_size != (off_t)sizeof(*s) || !(fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK))
+		return NULL;
+	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (s == MAP_FAILED)
 		return NULL;
-	s->started_s = clock_wall_s();
-	login_shared_init(&s->login);
-	return s;
+	if (s->layout == 0) {           /* new: all zeros */
+		s->layout = SHARED_LAYOUT;
+		s->started_s = clock_wall_s();
+		login_shared_init(&s->login);
+	}
+	if (s->layout == SHARED_LAYOUT)
+		return s;
+	munmap(s, sizeof(*s));
+	return NULL;
 }
 
 void shared_unmap(struct shared *s)

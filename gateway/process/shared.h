@@ -2,7 +2,8 @@
  * shared - the memory that all processes of a site share: counters, per worker slot, and what is
  * known per site
  *
- * Mapped by the parent before it starts anybody and kept over reloads. Everything is atomic; nobody
+ * A sealed memfd, mapped by the parent before it starts anybody and kept over reloads and upgrades: another program takes it over if its
+ * SHARED_LAYOUT is the same, and makes one of its own if not. Everything is atomic; nobody
  * waits for anybody. A worker has a slot while it lives (old and new generations at once); when it
  * has died, the parent clears its slot, so that what it held (backend sessions) is free again.
  */
@@ -39,10 +40,11 @@ struct shared_names {
 };
 
 struct shared {
+	uint64_t layout;                        /* SHARED_LAYOUT of the program that made it; stays first */
 	int64_t started_s;
 	_Atomic uint64_t accepted;              /* over all workers that have ever been */
 	_Atomic unsigned generation;            /* the present one */
-	_Atomic int reloads_refused;
+	_Atomic int reloads_refused, upgrades_refused;
 	_Atomic int restarts;                   /* children that died and were started again */
 	_Atomic int64_t history_records;        /* kept now, about */
 	_Atomic uint64_t history_dropped;       /* that could not be kept */
@@ -58,8 +60,17 @@ struct shared {
 	struct dnsbl_health dnsbl[SHARED_GENERATIONS];
 };
 
-/* NULL: no memory. */
-struct shared *shared_map(void);
+/*
+ * What lies where. The version is counted up when a member comes to mean something else, or changes its place, without a change of the whole
+ * size: programs with the same number share one memory over an upgrade.
+ */
+enum { SHARED_VERSION = 1 };
+#define SHARED_LAYOUT ((uint64_t)SHARED_VERSION << 32 | (uint64_t)sizeof(struct shared))
+
+/* A new one: its descriptor, which cannot change its size any more; or -errno. */
+int shared_make(void);
+/* fd stays the caller's. NULL: no memory, or another program's layout. */
+struct shared *shared_map(int fd);
 void shared_unmap(struct shared *s);
 
 /* Parent only, before workers start: the place of that name, its counters zeroed when it is new. -1: all are taken. */
