@@ -69,7 +69,8 @@ def check(directory, etc, conf="", rules=None):
         conf = conf.replace(found[0], found[0] + ' address = "10.0.0.5:25"')
     conf = conf.replace("/etc/gatepost/", f"{etc}/").replace('"gatepost"', '"nobody"')
     parts = [conf, (etc / "dns.conf").read_text(), f'state_dir = "{directory}/state"', 'policy = "policy.conf"']
-    for need, part in (("hostname", 'hostname = "mx.example.com"'), ("user", 'user = "nobody"'), ("domains", 'domains = { "example.com" }'),
+    for need, part in (("hostname", 'hostname = "mx.example.com"'), ("user", 'user = "nobody"'), ("keeper_user", 'keeper_user = "daemon"'), ("key_user", 'key_user = "mail"'),
+            ("domains", 'domains = { "example.com" }'),
             ("relay_networks", 'relay_networks = { "10.0.0.5" }'), ("backend", 'backend main { address = "10.0.0.5:25" }')):
         if not re.search(rf"(?m)^{need}\b", conf):
             parts.append(part)
