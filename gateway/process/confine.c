@@ -97,7 +97,7 @@ void confine_raise_limits(void)
 
 bool confine_chroots(const struct confine *c)
 {
-	return c->drop && !UNDER_ASAN;
+	return c->drop && !UNCONFINED;
 }
 
 int confine_child(const struct confine *c, const char *root, pid_t parent)

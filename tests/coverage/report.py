@@ -77,7 +77,8 @@ def main():
     low = []
     for name in sorted(files) if args.all else readers:
         hit, total = share(files.get(name, {}))
-        if name in readers and (not total or percent(hit, total) < LEAST):
+        compiled = (args.directory / name).with_suffix(".gcno").exists()        # a table of options has no lines
+        if name in readers and (not compiled or percent(hit, total) < LEAST):
             low.append(name)
         row(name, hit, total, "  TOO FEW" if name in low else "")
     rooms = collections.defaultdict(lambda: [0, 0])
