@@ -100,7 +100,10 @@ int spool_keep(struct spool *s, int fd, const struct spool_envelope *e, char id[
 	text = spool_record_text(e);
 	if (!text)
 		return -ENOMEM;
-	rc = call(s, CHANNEL_SPOOL_KEEP, text, fd, SPOOL_KEEP_TIMEOUT_MS, &reply);
+	/* Before, not after: a keeper that has got it may have kept it, and then it would be kept twice. */
+	rc = channel_await_peer(s->channel, OPEN_TIMEOUT_MS);
+	if (rc == 0)
+		rc = call(s, CHANNEL_SPOOL_KEEP, text, fd, SPOOL_KEEP_TIMEOUT_MS, &reply);
 	free(text);
 	if (rc < 0)
 		return rc;

@@ -42,9 +42,11 @@ static int store_channel_keep(struct store *base, int fd, const char *meta_json,
 {
 	struct channel *c = ((struct store_channel *)base)->channel;
 	AUTO(channel_msg) struct channel_msg reply = CHANNEL_MSG_INIT;
-	int rc = channel_call(c, CHANNEL_STORE_KEEP, meta_json, strlen(meta_json), fd,
-			      STORE_KEEP_TIMEOUT_MS, &reply);
+	/* Before, not after: a keeper that has got it may have kept it, and then it would be kept twice. */
+	int rc = channel_await_peer(c, STORE_OPEN_TIMEOUT_MS);
 
+	if (rc == 0)
+		rc = channel_call(c, CHANNEL_STORE_KEEP, meta_json, strlen(meta_json), fd, STORE_KEEP_TIMEOUT_MS, &reply);
 	if (rc < 0)
 		return rc;
 	if (reply.status < 0)

@@ -18,6 +18,7 @@ enum {
 	FLAG_FD = 4,                    /* a descriptor is passed (the last one) */
 	FDS_MAX = 2,
 	RECV_ROUND = 64,                /* messages read before others get a turn */
+	LAST_ANSWERS = 4 * CHANNEL_CALLS_MAX,   /* of a peer that has gone: more it cannot owe */
 };
 
 struct frame { /* both ends are one program on one machine: host byte order */
@@ -291,7 +292,21 @@ static void unsent_remove(struct channel *c, struct channel_call *call)
 	call->unsent = false;
 }
 
-/* The peer is gone: every call that hangs on it fails now. */
+/* Calls that have been sent, or all, fail. */
+static void calls_fail(struct channel *c, bool all)
+{
+	for (unsigned i = 0; i < CHANNEL_CALLS_MAX; i++) {
+		struct channel_call *call = c->calls[i];
+
+		if (!call || (call->unsent && !all))
+			continue;
+		unsent_remove(c, call);
+		c->calls[i] = NULL;
+		future_resolve(&call->future, -EPIPE);
+	}
+}
+
+/* The peer is gone: every call that hangs on it fails now. Those that it has not got are for the next one. */
 static void channel_drop(struct channel *c)
 {
 	if (c->fd < 0)
@@ -301,13 +316,8 @@ static void channel_drop(struct channel *c)
 	c->readable = c->writable = NULL;
 	close(c->fd);
 	c->fd = -1;
-	c->unsent_first = c->unsent_last = NULL;
-	for (unsigned i = 0; i < CHANNEL_CALLS_MAX; i++)
-		if (c->calls[i]) {
-			c->calls[i]->unsent = false;
-			future_resolve(&c->calls[i]->future, -EPIPE);
-			c->calls[i] = NULL;
-		}
+	c->deaf = false;
+	calls_fail(c, false);
 }
 
 static void channel_lost(struct channel *c)
@@ -332,11 +342,12 @@ static void reply_arrived(struct channel *c, struct channel_msg *m)
 	channel_msg_release(m);         /* an answer that nobody waits for any more */
 }
 
-static void on_readable(int fd, short what, void *arg)
+/* At most `count` messages that are there. */
+static void read_some(struct channel *c, int count)
 {
-	struct channel *c = arg;
+	int fd = c->fd;
 
-	for (int i = 0; i < RECV_ROUND && c->fd == fd; i++) {
+	for (int i = 0; i < count && c->fd == fd; i++) {
 		struct channel_msg m = CHANNEL_MSG_INIT;
 		int rc = channel_recv(fd, &m);
 
@@ -356,6 +367,18 @@ static void on_readable(int fd, short what, void *arg)
 	}
 }
 
+static void on_readable(int fd, short what, void *arg)
+{
+	read_some(arg, RECV_ROUND);
+}
+
+/* It takes nothing more: what it has got it may still answer. That it has gone is seen when that has been read. */
+static void channel_deafen(struct channel *c)
+{
+	c->deaf = true;
+	event_del(c->writable);
+}
+
 /*
  * Send what could not be sent before. A call that cannot be sent for its own reasons fails alone.
  */
@@ -370,7 +393,7 @@ static void on_writable(int fd, short what, void *arg)
 		if (rc == -EAGAIN)
 			return;
 		if (rc == -EPIPE) {
-			channel_lost(c);
+			channel_deafen(c);
 			return;
 		}
 		unsent_remove(c, call);
@@ -392,16 +415,20 @@ void channel_init(struct channel *c, channel_notice_fn *notice, void *arg)
 void channel_release(struct channel *c)
 {
 	channel_drop(c);
+	calls_fail(c, true);
 }
 
 int channel_attach(struct channel *c, int fd)
 {
 	struct event *readable, *writable;
 
+	/* The parent's word may be read before the last answers of the former one, which it follows. */
+	if (c->fd >= 0)
+		read_some(c, LAST_ANSWERS);
 	channel_drop(c);
 	readable = event_new(loop_base(), fd, EV_READ | EV_PERSIST, on_readable, c);
 	writable = event_new(loop_base(), fd, EV_WRITE | EV_PERSIST, on_writable, c);
-	if (!readable || !writable || event_add(readable, NULL) < 0) {
+	if (!readable || !writable || event_add(readable, NULL) < 0 || (c->unsent_first && event_add(writable, NULL) < 0)) {
 		if (readable)
 			event_free(readable);
 		if (writable)
@@ -424,7 +451,7 @@ int channel_attach(struct channel *c, int fd)
 
 bool channel_attached(const struct channel *c)
 {
-	return c->fd >= 0;
+	return c->fd >= 0 && !c->deaf;
 }
 
 int channel_await_peer(struct channel *c, int timeout_ms)
@@ -432,7 +459,7 @@ int channel_await_peer(struct channel *c, int timeout_ms)
 	struct channel_waiter w = { .next = c->waiters };
 	int rc;
 
-	if (c->fd >= 0)
+	if (channel_attached(c))
 		return 0;
 	/* cppcheck-suppress autoVariables ; taken out below, or by who resolves it */
 	c->waiters = &w;
@@ -459,9 +486,11 @@ static void call_enter(struct channel *c, struct channel_call *call)
 
 static int call_send(struct channel *c, struct channel_call *call)
 {
-	int rc = c->unsent_first ? -EAGAIN : channel_send(c->fd, &call->request);
+	int rc = c->unsent_first || !channel_attached(c) ? -EAGAIN : channel_send(c->fd, &call->request);
 
-	if (rc != -EAGAIN)
+	if (rc == -EPIPE)
+		channel_deafen(c);
+	if (rc != -EAGAIN && rc != -EPIPE)
 		return rc;
 	call->unsent = true;
 	if (c->unsent_last)
@@ -469,19 +498,15 @@ static int call_send(struct channel *c, struct channel_call *call)
 	else
 		c->unsent_first = call;
 	c->unsent_last = call;
-	return event_add(c->writable, NULL) < 0 ? -ENOMEM : 0;
+	return channel_attached(c) && event_add(c->writable, NULL) < 0 ? -ENOMEM : 0;
 }
 
 static int call_run(struct channel *c, struct channel_call *call, int timeout_ms)
 {
 	int rc;
 
-	if (c->fd < 0)
-		return -EPIPE;
 	call_enter(c, call);
 	rc = call_send(c, call);
-	if (rc == -EPIPE)
-		channel_lost(c);                        /* resolves this call too */
 	if (rc == 0)
 		rc = future_wait(&call->future, timeout_ms);
 	if (c->calls[call_slot(call->request.id)] == call) {    /* given up, or not sent */
@@ -502,7 +527,7 @@ int channel_call(struct channel *c, enum channel_type type, const void *data, si
 	};
 	int rc;
 
-	if (c->fd < 0)
+	if (!channel_attached(c))
 		return -EPIPE;
 	rc = gate_enter(&c->gate, timeout_ms);
 	if (rc < 0)
@@ -525,10 +550,10 @@ int channel_notify(struct channel *c, enum channel_type type, const void *data, 
 	};
 	int rc;
 
-	if (c->fd < 0)
+	if (!channel_attached(c))
 		return -EPIPE;
 	rc = channel_send(c->fd, &m);
 	if (rc == -EPIPE)
-		channel_lost(c);
+		channel_deafen(c);
 	return rc;
 }

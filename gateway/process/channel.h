@@ -123,6 +123,7 @@ struct event;
 
 struct channel {
 	int fd;                                 /* -1: nobody is at the other end */
+	bool deaf;                              /* it takes nothing more, but may still answer */
 	channel_notice_fn *notice;
 	void *arg;
 	struct event *readable, *writable;
@@ -139,18 +140,19 @@ void channel_init(struct channel *c, channel_notice_fn *notice, void *arg);
 void channel_release(struct channel *c);        /* calls under way fail with -EPIPE */
 
 /*
- * fd (taken over, even on failure) is the peer from now on; calls to the former one fail with
- * -EPIPE. 0 or -ENOMEM.
+ * fd (taken over, even on failure) is the peer from now on; calls that the former one got and has not
+ * answered fail with -EPIPE, those that it never got go to this one. 0 or -ENOMEM.
  */
 int channel_attach(struct channel *c, int fd);
-bool channel_attached(const struct channel *c);
+bool channel_attached(const struct channel *c);         /* and takes requests: one that comes to its end takes none, but answers those it has */
 
 /* Wait until there is a peer: 0, -ETIMEDOUT, -ECANCELED. may wait */
 int channel_await_peer(struct channel *c, int timeout_ms);
 
 /*
  * Ask and wait for the answer. 0 and *reply (to be released; its status is what the peer says), or
- * -EPIPE: no peer, or it died before answering; -ETIMEDOUT: it may still do what was asked;
+ * -EPIPE: there was no peer (channel_attached), or it got the request and died before answering: it may have done what was asked;
+ * -ETIMEDOUT: it may still do it;
  * -EMSGSIZE, -ENOMEM, -ECANCELED. fd -1: none. may wait
  */
 int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd,

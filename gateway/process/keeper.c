@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "policy/conf.h"
 #include "process/sandbox.h"
@@ -16,7 +18,8 @@
 enum {
 	REQUESTS_A_ROUND = 16,          /* of one worker, before others get their turn */
 	TICK_MS = 1000,
-	LAST_ROUNDS = 1000,
+	FINISH_MS = 10 * 1000,          /* for workers that are slow to take their answers */
+	FINISH_PAUSE_MS = 2,
 };
 
 /* An answer that the worker's socket did not take yet. */
@@ -29,6 +32,7 @@ struct keeper_peer {
 	struct keeper *keeper;
 	int fd;                         /* -1: the worker is gone; freed at the end of the round */
 	int32_t slot;
+	bool ended;                     /* all that it has asked has been read; answers may still be owed */
 	struct event *readable, *writable;
 	struct held *first, *last;
 	struct keeper_peer *next;
@@ -145,28 +149,37 @@ static void on_writable(int fd, short what, void *arg)
 		peer_close(p);
 }
 
+/* One message, which the role gets. 0, -EAGAIN, or another -errno: there will be no more. */
+static int peer_read(struct keeper_peer *p)
+{
+	struct channel_msg m = CHANNEL_MSG_INIT;
+	int rc = channel_recv(p->fd, &m);
+
+	if (rc == -EPROTO)
+		log_error("channel", "error", "a worker sent what is no message: its channel is closed", NULL);
+	if (rc < 0)
+		return rc;
+	if (!m.reply && m.id != 0)
+		p->keeper->role->request(p->keeper, p, &m);
+	else if (!m.reply && p->keeper->role->notice)
+		p->keeper->role->notice(p->keeper, p, &m);
+	channel_msg_release(&m);
+	return 0;
+}
+
 static void on_request(int fd, short what, void *arg)
 {
 	struct keeper_peer *p = arg;
 
 	for (int i = 0; i < REQUESTS_A_ROUND && p->fd >= 0 && !p->first; i++) {
-		struct channel_msg m = CHANNEL_MSG_INIT;
-		int rc = channel_recv(fd, &m);
+		int rc = peer_read(p);
 
 		if (rc == -EAGAIN)
 			return;
-		if (rc == -EPROTO)
-			log_error("channel", "error",
-				  "a worker sent what is no message: its channel is closed", NULL);
 		if (rc < 0) {
 			peer_close(p);
 			return;
 		}
-		if (!m.reply && m.id != 0)
-			p->keeper->role->request(p->keeper, p, &m);
-		else if (!m.reply && p->keeper->role->notice)
-			p->keeper->role->notice(p->keeper, p, &m);
-		channel_msg_release(&m);
 	}
 }
 
@@ -251,17 +264,43 @@ static int keeper_start(struct keeper *k)
 	return rc < 0 ? rc : channel_send(env->control_fd, &ready);
 }
 
-/* Notices that workers have sent before they ended are still in the sockets. */
-static void last_notices(struct keeper *k)
+/* Whether a peer is still owed answers, or has asked for something that has not been read. */
+static bool peer_finish(struct keeper_peer *p)
 {
-	for (struct keeper_peer *p = k->peers; p && k->role->notice; p = p->next)
-		for (int i = 0; i < LAST_ROUNDS && p->fd >= 0; i++) {
-			struct pollfd ready = { .fd = p->fd, .events = POLLIN };
+	if (p->fd >= 0 && p->first)
+		on_writable(p->fd, EV_WRITE, p);
+	while (p->fd >= 0 && !p->first && !p->ended) {
+		int rc = peer_read(p);
 
-			if (poll(&ready, 1, 0) <= 0)
-				break;
-			on_request(p->fd, EV_READ, p);
-		}
+		if (rc == -EAGAIN)
+			break;
+		p->ended = rc < 0;
+	}
+	return p->fd >= 0 && (p->first || !p->ended);
+}
+
+/*
+ * Nobody can ask for more; what has been asked is done and answered. So a keeper that another one follows, over an upgrade, fails no
+ * request: who finds this one deaf asks the other.
+ */
+static void keeper_finish(struct keeper *k)
+{
+	int64_t until_ms = clock_ms() + FINISH_MS;
+	bool owing = true;
+
+	for (struct keeper_peer *p = k->peers; p; p = p->next)
+		if (p->fd >= 0)
+			(void)shutdown(p->fd, SHUT_RD);
+	while (owing && clock_ms() < until_ms) {
+		owing = false;
+		for (struct keeper_peer *p = k->peers; p; p = p->next)
+			owing |= peer_finish(p);
+		k->role->round(k);
+		for (struct keeper_peer *p = k->peers; p; p = p->next)
+			owing |= p->fd >= 0 && p->first;
+		if (owing)
+			(void)poll(NULL, 0, FINISH_PAUSE_MS);
+	}
 }
 
 static void keeper_loop(struct keeper *k)
@@ -311,7 +350,8 @@ int keeper_run(const struct keeper_env *env)
 	k.rc = k.base ? keeper_start(&k) : -ENOMEM;
 	if (k.rc == 0)
 		keeper_loop(&k);
-	last_notices(&k);
+	if (k.rc == 0)
+		keeper_finish(&k);
 	if (k.data)
 		k.role->close(&k);
 	peers_sweep(&k, true);

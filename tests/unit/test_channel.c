@@ -452,6 +452,72 @@ static void test_replaced(void **unused)
 	channel_msg_release(&a.reply);
 }
 
+static void script_succession(void *arg)
+{
+	struct asker *a = arg;
+	int former;
+
+	while (held_count < 1) {
+		task_yield();
+		peer_take();
+	}
+	assert_int_equal(shutdown(peer, SHUT_RD), 0);
+	asker_start(&a[1], "after its time", 5000);
+	while (channel_attached(&ch))   /* it is found out by the call */
+		task_yield();
+	asker_start(&a[2], "at once", 5000);
+	a[2].rc = 1;
+	while (a[2].rc == 1)
+		task_yield();
+	peer_answer(0, 4, -1);
+	former = peer;
+	connect_peer();                 /* before the last answer of the other has been read */
+	close(former);
+	while (held_count < 2) {
+		task_yield();
+		peer_take();
+	}
+	assert_string_equal(held[1].data, "after its time");
+	peer_answer(1, 5, -1);
+}
+
+/* One that comes to its end answers what it has got; what it has not got is the next one's, and nobody hears that anything went wrong. */
+static void test_succession(void **unused)
+{
+	struct asker a[3];
+	int before = open_fds();
+
+	world_make();
+	asker_start(&a[0], "of the first", 5000);
+	assert_int_equal(task_spawn("script", script_succession, a, NULL), 0);
+	loop_run();
+	world_end();
+	assert_int_equal(a[0].rc, 0);
+	assert_int_equal(a[0].reply.status, 4);
+	assert_int_equal(a[1].rc, 0);
+	assert_int_equal(a[1].reply.status, 5);
+	assert_int_equal(a[2].rc, -EPIPE);
+	channel_msg_release(&a[0].reply);
+	channel_msg_release(&a[1].reply);
+	assert_int_equal(open_fds(), before);
+}
+
+/* Without a next one, what has not been sent waits as long as it may; and an end is an end. */
+static void test_no_successor(void **unused)
+{
+	struct asker a[2];
+
+	world_make();
+	assert_int_equal(shutdown(peer, SHUT_RD), 0);
+	asker_start(&a[0], "in vain", 30);
+	loop_run();
+	assert_int_equal(a[0].rc, -ETIMEDOUT);
+	asker_start(&a[1], "nor now", 60000);
+	loop_run();
+	assert_int_equal(a[1].rc, -EPIPE);
+	world_end();
+}
+
 static void script_attach(void *arg)
 {
 	struct asker *w = arg;
@@ -573,6 +639,8 @@ int main(void)
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_peer_dies),
 		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_succession),
+		cmocka_unit_test(test_no_successor),
 		cmocka_unit_test(test_await_peer),
 		cmocka_unit_test(test_backpressure),
 		cmocka_unit_test(test_notices),
