@@ -135,6 +135,11 @@ struct smtp_timeouts {                  /* RFC 5321 4.5.3.2 */
 	int budget_ms, dot_budget_ms;   /* backend leg per client command: 4 min, 8 min */
 };
 
+struct drain_times {                    /* how long sessions have that are open, */
+	int stop_s;                     /* at a stop (30 s), */
+	int reload_s;                   /* after a reload or an upgrade (1 h) */
+};
+
 struct smtp_limits {
 	size_t line_bytes;              /* command line (2048; at least 512; AUTH 12288) */
 	uint64_t message_bytes;         /* SIZE (50 MiB) */
@@ -276,6 +281,7 @@ struct site {
 	int known_s;                    /* sender.known: so long after the last message to it (60 days); 0: never */
 
 	struct smtp_timeouts timeouts;
+	struct drain_times drain;
 	struct smtp_limits limits;
 
 	char *policy_path;

@@ -60,7 +60,17 @@ static const struct conf_option timeouts_options[] = {
 	CONF_NUMBER("backend_budget", CONF_DURATION_MS, TIME(budget_ms), "4m", 1000, HOUR_MS),
 	CONF_NUMBER("backend_dot_budget", CONF_DURATION_MS, TIME(dot_budget_ms), "8m", 1000,
 	            HOUR_MS),
+	CONF_NUMBER("drain_stop", CONF_DURATION_S, offsetof(struct site, drain.stop_s), "30s", 1, HOUR_MS / 1000),
+	CONF_NUMBER("drain_reload", CONF_DURATION_S, offsetof(struct site, drain.reload_s), "1h", 1, 30 * (DAY_MS / 1000)),
 	{ 0 },
 };
 
-const struct conf_section conf_timeouts = { "timeouts", NULL, timeouts_options, NULL, NULL };
+static void timeouts_close(struct conf *c, void *at, int line)
+{
+	const struct drain_times *d = &((struct site *)at)->drain;
+
+	if (d->reload_s < d->stop_s)
+		conf_error(c, line, "timeouts: drain_reload is shorter than drain_stop, expected at least as long");
+}
+
+const struct conf_section conf_timeouts = { "timeouts", NULL, timeouts_options, NULL, timeouts_close };

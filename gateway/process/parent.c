@@ -30,7 +30,7 @@ static void stop(struct parent *p, bool at_once)
 		notify_stopping();
 	p->phase = PHASE_STOPPING;
 	parent_lists_end(p);
-	parent_workers_end(p, 0, at_once ? 0 : p->opt->drain_stop_s);
+	parent_workers_end(p, 0, at_once ? 0 : p->drain.stop_s);
 	listen_close(&p->now.listen);
 	listen_close(&p->next.listen);
 }
@@ -344,6 +344,7 @@ static int prepare(struct parent *p, struct buf *err)
 	rc = generation_make(p, site, &p->now, err);
 	if (rc < 0)
 		return rc;
+	parent_drain_set(p, p->now.site);
 	atomic_store(&p->shared->generation, p->now.number);
 	return signals_take(p);
 }
@@ -410,11 +411,8 @@ int parent_run(const struct parent_options *options)
 
 	if (!p)
 		return 1;
-	if (opt.drain_stop_s <= 0)
-		opt.drain_stop_s = PARENT_DRAIN_STOP_S;
-	if (opt.drain_reload_s <= 0)
-		opt.drain_reload_s = PARENT_DRAIN_RELOAD_S;
 	p->opt = &opt;
+	parent_drain_set(p, NULL);
 	p->signal_fd = p->command_fd = p->spool_fd = p->lock_fd = p->shared_fd = -1;
 	p->pid = getpid();
 	for (int i = 0; i < CHILDREN_MAX; i++)

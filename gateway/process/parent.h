@@ -9,8 +9,8 @@
  *
  * SIGHUP   reload: the new configuration is read first; if it is wrong, or its workers do not come
  * up, the old one goes on. Else the new generation accepts before the old one stops: no connection
- * is lost. The old one drains for PARENT_DRAIN_RELOAD_S at most. SIGTERM  (SIGINT) drain: stop
- * accepting, let sessions end for PARENT_DRAIN_STOP_S, stop the keepers, end. A second one: at
+ * is lost. The old one drains for drain_reload (timeouts) at most. SIGTERM  (SIGINT) drain: stop
+ * accepting, let sessions end for drain_stop, stop the keepers, end. A second one: at
  * once.
  */
 #ifndef PARENT_H
@@ -20,9 +20,9 @@
 #include "process/worker.h"
 
 enum {
-	PARENT_DRAIN_STOP_S = 30,
+	PARENT_DRAIN_STOP_S = 30,       /* where there is no configuration that says it */
 	PARENT_DRAIN_RELOAD_S = 3600,
-	PARENT_GENERATIONS_MAX = 4,     /* older ones are given PARENT_DRAIN_STOP_S */
+	PARENT_GENERATIONS_MAX = 4,     /* older ones are given drain_stop */
 	PARENT_START_S = 60,            /* until a process must say that it serves */
 };
 
@@ -32,7 +32,7 @@ struct parent_options {
 	struct site *(*load)(const char *path, struct buf *errors, struct buf *warnings);
 	void (*free)(struct site *s);
 	const struct worker_protocol *const *protocols;
-	int drain_stop_s, drain_reload_s;       /* 0: the defaults */
+	int drain_stop_s, drain_reload_s;       /* 0: those of the configuration */
 };
 
 /*

@@ -9,6 +9,7 @@
 #define PARENT_IMPL_H
 
 #include "base/log.h"
+#include "policy/conf.h"
 #include "process/confine.h"
 #include "process/child.h"
 #include "process/listen.h"
@@ -51,6 +52,7 @@ struct parent {
 	/* Of the first start: a reload does not change them. */
 	char *state_dir, *user, *keeper_user, *key_user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
 	int signal_fd, command_fd, spool_fd, lock_fd, shared_fd;
+	struct drain_times drain;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
 	struct parent_list *list;               /* parent_lists.c */
 	size_t list_count;
@@ -81,6 +83,7 @@ bool parent_workers_ready(const struct parent *p, unsigned generation);
  * as they are until then.
  */
 void parent_workers_end(struct parent *p, unsigned generation, int limit_s);
+void parent_drain_set(struct parent *p, const struct site *s);  /* how long that is, by this configuration (NULL: none yet) */
 int parent_workers_alive(const struct parent *p);
 void parent_place_release(struct parent *p, struct child *c);   /* its process is gone for good */
 

@@ -157,7 +157,7 @@ static void wait_for_room(struct parent *p)
 	if (!p->reload_waits) {
 		log_notice("reload", "what", "waits until workers of older configurations have ended", NULL);
 		for (unsigned g = 1; g < p->now.number; g++)
-			parent_workers_end(p, g, p->opt->drain_stop_s);
+			parent_workers_end(p, g, p->drain.stop_s);
 	}
 	p->reload_again = p->reload_waits = true;
 }
@@ -218,6 +218,7 @@ void parent_reload_done(struct parent *p)
 	p->now = p->next;
 	p->next = (struct generation){ .number = 0 };
 	listen_settle(&p->now.listen, p->now.site->listener);
+	parent_drain_set(p, p->now.site);
 	atomic_store(&p->shared->generation, p->now.number);
 	settings = keeper_settings(p->now.site);
 	for (int i = STATE; i < WORKERS; i++)
@@ -228,7 +229,7 @@ void parent_reload_done(struct parent *p)
 
 		if (g == old || many)
 			parent_workers_end(p, g,
-					   many ? p->opt->drain_stop_s : p->opt->drain_reload_s);
+					   many ? p->drain.stop_s : p->drain.reload_s);
 	}
 	p->phase = PHASE_RUNNING;
 	parent_lists_begin(p);

@@ -152,9 +152,17 @@ int parent_workers_start(struct parent *p, const struct generation *g)
 	return 0;
 }
 
+void parent_drain_set(struct parent *p, const struct site *s)
+{
+	const struct parent_options *o = p->opt;
+
+	p->drain.stop_s = o->drain_stop_s > 0 ? o->drain_stop_s : s && s->drain.stop_s > 0 ? s->drain.stop_s : PARENT_DRAIN_STOP_S;
+	p->drain.reload_s = o->drain_reload_s > 0 ? o->drain_reload_s : s && s->drain.reload_s > 0 ? s->drain.reload_s : PARENT_DRAIN_RELOAD_S;
+}
+
 void parent_workers_end(struct parent *p, unsigned generation, int limit_s)
 {
-	int before_s = limit_s < p->opt->drain_stop_s ? limit_s : p->opt->drain_stop_s;
+	int before_s = limit_s < p->drain.stop_s ? limit_s : p->drain.stop_s;
 	struct channel_drain d = { .patience_s = limit_s - before_s, .limit_s = limit_s };
 
 	for (int i = WORKERS; i < CHILDREN_MAX; i++) {

@@ -129,6 +129,8 @@ static void test_minimal(void **state)
 	assert_int_equal(s->timeouts.command_ms, 300000);
 	assert_int_equal(s->timeouts.budget_ms, 240000);
 	assert_int_equal(s->timeouts.dot_budget_ms, 480000);
+	assert_int_equal(s->drain.stop_s, 30);
+	assert_int_equal(s->drain.reload_s, 3600);
 	assert_int_equal(s->limits.line_bytes, 2048);
 	assert_int_equal(s->limits.message_bytes, 50 * 1024 * 1024);
 	assert_int_equal(s->limits.message.memory_bytes, 256 * 1024);
@@ -192,7 +194,7 @@ static const char everything[] =
 	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
 	"	memory = 64K header_size = 128K header_fields = 300 }\n"
 	"timeouts { command = 1s data = 2s session = 3s transaction = 4s backend_greeting = 5s backend_helo = 6s backend_mail = 7s backend_rcpt = 8s\n"
-	"	backend_data = 9s backend_block = 10s backend_dot = 11s backend_quit = 12s backend_budget = 13s backend_dot_budget = 14s }\n";
+	"	backend_data = 9s backend_block = 10s backend_dot = 11s backend_quit = 12s backend_budget = 13s backend_dot_budget = 14s drain_stop = 40s drain_reload = 2h }\n";
 
 static void check_outbound(const struct site *s)
 {
@@ -326,6 +328,8 @@ static void check_numbers(const struct site *s)
 	for (int i = 0; i < 14; i++)
 		assert_int_equal(t[i], (i + 1) * 1000);         /* they stand in the file in the order of the struct */
 	assert_int_equal(sizeof s->timeouts / sizeof *t, 14);
+	assert_int_equal(s->drain.stop_s, 40);
+	assert_int_equal(s->drain.reload_s, 7200);
 	assert_int_equal(l->line_bytes, 4096);
 	assert_int_equal(l->message_bytes, 10 * 1024 * 1024);
 	assert_int_equal(l->recipients, 200);
@@ -633,6 +637,7 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "dnsbl code with half a weight", "dnsbl a.example { codes = { \"127.0.0.2=3x\" } }\n", "@:4: codes: \"127.0.0.2=3x\" has no weight after =, expected -1000 to 1000\n" },
 	{ "dnsbl for nobody", "dnsbl a.example { ipv4 = no ipv6 = no }\n", "@:4: dnsbl a.example: neither ipv4 nor ipv6, expected at least one\n" },
 	{ "greylist window", "greylist { delay = 1h window = 1h }\n", "@:4: greylist: window is not longer than delay, expected a retry to have time\n" },
+	{ "drain", "timeouts { drain_stop = 2m drain_reload = 1m }\n", "@:4: timeouts: drain_reload is shorter than drain_stop, expected at least as long\n" },
 	{ "greylist life", "greylist { window = 2d life = 1d }\n", "@:4: greylist: life is shorter than window, expected at least as long\n" },
 	{ "quarantine backwards", "quarantine { keep = -1d }\n", "@:4: keep: \"-1d\"" },
 	{ "quarantine for ages", "quarantine { keep = 99999d }\n", "@:4: keep: 99999d is" },
