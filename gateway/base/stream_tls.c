@@ -197,6 +197,8 @@ static int handshake(struct stream *s, int timeout_ms, struct choice *c)
 			continue;
 		}
 		rc = outcome(s, ret);
+		if (rc < 0 && task_cancelled())
+			rc = -ECANCELED;        /* while it waited for a signature */
 		if (rc == 0)
 			rc = s->writable ? stream_wait_in(s, until) : stream_wait_out(s, until);
 	}

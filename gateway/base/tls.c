@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/tls_key.h"
+
 /*
  * Forward secrecy always. CBC suites come last, for servers on Windows Server 2012 R2, whose ECDHE
  * with an RSA certificate has no others. TLS 1.3 suites are OpenSSL's own three.
@@ -110,30 +112,42 @@ static int use_chain(SSL_CTX *ctx, BIO *bio, struct buf *err)
 	return tls_refuse(err, "the certificate chain is too long");
 }
 
-static int use_key(SSL_CTX *ctx, BIO *bio, struct buf *err)
+static int use_key(SSL_CTX *ctx, EVP_PKEY *key, struct buf *err)
 {
-	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, tls_no_password, NULL);
-	int ok;
-
-	if (!key)
-		return tls_refuse(err, "the private key cannot be read (one with a password cannot be "
-				   "used)");
-	ok = SSL_CTX_use_PrivateKey(ctx, key) == 1;
-	EVP_PKEY_free(key);
-	if (!ok || SSL_CTX_check_private_key(ctx) != 1)
+	if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
 		return tls_refuse(err, "the private key does not belong to the certificate");
 	return 0;
 }
 
-static int server_fill(SSL_CTX *ctx, const char *cert_pem, const char *key_pem, struct buf *err)
+static int key_read(const char *pem, EVP_PKEY **out, struct buf *err)
 {
-	BIO *cert = BIO_new_mem_buf(cert_pem, -1), *key = BIO_new_mem_buf(key_pem, -1);
-	int rc = cert && key ? use_chain(ctx, cert, err) : tls_refuse(err, "no memory");
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+
+	*out = bio ? PEM_read_bio_PrivateKey(bio, NULL, tls_no_password, NULL) : NULL;
+	BIO_free(bio);
+	return *out ? 0 : tls_refuse(err, "the private key cannot be read (one with a password cannot be used)");
+}
+
+/* It is the certificate's, whoever has it. */
+static int key_remote(SSL_CTX *ctx, const struct tls_pair *pair, EVP_PKEY **out, struct buf *err)
+{
+	EVP_PKEY *pub = X509_get0_pubkey(SSL_CTX_get0_certificate(ctx));
+
+	return pub && tls_key_new(pub, pair->by, pair->number, out) == 0 ? 0 : tls_refuse(err, "the certificate's kind of key cannot be used");
+}
+
+static int server_fill(SSL_CTX *ctx, const struct tls_pair *pair, struct buf *err)
+{
+	BIO *cert = BIO_new_mem_buf(pair->cert_pem, -1);
+	int rc = cert ? use_chain(ctx, cert, err) : tls_refuse(err, "no memory");
+	EVP_PKEY *key = NULL;
 
 	if (rc == 0)
+		rc = pair->key_pem ? key_read(pair->key_pem, &key, err) : key_remote(ctx, pair, &key, err);
+	if (rc == 0)
 		rc = use_key(ctx, key, err);
+	EVP_PKEY_free(key);
 	BIO_free(cert);
-	BIO_free(key);
 	return rc;
 }
 
@@ -154,6 +168,13 @@ int tls_tickets_renew(void)
 int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out,
 		   struct buf *err)
 {
+	const struct tls_pair pair = { .cert_pem = cert_pem, .key_pem = key_pem };
+
+	return tls_server_ctx_pair(&pair, out, err);
+}
+
+int tls_server_ctx_pair(const struct tls_pair *pair, struct ssl_ctx_st **out, struct buf *err)
+{
 	SSL_CTX *ctx = ctx_new(TLS_server_method());
 	int rc;
 
@@ -172,7 +193,7 @@ int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st 
 	 */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"gatepost", 8);
-	rc = server_fill(ctx, cert_pem, key_pem, err);
+	rc = server_fill(ctx, pair, err);
 	if (rc) {
 		SSL_CTX_free(ctx);
 		return rc;

@@ -9,13 +9,22 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 
+struct key_signer;
 struct ssl_ctx_st;
 
 /* As configured for the backend leg. */
 enum tls_mode { TLS_OFF, TLS_OPPORTUNISTIC, TLS_REQUIRED }; /* required: verified by CA and name */
+
+/* What a server shows, and what it signs with: a key, or (key_pem NULL) key number of somebody who has it, base/tls_key.h. */
+struct tls_pair {
+	const char *cert_pem, *key_pem;
+	const struct key_signer *by;
+	uint32_t number;
+};
 
 /*
  * A server context with its certificate chain and key. 0, or -EINVAL with the reason in err (a
@@ -23,6 +32,7 @@ enum tls_mode { TLS_OFF, TLS_OPPORTUNISTIC, TLS_REQUIRED }; /* required: verifie
  */
 int tls_server_ctx(const char *cert_pem, const char *key_pem, struct ssl_ctx_st **out,
 		   struct buf *err);
+int tls_server_ctx_pair(const struct tls_pair *pair, struct ssl_ctx_st **out, struct buf *err);
 
 /*
  * From now on all server contexts that this process and its children make take each other's tickets, and none of before: a client comes back to any of

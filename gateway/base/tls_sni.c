@@ -111,7 +111,7 @@ static int entries_fill(struct tls_sni *t, const struct tls_sni_name *names, siz
 		e->name = strdup(names[i].name);
 		if (!e->name)
 			return -ENOMEM;
-		rc = names[i].cert_pem ? tls_server_ctx(names[i].cert_pem, names[i].key_pem, &e->ctx, err) : 0;
+		rc = names[i].pair.cert_pem ? tls_server_ctx_pair(&names[i].pair, &e->ctx, err) : 0;
 		if (rc < 0) {
 			buf_addf(err, " (%s)", names[i].name);
 			return rc;
@@ -133,11 +133,11 @@ static int attach(SSL_CTX *ctx, struct tls_sni *t, struct buf *err)
 	return 0;
 }
 
-int tls_sni_ctx(const char *cert_pem, const char *key_pem, const struct tls_sni_name *names, size_t count, struct ssl_ctx_st **out, struct buf *err)
+int tls_sni_ctx(const struct tls_pair *first, const struct tls_sni_name *names, size_t count, struct ssl_ctx_st **out, struct buf *err)
 {
 	SSL_CTX *ctx = NULL;
 	struct tls_sni *t;
-	int rc = tls_server_ctx(cert_pem, key_pem, &ctx, err);
+	int rc = tls_server_ctx_pair(first, &ctx, err);
 
 	if (rc < 0 || count == 0) {
 		if (rc == 0)

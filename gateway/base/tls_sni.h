@@ -10,22 +10,23 @@
 #include <stddef.h>
 
 #include "base/buf.h"
+#include "base/tls.h"
 
 struct ssl_ctx_st;
 
 enum { TLS_SNI_MAX = 253 };     /* bytes of a name */
 
-/* A name, lower-case, "*." in front or not, and what it is shown. cert_pem NULL: the first certificate, key_pem plays no part then. */
+/* A name, lower-case, "*." in front or not, and what it is shown. cert_pem NULL: the first certificate, its key plays no part then. */
 struct tls_sni_name {
 	const char *name;
-	const char *cert_pem, *key_pem;
+	struct tls_pair pair;
 };
 
 /*
- * A context as of tls_server_ctx with cert_pem and key_pem, which shows those of names where they are asked for. Nothing of names is needed
+ * A context as of tls_server_ctx_pair with first, which shows those of names where they are asked for. Nothing of names is needed
  * afterwards. 0, or -EINVAL with the reason in err, -ENOMEM. *out is freed with tls_ctx_free.
  */
-int tls_sni_ctx(const char *cert_pem, const char *key_pem, const struct tls_sni_name *names, size_t count, struct ssl_ctx_st **out, struct buf *err);
+int tls_sni_ctx(const struct tls_pair *first, const struct tls_sni_name *names, size_t count, struct ssl_ctx_st **out, struct buf *err);
 
 /*
  * In list, count structs of size bytes whose first member is a name as above, sorted by tls_sni_order: the one for the name that was asked for, in

@@ -132,11 +132,11 @@ static SSL_CTX *context(void)
 	struct tls_sni_name *names = calloc(4, sizeof(*names));
 	SSL_CTX *ctx = NULL;
 
-	names[0] = (struct tls_sni_name){ "imap.example.org", certificate_pem(imap), certificate_key_pem(imap) };
-	names[1] = (struct tls_sni_name){ "plain.example.net", NULL, NULL };
-	names[2] = (struct tls_sni_name){ "*.example.net", certificate_pem(star), certificate_key_pem(star) };
-	names[3] = (struct tls_sni_name){ "*.example.com", certificate_pem(imap), certificate_key_pem(imap) };
-	assert_int_equal(tls_sni_ctx(certificate_pem(site), certificate_key_pem(site), names, 4, &ctx, &err), 0);
+	names[0] = (struct tls_sni_name){ "imap.example.org", { .cert_pem = certificate_pem(imap), .key_pem = certificate_key_pem(imap) } };
+	names[1] = (struct tls_sni_name){ "plain.example.net", { 0 } };
+	names[2] = (struct tls_sni_name){ "*.example.net", { .cert_pem = certificate_pem(star), .key_pem = certificate_key_pem(star) } };
+	names[3] = (struct tls_sni_name){ "*.example.com", { .cert_pem = certificate_pem(imap), .key_pem = certificate_key_pem(imap) } };
+	assert_int_equal(tls_sni_ctx(&(struct tls_pair){ .cert_pem = certificate_pem(site), .key_pem = certificate_key_pem(site) }, names, 4, &ctx, &err), 0);
 	free(names);
 	return ctx;
 }
@@ -208,16 +208,16 @@ static void test_resumed_elsewhere(void **state)
 static void test_mistakes(void **state)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1024);
-	struct tls_sni_name names[] = { { "a.example.org", certificate_pem(imap), certificate_key_pem(star) } };
+	struct tls_sni_name names[] = { { "a.example.org", { .cert_pem = certificate_pem(imap), .key_pem = certificate_key_pem(star) } } };
 	SSL_CTX *ctx = NULL;
 
-	assert_int_equal(tls_sni_ctx(certificate_pem(site), certificate_key_pem(site), names, 1, &ctx, &err), -EINVAL);
+	assert_int_equal(tls_sni_ctx(&(struct tls_pair){ .cert_pem = certificate_pem(site), .key_pem = certificate_key_pem(site) }, names, 1, &ctx, &err), -EINVAL);
 	assert_non_null(strstr(buf_str(&err), "does not belong to the certificate"));
 	assert_non_null(strstr(buf_str(&err), "(a.example.org)"));
 	buf_clear(&err);
-	assert_int_equal(tls_sni_ctx("", certificate_key_pem(site), NULL, 0, &ctx, &err), -EINVAL);
+	assert_int_equal(tls_sni_ctx(&(struct tls_pair){ .cert_pem = "", .key_pem = certificate_key_pem(site) }, NULL, 0, &ctx, &err), -EINVAL);
 	assert_null(ctx);
-	assert_int_equal(tls_sni_ctx(certificate_pem(site), certificate_key_pem(site), NULL, 0, &ctx, &err), 0);
+	assert_int_equal(tls_sni_ctx(&(struct tls_pair){ .cert_pem = certificate_pem(site), .key_pem = certificate_key_pem(site) }, NULL, 0, &ctx, &err), 0);
 	assert_true(shown(ctx, "imap.example.org", site, 0, NULL, NULL));
 	tls_ctx_free(ctx);
 }
