@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 
 #include "base/asan.h"
 #include "base/clock.h"
+#include "base/syscalls.h"
 #include "base/task.h"
 
 enum { BLOCK = 4096, SERVER_FD = 3, NICENESS = 5 };
@@ -39,8 +42,27 @@ static void limit(int what, rlim_t soft, rlim_t hard)
 	(void)setrlimit(what, &r);
 }
 
+/* A box: the bytes, its memory, a way to answer. */
+static const struct syscall_rule box_calls[] = { MAY(sendto), SYSCALLS_END };
+static const struct syscall_rule *const box_tables[] = {
+	syscalls_kernel_intruder, syscalls_intruder, syscalls_file_intruder, syscalls_network_intruder, syscalls_common, box_calls, NULL,
+};
+
+/* The server: the same, since what it may not its boxes may not either; it is asked, forks, and lets them confine themselves further. */
+static const struct syscall_rule server_calls[] = {
+	MAY(sendto), MAY(recvmsg),
+	MAY_IF(clone, IS(0, CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID | SIGCHLD)),
+	MAY_IF(prctl, IS(0, PR_SET_PDEATHSIG)), MAY_IF(prctl, IS(0, PR_SET_NO_NEW_PRIVS)), MAY_IF(prlimit64, IS(0, 0), IS(3, 0)), MAY(setrlimit), MAY(alarm),
+	MAY_IF(seccomp, IS(0, SECCOMP_SET_MODE_FILTER)),
+	SYSCALLS_END,
+};
+static const struct syscall_rule *const server_tables[] = {
+	syscalls_kernel_intruder, syscalls_intruder, syscalls_file_intruder, syscalls_network_intruder, syscalls_common, syscalls_signal_self, server_calls,
+	NULL,
+};
+
 /* The box itself. */
-static void run(box_fn *fn, const int fds[FD_COUNT])
+static void run(box_fn *fn, const int fds[FD_COUNT], const struct sock_fprog *calls)
 {
 	close(SERVER_FD);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -50,6 +72,8 @@ static void run(box_fn *fn, const int fds[FD_COUNT])
 	limit(RLIMIT_CPU, BOX_CPU_S, BOX_CPU_S + 1);
 	if (!UNDER_ASAN)
 		limit(RLIMIT_DATA, BOX_MEMORY_BYTES, BOX_MEMORY_BYTES);
+	if (syscalls_enter(calls) < 0)
+		_exit(1);
 	fn(fds[FD_IN], fds[FD_OUT]);
 	_exit(0);
 }
@@ -75,6 +99,7 @@ static ssize_t receive(box_fn **fn, int fds[FD_COUNT])
 
 static void serve(void)
 {
+	struct sock_fprog calls;
 	box_fn *fn;
 	int fds[FD_COUNT];
 
@@ -83,11 +108,14 @@ static void serve(void)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
+	prctl(PR_SET_NAME, "gp-box");
+	if (syscalls_compile(box_tables, SCMP_ACT_ERRNO(EPERM), &calls) < 0 || syscalls_confine(server_tables, SCMP_ACT_ERRNO(EPERM)) < 0)
+		_exit(1);
 	while (receive(&fn, fds) > 0) {
 		pid_t pid = fork();
 
 		if (pid == 0)
-			run(fn, fds);
+			run(fn, fds, &calls);
 		for (int i = 0; i < FD_COUNT; i++)
 			close(fds[i]);
 	}

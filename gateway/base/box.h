@@ -2,7 +2,8 @@
  * box - a function that reads hostile bytes, in a process of its own
  *
  * For libraries that are large, may take long, or may be wrong: what happens in the box does not stop the event loop, and ends with it. A box has
- * the bytes, a way to answer, and limits on time and memory; of other descriptors it has none but stdin, stdout and stderr. It is forked by a server, itself forked when
+ * the bytes, a way to answer, limits on time and memory, and those system calls that this takes (base/syscalls.h): no network, no files, no process
+ * of its own; of other descriptors it has none but stdin, stdout and stderr. It is forked by a server, itself forked when
  * box_start() is called (else at the first use): early, so that the memory it shares holds nobody's mail, and a fork costs little. The server
  * ends with this process.
  */

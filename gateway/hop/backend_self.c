@@ -1,27 +1,35 @@
 #include "hop/backend_self.h"
 
-#include <ifaddrs.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "policy/conf.h"
 
-/* Whether a is an address of this machine. */
+/*
+ * Whether a is an address of this machine: the kernel sends to its own addresses from these very addresses, to others never. A list of addresses would
+ * take a netlink socket, which a worker may not make.
+ */
 static bool is_local(const struct net_addr *a)
 {
-	struct ifaddrs *all = NULL, *i;
-	bool found = net_is_loopback(a);
+	struct sockaddr_storage to, from;
+	struct net_addr with = *a, own;
+	socklen_t len, from_len = sizeof(from);
+	bool found = false;
+	int fd;
 
-	if (found || getifaddrs(&all) != 0)
-		return found;
-	for (i = all; i && !found; i = i->ifa_next) {
-		struct net_addr own;
-
-		if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
-			continue;
-		net_from_sockaddr(i->ifa_addr, &own);
+	if (net_is_loopback(a))
+		return true;
+	fd = socket(a->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	with.port = 9;                  /* nothing is sent */
+	len = net_to_sockaddr(&with, &to);
+	if (connect(fd, (struct sockaddr *)&to, len) == 0 && getsockname(fd, (struct sockaddr *)&from, &from_len) == 0) {
+		net_from_sockaddr((struct sockaddr *)&from, &own);
 		found = net_same_ip(&own, a);
 	}
-	freeifaddrs(all);
+	close(fd);
 	return found;
 }
 

@@ -1,8 +1,8 @@
 /*
  * confine - whom each process of the site runs as, and how a child gives up what it does not need
  *
- * No new privileges, no core files, ends with its parent, and (started as root, with a user in the configuration) a root
- * directory of its own and its user's ids. Which system calls are left is in sandbox.h. Both are tested in the plain build: under
+ * No new privileges, no capabilities, no core files, closed to others of its user, ends with its parent, and (started as root, with a user in the
+ * configuration) a root directory of its own and its user's ids. Which system calls are left is in sandbox.h. Both are tested in the plain build: under
  * AddressSanitizer there is no root directory.
  *
  * Workers run as `user`, keepers as `keeper_user`, what holds keys as `key_user`. Where one of the latter two is not set, it is the user
@@ -34,6 +34,9 @@ int confine_site(const struct site *s, struct confine of[ROLE_COUNT], struct buf
 
 /* As many descriptors as may be had. Parent, once. */
 void confine_raise_limits(void);
+
+/* What the parent does not need any more when all is open. It may be done again. 0 or -errno. */
+int confine_parent(void);
 
 /*
  * Now, and for good. root: the directory that becomes "/" (NULL: none). parent: its pid; if it is

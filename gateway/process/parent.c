@@ -17,6 +17,7 @@
 #include "process/control.h"
 #include "process/notify.h"
 #include "process/parent_impl.h"
+#include "process/sandbox.h"
 #include "process/statedir.h"
 
 /* The end */
@@ -346,7 +347,10 @@ static int prepare(struct parent *p, struct buf *err)
 		return rc;
 	parent_drain_set(p, p->now.site);
 	atomic_store(&p->shared->generation, p->now.number);
-	return signals_take(p);
+	rc = signals_take(p);
+	if (rc == 0)
+		rc = confine_parent();
+	return rc == 0 ? sandbox_enter(ROLE_PARENT, &p->confine[ROLE_PARENT]) : rc;
 }
 
 static void release(struct parent *p)

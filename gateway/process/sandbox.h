@@ -1,9 +1,11 @@
 /*
  * sandbox - the system calls that are left to a process, for good
  *
- * A list for each role, kept by the kernel (seccomp). Not on it: EPERM, so that a library that only tries something goes on without; what nobody
- * but an intruder calls (another program, another process' memory, another user, a kernel module, ...) ends the process, and the parent's line
- * says "Bad system call".
+ * A list for each role, kept by the kernel (base/syscalls.h). Not on it: EPERM, so that a library that only tries something goes on without; what
+ * nobody but an intruder calls (another program, another process' memory, another user, a kernel module, a file where there are none, ...) ends
+ * the process, and the parent's line says "Bad system call". No child makes processes; boxes are made before (base/box.h).
+ *
+ * The parent's list is short, since its children inherit it, and its successor at an upgrade.
  */
 #ifndef SANDBOX_H
 #define SANDBOX_H

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,31 @@ static void test_rows(void **state)
 	}
 }
 
+/* Those of this machine's interfaces, whichever there are; a neighbour's is not. */
+static void test_interfaces(void **state)
+{
+	struct ifaddrs *all, *i;
+
+	assert_int_equal(getifaddrs(&all), 0);
+	for (i = all; i; i = i->ifa_next) {
+		struct net_addr to;
+
+		if (!i->ifa_addr || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
+			continue;
+		net_from_sockaddr(i->ifa_addr, &to);
+		if (to.family == AF_INET6 && to.ip[0] == 0xfe && (to.ip[1] & 0xc0) == 0x80)
+			continue;       /* means nothing without its interface */
+		to.port = 25;
+		assert_int_equal(net_parse_port(to.family == AF_INET6 ? "[::]:25" : "0.0.0.0:25", 0, &listener.address), 0);
+		assert_true(backend_is_ourselves(&site, &to));
+		if (net_is_loopback(&to))
+			continue;
+		to.ip[to.family == AF_INET6 ? 15 : 3] ^= 0x40;
+		assert_false(backend_is_ourselves(&site, &to));
+	}
+	freeifaddrs(all);
+}
+
 /* protocol = tcp: one connection would open the next until there are no descriptors left. */
 static void tcp_task(void *arg)
 {
@@ -109,7 +135,7 @@ static int teardown(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows), cmocka_unit_test(test_tcp) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows), cmocka_unit_test(test_interfaces), cmocka_unit_test(test_tcp) };
 
 	return cmocka_run_group_tests_name("backend_self", tests, setup, teardown);
 }

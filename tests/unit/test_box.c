@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/asan.h"
@@ -30,6 +33,7 @@ static void crash(int in, int out)
 {
 	(void)!write(out, "half", 4);
 	raise(SIGKILL);
+	_exit(3);       /* to kill is not for a box */
 }
 
 static void spin(int in, int out)
@@ -72,6 +76,28 @@ static void look_around(int in, int out)
 	len = snprintf(text, sizeof(text), "%d", open_fds);
 	(void)!write(out, text, (size_t)len);
 }
+
+/* What it tries in vain: its answer is what errno is then. Those that end it answer nothing. */
+static void refused(int out, long rc)
+{
+	char text[50];
+	int len = snprintf(text, sizeof(text), "%ld %s", rc, rc < 0 ? strerrorname_np(errno) : "");
+
+	(void)!write(out, text, (size_t)len);
+}
+
+static void try_read(int in, int out) { refused(out, open("/etc/passwd", O_RDONLY)); }
+static void try_write(int in, int out) { refused(out, open("/tmp/made-in-a-box", O_WRONLY | O_CREAT, 0600)); }
+static void try_unlink(int in, int out) { refused(out, unlink("/tmp/made-in-a-box")); }
+static void try_inet(int in, int out) { refused(out, socket(AF_INET, SOCK_STREAM, 0)); }
+static void try_unix(int in, int out) { refused(out, socket(AF_UNIX, SOCK_STREAM, 0)); }
+static void try_fork(int in, int out) { refused(out, fork()); }
+static void try_exec(int in, int out) { refused(out, execl("/bin/true", "true", NULL)); }
+static void try_kill(int in, int out) { refused(out, kill(getppid(), SIGTERM)); }
+static void try_ptrace(int in, int out) { refused(out, ptrace(PTRACE_TRACEME, 0, NULL, NULL)); }
+static void try_code(int in, int out) { refused(out, (long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)); }
+static void try_limit(int in, int out) { refused(out, setrlimit(RLIMIT_CPU, &(struct rlimit){ 3, 3 })); }
+static void try_socketpair(int in, int out) { refused(out, socketpair(AF_UNIX, SOCK_STREAM, 0, (int[2]){ 0 })); }
 
 static int file_of(const char *text)
 {
@@ -154,6 +180,36 @@ static void test_shared(void **state)
 	close(fd);
 }
 
+static void test_forbidden(void **state)
+{
+	static const struct { const char *name; box_fn *fn; const char *answer; } rows[] = {
+		{ "open", try_read, "-1 EPERM" },       /* a library goes on without */
+		{ "open, written", try_write, "" },
+		{ "unlink", try_unlink, "" },
+		{ "socket(AF_INET)", try_inet, "" },
+		{ "socket(AF_UNIX)", try_unix, "-1 EPERM" },
+		{ "socketpair", try_socketpair, "-1 EPERM" },
+		{ "fork", try_fork, "-1 EPERM" },
+		{ "execve", try_exec, "" },
+		{ "kill", try_kill, "-1 EPERM" },
+		{ "ptrace", try_ptrace, "" },
+		{ "mmap(PROT_EXEC)", try_code, "-1 EPERM" },
+		{ "setrlimit", try_limit, "-1 EPERM" },
+	};
+	char got[100];
+
+	if (UNCONFINED)
+		skip();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(run(rows[i].fn, "", 5000, got, sizeof(got)), 0);
+		if (strcmp(got, rows[i].answer) != 0)
+			fail_msg("%s: \"%s\", expected \"%s\"", rows[i].name, got, rows[i].answer);
+	}
+	assert_int_equal(access("/tmp/made-in-a-box", F_OK), -1);
+	assert_int_equal(run(echo, "hello", 5000, got, sizeof(got)), 0);
+	assert_string_equal(got, "hello");
+}
+
 static int done, busy;
 
 /* All places are taken for longer than it may take: that is not its fault. */
@@ -231,6 +287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		/* first: the server that is forked then has the list, too */
 		cmocka_unit_test(test_shared), cmocka_unit_test(test_without_tasks), cmocka_unit_test(test_in_a_task), cmocka_unit_test(test_many), cmocka_unit_test(test_busy), cmocka_unit_test(test_server_dies),
+		cmocka_unit_test(test_forbidden),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

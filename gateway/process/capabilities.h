@@ -1,0 +1,21 @@
+/*
+ * capabilities - what of root's power a process keeps
+ *
+ * By the kernel's own calls: they are two, and libcap-ng would refuse what systemd has done already (its bounding set cannot be made smaller by who
+ * has no CAP_SETPCAP, and need not be).
+ */
+#ifndef CAPABILITIES_H
+#define CAPABILITIES_H
+
+#include <stdint.h>
+
+/*
+ * What the parent needs while it runs: bind ports below 1024; transparent sockets (NET_RAW); make children another user, with a root directory of
+ * their own; hand directories over to them and look into these; read certificates that are not root's; end children.
+ */
+extern const uint64_t capabilities_parent;
+
+/* Give up, for good, all that is not in the set, and what a program could get that is executed. More than there is now does not come back. 0 or -errno. */
+int capabilities_keep(uint64_t set);
+
+#endif
