@@ -16,8 +16,24 @@
 
 enum { READ_CHUNK = 64 * 1024, COPIED_AT_ONCE = 1 << 20 };
 
-/* Octets in files in memory, of all messages. */
+/* Octets in files in memory, of all messages; in memory itself; and how many those may be, 0: any number. */
 static size_t spare_used;
+static uint64_t held, held_max;
+
+void message_memory_bound(uint64_t bytes)
+{
+	held_max = bytes;
+}
+
+uint64_t message_memory_bytes(void)
+{
+	return held;
+}
+
+uint64_t message_spare_bytes(void)
+{
+	return spare_used;
+}
 
 struct message {
 	struct message_limits lim;
@@ -28,6 +44,7 @@ struct message {
 	int fd;                         /* the whole message, or -1 */
 	bool spare;                     /* fd is a file in memory, as the disk is full */
 	size_t spare_len;               /* octets of it that count in spare_used */
+	size_t held;                    /* what counts in held */
 	size_t size;
 	size_t header_len;              /* the header with its fields' CRLFs, without the empty line */
 	size_t scan;                    /* start of the header line not judged yet */
@@ -38,6 +55,22 @@ struct message {
 	size_t field_count, field_cap;
 	char *window;                   /* for message_read from the file */
 };
+
+/* What it has allocated has changed. */
+static void hold(struct message *m)
+{
+	size_t now = m->head.cap + m->body.cap + m->field_cap * sizeof(struct header_field) + (m->window ? READ_CHUNK : 0);
+
+	held += now;
+	held -= m->held;
+	m->held = now;
+}
+
+/* What has a file to go to is to go there. */
+static bool tight(const struct message *m)
+{
+	return held_max && held > held_max && m->open_fd;
+}
 
 struct message *message_new(const struct message_limits *lim, int (*open_fd)(void *arg), void *arg)
 {
@@ -63,6 +96,7 @@ void message_free(struct message *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	spare_used -= m->spare_len;
+	held -= m->held;
 	free(m->field);
 	free(m->window);
 	free(m);
@@ -310,9 +344,16 @@ int message_add(struct message *m, const char *p, size_t len)
 	rc = buf_add(m->header_done ? &m->body : &m->head, p, len);
 	if (rc == 0 && !m->header_done)
 		rc = header_scan(m);
+	hold(m);
 	if (rc < 0)
 		return rc;
-	return m->header_done && m->body.len > m->lim.memory_bytes ? move_to_file(m) : 0;
+	if (!m->header_done)
+		return tight(m) && m->head.len > MESSAGE_TIGHT ? -ENOSPC : 0;
+	if (m->body.len <= m->lim.memory_bytes && !(m->body.len > MESSAGE_TIGHT && tight(m)))
+		return 0;
+	rc = move_to_file(m);
+	hold(m);
+	return rc;
 }
 
 int message_end(struct message *m)
@@ -367,6 +408,7 @@ int message_adopt(struct message *m, int fd)
 	buf_release(&m->body);
 	m->fd = fd;
 	free(chunk);
+	hold(m);
 	return rc;
 }
 
@@ -449,8 +491,12 @@ static int read_file(struct message *m, size_t off, const char **p, size_t *len)
 {
 	ssize_t n;
 
-	if (!m->window && !(m->window = malloc(READ_CHUNK)))
-		return -ENOMEM;
+	if (!m->window) {
+		m->window = malloc(READ_CHUNK);
+		if (!m->window)
+			return -ENOMEM;
+		hold(m);
+	}
 	do
 		n = pread(m->fd, m->window, READ_CHUNK, (off_t)off);
 	while (n < 0 && errno == EINTR);

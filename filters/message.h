@@ -20,6 +20,15 @@
 
 enum { MESSAGE_SPARE_MAX = 64 * 1024 * 1024 };
 
+/*
+ * What all messages of this process together may hold in memory (0: no bound, the default). Beyond it a message goes to its file from MESSAGE_TIGHT octets
+ * of body on, and a header of more is -ENOSPC.
+ */
+enum { MESSAGE_TIGHT = 16 * 1024 };
+void message_memory_bound(uint64_t bytes);
+uint64_t message_memory_bytes(void);    /* now */
+uint64_t message_spare_bytes(void);     /* in files in memory, which are not the process's own for /proc */
+
 struct message_limits {
 	size_t memory_bytes;            /* kept in memory up to here (256 KiB) */
 	size_t header_bytes;            /* the whole header at most (256 KiB) */

@@ -149,6 +149,8 @@ struct smtp_limits {
 	int hops;                       /* Received fields (100) */
 	int sessions;                   /* per worker (10,000), beyond: 421 */
 	int sessions_per_client;        /* per /32 or /64 and worker (50) */
+	uint64_t memory_total;          /* of all processes together; base/load.h */
+	int shed_from, shed_lag_ms;
 	struct message_limits message;
 };
 

@@ -24,13 +24,34 @@ static const struct conf_option limits_options[] = {
 	CONF_NUMBER("header_size", CONF_SIZE, LIMIT(message.header_bytes), "256K", 16 * KIB,
 	            64 * MIB),
 	CONF_NUMBER("header_fields", CONF_SIZE, LIMIT(message.header_fields), "2000", 50, 100000),
+	CONF_NUMBER("memory_total", CONF_SIZE64, LIMIT(memory_total), "0", 0, 1024 * 1024 * MIB),
+	CONF_NUMBER("shed_from", CONF_INT, LIMIT(shed_from), "75", 10, 100),
+	CONF_NUMBER("shed_lag", CONF_DURATION_MS, LIMIT(shed_lag_ms), "250ms", 0, 60 * 1000),
 	{ 0 },
 };
 
+/* What keepers and workers may take: room for 10,000 sessions in each, and caches. */
+static uint64_t memory_total_default(const struct site *s)
+{
+	return (uint64_t)(512 * MIB + s->workers * 128 * MIB);
+}
+
+/* And what they take before anybody has come. */
+static uint64_t memory_total_least(const struct site *s)
+{
+	return (uint64_t)(48 * MIB + s->workers * 16 * MIB);
+}
+
 static void limits_close(struct conf *c, void *at, int line)
 {
-	const struct smtp_limits *l = &((struct site *)at)->limits;
+	struct site *s = at;
+	struct smtp_limits *l = &s->limits;
 
+	if (l->memory_total == 0)
+		l->memory_total = memory_total_default(s);
+	else if (l->memory_total < memory_total_least(s))
+		conf_warning(c, line, "limits: memory_total is less than what %d workers and the keepers need for themselves, expected %dM or more", s->workers,
+			     (int)(memory_total_least(s) / MIB));
 	if (l->message.header_bytes > l->message_bytes)
 		conf_error(c, line,
 		           "limits: header_size is larger than message_size, expected it to fit");

@@ -80,15 +80,19 @@ static void session_free(struct access_session *s)
 
 /* --- its life --- */
 
-/* A client that is turned away is told so in one write, where it would understand it. */
+void access_say_busy(const struct access_protocol *protocol, const struct listener_conf *l, int fd)
+{
+	if (l->tls == LISTENER_TLS_IMPLICIT)
+		return;
+	if (send(fd, protocol->busy, strlen(protocol->busy), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		/* the connection is closed all the same */
+	}
+}
+
 static void turn_away(const struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *client, const char *why)
 {
 	connection_turned_away(l->name, client, why);
-	if (l->tls == LISTENER_TLS_IMPLICIT)
-		return;
-	if (send(fd, svc->protocol->busy, strlen(svc->protocol->busy), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-		/* the connection is closed all the same */
-	}
+	access_say_busy(svc->protocol, l, fd);
 }
 
 static bool admit(struct access_session *s)

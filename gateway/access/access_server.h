@@ -61,4 +61,7 @@ void access_service_drain(struct access_service *svc);
 /* Take over a connection; never waits. */
 void access_server_accept(struct access_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer);
 
+/* A client that is turned away is told so in one write, where it would understand it; the caller closes. */
+void access_say_busy(const struct access_protocol *protocol, const struct listener_conf *l, int fd);
+
 #endif

@@ -81,6 +81,16 @@ static void access_accept(void *service, const struct listener_conf *l, int fd, 
 	access_server_accept(service, l, fd, peer);
 }
 
+static void pop3_busy(const struct listener_conf *l, int fd)
+{
+	access_say_busy(&pop3_protocol, l, fd);
+}
+
+static void imap_busy(const struct listener_conf *l, int fd)
+{
+	access_say_busy(&imap_protocol, l, fd);
+}
+
 static void access_retire(void *service)
 {
 	((struct access_service *)service)->retired = true;
@@ -100,6 +110,7 @@ const struct worker_protocol pop3_worker = {
 	.protocol = LISTENER_POP3,
 	.open = pop3_open,
 	.accept = access_accept,
+	.busy = pop3_busy,
 	.retire = access_retire,
 	.drain = access_drain,
 	.sessions = access_sessions,
@@ -110,6 +121,7 @@ const struct worker_protocol imap_worker = {
 	.protocol = LISTENER_IMAP,
 	.open = imap_open,
 	.accept = access_accept,
+	.busy = imap_busy,
 	.retire = access_retire,
 	.drain = access_drain,
 	.sessions = access_sessions,

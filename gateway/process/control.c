@@ -41,6 +41,15 @@ static void client_close(struct control_client *c)
 	buf_release(&c->line);
 }
 
+static void load_describe(const struct load_shared *l, json_t *answer)
+{
+	json_object_set_new(answer, "load", json_pack("{s:i,s:I,s:I,s:I,s:I,s:I}", "percent", load_shared_percent(l), "memory",
+						      (json_int_t)load_shared_memory(l), "memory_total", (json_int_t)atomic_load(&l->memory_max),
+						      "turned_away", (json_int_t)atomic_load(&l->turned_away[LOAD_STRANGER]), "turned_away_wanted",
+						      (json_int_t)atomic_load(&l->turned_away[LOAD_WANTED]), "messages_deferred",
+						      (json_int_t)atomic_load(&l->deferred)));
+}
+
 static void workers_describe(const struct shared *s, json_t *answer)
 {
 	json_t *workers = json_array();
@@ -51,9 +60,11 @@ static void workers_describe(const struct shared *s, json_t *answer)
 		if (atomic_load(&l->pid) <= 0)
 			continue;
 		json_array_append_new(
-			workers, json_pack("{s:i,s:i,s:i,s:I,s:I}", "pid", atomic_load(&l->pid),
+			workers, json_pack("{s:i,s:i,s:i,s:i,s:I,s:I,s:I}", "pid", atomic_load(&l->pid),
 					   "generation", (int)atomic_load(&l->generation),
-					   "sessions", atomic_load(&l->sessions), "accepted",
+					   "sessions", atomic_load(&l->sessions),
+					   "load_percent", atomic_load(&s->load.percent[i]),
+					   "memory", (json_int_t)atomic_load(&s->load.memory[i]), "accepted",
 					   (json_int_t)atomic_load(&l->accepted), "log_dropped",
 					   (json_int_t)atomic_load(&l->log_dropped)));
 	}
@@ -69,6 +80,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 						       (json_int_t)atomic_load(&s->spool_bytes), "leased", (json_int_t)atomic_load(&s->spool_leased),
 						       "routes", (json_int_t)atomic_load(&s->spool_routes), "routes_down",
 						       (json_int_t)atomic_load(&s->spool_routes_down)));
+	load_describe(&s->load, answer);
 	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));
 }
 

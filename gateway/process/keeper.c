@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "policy/conf.h"
 #include "process/sandbox.h"
+#include "process/shared.h"
 
 enum {
 	REQUESTS_A_ROUND = 16,          /* of one worker, before others get their turn */
@@ -236,6 +237,8 @@ static void on_tick(int fd, short what, void *arg)
 {
 	struct keeper *k = arg;
 
+	if (k->env->shared)
+		atomic_store(&k->env->shared->load.memory[PLACES_WORKERS_MAX + (int)k->env->role], load_memory_read(k->statm_fd));
 	if (k->role->tick)
 		k->role->tick(k);
 }
@@ -343,7 +346,7 @@ int keeper_run(const struct keeper_env *env)
 	static const struct keeper_role *const roles[ROLE_COUNT] = {
 		[ROLE_STATE] = &keeper_state, [ROLE_STORE] = &keeper_store, [ROLE_HISTORY] = &keeper_history, [ROLE_SPOOL] = &keeper_spool,
 	};
-	struct keeper k = { .round_in_ms = -1, .env = env, .settings = env->settings, .role = roles[env->role] };
+	struct keeper k = { .round_in_ms = -1, .statm_fd = load_memory_open(), .env = env, .settings = env->settings, .role = roles[env->role] };
 
 	prctl(PR_SET_NAME, k.role->name);
 	k.base = event_base_new();
@@ -357,5 +360,7 @@ int keeper_run(const struct keeper_env *env)
 	peers_sweep(&k, true);
 	if (k.base)
 		event_base_free(k.base);
+	if (k.statm_fd >= 0)
+		close(k.statm_fd);
 	return k.rc == 0 ? 0 : 1;
 }

@@ -76,6 +76,7 @@ struct keeper {
 	struct keeper_peer *peers;
 	void *data;                     /* the role's */
 	bool stopping;
+	int statm_fd;                   /* what this process has in memory, base/load.h */
 	int round_in_ms;                /* the role wants its round by then, requests or not; -1: not */
 	int rc;
 };

@@ -200,6 +200,7 @@ static void timers(struct parent *p)
 	if (p->lists_ms && now_ms >= p->lists_ms)
 		parent_lists_look(p);
 	if (p->phase == PHASE_RUNNING && now_ms >= p->status_ms) {
+		atomic_store(&p->shared->load.memory[PLACES_WORKERS_MAX + ROLE_PARENT], load_memory_read(p->statm_fd));
 		p->status_ms = now_ms + STATUS_MS;
 		notify_status("%d workers, %d sessions, %llu connections so far",
 			      parent_workers_alive(p), shared_sessions(p->shared),
@@ -373,6 +374,8 @@ static void release(struct parent *p)
 		close(p->signal_fd);
 	if (p->lock_fd >= 0)
 		close(p->lock_fd);
+	if (p->statm_fd >= 0)
+		close(p->statm_fd);
 	shared_unmap(p->shared);
 	if (p->shared_fd >= 0)
 		close(p->shared_fd);
@@ -421,6 +424,7 @@ int parent_run(const struct parent_options *options)
 	p->pid = getpid();
 	for (int i = 0; i < CHILDREN_MAX; i++)
 		p->child[i] = (struct child){ .role = ROLE_PARENT, .fd = -1, .slot = -1 };
+	p->statm_fd = load_memory_open();
 	confine_raise_limits();
 	status = run(p);
 	release(p);

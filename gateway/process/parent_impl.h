@@ -51,7 +51,7 @@ struct parent {
 	struct child child[CHILDREN_MAX];       /* role 0: the place is free */
 	/* Of the first start: a reload does not change them. */
 	char *state_dir, *user, *keeper_user, *key_user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
-	int signal_fd, command_fd, spool_fd, lock_fd, shared_fd;
+	int signal_fd, command_fd, spool_fd, lock_fd, shared_fd, statm_fd;
 	struct drain_times drain;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
 	struct parent_list *list;               /* parent_lists.c */

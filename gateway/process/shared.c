@@ -41,6 +41,7 @@ struct shared *shared_map(int fd)
 		s->layout = SHARED_LAYOUT;
 		s->started_s = clock_wall_s();
 		login_shared_init(&s->login);
+		load_shared_init(&s->load);
 	}
 	if (s->layout == SHARED_LAYOUT)
 		return s;
@@ -127,6 +128,7 @@ void shared_slot_clear(struct shared *s, int slot)
 	atomic_store(&l->sessions, 0);
 	atomic_store(&l->accepted, 0);
 	atomic_store(&l->log_dropped, 0);
+	load_shared_forget(&s->load, slot);
 	for (int i = 0; i < SHARED_PLACES; i++) {
 		backend_shared_forget(&s->backend[i], slot);
 		places_forget(&s->listener[i], slot);

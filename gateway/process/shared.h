@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/load.h"
 #include "filters/dnsbl_health.h"
 #include "hop/backend.h"
 #include "hop/destination_hop.h"
@@ -53,6 +54,7 @@ struct shared {
 	_Atomic int64_t ledger_until_s;         /* policy/ledger.h */
 	struct destination_shared destinations;
 	struct login_shared login;              /* what need not be asked of the state */
+	struct load_shared load;
 	struct shared_slot slot[SHARED_SLOTS];
 	struct shared_names backend_names, listener_names;
 	struct backend_shared backend[SHARED_PLACES];

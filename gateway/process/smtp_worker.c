@@ -103,7 +103,7 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		return -ENOMEM;
 	*svc = (struct smtp_service){
 		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history, .spool = &w->spool,
-		.login = &w->login,
+		.login = &w->login, .load = w->load, .load_shared = &w->env->shared->load,
 		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations,
 		.ledger = { .until_s = &w->env->shared->ledger_until_s },
 	};
@@ -147,6 +147,11 @@ static void smtp_accept(void *service, const struct listener_conf *l, int fd,
 	smtp_server_accept(service, l, fd, peer);
 }
 
+static void smtp_busy(const struct listener_conf *l, int fd)
+{
+	smtp_server_busy(l, fd);
+}
+
 static void smtp_retire(void *service)
 {
 	spool_run_stop(service);
@@ -169,6 +174,7 @@ const struct worker_protocol smtp_worker = {
 	.open = smtp_open,
 	.start = smtp_start,
 	.accept = smtp_accept,
+	.busy = smtp_busy,
 	.retire = smtp_retire,
 	.drain = smtp_drain,
 	.sessions = smtp_sessions,

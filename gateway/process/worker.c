@@ -14,9 +14,11 @@
 #include "base/box.h"
 #include "base/clock.h"
 #include "base/dns_unbound.h"
+#include "base/load.h"
 #include "base/log.h"
 #include "filters/dnsbl_health.h"
 #include "filters/filter.h"
+#include "filters/message.h"
 #include "policy/judge.h"
 #include "policy/policy_files.h"
 #include "process/sandbox.h"
@@ -24,6 +26,7 @@
 
 enum {
 	ACCEPT_BATCH = 32,              /* connections taken before sessions get their turn */
+	TURN_BATCH = 256,               /* and turned away, which costs little */
 	TICK_MS = 1000,
 	TICK_DRAINING_MS = 20,
 };
@@ -73,44 +76,65 @@ static void accept_without_fd(struct worker *w, int listen_fd)
 	log_warning("accept", "error", "no file descriptors left: a client was turned away", NULL);
 }
 
-static void accepted(struct worker *w, const struct listener_conf *l, int fd,
+/* Whose connection it is when not all can be taken. Behind a load balancer that is known when it has said so (smtp_arrival.c). */
+static enum load_kind kind_of(const struct worker *w, const struct listener_conf *l, const struct net_addr *peer)
+{
+	const struct site *s = w->site;
+
+	if (l->protocol != LISTENER_SMTP || l->direction != DIRECTION_INBOUND || site_in_networks(l->proxy_from, l->proxy_from_count, peer) ||
+	    site_in_networks(s->relay_networks, s->relay_network_count, peer) || site_in_networks(s->bypass, s->bypass_count, peer))
+		return LOAD_WANTED;
+	return load_known(&w->env->shared->load, peer) ? LOAD_WANTED : LOAD_STRANGER;
+}
+
+/* Whether it was taken: false, it was turned away. */
+static bool accepted(struct worker *w, const struct listener_conf *l, int fd,
 		     const struct sockaddr_storage *from)
 {
 	struct shared_slot *slot = &w->env->shared->slot[w->env->slot];
-	struct net_addr peer;
 	int p = protocol_of(w, l);
+	struct net_addr peer;
+	bool taken = p >= 0;
 
 	net_from_sockaddr((const struct sockaddr *)from, &peer);
 	atomic_fetch_add(&slot->accepted, 1);
 	atomic_fetch_add(&w->env->shared->accepted, 1);
-	if (p < 0)
-		close(fd);
-	else
+	if (taken && load_turns_away(w->load, kind_of(w, l, &peer), fd)) {
+		if (w->env->protocols[p]->busy)
+			w->env->protocols[p]->busy(l, fd);
+		taken = false;
+	}
+	if (taken)
 		w->env->protocols[p]->accept(w->service[p], l, fd, &peer);
-	atomic_store(&slot->sessions, sessions(w));
+	else
+		close(fd);
+	if (taken)
+		atomic_store(&slot->sessions, sessions(w));
+	return taken;
 }
 
-/* One batch from one listener; others and sessions come before the next. */
-static void accept_batch(struct worker *w, size_t i)
+/* One batch from one listener; others and sessions come before the next. Whether there may be more. */
+static bool accept_batch(struct worker *w, size_t i)
 {
-	int listen_fd = w->env->listen_fd[i];
+	int listen_fd = w->env->listen_fd[i], taken = 0;
 
-	for (int n = 0; n < ACCEPT_BATCH && !w->draining; n++) {
+	for (int n = 0; n < TURN_BATCH && taken < ACCEPT_BATCH && !w->draining; n++) {
 		struct sockaddr_storage from;
 		socklen_t len = sizeof(from);
 		int fd = accept4(listen_fd, (struct sockaddr *)&from, &len,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
-			accepted(w, &w->site->listener[i], fd, &from);
+			taken += accepted(w, &w->site->listener[i], fd, &from);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE)
 			accept_without_fd(w, listen_fd);
 		else if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO)
 			continue;       /* that client has gone; the next one, please */
-		return;
+		return false;
 	}
+	return true;
 }
 
 static void on_accept(int fd, short what, void *arg)
@@ -118,9 +142,11 @@ static void on_accept(int fd, short what, void *arg)
 	struct worker *w = arg;
 	struct epoll_event ready[16];
 	int n = epoll_wait(w->accept_epoll, ready, 16, 0);
+	bool more = false;
 
 	for (int i = 0; i < n && !w->draining; i++)
-		accept_batch(w, ready[i].data.u32);
+		more |= accept_batch(w, ready[i].data.u32);
+	load_queue(w->load, !more);
 }
 
 /*
@@ -271,6 +297,48 @@ static void on_parent(struct channel *c, const struct channel_msg *m, void *arg)
 	}
 }
 
+/* The load */
+
+/* The server for which most wait, for each place that it has. */
+static void look_at_backends(const struct worker *w, struct load_figures *f)
+{
+	struct shared *shared = w->env->shared;
+
+	for (size_t i = 0; i < w->site->backend_count; i++) {
+		const struct backend_conf *b = &w->site->backend[i];
+		int at = b->max_sessions > 0 ? shared_names_find(&shared->backend_names, b->name) : -1, waiting = 0;
+
+		for (int k = 0; at >= 0 && k < BACKEND_WORKERS_MAX; k++)
+			waiting += atomic_load(&shared->backend[at].wanted[k]);
+		if (at >= 0 && (!f->places || (int64_t)waiting * f->places > (int64_t)f->waiting * b->max_sessions)) {
+			f->waiting = waiting;
+			f->places = b->max_sessions;
+		}
+	}
+}
+
+static void load_look(void *arg, struct load_figures *f)
+{
+	const struct worker *w = arg;
+
+	f->sessions = sessions(w);
+	f->memory_bytes = message_spare_bytes();
+	look_at_backends(w, f);
+}
+
+/* Before confinement. What messages may hold in memory is a quarter of what a worker may have. */
+static int load_prepare(struct worker *w)
+{
+	const struct site *s = w->site;
+	const struct load_bounds bounds = {
+		.memory_bytes = s->limits.memory_total, .sessions = s->limits.sessions, .lag_ms = s->limits.shed_lag_ms, .from = s->limits.shed_from,
+	};
+
+	message_memory_bound(s->limits.memory_total / (s->workers > 0 ? (uint64_t)s->workers : 1) / 4);
+	w->load = load_new(&w->env->shared->load, w->env->slot, &bounds, load_look, w);
+	return w->load ? 0 : -ENOMEM;
+}
+
 /* Beginning and end */
 
 static int failed(const char *what, int rc, const struct buf *err)
@@ -311,6 +379,9 @@ static int worker_prepare(struct worker *w)
 			return failed("no state", -ENOMEM, NULL);
 		w->state = state_redis_state(w->redis);
 	}
+	rc = load_prepare(w);
+	if (rc < 0)
+		return failed("no memory", rc, NULL);
 	dnsbl_health_use(shared_dnsbl(w->env->shared, w->env->generation));
 	rc = backends_new(w);
 	if (rc < 0)
@@ -371,6 +442,8 @@ static int worker_start(struct worker *w)
 	if (rc == 0 && env->number == 1 && w->site->dnsbl_count > 0)
 		rc = task_spawn("zones", test_zones, w, NULL);
 	if (rc == 0)
+		rc = load_start(w->load);
+	if (rc == 0)
 		rc = accept_start(w);
 	if (rc == 0)
 		rc = channel_notify(&w->parent, CHANNEL_READY, NULL, 0, -1);
@@ -383,6 +456,7 @@ static void worker_end(struct worker *w)
 	for (int i = 0; w->env->protocols[i]; i++)
 		if (w->env->protocols[i]->close && w->service[i])
 			w->env->protocols[i]->close(w->service[i]);
+	load_free(w->load);
 	tcp_backends_free(w->backends);
 	state_redis_free(w->redis);
 	history_channel_release(&w->history);

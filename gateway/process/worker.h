@@ -29,6 +29,7 @@
 #include "process/socket_stock.h"
 
 struct dns;
+struct load;
 struct dns_unbound;
 struct event;
 struct tcp_backends;
@@ -37,7 +38,7 @@ struct worker;
 /*
  * What a worker does with connections of one protocol. open: before confinement, may read files;
  * *service is handed to the others. start: in the confined worker, on the loop, the channels are
- * there (or come soon). accept: takes fd over, never waits. retire: this process will end, nothing is
+ * there (or come soon). accept: takes fd over, never waits. busy: says so to who is turned away, in one write. retire: this process will end, nothing is
  * begun that no client asks for. drain: no new transactions, idle sessions end. sessions: how many there are. close: at the end. A NULL member: nothing to do.
  */
 struct worker_protocol {
@@ -46,6 +47,7 @@ struct worker_protocol {
 	int (*start)(void *service);
 	void (*accept)(void *service, const struct listener_conf *l, int fd,
 		       const struct net_addr *peer);
+	void (*busy)(const struct listener_conf *l, int fd);
 	void (*retire)(void *service);
 	void (*drain)(void *service);
 	int (*sessions)(const void *service);
@@ -77,6 +79,7 @@ struct worker {
 	struct spool spool;
 	struct login_service login;
 	struct socket_stock sockets;
+	struct load *load;              /* who is turned away, base/load.h */
 	struct tcp_backends *backends;  /* of protocols that are passed on; all of the site */
 	/* private: */
 	struct dns_unbound *unbound;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/load.h"
 #include "base/log.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
@@ -92,6 +93,8 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 	refusal = smtp_auth_required(s);
 	if (refusal)
 		return smtp_refuse(s, refusal);
+	if (load_memory_short(s->svc->load))
+		return smtp_say(s, "452 4.3.1 short of memory, try again later");
 	smtp_offered(s, &caps);
 	refusal = refuse_mail(s, c, &caps);
 	if (refusal) {

@@ -6,11 +6,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/load.h"
 #include "base/log.h"
 #include "filters/filter.h"
 #include "hop/backend.h"
 #include "hop/delivery.h"
 #include "policy/store.h"
+
+static const char short_of_memory[] = "452 4.3.1 short of memory, try again later";
 
 enum { HASHED_AT_ONCE = 256 * 1024 };           /* then others get their turn */
 
@@ -223,6 +226,11 @@ int smtp_do_data(struct smtp_session *s, struct smtp_command *c)
 
 	if (s->state != SMTP_RCPT)
 		return smtp_refuse(s, "554 5.5.1 no valid recipients");
+	if (load_memory_short(s->svc->load)) {
+		smtp_log_broken(s, "short of memory", short_of_memory);
+		smtp_transaction_end(s);
+		return smtp_say(s, short_of_memory);
+	}
 	rc = begin_message(s, false);
 	if (rc == 0)
 		rc = smtp_say(s, "354 end with a line that holds a dot alone");
@@ -280,6 +288,8 @@ int smtp_do_bdat(struct smtp_session *s, struct smtp_command *c)
 	}
 	if (!refusal && s->state == SMTP_RCPT)
 		rc = begin_message(s, true);
+	if (!refusal && s->state == SMTP_RCPT && rc == 0 && load_memory_short(s->svc->load))
+		give_up(s->t, short_of_memory);
 	if (!refusal)
 		s->state = SMTP_BDAT;
 	if (rc == 0)

@@ -28,6 +28,8 @@ struct state;
 struct store;
 struct tls_mint;
 struct client_table;
+struct load;
+struct load_shared;
 struct login_service;
 struct smtp_session;
 struct spool;
@@ -50,6 +52,8 @@ struct smtp_service {
 	uint32_t needed;                        /* judge_filters() */
 	struct client_table *clients;           /* sessions per client network */
 	struct login_service *login;            /* how logins are guarded and logged */
+	struct load *load;                      /* NULL: nobody is turned away for it */
+	struct load_shared *load_shared;
 	struct ledger ledger;                   /* until_s is given: memory that all workers share */
 	struct recent *recent;                  /* what the state was told lately */
 	int sessions;                           /* now */
@@ -74,5 +78,7 @@ void smtp_service_drain(struct smtp_service *svc);
  * no task can be had) the client hears 421 and the connection is closed.
  */
 void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer);
+/* The 421 alone, in one write; the caller closes. */
+void smtp_server_busy(const struct listener_conf *l, int fd);
 
 #endif

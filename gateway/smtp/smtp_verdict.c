@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/load.h"
 #include "filters/filter.h"
 #include "filters/known.h"
 #include "hop/backend.h"
@@ -65,6 +66,8 @@ static void learn(struct smtp_session *s)
 	const struct fact *f = facts_get_name(&s->t->txn.evidence.facts, "dkim.pass_domains");
 	char network[NET_TEXT_MAX];
 
+	if (s->svc->load_shared && !s->client.relay)
+		load_know(s->svc->load_shared, &s->client.addr);
 	if (!s->svc->state || s->client.relay)
 		return;
 	net_network_text(&s->client.addr, site->greylist.v4_bits, site->greylist.v6_bits, network);

@@ -132,6 +132,7 @@ static void test_minimal(void **state)
 	assert_int_equal(s->drain.stop_s, 30);
 	assert_int_equal(s->drain.reload_s, 3600);
 	assert_int_equal(s->limits.line_bytes, 2048);
+	assert_true(s->limits.memory_total == (512ull + 128ull * (unsigned)s->workers) << 20);
 	assert_int_equal(s->limits.message_bytes, 50 * 1024 * 1024);
 	assert_int_equal(s->limits.message.memory_bytes, 256 * 1024);
 	assert_int_equal(s->limits.message.header_fields, 2000);
@@ -191,7 +192,7 @@ static const char everything[] =
 	"quarantine { keep = 60d max_size = 10G }\nquarantine_class board { keep = 0 }\nquarantine_class sales { max_size = 1G }\n"
 	"state_store redis { address = \"10.0.0.9:6380\" prefix = \"mx:\" password_file = redis-password timeout = 750ms away = defer }\n"
 	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no ledger = 30m split = retry }\n"
-	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9\n"
+	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9 memory_total = 700M shed_from = 60 shed_lag = 90ms\n"
 	"	memory = 64K header_size = 128K header_fields = 300 }\n"
 	"timeouts { command = 1s data = 2s session = 3s transaction = 4s backend_greeting = 5s backend_helo = 6s backend_mail = 7s backend_rcpt = 8s\n"
 	"	backend_data = 9s backend_block = 10s backend_dot = 11s backend_quit = 12s backend_budget = 13s backend_dot_budget = 14s drain_stop = 40s drain_reload = 2h }\n";
@@ -338,6 +339,7 @@ static void check_numbers(const struct site *s)
 	assert_int_equal(l->hops, 50);
 	assert_int_equal(l->sessions, 900);
 	assert_int_equal(l->sessions_per_client, 9);
+	assert_true(l->memory_total == 700 << 20 && l->shed_from == 60 && l->shed_lag_ms == 90);
 	assert_int_equal(l->message.memory_bytes, 64 * 1024);
 	assert_int_equal(l->message.header_bytes, 128 * 1024);
 	assert_int_equal(l->message.header_fields, 300);
