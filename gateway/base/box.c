@@ -33,6 +33,8 @@ static struct {
 	int fd;                 /* to the server; valid when pid is set */
 	pid_t pid;              /* ours, which made it: a child of ours makes its own */
 	struct gate gate;
+	void (*lost)(void *arg);
+	void *lost_arg;
 } box = { .fd = -1, .gate = { .limit = BOX_AT_ONCE } };
 
 static void limit(int what, rlim_t soft, rlim_t hard)
@@ -175,6 +177,12 @@ int box_start(void)
 	return box.pid == getpid() ? 0 : start();
 }
 
+void box_on_loss(void (*lost)(void *arg), void *arg)
+{
+	box.lost = lost;
+	box.lost_arg = arg;
+}
+
 /* A request to the server. */
 static int ask(box_fn *fn, int in, int out)
 {
@@ -251,6 +259,8 @@ static int run_in_box(box_fn *fn, int in, int64_t end_ms, struct buf *out)
 		rc = start();
 		if (rc == 0)
 			rc = ask(fn, in, sv[1]);
+		else if (box.lost)
+			box.lost(box.lost_arg);
 	}
 	close(sv[1]);
 	if (rc == 0)

@@ -24,6 +24,9 @@ enum { BOX_CPU_S = 2, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE =
 /* Makes the server. 0 or -errno. Idempotent. */
 int box_start(void);
 
+/* Who is told that the server is gone and that no other can be made: who has confined himself makes no processes. At each run that fails for it. */
+void box_on_loss(void (*lost)(void *arg), void *arg);
+
 /*
  * Run fn on the file in, which stays the caller's, and append what it answers to out. It may take *left_ms, which becomes what is left of them; waiting
  * for its turn does not count, but for that it waits as long at most. 0, also when it was ended in the middle: an answer must say itself that it is

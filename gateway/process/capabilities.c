@@ -8,12 +8,22 @@
 
 #define BIT(cap) (UINT64_C(1) << (cap))
 
-const uint64_t capabilities_parent = BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_NET_RAW) | BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_SYS_CHROOT) |
+const uint64_t capabilities_parent = BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_NET_RAW) | BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_SETPCAP) | BIT(CAP_SYS_CHROOT) |
 				     BIT(CAP_CHOWN) | BIT(CAP_FOWNER) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_KILL);
 
-/* Without CAP_SETPCAP this fails: then somebody has done it for us (systemd), or there is nothing that could be got by root's programs. */
-static void bounding_drop(uint64_t set)
+static int get(struct __user_cap_data_struct *data)
 {
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	return syscall(SYS_capget, &head, data) < 0 ? -errno : 0;
+}
+
+void capabilities_bound(uint64_t set)
+{
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (get(data) < 0 || !(data[0].effective & BIT(CAP_SETPCAP)))
+		return;
 	for (unsigned long cap = 0; cap < 64 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
 		if (!(set & BIT(cap)))
 			(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
@@ -23,10 +33,10 @@ int capabilities_keep(uint64_t set)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	int rc = get(data);
 
-	bounding_drop(set);
-	if (syscall(SYS_capget, &head, data) < 0)
-		return -errno;
+	if (rc < 0)
+		return rc;
 	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
 		data[i].permitted &= (uint32_t)(set >> 32 * i);
 		data[i].effective = data[i].permitted;

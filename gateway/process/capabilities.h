@@ -11,11 +11,15 @@
 
 /*
  * What the parent needs while it runs: bind ports below 1024; transparent sockets (NET_RAW); make children another user, with a root directory of
- * their own; hand directories over to them and look into these; read certificates that are not root's; end children.
+ * their own and nothing that a program could gain (SETPCAP); hand directories over to them and look into these; read certificates that are not root's; end
+ * children.
  */
 extern const uint64_t capabilities_parent;
 
-/* Give up, for good, all that is not in the set, and what a program could get that is executed. More than there is now does not come back. 0 or -errno. */
+/* What a program that is executed, or anything else, could ever get again: these at most. Needs CAP_SETPCAP; without it, as it was. */
+void capabilities_bound(uint64_t set);
+
+/* Give up, for good, all that is not in the set. 0 or -errno. */
 int capabilities_keep(uint64_t set);
 
 #endif

@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -105,7 +108,25 @@ int confine_parent(void)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
+	capabilities_bound(capabilities_parent);
 	return capabilities_keep(capabilities_parent);
+}
+
+/*
+ * Expressions that PCRE2 has compiled lie in pages that are writable and executable: whoever could write there could run what he writes. Children compile
+ * none, and free none: there the pages are executable only, and the sandbox lets nobody change that back.
+ */
+static void code_seal(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[512], mode[5];
+	uintptr_t from, to;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s", &from, &to, mode) == 3 && strncmp(mode, "rwx", 3) == 0)
+			(void)mprotect((void *)from, to - from, PROT_READ | PROT_EXEC);
+	if (f)
+		fclose(f);
 }
 
 int confine_child(const struct confine *c, const char *root, pid_t parent)
@@ -116,6 +137,8 @@ int confine_child(const struct confine *c, const char *root, pid_t parent)
 	(void)setrlimit(RLIMIT_CORE, &none);    /* a core holds other people's mail and our keys */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
+	capabilities_bound(0);
+	code_seal();
 	if (root && confine_chroots(c) && (chroot(root) < 0 || chdir("/") < 0))
 		return -errno;
 	if (c->drop && (setgroups(1, &c->gid) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||

@@ -1,12 +1,14 @@
 #include "process/parent.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <openssl/crypto.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -156,7 +158,7 @@ static void on_signal(struct parent *p)
 	}
 }
 
-/* All that a child ever says to the parent: that it is ready, and that it needs a socket. */
+/* All that a child ever says to the parent: that it is ready, that it needs a socket, and that it needs a successor. */
 static void on_child(struct parent *p, struct child *c)
 {
 	struct channel_msg m = CHANNEL_MSG_INIT;
@@ -166,6 +168,8 @@ static void on_child(struct parent *p, struct child *c)
 		c->ready = true;
 	else if (rc == 0 && m.type == CHANNEL_SOCKET && !m.reply)
 		parent_socket(p, c, &m);
+	else if (rc == 0 && m.type == CHANNEL_REPLACE && !m.reply)
+		parent_replace(p, c);
 	channel_msg_release(&m);
 	if (rc == 0 || rc == -EAGAIN)
 		return;
@@ -276,10 +280,21 @@ static int signals_take(struct parent *p)
 	return p->signal_fd < 0 ? -errno : 0;
 }
 
+/* Of jansson, which would read /dev/urandom when it is first used, and there is none for who is confined: it would go by the time. */
+static void hash_seed(void)
+{
+	size_t seed = 0;
+
+	while (seed == 0 && getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed))
+		;
+	json_object_seed(seed);
+}
+
 /* What libraries read from the file system they read now, once, for all children. */
 static void libraries_load(void)
 {
 	tzset();
+	hash_seed();
 	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
 	if (regdomain_init(NULL) < 0)
 		log_warning("start", "warning", "no public suffix list", NULL);

@@ -21,6 +21,7 @@ enum {
 	STATUS_MS = 10 * 1000,
 	KEEPERS_END_S = 30,
 	KILL_AFTER_S = 10,              /* after its deadline a worker should be gone by itself */
+	REPLACE_AFTER_MS = 5000,        /* the age at which a worker may ask for a successor */
 	PATH_BYTES = 1024,
 };
 
@@ -85,6 +86,8 @@ bool parent_workers_ready(const struct parent *p, unsigned generation);
 void parent_workers_end(struct parent *p, unsigned generation, int limit_s);
 void parent_drain_set(struct parent *p, const struct site *s);  /* how long that is, by this configuration (NULL: none yet) */
 int parent_workers_alive(const struct parent *p);
+/* Another worker beside this one, which ends as after a reload. Not for one that has hardly begun. */
+void parent_replace(struct parent *p, struct child *c);
 void parent_place_release(struct parent *p, struct child *c);   /* its process is gone for good */
 
 /*

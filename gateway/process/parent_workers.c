@@ -132,24 +132,24 @@ void parent_place_release(struct parent *p, struct child *c)
 	*c = (struct child){ .role = ROLE_PARENT, .fd = -1, .slot = -1 };
 }
 
+static int worker_start(struct parent *p, unsigned generation, int number)
+{
+	struct child *c = place_free(p);
+	int slot = c ? shared_slot_claim(p->shared, generation) : -1;
+
+	if (slot < 0)
+		return -EAGAIN;
+	*c = (struct child){ .role = ROLE_WORKER, .number = number, .slot = slot, .generation = generation, .fd = -1 };
+	return parent_start(p, c);
+}
+
 int parent_workers_start(struct parent *p, const struct generation *g)
 {
-	for (int n = 1; n <= parent_workers_wanted(g->site); n++) {
-		struct child *c = place_free(p);
-		int slot = c ? shared_slot_claim(p->shared, g->number) : -1, rc;
+	int rc = 0;
 
-		if (slot < 0)
-			return -EAGAIN;
-		*c = (struct child){ .role = ROLE_WORKER,
-				     .number = n,
-				     .slot = slot,
-				     .generation = g->number,
-				     .fd = -1 };
-		rc = parent_start(p, c);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
+	for (int n = 1; rc == 0 && n <= parent_workers_wanted(g->site); n++)
+		rc = worker_start(p, g->number, n);
+	return rc;
 }
 
 void parent_drain_set(struct parent *p, const struct site *s)
@@ -160,27 +160,40 @@ void parent_drain_set(struct parent *p, const struct site *s)
 	p->drain.reload_s = o->drain_reload_s > 0 ? o->drain_reload_s : s && s->drain.reload_s > 0 ? s->drain.reload_s : PARENT_DRAIN_RELOAD_S;
 }
 
-void parent_workers_end(struct parent *p, unsigned generation, int limit_s)
+static void worker_end(struct parent *p, struct child *c, int limit_s)
 {
 	int before_s = limit_s < p->drain.stop_s ? limit_s : p->drain.stop_s;
 	struct channel_drain d = { .patience_s = limit_s - before_s, .limit_s = limit_s };
 
+	c->draining = true;
+	c->restart_ms = 0;
+	if (c->pid <= 0) {
+		parent_place_release(p, c);
+	} else if (limit_s == 0) {
+		kill(c->pid, SIGKILL);
+	} else {
+		c->kill_ms = clock_ms() + ((int64_t)limit_s + KILL_AFTER_S) * 1000;
+		child_tell(c, CHANNEL_DRAIN, &d, sizeof(d), -1);
+	}
+}
+
+void parent_workers_end(struct parent *p, unsigned generation, int limit_s)
+{
 	for (int i = WORKERS; i < CHILDREN_MAX; i++) {
 		struct child *c = &p->child[i];
 
-		if (c->role != ROLE_WORKER || (generation && c->generation != generation))
-			continue;
-		c->draining = true;
-		c->restart_ms = 0;
-		if (c->pid <= 0) {
-			parent_place_release(p, c);
-		} else if (limit_s == 0) {
-			kill(c->pid, SIGKILL);
-		} else {
-			c->kill_ms = clock_ms() + ((int64_t)limit_s + KILL_AFTER_S) * 1000;
-			child_tell(c, CHANNEL_DRAIN, &d, sizeof(d), -1);
-		}
+		if (c->role == ROLE_WORKER && (!generation || c->generation == generation))
+			worker_end(p, c, limit_s);
 	}
+}
+
+void parent_replace(struct parent *p, struct child *c)
+{
+	if (p->phase != PHASE_RUNNING || c->role != ROLE_WORKER || c->draining || c->generation != p->now.number ||
+	    clock_ms() - c->started_ms < REPLACE_AFTER_MS)
+		return;
+	if (worker_start(p, c->generation, c->number) == 0)
+		worker_end(p, c, p->drain.reload_s);
 }
 
 bool parent_workers_ready(const struct parent *p, unsigned generation)

@@ -408,11 +408,22 @@ static void test_zones(void *arg)
 	dnsbl_health_run(w->site, w->dns);
 }
 
+/* What looks at content is gone, and who is confined makes no processes: a new worker has one. */
+static void box_lost(void *arg)
+{
+	struct worker *w = arg;
+
+	if (w->draining || channel_notify(&w->parent, CHANNEL_REPLACE, NULL, 0, -1) < 0)
+		return;
+	log_error("worker", "error", "what reads archives has died: a new worker is asked for", NULL);
+}
+
 /* What reads archives, if a rule asks for their names: made now, while there is no mail in memory. */
-static void start_box(const struct worker *w)
+static void start_box(struct worker *w)
 {
 	int id = fact_find("archive.name", strlen("archive.name"));
 
+	box_on_loss(box_lost, w);
 	if (id != FACT_NONE && w->site->policy && judge_filters(w->site) & 1u << fact_owner(id))
 		box_start();
 }
