@@ -73,6 +73,7 @@ $(BUILD)/tests/%.o: WARN := $(filter-out -Wframe-larger-than=4096,$(WARN))
 SRC := $(wildcard gateway/*/*.c gateway/*/*.S filters/*.c policy/*.c)
 OBJ := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(SRC))))
 LIBOBJ := $(filter-out $(BUILD)/gateway/command/main.o,$(OBJ))
+PRELOAD := $(patsubst tests/preload/%.c,$(BUILD)/tests/preload/%.so,$(wildcard tests/preload/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 TESTLIB := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(wildcard tests/support/*.c))))
 CONFORM := $(patsubst tests/conformance/%.c,$(BUILD)/tests/conformance/%,$(wildcard tests/conformance/run_*.c))
@@ -90,6 +91,8 @@ help:
 	@echo 'make unit | conformance | fuzz-short | e2e; RUN_ARGS="--only WORD": of these, what has the word in its name'
 	@echo 'make fuzz       every fuzz target for FUZZ_SECONDS (600)'
 	@echo 'make coverage   how many lines the unit and end-to-end tests run through, by file'
+	@echo 'make fault      mail at load for FAULT_SECONDS (600) while all around it breaks, two things at once, from FAULT_SEED; lines cut at'
+	@echo '                every byte position of long sessions'
 	@echo 'make bench      speed and memory, beside HAProxy, Postfix with its add-ons, nginx and perdition'
 	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages, python, the plan of the house'
 	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
@@ -146,6 +149,11 @@ $(BUILD)/%.o: %.S Makefile $(BUILD)/settings
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libgatepost.a $(TESTLIB)
 	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a $(LIBS)
 
+# What the tests put before a library of the gateway's.
+$(BUILD)/tests/preload/%.so: tests/preload/%.c Makefile $(BUILD)/settings
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(WARN) -std=gnu11 -O2 -g -fPIC -shared -o $@ $<
+
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libgatepost.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -156,9 +164,11 @@ units: $(UNIT)
 conformances: $(CONFORM)
 fuzzers: $(FUZZERS)
 benches: $(BENCH)
+preloads: $(PRELOAD)
 
 JOBS := $(shell nproc)
 FUZZ_SECONDS ?= 600
+FAULT_SECONDS ?= 600
 
 run: deps
 	@$(MAKE) -s -j$(JOBS) all
@@ -186,12 +196,16 @@ fuzz: deps-test
 	@$(RUN) fuzz --seconds $(FUZZ_SECONDS)
 e2e: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all
-	@$(MAKE) -s -j$(JOBS) all
+	@$(MAKE) -s -j$(JOBS) all preloads
 	@$(RUN) e2e
+fault: deps-test
+	@$(MAKE) -s -j$(JOBS) SAN=1 all
+	@$(MAKE) -s -j$(JOBS) all preloads
+	@FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(RUN) e2e --only test_faults --pytest=-s
 test: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all units conformances
 	@$(MAKE) -s -j$(JOBS) FUZZ=1 fuzzers
-	@$(MAKE) -s -j$(JOBS) all units-plain
+	@$(MAKE) -s -j$(JOBS) all units-plain preloads
 	@$(RUN) unit conformance fuzz e2e
 # Of a clean build, since counters add up. Shown even when a test has failed.
 coverage: deps-test
@@ -232,6 +246,6 @@ clean:
 
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d)
 
-.PHONY: all help deps deps-test deps-lint deps-bench units benches conformances fuzzers run build-unit build-conformance build-fuzz \
+.PHONY: all help deps deps-test deps-lint deps-bench units benches conformances preloads run build-unit build-conformance build-fuzz \
 	build-e2e unit conformance fuzz-short e2e fuzz test coverage bench lint install clean FORCE
 .SECONDARY:

@@ -17,6 +17,12 @@
 
 enum { STATE_KEY_MAX = 400, STATE_TEXT_MAX = 400, STATE_OPS_MAX = 16 };
 
+/*
+ * Times are those of the engine's wall clock. A record that is further ahead of it than this is as one that has expired: the clock has been set back, and
+ * who was greylisted, refused or locked out while it was wrong would be so until that day comes.
+ */
+enum { STATE_FUTURE_S = 300 };
+
 enum state_verb {
 	STATE_GET,    /* the record as it is */
 	/* GET, then: made if absent (first = last = now, count = 0), else last = now;

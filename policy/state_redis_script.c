@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STATE_FUTURE_TEXT "300"
+_Static_assert(STATE_FUTURE_S == 300, "as the text says");
+
 /*
  * Lua's numbers are doubles: counts stay text and are added by HINCRBY, which knows all 64 bits and refuses to overflow; times are far below 2^53.
  * "e" is compared, too, as Redis removes a record some milliseconds after its second has begun, and a test has a clock of
@@ -24,7 +27,7 @@ const char state_redis_script[] =
 	"    out[i] = { n, '0', '0', tostring(n), '' }\n"
 	"  else\n"
 	"    local r = redis.call('HMGET', key, 'f', 'l', 'c', 'e', 't')\n"
-	"    local found = r[4] and tonumber(r[4]) > now\n"
+	"    local found = r[4] and tonumber(r[4]) > now and tonumber(r[2] or '0') <= now + " STATE_FUTURE_TEXT "\n"
 	"    if found then\n"
 	"      out[i] = { 1, r[1] or '0', r[2] or '0', r[3] or '0', r[5] or '' }\n"
 	"    else\n"

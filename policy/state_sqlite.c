@@ -172,7 +172,7 @@ static int record_get(struct state_sqlite *db, const struct state_op *op, int64_
 		r->last_s = sqlite3_column_int64(st, 1);
 		r->count = sqlite3_column_int64(st, 2);
 		r->expires_s = sqlite3_column_int64(st, 3);
-		r->found = r->expires_s > now_s;
+		r->found = r->expires_s > now_s && r->last_s <= now_s + STATE_FUTURE_S;
 		snprintf(r->text, sizeof(r->text), "%s", text ? text : "");
 	}
 	sqlite3_reset(st);

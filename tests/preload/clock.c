@@ -50,7 +50,7 @@ int gettimeofday(struct timeval *restrict tv, void *restrict zone)
 	struct timespec ts;
 
 	(void)zone;
-	if (tv && clock_gettime(CLOCK_REALTIME, &ts) == 0)
+	if (clock_gettime(CLOCK_REALTIME, &ts) == 0)
 		*tv = (struct timeval){ .tv_sec = ts.tv_sec, .tv_usec = ts.tv_nsec / 1000 };
 	return 0;
 }

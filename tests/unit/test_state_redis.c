@@ -215,7 +215,7 @@ static void by_chance(void)
 	for (int i = 0; db && i < 3000 && failures == 0; i++) {
 		size_t n = 1 + (size_t)rand_r(&seed) % STATE_OPS_MAX;
 
-		now += rand_r(&seed) % 400;
+		now += rand_r(&seed) % 8 ? rand_r(&seed) % 400 : -(rand_r(&seed) % 2000);     /* set back now and then */
 		for (size_t k = 0; k < n; k++) {
 			char key[8];
 

@@ -159,6 +159,45 @@ static void test_verbs(void **unused)
 	state_sqlite_close(db);
 }
 
+/* The clock was wrong for a while, and has been set back: what was noted then is not believed, whatever the operation. */
+static void test_clock_set_back(void **unused)
+{
+	static const enum state_verb verbs[] = { STATE_GET, STATE_TOUCH, STATE_COUNT, STATE_PUT };
+	const int64_t now = 1000000, wrong = now + 400 * 86400;
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++) {
+		struct state_sqlite *db = NULL;
+		struct state_op op = op_of(STATE_COUNT, "s", "k", 40 * 86400), again;
+
+		assert_int_equal(state_sqlite_open(":memory:", &db), 0);
+		op.add = 3;
+		do_one(db, op, wrong);
+		assert_int_equal(get(db, "k", wrong).count, 3);
+		again = do_one(db, op_of(verbs[i], "s", "k", 60), now);
+		assert_int_equal(again.found, 0);
+		assert_int_equal(again.first_s, 0);
+		again = get(db, "k", now + 1);
+		assert_int_equal(again.found, verbs[i] != STATE_GET);
+		assert_int_equal(again.first_s, verbs[i] != STATE_GET ? now : 0);
+		assert_int_equal(again.count, 0);
+		state_sqlite_close(db);
+	}
+}
+
+/* A step of NTP's, or two machines' clocks: nothing. */
+static void test_clock_a_little_back(void **unused)
+{
+	struct state_sqlite *db = NULL;
+
+	assert_int_equal(state_sqlite_open(":memory:", &db), 0);
+	do_one(db, op_of(STATE_TOUCH, "s", "k", 1000), 5000 + STATE_FUTURE_S);
+	assert_int_equal(get(db, "k", 5000).found, 1);
+	assert_int_equal(get(db, "k", 4999).found, 0);
+	do_one(db, op_of(STATE_TOUCH, "s", "k", 1000), 5000);
+	assert_int_equal(get(db, "k", 5000).first_s, 5000 + STATE_FUTURE_S);
+	state_sqlite_close(db);
+}
+
 static void test_bad_operations(void **unused)
 {
 	struct state_sqlite *db = NULL;
@@ -439,6 +478,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_verbs),
+		cmocka_unit_test(test_clock_set_back),
+		cmocka_unit_test(test_clock_a_little_back),
 		cmocka_unit_test(test_bad_operations),
 		cmocka_unit_test_setup_teardown(test_survives, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_sweep, make_dir, remove_dir),

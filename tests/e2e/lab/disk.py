@@ -2,7 +2,7 @@
 A small disk of a test's own, in a mount namespace that nobody else sees and that goes with the test: it can be filled, and be lost as when the kernel
 gives a file system up (read-only from one moment to the next; what was not on stable storage by then is gone).
 
-    disk = Disk(directory, megabytes=40)
+    disk = Disk(directory, megabytes=60)
     disk.path       where it is for processes that are started behind disk.prefix
     disk.seen       where the test sees the same
 
@@ -26,7 +26,7 @@ exec cat
 
 
 class Disk:
-    def __init__(self, directory, megabytes=40, lossy=True):
+    def __init__(self, directory, megabytes=60, lossy=True):
         if os.geteuid() != 0:
             pytest.skip("a disk of its own needs root")
         self.dir = pathlib.Path(directory)
@@ -49,12 +49,11 @@ class Disk:
 
     def fill(self):
         """Until nothing more goes in."""
-        with open(self.seen / "filling", "ab", buffering=0) as f, contextlib.suppress(OSError):
-            for size in (1 << 20, 1 << 16, 1 << 12, 1 << 10, 1):
+        with open(self.seen / "filling", "ab", buffering=0) as f:
+            for size in (1 << 20, 1 << 16, 1 << 12, 1 << 10):
                 with contextlib.suppress(OSError):
-                    while f.write(bytes(size)):
-                        pass
-            os.fsync(f.fileno())
+                    while True:
+                        os.posix_fallocate(f.fileno(), os.fstat(f.fileno()).st_size, size)
 
     def free(self):
         with contextlib.suppress(FileNotFoundError):

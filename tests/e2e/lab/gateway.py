@@ -53,21 +53,23 @@ def access(to, options="", backend_options="", kinds=("imap", "imaps", "pop3", "
 class Gateway:
     """
     conf: text put into the configuration as it is; policy: the policy file; backends: ports or 'host:port'; listeners: text instead of the one
-    on loopback; host: of netns.py, where it runs instead.
+    on loopback; host: of netns.py, where it runs instead; disk: of disk.py, which has its state_dir.
     """
 
     def __init__(self, directory, backends, dns=None, conf="", policy=POLICY, domains=("example.com",), binary=None,
-                 backend_options="", dns_conf="", workers=1, env=None, wrap=(), listeners=None, host=None):
+                 backend_options="", dns_conf="", workers=1, env=None, wrap=(), listeners=None, host=None, disk=None):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.binary = binary or BINARY
         self.conf_path = self.dir / "gatepost.conf"
         self.policy_path = self.dir / "policy.conf"
-        self.state = self.dir / "state"
+        self.state = disk.seen / "state" if disk else self.dir / "state"
+        self.disk = disk
         self.env = env
         self.host = host
-        self.wrap = [*(host.prefix if host else ()), *wrap]
+        self.prefix = [*(host.prefix if host else ()), *(disk.prefix if disk else ())]
+        self.wrap = [*self.prefix, *wrap]
         self.settings = dict(backends=backends, dns=dns, conf=conf, domains=domains, backend_options=backend_options,
                              dns_conf=dns_conf, workers=workers, listeners=listeners)
         self.policy_path.write_text(policy)
@@ -87,7 +89,7 @@ class Gateway:
 hostname = "gate.example"
 domains = {{ {domains} }}
 workers = {s["workers"]}
-state_dir = "{self.state}"
+state_dir = "{self.disk.path / 'state' if self.disk else self.state}"
 policy = "{self.policy_path}"
 {s["listeners"] or f'listener smtp {{ address = "127.0.0.1:{self.port}" }}'}
 dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_conf"]} }}
@@ -177,7 +179,7 @@ dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_co
     # other commands
 
     def command(self, *argv, check=True, input=None):
-        return subprocess.run([*(self.host.prefix if self.host else ()), self.binary, *argv], check=check, input=input, capture_output=True, timeout=120)
+        return subprocess.run([*self.prefix, self.binary, *argv], check=check, input=input, capture_output=True, timeout=120)
 
     def explain(self, message, client="192.0.2.1", helo="client.example", sender="alice@sender.example", to="bob@example.com", extra=()):
         path = self.dir / "message.eml"

@@ -60,7 +60,12 @@ zone:
     zonefile-sync: -1
     dnssec-signing: on
 """ for zone in self.signed))
-        self.process = Process([*(host.prefix if host else ()), "/usr/sbin/knotd", "-c", str(self.dir / "knot.conf")])
+        self.host = host
+        self.start()
+
+    def start(self):
+        """Again, after stop()."""
+        self.process = Process([*(self.host.prefix if self.host else ()), "/usr/sbin/knotd", "-c", str(self.dir / "knot.conf")])
         self.process.wait_line(r"\[\.\] loaded")
         self.process.wait_line(r"server started")
         for zone in self.signed:

@@ -1,4 +1,5 @@
 """Mail that keeps coming while processes are killed."""
+import operator
 import threading
 import time
 
@@ -9,12 +10,12 @@ from .smtp import Closed
 class Load:
     """
     Senders as they are: what was not answered 250 comes again. deliver(name, k): the reply to the message of that name, by sender k; it may fail to
-    get one.
+    get one. finish: at the end each goes on until its last message is taken.
     """
 
-    def __init__(self, deliver, senders):
-        self.deliver = deliver
-        self.acknowledged, self.tries = [], 0
+    def __init__(self, deliver, senders, finish=False):
+        self.deliver, self.finish = deliver, finish
+        self.acknowledged, self.tries, self.each_done = [], 0, [0] * senders
         self.changed = threading.Condition()
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.sender, args=(k,), daemon=True) for k in range(senders)]
@@ -24,11 +25,13 @@ class Load:
         while not self.over.is_set():
             i += 1
             name = f"m{k}-{i}"
-            while not self.attempt(name, k) and not self.over.is_set():
+            while not self.attempt(name, k) and (self.finish or not self.over.is_set()):
                 time.sleep(0.01)
 
     def attempt(self, name, k):
-        self.tries += 1
+        with self.changed:
+            self.tries += 1
+            self.changed.notify_all()
         try:
             reply = self.deliver(name, k)
         except (Closed, OSError):
@@ -37,6 +40,7 @@ class Load:
         if reply.code == 250:
             with self.changed:
                 self.acknowledged.append(name)
+                self.each_done[k] += 1
                 self.changed.notify_all()
         return reply.code == 250
 
@@ -45,16 +49,30 @@ class Load:
             t.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self.over.set()
         for t in self.threads:
             t.join(WAIT_S)
+        assert not (kind is None and self.finish and any(t.is_alive() for t in self.threads)), "the last messages are not taken"
 
     def more(self, count):
         """Wait until so many more were acknowledged."""
         with self.changed:
             want = len(self.acknowledged) + count
             assert self.changed.wait_for(lambda: len(self.acknowledged) >= want, WAIT_S), "the load stands still"
+
+    def each(self, count=1):
+        """Wait until so many more of each sender were."""
+        with self.changed:
+            want = [n + count for n in self.each_done]
+            assert self.changed.wait_for(lambda: all(map(operator.ge, self.each_done, want)), 2 * WAIT_S), (
+                f"senders stand still: {[k for k, n in enumerate(want) if self.each_done[k] < n]}")
+
+    def tried(self, count):
+        """Wait until so many more attempts were made, whatever came of them."""
+        with self.changed:
+            want = self.tries + count
+            assert self.changed.wait_for(lambda: self.tries >= want, WAIT_S), "nobody tries any more"
 
 
 def kill(g, name):

@@ -77,6 +77,10 @@ class Client:
 
     def starttls(self, context=None):
         self.expect("STARTTLS", 220)
+        self.wrap(context)
+
+    def wrap(self, context=None):
+        """TLS from here on."""
         context = context or insecure()
         self.sock = context.wrap_socket(self.sock, server_hostname="gate.example")
         self.data = b""

@@ -1,0 +1,348 @@
+"""
+Mail at load while everything around it breaks, one thing after the other: processes, the server behind, the disk, DNS, the clock. Afterwards whatever was
+answered 250 is at the server or in the quarantine, whole; what was lost (must be 0) and what is there twice is printed.
+
+FAULT_SECONDS: for so long, in any order and two at once, from FAULT_SEED (printed): `make fault`.
+"""
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from lab import accounts
+from lab.accounts import Accounts
+from lab.disk import Disk
+from lab.dovecot import Dovecot
+from lab.gateway import ROOT, Gateway
+from lab.load import Load
+from lab.postfix import Postfix
+from lab.process import WAIT_S, free_port
+from lab.senders import Sender, deliver
+
+SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
+SEED = int(os.environ.get("FAULT_SEED", "0")) or (random.randrange(1, 1 << 30) if SECONDS else 1)
+PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))      # the processes as they are, sandbox and all
+CLOCK = ROOT / "build" / "tests" / "preload" / "clock.so"
+
+LOCAL = ["bob@example.com", "carol@example.com", "ann@example.com"]
+WORLD = ["x@one.example", "y@two.example"]
+PASSWORD = "Ann-s3cret-Pa55phrase"
+
+ZONE = """
+one.example MX 10 mx.one.example
+mx.one.example A 127.0.0.11
+two.example MX 10 mx.two.example
+mx.two.example A 127.0.0.12
+*.sender.example TXT "v=spf1 ip4:127.0.0.0/8 -all"
+"""
+# SPF, of a domain that is new each time, so that DNS matters.
+POLICY = """
+reject "550 5.7.1 not for you" if rcpt = "no@example.com" and header.subject = "mixed"
+quarantine if rcpt = "held@example.com"
+quarantine if header.subject = "hold"
+reject if spf = fail
+greylist if rcpt = "ann@example.com" and direction = inbound
+accept
+"""
+HOUR, DAY = 3600, 86400
+
+
+class Clock:
+    """The gateway's wall clock (tests/preload/clock.c)."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.move(0)
+        self.env = {"CLOCK_MOVED": str(self.path), "LD_PRELOAD": str(CLOCK)}
+
+    def move(self, seconds):
+        with open(self.path, "r+b" if self.path.exists() else "wb") as f:
+            f.write(struct.pack("=q", int(seconds * 1e9)))
+
+
+class Servfail(threading.Thread):
+    """In the place of the DNS server: it answers, and knows nothing."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(("127.0.0.1", port))
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while (got := self.sock.recvfrom(4096))[0]:
+                q, who = got
+                self.sock.sendto(q[:2] + bytes([0x80 | q[2] & 1, 0x82]) + q[4:6] + bytes(6) + q[12:], who)
+
+    def stop(self):
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+
+
+def processes(parent):
+    """The process and its children."""
+    out = [parent]
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                out.append(int(stat.parent.name))
+    return out
+
+
+class Site:
+    """A gateway on a disk of its own, with a clock of its own; the Postfix behind, with users who log in; two mail servers of the world; DNS."""
+
+    def __init__(self, directory, knot, hosts, certificates):
+        self.dir, self.knot, self.hosts = directory, knot, hosts
+        self.books = Accounts(SEED)
+        self.disk = Disk(directory / "disk", megabytes=1000 if SECONDS else 100)
+        self.clock = Clock(directory / "clock")
+        self.dovecot = Dovecot(directory / "dovecot", {"ann": PASSWORD})
+        cert, key = certificates.signed
+        self.postfix = Postfix(
+            directory / "postfix", users=("bob", "carol", "ann", "held", "no"), smtpd_sasl_auth_enable="yes", smtpd_sasl_type="dovecot",
+            smtpd_sasl_path=self.dovecot.auth, smtpd_tls_security_level="may", smtpd_tls_cert_file=cert, smtpd_tls_key_file=key, broken_sasl_auth_clients="yes",
+            smtpd_recipient_restrictions="permit_sasl_authenticated, reject_unauth_destination", relayhost=f"[127.0.0.11]:{knot.port25}",
+            minimal_backoff_time="1s", queue_run_delay="1s", smtpd_authorized_xclient_hosts="127.0.0.1")
+        self.submission = free_port()
+        self.old = []           # processes of gateways that were killed
+        self.gate = None
+
+    def start(self):
+        smtp = free_port()
+        self.gate = Gateway(self.dir / "gate", [self.postfix.port], dns=self.knot.server, policy=POLICY, workers=2, binary=PLAIN, disk=self.disk,
+                            env=self.clock.env, backend_options="probe_interval = 1s", conf=f"""
+relay_networks = {{ "127.0.0.1" }}
+outbound {{ port = {self.knot.port25} never = {{ none }} bench = "0s" }}
+spool {{ retry_min = "300ms" retry_max = "300ms" }}
+greylist {{ delay = "1s" auto_passes = 0 }}
+auth {{ mechanisms = {{ "PLAIN" }} }}""", listeners=f"""
+listener smtp {{ address = "127.0.0.1:{smtp}" }}
+listener submission {{ address = "127.0.0.1:{self.submission}" direction = submission }}""")
+        self.gate.port = smtp
+        self.gate.start()
+        return self
+
+    def restart(self):
+        """As a service manager does: the parent has died, and nothing of it is left."""
+        pids = processes(self.gate.process.pid)
+        self.gate.process.send(signal.SIGKILL)
+        self.gate.process.wait()
+        self.again(pids)
+
+    def again(self, pids):
+        """When all of these have ended, by themselves."""
+        end = time.monotonic() + WAIT_S
+        while left := [p for p in pids if os.path.exists(f"/proc/{p}") and "State:\tZ" not in pathlib.Path(f"/proc/{p}/status").read_text()]:
+            assert time.monotonic() < end, f"they outlive their parent: {left}"
+            time.sleep(0.02)
+        self.old.append(self.gate.process)
+        self.gate.notify.close()
+        self.gate.start()
+
+    def postfix_pids(self):
+        return processes(int((self.postfix.dir / "queue" / "pid" / "master.pid").read_text()))
+
+    def senders(self):
+        """One of each kind. Strangers have an address each."""
+        count = iter(range(1, 1 << 40))
+
+        def stranger():
+            return f"a@n{next(count)}-{SEED}.sender.example"
+
+        def write(rcpts, sender=stranger, chance=random.Random(SEED), **kw):
+            return lambda books: books.write(sender(), rcpts, size=300_000 if chance.random() < 0.02 else chance.randrange(300, 5000), **kw)
+        smtp, ours = self.gate.port, lambda: "ann@example.com"
+        return [
+            Sender(smtp, write(["bob@example.com"]), source="127.0.0.21"),
+            Sender(smtp, write(["bob@example.com", "carol@example.com"]), source="127.0.0.22", bdat=1500),
+            Sender(smtp, write(["carol@example.com"]), source="127.0.0.23", tls=True),
+            Sender(smtp, write(["bob@example.com", "held@example.com", "no@example.com"], subject="mixed"), source="127.0.0.24", prdr=True),
+            Sender(smtp, write(["bob@example.com", "held@example.com"]), source="127.0.0.25", tls=True, bdat=20_000),
+            Sender(smtp, write(["carol@example.com"], subject="hold"), source="127.0.0.26"),
+            Sender(smtp, write(["ann@example.com"]), source="127.0.0.27"),
+            Sender(smtp, write(WORLD, ours)),
+            Sender(self.submission, write(["bob@example.com", "x@one.example"], ours), tls=True, login=("ann", PASSWORD)),
+        ]
+
+    def places(self):
+        g = self.gate
+        return {"server": accounts.mailboxes(self.postfix, [*LOCAL, "held@example.com", "no@example.com"]), "quarantine": accounts.quarantine(g.state / "quarantine"),
+                "spool": accounts.spool(g.state / "spool"), "world": [c for h in self.hosts for c in accounts.taken_by(h)]}
+
+    def settle(self):
+        """What is under way arrives."""
+        end = time.monotonic() + 2 * WAIT_S
+        while list((self.gate.state / "spool").glob("*.json")) or any(
+                p.is_file() for q in ("incoming", "active", "deferred", "maildrop") for p in (self.postfix.dir / "queue" / q).rglob("*")):
+            assert time.monotonic() < end, f"mail stays under way: {list((self.gate.state / 'spool').glob('*'))}\n{self.postfix.log()}"
+            self.postfix.command("/usr/sbin/postqueue", "-c", str(self.postfix.conf), "-f", check=False)
+            time.sleep(0.1)
+
+    def stop(self):
+        self.postfix.stop()
+        self.dovecot.stop()
+        self.disk.remove()
+
+
+@pytest.fixture
+def site(tmp_path, world, host, certificates):
+    s = Site(tmp_path, world, [host(11), host(12)], certificates)
+    try:
+        s.start()
+        yield s
+        status = s.gate.stop()
+        assert status == 0, s.gate.process.output()[-20000:]
+    finally:
+        if s.gate and s.gate.process:
+            s.gate.process.kill()
+        s.stop()
+
+
+# What may happen. Each breaks something, lets the load feel it, and mends it; it ends when the site is as before.
+
+def each_process(site, load):
+    for name in sorted(site.gate.children()):
+        one_process(site, load, name)
+
+
+def one_process(site, load, name=None):
+    children = site.gate.children()
+    name = name or random.choice(sorted(children))
+    if name in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(children[name], signal.SIGKILL)
+        load.tried(6)
+
+
+def all_processes(site, load):
+    site.restart()
+    load.tried(6)
+
+
+def backend_stops(site, load):
+    site.postfix.pause()
+    load.tried(20)
+    site.postfix.resume()
+
+
+def backend_is_killed(site, load):
+    for pid in site.postfix_pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    load.tried(20)
+    site.postfix.resume()
+
+
+def backend_stands_still(site, load):
+    pids = site.postfix_pids()
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            time.sleep(0.5)
+
+
+def world_stops(site, load):
+    for h in site.hosts:
+        h.stop()
+    load.tried(20)
+    for h in site.hosts:
+        h.listen()
+
+
+def disk_full(site, load):
+    site.disk.fill()
+    load.tried(40)
+    site.disk.free()
+
+
+def disk_lost(site, load):
+    """It is read-only from one moment to the next; what was not on stable storage is gone. Somebody notices, and boots again."""
+    if not site.disk.lossy:
+        return
+    site.disk.lose()
+    load.tried(20)
+    pids = processes(site.gate.process.pid)
+    site.gate.process.send(signal.SIGKILL)
+    site.gate.process.wait()
+    end = time.monotonic() + WAIT_S
+    while any(os.path.exists(f"/proc/{p}") for p in pids[1:]) and time.monotonic() < end:
+        time.sleep(0.02)
+    site.disk.repair()
+    site.again(pids)
+
+
+def dns_stops(site, load):
+    site.knot.freeze()
+    load.tried(10)
+    site.knot.thaw()
+
+
+def dns_fails(site, load):
+    site.knot.process.stop()
+    wrong = Servfail(site.knot.port)
+    load.tried(20)
+    wrong.stop()
+    site.knot.start()
+
+
+def clock_moves(site, load, by=None):
+    for seconds in [by] if by else [HOUR, -3 * HOUR, 40 * DAY, -40 * DAY, 400 * DAY]:
+        site.clock.move(seconds)
+        load.tried(10)
+    site.clock.move(0)
+
+
+def suspended(site, load):
+    pids = processes(site.gate.process.pid)
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            time.sleep(0.5)
+
+
+def reload(site, load):
+    site.gate.process.send(signal.SIGHUP)
+    load.tried(10)
+
+
+FAULTS = [each_process, all_processes, backend_stops, backend_is_killed, backend_stands_still, world_stops, disk_full, disk_lost, dns_stops, dns_fails,
+          clock_moves, suspended, reload]
+
+
+def test_nothing_is_lost(site, capsys):
+    senders = site.senders()
+    begun = time.monotonic()
+    said = []
+    with Load(deliver(site.books, senders), len(senders), finish=True) as load:
+        load.each()
+        for fault in FAULTS:
+            at = time.monotonic()
+            before = len(load.acknowledged)
+            print(fault.__name__)
+            fault(site, load)
+            mended = time.monotonic()
+            try:
+                load.each()
+            except AssertionError as e:
+                raise AssertionError(f"after {fault.__name__}: {e}; {[s.words for s in senders]}\n{site.gate.process.output()[-20000:]}") from None
+            said.append(f"{fault.__name__} {mended - at:.1f}+{time.monotonic() - mended:.1f} s {len(load.acknowledged) - before}")
+    site.settle()
+    balance = site.books.balance(site.places())
+    with capsys.disabled():
+        print(f"\n{'; '.join(said)}\n{time.monotonic() - begun:.0f} s, {load.tries} attempts: {balance}")
+    balance.check(unexplained=False)
