@@ -180,12 +180,21 @@ listener submission {{ address = "127.0.0.1:{self.submission}" direction = submi
         return {"server": accounts.mailboxes(self.postfix, [*LOCAL, "held@example.com", "no@example.com"]), "quarantine": accounts.quarantine(g.state / "quarantine"),
                 "spool": accounts.spool(g.state / "spool"), "world": [c for h in self.hosts for c in accounts.taken_by(h)]}
 
+    def under_way(self):
+        """Files of mail that has been taken, and is not where it belongs. What Postfix had not taken when it was killed is not executable."""
+        left = list((self.gate.state / "spool").glob("*.json"))
+        for queue in ("maildrop", "incoming", "active", "deferred"):
+            for path in (self.postfix.dir / "queue" / queue).rglob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.is_file() and path.stat().st_mode & 0o100:
+                        left.append(path)
+        return left
+
     def settle(self):
         """What is under way arrives."""
         end = time.monotonic() + 2 * WAIT_S
-        while list((self.gate.state / "spool").glob("*.json")) or any(
-                p.is_file() for q in ("incoming", "active", "deferred", "maildrop") for p in (self.postfix.dir / "queue" / q).rglob("*")):
-            assert time.monotonic() < end, f"mail stays under way: {list((self.gate.state / 'spool').glob('*'))}\n{self.postfix.log()}"
+        while left := self.under_way():
+            assert time.monotonic() < end, f"mail stays under way: {left}\n{self.postfix.log()}"
             self.postfix.command("/usr/sbin/postqueue", "-c", str(self.postfix.conf), "-f", check=False)
             time.sleep(0.1)
 
