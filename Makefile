@@ -160,6 +160,9 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libgatepost.a
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libgatepost.a $(TESTLIB)
 	$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
 
+# Answers of a box that are the test's own.
+$(BUILD)/tests/unit/test_unpack: LDFLAGS += -Wl,--wrap=box_run
+
 units: $(UNIT)
 conformances: $(CONFORM)
 fuzzers: $(FUZZERS)

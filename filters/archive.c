@@ -1,18 +1,18 @@
 #include "filters/archive.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/box.h"
-#include "base/clock.h"
-#include "base/file.h"
-#include "base/task.h"
 #include "filters/archive_list.h"
 #include "filters/charset.h"
 #include "filters/parts.h"
+#include "filters/unpack.h"
 
 enum { ANSWER_MAX = (ARCHIVE_ENTRIES_MAX + 16) * (6 * ARCHIVE_NAME_MAX / 4) };
 
@@ -22,24 +22,136 @@ static const struct fact_def archive_facts[] = {
 	{ "archive.encrypted", FACT_BOOL, false, STAGE_DATA, NULL, "something in one is encrypted" },
 	{ "archive.broken", FACT_BOOL, false, STAGE_DATA, NULL, "one cannot be read, or is none though it is called so" },
 	{ "archive.bomb", FACT_BOOL, false, STAGE_DATA, NULL, "one is past a limit: of depth, entries, size unpacked or time" },
+	{ "archive.unread", FACT_BOOL, false, STAGE_DATA, NULL, "one could not be looked at to its end: whatever reads it was ended" },
 	{ 0 },
 };
 
-/* How many archives lie in memory at a time, in this process: whoever else has one waits with taking it there. */
-static struct gate places = { .limit = ARCHIVE_PLACES };
+/* --- in the box --- */
+
+/*
+ * It tells of each archive "a" when it begins, then the lines of archive_list.h, and last of all "$". Who is ended before is asked again, from the
+ * next archive on: arg is how many to pass over.
+ */
+struct unpacker {
+	int out;
+	bool called_so;                         /* the present part has the name of an archive */
+	char stem[ARCHIVE_NAME_MAX + 1];        /* that name without its extension: of a single file within */
+	bool taken;                             /* the present part is an archive */
+	struct buf octets;                      /* of the part: its first ones, until it is known what it is */
+	uint64_t archives, pass_over;
+};
+
+static int answer_fd;
+
+static bool say(int out, char kind, const char *text)
+{
+	return unpack_answer(out, &kind, 1) && unpack_answer(out, text, strlen(text)) && unpack_answer(out, "\n", 1);
+}
+
+/* Its CPU time is over. */
+static void on_limit(int signo)
+{
+	static const char line[] = "\nxit takes too long\n";
+
+	(void)send(answer_fd, line, sizeof(line) - 1, MSG_NOSIGNAL);
+	_exit(0);
+}
+
+static int on_part(void *arg, const struct mime_part *part)
+{
+	struct unpacker *u = arg;
+
+	u->called_so = u->taken = false;
+	u->stem[0] = '\0';
+	for (size_t i = 0; i < part->name_count; i++) {
+		size_t len = strlen(part->names[i]);
+		char extension[MIME_EXTENSION_MAX + 1];
+
+		if (!mime_extension(part->names[i], extension) || !archive_is_called_so(extension))
+			continue;
+		u->called_so = true;
+		if (len <= ARCHIVE_NAME_MAX)
+			snprintf(u->stem, sizeof(u->stem), "%.*s", (int)(strrchr(part->names[i], '.') - part->names[i]), part->names[i]);
+	}
+	return !part->container;
+}
+
+static int on_content(void *arg, const char *p, size_t len)
+{
+	struct unpacker *u = arg;
+	size_t room = ARCHIVE_OCTETS_MAX - u->octets.len;
+	int rc = buf_add(&u->octets, p, len < room ? len : room);
+
+	if (!u->taken && (u->called_so || archive_looks(buf_str(&u->octets), u->octets.len)))
+		u->taken = true;
+	if (len > room)
+		say(u->out, 'x', "an archive of more octets than are read");
+	return rc < 0 ? rc : len > room || (!u->taken && u->octets.len >= ARCHIVE_LOOK);
+}
+
+/* Each has its time; where it is over, the next box goes on with the next archive. */
+static void time_begins(void)
+{
+	const struct itimerval time = { .it_value.tv_sec = BOX_CPU_S };
+
+	setitimer(ITIMER_PROF, &time, NULL);
+}
+
+/* A line of the list. */
+static bool on_line(void *arg, const char *p, size_t len)
+{
+	struct unpacker *u = arg;
+
+	if (*p != 's')
+		return unpack_answer(u->out, p, len);
+	return !u->stem[0] || say(u->out, 'n', u->stem);
+}
+
+static int on_end(void *arg)
+{
+	struct unpacker *u = arg;
+
+	if (u->taken && u->archives++ >= u->pass_over) {
+		if (!say(u->out, 'a', ""))
+			return -EPIPE;
+		time_begins();
+		if (u->archives <= ARCHIVES_MAX)
+			archive_list(buf_str(&u->octets), u->octets.len, on_line, u);
+		else
+			say(u->out, 'x', "more archives than are looked at");
+	}
+	buf_clear(&u->octets);
+	return u->archives > ARCHIVES_MAX ? -E2BIG : 0;
+}
+
+static void archive_box(int in, int out, uint64_t arg)
+{
+	struct unpacker u = { .out = out, .octets = BUF_INIT(ARCHIVE_OCTETS_MAX), .pass_over = arg };
+	const struct parts_reader reader = { .part = on_part, .content = on_content, .end = on_end, .arg = &u };
+	struct parts *parts = parts_new(&reader);
+	struct message *m = unpack_message(in);
+	int rc;
+
+	answer_fd = out;
+	signal(SIGXCPU, on_limit);
+	signal(SIGPROF, on_limit);
+	rc = parts && m ? parts_read(parts, m) : -ENOMEM;
+	if (rc == 0 || rc == -E2BIG)
+		say(out, '$', "");
+	message_free(m);
+	parts_free(parts);
+	buf_release(&u.octets);
+}
+
+/* --- outside --- */
 
 struct search {
 	struct facts *out;
-	bool placed;                            /* has one of the places */
-	bool called_so;                         /* the present part has the name of an archive */
-	char stem[ARCHIVE_NAME_MAX + 1];        /* that name without its extension: of a single file within */
-	struct buf start;                       /* the first octets of the part, until it is known what it is */
-	int fd;                                 /* all of it; -1: not an archive, or not yet known */
-	size_t size, archives;
-	int left_ms;                            /* of ARCHIVE_TIME_MS */
-	int64_t waited_ms;                      /* for a turn */
+	uint64_t begun;                         /* archives that have been looked at, or tried */
+	bool in_one, complete;                  /* the answer stands behind an archive's "a" without its "."; it has come to its end */
+	bool limited;                           /* and of this one it is known why */
 	bool encrypted;
-	const char *broken, *bomb;
+	const char *broken, *bomb, *unread;
 	char why[2][128];                       /* what these may point to */
 };
 
@@ -73,89 +185,8 @@ static int add_name(struct search *s, const char *name)
 	return rc;
 }
 
-static int on_part(void *arg, const struct mime_part *part)
-{
-	struct search *s = arg;
-
-	s->called_so = false;
-	s->stem[0] = '\0';
-	for (size_t i = 0; i < part->name_count; i++) {
-		size_t len = strlen(part->names[i]);
-		char extension[MIME_EXTENSION_MAX + 1];
-
-		if (!mime_extension(part->names[i], extension) || !archive_is_called_so(extension))
-			continue;
-		s->called_so = true;
-		if (len <= ARCHIVE_NAME_MAX)
-			snprintf(s->stem, sizeof(s->stem), "%.*s", (int)(strrchr(part->names[i], '.') - part->names[i]), part->names[i]);
-	}
-	return !part->container;
-}
-
-static void close_file(struct search *s)
-{
-	if (s->fd >= 0)
-		close(s->fd);
-	s->fd = -1;
-	if (s->placed)
-		gate_leave(&places);
-	s->placed = false;
-}
-
-/* may wait */
-static int find_place(struct search *s)
-{
-	int64_t begun_ms = clock_ms();
-	int rc = task_self() ? gate_enter(&places, ARCHIVE_TIME_MS) : 0;
-
-	s->placed = task_self() && rc == 0;
-	s->waited_ms += clock_ms() - begun_ms;
-	return rc == -ETIMEDOUT ? -EBUSY : rc;
-}
-
-/* It is an archive: from here on its octets go to a file. may wait */
-static int open_file(struct search *s)
-{
-	int rc;
-
-	if (s->archives++ == ARCHIVES_MAX || s->left_ms <= 0) {
-		note(&s->bomb, s->archives > ARCHIVES_MAX ? "more archives than are looked at" : "it takes too long");
-		return 1;
-	}
-	rc = find_place(s);
-	if (rc < 0)
-		return rc;
-	s->fd = memfd_create("archive", MFD_CLOEXEC);
-	if (s->fd < 0)
-		return -errno;
-	s->size = s->start.len;
-	return file_write_all(s->fd, buf_str(&s->start), s->start.len);
-}
-
-static int more(struct search *s, const char *p, size_t len)
-{
-	s->size += len;
-	if (s->size <= ARCHIVE_OCTETS_MAX)
-		return file_write_all(s->fd, p, len);
-	note(&s->bomb, "an archive of more octets than are read");
-	return 1;
-}
-
-static int on_content(void *arg, const char *p, size_t len)
-{
-	struct search *s = arg;
-	int rc;
-
-	if (s->fd >= 0)
-		return more(s, p, len);
-	rc = buf_add(&s->start, p, len);
-	if (rc == 0 && (s->called_so || archive_looks(buf_str(&s->start), s->start.len)))
-		return open_file(s);
-	return rc < 0 ? rc : s->start.len >= ARCHIVE_LOOK;
-}
-
 /* A line of the answer: what was in the box is not believed to be well-formed. */
-static int on_line(struct search *s, char kind, const char *p, size_t len, bool *complete)
+static int take_line(struct search *s, char kind, const char *p, size_t len)
 {
 	AUTO(buf) struct buf text = BUF_INIT(6 * ANSWER_MAX);
 	int rc = charset_decode(charset_find("utf8", 4), p, len, &text);
@@ -163,25 +194,31 @@ static int on_line(struct search *s, char kind, const char *p, size_t len, bool 
 	if (rc < 0)
 		return rc;
 	charset_tidy(&text, 0);
-	if (kind == 'e')
+	if (kind == 'a') {
+		s->begun++;
+		s->in_one = true;
+		s->limited = false;
+	} else if (kind == '.') {
+		s->in_one = false;
+	} else if (kind == '$') {
+		s->complete = true;
+	} else if (kind == 'e') {
 		s->encrypted = true;
-	else if (kind == '.')
-		*complete = true;
-	else if (kind == 'n')
+	} else if (kind == 'n') {
 		return add_name(s, buf_str(&text));
-	else if (kind == 's' && s->stem[0])
-		return add_name(s, s->stem);
-	else if (kind == 'b' && !s->broken)
+	} else if (kind == 'b' && !s->broken) {
 		s->broken = strncpy(s->why[0], buf_str(&text), sizeof(s->why[0]) - 1);
-	else if (kind == 'x' && !s->bomb)
-		s->bomb = strncpy(s->why[1], buf_str(&text), sizeof(s->why[1]) - 1);
+	} else if (kind == 'x') {
+		s->limited = true;
+		if (!s->bomb)
+			s->bomb = strncpy(s->why[1], buf_str(&text), sizeof(s->why[1]) - 1);
+	}
 	return 0;
 }
 
 static int read_answer(struct search *s, const struct buf *answer)
 {
 	const char *p = buf_str(answer), *end = p + answer->len;
-	bool complete = false;
 	int rc = 0;
 
 	while (rc == 0 && p < end) {
@@ -190,36 +227,46 @@ static int read_answer(struct search *s, const struct buf *answer)
 		if (!lf)
 			lf = end;
 		if (lf > p)
-			rc = on_line(s, *p, p + 1, (size_t)(lf - p - 1), &complete);
+			rc = take_line(s, *p, p + 1, (size_t)(lf - p - 1));
 		p = lf + 1;
 	}
-	if (!complete)
-		note(&s->broken, "reading it failed");
 	return rc;
 }
 
-static int list(struct search *s)
+/* One box. What it was ended in is passed over by the next. */
+static int look_once(struct search *s, struct txn *t, int fd, int *left_ms)
 {
+	const struct box_job job = { .fn = archive_box, .arg = s->begun, .cpu_s = unpack_cpu_s(t->message) + ARCHIVE_TIME_MS / 1000 };
 	AUTO(buf) struct buf answer = BUF_INIT(ANSWER_MAX);
-	int64_t begun_ms = clock_ms() - s->left_ms;
-	/* That others take their time says nothing of this one. */
-	int rc = s->waited_ms < ARCHIVE_TIME_MS ? box_run(archive_list_box, s->fd, &s->left_ms, &answer) : -EBUSY;
+	uint64_t before = s->begun;
+	int rc;
 
-	s->waited_ms += clock_ms() - s->left_ms - begun_ms;
-	if (rc == -ETIMEDOUT)
-		note(&s->bomb, "it takes too long");
-	if (rc < 0 && rc != -ETIMEDOUT)
+	s->in_one = s->limited = false;
+	rc = box_run(&job, fd, left_ms, &answer);
+	if (rc == -ETIMEDOUT || rc == -ENOSPC)
+		note(&s->bomb, rc == -ENOSPC ? "more names than are read" : "it takes too long");
+	else if (rc < 0)
 		return rc;
-	return read_answer(s, &answer);
+	rc = read_answer(s, &answer);
+	if (!s->complete && !s->limited)
+		note(&s->broken, "reading it failed");
+	if (!s->complete)
+		note(&s->unread, s->limited || *left_ms <= 0 ? "it takes too long" : "the process that read it was ended");
+	/* Ended before the first: so will the next be. */
+	if (s->begun == before || s->begun > ARCHIVES_MAX)
+		s->complete = true;
+	return rc;
 }
 
-static int on_end(void *arg)
+static int look(struct search *s, struct txn *t)
 {
-	struct search *s = arg;
-	int rc = s->fd >= 0 ? list(s) : 0;
+	int fd = unpack_file(t->message), left_ms = ARCHIVE_TIME_MS, rc = 0;
 
-	close_file(s);
-	buf_clear(&s->start);
+	if (fd < 0)
+		return fd;
+	while (rc == 0 && !s->complete && left_ms > 0)
+		rc = look_once(s, t, fd, &left_ms);
+	close(fd);
 	return rc;
 }
 
@@ -236,23 +283,21 @@ static int set_facts(struct facts *out, const struct search *s)
 
 	if (rc == 0)
 		rc = set_bool(out, "archive.broken", s->broken);
-	return rc < 0 ? rc : set_bool(out, "archive.bomb", s->bomb);
+	if (rc == 0)
+		rc = set_bool(out, "archive.bomb", s->bomb);
+	return rc < 0 ? rc : set_bool(out, "archive.unread", s->unread);
 }
 
 static int archive_run(struct txn *t, int self, struct facts *out)
 {
 	static const char *const lists[] = { "archive.name", "archive.extension" };
-	struct search s = { .out = out, .fd = -1, .left_ms = ARCHIVE_TIME_MS, .start = BUF_INIT(ARCHIVE_LOOK + 2 * PARTS_BLOCK) };
-	const struct parts_reader reader = { .part = on_part, .content = on_content, .end = on_end, .arg = &s };
-	AUTO(parts) struct parts *parts = parts_new(&reader);
-	int rc = parts ? 0 : -ENOMEM;
+	struct search s = { .out = out };
+	int rc = 0;
 
 	for (int i = 0; rc == 0 && i < 2; i++)
 		rc = facts_set_empty(out, lists[i]);
 	if (rc == 0)
-		rc = parts_read(parts, t->message);
-	close_file(&s);
-	buf_release(&s.start);
+		rc = look(&s, t);
 	for (int i = 0; rc < 0 && i < 2; i++)           /* half a list is none */
 		facts_temperror(out, lists[i], strerror(-rc));
 	return rc < 0 ? rc : set_facts(out, &s);
@@ -264,7 +309,7 @@ static int archive_setup(const struct site *site, struct buf *err)
 	return 0;
 }
 
-/* It reads the whole message, and waits for the box. */
+/* It waits for the box. */
 static bool archive_ready(struct txn *t, int self)
 {
 	return false;

@@ -3,7 +3,7 @@
  *
  * zip, rar, 7z, tar, cab, lha, iso; gzip, bzip2, xz, lzma, zstd, lz4 and compress around them or around a single file. Only names are read, and of
  * entries that are archives themselves their content, in memory. No file is written, no program is called. It takes its time, and libarchive is
- * large: it runs in a box (box.h), to which archive_list_box() is the function.
+ * large: it runs in a box (archive.h).
  *
  * Its answer is lines: "n" and a name, UTF-8; "s": a single file without one; "e": something in it is encrypted; "b" and why it is broken; "x" and which limit it is past; last, and only
  * if it came to its end, ".".
@@ -33,8 +33,5 @@ bool archive_is_called_so(const char *extension);
 
 /* write: gets the answer, a line at a time; false: nobody wants more. */
 void archive_list(const char *p, size_t len, bool (*write)(void *arg, const char *p, size_t len), void *arg);
-
-/* in: the archive's octets; out: gets the answer. */
-void archive_list_box(int in, int out);
 
 #endif

@@ -13,6 +13,7 @@ static const struct fact_def mime_facts[] = {
 	{ "mime.parts", FACT_NUMBER, false, STAGE_DATA, NULL, "parts of the message that have no parts themselves, 1,000 at most" },
 	{ "mime.depth", FACT_NUMBER, false, STAGE_DATA, NULL, "how deep they are nested; 0 for a message of one part" },
 	{ "mime.broken", FACT_BOOL, false, STAGE_DATA, NULL, "its structure is malformed, or past a limit" },
+	{ "mime.unread", FACT_BOOL, false, STAGE_DATA, NULL, "it could not be looked at: whatever reads it was ended" },
 	{ 0 },
 };
 
@@ -69,29 +70,34 @@ static int set_numbers(struct facts *out, const struct mime *mime)
 	return rc < 0 || !why ? rc : facts_why(out, "mime.broken", "%s", why);
 }
 
-static int mime_run(struct txn *t, int self, struct facts *out)
+static int unpack(struct message *m, struct facts *out)
 {
 	struct search s = { .out = out };
 	struct parts_reader reader = { .part = on_part, .arg = &s };
 	AUTO(parts) struct parts *parts = parts_new(&reader);
-	int rc = 0;
+	int rc = parts ? facts_set_bool(out, "mime.unread", false) : -ENOMEM;
 
-	if (!parts)
-		return -ENOMEM;
+	if (rc < 0)
+		return rc;
 	s.mime = parts_mime(parts);
 	for (int i = 0; rc == 0 && i < LISTS; i++)
 		rc = facts_set_empty(out, lists[i]);
 	if (rc == 0)
-		rc = parts_read(parts, t->message);
+		rc = parts_read(parts, m);
 	for (int i = 0; rc < 0 && i < LISTS; i++)       /* half a list is none */
 		facts_temperror(out, lists[i], strerror(-rc));
 	return rc < 0 ? rc : set_numbers(out, s.mime);
 }
 
-/* It reads the whole message, and lets others run meanwhile. */
-static bool mime_ready(struct txn *t, int self)
+static int unread(struct facts *out, const char *why)
 {
-	return false;
+	int rc = facts_set_bool(out, "mime.unread", true);
+
+	if (rc == 0)
+		rc = facts_why(out, "mime.unread", "%s", why);
+	if (rc == 0)
+		rc = facts_set_bool(out, "mime.broken", true);
+	return rc < 0 ? rc : facts_why(out, "mime.broken", "%s", why);
 }
 
 const struct filter filter_mime = {
@@ -99,6 +105,6 @@ const struct filter filter_mime = {
 	.scope = SCOPE_TXN,
 	.stage = STAGE_DATA,
 	.facts = mime_facts,
-	.run = mime_run,
-	.ready = mime_ready,
+	.unpack = unpack,
+	.unread = unread,
 };

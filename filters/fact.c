@@ -128,6 +128,29 @@ static struct fact *entry(struct facts *f, const char *name)
 	return e;
 }
 
+int facts_take(struct facts *f, struct facts *from)
+{
+	size_t cap = f->count + from->count;
+	struct fact *v = cap > f->cap ? reallocarray(f->v, cap, sizeof(*v)) : f->v;
+
+	if (cap > f->cap && !v)
+		return -ENOMEM;
+	f->v = v;
+	f->cap = cap > f->cap ? cap : f->cap;
+	for (size_t i = 0; i < from->count; i++) {
+		struct fact *e = find(f, from->v[i].id);
+
+		if (e)
+			fact_clear(e);
+		else
+			e = &f->v[f->count++];
+		*e = from->v[i];
+	}
+	free(from->v);
+	*from = (struct facts){ 0 };
+	return 0;
+}
+
 static bool is_text(enum fact_type type)
 {
 	return type != FACT_NUMBER && type != FACT_BOOL;

@@ -79,6 +79,8 @@ int facts_add(struct facts *f, const char *name, const char *value);   /* one mo
 int facts_set_empty(struct facts *f, const char *name);                /* a list known to have none */
 int facts_temperror(struct facts *f, const char *name, const char *why);
 int facts_why(struct facts *f, const char *name, const char *why_fmt, ...) __attribute__((format(printf, 3, 4)));
+/* All of from, which is empty afterwards; what f has under the same name gives way. 0, or -ENOMEM: none of them. */
+int facts_take(struct facts *f, struct facts *from);
 
 /* NULL when unknown. Valid until the next setting. */
 const struct fact *facts_get(const struct facts *f, int id);

@@ -37,6 +37,13 @@ struct filter {
 	int (*run)(struct txn *t, int self, struct facts *out);
 
 	/*
+	 * Instead of run, start and ready, of a filter that looks at nothing but the message, when all of it is there: it runs in a box (unpack.h), as run does. unread: sets the
+	 * facts of a message that could not be looked at, why in words. 0 or -errno.
+	 */
+	int (*unpack)(struct message *m, struct facts *out);
+	int (*unread)(struct facts *out, const char *why);
+
+	/*
 	 * Instead of all of these where the client is one of ours (client.relay): a check for strangers does not apply, its facts have the values that say
 	 * so. Never waits. NULL: ours are looked at as everybody is.
 	 */
@@ -73,6 +80,8 @@ int filters_body(struct txn *t, uint32_t needed, const char *p, size_t len);
 const struct fact *filters_fact(struct txn *t, int id);
 bool filters_can_know(const struct txn *t, int id);     /* the stage of this fact has been reached */
 bool filters_at_hand(struct txn *t, int id);            /* filters_fact would not wait */
+/* Every fact of f that is not in out could not be looked up. */
+void filters_temperror(const struct filter *f, struct facts *out, int rc);
 /*
  * Establish what costs next to nothing: filters that neither wait nor read the body. For the history, so that a policy that is tried on it later can
  * ask for more than the one of then did. Never waits.

@@ -20,6 +20,7 @@
 #include "filters/spf.h"
 #include "filters/text.h"
 #include "filters/time.h"
+#include "filters/unpack.h"
 
 const struct filter *const filters[] = {
 	&filter_client,
@@ -152,13 +153,14 @@ bool filters_at_hand(struct txn *t, int id)
 	e = filter_evidence(t, owner);
 	if ((e->ran & 1u << owner) || !filters_can_know(t, id) || spared(t, owner))
 		return true;
+	if (f->unpack)
+		return false;
 	if (f->ready)
 		return (e->started & 1u << owner) && f->ready(t, owner);
 	return !f->start && !f->uses;
 }
 
-/* Every fact of filter i that it did not set could not be looked up. */
-static void mark_temperror(const struct filter *f, struct facts *out, int rc)
+void filters_temperror(const struct filter *f, struct facts *out, int rc)
 {
 	for (const struct fact_def *d = f->facts; d->name; d++)
 		if (!facts_get_name(out, d->name))
@@ -172,9 +174,9 @@ static void run(struct txn *t, int i)
 
 	e->ran |= 1u << i;
 	filters_start(t, filters[i]->stage, 1u << i);
-	rc = spared(t, i) ? filters[i]->ours(t, &e->facts) : filters[i]->run(t, i, &e->facts);
+	rc = spared(t, i) ? filters[i]->ours(t, &e->facts) : (filters[i]->unpack ? unpack_run : filters[i]->run)(t, i, &e->facts);
 	if (rc < 0)
-		mark_temperror(filters[i], &e->facts, rc);
+		filters_temperror(filters[i], &e->facts, rc);
 }
 
 void filters_run_cheap(struct txn *t)
@@ -182,7 +184,7 @@ void filters_run_cheap(struct txn *t)
 	for (int i = 0; filters[i]; i++) {
 		const struct filter *f = filters[i];
 
-		if ((filter_evidence(t, i)->ran & 1u << i) || f->stage > t->stage || f->start || f->ready || f->uses || f->body)
+		if ((filter_evidence(t, i)->ran & 1u << i) || f->stage > t->stage || f->start || f->ready || f->unpack || f->uses || f->body)
 			continue;
 		if (f->stage < STAGE_HEADER || (t->message && message_header_done(t->message)))
 			run(t, i);

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/task.h"
-
 struct parts {
 	const struct parts_reader *reader;
 	struct mime *mime;
@@ -82,7 +80,7 @@ void parts_free(struct parts *ps)
 
 int parts_read(struct parts *ps, struct message *m)
 {
-	size_t off = 0, since = 0, len;
+	size_t off = 0, len;
 	const char *p;
 	int rc;
 
@@ -91,11 +89,6 @@ int parts_read(struct parts *ps, struct message *m)
 		if (rc < 0)
 			return rc;
 		off += len;
-		since += len;
-		if (since >= PARTS_TURN && task_self()) {
-			since = 0;
-			task_yield();
-		}
 	}
 	if (rc == 0)
 		rc = mime_end(ps->mime);

@@ -2,7 +2,7 @@
  * parts - the parts of a message, with their content decoded
  *
  * The message is read once, from front to back: mime.h finds the parts, transfer.h undoes the encoding of those whose content is wanted. Nothing
- * is kept but a block of PARTS_BLOCK octets. Within a task others run every PARTS_TURN octets.
+ * is kept but a block of PARTS_BLOCK octets. It takes its time: filters do it in a box (unpack.h).
  */
 #ifndef PARTS_H
 #define PARTS_H
@@ -10,9 +10,9 @@
 #include "filters/message.h"
 #include "filters/mime.h"
 
-enum { PARTS_BLOCK = 8 * 1024, PARTS_TURN = 256 * 1024 };
+enum { PARTS_BLOCK = 8 * 1024 };
 
-/* Each gives 0, or -errno, which ends the reading; or 1, where that means something. content and end may wait, or be NULL. */
+/* Each gives 0, or -errno, which ends the reading; or 1, where that means something. content and end may be NULL. */
 struct parts_reader {
 	/* A part begins. 1: its content is wanted. */
 	int (*part)(void *arg, const struct mime_part *part);
@@ -29,7 +29,7 @@ struct parts *parts_new(const struct parts_reader *r);
 void parts_free(struct parts *ps);
 AUTO_DEFINE(parts)
 
-/* 0 or the first error. Once for each ps. May wait, within a task. */
+/* 0 or the first error. Once for each ps. */
 int parts_read(struct parts *ps, struct message *m);
 
 /* The structure that was found: mime_parts(), mime_depth(), mime_broken(). */

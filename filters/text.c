@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/task.h"
 #include "base/utf8.h"
 #include "filters/charset.h"
 #include "filters/html.h"
@@ -162,14 +161,7 @@ static size_t cut_at(const char *p, size_t len, size_t max)
 	return max;
 }
 
-/* Each step takes some milliseconds for the largest of parts. may wait */
-static void turn(void)
-{
-	if (task_self())
-		task_yield();
-}
-
-/* The text of the part, decoded, before it is tidied. may wait */
+/* The text of the part, decoded, before it is tidied. */
 static int decode(struct reader *r, struct buf *out)
 {
 	AUTO(buf) struct buf source = BUF_INIT(WIDEST * TEXT_OCTETS_MAX), hidden = BUF_INIT(WIDEST * TEXT_OCTETS_MAX);
@@ -182,7 +174,6 @@ static int decode(struct reader *r, struct buf *out)
 	if (!charset_find(label, len))
 		len = html_charset(p, r->octets.len, &label);
 	rc = charset_decode_body(label, len, p, r->octets.len, &source);
-	turn();
 	if (rc == 0)
 		rc = html_text(buf_str(&source), source.len, out, &hidden);
 	if (rc == 0 && hidden.len)
@@ -200,7 +191,6 @@ static int on_end(void *arg)
 	buf_release(&r->octets);
 	if (rc < 0)
 		return rc;
-	turn();
 	tidy(buf_str(&text), text.len, &tidied);
 	if (tidied.failed)
 		return -ENOMEM;
@@ -218,9 +208,6 @@ static int on_end(void *arg)
 	return r->on_text(r->arg, tidied.data, len);
 }
 
-/* A part and its text take some megabytes: so many messages are read at a time, in this process. */
-static struct gate readers = { .limit = TEXT_READERS };
-
 static int read_text(struct reader *r, struct message *m)
 {
 	const struct parts_reader reader = { .part = on_part, .content = on_content, .end = on_end, .arg = r };
@@ -229,16 +216,11 @@ static int read_text(struct reader *r, struct message *m)
 
 	if (!parts)
 		return -ENOMEM;
-	rc = task_self() ? gate_enter(&readers, TEXT_WAIT_MS) : 0;
-	if (rc < 0)
-		return rc;
 	buf_init(&r->octets, TEXT_OCTETS_MAX);
 	r->left = TEXT_MESSAGE_MAX;
 	r->octets_left = TEXT_OCTETS_IN_ALL;
 	rc = parts_read(parts, m);
 	buf_release(&r->octets);
-	if (task_self())
-		gate_leave(&readers);
 	return rc;
 }
 
@@ -288,6 +270,7 @@ int text_extract(struct message *m, size_t max, struct buf *out)
 static const struct fact_def text_facts[] = {
 	{ "text", FACT_TEXT, true, STAGE_DATA, NULL, "what each text part says: decoded, HTML as it is seen" },
 	{ "text.cut", FACT_BOOL, false, STAGE_DATA, NULL, "there is more text than is read" },
+	{ "text.unread", FACT_BOOL, false, STAGE_DATA, NULL, "it could not be looked at: whatever reads it was ended" },
 	{ 0 },
 };
 
@@ -304,14 +287,16 @@ static int list(void *arg, const char *p, size_t len)
 	return facts_add(l->out, "text", p);
 }
 
-static int text_run(struct txn *t, int self, struct facts *out)
+static int unpack(struct message *m, struct facts *out)
 {
 	struct listing l = { .out = out };
 	const char *cut = NULL;
 	int rc = facts_set_empty(out, "text");
 
 	if (rc == 0)
-		rc = text_parts(t->message, list, &l, &cut);
+		rc = facts_set_bool(out, "text.unread", false);
+	if (rc == 0)
+		rc = text_parts(m, list, &l, &cut);
 	if (rc < 0) {
 		facts_temperror(out, "text", strerror(-rc));    /* half of it is none */
 		return rc;
@@ -322,10 +307,15 @@ static int text_run(struct txn *t, int self, struct facts *out)
 	return rc < 0 || !cut ? rc : facts_why(out, "text.cut", "%s", cut);
 }
 
-/* It reads the whole message, and lets others run meanwhile. */
-static bool text_ready(struct txn *t, int self)
+static int unread(struct facts *out, const char *why)
 {
-	return false;
+	int rc = facts_set_bool(out, "text.unread", true);
+
+	if (rc == 0)
+		rc = facts_why(out, "text.unread", "%s", why);
+	if (rc == 0)
+		rc = facts_set_bool(out, "text.cut", true);
+	return rc < 0 ? rc : facts_why(out, "text.cut", "%s", why);
 }
 
 const struct filter filter_text = {
@@ -333,6 +323,6 @@ const struct filter filter_text = {
 	.scope = SCOPE_TXN,
 	.stage = STAGE_DATA,
 	.facts = text_facts,
-	.run = text_run,
-	.ready = text_ready,
+	.unpack = unpack,
+	.unread = unread,
 };

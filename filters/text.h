@@ -22,19 +22,17 @@ enum {
 	TEXT_OCTETS_IN_ALL = 4 * 1024 * 1024,
 	TEXT_PART_MAX = 64 * 1024,
 	TEXT_MESSAGE_MAX = 256 * 1024,
-	TEXT_READERS = 16,              /* messages that are read at a time; others wait, for TEXT_WAIT_MS at most */
-	TEXT_WAIT_MS = 30 * 1000,
 };
 
-/* Facts text and text.cut. */
+/* Facts text, text.cut and text.unread, in a box (unpack.h). */
 extern const struct filter filter_text;
 
-/* Tells each text part that is not empty, in their order; *cut: what was left out first, in words, or NULL. 0, or the first error. may wait, within a task */
+/* Tells each text part that is not empty, in their order; *cut: what was left out first, in words, or NULL. 0, or the first error. */
 int text_parts(struct message *m, int (*on_text)(void *arg, const char *p, size_t len), void *arg, const char **cut);
 
 /*
  * Appends to out at most max octets to search in: From, To and Subject decoded, names of attachments, then the text parts; a line end behind each.
- * charset_setup() must have been called. 0, -ENOMEM, or an error of reading the message. may wait, within a task
+ * charset_setup() must have been called. 0, -ENOMEM, or an error of reading the message. It takes its time: unpack_text() does it in a box.
  */
 int text_extract(struct message *m, size_t max, struct buf *out);
 

@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "filters/filter.h"
 #include "filters/rfc2047.h"
-#include "filters/text.h"
+#include "filters/unpack.h"
 #include "policy/conf.h"
 
 /* Octets of a fact's value, of a header field; of all values of a list. */
@@ -212,7 +212,7 @@ void record_add_text(json_t *record, struct message *m)
 {
 	AUTO(buf) struct buf text = BUF_INIT(RECORD_TEXT_MAX);
 
-	if (text_extract(m, RECORD_TEXT_MAX, &text) == 0)
+	if (unpack_text(m, RECORD_TEXT_MAX, &text) == 0)
 		json_object_set_new(record, "text", record_string(buf_str(&text), text.len));
 }
 

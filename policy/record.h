@@ -29,7 +29,7 @@ json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, si
 		    const struct judge *j);
 
 /*
- * Adds "text": at most RECORD_TEXT_MAX octets of what the message says (text_extract), for those who search. Left out when there is no
+ * Adds "text": at most RECORD_TEXT_MAX octets of what the message says (unpack_text), for those who search. Left out when there is no
  * memory. may wait, within a task
  */
 void record_add_text(json_t *record, struct message *m);

@@ -3,15 +3,18 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/asan.h"
@@ -32,10 +35,10 @@ union control {
 static struct {
 	int fd;                 /* to the server; valid when pid is set */
 	pid_t pid;              /* ours, which made it: a child of ours makes its own */
-	struct gate gate;
+	struct gate gate[2];    /* of jobs that may take long, and of quick ones */
 	void (*lost)(void *arg);
 	void *lost_arg;
-} box = { .fd = -1, .gate = { .limit = BOX_AT_ONCE } };
+} box = { .fd = -1, .gate = { { .limit = BOX_AT_ONCE }, { .limit = BOX_QUICK_AT_ONCE } } };
 
 static void limit(int what, rlim_t soft, rlim_t hard)
 {
@@ -44,10 +47,22 @@ static void limit(int what, rlim_t soft, rlim_t hard)
 	(void)setrlimit(what, &r);
 }
 
-/* A box: the bytes, its memory, a way to answer. */
-static const struct syscall_rule box_calls[] = { MAY(sendto), SYSCALLS_END };
+/*
+ * A box: the bytes, its memory, a way to answer. The bytes are a file that it must not change, though its descriptor may be one for writing: so
+ * there is no write but to stderr, and no memory that is shared.
+ */
+static const struct syscall_rule box_calls[] = {
+	MAY(brk), MAY(munmap), MAY(mremap), MAY(madvise), MAY_IF(mprotect, OF_BITS(2, PROT_EXEC, 0)),
+	MAY_IF(mmap, OF_BITS(2, PROT_EXEC, 0), OF_BITS(3, MAP_TYPE, MAP_PRIVATE)),
+	MAY(read), MAY(readv), MAY(pread64), MAY(preadv), MAY(lseek), MAY(close), MAY(dup), MAY(fstat), MAY_IF(newfstatat, OF_BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)),
+	MAY_IF(write, IS(0, STDERR_FILENO)), MAY_IF(writev, IS(0, STDERR_FILENO)), MAY(sendto), MAY_IF(fcntl, IS(1, F_GETFD)),
+	MAY(clock_gettime), MAY(gettimeofday), MAY(time), MAY(nanosleep), MAY(clock_nanosleep), MAY_IF(setitimer, IS(0, ITIMER_PROF)), MAY(getrandom), MAY(getpid), MAY(getppid), MAY(gettid),
+	MAY(futex), MAY(getrusage),
+	MAY(rt_sigaction), MAY(rt_sigprocmask), MAY(rt_sigreturn), MAY(restart_syscall), MAY(exit), MAY(exit_group),
+	SYSCALLS_END,
+};
 static const struct syscall_rule *const box_tables[] = {
-	syscalls_kernel_intruder, syscalls_intruder, syscalls_file_intruder, syscalls_network_intruder, syscalls_common, box_calls, NULL,
+	syscalls_kernel_intruder, syscalls_intruder, syscalls_file_intruder, syscalls_network_intruder, box_calls, NULL,
 };
 
 /* The server: the same, since what it may not its boxes may not either; it is asked, forks, and lets them confine themselves further. */
@@ -55,6 +70,7 @@ static const struct syscall_rule server_calls[] = {
 	MAY(sendto), MAY(recvmsg),
 	MAY_IF(clone, IS(0, CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID | SIGCHLD)),
 	MAY_IF(prctl, IS(0, PR_SET_PDEATHSIG)), MAY_IF(prctl, IS(0, PR_SET_NO_NEW_PRIVS)), MAY_IF(prlimit64, IS(0, 0), IS(3, 0)), MAY(setrlimit), MAY(alarm),
+	MAY_IF(setitimer, IS(0, ITIMER_PROF)),
 	MAY_IF(seccomp, IS(0, SECCOMP_SET_MODE_FILTER)),
 	SYSCALLS_END,
 };
@@ -64,27 +80,29 @@ static const struct syscall_rule *const server_tables[] = {
 };
 
 /* The box itself. */
-static void run(box_fn *fn, const int fds[FD_COUNT], const struct sock_fprog *calls)
+static void run(const struct box_job *job, const int fds[FD_COUNT], const struct sock_fprog *calls)
 {
+	rlim_t cpu_s = job->cpu_s <= 0 ? BOX_CPU_S : job->cpu_s < BOX_CPU_MAX_S ? (rlim_t)job->cpu_s : BOX_CPU_MAX_S;
+
 	close(SERVER_FD);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	alarm(BOX_LIFE_S);
+	alarm(BOX_LIFE_S + (unsigned)cpu_s);
 	limit(RLIMIT_CORE, 0, 0);
 	limit(RLIMIT_NPROC, 0, 0);
-	limit(RLIMIT_CPU, BOX_CPU_S, BOX_CPU_S + 1);
+	limit(RLIMIT_CPU, cpu_s, cpu_s + 1);
 	if (!UNDER_ASAN)
 		limit(RLIMIT_DATA, BOX_MEMORY_BYTES, BOX_MEMORY_BYTES);
 	if (syscalls_enter(calls) < 0)
 		_exit(1);
-	fn(fds[FD_IN], fds[FD_OUT]);
+	job->fn(fds[FD_IN], fds[FD_OUT], job->arg);
 	_exit(0);
 }
 
 /* One request. 0 or less: there will be no more. */
-static ssize_t receive(box_fn **fn, int fds[FD_COUNT])
+static ssize_t receive(struct box_job *job, int fds[FD_COUNT])
 {
 	union control control;
-	struct iovec iov = { fn, sizeof(*fn) };
+	struct iovec iov = { job, sizeof(*job) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
 	struct cmsghdr *c;
 	ssize_t n;
@@ -93,7 +111,7 @@ static ssize_t receive(box_fn **fn, int fds[FD_COUNT])
 		n = recvmsg(SERVER_FD, &msg, 0);
 	while (n < 0 && errno == EINTR);
 	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	if (!c || n != sizeof(*fn) || c->cmsg_len != CMSG_LEN(FD_COUNT * sizeof(int)))
+	if (!c || n != sizeof(*job) || c->cmsg_len != CMSG_LEN(FD_COUNT * sizeof(int)))
 		return -1;
 	memcpy(fds, CMSG_DATA(c), FD_COUNT * sizeof(int));
 	return n;
@@ -102,7 +120,7 @@ static ssize_t receive(box_fn **fn, int fds[FD_COUNT])
 static void serve(void)
 {
 	struct sock_fprog calls;
-	box_fn *fn;
+	struct box_job job;
 	int fds[FD_COUNT];
 
 	signal(SIGCHLD, SIG_IGN);       /* nobody asks how they ended */
@@ -113,11 +131,11 @@ static void serve(void)
 	prctl(PR_SET_NAME, "gp-box");
 	if (syscalls_compile(box_tables, SCMP_ACT_ERRNO(EPERM), &calls) < 0 || syscalls_confine(server_tables, SCMP_ACT_ERRNO(EPERM)) < 0)
 		_exit(1);
-	while (receive(&fn, fds) > 0) {
+	while (receive(&job, fds) > 0) {
 		pid_t pid = fork();
 
 		if (pid == 0)
-			run(fn, fds, &calls);
+			run(&job, fds, &calls);
 		for (int i = 0; i < FD_COUNT; i++)
 			close(fds[i]);
 	}
@@ -184,11 +202,11 @@ void box_on_loss(void (*lost)(void *arg), void *arg)
 }
 
 /* A request to the server. */
-static int ask(box_fn *fn, int in, int out)
+static int ask(const struct box_job *job, int in, int out)
 {
 	const int fds[FD_COUNT] = { [FD_IN] = in, [FD_OUT] = out };
 	union control control;
-	struct iovec iov = { &fn, sizeof(fn) };
+	struct iovec iov = { (void *)job, sizeof(*job) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
 	struct cmsghdr *c = &control.head;
 
@@ -246,7 +264,7 @@ static int read_answer(int fd, int64_t end_ms, struct buf *out)
 	}
 }
 
-static int run_in_box(box_fn *fn, int in, int64_t end_ms, struct buf *out)
+static int run_in_box(const struct box_job *job, int in, int64_t end_ms, struct buf *out)
 {
 	int sv[2], rc = box_start();
 
@@ -254,11 +272,11 @@ static int run_in_box(box_fn *fn, int in, int64_t end_ms, struct buf *out)
 		return rc;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		return -errno;
-	rc = ask(fn, in, sv[1]);
+	rc = ask(job, in, sv[1]);
 	if (rc == -EPIPE || rc == -ECONNRESET) {        /* the server is gone: another one, once */
 		rc = start();
 		if (rc == 0)
-			rc = ask(fn, in, sv[1]);
+			rc = ask(job, in, sv[1]);
 		else if (box.lost)
 			box.lost(box.lost_arg);
 	}
@@ -269,17 +287,18 @@ static int run_in_box(box_fn *fn, int in, int64_t end_ms, struct buf *out)
 	return rc;
 }
 
-int box_run(box_fn *fn, int in, int *left_ms, struct buf *out)
+int box_run(const struct box_job *job, int in, int *left_ms, struct buf *out)
 {
+	struct gate *gate = &box.gate[job->quick];
 	int64_t begun_ms;
-	int rc = task_self() ? gate_enter(&box.gate, *left_ms) : 0;
+	int rc = task_self() ? gate_enter(gate, *left_ms) : 0;
 
 	if (rc < 0)
 		return rc == -ETIMEDOUT ? -EBUSY : rc;
 	begun_ms = clock_ms();
-	rc = run_in_box(fn, in, begun_ms + *left_ms, out);
+	rc = run_in_box(job, in, begun_ms + *left_ms, out);
 	*left_ms -= (int)(clock_ms() - begun_ms);
 	if (task_self())
-		gate_leave(&box.gate);
+		gate_leave(gate);
 	return rc;
 }

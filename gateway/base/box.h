@@ -10,16 +10,26 @@
 #ifndef BOX_H
 #define BOX_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/buf.h"
 
-/* Reads from in (from its beginning, by pread or mmap), writes its answer to out, returns. */
-typedef void box_fn(int in, int out);
+/* Reads from in (from its beginning, by pread or mmap), writes its answer to out, returns. arg: whatever is to be told besides. */
+typedef void box_fn(int in, int out, uint64_t arg);
+
+struct box_job {
+	box_fn *fn;
+	uint64_t arg;
+	int cpu_s;                      /* 0: BOX_CPU_S; at most BOX_CPU_MAX_S */
+	bool quick;                     /* its time grows with what it reads and no faster: it does not wait for others that may take long */
+};
 
 /*
  * CPU seconds, seconds and memory of its own (what it shares with others, as lists, is none) of one run; how many run at the same time for this
- * process, others wait. Under AddressSanitizer memory has no limit.
+ * process, others wait: such as take long, and such as are quick. Under AddressSanitizer memory has no limit.
  */
-enum { BOX_CPU_S = 2, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2 };
+enum { BOX_CPU_S = 2, BOX_CPU_MAX_S = 60, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2, BOX_QUICK_AT_ONCE = 8 };
 
 /* Makes the server. 0 or -errno. Idempotent. */
 int box_start(void);
@@ -28,10 +38,10 @@ int box_start(void);
 void box_on_loss(void (*lost)(void *arg), void *arg);
 
 /*
- * Run fn on the file in, which stays the caller's, and append what it answers to out. It may take *left_ms, which becomes what is left of them; waiting
+ * Run job->fn on the file in, which stays the caller's, and append what it answers to out. It may take *left_ms, which becomes what is left of them; waiting
  * for its turn does not count, but for that it waits as long at most. 0, also when it was ended in the middle: an answer must say itself that it is
  * complete; -ETIMEDOUT; -EBUSY: its turn never came; -ENOSPC: more than out takes; or -errno. may wait; outside a task it blocks
  */
-int box_run(box_fn *fn, int in, int *left_ms, struct buf *out);
+int box_run(const struct box_job *job, int in, int *left_ms, struct buf *out);
 
 #endif

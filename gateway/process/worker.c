@@ -415,17 +415,7 @@ static void box_lost(void *arg)
 
 	if (w->draining || channel_notify(&w->parent, CHANNEL_REPLACE, NULL, 0, -1) < 0)
 		return;
-	log_error("worker", "error", "what reads archives has died: a new worker is asked for", NULL);
-}
-
-/* What reads archives, if a rule asks for their names: made now, while there is no mail in memory. */
-static void start_box(struct worker *w)
-{
-	int id = fact_find("archive.name", strlen("archive.name"));
-
-	box_on_loss(box_lost, w);
-	if (id != FACT_NONE && w->site->policy && judge_filters(w->site) & 1u << fact_owner(id))
-		box_start();
+	log_error("worker", "error", "what unpacks messages has died: a new worker is asked for", NULL);
 }
 
 static int worker_start(struct worker *w)
@@ -435,7 +425,8 @@ static int worker_start(struct worker *w)
 
 	if (rc < 0)
 		return failed("cannot confine itself", rc, NULL);
-	start_box(w);
+	box_on_loss(box_lost, w);
+	(void)box_start();              /* what unpacks messages: made now, while there is no mail in memory */
 	rc = sandbox_enter(ROLE_WORKER, &env->confine);
 	if (rc < 0)
 		return failed("cannot enter the sandbox", rc, NULL);

@@ -20,53 +20,53 @@
 #include "base/clock.h"
 #include "base/task.h"
 
-static void echo(int in, int out)
+static void echo(int in, int out, uint64_t arg)
 {
 	char block[100];
 	ssize_t n = pread(in, block, sizeof(block), 0);
 
 	if (n > 0)
-		(void)!write(out, block, (size_t)n);
+		(void)!send(out, block, (size_t)n, MSG_NOSIGNAL);
 }
 
-static void crash(int in, int out)
+static void crash(int in, int out, uint64_t arg)
 {
-	(void)!write(out, "half", 4);
+	(void)!send(out, "half", 4, MSG_NOSIGNAL);
 	raise(SIGKILL);
 	_exit(3);       /* to kill is not for a box */
 }
 
-static void spin(int in, int out)
+static void spin(int in, int out, uint64_t arg)
 {
 	for (volatile unsigned i = 0;; i++)
 		;
 }
 
-static void sleep_long(int in, int out)
+static void sleep_long(int in, int out, uint64_t arg)
 {
 	close(1);       /* who waits for the end of what this program prints does not wait for it */
 	close(2);
 	sleep(100);
 }
 
-static void take_memory(int in, int out)
+static void take_memory(int in, int out, uint64_t arg)
 {
 	void *p = mmap(NULL, (size_t)2 * BOX_MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	(void)!write(out, p == MAP_FAILED ? "none" : "some", 4);
+	(void)!send(out, p == MAP_FAILED ? "none" : "some", 4, MSG_NOSIGNAL);
 }
 
-static void talk(int in, int out)
+static void talk(int in, int out, uint64_t arg)
 {
 	char block[1000];
 
 	memset(block, 'x', sizeof(block));
-	while (write(out, block, sizeof(block)) > 0)
+	while (send(out, block, sizeof(block), MSG_NOSIGNAL) > 0)
 		;
 }
 
 /* How many descriptors it has. */
-static void look_around(int in, int out)
+static void look_around(int in, int out, uint64_t arg)
 {
 	char text[50];
 	int open_fds = 0, len;
@@ -74,7 +74,7 @@ static void look_around(int in, int out)
 	for (int fd = 0; fd < 1000; fd++)
 		open_fds += fcntl(fd, F_GETFD) >= 0;
 	len = snprintf(text, sizeof(text), "%d", open_fds);
-	(void)!write(out, text, (size_t)len);
+	(void)!send(out, text, (size_t)len, MSG_NOSIGNAL);
 }
 
 /* What it tries in vain: its answer is what errno is then. Those that end it answer nothing. */
@@ -83,21 +83,30 @@ static void refused(int out, long rc)
 	char text[50];
 	int len = snprintf(text, sizeof(text), "%ld %s", rc, rc < 0 ? strerrorname_np(errno) : "");
 
-	(void)!write(out, text, (size_t)len);
+	(void)!send(out, text, (size_t)len, MSG_NOSIGNAL);
 }
 
-static void try_read(int in, int out) { refused(out, open("/etc/passwd", O_RDONLY)); }
-static void try_write(int in, int out) { refused(out, open("/tmp/made-in-a-box", O_WRONLY | O_CREAT, 0600)); }
-static void try_unlink(int in, int out) { refused(out, unlink("/tmp/made-in-a-box")); }
-static void try_inet(int in, int out) { refused(out, socket(AF_INET, SOCK_STREAM, 0)); }
-static void try_unix(int in, int out) { refused(out, socket(AF_UNIX, SOCK_STREAM, 0)); }
-static void try_fork(int in, int out) { refused(out, fork()); }
-static void try_exec(int in, int out) { refused(out, execl("/bin/true", "true", NULL)); }
-static void try_kill(int in, int out) { refused(out, kill(getppid(), SIGTERM)); }
-static void try_ptrace(int in, int out) { refused(out, ptrace(PTRACE_TRACEME, 0, NULL, NULL)); }
-static void try_code(int in, int out) { refused(out, (long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)); }
-static void try_limit(int in, int out) { refused(out, setrlimit(RLIMIT_CPU, &(struct rlimit){ 3, 3 })); }
-static void try_socketpair(int in, int out) { refused(out, socketpair(AF_UNIX, SOCK_STREAM, 0, (int[2]){ 0 })); }
+static void try_read(int in, int out, uint64_t arg) { refused(out, open("/etc/passwd", O_RDONLY)); }
+/* The file that it reads is not its own. */
+static void try_change(int in, int out, uint64_t arg) { refused(out, (int)pwrite(in, "x", 1, 0)); }
+static void try_cut(int in, int out, uint64_t arg) { refused(out, ftruncate(in, 0)); }
+static void try_share(int in, int out, uint64_t arg)
+{
+	void *p = mmap(NULL, 1, PROT_READ | PROT_WRITE, MAP_SHARED, in, 0);
+
+	refused(out, p == MAP_FAILED ? -1 : 0);
+}
+static void try_write(int in, int out, uint64_t arg) { refused(out, open("/tmp/made-in-a-box", O_WRONLY | O_CREAT, 0600)); }
+static void try_unlink(int in, int out, uint64_t arg) { refused(out, unlink("/tmp/made-in-a-box")); }
+static void try_inet(int in, int out, uint64_t arg) { refused(out, socket(AF_INET, SOCK_STREAM, 0)); }
+static void try_unix(int in, int out, uint64_t arg) { refused(out, socket(AF_UNIX, SOCK_STREAM, 0)); }
+static void try_fork(int in, int out, uint64_t arg) { refused(out, fork()); }
+static void try_exec(int in, int out, uint64_t arg) { refused(out, execl("/bin/true", "true", NULL)); }
+static void try_kill(int in, int out, uint64_t arg) { refused(out, kill(getppid(), SIGTERM)); }
+static void try_ptrace(int in, int out, uint64_t arg) { refused(out, ptrace(PTRACE_TRACEME, 0, NULL, NULL)); }
+static void try_code(int in, int out, uint64_t arg) { refused(out, (long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)); }
+static void try_limit(int in, int out, uint64_t arg) { refused(out, setrlimit(RLIMIT_CPU, &(struct rlimit){ 3, 3 })); }
+static void try_socketpair(int in, int out, uint64_t arg) { refused(out, socketpair(AF_UNIX, SOCK_STREAM, 0, (int[2]){ 0 })); }
 
 static int file_of(const char *text)
 {
@@ -110,7 +119,8 @@ static int file_of(const char *text)
 static int run(box_fn *fn, const char *in, int timeout_ms, char *out, size_t size)
 {
 	AUTO(buf) struct buf answer = BUF_INIT(size - 1);
-	int fd = file_of(in), rc = box_run(fn, fd, &timeout_ms, &answer);
+	const struct box_job job = { .fn = fn };
+	int fd = file_of(in), rc = box_run(&job, fd, &timeout_ms, &answer);
 
 	snprintf(out, size, "%s", buf_str(&answer));
 	close(fd);
@@ -157,11 +167,11 @@ static void test_in_a_task(void **state)
 }
 
 /* What a worker shares with others, as large lists, is no memory that a box takes. */
-static void take_some(int in, int out)
+static void take_some(int in, int out, uint64_t arg)
 {
 	void *p = malloc(BOX_MEMORY_BYTES / 4);
 
-	(void)!write(out, p ? "some" : "none", 4);
+	(void)!send(out, p ? "some" : "none", 4, MSG_NOSIGNAL);
 	free(p);
 }
 
@@ -183,6 +193,9 @@ static void test_shared(void **state)
 static void test_forbidden(void **state)
 {
 	static const struct { const char *name; box_fn *fn; const char *answer; } rows[] = {
+		{ "pwrite", try_change, "-1 EPERM" },
+		{ "ftruncate", try_cut, "-1 EPERM" },
+		{ "mmap, shared", try_share, "-1 EPERM" },
 		{ "open", try_read, "-1 EPERM" },       /* a library goes on without */
 		{ "open, written", try_write, "" },
 		{ "unlink", try_unlink, "" },
@@ -215,10 +228,11 @@ static int done, busy;
 /* All places are taken for longer than it may take: that is not its fault. */
 static void not_its_turn(void *arg)
 {
+	const struct box_job job = { .fn = arg ? echo : sleep_long };
 	int rc, left_ms = arg ? 100 : 2000, in = file_of("hello");
 	AUTO(buf) struct buf answer = BUF_INIT(100);
 
-	rc = box_run(arg ? echo : sleep_long, in, &left_ms, &answer);
+	rc = box_run(&job, in, &left_ms, &answer);
 	close(in);
 	if (arg) {
 		assert_int_equal(rc, -EBUSY);
@@ -231,12 +245,26 @@ static void not_its_turn(void *arg)
 		loop_stop();
 }
 
+/* What is quick does not wait for what is not. */
+static void quick_one(void *arg)
+{
+	const struct box_job job = { .fn = echo, .quick = true };
+	int left_ms = 1800, in = file_of("hello");
+	AUTO(buf) struct buf answer = BUF_INIT(100);
+
+	assert_int_equal(box_run(&job, in, &left_ms, &answer), 0);
+	assert_string_equal(buf_str(&answer), "hello");
+	close(in);
+	assert_true(busy < BOX_AT_ONCE);
+}
+
 static void test_busy(void **state)
 {
 	assert_int_equal(loop_init(), 0);
 	for (int i = 0; i < BOX_AT_ONCE; i++)
 		assert_int_equal(task_spawn("holds", not_its_turn, NULL, NULL), 0);
 	assert_int_equal(task_spawn("waits", not_its_turn, "", NULL), 0);
+	assert_int_equal(task_spawn("quick", quick_one, NULL, NULL), 0);
 	loop_run();
 	loop_release();
 }

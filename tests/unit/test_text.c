@@ -252,60 +252,6 @@ static void test_facts(void **state)
 
 enum { MANY = 200 };
 
-static struct message *large;
-static int have_read;
-
-static int ignore(void *arg, const char *p, size_t len)
-{
-	return 0;
-}
-
-static void read_one(void *arg)
-{
-	const char *cut;
-
-	assert_int_equal(text_parts(large, ignore, NULL, &cut), 0);
-	have_read++;
-}
-
-static size_t heap(void)
-{
-	struct mallinfo2 i = mallinfo2();
-
-	return i.uordblks + i.hblkhd;
-}
-
-static void watch_heap(void *arg)
-{
-	size_t before = heap(), most = before, now;
-
-	while (have_read < MANY) {
-		task_yield();
-		now = heap();
-		most = now > most ? now : most;
-	}
-	print_message("    %zu KiB\n", (most - before) / 1024);
-	assert_true(most - before < (size_t)TEXT_READERS * 4 * 1024 * 1024);
-	loop_stop();
-}
-
-/* Many messages at once take no more than some of them would. (Under AddressSanitizer nothing is counted.) */
-static void test_many(void **state)
-{
-	AUTO(buf) struct buf in = BUF_INIT(1 << 20);
-
-	buf_adds(&in, HTML("windows-1252", "8bit"));
-	fill(&in, "\xe4\xf6\xfc", TEXT_OCTETS_MAX);
-	large = make(in.data, in.len, false);
-	assert_int_equal(loop_init(), 0);
-	assert_int_equal(task_spawn("watch", watch_heap, NULL, NULL), 0);
-	for (int i = 0; i < MANY; i++)
-		assert_int_equal(task_spawn("one", read_one, NULL, NULL), 0);
-	loop_run();
-	loop_release();
-	message_free(large);
-}
-
 static int setup(void **state)
 {
 	const char *missing = NULL;
@@ -318,7 +264,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),    cmocka_unit_test(test_bounds), cmocka_unit_test(test_error_of_the_callback),
 		cmocka_unit_test(test_extract), cmocka_unit_test(test_facts),
-		cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
