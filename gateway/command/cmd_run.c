@@ -14,7 +14,7 @@ static const char usage[] =
 	"\n"
 	"Runs the gateway in the foreground. FILE: gatepost.conf(5), " GATEPOST_CONFIG
 	" if not given.\n"
-	"SIGHUP reloads, SIGTERM lets sessions end and stops, a second SIGTERM stops at once.\n";
+	"SIGHUP reloads, SIGUSR2 goes on as the program that is installed now, SIGTERM lets sessions end and stops, a second SIGTERM stops at once.\n";
 
 int cmd_run(int argc, char **argv)
 {

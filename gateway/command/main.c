@@ -35,6 +35,7 @@ static const struct command {
 	{ "status", cmd_status, "how the running gateway is" },
 	{ "sink", cmd_sink,
 	  "a small mail server that keeps what it gets in a Maildir, for demonstrations" },
+	{ "upgrade", cmd_upgrade, "let the running gateway go on as the program that is installed now; no session is lost" },
 	{ "version", cmd_version, "this program's version, and those of the libraries it runs on" },
 	{ "help", cmd_help, "this list" },
 	{ NULL, NULL, NULL },

@@ -61,6 +61,7 @@ static void child_signals(void)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -92,6 +93,7 @@ int child_start(struct child *c, const int *keep, int count, int (*run)(void *ar
 	}
 	close(sock[1]);
 	c->pid = pid;
+	c->inherited = c->followed = false;
 	c->version = CHANNEL_VERSION;
 	c->fd = sock[0];
 	c->ready = false;

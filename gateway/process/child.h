@@ -33,7 +33,9 @@ struct child {
 	pid_t pid;                      /* 0: not running */
 	int fd;                         /* its control channel, or -1 */
 	bool ready;                     /* it has said that it serves */
-	bool draining;                  /* told to end; not started again */
+	bool draining;                  /* told to end; not started again, */
+	bool followed;                  /* unless another one is to take its place */
+	bool inherited;                 /* of the program before this one: parent_upgrade.c */
 	int64_t started_ms, restart_ms; /* when; to be started again at (0: not) */
 	int64_t kill_ms;                /* if it still lives then (0: never) */
 	int failures;                   /* early deaths in a row */

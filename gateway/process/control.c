@@ -69,6 +69,9 @@ static void workers_describe(const struct shared *s, json_t *answer)
 					   (json_int_t)atomic_load(&l->log_dropped)));
 	}
 	json_object_set_new(answer, "workers", workers);
+	json_object_set_new(answer, "version", json_string(GATEPOST_VERSION));
+	json_object_set_new(answer, "upgraded_ms", json_integer((json_int_t)atomic_load(&s->upgraded_ms)));
+	json_object_set_new(answer, "upgrades_refused", json_integer(atomic_load(&s->upgrades_refused)));
 	json_object_set_new(answer, "generation", json_integer(atomic_load(&s->generation)));
 	json_object_set_new(answer, "accepted",
 			    json_integer((json_int_t)atomic_load(&s->accepted)));
@@ -234,6 +237,24 @@ static int dial(const char *path, struct buf *err)
 		 rc == -ENOENT || rc == -ECONNREFUSED ? " (is gatepost running?)" : "");
 	if (fd >= 0)
 		close(fd);
+	return rc;
+}
+
+int control_owner(const char *path, pid_t *pid, struct buf *err)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+	int fd = dial(path, err), rc = 0;
+
+	if (fd < 0)
+		return fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+		rc = -errno;
+	close(fd);
+	if (rc < 0)
+		buf_addf(err, "control socket %s: %s", path, strerror(-rc));
+	else
+		*pid = who.pid;
 	return rc;
 }
 

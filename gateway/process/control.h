@@ -9,6 +9,7 @@
 #define CONTROL_H
 
 #include <jansson.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 
@@ -38,6 +39,9 @@ struct control_command {
 struct control *control_new(struct event_base *base, int fd, struct shared *shared,
 			    const struct control_command *table, void *arg);
 void control_free(struct control *c);
+
+/* The process that made the socket listen, which is the parent: by the kernel's word, not by that of who answers. 0, or as control_ask. */
+int control_owner(const char *path, pid_t *pid, struct buf *err);
 
 /*
  * The command's side, in a process of its own: it waits. 0 and *answer (to be decref'ed), or -errno

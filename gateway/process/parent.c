@@ -93,6 +93,15 @@ static void advance(struct parent *p)
 	case PHASE_RUNNING:
 		if (p->reload_again && (!p->reload_waits || parent_reload_room(p)))
 			parent_reload(p);
+		else if (p->upgrade.approved)
+			parent_upgrade_go(p);
+		break;
+	case PHASE_HEIR:
+		if (p->upgrade.approved)
+			parent_upgrade_go(p);
+		break;
+	case PHASE_SUCCESSION:
+		parent_succession_step(p);
 		break;
 	case PHASE_RELOADING:
 		if (late)
@@ -114,6 +123,13 @@ static void died(struct parent *p, struct child *c, int status)
 	bool was_ready = c->ready, coming = p->next.number && c->generation == p->next.number;
 
 	child_died(c, status, clock_ms());
+	c->inherited = false;
+	if (c->followed) {
+		c->followed = c->draining = false;
+		c->failures = 0;
+		c->restart_ms = clock_ms();
+		return;
+	}
 	if (c->role == ROLE_WORKER && c->slot >= 0)
 		shared_slot_clear(p->shared, c->slot);
 	if (c->draining || (p->phase == PHASE_STOPPING && c->role == ROLE_WORKER)) {
@@ -125,6 +141,8 @@ static void died(struct parent *p, struct child *c, int status)
 		parent_reload_give_up(p);
 	} else if ((p->phase == PHASE_KEEPERS || p->phase == PHASE_WORKERS) && !was_ready) {
 		fail(p, "a process ended before it was ready (the lines above say why)");
+	} else if (c->role == ROLE_WORKER && !p->now.site) {
+		parent_place_release(p, c);     /* of a program that is no more: its place is for one of ours */
 	} else if (c->role == ROLE_WORKER) {
 		/* The slot stays its own until it is started again. */
 		atomic_store(&p->shared->slot[c->slot].pid, -1);
@@ -137,7 +155,7 @@ static void reap(struct parent *p)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		for (int i = 0; i < CHILDREN_MAX; i++)
+		for (int i = parent_upgrade_reaped(p, pid, status) ? CHILDREN_MAX : 0; i < CHILDREN_MAX; i++)
 			if (p->child[i].pid == pid) {
 				died(p, &p->child[i], status);
 				break;
@@ -153,6 +171,8 @@ static void on_signal(struct parent *p)
 			reap(p);
 		else if (si.ssi_signo == SIGHUP)
 			parent_reload(p);
+		else if (si.ssi_signo == SIGUSR2)
+			parent_upgrade(p);
 		else
 			stop(p, p->phase == PHASE_STOPPING);
 	}
@@ -193,7 +213,8 @@ static void timers(struct parent *p)
 		}
 		if (c->restart_ms && now_ms >= c->restart_ms && c->pid <= 0) {
 			c->restart_ms = 0;
-			atomic_fetch_add(&p->shared->restarts, 1);
+			if (c->failures)        /* else it was told to end for a successor */
+				atomic_fetch_add(&p->shared->restarts, 1);
 			(void)parent_start(p, c);
 		}
 	}
@@ -201,6 +222,8 @@ static void timers(struct parent *p)
 		p->watchdog_ms = now_ms + every_ms;
 		notify_watchdog();
 	}
+	if (p->upgrade.trial && now_ms >= p->upgrade.deadline_ms)
+		parent_upgrade_late(p);
 	if (p->lists_ms && now_ms >= p->lists_ms)
 		parent_lists_look(p);
 	if (p->phase == PHASE_RUNNING && now_ms >= p->status_ms) {
@@ -226,9 +249,12 @@ static int wait_ms(const struct parent *p)
 		next_ms = sooner(next_ms, p->child[i].restart_ms);
 	}
 	next_ms = sooner(next_ms, p->lists_ms);
-	if (p->phase != PHASE_STOPPING)
-		next_ms = sooner(next_ms,
-				 p->phase == PHASE_RUNNING ? p->status_ms : p->phase_deadline_ms);
+	if (p->upgrade.trial)
+		next_ms = sooner(next_ms, p->upgrade.deadline_ms);
+	if (p->phase == PHASE_RUNNING)
+		next_ms = sooner(next_ms, p->status_ms);
+	else if (p->phase != PHASE_STOPPING && p->phase != PHASE_HEIR)
+		next_ms = sooner(next_ms, p->phase_deadline_ms);
 	if (notify_watchdog_ms())
 		next_ms = sooner(next_ms, p->watchdog_ms);
 	return next_ms > now_ms ? (int)(next_ms - now_ms) : 0;
@@ -236,8 +262,8 @@ static int wait_ms(const struct parent *p)
 
 static void loop(struct parent *p)
 {
-	struct pollfd fds[1 + CHILDREN_MAX];
-	struct child *who[1 + CHILDREN_MAX];
+	struct pollfd fds[2 + CHILDREN_MAX];
+	struct child *who[2 + CHILDREN_MAX];
 
 	while (!p->done) {
 		nfds_t n = 1;
@@ -249,11 +275,17 @@ static void loop(struct parent *p)
 				who[n] = &p->child[i];
 				fds[n++] = (struct pollfd){ .fd = p->child[i].fd, .events = POLLIN };
 			}
+		if (p->upgrade.trial_fd >= 0) {
+			who[n] = NULL;
+			fds[n++] = (struct pollfd){ .fd = p->upgrade.trial_fd, .events = POLLIN };
+		}
 		if (poll(fds, n, wait_ms(p)) > 0) {
 			/* Children first: a place may be filled anew while signals are handled. */
 			for (nfds_t i = 1; i < n; i++)
-				if (fds[i].revents)
+				if (fds[i].revents && who[i])
 					on_child(p, who[i]);
+				else if (fds[i].revents)
+					parent_upgrade_read(p);
 			if (fds[0].revents)
 				on_signal(p);
 		}
@@ -274,6 +306,7 @@ static int signals_take(struct parent *p)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR2);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	p->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -316,7 +349,7 @@ static int prepare_site(struct parent *p, struct site *s, struct buf *err)
 	p->control_path = s->control_path ? strdup(s->control_path) : NULL;
 	if (!p->state_dir)
 		return -ENOMEM;
-	p->lock_fd = statedir_open(p->state_dir, p->confine, err);
+	p->lock_fd = statedir_open(p->state_dir, p->confine, -1, err);
 	if (p->lock_fd < 0)
 		return p->lock_fd;
 	if (p->control_path) {
@@ -346,7 +379,6 @@ static int prepare(struct parent *p, struct buf *err)
 	struct site *site;
 	int rc;
 
-	libraries_load();
 	site = p->opt->load(p->opt->path, err, &warnings);
 	parent_log_lines(LOG_LEVEL_WARNING, "start", "warning", &warnings);
 	if (!site)
@@ -362,6 +394,8 @@ static int prepare(struct parent *p, struct buf *err)
 	if (rc < 0)
 		return rc;
 	parent_drain_set(p, p->now.site);
+	p->settings = keeper_settings(p->now.site);
+	p->have_settings = true;
 	atomic_store(&p->shared->generation, p->now.number);
 	rc = signals_take(p);
 	if (rc == 0)
@@ -371,6 +405,8 @@ static int prepare(struct parent *p, struct buf *err)
 
 static void release(struct parent *p)
 {
+	parent_upgrade_end(p);
+	free(p->upgrade.program);
 	parent_lists_end(p);
 	generation_release(p, &p->now);
 	generation_release(p, &p->next);
@@ -406,14 +442,19 @@ static void release(struct parent *p)
 static int run(struct parent *p)
 {
 	AUTO(buf) struct buf err = BUF_INIT(64 * 1024);
-	int rc = prepare(p, &err);
+	int rc = parent_succession(p, &err);
+	bool heir = rc > 0;
 
+	libraries_load();
+	rc = rc < 0 ? rc : heir ? signals_take(p) : prepare(p, &err);
 	if (rc < 0) {
 		fprintf(stderr, "%s%s", buf_str(&err), err.len ? "" : strerror(-rc));
 		return 1;
 	}
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
-	for (int i = STATE; i < WORKERS; i++) {
+	if (heir)
+		parent_succession_begin(p);
+	for (int i = STATE; i < WORKERS && !heir; i++) {
 		static const enum channel_role roles[] = { [STATE] = ROLE_STATE, [STORE] = ROLE_STORE, [HISTORY] = ROLE_HISTORY, [SPOOL] = ROLE_SPOOL };
 
 		p->child[i].role = roles[i];
@@ -437,6 +478,7 @@ int parent_run(const struct parent_options *options)
 	parent_drain_set(p, NULL);
 	p->signal_fd = p->command_fd = p->spool_fd = p->lock_fd = p->shared_fd = -1;
 	p->pid = getpid();
+	p->upgrade = (struct parent_upgrade){ .program = parent_upgrade_program(), .binary_fd = -1, .trial_fd = -1, .said = BUF_INIT(64 * 1024) };
 	for (int i = 0; i < CHILDREN_MAX; i++)
 		p->child[i] = (struct child){ .role = ROLE_PARENT, .fd = -1, .slot = -1 };
 	p->statm_fd = load_memory_open();

@@ -3,7 +3,8 @@
  *
  * parent.c begins, waits and ends; parent_workers.c starts and ends processes; parent_reload.c
  * makes configurations into generations of workers, one after the other; parent_lists.c watches
- * the list files of the policy; parent_sockets.c makes transparent sockets.
+ * the list files of the policy; parent_sockets.c makes transparent sockets; parent_upgrade.c executes a new program, parent_succession.c
+ * is what that does first.
  */
 #ifndef PARENT_IMPL_H
 #define PARENT_IMPL_H
@@ -12,6 +13,7 @@
 #include "policy/conf.h"
 #include "process/confine.h"
 #include "process/child.h"
+#include "process/keeper.h"
 #include "process/listen.h"
 #include "process/parent.h"
 
@@ -30,6 +32,8 @@ enum phase {
 	PHASE_WORKERS,                  /* for the workers */
 	PHASE_RUNNING,
 	PHASE_RELOADING,                /* a new generation is coming up beside the present one */
+	PHASE_HEIR,                     /* after an upgrade: all goes on as it was inherited, without a configuration of our own; then */
+	PHASE_SUCCESSION,               /* there is one, and our keepers take the place of the former ones; then RELOADING */
 	PHASE_STOPPING,
 };
 
@@ -41,6 +45,18 @@ struct generation {
 };
 
 struct parent_list;
+
+/* A new program that is tried, and executed when it has said that it can take over. */
+struct parent_upgrade {
+	char *program;                  /* where ours was when it was started: what is there now is the new one */
+	int binary_fd;                  /* it; -1: none */
+	pid_t trial;                    /* the process that tries it; 0: none */
+	int trial_fd;                   /* what that says */
+	struct buf said;
+	int64_t deadline_ms;
+	bool approved, waits;           /* approved: to be executed as soon as may be; waits: for places of workers that still drain */
+	bool heir;                      /* we are that program, and have not finished taking over */
+};
 
 struct parent {
 	const struct parent_options *opt;
@@ -54,6 +70,9 @@ struct parent {
 	char *state_dir, *user, *keeper_user, *key_user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
 	int signal_fd, command_fd, spool_fd, lock_fd, shared_fd, statm_fd;
 	struct drain_times drain;
+	struct keeper_settings settings;        /* that a keeper starts with; have_settings: they are known */
+	bool have_settings;
+	struct parent_upgrade upgrade;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
 	struct parent_list *list;               /* parent_lists.c */
 	size_t list_count;
@@ -102,6 +121,29 @@ void parent_reload(struct parent *p);
 bool parent_reload_room(const struct parent *p);        /* whether there are places for as many workers as there are now */
 void parent_reload_give_up(struct parent *p);
 void parent_reload_done(struct parent *p);
+void parent_reload_refused(struct parent *p, const struct buf *errors);         /* the lines say why; all goes on as before */
+/* Workers of older configurations are asked to make room, once; *asked says whether that has been done. */
+void parent_room_ask(struct parent *p, bool *asked);
+/* What is bound to the running processes cannot be changed under them: said. */
+void parent_fixed(const char *what, const char *now, const char *want);
+
+/* Where our program lies: on the heap, NULL if that cannot be found out. */
+char *parent_upgrade_program(void);
+/* SIGUSR2: the new program is tried. Then, as one or the other is over: */
+void parent_upgrade(struct parent *p);
+void parent_upgrade_read(struct parent *p);             /* trial_fd is readable */
+bool parent_upgrade_reaped(struct parent *p, pid_t pid, int status);    /* whether that was the trial */
+void parent_upgrade_late(struct parent *p);             /* deadline_ms has come */
+void parent_upgrade_go(struct parent *p);               /* approved, and nothing else is going on: does not return unless that fails */
+void parent_upgrade_end(struct parent *p);              /* forget it */
+
+/*
+ * Take over what the program before this one has left, if there is such a thing: 1, and all goes on in PHASE_HEIR, or 0; -errno with a
+ * line in err. begin: with a configuration of our own (SIGHUP: once more, if the first time failed); step: how far it has come.
+ */
+int parent_succession(struct parent *p, struct buf *err);
+void parent_succession_begin(struct parent *p);
+void parent_succession_step(struct parent *p);
 
 /*
  * The list files of the present generation's policy are watched from now on; none are. look: what has changed, and has been

@@ -124,20 +124,26 @@ void parent_log_lines(enum log_level level, const char *event, const char *key,
 	}
 }
 
-static void reload_refused(struct parent *p, const struct buf *errors)
+void parent_reload_refused(struct parent *p, const struct buf *errors)
 {
-	listen_settle(&p->now.listen, p->now.site->listener);
+	bool heir = !p->now.site;
+
+	if (!heir)
+		listen_settle(&p->now.listen, p->now.site->listener);
 	parent_log_lines(LOG_LEVEL_ERROR, "reload", "error", errors);
-	log_error("reload", "what", "refused: the configuration of before goes on", NULL);
+	if (heir)
+		log_error("upgrade", "what", "THE NEW PROGRAM HAS NO CONFIGURATION: the workers of the former one go on, and are not started again "
+			  "when they die, until a SIGHUP finds a good one", NULL);
+	else
+		log_error("reload", "what", "refused: the configuration of before goes on", NULL);
 	atomic_fetch_add(&p->shared->reloads_refused, 1);
-	p->phase = PHASE_RUNNING;
+	p->phase = heir ? PHASE_HEIR : PHASE_RUNNING;
 	notify_ready();
 }
 
-/* What is bound to the running processes cannot be changed under them. */
-static void fixed(const char *what, char *now, char **want)
+void parent_fixed(const char *what, const char *now, const char *want)
 {
-	if (strcmp(now ? now : "", *want ? *want : "") != 0)
+	if (strcmp(now ? now : "", want ? want : "") != 0)
 		log_warning("reload", "what", "this changes at a restart only", "option", what,
 			    "remains", now ? now : "", NULL);
 }
@@ -148,18 +154,18 @@ bool parent_reload_room(const struct parent *p)
 
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
 		room += p->child[i].role != ROLE_WORKER;
-	return room >= parent_workers_wanted(p->now.site);
+	return !p->now.site || room >= parent_workers_wanted(p->now.site);
 }
 
 /* Workers of older configurations, which still have connections, take the places that new ones need: they get the time that they have at a stop. */
-static void wait_for_room(struct parent *p)
+void parent_room_ask(struct parent *p, bool *asked)
 {
-	if (!p->reload_waits) {
+	if (!*asked) {
 		log_notice("reload", "what", "waits until workers of older configurations have ended", NULL);
 		for (unsigned g = 1; g < p->now.number; g++)
 			parent_workers_end(p, g, p->drain.stop_s);
 	}
-	p->reload_again = p->reload_waits = true;
+	*asked = true;
 }
 
 void parent_reload(struct parent *p)
@@ -167,12 +173,17 @@ void parent_reload(struct parent *p)
 	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024);
 	struct site *site;
 
+	if (p->phase == PHASE_HEIR) {
+		parent_succession_begin(p);
+		return;
+	}
 	if (p->phase != PHASE_RUNNING) {
 		p->reload_again = p->phase != PHASE_STOPPING;
 		return;
 	}
 	if (!parent_reload_room(p)) {
-		wait_for_room(p);
+		parent_room_ask(p, &p->reload_waits);
+		p->reload_again = true;
 		return;
 	}
 	p->reload_again = p->reload_waits = false;
@@ -181,16 +192,16 @@ void parent_reload(struct parent *p)
 	site = p->opt->load(p->opt->path, &errors, &warnings);
 	parent_log_lines(LOG_LEVEL_WARNING, "reload", "warning", &warnings);
 	if (!site) {
-		reload_refused(p, &errors);
+		parent_reload_refused(p, &errors);
 		return;
 	}
-	fixed("user", p->user, &site->user);
-	fixed("keeper_user", p->keeper_user, &site->keeper_user);
-	fixed("key_user", p->key_user, &site->key_user);
-	fixed("state_dir", p->state_dir, &site->state_dir);
-	fixed("control", p->control_path, &site->control_path);
+	parent_fixed("user", p->user, site->user);
+	parent_fixed("keeper_user", p->keeper_user, site->keeper_user);
+	parent_fixed("key_user", p->key_user, site->key_user);
+	parent_fixed("state_dir", p->state_dir, site->state_dir);
+	parent_fixed("control", p->control_path, site->control_path);
 	if (generation_make(p, site, &p->next, &errors) < 0) {
-		reload_refused(p, &errors);
+		parent_reload_refused(p, &errors);
 		return;
 	}
 	p->phase = PHASE_RELOADING;
@@ -206,13 +217,12 @@ void parent_reload_give_up(struct parent *p)
 	buf_adds(&why, "the new workers did not come up (the lines above say why)");
 	parent_workers_end(p, p->next.number, 0); /* their places are freed as they are reaped */
 	generation_release(p, &p->next);
-	reload_refused(p, &why);
+	parent_reload_refused(p, &why);
 }
 
 void parent_reload_done(struct parent *p)
 {
 	unsigned old = p->now.number;
-	struct keeper_settings settings;
 
 	generation_release(p, &p->now);
 	p->now = p->next;
@@ -220,9 +230,9 @@ void parent_reload_done(struct parent *p)
 	listen_settle(&p->now.listen, p->now.site->listener);
 	parent_drain_set(p, p->now.site);
 	atomic_store(&p->shared->generation, p->now.number);
-	settings = keeper_settings(p->now.site);
+	p->settings = keeper_settings(p->now.site);
 	for (int i = STATE; i < WORKERS; i++)
-		child_tell(&p->child[i], CHANNEL_SETTINGS, &settings, sizeof(settings), -1);
+		child_tell(&p->child[i], CHANNEL_SETTINGS, &p->settings, sizeof(p->settings), -1);
 	/* Every former generation is told how long it has; the oldest of many, less. */
 	for (unsigned g = 1; g <= old; g++) {
 		bool many = old - g + 1 >= PARENT_GENERATIONS_MAX;
@@ -233,6 +243,12 @@ void parent_reload_done(struct parent *p)
 	}
 	p->phase = PHASE_RUNNING;
 	parent_lists_begin(p);
-	log_notice("reload", "what", "done", NULL);
+	if (p->upgrade.heir)
+		log_notice("upgrade", "what", "done", "version", GATEPOST_VERSION, NULL);
+	else
+		log_notice("reload", "what", "done", NULL);
+	if (p->upgrade.heir)
+		atomic_store(&p->shared->upgraded_ms, clock_wall_ms());
+	p->upgrade.heir = false;
 	notify_ready();
 }

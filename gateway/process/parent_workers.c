@@ -36,7 +36,7 @@ static int life_keeper(void *arg, int control_fd)
 		.control_fd = control_fd,
 		.command_fd = command_fd(l->p, l->c),
 		.shared = l->p->shared,
-		.settings = keeper_settings(l->p->now.site),
+		.settings = l->p->settings,
 	};
 
 	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir, dirs[l->c->role]);
@@ -80,7 +80,8 @@ static void wire(struct parent *p, struct child *c)
 {
 	if (c->role == ROLE_WORKER) {
 		for (int i = STATE; i < WORKERS; i++)
-			child_wire(c, &p->child[i]);
+			if (!p->child[i].draining)      /* its successor will be */
+				child_wire(c, &p->child[i]);
 		return;
 	}
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
@@ -94,6 +95,10 @@ int parent_start(struct parent *p, struct child *c)
 	int keep[256], count = 0, rc;
 	char name[32];
 
+	if (c->role == ROLE_WORKER ? !life.g->site : !p->have_settings) {
+		c->restart_ms = clock_ms() + 1000;      /* an heir without a configuration */
+		return -EAGAIN;
+	}
 	if (command_fd(p, c) >= 0)
 		keep[count++] = command_fd(p, c);
 	for (size_t i = 0; c->role == ROLE_WORKER && i < life.g->listen.count && count < 255; i++)

@@ -46,6 +46,7 @@ struct shared {
 	_Atomic uint64_t accepted;              /* over all workers that have ever been */
 	_Atomic unsigned generation;            /* the present one */
 	_Atomic int reloads_refused, upgrades_refused;
+	_Atomic int64_t upgraded_ms;            /* when the program that runs took over, wall clock; 0: it was started */
 	_Atomic int restarts;                   /* children that died and were started again */
 	_Atomic int64_t history_records;        /* kept now, about */
 	_Atomic uint64_t history_dropped;       /* that could not be kept */

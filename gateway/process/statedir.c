@@ -116,7 +116,7 @@ static int take_lock(int top, const char *path, struct buf *err)
 	return fd;
 }
 
-int statedir_open(const char *path, const struct confine of[ROLE_COUNT], struct buf *err)
+int statedir_open(const char *path, const struct confine of[ROLE_COUNT], int held, struct buf *err)
 {
 	int rc = make_path(path), top = -1, lock = -1;
 
@@ -127,7 +127,7 @@ int statedir_open(const char *path, const struct confine of[ROLE_COUNT], struct 
 	if (rc < 0)
 		buf_addf(err, "state_dir %s: %s\n", path, strerror(-rc));
 	if (rc == 0) {
-		lock = take_lock(top, path, err);
+		lock = held >= 0 ? held : take_lock(top, path, err);
 		rc = lock < 0 ? lock : 0;
 	}
 	for (int i = 0; rc == 0 && i < (int)(sizeof(parts) / sizeof(parts[0])); i++)
@@ -136,7 +136,7 @@ int statedir_open(const char *path, const struct confine of[ROLE_COUNT], struct 
 		rc = failed(err, path, "", "cannot be made durable", -errno);
 	if (top >= 0)
 		close(top);
-	if (rc < 0 && lock >= 0)
+	if (rc < 0 && lock >= 0 && held < 0)
 		close(lock);
 	return rc < 0 ? rc : lock;
 }

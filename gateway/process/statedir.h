@@ -21,9 +21,9 @@ struct site;
 
 /*
  * Make what is missing, check what is there, take the lock. The lock's descriptor, or -errno with a
- * sentence in err.
+ * sentence in err. held: it has been taken already (-1: not), and is what is returned.
  */
-int statedir_open(const char *path, const struct confine of[ROLE_COUNT], struct buf *err);
+int statedir_open(const char *path, const struct confine of[ROLE_COUNT], int held, struct buf *err);
 
 /*
  * The self-signed certificate of host name, made at the first call. 0, or -errno with a sentence in
