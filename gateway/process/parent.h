@@ -9,9 +9,10 @@
  *
  * SIGHUP   reload: the new configuration is read first; if it is wrong, or its workers do not come
  * up, the old one goes on. Else the new generation accepts before the old one stops: no connection
- * is lost. The old one drains for drain_reload (timeouts) at most. SIGTERM  (SIGINT) drain: stop
- * accepting, let sessions end for drain_stop, stop the keepers, end. A second one: at
- * once.
+ * is lost. The old one drains for drain_reload (timeouts) at most.
+ *
+ * SIGUSR2  upgrade: the program that lies where ours was is tried, and executed in our place; it takes over sockets and children
+ * (handover.h). SIGTERM  (SIGINT) drain: stop accepting, let sessions end for drain_stop, stop the keepers, end. A second one: at once.
  */
 #ifndef PARENT_H
 #define PARENT_H
