@@ -179,7 +179,7 @@ run: deps
 
 # What `make test` runs is built in three variants: with the sanitizers; with clang for the fuzzers; and plain, for what the
 # sanitizers' memory and system calls make senseless. tests/run.py runs the programs, counts their cases and closes with the sum.
-UNIT_PLAIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(shell grep -l UNDER_ASAN $(wildcard tests/unit/test_*.c)))
+UNIT_PLAIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(shell grep -lE 'UNDER_ASAN|UNCONFINED' $(wildcard tests/unit/test_*.c)))
 units-plain: $(UNIT_PLAIN)
 
 RUN := $(PYTHON) tests/run.py $(RUN_ARGS)
