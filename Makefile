@@ -76,6 +76,9 @@ LIBOBJ := $(filter-out $(BUILD)/gateway/command/main.o,$(OBJ))
 PRELOAD := $(patsubst tests/preload/%.c,$(BUILD)/tests/preload/%.so,$(wildcard tests/preload/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 TESTLIB := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(wildcard tests/support/*.c))))
+# Whole sessions in memory: system calls of their own (tests/rig/kernel.h), so only for the programs that want that.
+RIG := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(wildcard tests/rig/*.c))))
+RIGGED := $(patsubst %.c,$(BUILD)/%,$(shell grep -l '"rig/' $(wildcard tests/unit/*.c tests/fuzz/*.c)))
 CONFORM := $(patsubst tests/conformance/%.c,$(BUILD)/tests/conformance/%,$(wildcard tests/conformance/run_*.c))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -146,8 +149,11 @@ $(BUILD)/%.o: %.S Makefile $(BUILD)/settings
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -c -o $@ $<
 
+$(RIGGED): $(RIG)
+$(RIGGED): MORE := $(RIG)
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libgatepost.a $(TESTLIB)
-	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a $(LIBS)
+	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $< $(MORE) $(TESTLIB) $(BUILD)/libgatepost.a $(LIBS)
 
 # What the tests put before a library of the gateway's.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c Makefile $(BUILD)/settings
@@ -158,7 +164,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libgatepost.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libgatepost.a $(TESTLIB)
-	$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
+	$(CC) $(LDFLAGS) -o $@ $< $(MORE) $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
 
 # Answers of a box that are the test's own.
 $(BUILD)/tests/unit/test_unpack: LDFLAGS += -Wl,--wrap=box_run
@@ -247,7 +253,7 @@ install: all
 clean:
 	rm -rf build
 
--include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d)
+-include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d) $(RIG:.o=.d)
 
 .PHONY: all help deps deps-test deps-lint deps-bench units benches conformances preloads run build-unit build-conformance build-fuzz \
 	build-e2e unit conformance fuzz-short e2e fuzz test coverage bench lint install clean FORCE

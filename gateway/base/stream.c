@@ -312,7 +312,7 @@ int64_t stream_deadline(const struct stream *s)
  */
 static ssize_t send_some(struct stream *s, const char *p, size_t len)
 {
-	struct iovec iov[2] = { { .iov_base = s->out + s->out_at, .iov_len = s->out_len },
+	struct iovec iov[2] = { { .iov_base = s->out_len ? s->out + s->out_at : NULL, .iov_len = s->out_len },
 				{ .iov_base = (char *)p, .iov_len = len } };
 	struct msghdr m = { .msg_iov = s->out_len ? iov : iov + 1,
 			    .msg_iovlen = (s->out_len != 0) + (len != 0) };
@@ -450,7 +450,7 @@ int stream_printf(struct stream *s, const char *fmt, ...)
 
 int stream_flush(struct stream *s, int timeout_ms)
 {
-	return s->broken ? -EPIPE : s->out_len ? flush_now(s, NULL, 0, timeout_ms) : 0;
+	return s->broken ? -EPIPE : s->out_len ? flush_now(s, "", 0, timeout_ms) : 0;
 }
 
 void stream_set_write_timeout(struct stream *s, int timeout_ms)
@@ -578,7 +578,7 @@ static int in_wait(struct stream *s, int timeout_ms, int64_t *until)
 	int rc;
 
 	if (s->out_len && !s->flushing) {
-		rc = flush_now(s, NULL, 0, s->write_timeout_ms);
+		rc = flush_now(s, "", 0, s->write_timeout_ms);
 		if (rc)
 			return rc;
 	}
@@ -614,7 +614,7 @@ static int in_more(struct stream *s, int timeout_ms, int64_t *until)
 	 * Nothing more is to be expected before our reply: it leaves now, and a vain read is saved.
 	 */
 	if (s->short_read && s->out_len && !s->flushing) {
-		rc = flush_now(s, NULL, 0, s->write_timeout_ms);
+		rc = flush_now(s, "", 0, s->write_timeout_ms);
 		if (rc)
 			return rc;
 	}
@@ -626,6 +626,12 @@ static int in_more(struct stream *s, int timeout_ms, int64_t *until)
 	return n < 0 ? (int)n : 0;
 }
 
+/* What has not been eaten; NULL while there is no buffer, to which nothing is added, not even 0 (C11 6.5.6). */
+static char *in_bytes(const struct stream *s)
+{
+	return s->in ? s->in + s->in_at : NULL;
+}
+
 /*
  * Drop the rest of a line that is too long, its LF included; the bytes are not kept. A wait that
  * ends early leaves the rest to the next call, so that the tail of a line is never taken for a
@@ -635,7 +641,7 @@ static int line_skip(struct stream *s, int timeout_ms, int64_t *until)
 {
 	s->skipping = true;
 	for (size_t skipped = 0; skipped <= SKIP_MAX;) {
-		char *p = s->in + s->in_at, *lf = s->in_len ? memchr(p, '\n', s->in_len) : NULL;
+		char *p = in_bytes(s), *lf = s->in_len ? memchr(p, '\n', s->in_len) : NULL;
 		size_t len = lf ? (size_t)(lf - p) + 1 : s->in_len;
 		int rc;
 
@@ -664,7 +670,7 @@ int stream_read_line(struct stream *s, size_t max, int timeout_ms, const char **
 	if (s->skipping)
 		return line_skip(s, timeout_ms, &until);
 	for (;;) {
-		char *p = s->in + s->in_at, *lf = NULL;
+		char *p = in_bytes(s), *lf = NULL;
 		int rc;
 
 		if (s->in_len > s->in_seen)
