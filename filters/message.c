@@ -444,7 +444,7 @@ bool message_has_nul(const struct message *m)
 
 bool message_header_has_bare_cr(const struct message *m)
 {
-	const char *p = m->head.data, *end = p + m->head.len;
+	const char *p = buf_str(&m->head), *end = p + m->head.len;
 
 	for (; m->bare && p < end && (p = memchr(p, '\r', (size_t)(end - p))); p++)
 		if (p + 1 == end || p[1] != '\n')

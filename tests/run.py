@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PLAIN = ROOT / "build"
 FUZZ = PLAIN / "fuzz"
 FUZZ_RUNS = 50000
+FUZZ_RUNS_SESSION = 2500         # a whole session each
 
 CLOSING = re.compile(r"^[a-z0-9-]+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 FAILED = re.compile(r"^\[  FAILED  \] (\w+)$", re.M)
@@ -151,19 +152,20 @@ def fuzz_program(program, seconds):
     name = program.name[len("fuzz_"):]
     seeds = ROOT / "tests" / "fuzz" / "corpus" / name
     count = sum(1 for p in seeds.iterdir() if p.is_file()) if seeds.is_dir() else 0
+    few = FUZZ_RUNS_SESSION if name.startswith("session_") else FUZZ_RUNS
     found = FUZZ / "corpus" / name
     bound = [f"-max_total_time={seconds}"]
     if not seconds:
         found = FUZZ / "short" / name
         shutil.rmtree(found, ignore_errors=True)
-        bound = [f"-runs={FUZZ_RUNS}", "-seed=1"]
+        bound = [f"-runs={few}", "-seed=1"]
     found.mkdir(parents=True, exist_ok=True)
     status, out, took = run([str(program), *bound, "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1",
                              f"-artifact_prefix={FUZZ}/{name}-", str(found), *([str(seeds)] if count else [])], seconds + 300)
     runs = re.search(r"number_of_executed_units:\s*(\d+)", out)
     runs = int(runs[1]) if runs else 0
     read = re.search(rf"INFO:\s+(\d+) files found in {re.escape(str(seeds))}$", out, re.M)
-    good = status == 0 and runs >= (1 if seconds else FUZZ_RUNS) and count > 0 and read is not None and int(read[1]) == count
+    good = status == 0 and runs >= (1 if seconds else few) and count > 0 and read is not None and int(read[1]) == count
     if not count:
         out += f"\nno seeds in {seeds}\n"
     shutil.rmtree(FUZZ / "short" / name, ignore_errors=True)

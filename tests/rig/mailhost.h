@@ -8,7 +8,7 @@
  * It answers for itself, or (`scripted`) leaves that to the test, and reads the test's answers as the gateway should: the first reply that is whole
  * and follows what it answers.
  *
- * What it says for itself: 250 to all; but 550 to recipients "no@...", 450 to "later@...", 421 and the end at "away@...", 452 to messages from "full@...".
+ * What it says for itself: 250 to all; but 550 to recipients "no@..." and to those that the gateway makes up, 450 to "later@...", 421 and the end at "away@...", 452 to messages from "full@...".
  * A message that it takes is answered "250 2.0.0 kept-N".
  */
 #ifndef RIG_MAILHOST_H
@@ -34,7 +34,7 @@ struct mailhost {
 	bool scripted;
 	size_t at;                      /* heard up to here */
 	enum mailhost_wait wait;        /* what the gateway waits for the answer to */
-	enum { MAILHOST_COMMANDS, MAILHOST_LINES, MAILHOST_CHUNK, MAILHOST_DEAF } reading;
+	enum { MAILHOST_COMMANDS, MAILHOST_LINES, MAILHOST_CHUNK, MAILHOST_HANDSHAKE, MAILHOST_DEAF } reading;
 	bool ehlo, mail, full, authenticated;
 	int rcpt;
 	uint64_t chunk;                 /* octets still to come */

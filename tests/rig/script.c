@@ -113,5 +113,6 @@ enum script_state script_step(struct script *s, struct end *e)
 	len = next ? (size_t)(next - s->p) - s->at : s->len - s->at;
 	say(s, e, s->p + s->at, len);
 	s->at += len;
-	return SCRIPT_DID;
+	/* Who says that TLS begins is ready for it: the answer may be the first octets of the handshake. */
+	return next && next + 1 < s->p + s->len && next[1] == 't' ? mark_step(s, e) : SCRIPT_DID;
 }

@@ -67,7 +67,8 @@ static bool starts(const char *p, size_t len, const char *with)
 /* A 2xx that is not about a message. */
 static bool is_small(const char *p, size_t len)
 {
-	static const char *const small[] = { "220 ", "221 ", "214 ", "235 ", "252 ", "250 gate.example\r\n", "250 2.1.0 ", "250 2.0.0 ok\r\n", "250 2.1.5 ok\r\n" };
+	static const char *const small[] = { "220 ", "221 ", "214 ", "235 ", "252 ", "250 gate.example\r\n", "250 2.1.0 ", "250 2.0.0 ok\r\n", "250 2.1.5 ok\r\n",
+		"250 2.0.0 taken for " };         /* PRDR: each recipient's own came before */
 
 	for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
 		if (starts(p, len, small[i]))
