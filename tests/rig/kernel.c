@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -97,9 +98,11 @@ pid_t getpid(void)
 	return k.on ? (pid_t)(100000 + k.rounds % 2) : (pid_t)syscall(SYS_getpid);
 }
 
+/* The same at each call: handshakes on two legs draw in an order that depends on how octets arrive. */
 static int openssl_chance(unsigned char *p, int len)
 {
-	chance(p, (size_t)len);
+	for (int i = 0; i < len; i++)
+		p[i] = (unsigned char)((i * 73 + len) & 0x7f);
 	return 1;
 }
 
@@ -109,6 +112,35 @@ static int openssl_ready(void)
 }
 
 static const RAND_METHOD openssl_method = { .bytes = openssl_chance, .pseudorand = openssl_chance, .status = openssl_ready };
+
+/*
+ * OpenSSL makes and drops some thousand small things in a handshake; it is not compiled for the sanitizers, and their allocator would take half of all
+ * the time.
+ */
+void *__libc_malloc(size_t size);
+void *__libc_realloc(void *p, size_t size);
+void __libc_free(void *p);
+
+static void *openssl_malloc(size_t size, const char *file, int line)
+{
+	return __libc_malloc(size);
+}
+
+static void *openssl_realloc(void *p, size_t size, const char *file, int line)
+{
+	return __libc_realloc(p, size);
+}
+
+static void openssl_free(void *p, const char *file, int line)
+{
+	__libc_free(p);
+}
+
+/* Before it has allocated anything. */
+__attribute__((constructor)) static void openssl_memory(void)
+{
+	CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free);
+}
 
 /* --- wires --- */
 

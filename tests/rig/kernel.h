@@ -4,8 +4,8 @@
  * A program that is linked with this has its own socket(2), connect(2), recv(2), epoll_wait(2) and so on, which the gateway and the libraries
  * beneath it (libevent, OpenSSL) call without knowing. Between kernel_begin and kernel_end what they make are wires: connections whose other end the
  * test has. Nothing leaves the process, nothing waits: when all tasks wait and no wire has news, the kernel asks the test what happens next
- * (kernel_idle), and time passes only when the test says so, by jumping to the next timer. Random octets come from a seed, OpenSSL's too. So a session
- * is the same every time. Descriptors that are no wires are the real kernel's; outside of begin and end all are.
+ * (kernel_idle), and time passes only when the test says so, by jumping to the next timer. Random octets come from a seed; OpenSSL's are always
+ * the same. So a session is the same every time. Descriptors that are no wires are the real kernel's; outside of begin and end all are.
  *
  * As on Linux: events are edges (EPOLLET), an end is told with EPOLLRDHUP, a reset once with an error, then as an end; who writes to a peer that has
  * closed is reset.

@@ -46,6 +46,7 @@ static struct {
 	_Atomic int64_t ledger_until_s;
 	struct ssl_ctx_st *tls, *tls_any;
 	bool settling, ending;
+	bool went_out;                  /* to a server that is none of the site's */
 	struct rig_server *asked;               /* whom the answers belong to */
 } own;
 
@@ -176,6 +177,7 @@ static struct site *site_of(const char *text, const char *policy)
 static enum kernel_next idle(void *arg);
 static bool connected(void *arg, struct wire *w, const struct net_addr *to);
 static void smtp_open(void);
+static void outbound_drop(void);
 
 void rig_open(const char *text, const char *policy)
 {
@@ -199,6 +201,7 @@ void rig_open(const char *text, const char *policy)
 
 void rig_close(void)
 {
+	outbound_drop();
 	smtp_service_release(&own.smtp);
 	loop_release();
 	kernel_end();
@@ -217,6 +220,7 @@ static bool connected(void *arg, struct wire *w, const struct net_addr *to)
 	if (rig.refuse || rig.servers == RIG_CONNECTIONS || (rig.scripted && rig.answers.at >= rig.answers.len))
 		return false;
 	rig.servers++;
+	own.went_out |= to->ip[0] != 10;
 	*s = (struct rig_server){ .used = true, .scripted = rig.scripted, .port = to->port };
 	end_begin(&s->end, w);
 	s->end.pace = rig.server_pace;
@@ -319,9 +323,17 @@ static void smtp_make(void)
 	svc->listener_group = calloc(rig.site->listener_count + 1, sizeof(struct backend_group *));
 	for (size_t i = 0; i < rig.site->listener_count; i++)
 		svc->listener_group[i] = svc->group;
-	assert(outbound_new(rig.site, svc->dns, &rig.state, &svc->outbound, &err) == 0);
+	/* Contexts of TLS are dear: one that nobody has used is as good as new. */
+	if (!svc->outbound)
+		assert(outbound_new(rig.site, svc->dns, &rig.state, &svc->outbound, &err) == 0);
 	assert(recipient_check_new(rig.site, &rig.state, svc->group, &svc->recipients, &err) == 0);
 	assert(backend_group_start(svc->group) == 0);
+}
+
+static void outbound_drop(void)
+{
+	outbound_free(own.smtp.outbound);
+	own.smtp.outbound = NULL;
 }
 
 static void smtp_drop(void)
@@ -331,8 +343,10 @@ static void smtp_drop(void)
 	recipient_check_free(svc->recipients);
 	free(svc->listener_group);
 	backend_group_free(svc->group);
-	outbound_free(svc->outbound);
 	svc->group = NULL;
+	if (own.went_out)
+		outbound_drop();
+	own.went_out = false;
 }
 
 /* What costs more to make than a session, and has nothing in it when no session is left. */
