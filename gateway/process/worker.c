@@ -25,8 +25,8 @@
 #include "tcp/tcp_backend.h"
 
 enum {
-	ACCEPT_BATCH = 32,              /* connections taken before sessions get their turn */
-	TURN_BATCH = 256,               /* and turned away, which costs little */
+	ACCEPT_BATCH = 8,              /* connections taken before sessions get their turn */
+	TURN_BATCH = 64,               /* and turned away, which costs little */
 	TICK_MS = 1000,
 	TICK_DRAINING_MS = 20,
 };

@@ -37,7 +37,7 @@ backend main {{ address = "{SINK}" }}
 dns {{ forward = {{ "127.0.0.1:53" }} dnssec = no }}
 dnsbl bl1.bench.example {{ weight = 5 }}
 dnsbl bl2.bench.example {{ weight = 3 }}
-limits {{ sessions = 12000 sessions_per_client = 12000 }}
+limits {{ sessions = 12000 sessions_per_client = 12000 shed_from = 100 }}
 history {{ record = {"yes" if self.history else "no"} }}
 """)
         path = str(self.dir / "notify")

@@ -1,0 +1,94 @@
+"""What a running gateway costs, and how long a well-behaved client takes: for tests of load."""
+import json
+import os
+import pathlib
+import re
+import statistics
+import time
+
+from .smtp import Client, mail
+
+RTT_S = 0.01            # the client is as far away: what it says takes so long to arrive and be answered
+
+
+def tree(pid):
+    """A process and all that it has started: {pid: name}."""
+    parents, names = {}, {}
+    for p in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat = pathlib.Path(f"/proc/{p}/stat").read_text()
+        except OSError:
+            continue
+        names[int(p)] = stat[stat.index("(") + 1:stat.rindex(")")]
+        parents[int(p)] = int(stat.rpartition(")")[2].split()[1])
+    found, more = {pid}, True
+    while more:
+        more = {p for p, q in parents.items() if q in found} - found
+        found |= more
+    return {p: names.get(p, "") for p in found}
+
+
+def pss_kib(pid):
+    """0: it has ended meanwhile."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return int(re.search(r"^Pss:\s+(\d+) kB", text, re.M)[1])
+
+
+def memory_mib(g):
+    """Of all processes of a gateway."""
+    return sum(pss_kib(p) for p in tree(g.process.pid)) / 1024
+
+
+def status(g):
+    return json.loads(g.command("status", "-c", str(g.conf_path)).stdout)
+
+
+class Good:
+    """A mail server that behaves. Its messages and how long each took."""
+
+    def __init__(self, port, source="127.0.0.25", sender="alice@good.example", to="bob@example.com", helo="mail.good.example"):
+        self.port, self.source, self.sender, self.to, self.helo = port, source, sender, to, helo
+        self.count, self.busy = 0, 0
+
+    def once(self, body="A line of ordinary text, of the length that lines have.\r\n" * 20):
+        """Seconds from the connect to the answer to the message; None: it heard 421."""
+        begin = time.monotonic()
+        time.sleep(RTT_S)
+        with Client(self.port, source=self.source, timeout=120) as c:
+            if c.greeting.code == 421:
+                self.busy += 1
+                return None
+            c.sock.settimeout(120)
+            for word in (f"EHLO {self.helo}", f"MAIL FROM:<{self.sender}>", f"RCPT TO:<{self.to}>", "DATA"):
+                time.sleep(RTT_S)
+                reply = c.cmd(word)
+                assert reply.code in (250, 354), (word, reply)
+            time.sleep(RTT_S)
+            self.count += 1
+            c.send(mail(sender=self.sender, to=self.to, subject=f"good {self.count} {time.time()}", body=body) + b".\r\n")
+            reply = c.reply()
+            assert reply.code == 250, reply
+            took = time.monotonic() - begin
+            c.send(b"QUIT\r\n")
+        return took
+
+    def median(self, count=9):
+        times = [t for t in (self.once() for _ in range(count)) if t is not None]
+        assert len(times) * 2 > count, f"{self.busy} times 421"
+        return statistics.median(times)
+
+
+def compare(good, usual, tries=4, factor=2.0):
+    """
+    The median under attack is within `factor` of the usual one: (milliseconds, milliseconds). Something else may have the machine for a while: then it is
+    measured again.
+    """
+    found = []
+    for _ in range(tries):
+        found.append(good.median())
+        if found[-1] <= factor * usual:
+            return usual * 1000, found[-1] * 1000
+    raise AssertionError(f"usually {usual * 1000:.0f} ms, under attack {[round(1000 * f) for f in found]} ms")

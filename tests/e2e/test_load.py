@@ -1,0 +1,98 @@
+"""
+Many who want nothing good: memory stays within its bound, a good client's message gets through within twice its usual time, and strangers hear 421
+before that. The plain program: a sanitizer's memory and time say nothing. `make soak` runs these at full size (LOAD=full).
+"""
+import os
+import time
+
+import pytest
+
+from lab.attackers import Attackers
+from lab.gateway import ROOT
+from lab.measure import Good, compare, memory_mib, status
+from lab.process import Process, free_port
+
+PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))
+FULL = os.environ.get("LOAD") == "full"
+POLICY = """
+quarantine programs: if attachment.extension in (exe, scr, js) or archive.extension in (exe, scr, js)
+quarantine locked: if archive.encrypted
+reject if dmarc = fail and dmarc.policy = reject
+accept
+"""
+LIMITS = "limits { sessions_per_client = 10000 %s }"
+
+
+def of_size(short, full):
+    return full if FULL else short
+
+
+@pytest.fixture(scope="module")
+def sink(tmp_path_factory):
+    """A mail server that costs little."""
+    port = free_port()
+    maildir = tmp_path_factory.mktemp("sink")
+    process = Process([PLAIN, "sink", "--listen", f"127.0.0.1:{port}", "--maildir", str(maildir)])
+    process.wait_line("listen|ready")
+    yield port
+    process.stop()
+
+
+@pytest.fixture
+def gate(lab, sink):
+    """Makes a gateway, and the good client whose usual time has been taken: (gateway, client, seconds)."""
+    def make(limits="", workers=2, **kw):
+        conf = LIMITS % limits + kw.pop("conf", "")
+        g = lab([sink], binary=PLAIN, conf=conf, workers=workers, policy=kw.pop("policy", POLICY), **kw)
+        good = Good(g.port)
+        good.median(3)
+        return g, good, good.median()
+    return make
+
+
+def say(request, **figures):
+    """What was measured, for the log of the run."""
+    print(f"\n{request.node.name}: " + ", ".join(f"{k} {v:.0f}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "starttls"])
+def test_idle(gate, request, tls):
+    g, good, usual = gate()
+    before = memory_mib(g)
+    with Attackers("idle", g.port, of_size(2000, 5000), processes=2, tls=tls) as a:
+        a.wait("ready", 2, timeout=300)
+        took = compare(good, usual)
+        held = memory_mib(g)
+        say(request, before_mib=before, held_mib=held, sessions=a.figures()["open"], usual_ms=took[0], then_ms=took[1])
+        assert a.figures()["open"] == of_size(2000, 5000)
+        assert held < 200
+    assert good.busy == 0
+
+
+def test_slow_clients(gate, request):
+    g, good, usual = gate()
+    with Attackers("slow", g.port, of_size(1000, 10000), processes=2) as a:
+        a.wait("ready", 2, timeout=300)
+        a.wait("bytes", of_size(2000, 100000), timeout=300)
+        took = compare(good, usual)
+        say(request, held_mib=memory_mib(g), sessions=a.figures()["open"], usual_ms=took[0], then_ms=took[1])
+        assert memory_mib(g) < 400
+        assert a.figures()["open"] >= of_size(1000, 10000) * 0.9
+    assert good.busy == 0
+
+
+def test_flood_of_connects(gate, request):
+    g, good, usual = gate()
+    with Attackers("flood", g.port, 1000, processes=2) as a:
+        a.wait("tried", of_size(2000, 100000), timeout=300)
+        a.wait("busy", 100, timeout=30)
+        began, tried = time.monotonic(), a.figures()["tried"]
+        took = compare(good, usual)
+        rate = (a.figures()["tried"] - tried) / (time.monotonic() - began)
+        f = a.figures()
+        say(request, connects_a_second=rate, greeted=f["greeted"], busy=f["busy"], held_mib=memory_mib(g), usual_ms=took[0], then_ms=took[1],
+            load=status(g)["load"])
+        assert memory_mib(g) < 200
+    assert good.busy == 0
+    g.wait_line('event=load what="new connections are turned away" why=lag')
+    g.wait_line('event=load what="nobody is turned away any more"')
