@@ -239,7 +239,7 @@ lint: deps-lint
 	$(PYTHON) tests/layout.py
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(PREFIX)/lib/systemd/system \
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d \
 		$(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(BUILD)/gatepost $(DESTDIR)$(PREFIX)/sbin/gatepost
 	for f in gatepost.conf policy.conf; do \
@@ -247,6 +247,7 @@ install: all
 	done
 	sed 's|@SBINDIR@|$(PREFIX)/sbin|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' conf/gatepost.service \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/gatepost.service
+	install -m 644 conf/gatepost.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/gatepost.conf
 	install -m 644 conf/gatepost.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m 644 conf/gatepost.conf.5 conf/gatepost-policy.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 

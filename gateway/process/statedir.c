@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/tls.h"
+#include "process/statedir_owner.h"
 
 enum { PATH_BYTES = 1024, PEM_MAX = 64 * 1024 };
 
@@ -82,11 +84,43 @@ static int check_owner(int dir, int i, const char *path, uid_t uid, struct buf *
 	return -EACCES;
 }
 
+/*
+ * The part is another's: what it holds is handed over. What was root's when no user was named, too, where nobody but root could put anything there.
+ */
+static int hand_over(int fd, const struct stat *st, int i, const char *path, const struct confine of[ROLE_COUNT], struct buf *err)
+{
+	const struct confine *c = &of[parts[i].role];
+	struct statedir_owners o = { .to = c->uid, .to_group = c->gid };
+	size_t given;
+	int rc;
+
+	for (int role = ROLE_WORKER; role < ROLE_COUNT && o.from_count < 3; role++)
+		if (of[role].drop && (role == ROLE_WORKER || role == ROLE_STATE || role == ROLE_KEYS))
+			o.from[o.from_count++] = of[role].uid;
+	if (st->st_uid != 0 || !(st->st_mode & (S_IWGRP | S_IWOTH)))
+		o.from[o.from_count++] = st->st_uid;
+	rc = statedir_give(fd, &o, &given);
+	if (rc < 0)
+		return failed(err, path, parts[i].name, "cannot be handed over to its user", rc);
+	if (given) {
+		struct log_line l;
+
+		log_start(&l, LOG_LEVEL_NOTICE, "start");
+		log_str(&l, "what", "files are handed over to the user whose they are now");
+		log_str(&l, "directory", parts[i].name);
+		log_num(&l, "uid", (int64_t)c->uid);
+		log_num(&l, "count", (int64_t)given);
+		log_emit(&l);
+	}
+	return 0;
+}
+
 static int make_part(int top, int i, const char *path, const struct confine of[ROLE_COUNT], struct buf *err)
 {
 	const struct confine *c = &of[parts[i].role];
 	uid_t uid = c->drop ? c->uid : geteuid();
 	gid_t gid = c->drop ? c->gid : getegid();
+	struct stat st;
 	int rc = 0, fd;
 
 	if (mkdirat(top, parts[i].name, parts[i].mode) < 0 && errno != EEXIST)
@@ -94,7 +128,9 @@ static int make_part(int top, int i, const char *path, const struct confine of[R
 	fd = openat(top, parts[i].name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return failed(err, path, parts[i].name, "cannot open it", -errno);
-	if ((geteuid() == 0 && fchown(fd, uid, gid) < 0) || fchmod(fd, parts[i].mode) < 0)
+	if (c->drop && fstat(fd, &st) == 0 && st.st_uid != uid)
+		rc = hand_over(fd, &st, i, path, of, err);
+	if (rc == 0 && ((geteuid() == 0 && fchown(fd, uid, gid) < 0) || fchmod(fd, parts[i].mode) < 0))
 		rc = failed(err, path, parts[i].name, "cannot set its owner and mode", -errno);
 	if (rc == 0)
 		rc = check_owner(fd, i, path, uid, err);

@@ -9,7 +9,8 @@
  *     history/        0700 of keeper_user: the history keeper's, its root directory; history.db
  *     spool/          0700 of keeper_user: the spool keeper's, its root directory
  *
- * Nothing that belongs to such a user is written, or followed, by root.
+ * Nothing that belongs to such a user is written, or followed, by root. A part that belongs to another one (of a configuration of before) is handed over
+ * with what it holds: statedir_owner.h.
  */
 #ifndef STATEDIR_H
 #define STATEDIR_H
