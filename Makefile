@@ -79,6 +79,9 @@ TESTLIB := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(wildcard tests/supp
 # Whole sessions in memory: system calls of their own (tests/rig/kernel.h), so only for the programs that want that.
 RIG := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(wildcard tests/rig/*.c))))
 RIGGED := $(patsubst %.c,$(BUILD)/%,$(shell grep -l '"rig/' $(wildcard tests/unit/*.c tests/fuzz/*.c)))
+# Unit tests make Gatepost's own allocations fail: tests/support/scarce.h.
+comma := ,
+SCARCE := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray strdup strndup)
 CONFORM := $(patsubst tests/conformance/%.c,$(BUILD)/tests/conformance/%,$(wildcard tests/conformance/run_*.c))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -153,7 +156,7 @@ $(RIGGED): $(RIG)
 $(RIGGED): MORE := $(RIG)
 
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libgatepost.a $(TESTLIB)
-	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $< $(MORE) $(TESTLIB) $(BUILD)/libgatepost.a $(LIBS)
+	$(CC) -fsanitize=fuzzer,address,undefined $(SCARCE) -o $@ $< $(MORE) $(TESTLIB) $(BUILD)/libgatepost.a $(LIBS)
 
 # What the tests put before a library of the gateway's.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c Makefile $(BUILD)/settings
@@ -164,7 +167,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libgatepost.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libgatepost.a $(TESTLIB)
-	$(CC) $(LDFLAGS) -o $@ $< $(MORE) $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
+	$(CC) $(LDFLAGS) $(SCARCE) -o $@ $< $(MORE) $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
 
 # Answers of a box that are the test's own.
 $(BUILD)/tests/unit/test_unpack: LDFLAGS += -Wl,--wrap=box_run
