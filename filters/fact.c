@@ -156,17 +156,22 @@ static bool is_text(enum fact_type type)
 	return type != FACT_NUMBER && type != FACT_BOOL;
 }
 
+/* One value more, and the fact is known. Without memory for it nothing is: half a list is none, and a fact of one value has that. */
 static int append(struct fact *e, const char *value)
 {
 	char **text = reallocarray(e->text, (size_t)e->count + 1, sizeof(*text));
 
-	if (!text)
+	if (text) {
+		e->text = text;
+		text[e->count] = strndup(value, TEXT_MAX);
+	}
+	if (!text || !text[e->count]) {
+		fact_clear(e);
+		e->state = FACT_TEMPERROR;
 		return -ENOMEM;
-	e->text = text;
-	text[e->count] = strndup(value, TEXT_MAX);
-	if (!text[e->count])
-		return -ENOMEM;
+	}
 	e->count++;
+	e->state = FACT_KNOWN;
 	return 0;
 }
 
@@ -188,7 +193,6 @@ int facts_set(struct facts *f, const char *name, const char *value)
 	if (!e)
 		return -ENOMEM;
 	fact_clear(e);
-	e->state = FACT_KNOWN;
 	return append(e, value);
 }
 
@@ -265,7 +269,8 @@ int facts_add(struct facts *f, const char *name, const char *value)
 		return -ENOMEM;
 	assert(fact_def(e->id)->list && is_text(fact_def(e->id)->type));
 	assert(fact_def(e->id)->type != FACT_WORD || is_word(fact_def(e->id), value));
-	e->state = FACT_KNOWN;
+	if (e->state == FACT_TEMPERROR)
+		return -ENOMEM;
 	return e->count < FACT_LIST_MAX ? append(e, value) : 0;
 }
 

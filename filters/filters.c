@@ -175,8 +175,10 @@ static void run(struct txn *t, int i)
 	e->ran |= 1u << i;
 	filters_start(t, filters[i]->stage, 1u << i);
 	rc = spared(t, i) ? filters[i]->ours(t, &e->facts) : (filters[i]->unpack ? unpack_run : filters[i]->run)(t, i, &e->facts);
-	if (rc < 0)
+	if (rc < 0) {
+		e->failed |= 1u << i;
 		filters_temperror(filters[i], &e->facts, rc);
+	}
 }
 
 void filters_run_cheap(struct txn *t)
@@ -191,6 +193,15 @@ void filters_run_cheap(struct txn *t)
 	}
 }
 
+/* There may not even be memory to say so: what could not be looked up is never taken for what is not there. */
+static const struct fact *fact_or_failed(const struct evidence *e, int owner, int id)
+{
+	static const struct fact failed = { .id = FACT_NONE, .state = FACT_TEMPERROR };
+	const struct fact *f = facts_get(&e->facts, id);
+
+	return f || !(e->failed & 1u << owner) ? f : &failed;
+}
+
 const struct fact *filters_fact(struct txn *t, int id)
 {
 	int owner = fact_owner(id);
@@ -200,11 +211,11 @@ const struct fact *filters_fact(struct txn *t, int id)
 	if (owner < 0)
 		return NULL;
 	e = filter_evidence(t, owner);
-	known = facts_get(&e->facts, id);
+	known = fact_or_failed(e, owner, id);
 	if (known || (e->ran & 1u << owner) || !filters_can_know(t, id))
 		return known;
 	run(t, owner);
-	return facts_get(&e->facts, id);
+	return fact_or_failed(e, owner, id);
 }
 
 void filters_release(struct evidence *e)

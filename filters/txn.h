@@ -25,6 +25,7 @@ struct evidence {
 	struct facts facts;
 	void *filter[FILTER_MAX];       /* each filter's own working state, made and freed by it */
 	uint32_t started, ran;          /* bit i: filter i's start / run has been called */
+	uint32_t failed;                /* bit i: it could not look */
 };
 
 struct client {

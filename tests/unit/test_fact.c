@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <cmocka.h>
 
 #include "filters/fact.h"
+#include "support/scarce.h"
 
 static const char *const colours[] = { "red", "blue", NULL };
 static const struct fact_def table[] = {
@@ -74,12 +76,39 @@ static void test_lists_are_bounded(void **state)
 	facts_release(&f);
 }
 
+/* Half a list is none: what is known is whole, and what could not be kept is known not to be. */
+static void test_no_memory(void **state)
+{
+	for (int n = 1; scarce_begin(n); n++) {
+		struct facts f = { 0 };
+		int rc = facts_set(&f, "t.word", "red");
+		const struct fact *e;
+
+		for (int i = 0; rc == 0 && i < 3; i++)
+			rc = facts_add(&f, "t.list", i == 0 ? "one" : i == 1 ? "two" : "three");
+		if (rc < 0)             /* whoever goes on all the same does not make a short list a whole one */
+			(void)facts_add(&f, "t.list", "four");
+		if (!scarce_end()) {
+			assert_int_equal(rc, 0);
+			facts_release(&f);
+			break;
+		}
+		assert_int_equal(rc, -ENOMEM);
+		e = facts_get_name(&f, "t.list");
+		assert_true(!e || e->state == FACT_TEMPERROR || !strcmp(e->text[0], "four"));
+		e = facts_get_name(&f, "t.word");
+		assert_true(!e || e->state == FACT_TEMPERROR || e->count == 1);
+		facts_release(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_registry),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_lists_are_bounded),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests_name("fact", tests, setup, NULL);
