@@ -442,6 +442,8 @@ int spf_eval_finish(struct spf_eval *c, struct spf_result *out)
 
 	c->deadline_ms = clock_ms() + c->q->timeout_ms;         /* what counts is the time that somebody waits */
 	out->code = level_eval(c->top, &last);
+	if (c->no_memory)
+		return -ENOMEM;
 	out->why = buf_steal(&c->why);
 	if (!out->why)
 		out->why = strdup("the reason is too long to tell");

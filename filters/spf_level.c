@@ -149,10 +149,13 @@ const char *spf_target(struct spf_level *l, const struct spf_term *t, const char
 {
 	struct spf_macro_context ctx = spf_level_context(l, validated);
 	struct buf *b = &l->check->name;
+	int rc;
 
 	if (t->domain_len == 0)
 		return l->domain;
-	if (spf_macro_domain(t->domain, t->domain_len, &ctx, b) < 0)
+	rc = spf_macro_domain(t->domain, t->domain_len, &ctx, b);
+	l->check->no_memory |= rc == -ENOMEM;
+	if (rc < 0)
 		buf_clear(b);                   /* nobody's name */
 	return buf_str(b);
 }

@@ -56,6 +56,7 @@ struct spf_eval {
 	int hosts_early;                /* lookups of MX hosts that were started early */
 	struct spf_level *top;
 	struct spf_hosts *ptr;          /* of the client's address */
+	bool no_memory;                 /* a name could not be made: whatever the result is, it is none */
 	struct buf why, name;
 	char text[DNS_NAME_MAX];        /* the name being asked for */
 };

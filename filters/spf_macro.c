@@ -302,6 +302,7 @@ int spf_macro_expand(const char *p, size_t len, const struct spf_macro_context *
 	char tmp[VALUE_MAX];
 	size_t used;
 
+	errno = 0;
 	for (; len > 0 && !out->failed; p += used, len -= used) {
 		if (part_read(p, len, &used, &part))
 			return -EINVAL;
@@ -310,7 +311,7 @@ int spf_macro_expand(const char *p, size_t len, const struct spf_macro_context *
 		else
 			buf_add(out, part.p, part.len);
 	}
-	return out->failed ? -ENOSPC : 0;
+	return !out->failed ? 0 : errno == ENOMEM ? -ENOMEM : -ENOSPC;
 }
 
 int spf_macro_domain(const char *p, size_t len, const struct spf_macro_context *c, struct buf *out)

@@ -11,6 +11,7 @@
 
 #include "base/dns.h"
 #include "filters/spf_macro.h"
+#include "support/scarce.h"
 
 static struct net_addr v4, v6;
 
@@ -259,10 +260,27 @@ static void test_name(void **state)
 	assert_int_equal(spf_macro_name("abcdefgh", 8, tiny, sizeof(tiny)), -ENOSPC);
 }
 
+/* A name that could not be made is not one that is too long: the first says nothing of the record. */
+static void test_no_memory(void **state)
+{
+	static const char in[] = "%{l1r-}.%{d2}.a-name-that-is-longer-than-what-a-buffer-begins-with.%{i}.example";
+
+	for (int n = 1; scarce_begin(n); n++) {
+		struct spf_macro_context c = context();
+		AUTO(buf) struct buf out = BUF_INIT(1024);
+		int rc = spf_macro_domain(in, sizeof(in) - 1, &c, &out);
+		bool failed = scarce_end();
+
+		assert_int_equal(rc, failed ? -ENOMEM : 0);
+		if (!failed)
+			break;
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_expand), cmocka_unit_test(test_expand_ipv6), cmocka_unit_test(test_odd_values),
+		cmocka_unit_test(test_no_memory), cmocka_unit_test(test_expand), cmocka_unit_test(test_expand_ipv6), cmocka_unit_test(test_odd_values),
 		cmocka_unit_test(test_unknown), cmocka_unit_test(test_check), cmocka_unit_test(test_has), cmocka_unit_test(test_domain),
 		cmocka_unit_test(test_bound), cmocka_unit_test(test_name),
 	};
