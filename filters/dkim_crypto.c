@@ -59,14 +59,28 @@ static bool ed25519_check(EVP_PKEY *key, const unsigned char *hash, const unsign
 	return good;
 }
 
+/* A signature that is wrong and one for which there was no memory look the same but for what OpenSSL has noted. */
+static bool out_of_memory(void)
+{
+	bool out = false;
+	unsigned long e;
+
+	while ((e = ERR_get_error()))
+		out |= ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
+	return out;
+}
+
 int dkim_crypto_check(const struct dkim_key *key, const unsigned char hash[DKIM_CRYPTO_HASH], const unsigned char *signature, size_t len)
 {
 	bool rsa = key->type == DKIM_KEY_RSA, good = false;
-	EVP_PKEY *k = rsa ? rsa_key(key) : EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->bytes, key->len);
+	EVP_PKEY *k;
+
+	ERR_clear_error();
+	k = rsa ? rsa_key(key) : EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->bytes, key->len);
 
 	if (k)
 		good = rsa ? rsa_check(k, hash, signature, len) : ed25519_check(k, hash, signature, len);
 	EVP_PKEY_free(k);
-	ERR_clear_error();
-	return k ? good : -ENOMEM;
+	/* Asked whatever the result: the queue of errors is left empty. */
+	return out_of_memory() && !good ? -ENOMEM : k ? good : -ENOMEM;
 }
