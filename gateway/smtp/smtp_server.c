@@ -175,7 +175,7 @@ static int say_extensions(struct smtp_session *s)
 	if (smtp_may_etrn(s))
 		offer(&out, false, "ETRN");
 	offer(&out, true, "LIMITS MAILMAX=%d RCPTMAX=%d", site->limits.transactions, site->limits.recipients);
-	return stream_write(s->stream, out.data, out.len);
+	return out.failed ? -ENOMEM : stream_write(s->stream, out.data, out.len);
 }
 
 static int do_helo(struct smtp_session *s, struct smtp_command *c)
