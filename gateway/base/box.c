@@ -233,7 +233,8 @@ static int wait_readable(int fd, int timeout_ms)
 	if (!task_self())
 		return poll(&p, 1, timeout_ms) == 0 ? -ETIMEDOUT : 0;
 	event_assign(&ev, loop_base(), fd, EV_READ, on_readable, task_self());
-	event_add(&ev, NULL);
+	if (event_add(&ev, NULL) < 0)
+		return -ENOMEM;
 	rc = task_park(timeout_ms);
 	event_del(&ev);
 	return rc;

@@ -171,20 +171,25 @@ static void timer_fired(evutil_socket_t fd, short what, void *arg)
 	timers_expire(clock_ms());
 }
 
-static void timer_arm(void)
+/* False: there is no memory for the timer; who waits for events must not wait long. */
+static bool timer_arm(void)
 {
 	int64_t left_ms;
 	struct timeval tv;
 
 	if (!loop.heap_len || (loop.timer_ms && loop.timer_ms <= loop.heap[0]->alarm_ms))
-		return;
+		return true;
 	loop.timer_ms = loop.heap[0]->alarm_ms;
 	left_ms = loop.timer_ms - clock_ms();
 	if (left_ms < 0)
 		left_ms = 0;
 	tv.tv_sec = left_ms / 1000;
 	tv.tv_usec = left_ms % 1000 * 1000;
-	event_add(&loop.timer, &tv);
+	if (event_add(&loop.timer, &tv) == 0)
+		return true;
+	loop.timer_ms = 0;
+	timers_expire(clock_ms());
+	return false;
 }
 
 /* The queue. */
@@ -290,8 +295,7 @@ static void loop_round(int flags)
 	queue_run();
 	if (loop.stop)
 		return;
-	timer_arm();
-	if (loop.queued)
+	if (!timer_arm() || loop.queued)
 		flags |= EVLOOP_NONBLOCK;
 	event_base_loop(loop.base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY | flags);
 }
