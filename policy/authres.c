@@ -102,6 +102,7 @@ static void add_signature(const char *text, struct authres_text *x)
 		buf_addf(&comment, "%s-bit key", b);
 	if (why[0])
 		buf_addf(&comment, "%s%s", b ? "; " : "", why);
+	x->out->failed |= comment.failed;
 	result_begin(x, "dkim", word, buf_str(&comment));
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++)
 		if (result_token(text, tokens[i].key, value, sizeof(value)))

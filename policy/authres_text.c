@@ -69,6 +69,13 @@ static void put(struct authres_text *x, const char *word, size_t len)
 	x->fresh = false;
 }
 
+/* What could not be put together is not left out: the whole field is not made. */
+static void put_made(struct authres_text *x, const struct buf *w)
+{
+	x->out->failed |= w->failed;
+	put(x, buf_str(w), w->len);
+}
+
 void authres_text_begin(struct authres_text *x, const char *name)
 {
 	buf_addf(x->out, "%s:", name);
@@ -121,7 +128,7 @@ void authres_text_value(struct authres_text *x, const char *value, size_t max)
 	AUTO(buf) struct buf w = BUF_INIT(WORD_MAX);
 
 	value_write(x, &w, value, max);
-	put(x, buf_str(&w), w.len);
+	put_made(x, &w);
 }
 
 void authres_text_pair(struct authres_text *x, const char *name, const char *value, size_t max)
@@ -137,7 +144,7 @@ void authres_text_pair(struct authres_text *x, const char *name, const char *val
 		value_write(x, &w, value, max);
 	else
 		buf_adds(&w, value);
-	put(x, buf_str(&w), w.len);
+	put_made(x, &w);
 }
 
 void authres_text_comment(struct authres_text *x, const char *text, size_t max)
@@ -148,8 +155,8 @@ void authres_text_comment(struct authres_text *x, const char *text, size_t max)
 	buf_addc(&w, '(');
 	for (size_t i = 0; i < len; i++) {
 		if (text[i] == ' ') {
-			if (w.len > 0)
-				put(x, buf_str(&w), w.len);
+			if (w.len > 0 || w.failed)
+				put_made(x, &w);
 			buf_clear(&w);
 			continue;
 		}
@@ -158,5 +165,5 @@ void authres_text_comment(struct authres_text *x, const char *text, size_t max)
 		buf_addc(&w, harmless(text[i]));
 	}
 	buf_addc(&w, ')');
-	put(x, buf_str(&w), w.len);
+	put_made(x, &w);
 }

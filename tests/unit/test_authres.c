@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "policy/authres.h"
+#include "support/scarce.h"
 
 #define OURS "mx.example.com"
 
@@ -250,6 +251,34 @@ static void everything_known(void **state)
 	end(&x);
 }
 
+/* The field is made, and as it should be, or it is not. */
+static void no_memory(void **state)
+{
+	char *whole = NULL;
+	struct fixture x;
+
+	begin(&x, "a@example.org");
+	facts_set_why(&x.txn.evidence.facts, "spf", "fail", "none of the terms (of \"v=spf1 -all\") matched the client");
+	facts_set(&x.txn.evidence.facts, "dkim", "pass");
+	facts_add(&x.txn.evidence.facts, "dkim.results", "pass d=example.org s=sel a=rsa-sha256 b=dGhlIHF1 k=2048; ");
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	whole = buf_steal(&x.out);
+	for (int n = 1; scarce_begin(n); n++) {
+		struct buf out = BUF_INIT(16 * 1024);
+		int rc = authres_make(&x.txn, OURS, &out);
+		bool failed = scarce_end();
+
+		if (rc == 0)
+			assert_string_equal(buf_str(&out), whole);
+		assert_true(failed || rc == 0);
+		buf_release(&out);
+		if (!failed)
+			break;
+	}
+	free(whole);
+	end(&x);
+}
+
 static void null_sender(void **state)
 {
 	struct fixture x;
@@ -342,6 +371,7 @@ int main(void)
 		cmocka_unit_test(claimed_idn),
 		cmocka_unit_test(nothing_known),
 		cmocka_unit_test(everything_known),
+		cmocka_unit_test(no_memory),
 		cmocka_unit_test(null_sender),
 		cmocka_unit_test(odd_values),
 		cmocka_unit_test(long_values),
