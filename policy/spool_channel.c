@@ -178,7 +178,8 @@ int spool_report(struct spool *s, struct spool_lease *l, const struct spool_repo
 	char *text = spool_wire_report(l, r);
 	int fd = r && r->dsn ? r->dsn_fd : -1, rc = -EPIPE;
 
-	for (int i = 0; text && i < REPORT_TRIES && rc == -EPIPE; i++) {
+	/* What the keeper had no memory to read it has not heard. */
+	for (int i = 0; text && i < REPORT_TRIES && (rc == -EPIPE || rc == -ENOMEM); i++) {
 		AUTO(channel_msg) struct channel_msg reply = CHANNEL_MSG_INIT;
 
 		if (channel_await_peer(s->channel, SPOOL_KEEP_TIMEOUT_MS) == -ECANCELED)

@@ -173,26 +173,31 @@ static const char *read_all(const json_t *o, enum spool_record_kind kind, struct
 int spool_record_read(const json_t *o, enum spool_record_kind kind, struct spool_envelope **out, const char **why)
 {
 	struct spool_envelope *e = spool_envelope_new();
-	const char *wrong = e ? read_all(o, kind, e) : "no memory";
+	const char *wrong;
+	int rc;
 
+	errno = 0;
+	wrong = e ? read_all(o, kind, e) : "no memory";
 	if (!wrong) {
 		*out = e;
 		return 0;
 	}
+	/* What there was no memory for is not the record's fault: it is not to be put aside for that. */
+	rc = !e || errno == ENOMEM ? -ENOMEM : -EINVAL;
 	spool_envelope_free(e);
 	if (why)
 		*why = wrong;
-	return strcmp(wrong, "no memory") == 0 ? -ENOMEM : -EINVAL;
+	return rc;
 }
 
 int spool_record_parse(const char *text, size_t len, enum spool_record_kind kind, struct spool_envelope **out, const char **why)
 {
-	json_error_t error = { .line = 0 };
-	json_t *o = len <= SPOOL_RECORD_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, &error) : NULL;
+	json_t *o;
 	int rc;
 
-	/* Not the record's fault: it is not to be put aside for that. */
-	if (!o && len <= SPOOL_RECORD_MAX && json_error_code(&error) == json_error_out_of_memory)
+	errno = 0;
+	o = len <= SPOOL_RECORD_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	if (!o && errno == ENOMEM)
 		return -ENOMEM;
 	rc = spool_record_read(o, kind, out, why);
 	json_decref(o);

@@ -212,7 +212,7 @@ static int report_read(const json_t *o, struct spool_told *t)
 {
 	const json_t *list = json_object_get(o, "outcome"), *dsn = json_object_get(o, "dsn");
 	size_t n = json_array_size(list);
-	int duty = 0;
+	int duty = 0, rc;
 
 	if (!o || !get_id(o, t->id) || !get_number(o, "lease", &t->number) || !spool_json_get_bool(o, "down", JSON_NEEDED, &t->route_down) ||
 	    !spool_json_get_bool(o, "met", JSON_OPTIONAL, &t->met) ||
@@ -227,15 +227,20 @@ static int report_read(const json_t *o, struct spool_told *t)
 		if (!outcome_read(json_array_get(list, i), t, &t->outcome[i]))
 			return -EBADMSG;
 	t->count = n;
-	return dsn && spool_record_read(dsn, RECORD_NEW, &t->dsn, NULL) < 0 ? -EBADMSG : 0;
+	rc = dsn ? spool_record_read(dsn, RECORD_NEW, &t->dsn, NULL) : 0;
+	return rc == -EINVAL ? -EBADMSG : rc;
 }
 
 int spool_wire_report_read(const char *text, size_t len, struct spool_told *out)
 {
-	AUTO(json) json_t *o = load(text, len);
+	AUTO(json) json_t *o = NULL;
+	int rc;
 
+	errno = 0;
+	o = load(text, len);
 	*out = (struct spool_told){ 0 };
-	return report_read(o, out);
+	rc = report_read(o, out);
+	return rc < 0 && errno == ENOMEM ? -ENOMEM : rc;
 }
 
 void spool_told_release(struct spool_told *t)

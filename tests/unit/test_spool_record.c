@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "policy/spool_record.h"
+#include "support/scarce.h"
 
 #define RCPT "{\"address\":\"b@y\",\"params\":\"\",\"route\":\"mx y\",\"state\":\"waiting\",\"attempts\":0,\"tried\":0,\"reply\":\"\",\"remote\":\"\",\"told\":false}"
 #define HEAD "\"spool\":1,\"id\":\"01kabcdef123\",\"created\":5,\"bytes\":7,\"direction\":\"outbound\",\"credible\":true,\"sender\":\"a@x\",\"params\":\"\""
@@ -242,12 +243,35 @@ static void test_params(void **state)
 	}
 }
 
+/* A record that is as it should be is never taken for a broken one: that would be put aside, and its message delivered to nobody. */
+static void test_no_memory(void **state)
+{
+	static const char text[] = "{" HEAD ",\"listener\":\"smtp\",\"user\":{\"base64\":\"YWE=\"},\"rcpt\":[" RCPT "," RCPT "]}";
+	int n;
+
+	json_set_alloc_funcs(malloc, free);     /* jansson's count, too */
+	for (n = 1; scarce_begin(n); n++) {
+		struct spool_envelope *e = NULL;
+		const char *why;
+		int rc = spool_record_parse(text, strlen(text), RECORD_KEPT, &e, &why);
+
+		if (!scarce_end()) {
+			assert_int_equal(rc, 0);
+			spool_envelope_free(e);
+			break;
+		}
+		assert_int_equal(rc, -ENOMEM);
+		assert_null(e);
+	}
+	assert_true(n > 50);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows), cmocka_unit_test(test_recipient), cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_long_reply_is_cut), cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_params),
+		cmocka_unit_test(test_params), cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

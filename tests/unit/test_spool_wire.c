@@ -5,11 +5,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy/spool_wire.h"
+#include "support/scarce.h"
 
 #define ID "01kabcdef123"
 #define RECORD                                                                                                                  \
@@ -159,9 +161,27 @@ static void test_asks(void **state)
 	free(text);
 }
 
+/* What could not be read for lack of memory may be said again. */
+static void test_no_memory(void **state)
+{
+	static const char text[] = REPORT "[{\"rcpt\":0,\"kind\":\"for-good\",\"told\":true,\"reply\":\"550 no\"}],\"dsn\":" RECORD "}}";
+
+	json_set_alloc_funcs(malloc, free);     /* jansson's count, too */
+	for (int n = 1; scarce_begin(n); n++) {
+		struct spool_told t;
+		int rc = spool_wire_report_read(text, strlen(text), &t);
+		bool failed = scarce_end();
+
+		assert_int_equal(rc, failed ? -ENOMEM : 0);
+		spool_told_release(&t);
+		if (!failed)
+			break;
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reports), cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_asks) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_reports), cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_asks), cmocka_unit_test(test_no_memory) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
