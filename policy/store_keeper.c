@@ -184,17 +184,21 @@ static void item_id(struct store_keeper *k, struct store_item *it, int64_t now_m
 /* The metadata with what the store knows, as the file will hold it. */
 static int item_json(struct store_item *it)
 {
-	json_t *meta = json_loadb(it->meta, it->meta_len, JSON_ALLOW_NUL, NULL);
+	json_t *meta;
 	int rc = -EINVAL;
 
 	free(it->json);
 	it->json = NULL;
+	errno = 0;
+	meta = json_loadb(it->meta, it->meta_len, JSON_ALLOW_NUL, NULL);
+	if (!meta && errno == ENOMEM)
+		rc = -ENOMEM;
 	if (json_is_object(meta)) {
-		json_object_set_new(meta, "kept",
-				    json_pack("{s:s, s:I, s:I}", "id", it->id, "at",
-					      (json_int_t)(store_id_ms(it->id) / 1000), "bytes",
-					      (json_int_t)it->bytes));
-		it->json = json_dumps(meta, JSON_COMPACT);
+		if (json_object_set_new(meta, "kept",
+					json_pack("{s:s, s:I, s:I}", "id", it->id, "at",
+						  (json_int_t)(store_id_ms(it->id) / 1000), "bytes",
+						  (json_int_t)it->bytes)) == 0)
+			it->json = json_dumps(meta, JSON_COMPACT);
 		rc = it->json ? 0 : -ENOMEM;
 	}
 	json_decref(meta);

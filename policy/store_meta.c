@@ -78,9 +78,10 @@ int store_meta_read(const char *text, size_t len, struct store_meta *out)
 	int rc;
 
 	*out = (struct store_meta){ .recipients = BUF_INIT(1024 * 1024), .classes = BUF_INIT(16 * 1024) };
+	errno = 0;
 	out->root = json_loadb(text, len, JSON_ALLOW_NUL, NULL);
 	if (!json_is_object(out->root))
-		return -EINVAL;
+		return !out->root && errno == ENOMEM ? -ENOMEM : -EINVAL;
 	out->sender = text_of(out->root, "envelope", "from", NULL);
 	out->client = text_of(out->root, "client", "ip", NULL);
 	out->rule = text_of(out->root, "verdict", "rule", "name");
