@@ -213,7 +213,7 @@ e2e: deps-test
 fault: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all
 	@$(MAKE) -s -j$(JOBS) all preloads
-	@FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(RUN) e2e --only test_faults --pytest=-s
+	@FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(RUN) e2e --only "test_faults or test_cuts" --pytest=-s
 test: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all units conformances
 	@$(MAKE) -s -j$(JOBS) FUZZ=1 fuzzers

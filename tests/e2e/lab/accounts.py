@@ -41,7 +41,7 @@ class Entry:
         self.id, self.sender, self.rcpts, self.data = id, sender, list(rcpts), data
         self.digest = digest(data)
         self.taken, self.deferred, self.refused, self.unknown = (collections.Counter() for _ in range(4))
-        self.early = collections.Counter()      # 4xx before the message
+        self.early, self.short = collections.Counter(), collections.Counter()      # before the end of the message: 4xx, no answer
 
     def again(self, rcpt):
         """In how many attempts that were not answered 250 it may have been delivered: of the server behind nobody knows more than 451 says."""
@@ -66,7 +66,7 @@ class Balance:
         self.lost, self.damaged, self.unexplained, self.ghosts, self.strangers = [], [], [], [], []
 
     def __str__(self):
-        answers = ", ".join(f"{self.answers[k]} {k}" for k in ("250", "4xx", "5xx", "unknown"))
+        answers = ", ".join(f"{self.answers[k]} {k}" for k in ("250", "4xx", "5xx", "unknown", "broken off"))
         places = ", ".join(f"{n} {p}" for p, n in sorted(self.places.items())) or "nothing anywhere"
         return (f"{self.sent} messages to {self.recipients} recipients, answers: {answers}; in the end {self.acknowledged} taken, {self.refused} refused, "
                 f"{self.open} open; found: {places}; lost {len(self.lost)}, damaged {len(self.damaged)}, duplicates {self.duplicates} "
@@ -87,16 +87,16 @@ class Accounts:
         self.attempts = 0
         self.lock = threading.Lock()
 
-    def write(self, sender, rcpts, size=1000, subject="accounts", head=""):
+    def write(self, sender, rcpts, size=1000, subject="accounts", end="The end.\r\n"):
         """A new message: about so many bytes of lines that are all different, some beginning with dots."""
         with self.lock:
-            id = f"{len(self.entries)}-{self.chance.getrandbits(32):08x}"
+            id = f"{len(self.entries):06}-{self.chance.getrandbits(32):08x}"
             salt = self.chance.getrandbits(64)
             self.entries[id] = None
         first = (f"X-Account: {id}\r\nFrom: {sender}\r\nTo: {', '.join(rcpts)}\r\nSubject: {subject}\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n"
-                 f"Message-ID: <{id}@accounts.example>\r\n{head}\r\n")
+                 f"Message-ID: <{id}@accounts.example>\r\n\r\n")
         lines = [f"{'.' * (n % 3)}{salt:x} {n:07} line of {id}\r\n" for n in range(max(0, size - len(first)) // (30 + len(id)) + 1)]
-        entry = Entry(id, sender, rcpts, (first + "".join(lines) + "The end.\r\n").encode())
+        entry = Entry(id, sender, rcpts, (first + "".join(lines) + end).encode())
         with self.lock:
             self.entries[id] = entry
         return entry
@@ -111,7 +111,7 @@ class Accounts:
     def refuse(self, entry, rcpt, code):
         """Said at MAIL or RCPT, or nothing (UNKNOWN) before the end of the message was sent: nobody can have it from this attempt."""
         with self.lock:
-            (entry.refused if code // 100 == 5 else entry.early)[rcpt] += 1
+            {4: entry.early, 5: entry.refused, UNKNOWN: entry.short}[code // 100][rcpt] += 1
 
     def find(self, data):
         """(entry or None, whether it is whole) of a copy with plain line ends."""
@@ -138,7 +138,7 @@ class Accounts:
             for r in e.rcpts:
                 there = copies[e.id, r]
                 b.recipients += 1
-                b.answers.update({"250": e.taken[r], "4xx": e.deferred[r] + e.early[r], "5xx": e.refused[r], "unknown": e.unknown[r]})
+                b.answers.update({"250": e.taken[r], "4xx": e.deferred[r] + e.early[r], "5xx": e.refused[r], "unknown": e.unknown[r], "broken off": e.short[r]})
                 b.acknowledged += e.taken[r] > 0
                 b.refused += e.refused[r] > 0 and not e.taken[r]
                 b.open += not e.taken[r] and not e.refused[r]

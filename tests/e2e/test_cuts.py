@@ -1,0 +1,182 @@
+"""
+The line breaks behind every octet of a session, with a reset or an end: between client and gateway, and between gateway and server, what the one says and
+what the other. The client comes again until all recipients are taken; then nothing is lost, nothing is cut, and nothing is there twice without a reason.
+
+FAULT_SECONDS (any): longer sessions, each position both ways: `make fault`.
+"""
+import asyncio
+import collections
+import json
+import os
+import time
+
+import pytest
+
+from lab.accounts import Accounts
+from lab.cuts import DOWN, FIN, RST, UP, Cut, Cutter, Server, talk
+from lab.process import free_port
+
+LONG = float(os.environ.get("FAULT_SECONDS", "0")) > 0
+SIZES = [("data", 400, False), ("bdat", 400, True)] + ([("long data", 3000, False), ("long bdat", 3000, True)] if LONG else [])
+SIDE_BY_SIDE, LANES = 100, 32
+RCPTS = ["bob@example.com", "carol@example.com"]
+CONF = "limits { sessions_per_client = 10000 }"
+
+
+def plans(lengths):
+    """Every position of a session; in the short form resets and ends by turns."""
+    for way in (UP, DOWN):
+        for n in range(lengths[way]):
+            for how in (RST, FIN) if LONG else ((RST, FIN)[n % 2],):
+                yield Cut(way, n, how)
+
+
+def counted(name, lengths, done, tries, balance, seconds):
+    """What is printed, and must be right: as many positions as the session has octets, each way."""
+    at = {way: {c.octets for c in done if c.way == way} for way in (UP, DOWN)}
+    print(f"\n{name}: up {len(at[UP])} of {lengths[UP]} positions, down {len(at[DOWN])} of {lengths[DOWN]}; {len(done)} cuts, {tries} attempts, {seconds:.0f} s: {balance}")
+    for way in (UP, DOWN):
+        assert at[way] == set(range(lengths[way])), f"{way}: not tried: {sorted(set(range(lengths[way])) - at[way])[:20]}"
+    balance.check()
+
+
+def write(books, size, bdat):
+    """Lines that end as they should not go on by BDAT."""
+    return books.write("a@sender.example", RCPTS, size, end="The\nend.\r\n" if bdat else "The end.\r\n")
+
+
+def source(n):
+    """Each message has a client of its own, which no other's manners concern; on loopback."""
+    return f"127.{2 + (n >> 16)}.{n >> 8 & 255}.{n & 255}"
+
+
+async def quiet(g):
+    """Until the gateway has noticed that everybody has gone."""
+    end = time.monotonic() + 60
+    while sum(w["sessions"] for w in json.loads((await asyncio.to_thread(g.command, "status", "-c", str(g.conf_path))).stdout)["workers"]):
+        assert time.monotonic() < end, "sessions do not end"
+        await asyncio.sleep(0.05)
+
+
+async def all_done(jobs, work, width):
+    """work(job) for each, so many at once."""
+    jobs = collections.deque(jobs)
+
+    async def worker(k):
+        while jobs:
+            await work(jobs.popleft(), k)
+    await asyncio.gather(*(worker(k) for k in range(width)))
+
+
+class Site:
+    """A gateway before servers of cuts.py. cutters: one for each of its listeners, which have a server each."""
+
+    def __init__(self, lab):
+        self.lab, self.found, self.books, self.tries = lab, [], Accounts(), 0
+
+    async def begin(self, lanes=0, bdat=False):
+        self.server = await asyncio.get_running_loop().create_server(lambda: Server(self.found), "127.0.0.1", 0, backlog=1000)
+        behind = self.server.sockets[0].getsockname()[1]
+        self.cutters = [Cutter(behind) for _ in range(lanes)]
+        for c in self.cutters:
+            await c.listen()
+        self.ports = [free_port() for _ in range(lanes or 1)]
+        listeners = "\n".join(f'listener l{k} {{ address = "127.0.0.1:{port}" backends = {{ "b{k}" }} }}' for k, port in enumerate(self.ports))
+        self.gate = await asyncio.to_thread(
+            self.lab, [c.port for c in self.cutters] or [behind], policy="accept\n", conf=CONF, listeners=listeners, workers=1 if lanes else 2,
+            backend_options="probe_interval = 1h reuse = no" if lanes else "")
+        for k in range(lanes or 1):
+            await asyncio.to_thread(self.gate.wait_line, rf"event=backend name=b{k} .*state=up")
+
+    async def send(self, entry, lane=0, n=0, **kw):
+        self.tries += 1
+        return await talk(self.books, entry, self.ports[lane], source(n), **kw)
+
+    async def until_taken(self, entry, **kw):
+        end, counts = time.monotonic() + 60, None
+        while entry.left():
+            assert time.monotonic() < end, f"{entry.id} is not taken"
+            counts = await self.send(entry, **kw)
+            if entry.left():
+                await asyncio.sleep(0.05)
+        return counts
+
+    def balance(self):
+        assert not self.gate.quarantined()
+        return self.books.balance({"server": self.found})
+
+
+async def client_leg(lab, name, size, bdat):
+    site, done = Site(lab), set()
+    await site.begin()
+    lengths = await site.until_taken(write(site.books, size, bdat), bdat=bdat)
+    begun = time.monotonic()
+    cut = []
+
+    async def work(job, _):
+        n, plan = job
+        entry = write(site.books, size, bdat)
+        counts = await site.send(entry, n=n, cut=plan, bdat=bdat)
+        assert counts[plan.way] == plan.octets, f"{plan}: {counts} of {lengths}"
+        done.add(plan)
+        cut.append((entry, n, plan))
+
+    async def again(job, _):
+        entry, n, _ = job
+        await site.until_taken(entry, n=n, bdat=bdat)
+
+    await all_done(enumerate(plans(lengths), 1), work, SIDE_BY_SIDE)
+    await quiet(site.gate)
+    await all_done(cut, again, SIDE_BY_SIDE)
+    balance = site.balance()
+    counted(f"{name}, line to the client cut", lengths, done, site.tries, balance, time.monotonic() - begun)
+    return site, {entry.id: plan for entry, _, plan in cut}
+
+
+async def server_leg(lab, name, size, bdat):
+    site, done = Site(lab), set()
+    await site.begin(LANES)
+    lane = site.cutters[0]
+    await site.until_taken(write(site.books, size, bdat), bdat=bdat)
+    lengths = dict(zip((UP, DOWN), await said_goodbye(lane)))
+    begun = time.monotonic()
+
+    async def work(job, k):
+        """The same message comes again until it is taken; the first connection to the server is the one that is cut."""
+        n, plan = job
+        entry = write(site.books, size, bdat)
+        site.cutters[k].set(plan)
+        await site.until_taken(entry, lane=k, n=n, bdat=bdat)
+        await asyncio.wait_for(site.cutters[k].event.wait(), 60)
+        assert site.cutters[k].was_cut, f"{plan}: {site.cutters[k].octets} of {lengths}"
+        done.add(plan)
+
+    await all_done(enumerate(plans(lengths), 1), work, LANES)
+    balance = site.balance()
+    counted(f"{name}, line to the server cut", lengths, done, site.tries, balance, time.monotonic() - begun)
+
+
+async def said_goodbye(cutter):
+    """The gateway says QUIT when the client has its answer."""
+    while True:
+        before = cutter.octets
+        await asyncio.sleep(0.2)
+        if before == cutter.octets and before[1]:
+            return before
+
+
+@pytest.mark.parametrize("name, size, bdat", SIZES, ids=lambda v: v.replace(" ", "-") if isinstance(v, str) else "")
+def test_client(lab, capsys, name, size, bdat):
+    with capsys.disabled():
+        site, plan_of = asyncio.run(client_leg(lab, name, size, bdat))
+        # RFC 1047: who has reset the line did not hear the answer, and that is noticed.
+        copies = collections.Counter((site.books.find(f.data)[0].id, r) for f in site.found for r in f.rcpts)
+        twice = collections.Counter(plan_of[id].how for (id, _), n in copies.items() if n > 1)
+        print(f"{name}: twice at the server: {dict(twice) or 'none'}")
+    assert not twice[RST]
+
+
+@pytest.mark.parametrize("name, size, bdat", SIZES, ids=lambda v: v.replace(" ", "-") if isinstance(v, str) else "")
+def test_server(lab, capsys, name, size, bdat):
+    with capsys.disabled():
+        asyncio.run(server_leg(lab, name, size, bdat))
