@@ -1,0 +1,106 @@
+/*
+ * client_load - what each client network has asked of us lately, and the whole site: a table in memory that all workers share
+ *
+ * Counted are connections, commands, errors, recipients, those that are unknown, messages, bytes and logins; each in a window that slides: all of the
+ * present period, and of the one before the part that is still within a period's time. A client counts as an IPv4 address; of IPv6 as its /64, and with 4 and 16
+ * times the limit as the /56 and the /48 around it.
+ *
+ * The table holds hashes with a key of its own: nobody can choose addresses that meet. When a place is needed for a newcomer, the one of eight gives way that has
+ * used the least of its limits: whoever comes from ever new addresses pushes out others that have done next to nothing, as he has himself, and none that is near
+ * a limit. Nobody is ever counted for another. What is not in the table has done nothing yet; so the worst that an attacker can do to others is that they
+ * are counted from the beginning.
+ *
+ * Nobody waits for anybody, and a process that dies in the middle of it leaves nothing behind but its counts.
+ */
+#ifndef CLIENT_LOAD_H
+#define CLIENT_LOAD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/net.h"
+#include "base/siphash.h"
+
+enum load_kind { LOAD_CONNECTIONS, LOAD_COMMANDS, LOAD_ERRORS, LOAD_RECIPIENTS, LOAD_UNKNOWN, LOAD_MESSAGES, LOAD_BYTES, LOAD_LOGINS, LOAD_KINDS };
+
+enum {
+	LOAD_NETWORKS = 3,              /* as which a client counts, from near to wide */
+	LOAD_BUCKETS = 1 << 13, LOAD_WAYS = 8,
+	LOAD_FULL = 1000,               /* a limit, as a load */
+	LOAD_BYTES_UNIT = 1024,         /* LOAD_BYTES is counted in KiB */
+};
+
+/* How much in a period. */
+struct load_conf {
+	int period_ms;                  /* 1 min */
+	int64_t limit[LOAD_KINDS];      /* 0: none, and not counted; at most 2^24 */
+	int slow_from;                  /* percent of a limit from which on each step costs a delay, 100: none does */
+	int slow_max_ms;                /* that grows to this */
+};
+
+/* How a client limit is described in options, logs and the manual: "unknown_recipients". */
+const char *load_kind_name(enum load_kind kind);
+
+/* Counters of one network, or of the site. */
+struct load_entry {
+	_Atomic uint64_t window[LOAD_KINDS];    /* 16 bits: which period; 24: counted in the one before; 24: in this one */
+	_Atomic int64_t shut_ms;        /* until then no recipient is taken from it; 0: it is not so */
+	_Atomic uint64_t said;          /* for each kind the minute in which there was a line about it, 8 bits */
+	_Atomic uint64_t unsaid[2];     /* for each kind how many had none, 16 bits */
+};
+
+struct load_table {
+	struct siphash_key key;
+	struct load_entry site;
+	_Atomic uint64_t slowed[LOAD_KINDS], refused[LOAD_KINDS];       /* since the start, for those who look */
+	_Atomic uint64_t owner[LOAD_BUCKETS][LOAD_WAYS];        /* hashes; 0: nobody's */
+	struct load_entry entry[LOAD_BUCKETS][LOAD_WAYS];
+};
+
+/* Who a client is in the table. */
+struct load_client {
+	int networks;                   /* 1 or 3 */
+	uint64_t hash[LOAD_NETWORKS];
+};
+
+/* t is zeroed memory. */
+void client_load_init(struct load_table *t);
+
+void client_load_name(const struct load_table *t, const struct load_conf *conf, const struct net_addr *client, struct load_client *out);
+
+/* The text of the i-th network: "192.0.2.1", "2001:db8::/56". Returns out. And how many times as high its limits are. */
+const char *client_load_network(const struct net_addr *client, int i, char out[NET_TEXT_MAX]);
+int client_load_factor(int i);
+
+/* What there is against a client. */
+struct load_view {
+	int load;                       /* of LOAD_FULL: how much of the limit is used, of the network that is nearest to its own */
+	int network;                    /* which */
+	int64_t count, limit;           /* its */
+	bool shut;                      /* LOAD_UNKNOWN: until the period is over */
+};
+
+/*
+ * n more of that kind, or none: only a look. now_ms: clock_ms(). A kind without limit is not counted. Who reaches the limit of LOAD_UNKNOWN is shut out for a
+ * period from then on.
+ */
+void client_load_add(struct load_table *t, const struct load_conf *conf, const struct load_client *c, enum load_kind kind, int64_t n, int64_t now_ms,
+		     struct load_view *out);
+/* It shall not have counted. */
+void client_load_take_back(struct load_table *t, const struct load_conf *conf, const struct load_client *c, enum load_kind kind, int64_t n, int64_t now_ms);
+
+/* The same for the whole site. */
+void site_load_add(struct load_table *t, const struct load_conf *conf, enum load_kind kind, int64_t n, int64_t now_ms, struct load_view *out);
+
+/* How long a step waits under this load; 0: not at all. */
+int load_delay_ms(const struct load_conf *conf, int load);
+
+/*
+ * Whether there shall be a line in the log about this kind: once a minute for a network (NULL: for the site). *unsaid: how many there would have been since
+ * the last one.
+ */
+bool client_load_say(struct load_table *t, const struct load_client *c, int network, enum load_kind kind, int64_t now_ms, int *unsaid);
+
+#endif
