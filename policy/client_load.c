@@ -193,13 +193,15 @@ static struct load_entry *claim(struct load_table *t, uint64_t hash, const struc
 
 /* --- counting --- */
 
-static void view(struct load_view *out, int network, int64_t count, int64_t limit)
+/* The network that is over its limit counts, or that which is nearest to it; the wider one if two are. */
+static void view(struct load_view *out, int network, int64_t count, int64_t limit, int64_t n)
 {
+	bool over = count + (n == 0) > limit;
 	int load = load_of(count, limit);
 
-	if (network > 0 && load <= out->load)
+	if (network > 0 && (load < out->load || (out->over && !over)))
 		return;
-	*out = (struct load_view){ .load = load, .network = network, .count = count, .limit = limit, .shut = out->shut };
+	*out = (struct load_view){ .load = load, .network = network, .count = count, .limit = limit, .over = over, .shut = out->shut };
 }
 
 /* Whether it is shut out: that begins when the limit is reached, and is over a period later. */
@@ -223,7 +225,7 @@ void client_load_add(struct load_table *t, const struct load_conf *conf, const s
 		return;
 	for (int i = 0; i < c->networks; i++) {
 		struct load_entry *e = find(t, c->hash[i]);
-		int64_t limit = conf->limit[kind] * networks[i].factor, count;
+		int64_t limit = (int64_t)conf->limit[kind] * networks[i].factor, count;
 
 		if (!e && n > 0)
 			e = claim(t, c->hash[i], conf, now_ms);
@@ -232,7 +234,7 @@ void client_load_add(struct load_table *t, const struct load_conf *conf, const s
 		count = window_add(&e->window[kind], conf->period_ms, now_ms, n);
 		if (kind == LOAD_UNKNOWN)
 			out->shut = shut(e, conf, count, limit, n, now_ms) || out->shut;
-		view(out, i, count, limit);
+		view(out, i, count, limit, n);
 	}
 }
 
@@ -250,7 +252,7 @@ void site_load_add(struct load_table *t, const struct load_conf *conf, enum load
 {
 	*out = (struct load_view){ .limit = conf->limit[kind] };
 	if (conf->limit[kind] > 0)
-		view(out, 0, window_add(&t->site.window[kind], conf->period_ms, now_ms, n), conf->limit[kind]);
+		view(out, 0, window_add(&t->site.window[kind], conf->period_ms, now_ms, n), conf->limit[kind], n);
 }
 
 int load_delay_ms(const struct load_conf *conf, int load)

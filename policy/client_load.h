@@ -29,13 +29,14 @@ enum {
 	LOAD_NETWORKS = 3,              /* as which a client counts, from near to wide */
 	LOAD_BUCKETS = 1 << 13, LOAD_WAYS = 8,
 	LOAD_FULL = 1000,               /* a limit, as a load */
-	LOAD_BYTES_UNIT = 1024,         /* LOAD_BYTES is counted in KiB */
+	LOAD_LIMIT_MAX = 1000000,
+	LOAD_BYTES_UNIT = 64 * 1024,    /* what LOAD_BYTES counts */
 };
 
 /* How much in a period. */
 struct load_conf {
 	int period_ms;                  /* 1 min */
-	int64_t limit[LOAD_KINDS];      /* 0: none, and not counted; at most 2^24 */
+	int limit[LOAD_KINDS];          /* 0: none, and not counted; LOAD_LIMIT_MAX at most */
 	int slow_from;                  /* percent of a limit from which on each step costs a delay, 100: none does */
 	int slow_max_ms;                /* that grows to this */
 };
@@ -79,6 +80,7 @@ struct load_view {
 	int load;                       /* of LOAD_FULL: how much of the limit is used, of the network that is nearest to its own */
 	int network;                    /* which */
 	int64_t count, limit;           /* its */
+	bool over;                      /* it is more than the limit; of a look: there is no room for one more */
 	bool shut;                      /* LOAD_UNKNOWN: until the period is over */
 };
 

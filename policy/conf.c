@@ -21,7 +21,7 @@ const struct conf_section *const conf_sections[] = {
 	&conf_top,  &conf_listener, &conf_backend,  &conf_outbound, &conf_tls_policy, &conf_recipients,
 	&conf_tls,  &conf_sni, &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
-	&conf_state, &conf_smtp,    &conf_limits,   &conf_timeouts,
+	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
 	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
 	NULL,
 };
@@ -231,6 +231,7 @@ static void site_check(struct conf *c)
 	conf_user_map_check(c);
 	conf_listener_check(c);
 	conf_outbound_check(c);
+	conf_client_limits_check(c);
 	if (!instance(c, &conf_backend, 0))
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "
@@ -429,6 +430,7 @@ void site_free(struct site *s)
 	free(s->relay_networks);
 	free(s->bypass);
 	free(s->auth.guard.exempt);
+	free(s->load.exempt);
 	list_free(s->auth.guard.exempt_users, s->auth.guard.exempt_user_count);
 	free(s->client_header);
 	free(s->user);

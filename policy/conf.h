@@ -18,6 +18,7 @@
 #include "base/tls.h"
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
+#include "policy/client_load.h"
 #include "policy/greylist.h"
 #include "policy/login_guard.h"
 #include "policy/policy.h"
@@ -51,7 +52,7 @@ struct listener_conf {
 	struct net_prefix *proxy_from;  /* load balancers whose connections begin with a PROXY header */
 	size_t proxy_from_count;
 	/* of all but LISTENER_SMTP */
-	int max_connections, max_per_client;    /* over all workers; in each */
+	int max_connections, max_per_client;    /* over all workers */
 	int idle_timeout_ms;            /* 1 h; POP3, IMAP: after login */
 	/* LISTENER_POP3, LISTENER_IMAP */
 	int login_timeout_ms;           /* all that comes before the login (3 min) */
@@ -147,11 +148,19 @@ struct smtp_limits {
 	int transactions;               /* per session (LIMITS MAILMAX; 100) */
 	int errors;                     /* then 421 (20) */
 	int hops;                       /* Received fields (100) */
-	int sessions;                   /* per worker (10,000), beyond: 421 */
-	int sessions_per_client;        /* per /32 or /64 and worker (50) */
+	int sessions;                   /* over all workers (10,000), beyond: 421 */
+	int sessions_per_client;        /* of one IPv4 address or IPv6 /64, over all workers (50) */
 	uint64_t memory_total;          /* of all processes together; base/load.h */
 	int shed_from, shed_lag_ms;
 	struct message_limits message;
+};
+
+struct client_limits {                  /* of each client network, and the whole site: so much in a period */
+	struct load_conf client, site;
+	uint64_t client_bytes, site_bytes;      /* as they are written; in load_conf they are counted in LOAD_BYTES_UNIT */
+	int slowed;                     /* sessions of one network that are slowed down at once (25) */
+	struct net_prefix *exempt;      /* who is not counted */
+	size_t exempt_count;
 };
 
 struct outbound_via {
@@ -285,6 +294,7 @@ struct site {
 	struct smtp_timeouts timeouts;
 	struct drain_times drain;
 	struct smtp_limits limits;
+	struct client_limits load;
 
 	char *policy_path;
 	char *allow_path;               /* the file of the list `allowed`; it need not exist */

@@ -6,7 +6,7 @@
 
 #define LISTENER(field) offsetof(struct listener_conf, field)
 
-enum { MAILBOX_PER_CLIENT = 500 };       /* a mail program has five connections or more, and an office one address */
+enum { MAILBOX_PER_CLIENT = 2000 };       /* a mail program has five connections or more, and an office one address */
 
 static const char *const protocols[] = { "smtp", "tcp", "pop3", "imap", NULL };
 static const char *const plaintext_words[] = { "pass", "refuse", NULL };
@@ -50,7 +50,7 @@ static const struct conf_option listener_options[] = {
 	{ "backends", CONF_LIST, 0, .read = backends_read },
 	{ "proxy_from", CONF_LIST, 0, .read = proxy_from_read },
 	CONF_NUMBER("max_connections", CONF_INT, LISTENER(max_connections), "10000", 1, 1000000),
-	CONF_NUMBER("max_per_client", CONF_INT, LISTENER(max_per_client), "50", 1, 1000000),
+	CONF_NUMBER("max_per_client", CONF_INT, LISTENER(max_per_client), "200", 1, 1000000),
 	CONF_NUMBER("idle_timeout", CONF_DURATION_MS, LISTENER(idle_timeout_ms), "1h", 1000, 7 * 24 * 3600 * 1000),
 	CONF_NUMBER("login_timeout", CONF_DURATION_MS, LISTENER(login_timeout_ms), "3m", 1000, 3600 * 1000),
 	{ "plaintext", CONF_WORD, LISTENER(plaintext), "pass", .words = plaintext_words },

@@ -61,7 +61,7 @@ extern const struct conf_section conf_sni;
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
-	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_spool, conf_limits, conf_timeouts;
+	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_spool, conf_limits, conf_client_limits, conf_site_limits, conf_timeouts;
 /* What a port is for: what is spoken there, and whether TLS begins with the first octet. */
 enum listener_protocol conf_protocol_by_port(int port);
 bool conf_implicit_by_port(int port);
@@ -141,6 +141,8 @@ const struct conf_option *conf_option_find(const struct conf_section *s, const c
 /* conf_dkim_sign.c, conf_srs.c: for site_free. */
 void conf_dkim_sign_free(struct site *s);
 void conf_srs_free(struct site *s);
+/* conf_client_limits.c: when all is known. */
+void conf_client_limits_check(struct conf *c);
 /* conf_rate.c: when the policy is there. */
 void conf_rate_check(struct conf *c);
 

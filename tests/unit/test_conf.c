@@ -194,6 +194,10 @@ static const char everything[] =
 	"smtp { banner_delay = 250ms bare_lf = refuse eightbit = refuse prdr = no ledger = 30m split = retry }\n"
 	"limits { line = 4K message_size = 10M recipients = 200 transactions = 7 errors = 8 hops = 50 sessions = 900 sessions_per_client = 9 memory_total = 700M shed_from = 60 shed_lag = 90ms\n"
 	"	memory = 64K header_size = 128K header_fields = 300 }\n"
+	"client_limits { period = 2m connections = 11 commands = 2000 errors = 13 recipients = 1400 unknown_recipients = 15 messages = 160 bytes = 640M logins = 18\n"
+	"	slow_from = 60 slow_max = 2s slowed = 7 exempt = { \"10.0.0.8\", \"2001:db8:1::/48\" } }\n"
+	"site_limits { period = 3m connections = 21 commands = 22 errors = 23 recipients = 24 unknown_recipients = 25 messages = 26 bytes = 27M logins = 28\n"
+	"	slow_from = 70 slow_max = 3s }\n"
 	"timeouts { command = 1s data = 2s session = 3s transaction = 4s backend_greeting = 5s backend_helo = 6s backend_mail = 7s backend_rcpt = 8s\n"
 	"	backend_data = 9s backend_block = 10s backend_dot = 11s backend_quit = 12s backend_budget = 13s backend_dot_budget = 14s drain_stop = 40s drain_reload = 2h }\n";
 
@@ -252,7 +256,7 @@ static void check_wire(const struct site *s)
 	assert_true(s->listener[2].max_connections == 5 && s->listener[2].max_per_client == 6 && s->listener[2].idle_timeout_ms == 90000 && s->listener[2].proxy_from_count == 1);
 	assert_true(listener_has_backend(s, &s->listener[2], &s->backend[1]) && !listener_has_backend(s, &s->listener[2], b));
 	assert_true(listener_has_backend(s, NULL, b) && !listener_has_backend(s, &s->listener[0], &s->backend[1]));
-	assert_true(s->listener[3].protocol == LISTENER_IMAP && s->listener[3].login_timeout_ms == 8000 && s->listener[3].plaintext == PLAINTEXT_REFUSE && s->listener[3].scan && s->listener[3].max_per_client == 500);
+	assert_true(s->listener[3].protocol == LISTENER_IMAP && s->listener[3].login_timeout_ms == 8000 && s->listener[3].plaintext == PLAINTEXT_REFUSE && s->listener[3].scan && s->listener[3].max_per_client == 2000);
 	assert_true(s->backend[2].protocol == LISTENER_IMAP && s->backend[2].implicit_tls && !b->implicit_tls && b->protocol == LISTENER_SMTP);
 	assert_true(listener_has_backend(s, &s->listener[3], &s->backend[2]) && !listener_has_backend(s, &s->listener[3], b) && !listener_has_backend(s, NULL, &s->backend[2]));
 	assert_int_equal(s->bypass_count, 1);
@@ -321,6 +325,18 @@ static void check_dns(const struct site *s)
 	assert_true(s->dnsbl[1].ipv4 && s->dnsbl[1].ipv6 && s->dnsbl[1].test);
 }
 
+static void check_client_limits(const struct client_limits *l)
+{
+	static const int client[LOAD_KINDS] = { 11, 2000, 13, 1400, 15, 160, 10 * 1024, 18 }, site[LOAD_KINDS] = { 21, 22, 23, 24, 25, 26, 27 * 16, 28 };
+
+	assert_memory_equal(l->client.limit, client, sizeof(client));
+	assert_memory_equal(l->site.limit, site, sizeof(site));
+	assert_true(l->client.period_ms == 120000 && l->client.slow_from == 60 && l->client.slow_max_ms == 2000 && l->slowed == 7);
+	assert_true(l->site.period_ms == 180000 && l->site.slow_from == 70 && l->site.slow_max_ms == 3000);
+	assert_int_equal(l->exempt_count, 2);
+	assert_int_equal(l->exempt[1].bits, 48);
+}
+
 static void check_numbers(const struct site *s)
 {
 	const struct smtp_limits *l = &s->limits;
@@ -340,6 +356,7 @@ static void check_numbers(const struct site *s)
 	assert_int_equal(l->sessions, 900);
 	assert_int_equal(l->sessions_per_client, 9);
 	assert_true(l->memory_total == 700 << 20 && l->shed_from == 60 && l->shed_lag_ms == 90);
+	check_client_limits(&s->load);
 	assert_int_equal(l->message.memory_bytes, 64 * 1024);
 	assert_int_equal(l->message.header_bytes, 128 * 1024);
 	assert_int_equal(l->message.header_fields, 300);
