@@ -7,10 +7,8 @@
 enum {
 	V4_BITS = 32,
 	COUNT_BITS = 24,                /* of a window */
-	PERIOD_BITS = 16,
 	SAY_MS = 60 * 1000,
-	UNSAID_BITS = 16, UNSAID_MAX = (1 << UNSAID_BITS) - 1,
-	KINDS_IN_WORD = 4,              /* of unsaid */
+	UNSAID_MAX = 0xffff,
 };
 
 static const uint64_t COUNT_MASK = ((uint64_t)1 << COUNT_BITS) - 1;
@@ -18,9 +16,10 @@ static const uint64_t COUNT_MASK = ((uint64_t)1 << COUNT_BITS) - 1;
 /* Of IPv6 anybody gets a /56 or a /48 for the asking. */
 static const struct { int v6_bits, factor; } networks[LOAD_NETWORKS] = { { 64, 1 }, { 56, 4 }, { 48, 16 } };
 
-static const char *const kinds[LOAD_KINDS] = {
+static const char *const kinds[LOAD_TOLD] = {
 	[LOAD_CONNECTIONS] = "connections", [LOAD_COMMANDS] = "commands", [LOAD_ERRORS] = "errors", [LOAD_RECIPIENTS] = "recipients",
 	[LOAD_UNKNOWN] = "unknown_recipients", [LOAD_MESSAGES] = "messages", [LOAD_BYTES] = "bytes", [LOAD_LOGINS] = "logins",
+	[LOAD_SESSIONS] = "sessions",
 };
 
 const char *load_kind_name(enum load_kind kind)
@@ -107,6 +106,11 @@ int client_load_factor(int i)
 	return networks[i].factor;
 }
 
+int client_load_bits(int i)
+{
+	return networks[i].v6_bits;
+}
+
 void client_load_name(const struct load_table *t, const struct load_conf *conf, const struct net_addr *client, struct load_client *out)
 {
 	struct net_addr a = net_counted(client);
@@ -172,9 +176,8 @@ static void clear(struct load_entry *e)
 	for (int k = 0; k < LOAD_KINDS; k++)
 		atomic_store_explicit(&e->window[k], 0, memory_order_relaxed);
 	atomic_store_explicit(&e->shut_ms, 0, memory_order_relaxed);
-	atomic_store_explicit(&e->said, 0, memory_order_relaxed);
-	atomic_store_explicit(&e->unsaid[0], 0, memory_order_relaxed);
-	atomic_store_explicit(&e->unsaid[1], 0, memory_order_relaxed);
+	for (int k = 0; k < LOAD_TOLD; k++)
+		atomic_store_explicit(&e->said[k], 0, memory_order_relaxed);
 }
 
 /* NULL: somebody else was quicker, with another. */
@@ -266,30 +269,24 @@ int load_delay_ms(const struct load_conf *conf, int load)
 
 /* --- what is said of it --- */
 
-/* One more that had no line, or all of them forgotten; how many there were. */
-static int unsaid_turn(_Atomic uint64_t *at, int shift, bool forget)
-{
-	uint64_t v = atomic_load(at), mask = (uint64_t)UNSAID_MAX << shift, next;
-
-	do {
-		next = forget ? v & ~mask : (v & mask) == mask ? v : v + ((uint64_t)1 << shift);
-	} while (next != v && !atomic_compare_exchange_weak(at, &v, next));
-	return (int)((v & mask) >> shift);
-}
-
-bool client_load_say(struct load_table *t, const struct load_client *c, int network, enum load_kind kind, int64_t now_ms, int *unsaid)
+bool client_load_say(struct load_table *t, const struct load_conf *conf, const struct load_client *c, int network, enum load_kind kind, int64_t now_ms,
+		     int *unsaid)
 {
 	struct load_entry *e = c ? find(t, c->hash[network]) : &t->site;
-	uint64_t minute = (uint64_t)(now_ms / SAY_MS) % 255 + 1, mask = (uint64_t)0xff << (8 * kind), said;
+	uint32_t minute = (uint32_t)(now_ms / SAY_MS % UINT16_MAX + 1) << 16, v, next;
+	bool say;
 
 	*unsaid = 0;
-	if (!e)                         /* it has just given way to another */
-		return true;
-	said = atomic_load(&e->said);
-	if ((said & mask) >> (8 * kind) == minute || !atomic_compare_exchange_strong(&e->said, &said, (said & ~mask) | minute << (8 * kind))) {
-		unsaid_turn(&e->unsaid[kind / KINDS_IN_WORD], UNSAID_BITS * (kind % KINDS_IN_WORD), false);
+	if (!e)
+		e = claim(t, c->hash[network], conf, now_ms);
+	if (!e)
 		return false;
-	}
-	*unsaid = unsaid_turn(&e->unsaid[kind / KINDS_IN_WORD], UNSAID_BITS * (kind % KINDS_IN_WORD), true);
-	return true;
+	v = atomic_load(&e->said[kind]);
+	do {
+		say = (v & ~(uint32_t)UNSAID_MAX) != minute;
+		next = say ? minute : (v & UNSAID_MAX) == UNSAID_MAX ? v : v + 1;
+	} while (!atomic_compare_exchange_weak(&e->said[kind], &v, next));
+	if (say)
+		*unsaid = (int)(v & UNSAID_MAX);
+	return say;
 }

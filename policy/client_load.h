@@ -23,7 +23,8 @@
 #include "base/net.h"
 #include "base/siphash.h"
 
-enum load_kind { LOAD_CONNECTIONS, LOAD_COMMANDS, LOAD_ERRORS, LOAD_RECIPIENTS, LOAD_UNKNOWN, LOAD_MESSAGES, LOAD_BYTES, LOAD_LOGINS, LOAD_KINDS };
+enum load_kind { LOAD_CONNECTIONS, LOAD_COMMANDS, LOAD_ERRORS, LOAD_RECIPIENTS, LOAD_UNKNOWN, LOAD_MESSAGES, LOAD_BYTES, LOAD_LOGINS, LOAD_KINDS,
+		 LOAD_SESSIONS = LOAD_KINDS, LOAD_TOLD };       /* what is there at once is not counted here, but told */
 
 enum {
 	LOAD_NETWORKS = 3,              /* as which a client counts, from near to wide */
@@ -46,16 +47,15 @@ const char *load_kind_name(enum load_kind kind);
 
 /* Counters of one network, or of the site. */
 struct load_entry {
-	_Atomic uint64_t window[LOAD_KINDS];    /* 16 bits: which period; 24: counted in the one before; 24: in this one */
+	_Alignas(64) _Atomic uint64_t window[LOAD_KINDS];       /* 16 bits: which period; 24: counted in the one before; 24: in this one */
 	_Atomic int64_t shut_ms;        /* until then no recipient is taken from it; 0: it is not so */
-	_Atomic uint64_t said;          /* for each kind the minute in which there was a line about it, 8 bits */
-	_Atomic uint64_t unsaid[2];     /* for each kind how many had none, 16 bits */
+	_Atomic uint32_t said[LOAD_TOLD];       /* 16 bits: the minute in which there was a line about it; 16: how many had none since */
 };
 
 struct load_table {
 	struct siphash_key key;
 	struct load_entry site;
-	_Atomic uint64_t slowed[LOAD_KINDS], refused[LOAD_KINDS];       /* since the start, for those who look */
+	_Atomic uint64_t slowed[LOAD_TOLD], refused[LOAD_TOLD];       /* since the start, for those who look */
 	_Atomic uint64_t owner[LOAD_BUCKETS][LOAD_WAYS];        /* hashes; 0: nobody's */
 	struct load_entry entry[LOAD_BUCKETS][LOAD_WAYS];
 };
@@ -74,6 +74,7 @@ void client_load_name(const struct load_table *t, const struct load_conf *conf, 
 /* The text of the i-th network: "192.0.2.1", "2001:db8::/56". Returns out. And how many times as high its limits are. */
 const char *client_load_network(const struct net_addr *client, int i, char out[NET_TEXT_MAX]);
 int client_load_factor(int i);
+int client_load_bits(int i);            /* of IPv6 */
 
 /* What there is against a client. */
 struct load_view {
@@ -103,6 +104,7 @@ int load_delay_ms(const struct load_conf *conf, int load);
  * Whether there shall be a line in the log about this kind: once a minute for a network (NULL: for the site). *unsaid: how many there would have been since
  * the last one.
  */
-bool client_load_say(struct load_table *t, const struct load_client *c, int network, enum load_kind kind, int64_t now_ms, int *unsaid);
+bool client_load_say(struct load_table *t, const struct load_conf *conf, const struct load_client *c, int network, enum load_kind kind, int64_t now_ms,
+		     int *unsaid);
 
 #endif

@@ -16,6 +16,7 @@ FORBIDDEN = {
                 "policy/judge.h"),
     "policy": ("retrieval/", "login/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "command/", "base/stream.h"),
     "gateway/login": ("process/", "command/", "spool/", "smtp/", "hop/", "tcp/", "access/", "imap/", "pop3/", "retrieval/", "base/stream.h"),
+    "gateway/limit": ("process/", "command/", "spool/", "smtp/", "hop/", "tcp/", "access/", "imap/", "pop3/", "retrieval/", "login/"),
     "gateway/hop": ("login/", "process/", "command/", "spool/", "access/", "imap/", "pop3/", "smtp/smtp_se"),
     "gateway/smtp": ("process/", "command/", "tcp/", "access/", "imap/", "pop3/"),
     "gateway/spool": ("process/", "command/", "access/", "imap/", "pop3/"),
