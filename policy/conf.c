@@ -430,7 +430,7 @@ void site_free(struct site *s)
 	free(s->relay_networks);
 	free(s->bypass);
 	free(s->auth.guard.exempt);
-	free(s->load.exempt);
+	free(s->client_limits.exempt);
 	list_free(s->auth.guard.exempt_users, s->auth.guard.exempt_user_count);
 	free(s->client_header);
 	free(s->user);

@@ -18,7 +18,7 @@
 #include "base/tls.h"
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
-#include "policy/client_load.h"
+#include "policy/client_use.h"
 #include "policy/greylist.h"
 #include "policy/login_guard.h"
 #include "policy/policy.h"
@@ -156,8 +156,8 @@ struct smtp_limits {
 };
 
 struct client_limits {                  /* of each client network, and the whole site: so much in a period */
-	struct load_conf client, site;
-	uint64_t client_bytes, site_bytes;      /* as they are written; in load_conf they are counted in LOAD_BYTES_UNIT */
+	struct use_conf client, site;
+	uint64_t client_bytes, site_bytes;      /* as they are written; in load_conf they are counted in USE_BYTES_UNIT */
 	int slowed;                     /* sessions of one network that are slowed down at once (25) */
 	struct net_prefix *exempt;      /* who is not counted */
 	size_t exempt_count;
@@ -294,7 +294,7 @@ struct site {
 	struct smtp_timeouts timeouts;
 	struct drain_times drain;
 	struct smtp_limits limits;
-	struct client_limits load;
+	struct client_limits client_limits;
 
 	char *policy_path;
 	char *allow_path;               /* the file of the list `allowed`; it need not exist */

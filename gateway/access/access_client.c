@@ -45,6 +45,35 @@ int access_client_starttls(struct access_session *s)
 	return 0;
 }
 
+int access_limit_command(struct access_session *s, size_t bytes)
+{
+	enum limit_answer answer;
+	int delay_ms = 0, rc;
+
+	if (!s->limit.svc)
+		return 0;
+	limit_note_bytes(&s->limit, bytes);
+	answer = limit_count(&s->limit, USE_COMMANDS, 1, &delay_ms);
+	if (answer == LIMIT_FREE)
+		answer = limit_count(&s->limit, USE_ERRORS, 0, &delay_ms);
+	if (answer == LIMIT_FREE)
+		answer = limit_count(&s->limit, USE_BYTES, 0, &delay_ms);
+	if (answer == LIMIT_FREE && delay_ms > 0) {
+		rc = stream_flush(s->client, s->conf->login_timeout_ms);
+		if (rc < 0)
+			return rc;
+		answer = limit_wait(&s->limit, USE_COMMANDS, delay_ms, s->client);
+	}
+	if (answer == LIMIT_REFUSED)
+		access_end(s, "refused", "too much from this network");
+	return answer == LIMIT_FREE ? 0 : answer == LIMIT_REFUSED ? -EBUSY : task_cancelled() ? -ECANCELED : -EPIPE;
+}
+
+void access_limit_error(struct access_session *s)
+{
+	limit_note(&s->limit, USE_ERRORS, 1);
+}
+
 void access_login_on(const struct access_session *s, struct stream *leg)
 {
 	stream_set_secret(leg, true);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "access/access_session.h"
-#include "base/client_table.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/places.h"
@@ -67,8 +66,7 @@ static void session_free(struct access_session *s)
 
 	tcp_link_release(&s->backend.link);
 	stream_free(s->client);
-	if (s->counted)
-		client_table_leave(s->listener->clients, &s->addr);
+	limit_seat_leave(svc->limits, &s->seat);
 	places_leave(s->listener->places, svc->self);
 	svc->sessions--;
 	LIST_REMOVE(s, list);
@@ -95,14 +93,24 @@ static void turn_away(const struct access_service *svc, const struct listener_co
 	access_say_busy(svc->protocol, l, fd);
 }
 
+/* Whether there is room for one more of this client, who comes not too often. may wait */
 static bool admit(struct access_session *s)
 {
-	int rc = client_table_admit(s->listener->clients, &s->addr, s->conf->max_per_client);
+	enum limit_answer answer;
+	int delay_ms = 0;
 
-	s->counted = rc == 0;
-	if (rc < 0)
-		turn_away(s->svc, s->conf, stream_fd(s->client), &s->addr, rc == -EBUSY ? "connections of this client" : "memory");
-	return rc == 0;
+	/* A load balancer that speaks for itself is nobody's client. */
+	limit_client_init(&s->limit, s->header.told ? s->svc->limits : NULL, &s->addr, s->conf->name, s->id);
+	answer = limit_count(&s->limit, USE_CONNECTIONS, 1, &delay_ms);
+	if (answer == LIMIT_FREE && s->limit.svc && limit_seat_take(s->limit.svc, s->listener->what, &s->addr, s->conf->max_per_client, &s->seat) < 0) {
+		limit_seat_refused(&s->limit, s->conf->max_per_client);
+		answer = LIMIT_REFUSED;
+	}
+	if (answer == LIMIT_FREE)
+		answer = limit_wait(&s->limit, USE_CONNECTIONS, delay_ms, s->client);
+	if (answer == LIMIT_REFUSED)
+		access_say_busy(s->svc->protocol, s->conf, stream_fd(s->client));
+	return answer == LIMIT_FREE;
 }
 
 /* false: nobody has been served. may wait */
@@ -172,6 +180,7 @@ static struct access_session *session_new(struct access_service *svc, const stru
 	s->listener = &svc->listener[l - svc->site->listener];
 	s->peer = s->addr = *peer;
 	s->begun_ms = clock_ms();
+	s->seat = LIMIT_NO_SEAT;
 	connection_id(s->id);
 	s->client = stream_new_ready(fd);
 	svc->sessions++;

@@ -25,6 +25,7 @@ struct access_servers;
 struct access_session;
 struct destination_shared;
 struct dns;
+struct limit_service;
 struct login_service;
 struct retrieval;
 struct socket_source;
@@ -37,6 +38,7 @@ struct access_service {
 	const struct site *site;
 	struct dns *dns;
 	struct login_service *login;    /* how logins are guarded and logged; of all protocols of the worker */
+	const struct limit_service *limits;     /* NULL: clients are not counted */
 	struct retrieval *retrieval;    /* of listeners with scan = yes; NULL: there are none */
 	int self;                       /* this worker's slot in places */
 	struct socket_source *sockets;  /* transparent ones */

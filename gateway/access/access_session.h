@@ -18,6 +18,7 @@
 #include "base/pump.h"
 #include "base/sasl.h"
 #include "base/tls.h"
+#include "limit/limit.h"
 #include "tcp/tcp_backend.h"
 
 struct backend_conf;
@@ -44,7 +45,8 @@ struct access_session {
 	struct net_addr peer, addr;             /* who has connected; who it is: told by a load balancer, or the same */
 	struct net_addr local;                  /* where it has connected to */
 	struct proxy_header header;             /* what a backend is told */
-	bool counted;                           /* the client is in the table */
+	struct limit_client limit;
+	struct limit_seat seat;                 /* one of the client's */
 	char *sni;                              /* whom the client asked for; NULL: nobody */
 	struct access_backend backend;
 	char *user;                             /* who has logged in, printable; NULL: nobody, or his name is not known */
@@ -88,6 +90,13 @@ int access_client_starttls(struct access_session *s);
 bool access_client_may_starttls(const struct access_session *s);        /* it is offered, and has not been done */
 /* No password may come on this leg: plaintext = refuse, and it is not encrypted. */
 bool access_client_refuses_clear(const struct access_session *s);
+
+/*
+ * A command has come, before the login, of so many bytes; or one that makes no sense. Whether the client's network is within its limits, and the wait where it
+ * is near: 0; -EBUSY: it is not, the session is over (access_end is said), and the client is to be told; or -ECANCELED, -EPIPE. may wait
+ */
+int access_limit_command(struct access_session *s, size_t bytes);
+void access_limit_error(struct access_session *s);
 
 /* Until the login is over, what is said on this leg is wiped from memory, and login_until_ms holds. */
 void access_login_on(const struct access_session *s, struct stream *leg);

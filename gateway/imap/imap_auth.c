@@ -166,6 +166,7 @@ static struct login *login_new(struct imap_dialogue *d, const char *mechanism)
 	l->attempt.listener = s->conf->name;
 	l->attempt.gone = stream_left;
 	l->attempt.stream = s->client;
+	l->attempt.limit = &s->limit;
 	l->attempt.client = &s->addr;
 	l->attempt.tls = stream_tls_version(s->client);
 	return l;

@@ -48,6 +48,7 @@ int imap_dialogue_bye(struct imap_dialogue *d, const char *words)
 
 int imap_dialogue_mistake(struct imap_dialogue *d)
 {
+	access_limit_error(d->s);
 	if (++d->s->errors < ERRORS_MAX)
 		return 0;
 	access_end(d->s, "refused", "too many errors");
@@ -202,6 +203,11 @@ static int next(struct imap_dialogue *d)
 		access_end(d->s, "idle", "no login");
 		return imap_dialogue_bye(d, "the login took too long");
 	}
+	if (rc < 0)
+		return rc;
+	rc = access_limit_command(d->s, d->command.len);
+	if (rc == -EBUSY)
+		return imap_dialogue_bye(d, "[UNAVAILABLE] too much from your network in a short time, try again in some minutes");
 	if (rc < 0)
 		return rc;
 	if (step == IMAP_COMMAND) {

@@ -28,7 +28,7 @@ static bool is_backend(const struct site *site, const struct net_addr *client)
 bool limit_exempts(const struct site *site, const struct net_addr *client)
 {
 	return site_in_networks(site->relay_networks, site->relay_network_count, client) ||
-	       site_in_networks(site->load.exempt, site->load.exempt_count, client) || is_backend(site, client);
+	       site_in_networks(site->client_limits.exempt, site->client_limits.exempt_count, client) || is_backend(site, client);
 }
 
 void limit_client_init(struct limit_client *c, const struct limit_service *svc, const struct net_addr *client, const char *listener, const char *sid)
@@ -37,18 +37,18 @@ void limit_client_init(struct limit_client *c, const struct limit_service *svc, 
 	c->addr = *client;
 	c->listener = listener;
 	c->sid = sid;
-	if (!svc || !svc->load || limit_exempts(svc->site, client))
+	if (!svc || !svc->use || limit_exempts(svc->site, client))
 		return;
 	c->svc = svc;
-	client_load_name(svc->load, &svc->site->load.client, client, &c->who);
+	client_use_name(svc->use, &svc->site->client_limits.client, client, &c->who);
 }
 
 /* --- the log --- */
 
 struct line {
 	const char *what, *action;
-	enum load_kind kind;
-	const struct load_view *view;
+	enum use_kind kind;
+	const struct use_view *view;
 	bool site;
 	int delay_ms;
 };
@@ -60,12 +60,12 @@ static void say(const struct limit_client *c, const struct line *line)
 	struct log_line l;
 	int more;
 
-	if (!client_load_say(svc->load, &svc->site->load.client, line->site ? NULL : &c->who, line->view->network, line->kind, clock_ms(), &more))
+	if (!client_use_say(svc->use, &svc->site->client_limits.client, line->site ? NULL : &c->who, line->view->network, line->kind, clock_ms(), &more))
 		return;
 	log_start(&l, LOG_LEVEL_NOTICE, "limit");
 	log_str(&l, "what", line->what);
 	if (!line->site)
-		log_str(&l, "client", client_load_network(&c->addr, line->view->network, network));
+		log_str(&l, "client", client_use_network(&c->addr, line->view->network, network));
 	log_num(&l, "count", line->view->count);
 	log_num(&l, "limit", line->view->limit);
 	log_str(&l, "action", line->action);
@@ -83,74 +83,74 @@ static bool observing(const struct limit_client *c)
 	return c->svc->site->mode == MODE_OBSERVE;
 }
 
-static enum limit_answer refuse(const struct limit_client *c, enum load_kind kind, const struct load_view *v, bool site)
+static enum limit_answer refuse(const struct limit_client *c, enum use_kind kind, const struct use_view *v, bool site)
 {
-	say(c, &(struct line){ .what = load_kind_name(kind), .kind = kind, .view = v, .site = site, .action = observing(c) ? "would-refuse" : "refused" });
+	say(c, &(struct line){ .what = use_kind_name(kind), .kind = kind, .view = v, .site = site, .action = observing(c) ? "would-refuse" : "refused" });
 	if (observing(c))
 		return LIMIT_FREE;
-	atomic_fetch_add(&c->svc->load->refused[kind], 1);
+	atomic_fetch_add(&c->svc->use->refused[kind], 1);
 	return LIMIT_REFUSED;
 }
 
-static void slow(const struct limit_client *c, enum load_kind kind, const struct load_view *v, bool site, int ms, int *delay_ms)
+static void slow(const struct limit_client *c, enum use_kind kind, const struct use_view *v, bool site, int ms, int *delay_ms)
 {
-	say(c, &(struct line){ .what = load_kind_name(kind), .kind = kind, .view = v, .site = site, .delay_ms = ms, .action = observing(c) ? "would-slow" : "slow" });
+	say(c, &(struct line){ .what = use_kind_name(kind), .kind = kind, .view = v, .site = site, .delay_ms = ms, .action = observing(c) ? "would-slow" : "slow" });
 	if (observing(c))
 		return;
-	atomic_fetch_add(&c->svc->load->slowed[kind], 1);
+	atomic_fetch_add(&c->svc->use->slowed[kind], 1);
 	if (ms > *delay_ms)
 		*delay_ms = ms;
 }
 
 /* --- counting --- */
 
-enum limit_answer limit_count(struct limit_client *c, enum load_kind kind, int n, int *delay_ms)
+enum limit_answer limit_count(struct limit_client *c, enum use_kind kind, int n, int *delay_ms)
 {
 	const struct client_limits *conf;
-	struct load_view client, site;
+	struct use_view client, site;
 	int64_t now_ms;
 	int ms;
 
 	if (!c->svc)
 		return LIMIT_FREE;
-	conf = &c->svc->site->load;
+	conf = &c->svc->site->client_limits;
 	if (conf->client.limit[kind] == 0 && conf->site.limit[kind] == 0)
 		return LIMIT_FREE;
 	now_ms = clock_ms();
-	client_load_add(c->svc->load, &conf->client, &c->who, kind, n, now_ms, &client);
-	site_load_add(c->svc->load, &conf->site, kind, n, now_ms, &site);
+	client_use_add(c->svc->use, &conf->client, &c->who, kind, n, now_ms, &client);
+	site_use_add(c->svc->use, &conf->site, kind, n, now_ms, &site);
 	c->used[kind] += n;
 	if (client.over || client.shut || site.over) {
 		enum limit_answer answer = refuse(c, kind, client.over || client.shut ? &client : &site, !client.over && !client.shut);
 
 		if (answer == LIMIT_REFUSED && n > 0) {
-			client_load_take_back(c->svc->load, &conf->client, &c->who, kind, n, now_ms);
-			site_load_add(c->svc->load, &conf->site, kind, -n, now_ms, &site);
+			client_use_take_back(c->svc->use, &conf->client, &c->who, kind, n, now_ms);
+			site_use_add(c->svc->use, &conf->site, kind, -n, now_ms, &site);
 			c->used[kind] -= n;
 		}
 		return answer;
 	}
-	ms = load_delay_ms(&conf->client, client.load);
+	ms = use_delay_ms(&conf->client, client.load);
 	if (ms > 0)
 		slow(c, kind, &client, false, ms, delay_ms);
-	ms = load_delay_ms(&conf->site, site.load);
+	ms = use_delay_ms(&conf->site, site.load);
 	if (ms > 0)
 		slow(c, kind, &site, true, ms, delay_ms);
 	return LIMIT_FREE;
 }
 
-enum limit_answer limit_wait(struct limit_client *c, enum load_kind kind, int delay_ms, const struct stream *s)
+enum limit_answer limit_wait(struct limit_client *c, enum use_kind kind, int delay_ms, const struct stream *s)
 {
 	enum limit_answer answer = LIMIT_FREE;
 	struct limit_seat seat;
 
 	if (!c->svc || delay_ms <= 0)
 		return LIMIT_FREE;
-	if (limit_seat_take(c->svc, LIMIT_SLOWED, &c->addr, c->svc->site->load.slowed, &seat) < 0) {
-		struct load_view v = { .count = c->svc->site->load.slowed, .limit = c->svc->site->load.slowed };
+	if (limit_seat_take(c->svc, LIMIT_SLOWED, &c->addr, c->svc->site->client_limits.slowed, &seat) < 0) {
+		struct use_view v = { .count = c->svc->site->client_limits.slowed, .limit = c->svc->site->client_limits.slowed };
 
 		say(c, &(struct line){ .what = "slowed", .kind = kind, .view = &v, .action = "refused" });
-		atomic_fetch_add(&c->svc->load->refused[kind], 1);
+		atomic_fetch_add(&c->svc->use->refused[kind], 1);
 		return LIMIT_REFUSED;
 	}
 	while (delay_ms > 0 && answer == LIMIT_FREE) {
@@ -164,16 +164,16 @@ enum limit_answer limit_wait(struct limit_client *c, enum load_kind kind, int de
 	return answer;
 }
 
-void limit_note(struct limit_client *c, enum load_kind kind, int n)
+void limit_note(struct limit_client *c, enum use_kind kind, int n)
 {
-	struct load_view v;
+	struct use_view v;
 	int64_t now_ms;
 
 	if (!c->svc || n <= 0)
 		return;
 	now_ms = clock_ms();
-	client_load_add(c->svc->load, &c->svc->site->load.client, &c->who, kind, n, now_ms, &v);
-	site_load_add(c->svc->load, &c->svc->site->load.site, kind, n, now_ms, &v);
+	client_use_add(c->svc->use, &c->svc->site->client_limits.client, &c->who, kind, n, now_ms, &v);
+	site_use_add(c->svc->use, &c->svc->site->client_limits.site, kind, n, now_ms, &v);
 	c->used[kind] += n;
 }
 
@@ -183,8 +183,8 @@ void limit_note_bytes(struct limit_client *c, size_t n)
 
 	if (!c->svc)
 		return;
-	c->rest = (unsigned)(all % LOAD_BYTES_UNIT);
-	limit_note(c, LOAD_BYTES, (int)(all / LOAD_BYTES_UNIT));
+	c->rest = (unsigned)(all % USE_BYTES_UNIT);
+	limit_note(c, USE_BYTES, (int)(all / USE_BYTES_UNIT));
 }
 
 void limit_forget(struct limit_client *c)
@@ -194,15 +194,15 @@ void limit_forget(struct limit_client *c)
 
 	if (!c->svc)
 		return;
-	conf = &c->svc->site->load;
+	conf = &c->svc->site->client_limits;
 	now_ms = clock_ms();
-	for (int k = 0; k < LOAD_KINDS; k++) {
-		struct load_view v;
+	for (int k = 0; k < USE_KINDS; k++) {
+		struct use_view v;
 
 		if (c->used[k] == 0)
 			continue;
-		client_load_take_back(c->svc->load, &conf->client, &c->who, k, c->used[k], now_ms);
-		site_load_add(c->svc->load, &conf->site, k, -c->used[k], now_ms, &v);
+		client_use_take_back(c->svc->use, &conf->client, &c->who, k, c->used[k], now_ms);
+		site_use_add(c->svc->use, &conf->site, k, -c->used[k], now_ms, &v);
 	}
 	c->svc = NULL;
 }
@@ -220,15 +220,15 @@ static uint64_t seat_name(const struct presence *p, unsigned what, const struct 
 int limit_seat_take(const struct limit_service *svc, unsigned what, const struct net_addr *client, int max, struct limit_seat *out)
 {
 	struct net_addr a = net_counted(client);
-	int networks = a.family == AF_INET6 ? LOAD_NETWORKS : 1;
+	int networks = a.family == AF_INET6 ? USE_NETWORKS : 1;
 
 	*out = (struct limit_seat){ .cell = { -1, -1, -1 } };
 	if (!svc || !svc->presence)
 		return 0;
 	for (int i = 0; i < networks; i++) {
-		int octets = a.family == AF_INET6 ? client_load_bits(i) / 8 : 4;
+		int octets = a.family == AF_INET6 ? client_use_bits(i) / 8 : 4;
 
-		out->cell[i] = presence_enter(svc->presence, svc->self, seat_name(svc->presence, what, &a, octets), max * client_load_factor(i));
+		out->cell[i] = presence_enter(svc->presence, svc->self, seat_name(svc->presence, what, &a, octets), max * client_use_factor(i));
 		if (out->cell[i] == -EBUSY) {
 			limit_seat_leave(svc, out);
 			return -EBUSY;
@@ -239,7 +239,7 @@ int limit_seat_take(const struct limit_service *svc, unsigned what, const struct
 
 void limit_seat_leave(const struct limit_service *svc, struct limit_seat *seat)
 {
-	for (int i = 0; svc && svc->presence && i < LOAD_NETWORKS; i++) {
+	for (int i = 0; svc && svc->presence && i < USE_NETWORKS; i++) {
 		presence_leave(svc->presence, svc->self, seat->cell[i]);
 		seat->cell[i] = -1;
 	}
@@ -247,10 +247,10 @@ void limit_seat_leave(const struct limit_service *svc, struct limit_seat *seat)
 
 void limit_seat_refused(const struct limit_client *c, int max)
 {
-	struct load_view v = { .count = max, .limit = max };
+	struct use_view v = { .count = max, .limit = max };
 
 	if (!c->svc)
 		return;
-	say(c, &(struct line){ .what = "sessions", .kind = LOAD_SESSIONS, .view = &v, .action = "refused" });
-	atomic_fetch_add(&c->svc->load->refused[LOAD_SESSIONS], 1);
+	say(c, &(struct line){ .what = "sessions", .kind = USE_SESSIONS, .view = &v, .action = "refused" });
+	atomic_fetch_add(&c->svc->use->refused[USE_SESSIONS], 1);
 }

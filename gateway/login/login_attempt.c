@@ -119,12 +119,32 @@ static int slow_down(struct login_attempt *a)
 	return 0;
 }
 
+/* How many attempts there are from the network, those that fail or not. may wait */
+static enum login_admission within_limit(struct login_attempt *a, int *rc)
+{
+	enum limit_answer answer;
+	int delay_ms = 0;
+
+	if (!a->limit)
+		return LOGIN_ADMIT;
+	answer = limit_count(a->limit, USE_LOGINS, 1, &delay_ms);
+	if (answer == LIMIT_FREE)
+		answer = limit_wait(a->limit, USE_LOGINS, delay_ms, a->gone ? a->stream : NULL);
+	if (answer == LIMIT_CANCELLED)
+		*rc = task_cancelled() ? -ECANCELED : -EPIPE;
+	return answer == LIMIT_FREE ? LOGIN_ADMIT : answer == LIMIT_REFUSED ? LOGIN_BUSY : LOGIN_CANCELLED;
+}
+
 static enum login_admission admit(struct login_service *svc, struct login_attempt *a, int *rc)
 {
-	enum login_answer answer = ask(svc, a);
+	enum login_admission admission = within_limit(a, rc);
+	enum login_answer answer;
 	bool waited = false;
 
 	a->delayed_ms = 0;
+	if (admission != LOGIN_ADMIT)
+		return admission;
+	answer = ask(svc, a);
 	if (answer == LOGIN_REFUSED)
 		return LOGIN_TURNED_AWAY;
 	if (answer == LOGIN_SLOW) {
@@ -174,6 +194,8 @@ void login_attempt_end(struct login_service *svc, struct login_attempt *a, enum 
 
 	if (!a->asked && result <= LOGIN_FAILED)
 		ask(svc, a);
+	if (result == LOGIN_OK && a->limit)
+		limit_forget(a->limit);
 	if (result == LOGIN_OK)
 		login_guard_passed(&svc->guard, &a->guard);
 	else if (result == LOGIN_FAILED)

@@ -26,6 +26,7 @@
 
 #include "base/net.h"
 #include "base/sasl.h"
+#include "limit/limit.h"
 #include "login/login_gate.h"
 #include "policy/login_account.h"
 #include "policy/login_guard.h"
@@ -49,6 +50,7 @@ struct login_attempt {
 	/* Whether the client has hung up (stream_left), asked while it waits: who has gone takes no place. NULL: it is waited for */
 	bool (*gone)(const struct stream *stream);
 	const struct stream *stream;
+	struct limit_client *limit;     /* attempts count there, until one succeeds; NULL: they do not */
 	char user[SASL_USER_MAX + 1];   /* "": not known */
 	/* its own: */
 	char account[LOGIN_ACCOUNT_MAX];

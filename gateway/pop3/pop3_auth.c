@@ -42,7 +42,7 @@ static void begin(struct pop3_session *p, const char *mechanism)
 	memset(&p->sasl, 0, sizeof(p->sasl));
 	p->attempt = (struct login_attempt){
 		.protocol = "pop3", .mechanism = mechanism, .sid = s->id, .listener = s->conf->name, .tls = stream_tls_version(s->client), .client = &s->addr,
-		.gone = stream_left, .stream = s->client,
+		.gone = stream_left, .stream = s->client, .limit = &s->limit,
 	};
 }
 

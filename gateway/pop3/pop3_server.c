@@ -31,6 +31,7 @@ int pop3_refuse(struct pop3_session *p, const char *text)
 {
 	int rc = text ? pop3_say(p, text) : 0;
 
+	access_limit_error(p->s);
 	if (rc < 0 || ++p->s->errors < ERRORS_MAX)
 		return rc;
 	access_end(p->s, "refused", "too many errors");
@@ -220,6 +221,16 @@ static int greet(struct pop3_session *p)
 	return rc;
 }
 
+/* may wait */
+static int within_limits(struct pop3_session *p, size_t len)
+{
+	int rc = access_limit_command(p->s, len);
+
+	if (rc == -EBUSY)
+		pop3_say(p, "-ERR [SYS/TEMP] too much from your network in a short time, try again in some minutes");
+	return rc;
+}
+
 /* Until the login, or the end. may wait */
 static void converse(struct pop3_session *p)
 {
@@ -240,6 +251,8 @@ static void converse(struct pop3_session *p)
 		size_t len;
 
 		rc = stream_read_line(p->s->client, POP3_READ_MAX, -1, &line, &len);
+		if (rc == 0)
+			rc = within_limits(p, len);
 		if (rc == 0)
 			rc = command(p, line, len);
 		else if (rc == -EMSGSIZE)

@@ -46,7 +46,7 @@ static int access_open(struct worker *w, const struct access_protocol *protocol,
 	if (!svc)
 		return -ENOMEM;
 	*svc = (struct access_service){
-		.protocol = protocol, .site = w->site, .dns = w->dns, .login = &w->login, .self = w->env->slot,
+		.protocol = protocol, .site = w->site, .dns = w->dns, .login = &w->login, .limits = &w->limits, .self = w->env->slot,
 		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations,
 		.backends = w->backends,
 	};

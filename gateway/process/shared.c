@@ -42,6 +42,8 @@ struct shared *shared_map(int fd)
 		s->started_s = clock_wall_s();
 		login_shared_init(&s->login);
 		load_shared_init(&s->load);
+		client_use_init(&s->use);
+		presence_init(&s->presence);
 	}
 	if (s->layout == SHARED_LAYOUT)
 		return s;
@@ -133,6 +135,8 @@ void shared_slot_clear(struct shared *s, int slot)
 		backend_shared_forget(&s->backend[i], slot);
 		places_forget(&s->listener[i], slot);
 	}
+	places_forget(&s->smtp_sessions, slot);
+	presence_forget(&s->presence, slot);
 	atomic_store(&l->pid, 0);
 }
 

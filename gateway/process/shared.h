@@ -15,9 +15,11 @@
 #include <stdint.h>
 
 #include "base/load.h"
+#include "base/presence.h"
 #include "filters/dnsbl_health.h"
 #include "hop/backend.h"
 #include "hop/destination_hop.h"
+#include "policy/client_use.h"
 #include "policy/login_shared.h"
 
 enum {
@@ -56,6 +58,9 @@ struct shared {
 	struct destination_shared destinations;
 	struct login_shared login;              /* what need not be asked of the state */
 	struct load_shared load;
+	struct use_table use;                  /* what clients have asked of us lately, */
+	struct presence presence;               /* and what they have at once */
+	struct places smtp_sessions;
 	struct shared_slot slot[SHARED_SLOTS];
 	struct shared_names backend_names, listener_names;
 	struct backend_shared backend[SHARED_PLACES];

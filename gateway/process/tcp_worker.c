@@ -25,6 +25,7 @@ void tcp_worker_share(const struct worker *w, enum listener_protocol protocol, s
 		/* The parent has claimed a place for each of them. */
 		at = shared_names_find(&shared->listener_names, l->name);
 		listener[i].places = &shared->listener[at < 0 ? 0 : at];
+		listener[i].what = LIMIT_LISTENER + (unsigned)(at < 0 ? 0 : at);
 	}
 }
 
@@ -35,7 +36,7 @@ static int tcp_open(struct worker *w, void **service, struct buf *err)
 
 	if (!svc)
 		return -ENOMEM;
-	*svc = (struct tcp_service){ .site = w->site, .dns = w->dns, .self = w->env->slot,
+	*svc = (struct tcp_service){ .site = w->site, .dns = w->dns, .self = w->env->slot, .limits = &w->limits,
 		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations, .backends = w->backends };
 	rc = tcp_service_init(svc);
 	if (rc < 0) {

@@ -389,6 +389,8 @@ static int worker_prepare(struct worker *w)
 	rc = filters_setup(w->site, &err);
 	if (rc < 0)
 		return failed("a filter cannot be set up", rc, &err);
+	w->limits = (struct limit_service){ .site = w->site, .use = &w->env->shared->use, .presence = &w->env->shared->presence,
+					    .sessions = &w->env->shared->smtp_sessions, .self = w->env->slot };
 	login_service_init(&w->login, w->site, w->state, &w->env->shared->login);
 	for (int i = 0; w->env->protocols[i]; i++) {
 		rc = w->env->protocols[i]->open

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "limit/limit.h"
 #include "login/login_attempt.h"
 #include "policy/conf.h"
 #include "policy/history_channel.h"
@@ -78,6 +79,7 @@ struct worker {
 	struct history_channel history;
 	struct spool spool;
 	struct login_service login;
+	struct limit_service limits;
 	struct socket_stock sockets;
 	struct load *load;              /* who is turned away, base/load.h */
 	struct tcp_backends *backends;  /* of protocols that are passed on; all of the site */

@@ -196,6 +196,7 @@ static void name_attempt(struct dialogue *d)
 	a->client = &s->client.addr;
 	a->gone = stream_left;
 	a->stream = s->stream;
+	a->limit = s->admitted ? &s->admission.limit : NULL;
 	memcpy(a->user, d->sasl.user, sizeof(a->user));
 }
 

@@ -85,6 +85,7 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 	struct smtp_caps caps;
 	const char *refusal;
 	char reply[DELIVERY_REPLY_MAX];
+	int rc;
 
 	if (s->transactions >= (unsigned)site->limits.transactions) {
 		s->state = SMTP_CLOSING;
@@ -95,6 +96,9 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 		return smtp_refuse(s, refusal);
 	if (load_memory_short(s->svc->load))
 		return smtp_say(s, "452 4.3.1 short of memory, try again later");
+	rc = smtp_limit_mail(s);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
 	smtp_offered(s, &caps);
 	refusal = refuse_mail(s, c, &caps);
 	if (refusal) {
@@ -302,6 +306,8 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	if (answer == RECIPIENT_YES || answer == RECIPIENT_ASK)
 		return NULL;
 	snprintf(text, DELIVERY_REPLY_MAX, "%d %.400s", reply.code, buf_str(&reply.text));
+	if (answer == RECIPIENT_NO)
+		smtp_limit_note(s, USE_UNKNOWN);
 	log_refused(s, j->rcpt, j, NULL, answer == RECIPIENT_NO ? "unknown-recipient" : "recipient-deferred", text);
 	return text;
 }
@@ -350,6 +356,8 @@ static const char *backend_refusal(struct smtp_session *s, struct judge *j, stru
 
 		memcpy(reply, smtp_with_id(s, reply, coded), DELIVERY_REPLY_MAX);
 	}
+	if (result == DELIVERY_REFUSED && smtp_reply_unknown(reply))
+		smtp_limit_note(s, USE_UNKNOWN);
 	log_refused(s, j->rcpt, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);
 	return reply;
 }
@@ -376,11 +384,15 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 	struct asked a = { 0 };
 	struct route route;
 	const char *refusal = "452 4.3.1 out of memory, try again later";
-	int rc;
+	int rc = smtp_limit_rcpt(s);
 
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
 	if (fill_recipient(s, c, &r) == 0)
 		refusal = refuse_recipient(s, c, &r, &route);
 	if (refusal && refusal[0] == '5') {
+		if (strncmp(refusal, "550 5.7.1 relaying denied", 25) == 0 || smtp_reply_unknown(refusal))
+			smtp_limit_note(s, USE_UNKNOWN);
 		refusal = smtp_with_id(s, refusal, reply);
 		log_refused(s, &r, NULL, NULL, "reject", refusal);
 	} else if (refusal == split_reply || refusal == other_way_reply) {

@@ -130,6 +130,7 @@ static int begin_message(struct smtp_session *s, bool bdat)
 
 	assert(t);
 	t->bdat = bdat;
+	smtp_limit_note(s, USE_MESSAGES);
 	if (site->timeouts.transaction_ms) {
 		int64_t end = clock_ms() + site->timeouts.transaction_ms;
 
@@ -195,6 +196,7 @@ static int receive_data(struct smtp_session *s)
 		if (rc < 0)
 			return rc;
 		event = take(s, p, len, &used);
+		smtp_limit_bytes(s, used);
 		stream_eat(s->stream, used);
 	}
 	return event == DATA_SMUGGLED ? -EBADMSG : 0;
@@ -262,6 +264,7 @@ static int receive_chunk(struct smtp_session *s, uint64_t left, bool wanted)
 			len = (size_t)left;
 		if (wanted)
 			keep(s, p, len);
+		smtp_limit_bytes(s, len);
 		stream_eat(s->stream, len);
 		left -= len;
 	}

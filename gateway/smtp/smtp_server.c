@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/client_table.h"
 #include "base/clock.h"
 #include "base/connection.h"
 #include "base/log.h"
@@ -405,11 +404,16 @@ static int serve_command(struct smtp_session *s)
 {
 	struct smtp_command *c = NULL;
 	enum smtp_command_error error;
-	int rc = read_command(s, &c, &error);
+	int rc = read_command(s, &c, &error), limit;
 
-	if (rc == -EMSGSIZE)
-		return errors_exceeded(s) ? too_many_errors(s) : smtp_refuse(s, "500 5.5.2 line too long");
-	if (rc == 0)
+	if (rc < 0 && rc != -EMSGSIZE)
+		return rc;
+	limit = smtp_limit_command(s, c && c->verb == VERB_QUIT);
+	if (limit != 0)
+		rc = limit < 0 ? limit : 0;
+	else if (rc == -EMSGSIZE)
+		rc = errors_exceeded(s) ? too_many_errors(s) : smtp_refuse(s, "500 5.5.2 line too long");
+	else
 		rc = run_command(s, c, error);
 	free(c);
 	return rc;
@@ -457,8 +461,9 @@ static void session_free(struct smtp_session *s)
 	smtp_onward_free(s->ahead);
 	stream_free(s->line.stream);
 	client_release(&s->client);
-	if (s->counted)
-		client_table_leave(s->svc->clients, &s->client.addr);
+	if (s->admitted)
+		limit_seat_leave(s->svc->limits, &s->admission.seat);
+	smtp_room_leave(s->svc);
 	s->svc->sessions--;
 	if (s->prev)
 		s->prev->next = s->next;
@@ -508,24 +513,31 @@ static struct smtp_session *session_new(struct smtp_service *svc, const struct l
 void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *peer)
 {
 	bool proxied = smtp_session_proxied(l, peer);
+	struct smtp_admission admission;
 	struct smtp_session *s;
 
-	if (svc->sessions >= svc->site->limits.sessions) {
+	if (!smtp_room_enter(svc)) {
 		smtp_say_busy(l, fd, peer, "sessions");
 		close(fd);
 		return;
 	}
-	if (!proxied && !smtp_admit(svc, l, fd, peer)) {
+	if (!proxied && !smtp_admit(svc, l, fd, peer, NULL, &admission)) {
+		smtp_room_leave(svc);
 		close(fd);
 		return;
 	}
 	s = session_new(svc, l, fd, peer);
 	if (!s) {
 		if (!proxied)
-			client_table_leave(svc->clients, peer);
+			limit_seat_leave(svc->limits, &admission.seat);
+		smtp_room_leave(svc);
 		return;
 	}
-	s->counted = !proxied;
+	if (!proxied) {
+		s->admitted = true;
+		s->admission = admission;
+		s->admission.limit.sid = s->id;
+	}
 	if (s->stream && task_spawn("smtp", session_main, s, &s->task) == 0)
 		return;
 	if (s->stream)
@@ -536,12 +548,11 @@ void smtp_server_accept(struct smtp_service *svc, const struct listener_conf *l,
 int smtp_service_init(struct smtp_service *svc)
 {
 	svc->needed = judge_filters(svc->site);
-	svc->clients = client_table_new();
 	svc->recent = recent_new();
 	svc->ledger.state = svc->state;
 	svc->ledger.ttl_s = svc->site->ledger_s;
 	svc->ledger.ask = svc->site->redis.address.family != 0;
-	return svc->clients && svc->recent ? 0 : -ENOMEM;
+	return svc->recent ? 0 : -ENOMEM;
 }
 
 void smtp_service_drain(struct smtp_service *svc)
@@ -554,8 +565,6 @@ void smtp_service_drain(struct smtp_service *svc)
 
 void smtp_service_release(struct smtp_service *svc)
 {
-	client_table_free(svc->clients);
 	free(svc->recent);
-	svc->clients = NULL;
 	svc->recent = NULL;
 }

@@ -27,7 +27,7 @@ struct recipient_check;
 struct state;
 struct store;
 struct tls_mint;
-struct client_table;
+struct limit_service;
 struct load;
 struct load_shared;
 struct login_service;
@@ -50,7 +50,7 @@ struct smtp_service {
 	struct tls_mint *mint;                  /* the site's own CA, for listeners with tls = own-ca; NULL: there is none */
 	struct ssl_ctx_st *tls;                 /* NULL: STARTTLS is not offered */
 	uint32_t needed;                        /* judge_filters() */
-	struct client_table *clients;           /* sessions per client network */
+	const struct limit_service *limits;     /* how clients are counted; NULL: they are not */
 	struct login_service *login;            /* how logins are guarded and logged */
 	struct load *load;                      /* NULL: nobody is turned away for it */
 	struct load_shared *load_shared;
@@ -66,7 +66,7 @@ struct smtp_service {
 	bool draining;                          /* no further transactions: 421 */
 };
 
-/* tls may be NULL. 0 or -ENOMEM. svc->needed, clients and the ledger are filled in. */
+/* tls may be NULL. 0 or -ENOMEM. svc->needed and the ledger are filled in. */
 int smtp_service_init(struct smtp_service *svc);
 void smtp_service_release(struct smtp_service *svc);
 

@@ -46,6 +46,7 @@ int smtp_sayf(struct smtp_session *s, const char *fmt, ...)
 int smtp_refuse(struct smtp_session *s, const char *text)
 {
 	s->errors++;
+	smtp_limit_note(s, USE_ERRORS);
 	return smtp_say(s, text);
 }
 

@@ -12,6 +12,7 @@
 #include "base/stream.h"
 #include "filters/txn.h"
 #include "hop/destination_hop.h"
+#include "limit/limit.h"
 #include "policy/judge.h"
 #include "smtp/route.h"
 #include "smtp/smtp_command.h"
@@ -54,6 +55,13 @@ struct smtp_txn {
 	bool *has;                      /* who has it now, by place in the envelope; NULL: nobody */
 };
 
+/* A client has come: how it is counted. */
+struct smtp_admission {
+	struct limit_client limit;
+	struct limit_seat seat;         /* one of its sessions */
+	int delay_ms;                   /* before the greeting */
+};
+
 struct smtp_session {
 	struct smtp_service *svc;
 	const struct listener_conf *listener;
@@ -63,7 +71,8 @@ struct smtp_session {
 	struct net_addr peer;           /* who has connected: the client, or a load balancer that tells who that is */
 	struct net_addr local;          /* where the client has connected to */
 	bool check;                     /* a load balancer has connected for itself */
-	bool counted;                   /* the client is in the table of clients */
+	bool admitted;                  /* the client is known, and there is room for it: */
+	struct smtp_admission admission;
 	struct net_addr destination;    /* inline: where the client wanted to go; family 0: here (smtp_inline.h) */
 	enum smtp_state state;
 	int64_t deadline_ms;            /* of the whole session, 0: none; while a message arrives the stream may have a nearer one */
@@ -81,10 +90,12 @@ struct smtp_session {
 
 /*
  * smtp_arrival.c. Whether this peer is a load balancer, which says who the client is; nobody is admitted before that is known. Whether there is room for
- * one session more of this client, who is told when there is not. And, in the session, the first thing: false: it is over. may wait
+ * one session more at all, and of this client, who is told when there is not. And, in the session, the first thing: false: it is over. may wait
  */
 bool smtp_session_proxied(const struct listener_conf *l, const struct net_addr *peer);
-bool smtp_admit(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *client);
+bool smtp_room_enter(struct smtp_service *svc);
+void smtp_room_leave(struct smtp_service *svc);
+bool smtp_admit(struct smtp_service *svc, const struct listener_conf *l, int fd, const struct net_addr *client, const char *sid, struct smtp_admission *out);
 bool smtp_session_arrive(struct smtp_session *s);
 /* We are busy; the caller closes it. */
 void smtp_say_busy(const struct listener_conf *l, int fd, const struct net_addr *client, const char *why);
@@ -117,6 +128,18 @@ bool smtp_observing(const struct smtp_session *s);
 /* The transaction ends, whatever became of it. */
 void smtp_transaction_end(struct smtp_session *s);
 void smtp_txn_free(struct smtp_txn *t);
+
+/*
+ * smtp_limit.c: before a command (last: QUIT), MAIL, RCPT: whether the client's network is within its limits, and the wait where it is near. 0: go on; 1: the
+ * client has its answer; or an error of its stream. may wait. And what has happened, counted.
+ */
+int smtp_limit_command(struct smtp_session *s, bool last);
+int smtp_limit_mail(struct smtp_session *s);
+int smtp_limit_rcpt(struct smtp_session *s);
+void smtp_limit_note(struct smtp_session *s, enum use_kind kind);
+void smtp_limit_bytes(struct smtp_session *s, size_t n);
+/* Whether a server's refusal of a recipient, "550 5.1.1 text", says that there is no such one. */
+bool smtp_reply_unknown(const char *reply);
 
 /* smtp_envelope.c. Each: 0, or an error of the client's stream. may wait */
 int smtp_do_mail(struct smtp_session *s, struct smtp_command *c);

@@ -9,12 +9,11 @@
 #include "policy/conf.h"
 #include "tcp/tcp_backend.h"
 
-struct client_table;
 struct places;
 
 struct tcp_listener {
 	tcp_set backends;
-	struct client_table *clients;   /* for max_per_client */
+	unsigned what;                  /* its connections as limit_seat_take() counts them, for max_per_client; set afterwards */
 	struct places *places;          /* of max_connections, in memory that all workers share; set afterwards */
 };
 

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/client_table.h"
 #include "base/clock.h"
 #include "base/connection.h"
 #include "base/log.h"
@@ -16,6 +15,7 @@
 #include "base/stream.h"
 #include "base/task.h"
 #include "hop/destination_hop.h"
+#include "limit/limit.h"
 #include "tcp/tcp_backend.h"
 
 enum { DRAIN_IDLE_MS = 1000 };           /* a connection on which nothing moves for so long may be ended when we stop */
@@ -29,7 +29,7 @@ struct tcp_session {
 	struct net_addr peer, client;   /* who has connected; who it is: told by a load balancer, or the same */
 	struct net_addr local;          /* where it has connected to */
 	struct proxy_header header;     /* what a backend is told */
-	bool counted;                   /* the client is in the table */
+	struct limit_seat seat;         /* one of the client's */
 	struct tcp_link link;
 	struct pump pump;
 	bool pumping;
@@ -68,8 +68,7 @@ static void session_free(struct tcp_session *s)
 
 	tcp_link_release(&s->link);
 	stream_free(s->stream);
-	if (s->counted)
-		client_table_leave(s->listener->clients, &s->client);
+	limit_seat_leave(svc->limits, &s->seat);
 	places_leave(s->listener->places, svc->self);
 	svc->sessions--;
 	if (s->prev)
@@ -85,12 +84,13 @@ static void session_free(struct tcp_session *s)
 
 static bool admit(struct tcp_session *s)
 {
-	int rc = client_table_admit(s->listener->clients, &s->client, s->conf->max_per_client);
+	struct limit_client c;
 
-	s->counted = rc == 0;
-	if (rc < 0)
-		connection_turned_away(s->conf->name, &s->client, rc == -EBUSY ? "connections of this client" : "memory");
-	return rc == 0;
+	limit_client_init(&c, s->svc->limits, &s->client, s->conf->name, s->id);
+	if (!c.svc || limit_seat_take(c.svc, s->listener->what, &s->client, s->conf->max_per_client, &s->seat) == 0)
+		return true;
+	limit_seat_refused(&c, s->conf->max_per_client);
+	return false;
 }
 
 /*
@@ -160,6 +160,7 @@ static struct tcp_session *session_new(struct tcp_service *svc, const struct lis
 	s->listener = &svc->listener[l - svc->site->listener];
 	s->peer = s->client = *peer;
 	s->begun_ms = clock_ms();
+	s->seat = LIMIT_NO_SEAT;
 	connection_id(s->id);
 	s->stream = stream_new_ready(fd);
 	svc->sessions++;

@@ -20,6 +20,7 @@
 
 struct destination_shared;
 struct dns;
+struct limit_service;
 struct socket_source;
 struct tcp_session;
 
@@ -29,6 +30,7 @@ struct tcp_service {
 	int self;                       /* this worker's slot in places */
 	struct socket_source *sockets;  /* transparent ones */
 	struct destination_shared *destinations;
+	const struct limit_service *limits;     /* NULL: clients are not counted */
 	struct tcp_backends *backends;  /* all of the site */
 	struct tcp_listener *listener;  /* one for each of site->listener */
 	int sessions;                   /* now */

@@ -172,11 +172,10 @@ def test_sessions_per_client(lab, recorder):
     held = [Client(g.port) for _ in range(3)]
     with Client(g.port) as c:
         assert c.greeting.code == 421 and c.closed()
-    g.wait_line("turned-away")
+    g.wait_line("event=limit what=sessions client=127.0.0.1 count=3 limit=3 action=refused")
     with Client(g.port, source="127.0.0.2") as c:
         assert c.greeting.code == 220
     held.pop().expect("QUIT", 221)
-    g.process.wait_line("turned-away")
     for _ in range(100):                                # the place is free as soon as the gateway has seen the end
         with Client(g.port) as c:
             if c.greeting.code == 220:

@@ -98,7 +98,7 @@ def test_each_client_has_its_limit(proxied, postfix, tmp_path):
         assert [c.greeting.code for c in inside] == [220] * 5
         with Client(port, source="127.0.0.7") as c:
             assert c.greeting.code == 421
-        g.wait_line(r'event=turned-away client=127\.0\.0\.7 reason="sessions of this client" listener=proxied')
+        g.wait_line(r'event=limit what=sessions client=127\.0\.0\.7 .*action=refused listener=proxied')
         for c in inside:
             c.close()
 

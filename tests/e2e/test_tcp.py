@@ -233,7 +233,7 @@ def test_connections_of_one_client(passing, lines):
     with Talk(g.web) as a, Talk(g.web) as b, Talk(g.web) as c, Talk(g.web, "127.0.0.2") as other:
         assert a.line() and b.line() and other.line()
         assert c.line() == b""
-    g.wait_line(r'event=turned-away client=127\.0\.0\.1 reason="connections of this client" listener=web')
+    g.wait_line(r'event=limit what=sessions client=127\.0\.0\.1 count=2 limit=2 action=refused listener=web')
 
 
 def test_the_next_server(passing, lines):
@@ -310,7 +310,7 @@ def test_a_load_balancer_tells_the_client(passing, lines):
             assert b.ended() == ""      # of the same /64
         with Talk(g.web, "127.0.0.8", told.replace(b"db8::7", b"db8:1::7")) as b:
             assert b"say two" in b.ask(b"say two\r\n")
-    g.wait_line(r'event=turned-away client=2001:db8::8 reason="connections of this client"')
+    g.wait_line(r'event=limit what=sessions client=2001:db8::/64 ')
     g.wait_line(r"event=tcp .*client=2001:db8::7 port=51234 via=127\.0\.0\.8 .*in=9 out=11 ")
     del server.heard[:]
     with Talk(g.web, "127.0.0.9", told) as t:

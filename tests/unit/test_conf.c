@@ -327,7 +327,7 @@ static void check_dns(const struct site *s)
 
 static void check_client_limits(const struct client_limits *l)
 {
-	static const int client[LOAD_KINDS] = { 11, 2000, 13, 1400, 15, 160, 10 * 1024, 18 }, site[LOAD_KINDS] = { 21, 22, 23, 24, 25, 26, 27 * 16, 28 };
+	static const int client[USE_KINDS] = { 11, 2000, 13, 1400, 15, 160, 10 * 1024, 18 }, site[USE_KINDS] = { 21, 22, 23, 24, 25, 26, 27 * 16, 28 };
 
 	assert_memory_equal(l->client.limit, client, sizeof(client));
 	assert_memory_equal(l->site.limit, site, sizeof(site));
@@ -356,7 +356,7 @@ static void check_numbers(const struct site *s)
 	assert_int_equal(l->sessions, 900);
 	assert_int_equal(l->sessions_per_client, 9);
 	assert_true(l->memory_total == 700 << 20 && l->shed_from == 60 && l->shed_lag_ms == 90);
-	check_client_limits(&s->load);
+	check_client_limits(&s->client_limits);
 	assert_int_equal(l->message.memory_bytes, 64 * 1024);
 	assert_int_equal(l->message.header_bytes, 128 * 1024);
 	assert_int_equal(l->message.header_fields, 300);

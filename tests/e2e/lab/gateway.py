@@ -50,6 +50,10 @@ def access(to, options="", backend_options="", kinds=("imap", "imaps", "pop3", "
     return ports, "\n".join(text)
 
 
+# Tests do in seconds what no honest client does in minutes: they have no limits but those that they name.
+UNLIMITED = "client_limits { connections = 0 commands = 0 errors = 0 recipients = 0 unknown_recipients = 0 messages = 0 bytes = 0 logins = 0 }"
+
+
 class Gateway:
     """
     conf: text put into the configuration as it is; policy: the policy file; backends: ports or 'host:port'; listeners: text instead of the one
@@ -95,6 +99,7 @@ policy = "{self.policy_path}"
 dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_conf"]} }}
 {chr(10).join(blocks)}
 {s["conf"]}
+{"" if "client_limits" in s["conf"] else UNLIMITED}
 """)
 
     def start(self):

@@ -1,4 +1,4 @@
-#include "policy/client_load.h"
+#include "policy/client_use.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,15 +14,15 @@ enum {
 static const uint64_t COUNT_MASK = ((uint64_t)1 << COUNT_BITS) - 1;
 
 /* Of IPv6 anybody gets a /56 or a /48 for the asking. */
-static const struct { int v6_bits, factor; } networks[LOAD_NETWORKS] = { { 64, 1 }, { 56, 4 }, { 48, 16 } };
+static const struct { int v6_bits, factor; } networks[USE_NETWORKS] = { { 64, 1 }, { 56, 4 }, { 48, 16 } };
 
-static const char *const kinds[LOAD_TOLD] = {
-	[LOAD_CONNECTIONS] = "connections", [LOAD_COMMANDS] = "commands", [LOAD_ERRORS] = "errors", [LOAD_RECIPIENTS] = "recipients",
-	[LOAD_UNKNOWN] = "unknown_recipients", [LOAD_MESSAGES] = "messages", [LOAD_BYTES] = "bytes", [LOAD_LOGINS] = "logins",
-	[LOAD_SESSIONS] = "sessions",
+static const char *const kinds[USE_TOLD] = {
+	[USE_CONNECTIONS] = "connections", [USE_COMMANDS] = "commands", [USE_ERRORS] = "errors", [USE_RECIPIENTS] = "recipients",
+	[USE_UNKNOWN] = "unknown_recipients", [USE_MESSAGES] = "messages", [USE_BYTES] = "bytes", [USE_LOGINS] = "logins",
+	[USE_SESSIONS] = "sessions",
 };
 
-const char *load_kind_name(enum load_kind kind)
+const char *use_kind_name(enum use_kind kind)
 {
 	return kinds[kind];
 }
@@ -84,40 +84,40 @@ static int64_t window_add(_Atomic uint64_t *at, int period_ms, int64_t now_ms, i
 
 static int load_of(int64_t count, int64_t limit)
 {
-	return count >= limit ? LOAD_FULL : (int)(count * LOAD_FULL / limit);
+	return count >= limit ? USE_FULL : (int)(count * USE_FULL / limit);
 }
 
 /* --- who is where --- */
 
-void client_load_init(struct load_table *t)
+void client_use_init(struct use_table *t)
 {
 	siphash_key_make(&t->key);
 }
 
-const char *client_load_network(const struct net_addr *client, int i, char out[NET_TEXT_MAX])
+const char *client_use_network(const struct net_addr *client, int i, char out[NET_TEXT_MAX])
 {
 	struct net_addr a = net_counted(client);
 
 	return a.family == AF_INET6 ? net_network_text(client, V4_BITS, networks[i].v6_bits, out) : net_text(&a, out);
 }
 
-int client_load_factor(int i)
+int client_use_factor(int i)
 {
 	return networks[i].factor;
 }
 
-int client_load_bits(int i)
+int client_use_bits(int i)
 {
 	return networks[i].v6_bits;
 }
 
-void client_load_name(const struct load_table *t, const struct load_conf *conf, const struct net_addr *client, struct load_client *out)
+void client_use_name(const struct use_table *t, const struct use_conf *conf, const struct net_addr *client, struct use_client *out)
 {
 	struct net_addr a = net_counted(client);
 	/* Windows of another length are others: generations of workers may have their own. */
 	struct { uint32_t period_ms; unsigned char bits, ip[8], pad[3]; } name;
 
-	out->networks = a.family == AF_INET6 ? LOAD_NETWORKS : 1;
+	out->networks = a.family == AF_INET6 ? USE_NETWORKS : 1;
 	for (int i = 0; i < out->networks; i++) {
 		size_t octets = a.family == AF_INET6 ? (size_t)networks[i].v6_bits / 8 : 4;
 
@@ -130,24 +130,24 @@ void client_load_name(const struct load_table *t, const struct load_conf *conf, 
 	}
 }
 
-static struct load_entry *find(struct load_table *t, uint64_t hash)
+static struct use_entry *find(struct use_table *t, uint64_t hash)
 {
-	size_t b = hash % LOAD_BUCKETS;
+	size_t b = hash % USE_BUCKETS;
 
-	for (int i = 0; i < LOAD_WAYS; i++)
+	for (int i = 0; i < USE_WAYS; i++)
 		if (atomic_load_explicit(&t->owner[b][i], memory_order_relaxed) == hash)
 			return &t->entry[b][i];
 	return NULL;
 }
 
 /* How much of its limits somebody has used: who is shut out, all of them. */
-static int worth(const struct load_entry *e, const struct load_conf *conf, int64_t now_ms)
+static int worth(const struct use_entry *e, const struct use_conf *conf, int64_t now_ms)
 {
 	int most = 0;
 
 	if (atomic_load_explicit(&e->shut_ms, memory_order_relaxed) > now_ms)
-		return LOAD_FULL;
-	for (int k = 0; k < LOAD_KINDS; k++) {
+		return USE_FULL;
+	for (int k = 0; k < USE_KINDS; k++) {
 		struct window w = turn(unpack(atomic_load_explicit(&e->window[k], memory_order_relaxed)), (uint16_t)(now_ms / conf->period_ms));
 		int load = conf->limit[k] > 0 ? load_of(counted(w, conf->period_ms, now_ms), conf->limit[k]) : 0;
 
@@ -156,11 +156,11 @@ static int worth(const struct load_entry *e, const struct load_conf *conf, int64
 	return most;
 }
 
-static int cheapest(struct load_table *t, size_t b, const struct load_conf *conf, int64_t now_ms)
+static int cheapest(struct use_table *t, size_t b, const struct use_conf *conf, int64_t now_ms)
 {
-	int best = 0, least = LOAD_FULL + 1;
+	int best = 0, least = USE_FULL + 1;
 
-	for (int i = 0; i < LOAD_WAYS && least > 0; i++) {
+	for (int i = 0; i < USE_WAYS && least > 0; i++) {
 		int n = atomic_load_explicit(&t->owner[b][i], memory_order_relaxed) ? worth(&t->entry[b][i], conf, now_ms) : -1;
 
 		if (n < least) {
@@ -171,19 +171,19 @@ static int cheapest(struct load_table *t, size_t b, const struct load_conf *conf
 	return best;
 }
 
-static void clear(struct load_entry *e)
+static void clear(struct use_entry *e)
 {
-	for (int k = 0; k < LOAD_KINDS; k++)
+	for (int k = 0; k < USE_KINDS; k++)
 		atomic_store_explicit(&e->window[k], 0, memory_order_relaxed);
 	atomic_store_explicit(&e->shut_ms, 0, memory_order_relaxed);
-	for (int k = 0; k < LOAD_TOLD; k++)
+	for (int k = 0; k < USE_TOLD; k++)
 		atomic_store_explicit(&e->said[k], 0, memory_order_relaxed);
 }
 
 /* NULL: somebody else was quicker, with another. */
-static struct load_entry *claim(struct load_table *t, uint64_t hash, const struct load_conf *conf, int64_t now_ms)
+static struct use_entry *claim(struct use_table *t, uint64_t hash, const struct use_conf *conf, int64_t now_ms)
 {
-	size_t b = hash % LOAD_BUCKETS;
+	size_t b = hash % USE_BUCKETS;
 	int i = cheapest(t, b, conf, now_ms);
 	uint64_t was = atomic_load(&t->owner[b][i]);
 
@@ -197,18 +197,18 @@ static struct load_entry *claim(struct load_table *t, uint64_t hash, const struc
 /* --- counting --- */
 
 /* The network that is over its limit counts, or that which is nearest to it; the wider one if two are. */
-static void view(struct load_view *out, int network, int64_t count, int64_t limit, int64_t n)
+static void view(struct use_view *out, int network, int64_t count, int64_t limit, int64_t n)
 {
 	bool over = count + (n == 0) > limit;
 	int load = load_of(count, limit);
 
 	if (network > 0 && (load < out->load || (out->over && !over)))
 		return;
-	*out = (struct load_view){ .load = load, .network = network, .count = count, .limit = limit, .over = over, .shut = out->shut };
+	*out = (struct use_view){ .load = load, .network = network, .count = count, .limit = limit, .over = over, .shut = out->shut };
 }
 
 /* Whether it is shut out: that begins when the limit is reached, and is over a period later. */
-static bool shut(struct load_entry *e, const struct load_conf *conf, int64_t count, int64_t limit, int64_t n, int64_t now_ms)
+static bool shut(struct use_entry *e, const struct use_conf *conf, int64_t count, int64_t limit, int64_t n, int64_t now_ms)
 {
 	int64_t until = atomic_load(&e->shut_ms);
 
@@ -220,14 +220,14 @@ static bool shut(struct load_entry *e, const struct load_conf *conf, int64_t cou
 	return true;
 }
 
-void client_load_add(struct load_table *t, const struct load_conf *conf, const struct load_client *c, enum load_kind kind, int64_t n, int64_t now_ms,
-		     struct load_view *out)
+void client_use_add(struct use_table *t, const struct use_conf *conf, const struct use_client *c, enum use_kind kind, int64_t n, int64_t now_ms,
+		     struct use_view *out)
 {
-	*out = (struct load_view){ .limit = conf->limit[kind] };
+	*out = (struct use_view){ .limit = conf->limit[kind] };
 	if (conf->limit[kind] <= 0)
 		return;
 	for (int i = 0; i < c->networks; i++) {
-		struct load_entry *e = find(t, c->hash[i]);
+		struct use_entry *e = find(t, c->hash[i]);
 		int64_t limit = (int64_t)conf->limit[kind] * networks[i].factor, count;
 
 		if (!e && n > 0)
@@ -235,44 +235,44 @@ void client_load_add(struct load_table *t, const struct load_conf *conf, const s
 		if (!e)
 			continue;
 		count = window_add(&e->window[kind], conf->period_ms, now_ms, n);
-		if (kind == LOAD_UNKNOWN)
+		if (kind == USE_UNKNOWN)
 			out->shut = shut(e, conf, count, limit, n, now_ms) || out->shut;
 		view(out, i, count, limit, n);
 	}
 }
 
-void client_load_take_back(struct load_table *t, const struct load_conf *conf, const struct load_client *c, enum load_kind kind, int64_t n, int64_t now_ms)
+void client_use_take_back(struct use_table *t, const struct use_conf *conf, const struct use_client *c, enum use_kind kind, int64_t n, int64_t now_ms)
 {
 	for (int i = 0; conf->limit[kind] > 0 && n > 0 && i < c->networks; i++) {
-		struct load_entry *e = find(t, c->hash[i]);
+		struct use_entry *e = find(t, c->hash[i]);
 
 		if (e)
 			window_add(&e->window[kind], conf->period_ms, now_ms, -n);
 	}
 }
 
-void site_load_add(struct load_table *t, const struct load_conf *conf, enum load_kind kind, int64_t n, int64_t now_ms, struct load_view *out)
+void site_use_add(struct use_table *t, const struct use_conf *conf, enum use_kind kind, int64_t n, int64_t now_ms, struct use_view *out)
 {
-	*out = (struct load_view){ .limit = conf->limit[kind] };
+	*out = (struct use_view){ .limit = conf->limit[kind] };
 	if (conf->limit[kind] > 0)
 		view(out, 0, window_add(&t->site.window[kind], conf->period_ms, now_ms, n), conf->limit[kind], n);
 }
 
-int load_delay_ms(const struct load_conf *conf, int load)
+int use_delay_ms(const struct use_conf *conf, int load)
 {
-	int from = conf->slow_from * (LOAD_FULL / 100);
+	int from = conf->slow_from * (USE_FULL / 100);
 
-	if (load < from || from >= LOAD_FULL)
+	if (load < from || from >= USE_FULL)
 		return 0;
-	return load >= LOAD_FULL ? conf->slow_max_ms : (int)((int64_t)conf->slow_max_ms * (load - from) / (LOAD_FULL - from));
+	return load >= USE_FULL ? conf->slow_max_ms : (int)((int64_t)conf->slow_max_ms * (load - from) / (USE_FULL - from));
 }
 
 /* --- what is said of it --- */
 
-bool client_load_say(struct load_table *t, const struct load_conf *conf, const struct load_client *c, int network, enum load_kind kind, int64_t now_ms,
+bool client_use_say(struct use_table *t, const struct use_conf *conf, const struct use_client *c, int network, enum use_kind kind, int64_t now_ms,
 		     int *unsaid)
 {
-	struct load_entry *e = c ? find(t, c->hash[network]) : &t->site;
+	struct use_entry *e = c ? find(t, c->hash[network]) : &t->site;
 	uint32_t minute = (uint32_t)(now_ms / SAY_MS % UINT16_MAX + 1) << 16, v, next;
 	bool say;
 
