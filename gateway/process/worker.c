@@ -321,7 +321,7 @@ static void load_look(void *arg, struct load_figures *f)
 {
 	const struct worker *w = arg;
 
-	f->sessions = sessions(w);
+	f->sessions = places_held(&w->env->shared->smtp_sessions);    /* of limits.sessions, which is over all workers */
 	f->memory_bytes = message_spare_bytes();
 	look_at_backends(w, f);
 }
