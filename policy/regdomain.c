@@ -45,10 +45,3 @@ const char *regdomain_of(const char *name)
 		return NULL;
 	return psl_registrable_domain(psl.list, name);
 }
-
-const char *regdomain_key(const char *name)
-{
-	const char *domain = regdomain_of(name);
-
-	return domain ? domain : name;
-}

@@ -24,7 +24,4 @@ const char *regdomain_source(void);
  */
 const char *regdomain_of(const char *name);
 
-/* As a key: the registrable domain where there is one, else the name itself. */
-const char *regdomain_key(const char *name);
-
 #endif
