@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/version.h"
 #include "command/command.h"
 #include "filters/filter.h"
 #include "policy/conf.h"
@@ -85,7 +86,7 @@ static int trial(const char *path)
 	regdomain_release();
 	if (rc < 0)
 		return 1;
-	printf("gatepost-upgrade handover=%d channel=%d version=%s\n", HANDOVER_VERSION, CHANNEL_VERSION, GATEPOST_VERSION);
+	printf("gatepost-upgrade handover=%d channel=%d version=%s\n", HANDOVER_VERSION, (int)channel_version(), version_text());
 	return fflush(stdout) == 0 ? 0 : 1;
 }
 

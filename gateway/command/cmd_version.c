@@ -24,6 +24,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "base/version.h"
 #include "command/command.h"
 #include "policy/regdomain.h"
 
@@ -58,7 +59,7 @@ int cmd_version(int argc, char **argv)
 
 	if (at < 0)
 		return status;
-	printf("gatepost %s\n", GATEPOST_VERSION);
+	printf("gatepost %s\n", version_text());
 	line("libevent", event_get_version());
 	line("libunbound", ub_version());
 	line("OpenSSL", OpenSSL_version(OPENSSL_VERSION_STRING));

@@ -30,6 +30,14 @@ struct frame { /* both ends are one program on one machine: host byte order */
 /* One message at a time passes through here; nothing waits while it is in use. */
 static char receive_buffer[sizeof(struct frame) + CHANNEL_INLINE_MAX];
 
+uint32_t channel_version(void)
+{
+	/* Volatile: read from where it stands in the program file, in which a test makes it another. */
+	static const volatile struct { char mark[20]; uint32_t number; } own = { "gatepost channel:", CHANNEL_VERSION };
+
+	return own.number;
+}
+
 int channel_pair(int fd[2])
 {
 	int bytes = 1024 * 1024;        /* cut by the kernel to net.core.wmem_max */

@@ -91,6 +91,9 @@ struct channel_msg {
 
 #define CHANNEL_MSG_INIT { .fd = -1 }
 
+/* CHANNEL_VERSION of this program. */
+uint32_t channel_version(void);
+
 /* Both ends non-blocking and close-on-exec. 0 or -errno. */
 int channel_pair(int fd[2]);
 

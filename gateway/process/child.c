@@ -94,7 +94,7 @@ int child_start(struct child *c, const int *keep, int count, int (*run)(void *ar
 	close(sock[1]);
 	c->pid = pid;
 	c->inherited = c->followed = false;
-	c->version = CHANNEL_VERSION;
+	c->version = channel_version();
 	c->fd = sock[0];
 	c->ready = false;
 	c->started_ms = clock_ms();

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/version.h"
 #include "process/shared.h"
 
 struct control_client {
@@ -69,7 +70,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 					   (json_int_t)atomic_load(&l->log_dropped)));
 	}
 	json_object_set_new(answer, "workers", workers);
-	json_object_set_new(answer, "version", json_string(GATEPOST_VERSION));
+	json_object_set_new(answer, "version", json_string(version_text()));
 	json_object_set_new(answer, "upgraded_ms", json_integer((json_int_t)atomic_load(&s->upgraded_ms)));
 	json_object_set_new(answer, "upgrades_refused", json_integer(atomic_load(&s->upgrades_refused)));
 	json_object_set_new(answer, "generation", json_integer(atomic_load(&s->generation)));

@@ -225,7 +225,7 @@ static void on_control(int fd, short what, void *arg)
 		memcpy(&k->settings, m.data, sizeof(k->settings));
 	if (rc == 0 && m.type == CHANNEL_WIRE && m.fd >= 0 && m.len == sizeof(w)) {
 		memcpy(&w, m.data, sizeof(w));
-		if (w.version == CHANNEL_VERSION) {
+		if (w.version == channel_version()) {
 			peer_add(k, m.fd, w.slot);
 			m.fd = -1;
 		}

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/tls.h"
+#include "base/version.h"
 #include "process/files.h"
 #include "process/keeper.h"
 #include "process/notify.h"
@@ -244,7 +245,7 @@ void parent_reload_done(struct parent *p)
 	p->phase = PHASE_RUNNING;
 	parent_lists_begin(p);
 	if (p->upgrade.heir)
-		log_notice("upgrade", "what", "done", "version", GATEPOST_VERSION, NULL);
+		log_notice("upgrade", "what", "done", "version", version_text(), NULL);
 	else
 		log_notice("reload", "what", "done", NULL);
 	if (p->upgrade.heir)

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/version.h"
 #include "process/control.h"
 #include "process/handover.h"
 #include "process/notify.h"
@@ -189,7 +190,7 @@ int parent_succession(struct parent *p, struct buf *err)
 	}
 	prctl(PR_SET_NAME, "gatepost");         /* and not the number of a descriptor */
 	(void)raise(SIGCHLD);                   /* blocked as it was before us: who has died meanwhile is looked for at once */
-	log_notice("upgrade", "what", "the new program takes over", "version", GATEPOST_VERSION, "from", h.program, NULL);
+	log_notice("upgrade", "what", "the new program takes over", "version", version_text(), "from", h.program, NULL);
 	return 1;
 }
 
@@ -226,7 +227,7 @@ static int users_take(struct parent *p, const struct site *s, struct buf *err)
 static bool foreigners(const struct parent *p)
 {
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
-		if (p->child[i].role == ROLE_WORKER && p->child[i].pid > 0 && p->child[i].version != CHANNEL_VERSION)
+		if (p->child[i].role == ROLE_WORKER && p->child[i].pid > 0 && p->child[i].version != channel_version())
 			return true;
 	return false;
 }

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/version.h"
 #include "process/handover.h"
 #include "process/notify.h"
 
@@ -88,7 +89,7 @@ static int handover_make(const struct parent *p, struct buf *text, int *fds, siz
 {
 	struct handover_child *children = calloc(CHILDREN_MAX, sizeof(*children));
 	struct handover_listener *listeners = calloc(HANDOVER_LISTENERS_MAX, sizeof(*listeners));
-	struct handover h = { .pid = p->pid, .program = (char *)GATEPOST_VERSION, .generation = p->last_number, .state_dir = p->state_dir,
+	struct handover h = { .pid = p->pid, .program = (char *)version_text(), .generation = p->last_number, .state_dir = p->state_dir,
 			      .control = p->control_path, .lock_fd = p->lock_fd, .shared_fd = p->shared_fd, .control_fd = p->command_fd,
 			      .spool_fd = p->spool_fd, .transparent = p->transparent, .drain_stop_s = p->drain.stop_s,
 			      .drain_reload_s = p->drain.reload_s, .listener = listeners, .child = children };
@@ -167,7 +168,7 @@ static void refused(struct parent *p, const char *why)
 {
 	parent_log_lines(LOG_LEVEL_ERROR, "upgrade", "error", &p->upgrade.said);
 	log_error("upgrade", "what", "REFUSED: the running program goes on", "file", p->upgrade.program ? p->upgrade.program : "", "version",
-		  GATEPOST_VERSION, "why", why, NULL);
+		  version_text(), "why", why, NULL);
 	atomic_fetch_add(&p->shared->upgrades_refused, 1);
 	parent_upgrade_end(p);
 }
@@ -287,8 +288,8 @@ static void approve(struct parent *p)
 		refused(p, "it does not say that it can take over");
 		return;
 	}
-	log_notice("upgrade", "what", "the new program can take over", "version", version, "from", GATEPOST_VERSION, NULL);
-	if (channel != CHANNEL_VERSION)
+	log_notice("upgrade", "what", "the new program can take over", "version", version, "from", version_text(), NULL);
+	if (channel != channel_version())
 		log_warning("upgrade", "warning", "its processes speak another language than ours: sessions that are open get the time of drain_stop, and new ones wait for that",
 			    NULL);
 	u->approved = true;

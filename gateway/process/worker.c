@@ -250,7 +250,7 @@ static void wired(struct worker *w, const struct channel_msg *m)
 	if (m->fd < 0 || m->len != sizeof(wire))
 		return;
 	memcpy(&wire, m->data, sizeof(wire));
-	if (wire.version != CHANNEL_VERSION)
+	if (wire.version != channel_version())
 		return;
 	fd = fcntl(m->fd, F_DUPFD_CLOEXEC, 0);          /* the message's own is closed with it */
 	if (fd < 0)
