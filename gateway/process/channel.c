@@ -97,8 +97,9 @@ static int send_frame(int sock, struct frame *f, const char *data, size_t len, c
 	do {
 		n = sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
+	/* Without memory in the kernel it is as with a queue that is full. */
 	if (n < 0)
-		return errno == EWOULDBLOCK                       ? -EAGAIN
+		return errno == EWOULDBLOCK || errno == ENOMEM || errno == ENOBUFS ? -EAGAIN
 		       : errno == ECONNRESET || errno == ENOTCONN ? -EPIPE
 								  : -errno;
 	return 0;
@@ -192,9 +193,15 @@ static int message_take(const struct frame *f, const char *p, size_t len, int *f
 		return -EPROTO;
 	if (in_file ? len != 0 || f->length > CHANNEL_PAYLOAD_MAX : f->length != len)
 		return -EPROTO;
+	out.type = f->type;
+	out.reply = f->flags & FLAG_REPLY;
+	out.id = f->id;
+	out.status = f->status;
 	out.data = malloc((size_t)f->length + 1);
-	if (!out.data)
+	if (!out.data) {
+		*m = out;
 		return -ENOMEM;
+	}
 	if (in_file) {
 		if (payload_read(fds[0], out.data, f->length) < 0) {
 			free(out.data);
@@ -205,10 +212,6 @@ static int message_take(const struct frame *f, const char *p, size_t len, int *f
 	}
 	out.data[f->length] = 0;
 	out.len = f->length;
-	out.type = f->type;
-	out.reply = f->flags & FLAG_REPLY;
-	out.id = f->id;
-	out.status = f->status;
 	if (has_fd) {
 		out.fd = fds[in_file];
 		fds[in_file] = -1;
@@ -236,8 +239,9 @@ int channel_recv(int sock, struct channel_msg *m)
 	do {
 		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
+	/* Without memory in the kernel the message waits. */
 	if (n < 0)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? -EAGAIN : -EPIPE;
+		return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOMEM || errno == ENOBUFS ? -EAGAIN : -EPIPE;
 	if (n == 0)
 		return -EPIPE;
 	count = received_fds(&mh, fds, &over);
@@ -350,6 +354,17 @@ static void reply_arrived(struct channel *c, struct channel_msg *m)
 	channel_msg_release(m);         /* an answer that nobody waits for any more */
 }
 
+/* An answer has come that there is no memory for: its call fails, not all of them. */
+static void reply_missed(struct channel *c, uint32_t id)
+{
+	struct channel_call *call = c->calls[call_slot(id)];
+
+	if (!call || call->request.id != id || call->unsent)
+		return;
+	c->calls[call_slot(id)] = NULL;
+	future_resolve(&call->future, -ENOMEM);
+}
+
 /* At most `count` messages that are there. */
 static void read_some(struct channel *c, int count)
 {
@@ -361,6 +376,11 @@ static void read_some(struct channel *c, int count)
 
 		if (rc == -EAGAIN)
 			return;
+		if (rc == -ENOMEM) {
+			if (m.reply)
+				reply_missed(c, m.id);
+			continue;
+		}
 		if (rc < 0) {
 			channel_lost(c);
 			return;

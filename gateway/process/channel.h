@@ -39,7 +39,7 @@ enum {
 enum channel_type {
 	/* Between parent and child. */
 	CHANNEL_READY = 1,      /* notice to the parent: I serve */
-	CHANNEL_WIRE,           /* notice: the descriptor is a channel; struct channel_wire */
+	CHANNEL_WIRE,           /* notice: the descriptor is a channel; struct channel_wire. From a worker: uint32_t, a bit for each role that it has none to */
 	CHANNEL_DRAIN,          /* notice to a worker: stop accepting, end; struct channel_drain */
 	CHANNEL_STOP,           /* notice to a keeper: finish what has been asked, then end */
 	CHANNEL_LIST,           /* notice to a worker: the list file of this path (the payload) is now the image in the descriptor */
@@ -105,7 +105,7 @@ int channel_send(int sock, const struct channel_msg *m);
 
 /*
  * 0 and *m, to be released; or -EAGAIN, -EPIPE (the peer is gone), -EPROTO (it sent rubbish),
- * -ENOMEM.
+ * -ENOMEM: the message is lost, but for its type, reply and id. Only -EPIPE and -EPROTO are the end.
  */
 int channel_recv(int sock, struct channel_msg *m);
 void channel_msg_release(struct channel_msg *m); /* frees data, closes fd; may be called again */

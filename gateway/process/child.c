@@ -1,6 +1,7 @@
 #include "process/child.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { KEEP_MAX = 256 };
+enum { TELL_TRIES = 5, KEEP_MAX = 256 };
 
 const char *child_name(const struct child *c, char *out)
 {
@@ -150,8 +151,13 @@ void child_tell(struct child *c, enum channel_type type, const void *data, size_
 		.type = (uint16_t)type, .data = (char *)data, .len = len, .fd = fd
 	};
 	char name[32];
+	int rc = c->pid > 0 ? channel_send(c->fd, &m) : 0;
 
-	if (c->pid <= 0 || channel_send(c->fd, &m) == 0)
+	for (int i = 0; rc < 0 && rc != -EPIPE && i < TELL_TRIES; i++) {
+		(void)poll(NULL, 0, 1);         /* it may be the kernel that has no memory */
+		rc = channel_send(c->fd, &m);
+	}
+	if (rc == 0)
 		return;
 	log_error("control", "error", "a process does not take what the parent says: killed",
 		  "process", child_name(c, name), NULL);

@@ -41,6 +41,7 @@ struct child {
 	int failures;                   /* early deaths in a row */
 	int sockets;                    /* it may still ask for, and since when that holds: parent_sockets.c */
 	int64_t sockets_ms;
+	int64_t wired_ms;               /* when a worker was last given channels that it asked for */
 };
 
 /* "worker 1", "state keeper". out: 32 bytes; returns out. */

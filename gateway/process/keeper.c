@@ -158,6 +158,11 @@ static int peer_read(struct keeper_peer *p)
 
 	if (rc == -EPROTO)
 		log_error("channel", "error", "a worker sent what is no message: its channel is closed", NULL);
+	if (rc == -ENOMEM) {
+		if (!m.reply && m.id != 0)
+			keeper_answer(p, m.type, m.id, rc, NULL, 0, -1);
+		return 0;
+	}
 	if (rc < 0)
 		return rc;
 	if (!m.reply && m.id != 0)
@@ -219,7 +224,7 @@ static void on_control(int fd, short what, void *arg)
 
 	if (rc == -EAGAIN)
 		return;
-	if (rc < 0 || m.type == CHANNEL_STOP)
+	if ((rc < 0 && rc != -ENOMEM) || m.type == CHANNEL_STOP)
 		k->stopping = true;
 	if (rc == 0 && m.type == CHANNEL_SETTINGS && m.len == sizeof(k->settings))
 		memcpy(&k->settings, m.data, sizeof(k->settings));

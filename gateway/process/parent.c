@@ -178,20 +178,22 @@ static void on_signal(struct parent *p)
 	}
 }
 
-/* All that a child ever says to the parent: that it is ready, that it needs a socket, and that it needs a successor. */
+/* All that a child ever says to the parent: that it is ready, that it needs a socket, a successor, or channels to keepers. */
 static void on_child(struct parent *p, struct child *c)
 {
 	struct channel_msg m = CHANNEL_MSG_INIT;
 	int rc = channel_recv(c->fd, &m);
 
-	if (rc == 0 && m.type == CHANNEL_READY && !m.reply)
+	if ((rc == 0 || rc == -ENOMEM) && m.type == CHANNEL_READY && !m.reply)
 		c->ready = true;
 	else if (rc == 0 && m.type == CHANNEL_SOCKET && !m.reply)
 		parent_socket(p, c, &m);
 	else if (rc == 0 && m.type == CHANNEL_REPLACE && !m.reply)
 		parent_replace(p, c);
+	else if (rc == 0 && m.type == CHANNEL_WIRE && !m.reply)
+		parent_rewire(p, c, &m);
 	channel_msg_release(&m);
-	if (rc == 0 || rc == -EAGAIN)
+	if (rc == 0 || rc == -EAGAIN || rc == -ENOMEM)
 		return;
 	close(c->fd);                   /* it is dying; SIGCHLD says so */
 	c->fd = -1;

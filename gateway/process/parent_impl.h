@@ -25,6 +25,7 @@ enum {
 	KILL_AFTER_S = 10,              /* after its deadline a worker should be gone by itself */
 	REPLACE_AFTER_MS = 5000,        /* the age at which a worker may ask for a successor */
 	PATH_BYTES = 1024,
+	REWIRE_MS = 400,                /* not more often for one worker */
 };
 
 enum phase {
@@ -153,6 +154,9 @@ void parent_succession_step(struct parent *p);
 void parent_lists_begin(struct parent *p);
 void parent_lists_end(struct parent *p);
 void parent_lists_look(struct parent *p);
+
+/* A CHANNEL_WIRE of this child: a worker whose channel was lost, or could not be taken, though the keeper lives. */
+void parent_rewire(struct parent *p, struct child *c, const struct channel_msg *m);
 
 /* A CHANNEL_SOCKET of this child: answered, whatever it says. */
 void parent_socket(struct parent *p, struct child *c, const struct channel_msg *m);

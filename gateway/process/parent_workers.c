@@ -89,6 +89,20 @@ static void wire(struct parent *p, struct child *c)
 			child_wire(&p->child[i], c);
 }
 
+void parent_rewire(struct parent *p, struct child *c, const struct channel_msg *m)
+{
+	int64_t now_ms = clock_ms();
+	uint32_t missing;
+
+	if (c->role != ROLE_WORKER || m->len != sizeof(missing) || now_ms - c->wired_ms < REWIRE_MS)
+		return;
+	memcpy(&missing, m->data, sizeof(missing));
+	c->wired_ms = now_ms;
+	for (int i = STATE; i < WORKERS; i++)
+		if (missing & 1u << p->child[i].role && p->child[i].ready && !p->child[i].draining)
+			child_wire(c, &p->child[i]);
+}
+
 int parent_start(struct parent *p, struct child *c)
 {
 	struct life life = { p, c, generation_of(p, c) };

@@ -215,11 +215,28 @@ static void drain(struct worker *w, const struct channel_drain *d)
 		hurry(w);
 }
 
+/* A channel that has been lost while its keeper lives is not there again by itself. */
+static void ask_for_keepers(struct worker *w)
+{
+	const struct { enum channel_role role; const struct channel *channel; } all[] = {
+		{ ROLE_STATE, &w->state_channel }, { ROLE_STORE, &w->store_channel }, { ROLE_HISTORY, &w->history_channel }, { ROLE_SPOOL, &w->spool_channel },
+	};
+	uint32_t missing = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (!channel_attached(all[i].channel))
+			missing |= 1u << all[i].role;
+	if (missing)
+		(void)channel_notify(&w->parent, CHANNEL_WIRE, &missing, sizeof(missing), -1);
+}
+
 static void on_tick(int fd, short what, void *arg)
 {
 	struct worker *w = arg;
 	struct shared_slot *slot = &w->env->shared->slot[w->env->slot];
 	int n = sessions(w);
+
+	ask_for_keepers(w);
 
 	atomic_store(&slot->sessions, n);
 	atomic_store(&slot->log_dropped, log_dropped());

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "process/channel.h"
+#include "support/scarce.h"
 
 static int open_fds(void)
 {
@@ -134,6 +135,30 @@ static void send_raw(int sock, const void *p, size_t len, int n, int file_len)
 	assert_int_equal(sendmsg(sock, &mh, 0), len);
 	for (int i = 0; i < n || i == 0; i++)
 		close(fds[i]);
+}
+
+/* A message that there is no memory for is one message: which it was is known, and the next one comes. */
+static void test_no_memory(void **unused)
+{
+	struct channel_msg out = { .type = 7, .reply = true, .id = 5, .data = (char *)"lost", .len = 4, .fd = -1 }, in = CHANNEL_MSG_INIT;
+	int before = open_fds(), sock[2];
+
+	assert_int_equal(channel_pair(sock), 0);
+	out.fd = sock[0];
+	assert_int_equal(channel_send(sock[0], &out), 0);
+	out = (struct channel_msg){ .type = 8, .id = 6, .data = (char *)"kept", .len = 4, .fd = -1 };
+	assert_int_equal(channel_send(sock[0], &out), 0);
+	scarce_begin(1);
+	assert_int_equal(channel_recv(sock[1], &in), -ENOMEM);
+	assert_true(scarce_end());
+	assert_true(in.type == 7 && in.reply && in.id == 5 && !in.data && in.fd < 0);
+	channel_msg_release(&in);
+	assert_int_equal(channel_recv(sock[1], &in), 0);
+	assert_string_equal(in.data, "kept");
+	channel_msg_release(&in);
+	close(sock[0]);
+	close(sock[1]);
+	assert_int_equal(open_fds(), before);
 }
 
 static void test_rubbish(void **unused)
@@ -634,6 +659,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_rubbish),
 		cmocka_unit_test(test_out_of_order),
 		cmocka_unit_test(test_deadline),
