@@ -1,11 +1,15 @@
 #include "policy/state.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+
+enum { RANDOM_BYTES = 16 };
 
 int state_run(struct state *s, struct state_op *ops, size_t count)
 {
@@ -20,11 +24,15 @@ static void key_hash(const EVP_MD_CTX *ctx, char *out)
 {
 	unsigned char md[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
-	EVP_MD_CTX *copy = EVP_MD_CTX_new();
+	EVP_MD_CTX *copy = ctx ? EVP_MD_CTX_new() : NULL;
 
-	if (copy && EVP_MD_CTX_copy_ex(copy, ctx))
-		EVP_DigestFinal_ex(copy, md, &len);
+	if (!copy || EVP_MD_CTX_copy_ex(copy, ctx) != 1 || EVP_DigestFinal_ex(copy, md, &len) != 1) {
+		/* Without memory: a key that nobody else has, rather than one for all. */
+		len = RANDOM_BYTES;
+		(void)!getrandom(md, len, 0);
+	}
 	EVP_MD_CTX_free(copy);
+	ERR_clear_error();
 	*out++ = '#';
 	for (unsigned i = 0; i < len; i++, out += 2)
 		snprintf(out, 3, "%02x", md[i]);
@@ -40,8 +48,10 @@ void state_key(struct state_op *op, const char *space, const char *part, ...)
 
 	memset(op->key, 0, sizeof(op->key));
 	snprintf(op->space, sizeof(op->space), "%s", space);
-	if (ctx)
-		EVP_DigestInit_ex(ctx, EVP_sha256(), NULL);
+	if (ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) != 1) {
+		EVP_MD_CTX_free(ctx);
+		ctx = NULL;
+	}
 	va_start(ap, part);
 	for (const char *p = part; p; p = va_arg(ap, const char *), first = false) {
 		size_t len = strlen(p);
@@ -61,7 +71,7 @@ void state_key(struct state_op *op, const char *space, const char *part, ...)
 		used += len;
 	}
 	va_end(ap);
-	if (!fits && ctx)
+	if (!fits)
 		key_hash(ctx, op->key);
 	EVP_MD_CTX_free(ctx);
 }
