@@ -109,6 +109,18 @@ class Faulty:
         self.path.unlink(missing_ok=True)
 
 
+def where_died(output, binary):
+    """Functions and lines of what faulty.c says of a process that has died."""
+    out = []
+    for line in output.splitlines():
+        module, _, offset = line.partition("died at ")[2].partition("+")
+        if line.startswith("faulty: died at ") and offset:
+            own = module in ("gatepost", os.path.basename(binary))
+            text = subprocess.run(["addr2line", "-Cfsie", binary, offset], capture_output=True, text=True).stdout.split("\n") if own else ["", ""]
+            out.append(" in ".join(f"{text[i]} {text[i + 1]}" for i in range(0, len(text) - 1, 2)) if own else f"{module}+{offset}")
+    return "    " + "\n    ".join(out)
+
+
 def describe(site, binary):
     """Functions and lines, for who looks for the fault."""
     out = []
