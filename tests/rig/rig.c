@@ -11,7 +11,6 @@
 
 #include "access/access_backend.h"
 #include "access/access_session.h"
-#include "base/client_table.h"
 #include "base/places.h"
 #include "base/tls.h"
 #include "filters/filter.h"
