@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 enum { PASSWORD_MAX = 512 };
 
 char *conf_copy(const char *text)
@@ -116,8 +118,8 @@ char *conf_file_large(struct conf *c, const char *name, const char *path, int li
 {
 	AUTO(buf) struct buf b = BUF_INIT(max + 4096);
 	char *full = conf_path(c, path);
-	int fd = open(full, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	int rc = fd < 0 ? -errno : read_all(fd, &b);
+	int fd = file_open(full);
+	int rc = fd < 0 ? fd : read_all(fd, &b);
 
 	if (fd >= 0)
 		close(fd);

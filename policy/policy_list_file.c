@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "policy/policy_lex.h"
 #include "policy/policy_regex.h"
 
@@ -168,7 +169,7 @@ bool policy_list_stamp(const char *path, struct list_stamp *out)
 	struct stat st;
 
 	*out = (struct list_stamp){ .there = false };
-	if (stat(path, &st) == 0)
+	if (file_stat(path, &st) == 0)
 		stamp_of(&st, out);
 	return out->there;
 }
@@ -225,12 +226,12 @@ static int file_read(struct reader *r, int fd)
 int policy_list_load(struct policy_list *l, const char *path, const char *label,
 		     struct list_stamp *stamp, struct buf *errors)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), rc = 0;
+	int fd = file_open(path), rc = 0;
 	struct reader r = { .list = l, .label = label, .errors = errors };
 	struct stat st;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fstat(fd, &st) < 0)
 		rc = -errno;
 	else if (!S_ISREG(st.st_mode))

@@ -9,4 +9,14 @@
 /* All of p[0..len) to fd, however often write(2) takes less. 0 or -errno. */
 int file_write_all(int fd, const void *p, size_t len);
 
+struct stat;
+
+/*
+ * Open to read, or look at, a file that an administrator has named. Where we are root without the capability to read everything (as a service: see
+ * capabilities.h), what others keep to themselves is read as its owner: so a key may be its user's alone. A descriptor (O_CLOEXEC, O_NONBLOCK) or 0, or
+ * -errno. One thread.
+ */
+int file_open(const char *path);
+int file_stat(const char *path, struct stat *out);
+
 #endif

@@ -9,7 +9,7 @@
 #define BIT(cap) (UINT64_C(1) << (cap))
 
 const uint64_t capabilities_parent = BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_NET_RAW) | BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_SETPCAP) | BIT(CAP_SYS_CHROOT) |
-				     BIT(CAP_CHOWN) | BIT(CAP_FOWNER) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_KILL);
+				     BIT(CAP_CHOWN) | BIT(CAP_KILL);
 
 static int get(struct __user_cap_data_struct *data)
 {

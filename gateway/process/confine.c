@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -139,8 +140,11 @@ int confine_child(const struct confine *c, const char *root, pid_t parent)
 		return -errno;
 	capabilities_bound(0);
 	code_seal();
-	if (root && confine_chroots(c) && (chroot(root) < 0 || chdir("/") < 0))
-		return -errno;
+	if (root && confine_chroots(c)) {
+		(void)setfsuid(c->uid);         /* the directory is its own, and root may be one who cannot look into all */
+		if (chroot(root) < 0 || chdir("/") < 0)
+			return -errno;
+	}
 	if (c->drop && (setgroups(1, &c->gid) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
 			setresuid(c->uid, c->uid, c->uid) < 0))
 		return -errno;

@@ -9,8 +9,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/asan.h"
 #include "base/syscalls.h"
@@ -87,15 +85,11 @@ static void limit(int what, rlim_t most)
 	(void)setrlimit(what, &r);
 }
 
-/* Beside the list, and for who runs with sandbox = no. A log may be a file: who writes to it may write files. */
-static void limits(enum channel_role role)
+/* Beside the list, and for who runs with sandbox = no. Not RLIMIT_FSIZE: memory that is handed over (memfd_create) is a file to it. */
+static void limits(void)
 {
-	struct stat st;
-
 	limit(RLIMIT_NPROC, 0);
 	limit(RLIMIT_MSGQUEUE, 0);
-	if (role == ROLE_KEYS && (fstat(STDERR_FILENO, &st) < 0 || !S_ISREG(st.st_mode)))
-		limit(RLIMIT_FSIZE, 0);
 }
 
 int sandbox_enter(enum channel_role role, const struct confine *c)
@@ -103,6 +97,6 @@ int sandbox_enter(enum channel_role role, const struct confine *c)
 	if (!c->sandbox)
 		syscalls_none();
 	if (role != ROLE_PARENT && !UNCONFINED)
-		limits(role);
+		limits();
 	return syscalls_confine(lists[role], role == ROLE_PARENT ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
 }

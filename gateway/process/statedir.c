@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,9 +73,14 @@ static int make_path(const char *path)
 static int check_owner(int dir, int i, const char *path, uid_t uid, struct buf *err)
 {
 	struct stat st;
+	int rc;
 
-	if (!parts[i].file || fstatat(dir, parts[i].file, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    st.st_uid == uid)
+	if (!parts[i].file)
+		return 0;
+	(void)setfsuid(uid);            /* root may be one who cannot look into all */
+	rc = fstatat(dir, parts[i].file, &st, AT_SYMLINK_NOFOLLOW);
+	(void)setfsuid(geteuid());
+	if (rc < 0 || st.st_uid == uid)
 		return 0;
 	buf_addf(err,
 		 "state_dir %s/%s/%s belongs to uid %u, gatepost writes as uid %u; to hand it "
@@ -115,6 +121,23 @@ static int hand_over(int fd, const struct stat *st, int i, const char *path, con
 	return 0;
 }
 
+/* Whose it is, and its mode; which only its owner may set. */
+static int settle(int fd, uid_t uid, gid_t gid, mode_t mode, const struct stat *st)
+{
+	int own, rc = 0;
+
+	if (st->st_uid == uid && st->st_gid == gid && (st->st_mode & 07777) == mode)
+		return 0;
+	if (geteuid() == 0 && fchownat(fd, "", 0, gid, AT_EMPTY_PATH) < 0)
+		return -errno;
+	own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (own < 0 || fchmod(own, mode) < 0 || (geteuid() == 0 && fchown(own, uid, gid) < 0))
+		rc = -errno;
+	if (own >= 0)
+		close(own);
+	return rc;
+}
+
 static int make_part(int top, int i, const char *path, const struct confine of[ROLE_COUNT], struct buf *err)
 {
 	const struct confine *c = &of[parts[i].role];
@@ -125,16 +148,17 @@ static int make_part(int top, int i, const char *path, const struct confine of[R
 
 	if (mkdirat(top, parts[i].name, parts[i].mode) < 0 && errno != EEXIST)
 		return failed(err, path, parts[i].name, "cannot make it", -errno);
-	fd = openat(top, parts[i].name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return failed(err, path, parts[i].name, "cannot open it", -errno);
-	if (c->drop && fstat(fd, &st) == 0 && st.st_uid != uid)
+	fd = openat(top, parts[i].name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		rc = failed(err, path, parts[i].name, "cannot open it", -errno);
+	if (rc == 0 && c->drop && st.st_uid != uid)
 		rc = hand_over(fd, &st, i, path, of, err);
-	if (rc == 0 && ((geteuid() == 0 && fchown(fd, uid, gid) < 0) || fchmod(fd, parts[i].mode) < 0))
-		rc = failed(err, path, parts[i].name, "cannot set its owner and mode", -errno);
+	if (rc == 0 && fstat(fd, &st) == 0 && (rc = settle(fd, uid, gid, parts[i].mode, &st)) < 0)
+		rc = failed(err, path, parts[i].name, "cannot set its owner and mode", rc);
 	if (rc == 0)
 		rc = check_owner(fd, i, path, uid, err);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return rc;
 }
 

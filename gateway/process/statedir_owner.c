@@ -21,34 +21,42 @@ static bool is_from(const struct statedir_owners *o, uid_t uid)
 }
 
 /* fd: of the thing itself, whatever its name leads to by now. */
-static int give_one(int fd, const struct stat *st, const struct statedir_owners *o, size_t *given)
+static int give_one(int fd, uid_t uid, gid_t gid)
 {
-	if (st->st_uid == o->to || !is_from(o, st->st_uid))
-		return 0;
-	if (fchownat(fd, "", o->to, o->to_group, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	++*given;
-	return 0;
+	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+/* Root's for the while: root that may not look into everything looks into its own. */
+static int give_directory(int fd, dev_t device, const struct stat *st, const struct statedir_owners *o, int depth, size_t *given)
+{
+	bool gives = st->st_uid != o->to && is_from(o, st->st_uid);
+	int rc = gives ? give_one(fd, geteuid(), (gid_t)-1) : 0, below;
+
+	if (rc < 0)
+		return rc;
+	below = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	rc = below >= 0 ? give_below(below, device, o, depth + 1, given) : errno == EACCES && !gives ? 0 : -errno;
+	if (rc == 0 && gives) {
+		rc = give_one(fd, o->to, o->to_group);
+		*given += rc == 0;
+	}
+	return rc;
 }
 
 static int give_entry(int dir, const char *name, dev_t device, const struct statedir_owners *o, int depth, size_t *given)
 {
-	int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), below, rc = 0;
+	int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), rc = 0;
 	struct stat st;
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (fstat(fd, &st) < 0) {
 		rc = -errno;
-	} else if (st.st_dev != device) {
-		rc = 0;
-	} else if (S_ISREG(st.st_mode) && st.st_nlink == 1) {
-		rc = give_one(fd, &st, o, given);
-	} else if (S_ISDIR(st.st_mode)) {
-		below = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		rc = below < 0 ? -errno : give_below(below, device, o, depth + 1, given);
-		if (rc == 0)
-			rc = give_one(fd, &st, o, given);
+	} else if (st.st_dev == device && S_ISDIR(st.st_mode)) {
+		rc = give_directory(fd, device, &st, o, depth, given);
+	} else if (st.st_dev == device && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid != o->to && is_from(o, st.st_uid)) {
+		rc = give_one(fd, o->to, o->to_group);
+		*given += rc == 0;
 	}
 	close(fd);
 	return rc;
@@ -75,18 +83,18 @@ static int give_below(int dir, dev_t device, const struct statedir_owners *o, in
 
 int statedir_give(int dir, const struct statedir_owners *o, size_t *given)
 {
-	int below = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
 	struct stat st;
+	int below, rc;
 
 	*given = 0;
-	if (below < 0 || fstat(dir, &st) < 0) {
-		rc = -errno;
-		if (below >= 0)
-			close(below);
+	if (fstat(dir, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	rc = give_one(dir, geteuid(), (gid_t)-1);
+	if (rc < 0)
 		return rc;
-	}
-	rc = give_below(below, st.st_dev, o, 0, given);
-	if (rc == 0 && fchown(dir, o->to, o->to_group) < 0)
-		rc = -errno;
-	return rc;
+	below = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rc = below < 0 ? -errno : give_below(below, st.st_dev, o, 0, given);
+	return rc == 0 ? give_one(dir, o->to, o->to_group) : rc;
 }

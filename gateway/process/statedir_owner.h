@@ -19,7 +19,7 @@ struct statedir_owners {
 };
 
 /*
- * All below the directory dir, then dir itself: last, so that who is stopped in the middle begins again. 0 and *given, how many; or -errno:
+ * All below the directory dir (O_PATH will do), then dir itself: last, and root's until then, so that who is stopped in the middle begins again. 0 and *given, how many; or -errno:
  * -ELOOP is a tree deeper than any of ours.
  */
 int statedir_give(int dir, const struct statedir_owners *o, size_t *given);
