@@ -19,7 +19,14 @@ struct dkim_private {
 	EVP_PKEY *key;
 	enum dkim_key_type type;
 	unsigned bits;
+	bool remote;
+	uint32_t number;
 };
+
+static struct {
+	int (*sign)(void *arg, uint32_t number, const unsigned char hash[DKIM_CRYPTO_HASH], unsigned char *signature);
+	void *arg;
+} holder;
 
 /* A key with a pass phrase: nobody is there to be asked. */
 static int no_phrase(char *buf, int size, int writing, void *asked)
@@ -80,6 +87,28 @@ struct dkim_private *dkim_private_make(enum dkim_key_type type, unsigned bits)
 	return NULL;
 }
 
+struct dkim_private *dkim_private_remote(const unsigned char *der, size_t len, uint32_t number)
+{
+	struct dkim_private *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return NULL;
+	k->key = len <= LONG_MAX ? d2i_PUBKEY(NULL, &der, (long)len) : NULL;
+	k->remote = true;
+	k->number = number;
+	ERR_clear_error();
+	if (k->key && !look(k))
+		return k;
+	dkim_private_free(k);
+	return NULL;
+}
+
+void dkim_private_holder(int (*sign)(void *arg, uint32_t number, const unsigned char hash[DKIM_CRYPTO_HASH], unsigned char *signature), void *arg)
+{
+	holder.sign = sign;
+	holder.arg = arg;
+}
+
 void dkim_private_free(struct dkim_private *k)
 {
 	if (!k)
@@ -123,13 +152,32 @@ int dkim_private_sign(const struct dkim_private *k, const unsigned char hash[DKI
 		      unsigned char signature[DKIM_PRIVATE_SIGNATURE_MAX], size_t *len)
 {
 	size_t n = DKIM_PRIVATE_SIGNATURE_MAX;
-	bool good = k->type == DKIM_KEY_RSA ? rsa_sign(k->key, hash, signature, &n) : ed25519_sign(k->key, hash, signature, &n);
+	bool good;
+
+	if (k->remote) {
+		int rc = holder.sign ? holder.sign(holder.arg, k->number, hash, signature) : -ENOKEY;
+
+		if (rc > 0)
+			*len = (size_t)rc;
+		return rc > 0 ? 0 : rc < 0 ? rc : -ENOKEY;
+	}
+	good = k->type == DKIM_KEY_RSA ? rsa_sign(k->key, hash, signature, &n) : ed25519_sign(k->key, hash, signature, &n);
 
 	ERR_clear_error();
 	if (!good)
 		return -ENOMEM;
 	*len = n;
 	return 0;
+}
+
+int dkim_private_public(const struct dkim_private *k, struct buf *out)
+{
+	unsigned char *der = NULL;
+	int len = i2d_PUBKEY(k->key, &der), rc = len > 0 ? buf_add(out, der, (size_t)len) : -ENOMEM;
+
+	OPENSSL_free(der);
+	ERR_clear_error();
+	return rc;
 }
 
 int dkim_private_pem(const struct dkim_private *k, struct buf *out)

@@ -284,15 +284,17 @@ static void put_field(const struct dkim_signer *s, const struct dkim_sign_conf *
 	buf_addf(out, "\r\n\tbh=%s;\r\n\tb=", bh);
 }
 
-/* The signature behind "b=", in lines. */
-static int put_signature(const struct dkim_sign_key *key, const unsigned char hash[DKIM_HASH_MAX], struct buf *out)
+/* The signature behind "b=", in lines. may wait */
+static int put_signature(const struct dkim_sign_key *key, const unsigned char hash[DKIM_HASH_MAX], struct buf *out, const char **why)
 {
 	unsigned char signature[DKIM_PRIVATE_SIGNATURE_MAX], text[DKIM_PRIVATE_SIGNATURE_MAX * 4 / 3 + 8];
 	size_t len = 0, at = 0;
 	int rc = dkim_private_sign(key->key, hash, signature, &len), n;
 
-	if (rc < 0)
+	if (rc < 0) {
+		*why = "the private key did not sign";
 		return rc;
+	}
 	n = EVP_EncodeBlock(text, signature, (int)len);
 	while (at < (size_t)n) {
 		size_t room = at ? FOLD - 9 : FOLD - 10, part = (size_t)n - at < room ? (size_t)n - at : room;
@@ -355,7 +357,7 @@ int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, s
 		put_field(s, conf, &conf->key[i], (const char *)bh, now_s, &text);
 		rc = text.failed ? -EMSGSIZE : header_hash(s, &text, hash, why);
 		if (rc == 0)
-			rc = put_signature(&conf->key[i], hash, &text);
+			rc = put_signature(&conf->key[i], hash, &text, why);
 		if (rc == 0)
 			rc = buf_add(out, text.data, text.len);
 	}

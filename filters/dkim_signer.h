@@ -33,6 +33,7 @@ enum dkim_sign_form { DKIM_FORM_RELAXED, DKIM_FORM_RELAXED_SIMPLE, DKIM_FORM_SIM
 struct dkim_sign_key {
 	char *selector;                 /* as in DNS, lower-case */
 	struct dkim_private *key;
+	int number;                     /* its place in the site's keys; -1: key is the private key itself */
 };
 
 struct dkim_sign_conf {

@@ -227,6 +227,8 @@ static void site_check(struct conf *c)
 	struct site *s = c->site;
 
 	listeners_default(c);
+	conf_keys_check(c);
+	conf_dkim_sign_check(c);
 	conf_sni_check(c);
 	conf_user_map_check(c);
 	conf_listener_check(c);
@@ -343,6 +345,7 @@ static struct site *load(const char *path, bool command, struct buf *errors, str
 
 	if (!c || !s)
 		abort();
+	s->tls_key = s->tls_ca_key = -1;
 	c->site = s;
 	c->path = path;
 	c->command = command;
@@ -440,12 +443,7 @@ void site_free(struct site *s)
 	free(s->control_path);
 	free(s->tls_cert_pem);
 	free(s->tls_ca_cert_pem);
-	if (s->tls_ca_key_pem)
-		explicit_bzero(s->tls_ca_key_pem, strlen(s->tls_ca_key_pem));
-	free(s->tls_ca_key_pem);
-	if (s->tls_key_pem)
-		explicit_bzero(s->tls_key_pem, strlen(s->tls_key_pem));
-	free(s->tls_key_pem);
+	key_list_release(&s->keys);
 	free(s->redis.prefix);
 	if (s->redis.password)
 		explicit_bzero(s->redis.password, strlen(s->redis.password));

@@ -19,6 +19,7 @@
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
 #include "policy/client_use.h"
+#include "policy/key_list.h"
 #include "policy/greylist.h"
 #include "policy/login_guard.h"
 #include "policy/policy.h"
@@ -86,7 +87,8 @@ struct backend_conf {
 /* What a client is shown who asks for a name (TLS's SNI), and where it is led. */
 struct sni_conf {
 	char *name;                     /* lower-case, "*.example.org" for one label more; the first member: tls_sni_find */
-	char *cert_pem, *key_pem;       /* NULL: the site's */
+	char *cert_pem;                 /* NULL: the site's */
+	int key;                        /* its place in keys; -1: the site's */
 	char **backends;                /* names; a listener takes those that speak as it does; none: its own */
 	size_t backend_count;
 	int line;
@@ -253,12 +255,15 @@ struct site {
 	size_t verify_list_count;
 	int verify_positive_s, verify_negative_s;   /* 7 days, 1 hour */
 
-	char *tls_cert_pem, *tls_key_pem;           /* NULL: self-signed, kept in state_dir */
+	struct key_list keys;           /* that are private; where they are, and their public halves */
+	char *tls_cert_pem;             /* NULL: self-signed, kept in state_dir */
+	int tls_key;                    /* its place in keys; -1: there is none yet */
 	bool tls_offer;
 	struct sni_conf *sni;                       /* sorted by name */
 	size_t sni_count;
 	struct user_map *users;                     /* whose mail lies where; NULL: all backends of a listener have all */
-	char *tls_ca_cert_pem, *tls_ca_key_pem;     /* the site's own CA, for listeners with tls = own-ca; NULL: none */
+	char *tls_ca_cert_pem;          /* the site's own CA, for listeners with tls = own-ca; NULL: none */
+	int tls_ca_key;                 /* its place in keys */
 	struct auth_conf auth;
 
 	struct dns_conf dns;

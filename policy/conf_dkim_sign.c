@@ -1,9 +1,7 @@
 /* conf_dkim_sign - gatepost.conf: the domains whose messages are signed, and their keys */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "filters/domain.h"
 #include "policy/conf_table.h"
@@ -69,45 +67,13 @@ static void oversign_read(struct conf *c, void *at, const char *value, int line)
 	name_add(c, "oversign", &d->oversign, &d->oversign_count, value, line);
 }
 
-static void key_warn(struct conf *c, const char *path, const struct dkim_private *key, int line)
-{
-	char *full = conf_path(c, path);
-	struct stat st;
-
-	if (stat(full, &st) == 0 && (st.st_mode & S_IRWXO))
-		conf_warning(c, line, "keys: %s: everybody on this machine may read it, expected mode 0600", full);
-	if (dkim_private_type(key) == DKIM_KEY_RSA && dkim_private_bits(key) < DKIM_PRIVATE_BITS_GOOD)
-		conf_warning(c, line, "keys: %s: has %u bits, expected at least %d", full, dkim_private_bits(key), DKIM_PRIVATE_BITS_GOOD);
-	free(full);
-}
-
-/* What is in the file, or NULL: said (in commands that do not sign, an unreadable file is none). */
-static struct dkim_private *key_read(struct conf *c, const char *path, int line)
-{
-	size_t len;
-	const char *why;
-	char *text = conf_file(c, "keys", path, line, &len);
-	struct dkim_private *key;
-
-	if (!text)
-		return NULL;
-	key = dkim_private_read(text, len, &why);
-	if (!key)
-		conf_error(c, line, "keys: %s: %s, expected one that \"gatepost dkim-key\" makes", path, why);
-	else
-		key_warn(c, path, key, line);
-	explicit_bzero(text, len);
-	free(text);
-	return key;
-}
-
 /* "selector=path". */
 static void keys_read(struct conf *c, void *at, const char *value, int line)
 {
 	struct dkim_sign_conf *d = at;
 	const char *equals = strchr(value, '=');
 	char selector[DOMAIN_MAX];
-	struct dkim_private *key;
+	struct dkim_private *key = NULL;
 
 	if (!equals || !equals[1] || domain_canonical(value, (size_t)(equals - value), selector) < 0 ||
 	    strlen(selector) + strlen("._domainkey.") + strlen(d->domain) >= DOMAIN_MAX) {
@@ -124,11 +90,12 @@ static void keys_read(struct conf *c, void *at, const char *value, int line)
 		conf_error(c, line, "keys: more than %d", DKIM_SIGN_KEYS_MAX);
 		return;
 	}
-	key = key_read(c, equals + 1, line);
-	if (!key)
+	/* Commands that work on what is on disk may sign by themselves; else another process has the key. */
+	if (c->command && !(key = conf_dkim_key(c, equals + 1, line)))
 		return;
 	d->key = conf_grow(d->key, &d->key_count, sizeof(*d->key));
-	d->key[d->key_count - 1] = (struct dkim_sign_key){ .selector = conf_copy(selector), .key = key };
+	d->key[d->key_count - 1] = (struct dkim_sign_key){ .selector = conf_copy(selector), .key = key,
+							       .number = c->command ? -1 : conf_key_add(c, KEY_FOR_DKIM, "keys", equals + 1, line) };
 }
 
 /* In the order of enum dkim_sign_form. */
@@ -182,6 +149,20 @@ static void sign_close(struct conf *c, void *at, int line)
 }
 
 const struct conf_section conf_dkim_sign = { "dkim_sign", "domain", sign_options, sign_open, sign_close };
+
+void conf_dkim_sign_check(struct conf *c)
+{
+	struct site *s = c->site;
+
+	for (size_t i = 0; i < s->dkim_sign_count && !c->command; i++)
+		for (size_t k = 0; k < s->dkim_sign[i].key_count; k++) {
+			struct dkim_sign_key *key = &s->dkim_sign[i].key[k];
+			const struct key_spec *spec = &s->keys.key[key->number];
+
+			/* NULL: what is wrong has been said. */
+			key->key = spec->pub ? dkim_private_remote(spec->pub, spec->pub_len, (uint32_t)key->number) : NULL;
+		}
+}
 
 static void list_free(char **list, size_t count)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/tls_mint.h"
+#include "base/tls.h"
 #include "filters/domain.h"
 #include "policy/conf_table.h"
 
@@ -322,34 +322,52 @@ const struct conf_section conf_recipients = { "recipients", NULL, recipients_opt
 
 /* ---- tls ---- */
 
+static void certificate_read(struct conf *c, void *at, const char *value, int line)
+{
+	conf_certificate(c, "certificate", value, line, &c->site->tls_cert_pem);
+}
+
+static void ca_certificate_read(struct conf *c, void *at, const char *value, int line)
+{
+	conf_certificate(c, "ca_certificate", value, line, &c->site->tls_ca_cert_pem);
+}
+
+static void key_read(struct conf *c, void *at, const char *value, int line)
+{
+	if (!c->command)
+		c->site->tls_key = conf_key_add(c, KEY_FOR_TLS, "key", value, line);
+}
+
+static void ca_key_read(struct conf *c, void *at, const char *value, int line)
+{
+	if (!c->command)
+		c->site->tls_ca_key = conf_key_add(c, KEY_FOR_CA, "ca_key", value, line);
+}
+
 static const struct conf_option tls_options[] = {
 	CONF_OPTION("offer", CONF_BOOL, SITE(tls_offer), "yes"),
-	CONF_OPTION("certificate", CONF_FILE, SITE(tls_cert_pem), NULL),
-	CONF_OPTION("key", CONF_FILE, SITE(tls_key_pem), NULL),
-	CONF_OPTION("ca_certificate", CONF_FILE, SITE(tls_ca_cert_pem), NULL),
-	CONF_OPTION("ca_key", CONF_FILE, SITE(tls_ca_key_pem), NULL),
+	{ "certificate", CONF_CUSTOM, 0, .read = certificate_read },
+	{ "key", CONF_CUSTOM, 0, .read = key_read },
+	{ "ca_certificate", CONF_CUSTOM, 0, .read = ca_certificate_read },
+	{ "ca_key", CONF_CUSTOM, 0, .read = ca_key_read },
 	{ 0 },
 };
 
 /* The site's own CA. */
 static void own_ca_check(struct conf *c, const struct site *s, int line)
 {
-	AUTO(buf) struct buf err = BUF_INIT(1024);
-	AUTO(tls_mint) struct tls_mint *mint = NULL;
 	bool cert = conf_given(c, "ca_certificate"), key = conf_given(c, "ca_key");
 
 	if (cert != key)
 		conf_error(c, line, "tls: %s without %s, expected both, or neither", cert ? "ca_certificate" : "ca_key", cert ? "ca_key" : "ca_certificate");
-	else if (s->tls_ca_cert_pem && s->tls_ca_key_pem && tls_mint_new(s->tls_ca_cert_pem, s->tls_ca_key_pem, &mint, &err) < 0)
-		conf_error(c, line, "tls: %s, expected the certificate of a CA, and the key of it, as PEM", buf_str(&err));
+	else if (s->tls_ca_cert_pem && s->tls_ca_key >= 0)
+		conf_key_certificate(c, s->tls_ca_key, s->tls_ca_cert_pem, line, "tls");
 }
 
 static void tls_close(struct conf *c, void *at, int line)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1024);
 	struct site *s = at;
-	struct ssl_ctx_st *ctx = NULL;
-
 	bool cert = conf_given(c, "certificate"), key = conf_given(c, "key");
 
 	own_ca_check(c, s, line);
@@ -358,15 +376,10 @@ static void tls_close(struct conf *c, void *at, int line)
 		           "tls: %s without %s, expected both, or neither for a certificate made on "
 		           "first start", cert ? "certificate" : "key",
 		           cert ? "key" : "certificate");
-	else if (s->tls_cert_pem && s->tls_key_pem &&
-	         tls_server_ctx(s->tls_cert_pem, s->tls_key_pem, &ctx, &err) < 0)
-		conf_error(
-			c, line,
-			"tls: %s, expected a certificate with its chain, and the key of it, as PEM",
-			buf_str(&err));
-	else if (s->tls_cert_pem && tls_certificate_doubt(s->tls_cert_pem, NULL, &err))
+	else if (s->tls_cert_pem && s->tls_key >= 0)
+		conf_key_certificate(c, s->tls_key, s->tls_cert_pem, line, "tls");
+	if (cert == key && s->tls_cert_pem && tls_certificate_doubt(s->tls_cert_pem, NULL, &err))
 		conf_warning(c, line, "tls: the certificate %s", buf_str(&err));
-	tls_ctx_free(ctx);
 }
 
 const struct conf_section conf_tls = { "tls", NULL, tls_options, NULL, tls_close };

@@ -1,4 +1,5 @@
 /* conf_sni - gatepost.conf: the names that clients ask for by TLS's SNI, and the map of users; what picks certificates and servers */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,8 +7,6 @@
 #include "filters/domain.h"
 #include "policy/conf_table.h"
 #include "policy/user_map.h"
-
-#define SNI(field) offsetof(struct sni_conf, field)
 
 enum { SNI_SECTIONS_MAX = 1000 };
 
@@ -18,9 +17,24 @@ static void backends_read(struct conf *c, void *at, const char *value, int line)
 	conf_list_add(&n->backends, &n->backend_count, value);
 }
 
+static void certificate_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct sni_conf *n = at;
+
+	conf_certificate(c, "certificate", value, line, &n->cert_pem);
+}
+
+static void key_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct sni_conf *n = at;
+
+	if (!c->command)
+		n->key = conf_key_add(c, KEY_FOR_TLS, "key", value, line);
+}
+
 static const struct conf_option sni_options[] = {
-	CONF_OPTION("certificate", CONF_FILE, SNI(cert_pem), NULL),
-	CONF_OPTION("key", CONF_FILE, SNI(key_pem), NULL),
+	{ "certificate", CONF_CUSTOM, 0, .read = certificate_read },
+	{ "key", CONF_CUSTOM, 0, .read = key_read },
 	{ "backends", CONF_LIST, 0, .read = backends_read },
 	{ 0 },
 };
@@ -56,6 +70,7 @@ static void *sni_open(struct conf *c, const char *title, int line)
 	s->sni = conf_grow(s->sni, &s->sni_count, sizeof *s->sni);
 	n = &s->sni[s->sni_count - 1];
 	n->name = conf_copy(name);
+	n->key = -1;
 	n->line = line;
 	return n;
 }
@@ -64,19 +79,19 @@ static void sni_close(struct conf *c, void *at, int line)
 {
 	AUTO(buf) struct buf err = BUF_INIT(1024);
 	bool cert = conf_given(c, "certificate"), key = conf_given(c, "key");
-	struct ssl_ctx_st *ctx = NULL;
 	struct sni_conf *n = at;
+	char section[TLS_SNI_MAX + 8];
 
 	if (cert != key)
 		conf_error(c, line, "sni %s: %s without %s, expected both, or neither for the certificate of section tls", n->name,
 			   cert ? "certificate" : "key", cert ? "key" : "certificate");
-	else if (n->cert_pem && n->key_pem && tls_server_ctx(n->cert_pem, n->key_pem, &ctx, &err) < 0)
-		conf_error(c, line, "sni %s: %s, expected a certificate with its chain, and the key of it, as PEM", n->name, buf_str(&err));
-	else if (n->cert_pem && tls_certificate_doubt(n->cert_pem, n->name, &err))
+	snprintf(section, sizeof section, "sni %s", n->name);
+	if (cert && key && n->cert_pem && n->key >= 0)
+		conf_key_certificate(c, n->key, n->cert_pem, line, section);
+	if (cert == key && n->cert_pem && tls_certificate_doubt(n->cert_pem, n->name, &err))
 		conf_warning(c, line, "sni %s: the certificate %s", n->name, buf_str(&err));
 	else if (!cert && !key && !n->backend_count)
 		conf_warning(c, line, "sni %s: says nothing, expected certificate and key, or backends", n->name);
-	tls_ctx_free(ctx);
 }
 
 const struct conf_section conf_sni = { "sni", "name", sni_options, sni_open, sni_close };
@@ -124,9 +139,6 @@ void conf_sni_free(struct site *s)
 		free(n->backends);
 		free(n->name);
 		free(n->cert_pem);
-		if (n->key_pem)
-			explicit_bzero(n->key_pem, strlen(n->key_pem));
-		free(n->key_pem);
 	}
 	free(s->sni);
 }

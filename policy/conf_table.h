@@ -104,6 +104,15 @@ struct conf_message {
 	char *text;
 };
 
+struct conf_key {                       /* a private key that the file names, at the same place as in site->keys; looked at when all has been read */
+	const char *option;
+	char *path;                     /* as the file says it */
+	int line;
+	char *section;                  /* "tls", and where that begins: of keys that belong to a certificate */
+	int section_line;
+	const char *cert_pem;
+};
+
 /* One reading of a file. */
 struct conf {
 	struct site *site;
@@ -116,6 +125,8 @@ struct conf {
 	struct conf_message error[CONF_ERRORS_MAX];
 	size_t error_count;
 	bool command;                   /* site_load_command */
+	struct conf_key *key;
+	size_t key_count;
 	const char *user_map;           /* its path as the file says it (in value), or NULL */
 	int user_map_line;
 	const void *current;            /* the cfg_t of the section being read; or NULL */
@@ -143,6 +154,19 @@ void conf_dkim_sign_free(struct site *s);
 void conf_srs_free(struct site *s);
 /* conf_client_limits.c: when all is known. */
 void conf_client_limits_check(struct conf *c);
+/*
+ * conf_keys.c. A key, of which this process will only know the public half, and not before conf_keys_check: its place in site->keys. What is wrong with it is
+ * said then. One that belongs to a certificate is told so.
+ */
+int conf_key_add(struct conf *c, enum key_purpose purpose, const char *option, const char *path, int line);
+void conf_key_certificate(struct conf *c, int key, const char *cert_pem, int line, const char *section);
+void conf_keys_check(struct conf *c);
+/* What is in a file, as conf_file, but private keys; *out is freed first. */
+void conf_certificate(struct conf *c, const char *option, const char *path, int line, char **out);
+/* The key itself, for a command that signs; NULL: said, or not readable for this user. */
+struct dkim_private *conf_dkim_key(struct conf *c, const char *path, int line);
+/* conf_dkim_sign.c: when keys have been looked at. */
+void conf_dkim_sign_check(struct conf *c);
 /* conf_rate.c: when the policy is there. */
 void conf_rate_check(struct conf *c);
 

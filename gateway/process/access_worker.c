@@ -50,7 +50,7 @@ static int access_open(struct worker *w, const struct access_protocol *protocol,
 		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations,
 		.backends = w->backends,
 	};
-	rc = site_tls_ctx(w->site, &svc->tls, err);
+	rc = site_tls_ctx(w->site, &w->keys.signer, &svc->tls, err);
 	if (rc == 0)
 		rc = access_servers_new(svc, &svc->servers, err);
 	if (rc == 0)

@@ -65,6 +65,11 @@ enum channel_type {
 	CHANNEL_SPOOL_WAKE,
 	CHANNEL_SPOOL_HOLD,             /* notices */
 	CHANNEL_SPOOL_FORGET,
+
+	/* To the key process, process/keys_wire.h. */
+	CHANNEL_KEYS_SIGN = 160,
+	CHANNEL_KEYS_DKIM,
+	CHANNEL_KEYS_MINT,
 };
 
 enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_SPOOL, ROLE_KEYS, ROLE_COUNT };

@@ -128,6 +128,11 @@ void keeper_answer(struct keeper_peer *p, uint16_t type, uint32_t id, int status
 		peer_close(p);          /* the worker sees -EPIPE and is not left waiting */
 }
 
+void keeper_refuse(struct keeper_peer *p)
+{
+	peer_close(p);
+}
+
 static void on_writable(int fd, short what, void *arg)
 {
 	struct keeper_peer *p = arg;
@@ -177,7 +182,9 @@ static void on_request(int fd, short what, void *arg)
 {
 	struct keeper_peer *p = arg;
 
-	for (int i = 0; i < REQUESTS_A_ROUND && p->fd >= 0 && !p->first; i++) {
+	int most = p->keeper->role->at_once ? p->keeper->role->at_once : REQUESTS_A_ROUND;
+
+	for (int i = 0; i < most && p->fd >= 0 && !p->first; i++) {
 		int rc = peer_read(p);
 
 		if (rc == -EAGAIN)
@@ -350,6 +357,7 @@ int keeper_run(const struct keeper_env *env)
 {
 	static const struct keeper_role *const roles[ROLE_COUNT] = {
 		[ROLE_STATE] = &keeper_state, [ROLE_STORE] = &keeper_store, [ROLE_HISTORY] = &keeper_history, [ROLE_SPOOL] = &keeper_spool,
+		[ROLE_KEYS] = &keeper_keys,
 	};
 	struct keeper k = { .round_in_ms = -1, .statm_fd = load_memory_open(), .env = env, .settings = env->settings, .role = roles[env->role] };
 

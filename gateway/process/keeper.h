@@ -6,7 +6,7 @@
  * role do what many requests share (a commit, an fsync). There are four roles: the state
  * (keeper_state.c), the store (keeper_store.c), the history (keeper_history.c) and the spool
  * (keeper_spool.c); they are separate processes so that 50 MB on their way to the disk do not stall a
- * greylist answer.
+ * greylist answer. The process that has the private keys lives in the same way (keys.h), without anything on disk.
  *
  * Nothing waits but the disk. A worker that does not take its answers is not read from until it
  * does.
@@ -25,6 +25,7 @@
 struct event_base;
 struct keeper;
 struct keeper_peer;
+struct key_list;
 struct shared;
 
 /* What a keeper needs of the configuration. A reload sends it anew. */
@@ -46,10 +47,13 @@ struct keeper_env {
 	int command_fd;                 /* the listening control socket, or -1 */
 	struct shared *shared;
 	struct keeper_settings settings;        /* when it was started */
+	const struct key_list *keys;    /* of a key process; again: it follows one that has died */
+	bool again;
 };
 
 struct keeper_role {
 	const char *name;
+	int at_once;                    /* requests of one worker before others get their turn; 0: some */
 	/* Before and after confinement; dir is where its files are seen. */
 	int (*prepare)(struct keeper *k);
 	int (*open)(struct keeper *k, const char *dir);
@@ -66,7 +70,7 @@ struct keeper_role {
 	void (*close)(struct keeper *k);
 };
 
-extern const struct keeper_role keeper_state, keeper_store, keeper_history, keeper_spool;
+extern const struct keeper_role keeper_state, keeper_store, keeper_history, keeper_spool, keeper_keys;
 
 struct keeper {
 	const struct keeper_env *env;
@@ -90,5 +94,8 @@ int keeper_run(const struct keeper_env *env);
  */
 void keeper_answer(struct keeper_peer *p, uint16_t type, uint32_t id, int status, const void *data,
 		   size_t len, int fd);
+
+/* Its channel is closed: it asks for what no worker of ours does. */
+void keeper_refuse(struct keeper_peer *p);
 
 #endif

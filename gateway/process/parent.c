@@ -71,7 +71,7 @@ static void advance(struct parent *p)
 
 	switch (p->phase) {
 	case PHASE_KEEPERS:
-		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready && p->child[SPOOL].ready) {
+		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready && p->child[SPOOL].ready && parent_keys_ready(p, p->now.number)) {
 			p->phase = PHASE_WORKERS;
 			p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 			if (parent_workers_start(p, &p->now) < 0)
@@ -106,7 +106,7 @@ static void advance(struct parent *p)
 	case PHASE_RELOADING:
 		if (late)
 			parent_reload_give_up(p);
-		else if (parent_workers_ready(p, p->next.number))
+		else if (parent_workers_ready(p, p->next.number) && parent_keys_ready(p, p->next.number))
 			parent_reload_done(p);
 		break;
 	case PHASE_STOPPING:
@@ -132,10 +132,14 @@ static void died(struct parent *p, struct child *c, int status)
 	}
 	if (c->role == ROLE_WORKER && c->slot >= 0)
 		shared_slot_clear(p->shared, c->slot);
+	if (parent_keys_lost(p, c))
+		return;
 	if (c->draining || (p->phase == PHASE_STOPPING && c->role == ROLE_WORKER)) {
 		c->restart_ms = 0;      /* but keepers are there until the last session is over */
 		if (c->role == ROLE_WORKER)
 			parent_place_release(p, c);
+		else if (c->role == ROLE_KEYS)
+			parent_keys_release(p, c);
 	} else if (coming) {
 		c->restart_ms = 0;
 		parent_reload_give_up(p);
@@ -184,9 +188,11 @@ static void on_child(struct parent *p, struct child *c)
 	struct channel_msg m = CHANNEL_MSG_INIT;
 	int rc = channel_recv(c->fd, &m);
 
-	if ((rc == 0 || rc == -ENOMEM) && m.type == CHANNEL_READY && !m.reply)
+	if ((rc == 0 || rc == -ENOMEM) && m.type == CHANNEL_READY && !m.reply) {
 		c->ready = true;
-	else if (rc == 0 && m.type == CHANNEL_SOCKET && !m.reply)
+		if (c->role == ROLE_KEYS)
+			parent_keys_of(p, c)->served = true;
+	} else if (rc == 0 && m.type == CHANNEL_SOCKET && !m.reply)
 		parent_socket(p, c, &m);
 	else if (rc == 0 && m.type == CHANNEL_REPLACE && !m.reply)
 		parent_replace(p, c);
@@ -292,6 +298,7 @@ static void loop(struct parent *p)
 				on_signal(p);
 		}
 		timers(p);
+		parent_keys_look(p);
 		advance(p);
 	}
 }
@@ -456,13 +463,15 @@ static int run(struct parent *p)
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 	if (heir)
 		parent_succession_begin(p);
-	for (int i = STATE; i < WORKERS && !heir; i++) {
+	for (int i = STATE; i < KEEPERS && !heir; i++) {
 		static const enum channel_role roles[] = { [STATE] = ROLE_STATE, [STORE] = ROLE_STORE, [HISTORY] = ROLE_HISTORY, [SPOOL] = ROLE_SPOOL };
 
 		p->child[i].role = roles[i];
 		if (parent_start(p, &p->child[i]) < 0)
 			fail(p, "a keeper cannot be started");
 	}
+	if (!heir && parent_keys_start(p, &p->now) < 0)
+		fail(p, "the key process cannot be started");
 	loop(p);
 	log_notice("stop", "what", "ended", NULL);
 	return p->failed ? 1 : 0;

@@ -2,7 +2,7 @@
  * parent_impl - what the files of the parent share
  *
  * parent.c begins, waits and ends; parent_workers.c starts and ends processes; parent_reload.c
- * makes configurations into generations of workers, one after the other; parent_lists.c watches
+ * makes configurations into generations of workers, one after the other; parent_keys.c sees to the processes that have their keys; parent_lists.c watches
  * the list files of the policy; parent_sockets.c makes transparent sockets; parent_upgrade.c executes a new program, parent_succession.c
  * is what that does first.
  */
@@ -12,13 +12,15 @@
 #include "base/log.h"
 #include "policy/conf.h"
 #include "process/confine.h"
+#include "policy/key_list.h"
 #include "process/child.h"
 #include "process/keeper.h"
 #include "process/listen.h"
 #include "process/parent.h"
 
 enum {
-	STATE = 0, STORE = 1, HISTORY = 2, SPOOL = 3, WORKERS = 4, /* places in parent.child */
+	STATE = 0, STORE = 1, HISTORY = 2, SPOOL = 3, KEEPERS = 4, /* places in parent.child; KEEPERS: how many of them */
+	KEYS = KEEPERS, KEYS_MAX = 8, WORKERS = KEYS + KEYS_MAX, /* a key process for each generation of workers */
 	CHILDREN_MAX = WORKERS + SHARED_SLOTS,
 	STATUS_MS = 10 * 1000,
 	KEEPERS_END_S = 30,
@@ -59,6 +61,12 @@ struct parent_upgrade {
 	bool heir;                      /* we are that program, and have not finished taking over */
 };
 
+/* What the key process of a place holds, as long as there are workers that ask it. */
+struct parent_keys {
+	struct key_list list;
+	bool served;                    /* it was ready once: the next one follows it */
+};
+
 struct parent {
 	const struct parent_options *opt;
 	enum phase phase;
@@ -67,6 +75,7 @@ struct parent {
 	struct confine confine[ROLE_COUNT];     /* of each role */
 	struct shared *shared;
 	struct child child[CHILDREN_MAX];       /* role 0: the place is free */
+	struct parent_keys keys[KEYS_MAX];      /* of child[KEYS] and so on */
 	/* Of the first start: a reload does not change them. */
 	char *state_dir, *user, *keeper_user, *key_user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
 	int signal_fd, command_fd, spool_fd, lock_fd, shared_fd, statm_fd;
@@ -97,6 +106,18 @@ int parent_start(struct parent *p, struct child *c);
 int parent_workers_wanted(const struct site *s);
 int parent_workers_start(struct parent *p, const struct generation *g);
 bool parent_workers_ready(const struct parent *p, unsigned generation);
+
+/*
+ * The key process of a generation, parent_keys.c. start: before its workers; the list of keys goes from its site to the process' place; 0 (where there are
+ * keys to hold), or -errno. ready: it has said that it serves, or none is needed. look: those whose workers have all gone get to end.
+ */
+int parent_keys_start(struct parent *p, struct generation *g);
+bool parent_keys_ready(const struct parent *p, unsigned generation);
+bool parent_keys_room(const struct parent *p);
+void parent_keys_look(struct parent *p);
+void parent_keys_release(struct parent *p, struct child *c);    /* its process is gone for good */
+bool parent_keys_lost(struct parent *p, struct child *c);       /* it has died, and nobody knows its keys: it was a former program's. Released, said */
+struct parent_keys *parent_keys_of(struct parent *p, const struct child *c);
 
 /*
  * All running workers of a generation (0: any) get to end: within limit_s, or at once when that is

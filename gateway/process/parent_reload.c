@@ -21,21 +21,10 @@ void generation_release(struct parent *p, struct generation *g)
 
 static int certificate(struct parent *p, struct site *s, struct buf *err)
 {
-	struct buf cert = BUF_INIT(64 * 1024), key = BUF_INIT(64 * 1024);
-	int rc;
-
 	if (!s->tls_offer || s->tls_cert_pem)
 		return 0;
-	rc = statedir_certificate(p->state_dir, s->hostname, &cert, &key, err);
-	if (rc == 0) {
-		s->tls_cert_pem = buf_steal(&cert);
-		s->tls_key_pem = buf_steal(&key);
-		if (!s->tls_cert_pem || !s->tls_key_pem)
-			rc = -ENOMEM;
-	}
-	buf_release(&cert);
-	buf_release(&key);
-	return rc;
+	s->tls_key = statedir_certificate(p->state_dir, s->hostname, &s->tls_cert_pem, &s->keys, err);
+	return s->tls_key < 0 ? s->tls_key : 0;
 }
 
 static int too_many(const char *path, int line, const char *what, struct buf *err)
@@ -155,7 +144,7 @@ bool parent_reload_room(const struct parent *p)
 
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
 		room += p->child[i].role != ROLE_WORKER;
-	return !p->now.site || room >= parent_workers_wanted(p->now.site);
+	return !p->now.site || (room >= parent_workers_wanted(p->now.site) && parent_keys_room(p));
 }
 
 /* Workers of older configurations, which still have connections, take the places that new ones need: they get the time that they have at a stop. */
@@ -207,7 +196,7 @@ void parent_reload(struct parent *p)
 	}
 	p->phase = PHASE_RELOADING;
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
-	if (parent_workers_start(p, &p->next) < 0)
+	if (parent_keys_start(p, &p->next) < 0 || parent_workers_start(p, &p->next) < 0)
 		p->phase_deadline_ms = 0; /* given up in this round */
 }
 
@@ -232,7 +221,7 @@ void parent_reload_done(struct parent *p)
 	parent_drain_set(p, p->now.site);
 	atomic_store(&p->shared->generation, p->now.number);
 	p->settings = keeper_settings(p->now.site);
-	for (int i = STATE; i < WORKERS; i++)
+	for (int i = STATE; i < KEEPERS; i++)
 		child_tell(&p->child[i], CHANNEL_SETTINGS, &p->settings, sizeof(p->settings), -1);
 	/* Every former generation is told how long it has; the oldest of many, less. */
 	for (unsigned g = 1; g <= old; g++) {

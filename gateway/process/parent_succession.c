@@ -98,9 +98,12 @@ static int shared_take(struct parent *p, int fd, bool *same)
 /* Where a child of that kind stands; NULL: nowhere. */
 static struct child *place_of(struct parent *p, enum channel_role role)
 {
-	for (int i = STATE; i < WORKERS; i++)
+	for (int i = STATE; i < KEEPERS; i++)
 		if (role != ROLE_PARENT && p->child[i].role == role)
 			return p->child[i].pid > 0 ? NULL : &p->child[i];
+	for (int i = KEYS; i < WORKERS && role == ROLE_KEYS; i++)
+		if (p->child[i].role != ROLE_KEYS)
+			return &p->child[i];
 	for (int i = WORKERS; i < CHILDREN_MAX && role == ROLE_WORKER; i++)
 		if (p->child[i].role != ROLE_WORKER)
 			return &p->child[i];
@@ -143,7 +146,7 @@ static int all_take(struct parent *p, const struct handover *h)
 
 	if (rc == 0)
 		rc = listeners_take(p, h);
-	for (int i = STATE; i < WORKERS; i++)
+	for (int i = STATE; i < KEEPERS; i++)
 		p->child[i].role = roles[i];
 	for (size_t i = 0; i < h->child_count; i++)
 		child_take(p, &h->child[i], same);
@@ -286,7 +289,7 @@ void parent_succession_step(struct parent *p)
 		p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 		return;
 	}
-	for (int i = STATE; i < WORKERS; i++) {
+	for (int i = STATE; i < KEEPERS; i++) {
 		if (p->child[i].pid <= 0 && !p->child[i].restart_ms)
 			p->child[i].restart_ms = clock_ms();    /* there was none */
 		keeper_follow(&p->child[i]);
@@ -295,7 +298,7 @@ void parent_succession_step(struct parent *p)
 	if (ready) {
 		p->phase = PHASE_RELOADING;
 		p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
-		if (parent_workers_start(p, &p->next) < 0)
+		if (parent_keys_start(p, &p->next) < 0 || parent_workers_start(p, &p->next) < 0)
 			p->phase_deadline_ms = 0;       /* given up in this round */
 	} else if (clock_ms() >= p->phase_deadline_ms) {
 		log_error("upgrade", "error", "A KEEPER OF THE NEW PROGRAM DOES NOT COME UP (the lines above say why); the former workers wait for it", NULL);

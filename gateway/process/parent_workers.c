@@ -25,7 +25,7 @@ static int command_fd(const struct parent *p, const struct child *c)
 static int life_keeper(void *arg, int control_fd)
 {
 	static const char *const dirs[ROLE_COUNT] = { [ROLE_STATE] = "state", [ROLE_STORE] = "quarantine", [ROLE_HISTORY] = "history",
-						[ROLE_SPOOL] = "spool" };
+						[ROLE_SPOOL] = "spool", [ROLE_KEYS] = "empty" };
 	struct life *l = arg;
 	char dir[PATH_BYTES];
 	struct keeper_env env = {
@@ -39,6 +39,10 @@ static int life_keeper(void *arg, int control_fd)
 		.settings = l->p->settings,
 	};
 
+	if (l->c->role == ROLE_KEYS) {
+		env.keys = &parent_keys_of(l->p, l->c)->list;
+		env.again = parent_keys_of(l->p, l->c)->served;
+	}
 	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir, dirs[l->c->role]);
 	return keeper_run(&env);
 }
@@ -80,12 +84,13 @@ static void wire(struct parent *p, struct child *c)
 {
 	if (c->role == ROLE_WORKER) {
 		for (int i = STATE; i < WORKERS; i++)
-			if (!p->child[i].draining)      /* its successor will be */
+			if (!p->child[i].draining &&    /* else its successor will be */
+			    (i < KEEPERS || (p->child[i].role == ROLE_KEYS && p->child[i].generation == c->generation)))
 				child_wire(c, &p->child[i]);
 		return;
 	}
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
-		if (p->child[i].role == ROLE_WORKER)
+		if (p->child[i].role == ROLE_WORKER && (c->role != ROLE_KEYS || p->child[i].generation == c->generation))
 			child_wire(&p->child[i], c);
 }
 

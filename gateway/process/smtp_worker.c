@@ -115,9 +115,9 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	if (rc == 0)
 		rc = tls_client_ctx(false, NULL, &svc->tls_any, err);
 	if (rc == 0 && w->site->tls_ca_cert_pem)
-		rc = tls_mint_new(w->site->tls_ca_cert_pem, w->site->tls_ca_key_pem, &svc->mint, err);
+		rc = tls_mint_new(w->site->tls_ca_cert_pem, &w->keys.minter, &svc->mint, err);
 	if (rc == 0)
-		rc = site_tls_ctx(w->site, &svc->tls, err);
+		rc = site_tls_ctx(w->site, &w->keys.signer, &svc->tls, err);
 	if (rc == 0)
 		rc = smtp_service_init(svc);
 	if (rc < 0) {

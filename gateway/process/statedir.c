@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/log.h"
 #include "base/tls.h"
+#include "policy/key_list.h"
 #include "process/statedir_owner.h"
 
 enum { PATH_BYTES = 1024, PEM_MAX = 64 * 1024 };
@@ -237,29 +241,87 @@ static int write_new(const char *path, const struct buf *text)
 	return rc;
 }
 
-int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem,
-			 struct buf *key_pem, struct buf *err)
-{
+struct wish {
+	const char *path, *hostname;
 	char cert[PATH_BYTES], key[PATH_BYTES];
-	int rc, rc2;
+};
 
-	snprintf(cert, sizeof(cert), "%s/tls/cert.pem", path);
-	snprintf(key, sizeof(key), "%s/tls/key.pem", path);
-	rc = read_all(cert, cert_pem);
-	rc2 = read_all(key, key_pem);
+static int pair_get(const struct wish *w, struct buf *cert_pem, struct buf *key_pem, struct buf *err)
+{
+	int rc = read_all(w->cert, cert_pem), rc2 = read_all(w->key, key_pem);
+
 	if (rc == 0 && rc2 == 0)
 		return 0;
 	if (rc != -ENOENT && rc != 0)
-		return failed(err, path, "tls/cert.pem", "cannot read it", rc);
+		return failed(err, w->path, "tls/cert.pem", "cannot read it", rc);
 	if (rc2 != -ENOENT && rc2 != 0)
-		return failed(err, path, "tls/key.pem", "cannot read it", rc2);
+		return failed(err, w->path, "tls/key.pem", "cannot read it", rc2);
 	buf_clear(cert_pem);
 	buf_clear(key_pem);
-	rc = tls_self_signed(hostname, cert_pem, key_pem);
+	rc = tls_self_signed(w->hostname, cert_pem, key_pem);
 	if (rc == 0)
 		/* The key first: a certificate without one is never found. */
-		rc = write_new(key, key_pem);
+		rc = write_new(w->key, key_pem);
 	if (rc == 0)
-		rc = write_new(cert, cert_pem);
-	return rc < 0 ? failed(err, path, "tls", "cannot make the self-signed certificate", rc) : 0;
+		rc = write_new(w->cert, cert_pem);
+	return rc < 0 ? failed(err, w->path, "tls", "cannot make the self-signed certificate", rc) : 0;
+}
+
+/* What the child sends: the result, how long the public key is, it, and the certificate; or a sentence. */
+static void certificate_aside(void *arg, struct buf *out)
+{
+	struct buf cert = BUF_INIT(PEM_MAX), key = BUF_INIT(PEM_MAX), err = BUF_INIT(4096);
+	struct ssl_ctx_st *ctx = NULL;
+	unsigned char *der = NULL;
+	const struct wish *w = arg;
+	int head[2] = { pair_get(w, &cert, &key, &err), 0 };
+
+	if (head[0] == 0 && tls_server_ctx(buf_str(&cert), buf_str(&key), &ctx, &err) < 0) {
+		buf_clear(&err);
+		head[0] = failed(&err, w->path, "tls", "key.pem is not the key of cert.pem; without both, new ones are made", -EINVAL);
+	}
+	head[1] = ctx ? i2d_PUBKEY(SSL_CTX_get0_privatekey(ctx), &der) : 0;
+	buf_add(out, head, sizeof(head));
+	if (head[1] > 0)
+		buf_add(out, der, (size_t)head[1]);
+	buf_adds(out, head[0] < 0 ? buf_str(&err) : buf_str(&cert));
+}
+
+/* Its place in keys, or -errno. */
+static int certificate_take(const struct wish *w, const struct buf *said, char **cert_pem, struct key_list *keys, struct buf *err)
+{
+	int head[2], i;
+
+	if (said->len < sizeof(head))
+		return -EPROTO;
+	memcpy(head, said->data, sizeof(head));
+	if (head[0] < 0) {
+		buf_adds(err, said->data + sizeof(head));
+		return head[0];
+	}
+	if (head[1] <= 0 || (size_t)head[1] > said->len - sizeof(head))
+		return -EPROTO;
+	i = key_list_add(keys, KEY_FOR_TLS, w->key);
+	if (i < 0 || key_list_public(keys, (size_t)i, said->data + sizeof(head), (size_t)head[1]) < 0)
+		return -ENOMEM;
+	*cert_pem = strdup(said->data + sizeof(head) + head[1]);
+	return *cert_pem ? i : -ENOMEM;
+}
+
+int statedir_certificate(const char *path, const char *hostname, char **cert_pem, struct key_list *keys, struct buf *err)
+{
+	AUTO(buf) struct buf said = BUF_INIT(2 * PEM_MAX);
+	struct wish w = { .path = path, .hostname = hostname };
+	int rc;
+
+	snprintf(w.cert, sizeof(w.cert), "%s/tls/cert.pem", path);
+	snprintf(w.key, sizeof(w.key), "%s/tls/key.pem", path);
+	rc = aside_run(certificate_aside, &w, &said);
+	if (rc == 0) {
+		(void)buf_str(&said);           /* with a NUL behind it */
+		rc = certificate_take(&w, &said, cert_pem, keys, err);
+		if (rc >= 0 || err->len)
+			return rc;
+	}
+	return failed(err, path, "tls", "cannot make the self-signed certificate", rc);
 }

@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "process/confine.h"
 
+struct key_list;
 struct site;
 
 /*
@@ -27,10 +28,9 @@ struct site;
 int statedir_open(const char *path, const struct confine of[ROLE_COUNT], int held, struct buf *err);
 
 /*
- * The self-signed certificate of host name, made at the first call. 0, or -errno with a sentence in
- * err.
+ * The self-signed certificate of host name, made at the first call (aside: this process never has its key). *cert_pem (free); the place of its key, which is added
+ * to keys; or -errno with a sentence in err.
  */
-int statedir_certificate(const char *path, const char *hostname, struct buf *cert_pem,
-			 struct buf *key_pem, struct buf *err);
+int statedir_certificate(const char *path, const char *hostname, char **cert_pem, struct key_list *keys, struct buf *err);
 
 #endif

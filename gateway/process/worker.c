@@ -278,6 +278,8 @@ static void wired(struct worker *w, const struct channel_msg *m)
 		(void)channel_attach(&w->store_channel, fd);
 	else if (wire.role == ROLE_HISTORY)
 		(void)channel_attach(&w->history_channel, fd);
+	else if (wire.role == ROLE_KEYS)
+		(void)channel_attach(&w->keys.channel, fd);
 	else if (wire.role != ROLE_SPOOL)
 		close(fd);
 	else if (channel_attach(&w->spool_channel, fd) == 0)
@@ -485,6 +487,7 @@ static void worker_end(struct worker *w)
 	channel_release(&w->state_channel);
 	channel_release(&w->store_channel);
 	channel_release(&w->spool_channel);
+	key_client_release(&w->keys);
 	channel_release(&w->parent);
 	socket_stock_release(&w->sockets);
 	if (w->tick)
@@ -513,6 +516,7 @@ int worker_run(const struct worker_env *env)
 	channel_init(&w->state_channel, NULL, NULL);
 	channel_init(&w->store_channel, NULL, NULL);
 	channel_init(&w->spool_channel, NULL, NULL);
+	key_client_init(&w->keys, w->site);
 	channel_init(&w->history_channel, NULL, NULL);
 	history_channel_init(&w->history, &w->history_channel, w->site->history.record, &env->shared->history_dropped);
 	state_channel_init(&w->state_client, &w->state_channel);

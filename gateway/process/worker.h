@@ -26,6 +26,7 @@
 #include "policy/store_channel.h"
 #include "process/channel.h"
 #include "process/confine.h"
+#include "process/key_client.h"
 #include "process/shared.h"
 #include "process/socket_stock.h"
 
@@ -82,6 +83,7 @@ struct worker {
 	struct limit_service limits;
 	struct socket_stock sockets;
 	struct load *load;              /* who is turned away, base/load.h */
+	struct key_client keys;         /* who has the private keys */
 	struct tcp_backends *backends;  /* of protocols that are passed on; all of the site */
 	/* private: */
 	struct dns_unbound *unbound;

@@ -282,7 +282,7 @@ static inline void unload(struct site *s)
 	free(s->control_path);
 	free(s->hostname);
 	free(s->tls_cert_pem);
-	free(s->tls_key_pem);
+	key_list_release(&s->keys);
 	free(s);
 }
 

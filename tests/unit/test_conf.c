@@ -411,8 +411,11 @@ static void test_everything(void **state)
 	assert_false(s->tls_offer);
 	assert_non_null(strstr(s->tls_cert_pem, "BEGIN CERTIFICATE"));
 	assert_non_null(strstr(s->tls_ca_cert_pem, "BEGIN CERTIFICATE"));
-	assert_non_null(strstr(s->tls_ca_key_pem, "PRIVATE KEY"));
-	assert_non_null(strstr(s->tls_key_pem, "PRIVATE KEY"));
+	assert_int_equal(s->keys.key[s->tls_key].purpose, KEY_FOR_TLS);
+	assert_non_null(s->keys.key[s->tls_key].pub);
+	assert_int_equal(s->keys.key[s->tls_ca_key].purpose, KEY_FOR_CA);
+	assert_non_null(s->keys.key[s->tls_ca_key].pub);
+	assert_string_equal(s->keys.key[s->tls_ca_key].cert_pem, s->tls_ca_cert_pem);
 	assert_int_equal(s->spf_engine, ENGINE_LIBRARY);
 	assert_int_equal(s->spf_timeout_ms, 15000);
 	assert_true(s->add_received_spf);
@@ -444,7 +447,7 @@ static void test_everything(void **state)
 	assert_int_equal(s->sni_count, 1);
 	assert_string_equal(site_sni(s, "a.example.org")->name, "*.example.org");
 	assert_string_equal(site_sni(s, "a.example.org")->backends[0], "store");
-	assert_non_null(site_sni(s, "a.example.org")->key_pem);
+	assert_string_equal(s->keys.key[site_sni(s, "a.example.org")->key].path, s->keys.key[s->tls_key].path);
 	assert_non_null(user_map_lookup(s->users, "alice@example.com"));
 	site_free(s);
 }

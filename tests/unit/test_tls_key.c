@@ -175,17 +175,21 @@ static struct {
 
 static void serve(void *arg)
 {
+	AUTO(stream) struct stream *s = now.server;
+
 	now.server_rc = stream_tls_accept(now.server, now.server_ctx, now.timeout_ms);
 	snprintf(now.error, sizeof(now.error), "%s", stream_error(now.server));
 	snprintf(now.cipher, sizeof(now.cipher), "%s", stream_tls_cipher(now.server));
 	now.server_task = NULL;
-	stream_close(now.server, LONG_MS);
+	stream_close(s, LONG_MS);
 }
 
 static void ask(void *arg)
 {
+	AUTO(stream) struct stream *s = now.client;
+
 	now.client_rc = stream_tls_connect(now.client, now.client_ctx, NULL, LONG_MS);
-	stream_close(now.client, LONG_MS);
+	stream_close(s, LONG_MS);
 }
 
 static void until_alone(void *arg)
