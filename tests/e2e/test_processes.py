@@ -212,9 +212,9 @@ def test_confined(scratch, dns, postfix):
     sanitized = b"__asan_init" in pathlib.Path(BINARY).read_bytes()
     with g:
         procs = children(g)
-        assert set(procs) == {"gp-state", "gp-store", "gp-history", "gp-spool", "gp-worker 1"}
+        assert set(procs) == {"gp-state", "gp-store", "gp-history", "gp-spool", "gp-keys", "gp-worker 1"}
         for name, directory in (("gp-state", "state"), ("gp-store", "quarantine"), ("gp-history", "history"),
-                                ("gp-spool", "spool"), ("gp-worker 1", "empty")):
+                                ("gp-spool", "spool"), ("gp-keys", "empty"), ("gp-worker 1", "empty")):
             status = pathlib.Path(f"/proc/{procs[name]}/status").read_text()
             assert f"Uid:\t{nobody}\t{nobody}\t{nobody}\t{nobody}\n" in status
             assert "NoNewPrivs:\t1\n" in status and "CapEff:\t0000000000000000\n" in status
