@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -155,6 +156,14 @@ static void on_writable(int fd, short what, void *arg)
 		peer_close(p);
 }
 
+/* What a worker may hand over: a file, or memory, which is one. A socket would be a way to the network, from where there is none. */
+static bool is_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /* One message, which the role gets. 0, -EAGAIN, or another -errno: there will be no more. */
 static int peer_read(struct keeper_peer *p)
 {
@@ -170,6 +179,11 @@ static int peer_read(struct keeper_peer *p)
 	}
 	if (rc < 0)
 		return rc;
+	if (m.fd >= 0 && !is_file(m.fd)) {
+		log_error("channel", "error", "a worker handed over what is no file: its channel is closed", NULL);
+		channel_msg_release(&m);
+		return -EPROTO;
+	}
 	if (!m.reply && m.id != 0)
 		p->keeper->role->request(p->keeper, p, &m);
 	else if (!m.reply && p->keeper->role->notice)

@@ -95,7 +95,12 @@ static inline void say_keep(struct talk *t, const char *text)
 	char id[STORE_ID_MAX] = "-";
 	int fd = store_open(s), rc = fd;
 
-	if (fd >= 0) {
+	if (fd >= 0 && strcmp(text, "socket") == 0) {   /* not what a keeper takes */
+		close(fd);
+		fd = socket(AF_INET, SOCK_STREAM, 0);
+		rc = s->keep(s, fd, "{\"from\":\"a@x.example\"}", id);
+		close(fd);
+	} else if (fd >= 0) {
 		rc = write(fd, text, strlen(text)) < 0 ? -errno : 0;
 		if (rc == 0)
 			rc = s->keep(s, fd, "{\"from\":\"a@x.example\"}", id);

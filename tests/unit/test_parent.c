@@ -278,6 +278,26 @@ static void check_confined(const char *title, const char *root, uid_t uid)
 	assert_string_equal(link, want);
 }
 
+/* A way to the network is not handed to a keeper: the channel is closed, and the next request finds another. */
+static void test_no_socket_for_a_keeper(void **unused)
+{
+	struct caller a;
+
+	configure("workers 1\n");
+	start(5);
+	wait_notify("READY=1");
+	a = connected();
+	ask(&a, "keep socket");
+	assert_non_null(strstr(a.line, "keep -"));
+	wait_log("handed over what is no file");
+	do
+		ask(&a, "keep text");
+	while (strstr(a.line, "keep -"));
+	hang_up(&a);
+	kill(g.pid, SIGTERM);
+	assert_int_equal(wait_exit(), 0);
+}
+
 static void test_confined(void **unused)
 {
 	struct passwd *pw = getpwnam("daemon");
@@ -372,6 +392,7 @@ int main(void)
 		TEST(test_one_per_directory),
 		TEST(test_crash_loop),
 		TEST(test_confined),
+		TEST(test_no_socket_for_a_keeper),
 		TEST(test_transparent_sockets),
 		TEST(test_no_transparent_sockets),
 	};
