@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "policy/search_feed.h"
 #include "policy/sqlite_file.h"
+#include "policy/store_clock.h"
 #include "policy/store_index.h"
 #include "policy/store_retain.h"
 #include "policy/store_tidy.h"
@@ -22,6 +23,7 @@
 enum {
 	ID_TRIES = 20,
 	TIDY_DAYS = 2,                  /* what a crash can have left lies in the last days */
+	CLOCK_BACK_MS = 3600 * 1000,    /* it was wrong: what is kept from now on is of now */
 	NAME_MAX_BYTES = 64,            /* "2026-11-22/.ID.json.tmp" */
 };
 
@@ -37,6 +39,7 @@ struct store_keeper {
 	struct search_feed *feed;
 	char *search_path;
 	struct store_retain retain;
+	struct store_clock clock;
 	int64_t last_ms; /* of the last id, so that ids never go back while we live */
 };
 
@@ -174,7 +177,7 @@ static void item_id(struct store_keeper *k, struct store_item *it, int64_t now_m
 	unsigned chance = 0;
 
 	(void)!getrandom(&chance, sizeof(chance), 0);
-	if (now_ms <= k->last_ms)
+	if (now_ms <= k->last_ms && k->last_ms - now_ms < CLOCK_BACK_MS)
 		now_ms = k->last_ms + 1;
 	k->last_ms = now_ms;
 	store_id_make(now_ms, chance, it->id);
@@ -393,6 +396,14 @@ bool store_keeper_retain(struct store_keeper *k, const struct store_retention *r
 	if (rc == -EBADMSG)
 		(void)index_renew(k);
 	return rc > 0;
+}
+
+bool store_keeper_clock(struct store_keeper *k, int64_t wall_ms, int64_t run_ms, int64_t *now_ms)
+{
+	bool ok = store_clock_trusted(&k->clock, k->dir_fd, wall_ms, run_ms);
+
+	*now_ms = store_clock_now_ms(&k->clock);
+	return ok;
 }
 
 int64_t store_keeper_count(struct store_keeper *k)

@@ -76,6 +76,11 @@ bool store_keeper_search(struct store_keeper *k, int budget_ms);
  */
 struct store_retention;
 bool store_keeper_retain(struct store_keeper *k, const struct store_retention *r, int64_t now_s);
+/*
+ * What time it is for the quarantine (store_clock.h), before messages are kept and before they are deleted. run_ms: of the clock that is never set. false:
+ * nothing is to be deleted because it is old.
+ */
+bool store_keeper_clock(struct store_keeper *k, int64_t wall_ms, int64_t run_ms, int64_t *now_ms);
 
 int64_t store_keeper_count(struct store_keeper *k);
 

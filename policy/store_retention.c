@@ -37,6 +37,16 @@ static bool has_class(const char *classes, const char *name)
 	return strstr(classes, word) != NULL;
 }
 
+struct store_retention store_retention_by_size(const struct store_retention *r)
+{
+	struct store_retention out = *r;
+
+	out.keep_s = 0;
+	for (uint32_t i = 0; i < STORE_RETENTION_CLASSES; i++)
+		out.class[i].keep_s = -1;
+	return out;
+}
+
 int64_t store_retention_keep(const struct store_retention *r, const char *classes)
 {
 	int64_t keep_s = -1;

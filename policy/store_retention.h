@@ -29,6 +29,9 @@ struct store_retention {
 	} class[STORE_RETENTION_CLASSES];
 };
 
+/* The same without ages: what is too much is still too much. */
+struct store_retention store_retention_by_size(const struct store_retention *r);
+
 /* For how long a message of these classes (" a b ") is kept: seconds; 0: for ever. */
 int64_t store_retention_keep(const struct store_retention *r, const char *classes);
 

@@ -67,12 +67,15 @@ static int store_role_open(struct keeper *k, const char *dir)
 
 static void store_flush(struct store_role *s)
 {
+	int64_t now_ms;
+
 	if (s->count == 0)
 		return;
 	s->kept_ms = clock_ms();
 	if (!s->search_ms)
 		s->search_ms = s->kept_ms + SEARCH_AFTER_MS;
-	store_keeper_keep(s->store, s->items, s->count, clock_wall_ms());
+	(void)store_keeper_clock(s->store, clock_wall_ms(), clock_ms(), &now_ms);
+	store_keeper_keep(s->store, s->items, s->count, now_ms);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct store_item *it = &s->items[i];
 		const struct waiting *w = &s->waiting[i];
@@ -142,12 +145,15 @@ static void index_words(struct store_role *s)
 /* A few at a time, and then a pause: whoever comes meanwhile waits for a few only. */
 static void retain(struct keeper *k, struct store_role *s)
 {
-	int64_t begun_ms = clock_ms();
+	int64_t begun_ms = clock_ms(), now_ms;
+	struct store_retention r = k->settings.quarantine;
 	bool more;
 
 	if (!s->retain_ms || begun_ms < s->retain_ms)
 		return;
-	more = store_keeper_retain(s->store, &k->settings.quarantine, clock_wall_s());
+	if (!store_keeper_clock(s->store, clock_wall_ms(), begun_ms, &now_ms))
+		r = store_retention_by_size(&r);
+	more = store_keeper_retain(s->store, &r, now_ms / 1000);
 	s->retain_ms = more ? clock_ms() + RETAIN_PAUSE_MS + 2 * (clock_ms() - begun_ms) : 0;
 }
 

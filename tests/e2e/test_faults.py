@@ -152,7 +152,13 @@ listener submission {{ address = "127.0.0.1:{self.submission}" direction = submi
         self.gate.start()
 
     def postfix_pids(self):
-        return processes(int((self.postfix.dir / "queue" / "pid" / "master.pid").read_text()))
+        """All that work in its queue: a child whose master is killed would hold its session for an hour."""
+        out, queue = [], str(self.postfix.dir / "queue")
+        for cwd in pathlib.Path("/proc").glob("[0-9]*/cwd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(cwd) == queue:
+                    out.append(int(cwd.parent.name))
+        return out
 
     def senders(self):
         """One of each kind. Strangers have an address each."""
@@ -247,9 +253,11 @@ def backend_stops(site, load):
 
 
 def backend_is_killed(site, load):
-    for pid in site.postfix_pids():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    while pids := site.postfix_pids():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
     load.tried(20)
     site.postfix.resume()
 
@@ -308,10 +316,13 @@ def dns_fails(site, load):
     site.knot.start()
 
 
-def clock_moves(site, load, by=None):
-    for seconds in [by] if by else [HOUR, -3 * HOUR, 40 * DAY, -40 * DAY, 400 * DAY]:
+def clock_moves(site, load):
+    """Long enough for whoever deletes what is old to look at it."""
+    for seconds in [HOUR, -3 * HOUR, 40 * DAY, -40 * DAY, 400 * DAY]:
         site.clock.move(seconds)
         load.tried(10)
+        if seconds > DAY:
+            time.sleep(1.2)
     site.clock.move(0)
 
 
@@ -325,16 +336,21 @@ def suspended(site, load):
             time.sleep(0.5)
 
 
+def upgrade(site, load):
+    site.gate.process.send(signal.SIGUSR2)
+    load.tried(10)
+
+
 def reload(site, load):
     site.gate.process.send(signal.SIGHUP)
     load.tried(10)
 
 
 FAULTS = [each_process, all_processes, backend_stops, backend_is_killed, backend_stands_still, world_stops, disk_full, disk_lost, dns_stops, dns_fails,
-          clock_moves, suspended, reload]
+          clock_moves, suspended, reload, upgrade]
 # By chance, and two at once where they do not break the same thing.
 BREAKS = {
-    one_process: {"process"}, all_processes: {"gateway"}, suspended: {"gateway"}, reload: {"gateway"}, disk_lost: {"gateway", "disk"}, disk_full: {"disk"},
+    one_process: {"process"}, all_processes: {"gateway"}, suspended: {"gateway"}, reload: {"gateway"}, upgrade: {"gateway"}, disk_lost: {"gateway", "disk"}, disk_full: {"disk"},
     backend_stops: {"backend"}, backend_is_killed: {"backend"}, backend_stands_still: {"backend"}, world_stops: {"world"}, dns_stops: {"dns"},
     dns_fails: {"dns"}, clock_moves: {"clock"},
 }
