@@ -24,6 +24,7 @@
 #include "process/control.h"
 #include "process/handover.h"
 #include "process/notify.h"
+#include "process/sandbox.h"
 #include "process/statedir.h"
 
 /* What has been left */
@@ -187,6 +188,8 @@ int parent_succession(struct parent *p, struct buf *err)
 		rc = -ESRCH;
 	if (rc == 0)
 		rc = all_take(p, &h);
+	if (rc == 0)
+		rc = confine_parent();
 	if (rc < 0) {
 		buf_addf(err, "%s: %s\n", err->len ? "" : HANDOVER_ENV, strerror(-rc));
 		return rc;
@@ -223,6 +226,9 @@ static int users_take(struct parent *p, const struct site *s, struct buf *err)
 	if (rc >= 0 && p->control_path && keeper->drop &&
 	    (lchown(p->control_path, keeper->uid, keeper->gid) < 0 || lchown(p->spool_path, keeper->uid, keeper->gid) < 0))
 		log_warning("upgrade", "warning", "the control sockets cannot be handed over", "why", strerror(errno), NULL);
+	/* The list of the former program goes on: one more with each upgrade would slow every call of every child. */
+	if (rc >= 0 && prctl(PR_GET_SECCOMP) == 0)
+		rc = sandbox_enter(ROLE_PARENT, &p->confine[ROLE_PARENT]);
 	return rc < 0 ? rc : 0;
 }
 

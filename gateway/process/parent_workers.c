@@ -103,8 +103,9 @@ void parent_rewire(struct parent *p, struct child *c, const struct channel_msg *
 		return;
 	memcpy(&missing, m->data, sizeof(missing));
 	c->wired_ms = now_ms;
-	for (int i = STATE; i < WORKERS; i++)
-		if (missing & 1u << p->child[i].role && p->child[i].ready && !p->child[i].draining)
+	/* Whoever is new has been wired at its start, and that may have crossed this question: once more would cut what has been asked since. */
+	for (int i = STATE; i < WORKERS && now_ms - c->started_ms >= REWIRE_MS; i++)
+		if (missing & 1u << p->child[i].role && p->child[i].ready && !p->child[i].draining && now_ms - p->child[i].started_ms >= REWIRE_MS)
 			child_wire(c, &p->child[i]);
 }
 
