@@ -1,6 +1,7 @@
 #include "process/confine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -130,6 +131,18 @@ static void code_seal(void)
 		fclose(f);
 }
 
+/* The directory is its own, and root may be one who cannot look into all; the way to it may be one that only root may go. */
+static int root_enter(const struct confine *c, const char *root)
+{
+	int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC), rc;
+
+	(void)setfsuid(c->uid);
+	rc = (fd < 0 ? chdir(root) : fchdir(fd)) < 0 || chroot(".") < 0 || chdir("/") < 0 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 int confine_child(const struct confine *c, const char *root, pid_t parent)
 {
 	const struct rlimit none = { 0, 0 };
@@ -141,9 +154,9 @@ int confine_child(const struct confine *c, const char *root, pid_t parent)
 	capabilities_bound(0);
 	code_seal();
 	if (root && confine_chroots(c)) {
-		(void)setfsuid(c->uid);         /* the directory is its own, and root may be one who cannot look into all */
-		if (chroot(root) < 0 || chdir("/") < 0)
-			return -errno;
+		rc = root_enter(c, root);
+		if (rc < 0)
+			return rc;
 	}
 	if (c->drop && (setgroups(1, &c->gid) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
 			setresuid(c->uid, c->uid, c->uid) < 0))
