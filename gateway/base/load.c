@@ -61,6 +61,7 @@ void load_shared_forget(struct load_shared *s, int slot)
 {
 	atomic_store(&s->memory[slot], 0);
 	atomic_store(&s->percent[slot], 0);
+	atomic_store(&s->tasks[slot], 0);
 }
 
 uint64_t load_shared_memory(const struct load_shared *s)
@@ -325,6 +326,7 @@ static void on_tick(int fd, short what, void *arg)
 	l->figures = f;
 	l->percent = load_percent(&l->bounds, &f, &l->why);
 	atomic_store(&l->shared->percent[l->slot], l->percent);
+	atomic_store(&l->shared->tasks[l->slot], (int)task_count());
 	l->accepts = l->highest = 0;
 	l->due_ms = now_ms + TICK_MS;
 	calm(l, now_ms);

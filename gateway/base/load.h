@@ -38,7 +38,8 @@ struct load_shared {
 	struct siphash_key key;
 	_Atomic uint64_t memory_max;                    /* the bound, as the latest workers have it */
 	_Atomic uint64_t memory[LOAD_PLACES];           /* bytes of each process */
-	_Atomic int percent[PLACES_WORKERS_MAX];        /* the load of each worker */
+	_Atomic int percent[PLACES_WORKERS_MAX];        /* the load of each worker, and how many tasks it has */
+	_Atomic int tasks[PLACES_WORKERS_MAX];
 	_Atomic uint64_t turned_away[LOAD_KINDS], deferred;     /* connections; messages for want of memory. Since the start */
 	_Atomic uint64_t known[LOAD_KNOWN];
 };

@@ -61,10 +61,10 @@ static void workers_describe(const struct shared *s, json_t *answer)
 		if (atomic_load(&l->pid) <= 0)
 			continue;
 		json_array_append_new(
-			workers, json_pack("{s:i,s:i,s:i,s:i,s:I,s:I,s:I}", "pid", atomic_load(&l->pid),
+			workers, json_pack("{s:i,s:i,s:i,s:i,s:i,s:I,s:I,s:I}", "pid", atomic_load(&l->pid),
 					   "generation", (int)atomic_load(&l->generation),
 					   "sessions", atomic_load(&l->sessions),
-					   "load_percent", atomic_load(&s->load.percent[i]),
+					   "tasks", atomic_load(&s->load.tasks[i]), "load_percent", atomic_load(&s->load.percent[i]),
 					   "memory", (json_int_t)atomic_load(&s->load.memory[i]), "accepted",
 					   (json_int_t)atomic_load(&l->accepted), "log_dropped",
 					   (json_int_t)atomic_load(&l->log_dropped)));
