@@ -99,6 +99,7 @@ help:
 	@echo 'make coverage   how many lines the unit and end-to-end tests run through, by file'
 	@echo 'make fault      mail at load for FAULT_SECONDS (600) while all around it breaks, two things at once, from FAULT_SEED; lines cut at'
 	@echo '                every byte position of long sessions'
+	@echo 'make soak       tests of load at full size, then mixed mail for SOAK_SECONDS (1800): memory stays flat'
 	@echo 'make bench      speed and memory, beside HAProxy, Postfix with its add-ons, nginx and perdition'
 	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages, python, the plan of the house'
 	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
@@ -225,6 +226,12 @@ coverage: deps-test
 	@$(MAKE) -s -j$(JOBS) COV=1 all units
 	@$(MAKE) -s -j$(JOBS) all
 	@$(RUN) --variant cov unit e2e; status=$$?; $(PYTHON) tests/coverage/report.py $(BUILD)/cov && exit $$status
+# At full size and for long: many clients who want nothing good, then all that a gateway does for SOAK_SECONDS.
+SOAK_SECONDS ?= 1800
+soak: deps-test
+	@$(MAKE) -s -j$(JOBS) all
+	@env LOAD=full GATEPOST=$(abspath $(BUILD))/gatepost GATEPOST_PLAIN=$(abspath $(BUILD))/gatepost SOAK_SECONDS=$(SOAK_SECONDS) \
+		$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/e2e/test_load.py tests/e2e/test_load_content.py tests/e2e/test_soak.py
 bench: deps-bench
 	@$(MAKE) -s -j$(JOBS) all benches
 	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
@@ -260,5 +267,5 @@ clean:
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d) $(RIG:.o=.d)
 
 .PHONY: all help deps deps-test deps-lint deps-bench units benches conformances preloads run build-unit build-conformance build-fuzz \
-	build-e2e unit conformance fuzz-short e2e fuzz test coverage bench lint install clean FORCE
+	build-e2e unit conformance fuzz-short e2e fuzz test coverage soak bench lint install clean FORCE
 .SECONDARY:
