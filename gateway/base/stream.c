@@ -31,7 +31,8 @@ enum {
 	SMALL_REST = 4096, /* what is left of a chunk is moved when it is no more than this */
 	DIRECT_BYTES = 16 * 1024, /* longer writes are not copied */
 	CHUNKS_KEPT = 32,
-	FILLS_IN_A_ROW = 8,     /* reads without a wait, then others get their turn */
+	FILLS_IN_A_ROW = 8,     /* reads without a wait, then others get their turn; one, if these are more than */
+	READY_MANY = 8,
 	SKIP_MAX = 1024 * 1024, /* of a line that is too long; then the peer is not worth it */
 	ARRIVE_STEP_MS = 64,
 	CLOSE_READS = 64,       /* what a peer may still send while we wait for its end */
@@ -604,7 +605,7 @@ static int in_more(struct stream *s, int timeout_ms, int64_t *until)
 
 	if (s->eof || s->broken)
 		return -EPIPE;
-	if (++s->fills > FILLS_IN_A_ROW && task_self()) {
+	if (++s->fills > (loop_ready() > READY_MANY ? 1 : FILLS_IN_A_ROW) && task_self()) {
 		s->fills = 0;
 		task_yield();
 		if (task_cancelled())

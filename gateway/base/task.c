@@ -476,6 +476,11 @@ size_t task_count(void)
 	return loop.count;
 }
 
+size_t loop_ready(void)
+{
+	return loop.queued;
+}
+
 struct task *task_self(void)
 {
 	return loop.running;

@@ -56,6 +56,7 @@ int loop_defer(void (*fn)(void *), void *arg);
 int task_spawn(const char *name, task_fn *fn, void *arg, struct task **out);
 void task_set_limit(size_t max_tasks); /* default 30,000 */
 size_t task_count(void);
+size_t loop_ready(void);        /* how many are to go on in this round or the next */
 
 struct task *task_self(void);     /* NULL on the loop's own stack */
 /*

@@ -9,7 +9,7 @@ import pytest
 
 from lab.attackers import Attackers
 from lab.gateway import ROOT
-from lab.measure import Good, compare, memory_mib, status
+from lab.measure import Good, compare, memory_mib, preferred, status
 from lab.process import Process, free_port
 
 PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))
@@ -25,6 +25,13 @@ LIMITS = "limits { sessions_per_client = 10000 %s }"
 
 def of_size(short, full):
     return full if FULL else short
+
+
+@pytest.fixture(scope="module", autouse=True)
+def priority(dns):
+    was = preferred(dns.process)
+    yield
+    os.setpriority(os.PRIO_PROCESS, 0, was)
 
 
 @pytest.fixture(scope="module")

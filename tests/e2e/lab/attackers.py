@@ -296,7 +296,7 @@ KINDS = {f.__name__: f for f in (idle, slow, flood, pour)}
 
 def main():
     job = json.loads(sys.argv[1])
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
     import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     crowd = Crowd(job["port"], job["count"], job["first"], job["options"])
