@@ -51,6 +51,20 @@ static void load_describe(const struct load_shared *l, json_t *answer)
 						      (json_int_t)atomic_load(&l->deferred)));
 }
 
+/* How many steps were slowed down and refused for each limit, and how many connections there was no place to count. */
+static void limits_describe(const struct shared *s, json_t *answer)
+{
+	json_t *slowed = json_object(), *refused = json_object();
+
+	for (int k = 0; k < USE_TOLD; k++) {
+		if (k < USE_KINDS)
+			json_object_set_new(slowed, use_kind_name(k), json_integer((json_int_t)atomic_load(&s->use.slowed[k])));
+		json_object_set_new(refused, use_kind_name(k), json_integer((json_int_t)atomic_load(&s->use.refused[k])));
+	}
+	json_object_set_new(answer, "limits", json_pack("{s:o,s:o,s:i,s:I}", "slowed", slowed, "refused", refused, "smtp_sessions",
+							places_held(&s->smtp_sessions), "unplaced", (json_int_t)atomic_load(&s->presence.unplaced)));
+}
+
 static void workers_describe(const struct shared *s, json_t *answer)
 {
 	json_t *workers = json_array();
@@ -70,6 +84,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 					   (json_int_t)atomic_load(&l->log_dropped)));
 	}
 	json_object_set_new(answer, "workers", workers);
+	limits_describe(s, answer);
 	json_object_set_new(answer, "version", json_string(version_text()));
 	json_object_set_new(answer, "upgraded_ms", json_integer((json_int_t)atomic_load(&s->upgraded_ms)));
 	json_object_set_new(answer, "upgrades_refused", json_integer(atomic_load(&s->upgrades_refused)));
