@@ -25,7 +25,7 @@ enum {
 	STATUS_MS = 10 * 1000,
 	KEEPERS_END_S = 30,
 	KILL_AFTER_S = 10,              /* after its deadline a worker should be gone by itself */
-	REPLACE_AFTER_MS = 5000,        /* the age at which a worker may ask for a successor */
+	REPLACE_AFTER_MS = 2000,        /* the age at which a worker may ask for a successor */
 	PATH_BYTES = 1024,
 	REWIRE_MS = 400,                /* not more often for one worker */
 };
