@@ -144,6 +144,14 @@ limits {{ sessions_per_client = 1000 }}
                 c.close()
             return finish
 
+        def later(c, kind):
+            def finish():           # a handshake with a key of the former program's key process
+                c.starttls()
+                c.ehlo()
+                assert c.data_block(message(c, kind)).code == 250
+                c.close()
+            return finish
+
         def data(c, kind):
             text = message(c, kind)
             c.expect("DATA", 354)
@@ -209,7 +217,7 @@ limits {{ sessions_per_client = 1000 }}
             say(b"before")
             return finish
 
-        return {"idle": idle(self.smtp(), "idle"), "idle kept": idle(self.smtp(), "idle kept"), "tls": idle(self.smtp(True), "tls"),
+        return {"idle": idle(self.smtp(), "idle"), "idle kept": idle(self.smtp(), "idle kept"), "tls": idle(self.smtp(True), "tls"), "tls later": later(self.smtp(), "tls later"),
                 "data": data(self.smtp(), "data"), "data tls": data(self.smtp(True), "data tls"), "data kept": data(self.smtp(), "data kept"),
                 "bdat": bdat(self.smtp(), "bdat"), "idling": idling(Imap(self.imap_port)), "fetching": fetching(Imap(self.imap_port)), "other": other()}
 
@@ -403,14 +411,16 @@ def test_a_worker_is_killed_meanwhile(gate, backend):
     assert len(server.messages) == 12
 
 
-def test_a_signal_to_everybody(gate, backend):
-    """systemctl kill without --kill-whom=main: children do not mind."""
-    g = gate([backend().port])
+def test_the_service_manager(gate, backend):
+    """It is told of a reload, and has its watchdog from the same process; systemctl kill without --kill-whom=main does no harm."""
+    g = gate([backend().port], env={"WATCHDOG_USEC": "400000"})
     with Client(g.port) as c:
         c.ehlo()
         for pid in g.children().values():
             os.kill(pid, signal.SIGUSR2)
         upgrade(g)
+        for word in ("RELOADING=1", "READY=1", "WATCHDOG=1"):
+            g.wait_notify(word)
         assert c.cmd("NOOP").code == 250
 
 
