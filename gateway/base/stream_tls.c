@@ -34,11 +34,12 @@ static int outcome(struct stream *s, int ret)
 	int rc = -EPROTO;
 
 	switch (SSL_get_error(s->ssl, ret)) {
+	/* OpenSSL takes an interruption for no more bytes: no event would tell of those that are there. */
 	case SSL_ERROR_WANT_READ:
-		s->readable = false;
+		s->readable = errno == EINTR;
 		return 0;
 	case SSL_ERROR_WANT_WRITE:
-		s->writable = false;
+		s->writable = errno == EINTR;
 		return 0;
 	case SSL_ERROR_ZERO_RETURN: /* close_notify */
 		return -EPIPE;
@@ -69,13 +70,14 @@ ssize_t stream_tls_read(struct stream *s, char *p, size_t size)
 	/* A record holds 16 KiB at most: take all that have come. */
 	do {
 		ERR_clear_error();
+		errno = 0;
 		ret = SSL_read_ex(s->ssl, p + got, size - got, &n);
 		if (ret > 0)
 			got += n;
 	} while (ret > 0 && got < size && SSL_has_pending(s->ssl));
 	if (got) {
 		if (ret <= 0 && SSL_get_error(s->ssl, ret) == SSL_ERROR_WANT_READ)
-			s->readable = false;
+			s->readable = errno == EINTR;
 		/* Any other end will be met again by the next read. */
 		ERR_clear_error();
 		return (ssize_t)got;
@@ -89,6 +91,7 @@ ssize_t stream_tls_write(struct stream *s, const char *p, size_t len)
 	int ret;
 
 	ERR_clear_error();
+	errno = 0;
 	ret = SSL_write_ex(s->ssl, p, len, &n);
 	return ret > 0 ? (ssize_t)n : outcome(s, ret);
 }
@@ -185,6 +188,7 @@ static int handshake(struct stream *s, int timeout_ms, struct choice *c)
 			break;
 		}
 		ERR_clear_error();
+		errno = 0;
 		ret = SSL_do_handshake(s->ssl);
 		if (ret == 1) {
 			s->tls_up = true;
@@ -199,7 +203,7 @@ static int handshake(struct stream *s, int timeout_ms, struct choice *c)
 		rc = outcome(s, ret);
 		if (rc < 0 && task_cancelled())
 			rc = -ECANCELED;        /* while it waited for a signature */
-		if (rc == 0)
+		if (rc == 0 && errno != EINTR)
 			rc = s->writable ? stream_wait_in(s, until) : stream_wait_out(s, until);
 	}
 	s->broken = true;
