@@ -1,5 +1,6 @@
 #include "policy/record.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,17 +196,25 @@ static json_t *verdict_json(const struct verdict *v)
 json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, size_t count,
 		    const struct judge *j)
 {
-	json_t *facts = json_object(), *whys = json_object();
+	json_t *facts, *whys, *record;
 
+	/* A record without one of its recipients would lose that one the message: whatever there was no memory for, there is no record then. */
+	errno = 0;
+	facts = json_object();
+	whys = json_object();
 	add_facts(&t->client->evidence.facts, facts, whys);
 	add_facts(&t->evidence.facts, facts, whys);
 	if (j)
 		add_facts(&j->facts, facts, whys);
-	return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "id", t->id, "time",
-			 (json_int_t)clock_wall_s(), "client", client_json(t->client), "envelope",
-			 envelope_json(t, rcpt, count), "message", message_json(t->message),
-			 "facts", facts, "why", whys, "verdict",
-			 j ? verdict_json(&j->verdict) : json_null());
+	record = json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "id", t->id, "time",
+			   (json_int_t)clock_wall_s(), "client", client_json(t->client), "envelope",
+			   envelope_json(t, rcpt, count), "message", message_json(t->message),
+			   "facts", facts, "why", whys, "verdict",
+			   j ? verdict_json(&j->verdict) : json_null());
+	if (errno != ENOMEM)
+		return record;
+	json_decref(record);
+	return NULL;
 }
 
 void record_add_text(json_t *record, struct message *m)

@@ -7,6 +7,8 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json_whole.h"
+#include "base/task.h"
 #include "filters/message.h"
 #include "policy/spool_record.h"
 #include "policy/spool_wire.h"
@@ -17,6 +19,7 @@ enum {
 	OPEN_TIMEOUT_MS = 30 * 1000,
 	LEASE_SPARE_MS = 30 * 1000,     /* longer than the keeper waits */
 	REPORT_TRIES = 5,
+	MEMORY_PAUSE_MS = 200,
 };
 
 void spool_init(struct spool *s, struct channel *channel)
@@ -178,8 +181,11 @@ int spool_report(struct spool *s, struct spool_lease *l, const struct spool_repo
 	char *text = spool_wire_report(l, r);
 	int fd = r && r->dsn ? r->dsn_fd : -1, rc = -EPIPE;
 
-	/* What the keeper had no memory to read it has not heard. */
-	for (int i = 0; text && i < REPORT_TRIES && (rc == -EPIPE || rc == -ENOMEM); i++) {
+	/* What is not reported is delivered again. */
+	for (int i = 0; !text && i < REPORT_TRIES && task_sleep(MEMORY_PAUSE_MS) == 0; i++)
+		text = spool_wire_report(l, r);
+	/* EAGAIN: the keeper has not heard it, it had no memory to read it. */
+	for (int i = 0; text && i < REPORT_TRIES && (rc == -EPIPE || rc == -EAGAIN); i++) {
 		AUTO(channel_msg) struct channel_msg reply = CHANNEL_MSG_INIT;
 
 		if (channel_await_peer(s->channel, SPOOL_KEEP_TIMEOUT_MS) == -ECANCELED)
@@ -201,7 +207,7 @@ int spool_wake(struct spool *s, const char *route)
 
 	if (route)
 		json_object_set_new(o, "route", json_string(route));
-	text = json_dumps(o, JSON_COMPACT);
+	text = json_whole(o, JSON_COMPACT);
 	json_decref(o);
 	rc = text ? call(s, CHANNEL_SPOOL_WAKE, text, -1, OPEN_TIMEOUT_MS, &reply) : -ENOMEM;
 	free(text);

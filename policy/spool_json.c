@@ -1,5 +1,6 @@
 #include "policy/spool_json.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +47,9 @@ json_t *spool_json_text(const char *s, size_t max)
 		return NULL;
 	for (size_t i = 0; i < len; i++)
 		clean[i] = is_control((unsigned char)s[i]) ? ' ' : s[i];
+	errno = 0;
 	out = json_stringn(clean, len);
-	if (!out)
+	if (!out && errno != ENOMEM)    /* no UTF-8 */
 		out = base64(clean, len);
 	free(clean);
 	return out;

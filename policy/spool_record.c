@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_whole.h"
 #include "policy/spool_json.h"
 
 enum { NAME_BYTES = 256, VERSION = 1 };
@@ -71,7 +72,7 @@ json_t *spool_record_json(const struct spool_envelope *e)
 char *spool_record_text(const struct spool_envelope *e)
 {
 	json_t *o = spool_record_json(e);
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	char *text = o ? json_whole(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);
 	if (text && strlen(text) > SPOOL_RECORD_MAX) {

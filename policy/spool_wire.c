@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json_whole.h"
 #include "policy/spool_json.h"
 #include "policy/spool_record.h"
 
@@ -23,7 +24,7 @@ static void json_cleanup(json_t **j)
 
 static char *dump(json_t *o)
 {
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	char *text = o ? json_whole(o, JSON_COMPACT) : NULL;
 
 	json_decref(o);
 	return text;

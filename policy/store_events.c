@@ -11,6 +11,7 @@
 
 #include "base/auto.h"
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "policy/store_id.h"
 
 enum { NAME_MAX_BYTES = 64 };
@@ -101,7 +102,7 @@ int store_event_append(int dir_fd, const char *id, const char *what, const char 
 
 	if (day < 0)
 		return day;
-	text = event ? json_dumps(event, JSON_COMPACT) : NULL;
+	text = event ? json_whole(event, JSON_COMPACT) : NULL;
 	if (!text)
 		return event ? -ENOMEM : -EINVAL;
 	snprintf(name, sizeof(name), "%s.events", id);

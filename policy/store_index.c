@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "policy/sqlite_file.h"
 #include "policy/store_meta.h"
@@ -515,7 +516,7 @@ static int parties_write(struct store_index *x, int stmt, const char *id, const 
 
 static int facts_write(struct store_index *x, const char *id, const struct store_meta *m)
 {
-	char *text = json_is_object(m->facts) ? json_dumps(m->facts, JSON_COMPACT) : NULL;
+	char *text = json_is_object(m->facts) ? json_whole(m->facts, JSON_COMPACT) : NULL;
 	int rc = 0;
 
 	if (text) {

@@ -12,6 +12,7 @@
 
 #include "base/durable.h"
 #include "base/file.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "policy/search_feed.h"
 #include "policy/sqlite_file.h"
@@ -201,7 +202,7 @@ static int item_json(struct store_item *it)
 					json_pack("{s:s, s:I, s:I}", "id", it->id, "at",
 						  (json_int_t)(store_id_ms(it->id) / 1000), "bytes",
 						  (json_int_t)it->bytes)) == 0)
-			it->json = json_dumps(meta, JSON_COMPACT);
+			it->json = json_whole(meta, JSON_COMPACT);
 		rc = it->json ? 0 : -ENOMEM;
 	}
 	json_decref(meta);

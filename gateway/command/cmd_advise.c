@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/dns_unbound.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "base/task.h"
 #include "base/tls.h"
@@ -112,7 +113,7 @@ static void print_json(const struct advise *a)
 		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "level", advise_level_name(a->list[i].level), "subject", a->list[i].subject, "text",
 						      record_string(a->list[i].text, strlen(a->list[i].text))));
 	all = json_pack("{s:s, s:s, s:o}", "domain", a->domain, "worst", advise_level_name(advise_worst(a)), "advice", list);
-	text = json_dumps(all, JSON_INDENT(2));
+	text = json_whole(all, JSON_INDENT(2));
 	puts(text ? text : "null");
 	free(text);
 	json_decref(all);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/dns_unbound.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "base/task.h"
 #include "command/cmd_history.h"
@@ -314,7 +315,7 @@ static void print_json(struct explain *x)
 		json_object_set_new(record, "rules", rules);
 		json_array_append_new(all, record);
 	}
-	text = json_dumps(all, JSON_INDENT(2));
+	text = json_whole(all, JSON_INDENT(2));
 	puts(text ? text : "null");
 	free(text);
 	json_decref(all);

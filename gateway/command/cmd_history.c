@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "base/net.h"
 #include "command/admin.h"
@@ -240,7 +241,7 @@ static int show(void *arg, const struct history_record *r, const char *const *cu
 	}
 	if (h->json) {
 		json_t *o = history_json(r, cut, lost);
-		char *text = json_dumps(o, JSON_COMPACT | JSON_ENSURE_ASCII);
+		char *text = json_whole(o, JSON_COMPACT | JSON_ENSURE_ASCII);
 
 		printf("%s%s", h->shown ? ",\n" : "[", text ? text : "null");
 		free(text);

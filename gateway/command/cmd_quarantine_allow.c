@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "command/admin.h"
 #include "command/command.h"
 #include "command/quarantine.h"
@@ -130,7 +131,7 @@ static void tell(struct allow *a, const char *entry, int rc, const char *what)
 	}
 	if (a->json) {
 		json_t *one = json_pack("{s:s, s:s, s:b}", "id", a->id, "entry", entry, "new", rc != 1);
-		char *text = one ? json_dumps(one, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+		char *text = one ? json_whole(one, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 
 		puts(text ? text : "null");
 		free(text);
@@ -179,7 +180,7 @@ static int allow_one(void *arg, const char *id)
 {
 	struct allow *a = arg;
 	json_t *record = store_view_record(a->q.view, id);
-	char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
+	char *text = record ? json_whole(record, JSON_COMPACT) : NULL;
 	struct store_meta m = { 0 };
 	int before = a->entries;
 

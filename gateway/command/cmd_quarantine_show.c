@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/json_whole.h"
 #include "command/command.h"
 #include "command/quarantine.h"
 #include "command/terminal.h"
@@ -225,7 +226,7 @@ static void print_events(const json_t *events)
 
 	json_array_foreach(events, i, e) {
 		char when[WHEN_TEXT_MAX];
-		char *detail = json_dumps(json_object_get(e, "detail"), JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+		char *detail = json_whole(json_object_get(e, "detail"), JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
 
 		label(i ? "" : "since");
 		printf("%s  ", when_text(json_integer_value(json_object_get(e, "at")), when));

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/json_whole.h"
 #include "command/admin.h"
 #include "command/command.h"
 #include "command/number.h"
@@ -206,7 +207,7 @@ static int on_record(void *arg, const struct history_record *record, const char 
 static int print_json(const struct replay_tally *t)
 {
 	json_t *o = replay_tally_json(t);
-	char *text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(13));       /* seconds to the millisecond */
+	char *text = json_whole(o, JSON_INDENT(2) | JSON_REAL_PRECISION(13));       /* seconds to the millisecond */
 	int status = text ? 0 : fail("--json", "out of memory");
 
 	if (text)

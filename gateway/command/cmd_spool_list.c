@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "command/command.h"
 #include "command/number.h"
 #include "command/quarantine.h"
@@ -131,7 +132,7 @@ static void print_json(const struct list *l, const struct spool_envelope *e, jso
 		return;
 	json_object_set_new(o, "age", json_integer((json_int_t)(l->now_s - e->created_s)));
 	json_object_set(o, "parts", parts ? parts : json_null());
-	text = json_dumps(o, JSON_COMPACT | JSON_ENSURE_ASCII);
+	text = json_whole(o, JSON_COMPACT | JSON_ENSURE_ASCII);
 	printf("%s%s", l->told ? ",\n " : "[", text ? text : "null");
 	free(text);
 	json_decref(o);

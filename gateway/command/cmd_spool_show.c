@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "command/command.h"
 #include "command/spool_view.h"
 #include "command/terminal.h"
@@ -135,7 +136,7 @@ static void print_json(struct show *s, const struct spool_envelope *e, json_t *p
 	char *text;
 
 	json_object_set(o, "parts", parts ? parts : json_null());
-	text = json_dumps(o, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+	text = json_whole(o, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	printf("%s%s", s->told++ ? ",\n" : "[", text ? text : "null");
 	free(text);
 	json_decref(o);

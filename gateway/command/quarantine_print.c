@@ -6,6 +6,7 @@
 #include <string.h>
 #include <wchar.h>
 
+#include "base/json_whole.h"
 #include "base/utf8.h"
 #include "command/quarantine.h"
 #include "command/terminal.h"
@@ -134,7 +135,7 @@ static json_t *split_json(const char *text, const char *separators)
 
 void quarantine_print_json(struct quarantine_printer *p, const json_t *one)
 {
-	char *text = json_dumps(one, JSON_COMPACT | JSON_ENSURE_ASCII);
+	char *text = json_whole(one, JSON_COMPACT | JSON_ENSURE_ASCII);
 
 	printf("%s%s", p->told++ ? ",\n " : "[", text ? text : "null");
 	free(text);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "base/version.h"
 #include "process/shared.h"
 
@@ -140,7 +141,7 @@ static void client_answer(struct control_client *c)
 	json_object_set_new(answer, "ok", json_boolean(rc == 0));
 	if (rc < 0)
 		json_object_set_new(answer, "error", json_string(error_words(rc)));
-	text = json_dumps(answer, JSON_COMPACT);
+	text = json_whole(answer, JSON_COMPACT);
 	if (text) {
 		size_t len = strlen(text);
 
@@ -304,7 +305,7 @@ static int exchange(int fd, const char *text, struct buf *answer)
 int control_ask(const char *path, json_t *request, json_t **answer, struct buf *err)
 {
 	AUTO(buf) struct buf line = BUF_INIT(16 * CONTROL_LINE_MAX);
-	char *text = json_dumps(request, JSON_COMPACT);
+	char *text = json_whole(request, JSON_COMPACT);
 	int fd, rc;
 
 	if (!text)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_whole.h"
+
 static const char *const roles[ROLE_COUNT] = { [ROLE_WORKER] = "worker", [ROLE_STATE] = "state",   [ROLE_STORE] = "store",
 					       [ROLE_HISTORY] = "history", [ROLE_SPOOL] = "spool", [ROLE_KEYS] = "keys" };
 
@@ -41,7 +43,7 @@ int handover_write(const struct handover *h, struct buf *out)
 		      "control", h->control, "lock", h->lock_fd, "shared", h->shared_fd, "control_fd", h->control_fd, "spool_fd", h->spool_fd,
 		      "transparent", h->transparent, "drain_stop_s", h->drain_stop_s, "drain_reload_s", h->drain_reload_s, "listeners", listeners,
 		      "children", children);
-	text = o && !bad ? json_dumps(o, JSON_COMPACT) : NULL;
+	text = o && !bad ? json_whole(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	if (!text)
 		return -ENOMEM;

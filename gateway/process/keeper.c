@@ -174,7 +174,7 @@ static int peer_read(struct keeper_peer *p)
 		log_error("channel", "error", "a worker sent what is no message: its channel is closed", NULL);
 	if (rc == -ENOMEM) {
 		if (!m.reply && m.id != 0)
-			keeper_answer(p, m.type, m.id, rc, NULL, 0, -1);
+			keeper_answer(p, m.type, m.id, -EAGAIN, NULL, 0, -1);
 		return 0;
 	}
 	if (rc < 0)

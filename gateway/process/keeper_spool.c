@@ -148,6 +148,8 @@ static void request_report(struct spool_role *s, struct keeper_peer *p, const st
 	AUTO(spool_told) struct spool_told told;
 	int rc = spool_wire_report_read(m->data, m->len, &told);
 
+	if (rc == -ENOMEM)
+		rc = -EAGAIN;           /* it is said again */
 	if (rc == 0)
 		rc = spool_keeper_report(s->keeper, &told, m->fd, clock_ms(), clock_wall_ms());
 	answer_later(s, p, m, rc, "");

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "filters/filter.h"
 #include "filters/rfc2047.h"
@@ -42,7 +43,7 @@ int record_quarantine(struct retrieval_scan *s, char id[STORE_ID_MAX])
 	record = record_make(&s->txn, &rcpt, 1, &s->judge);
 	if (record && add_origin(s, record) == 0) {
 		record_add_text(record, s->txn.message);
-		text = json_dumps(record, JSON_COMPACT);
+		text = json_whole(record, JSON_COMPACT);
 		if (text)
 			rc = store_keep(s->r->conf.store, s->txn.message, text, id);
 		free(text);

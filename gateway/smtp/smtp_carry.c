@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "filters/filter.h"
 #include "policy/record.h"
@@ -209,7 +210,7 @@ static int keep(struct smtp_session *s, const struct smtp_group *g, int draft, c
 
 	if (record)
 		record_add_text(record, s->t->txn.message);
-	text = record ? json_dumps(record, JSON_COMPACT) : NULL;
+	text = record ? json_whole(record, JSON_COMPACT) : NULL;
 	if (text)
 		rc = store_keep_draft(s->svc->store, draft, text, id);
 	free(text);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "filters/message.h"
 #include "policy/record.h"
@@ -218,7 +219,7 @@ static int quarantine(struct spool_work *w, const struct recipient *const *rcpt,
 	record = record_make(&t, rcpt, count, j);
 	if (record) {
 		record_add_text(record, w->message);
-		text = json_dumps(record, JSON_COMPACT);
+		text = json_whole(record, JSON_COMPACT);
 	}
 	if (text)
 		rc = keep_copy(w, text, id);
