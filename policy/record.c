@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_whole.h"
 #include "base/utf8.h"
 #include "filters/filter.h"
 #include "filters/rfc2047.h"
@@ -199,6 +200,7 @@ json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, si
 	json_t *facts, *whys, *record;
 
 	/* A record without one of its recipients would lose that one the message: whatever there was no memory for, there is no record then. */
+	json_whole_begin();
 	errno = 0;
 	facts = json_object();
 	whys = json_object();
@@ -211,7 +213,7 @@ json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, si
 			   envelope_json(t, rcpt, count), "message", message_json(t->message),
 			   "facts", facts, "why", whys, "verdict",
 			   j ? verdict_json(&j->verdict) : json_null());
-	if (errno != ENOMEM)
+	if (!json_whole_starved() && errno != ENOMEM)
 		return record;
 	json_decref(record);
 	return NULL;

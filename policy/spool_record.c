@@ -196,8 +196,8 @@ int spool_record_parse(const char *text, size_t len, enum spool_record_kind kind
 	json_t *o;
 	int rc;
 
-	errno = 0;
-	o = len <= SPOOL_RECORD_MAX ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	errno = 0;              /* it may be too long */
+	o = len <= SPOOL_RECORD_MAX ? json_whole_load(text, len, JSON_REJECT_DUPLICATES) : NULL;
 	if (!o && errno == ENOMEM)
 		return -ENOMEM;
 	rc = spool_record_read(o, kind, out, why);

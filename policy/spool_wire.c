@@ -32,7 +32,7 @@ static char *dump(json_t *o)
 
 static json_t *load(const char *text, size_t len)
 {
-	json_t *o = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	json_t *o = json_whole_load(text, len, JSON_REJECT_DUPLICATES);
 
 	if (json_is_object(o))
 		return o;

@@ -123,7 +123,7 @@ json_t *store_events_parse(const char *p, size_t len)
 	while (list && len > 0) {
 		const char *end = memchr(p, '\n', len);
 		size_t n = end ? (size_t)(end - p) : len;
-		json_t *event = n > 0 && n <= STORE_EVENT_MAX + 1 ? json_loadb(p, n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+		json_t *event = n > 0 && n <= STORE_EVENT_MAX + 1 ? json_whole_load(p, n, JSON_REJECT_DUPLICATES) : NULL;
 
 		/* A cut line has lost its last brace, so it is no object; one that lost only its LF is whole. */
 		if (json_is_object(event) && json_is_string(json_object_get(event, "what")))

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json_whole.h"
 #include "policy/store_id.h"
 #include "policy/store_keeper.h"
 
@@ -49,7 +50,7 @@ json_t *store_file_record(int dir_fd, const char *id)
 {
 	size_t len = 0;
 	char *text = store_file_meta(dir_fd, id, &len);
-	json_t *record = text ? json_loadb(text, len, JSON_ALLOW_NUL, NULL) : NULL;
+	json_t *record = text ? json_whole_load(text, len, JSON_ALLOW_NUL) : NULL;
 
 	free(text);
 	if (record && !json_is_object(record)) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json_whole.h"
 #include "filters/fact.h"
 #include "policy/policy_regex.h"
 #include "policy/sqlite_file.h"
@@ -261,7 +262,7 @@ static json_t *value_of(const char *facts, size_t len, const char *name)
 	if (!at)
 		return NULL;
 	at += n;
-	return json_loadb(at, len - (size_t)(at - facts), JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, NULL);
+	return json_whole_load(at, len - (size_t)(at - facts), JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL);
 }
 
 bool store_fact_holds(const struct store_fact_filter *c, const char *facts, size_t len)

@@ -597,7 +597,7 @@ static json_t *facts_of(struct store_index *x, const char *id)
 
 	bind(st, 1, id);
 	if (sqlite3_step(st) == SQLITE_ROW && column(st, 0))
-		facts = json_loads(column(st, 0), JSON_ALLOW_NUL, NULL);
+		facts = json_whole_load(column(st, 0), strlen(column(st, 0)), JSON_ALLOW_NUL);
 	sqlite3_reset(st);
 	return facts;
 }

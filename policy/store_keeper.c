@@ -194,7 +194,7 @@ static int item_json(struct store_item *it)
 	free(it->json);
 	it->json = NULL;
 	errno = 0;
-	meta = json_loadb(it->meta, it->meta_len, JSON_ALLOW_NUL, NULL);
+	meta = json_whole_load(it->meta, it->meta_len, JSON_ALLOW_NUL);
 	if (!meta && errno == ENOMEM)
 		rc = -ENOMEM;
 	if (json_is_object(meta)) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/auto.h"
+#include "base/json_whole.h"
 
 static const char *text_of(const json_t *o, const char *a, const char *b, const char *c)
 {
@@ -79,7 +80,7 @@ int store_meta_read(const char *text, size_t len, struct store_meta *out)
 
 	*out = (struct store_meta){ .recipients = BUF_INIT(1024 * 1024), .classes = BUF_INIT(16 * 1024) };
 	errno = 0;
-	out->root = json_loadb(text, len, JSON_ALLOW_NUL, NULL);
+	out->root = json_whole_load(text, len, JSON_ALLOW_NUL);
 	if (!json_is_object(out->root))
 		return !out->root && errno == ENOMEM ? -ENOMEM : -EINVAL;
 	out->sender = text_of(out->root, "envelope", "from", NULL);

@@ -133,7 +133,7 @@ static const char *error_words(int rc)
 /* One answer, and the connection is over. It fits the socket's buffer: nobody is waited for. */
 static void client_answer(struct control_client *c)
 {
-	json_t *request = json_loadb(c->line.data, c->line.len, JSON_REJECT_DUPLICATES, NULL),
+	json_t *request = json_whole_load(c->line.data, c->line.len, JSON_REJECT_DUPLICATES),
 	       *answer = json_object();
 	int rc = json_is_object(request) ? command_run(c->control, request, answer) : -EBADMSG;
 	char *text;
@@ -317,7 +317,7 @@ int control_ask(const char *path, json_t *request, json_t **answer, struct buf *
 		return rc;
 	close(fd);
 	if (rc == 0) {
-		*answer = json_loadb(line.data, line.len, 0, NULL);
+		*answer = json_whole_load(line.data, line.len, 0);
 		rc = json_is_object(*answer) ? 0 : -EBADMSG;
 	}
 	if (rc < 0)

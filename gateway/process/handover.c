@@ -249,7 +249,7 @@ static void all_read(struct reading *r, const json_t *o, struct handover *h)
 int handover_read(const char *p, size_t len, struct handover *h, struct buf *err)
 {
 	struct reading r = { .err = err };
-	json_t *o = len <= HANDOVER_TEXT_MAX ? json_loadb(p, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	json_t *o = len <= HANDOVER_TEXT_MAX ? json_whole_load(p, len, JSON_REJECT_DUPLICATES) : NULL;
 
 	*h = (struct handover){ .lock_fd = -1, .shared_fd = -1, .control_fd = -1, .spool_fd = -1 };
 	if (json_is_object(o))

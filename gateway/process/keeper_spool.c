@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/durable.h"
+#include "base/json_whole.h"
 #include "base/log.h"
 #include "policy/spool_keeper.h"
 #include "process/control.h"
@@ -157,7 +158,7 @@ static void request_report(struct spool_role *s, struct keeper_peer *p, const st
 
 static void request_wake(struct spool_role *s, struct keeper_peer *p, const struct channel_msg *m)
 {
-	json_t *o = json_loadb(m->data, m->len, 0, NULL);
+	json_t *o = json_whole_load(m->data, m->len, 0);
 	const char *route = json_string_value(json_object_get(o, "route"));
 	size_t n = json_is_object(o) ? spool_schedule_wake(spool_keeper_schedule(s->keeper), route, clock_ms()) : 0;
 	char *text = spool_wire_number("parts", (int64_t)n);

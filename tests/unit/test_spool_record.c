@@ -246,7 +246,7 @@ static void test_params(void **state)
 /* A record that is as it should be is never taken for a broken one: that would be put aside, and its message delivered to nobody. */
 static void test_no_memory(void **state)
 {
-	static const char text[] = "{" HEAD ",\"listener\":\"smtp\",\"user\":{\"base64\":\"YWE=\"},\"rcpt\":[" RCPT "," RCPT "]}";
+	static const char text[] = "{" HEAD ",\"listener\":\"a name that is longer than what jansson begins with\",\"user\":{\"base64\":\"YWE=\"},\"rcpt\":[" RCPT "," RCPT "]}";
 	int n;
 
 	json_set_alloc_funcs(malloc, free);     /* jansson's count, too */
@@ -266,12 +266,38 @@ static void test_no_memory(void **state)
 	assert_true(n > 50);
 }
 
+/* Nor is one written that has lost something on the way. */
+static void test_no_memory_to_write(void **state)
+{
+	static const char text[] = "{" HEAD ",\"listener\":\"smtp\",\"rcpt\":[" RCPT "," RCPT "]}";
+	struct spool_envelope *e = NULL;
+	char *whole;
+
+	json_set_alloc_funcs(malloc, free);
+	assert_int_equal(parse(text, strlen(text), RECORD_KEPT, &e), 0);
+	whole = spool_record_text(e);
+	for (int n = 1; scarce_begin(n); n++) {
+		char *t = spool_record_text(e);
+		bool failed = scarce_end();
+
+		if (failed)
+			assert_null(t);
+		else
+			assert_string_equal(t, whole);
+		free(t);
+		if (!failed)
+			break;
+	}
+	free(whole);
+	spool_envelope_free(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows), cmocka_unit_test(test_recipient), cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_long_reply_is_cut), cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_params), cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_params), cmocka_unit_test(test_no_memory), cmocka_unit_test(test_no_memory_to_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

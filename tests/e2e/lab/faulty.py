@@ -69,7 +69,7 @@ class Faulty:
     """The shared memory at `path`; env: what a gateway is started with."""
 
     def __init__(self, path, library):
-        self.path, self.library = pathlib.Path(path), library
+        self.path, self.library = pathlib.Path(path), pathlib.Path(library)
         with open(self.path, "w+b") as f:
             f.truncate(ctypes.sizeof(Layout))
             self.map = mmap.mmap(f.fileno(), ctypes.sizeof(Layout))
