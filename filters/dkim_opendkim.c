@@ -48,9 +48,12 @@ static DKIM_LIB *library(void)
 	return lib;
 }
 
+/* What there was no memory for it may call a syntax error, or say nothing of: errno tells, which is 0 before. */
 static int error_of(DKIM_STAT st)
 {
 	ERR_clear_error();
+	if (errno == ENOMEM)
+		return -ENOMEM;
 	switch (st) {
 	case DKIM_STAT_OK: return 0;
 	case DKIM_STAT_NORESOURCE: return -ENOMEM;
@@ -90,18 +93,21 @@ static void *engine_start(void)
 static int engine_field(void *arg, const char *p, size_t len)
 {
 	struct engine *e = arg;
-	DKIM_STAT st = len > 0 ? dkim_header(e->dkim, (unsigned char *)p, len) : DKIM_STAT_OK;
+	DKIM_STAT st;
 
+	errno = 0;
+	st = len > 0 ? dkim_header(e->dkim, (unsigned char *)p, len) : DKIM_STAT_OK;
 	/* It takes no field whose name has a semicolon or a control character: nothing that anybody signs. */
-	return st == DKIM_STAT_SYNTAX ? 0 : error_of(st);
+	return error_of(st == DKIM_STAT_SYNTAX ? DKIM_STAT_OK : st);
 }
 
 static int engine_header_end(void *arg, size_t jobs)
 {
 	struct engine *e = arg;
-	int rc = error_of(dkim_eoh(e->dkim));
-	int n = 0;
+	int rc, n = 0;
 
+	errno = 0;
+	rc = error_of(dkim_eoh(e->dkim));
 	if (rc < 0)
 		return rc;
 	rc = error_of(dkim_getsiglist(e->dkim, &e->sigs, &n));
@@ -175,7 +181,10 @@ static int engine_finish(void *arg, struct dkim_job *jobs, size_t count)
 
 	if (count != e->count)
 		return -EPROTO;
+	errno = 0;
 	st = dkim_eom(e->dkim, NULL);
+	if (errno == ENOMEM)
+		return error_of(st);
 	ERR_clear_error();
 	/* These mean that nothing was hashed. */
 	if (st == DKIM_STAT_NORESOURCE || st == DKIM_STAT_INTERNAL || st == DKIM_STAT_SYNTAX || st == DKIM_STAT_INVALID)

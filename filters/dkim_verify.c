@@ -320,8 +320,13 @@ static bool key_choose(const struct dns_answer *a, struct signature *s, struct d
 		char *text = NULL;
 		size_t len = 0;
 		struct dkim_key key;
+		int rc = dns_txt(&a->rr[i], &text, &len);
 
-		if (dns_txt(&a->rr[i], &text, &len) < 0)
+		if (rc == -ENOMEM) {
+			say(r, DKIM_RESULT_TEMPERROR, "no memory for the key");
+			return false;
+		}
+		if (rc < 0)
 			continue;
 		state = dkim_key_parse(text, len, &key, &why);
 		free(text);

@@ -193,11 +193,17 @@ static int dmarc_run_author(struct txn *t, struct dmarc_state *s, struct identif
 
 	passed = fact_is(t, "spf", "pass");
 	temporary = !passed && fact_is(t, "spf", "temperror");
-	if ((passed || temporary) && spf_domain(t, ids->spf) < 0)
+	if ((passed || temporary) && spf_domain(t, ids->spf) < 0) {
+		if (passed && fact_is(t, "spf.domain", "temperror"))
+			return -ENOMEM;
 		passed = temporary = false;
+	}
 	rc = domains_copy(t, "dkim.pass_domains", ids->dkim, &ids->dkim_count);
 	if (rc == 0)
 		rc = domains_copy(t, "dkim.temperror_domains", ids->temp, &ids->temp_count);
+	/* Not a key that could not be looked up: there was no memory for what has passed. */
+	if (rc == 0 && fact_is(t, "dkim.pass_domains", "temperror") && !fact_is(t, "dkim", "temperror"))
+		rc = -ENOMEM;
 	if (rc == 0 && ids->temp_count == 0 && fact_is(t, "dkim.temperror_domains", "temperror")) {
 		/* Signatures could not be read at all: one of them may align. */
 		ids->temp[0] = strdup(ids->author);
