@@ -22,6 +22,7 @@ struct engine {
 	DKIM *dkim;
 	DKIM_SIGINFO **sigs;            /* the library's */
 	size_t count;
+	bool starved;                   /* it has met an allocation that failed: what it has half made it would free twice. Some KiB are lost instead */
 };
 
 static DKIM_CBSTAT key_lookup(DKIM *dkim, DKIM_SIGINFO *sig, unsigned char *buf, size_t room)
@@ -61,13 +62,21 @@ static int error_of(DKIM_STAT st)
 	}
 }
 
+static int result(struct engine *e, DKIM_STAT st)
+{
+	int rc = error_of(st);
+
+	e->starved |= rc == -ENOMEM;
+	return rc;
+}
+
 static void engine_free(void *arg)
 {
 	struct engine *e = arg;
 
 	if (!e)
 		return;
-	if (e->dkim)
+	if (e->dkim && !e->starved)
 		dkim_free(e->dkim);
 	ERR_clear_error();
 	free(e);
@@ -98,7 +107,7 @@ static int engine_field(void *arg, const char *p, size_t len)
 	errno = 0;
 	st = len > 0 ? dkim_header(e->dkim, (unsigned char *)p, len) : DKIM_STAT_OK;
 	/* It takes no field whose name has a semicolon or a control character: nothing that anybody signs. */
-	return error_of(st == DKIM_STAT_SYNTAX ? DKIM_STAT_OK : st);
+	return result(e, st == DKIM_STAT_SYNTAX ? DKIM_STAT_OK : st);
 }
 
 static int engine_header_end(void *arg, size_t jobs)
@@ -107,10 +116,10 @@ static int engine_header_end(void *arg, size_t jobs)
 	int rc, n = 0;
 
 	errno = 0;
-	rc = error_of(dkim_eoh(e->dkim));
+	rc = result(e, dkim_eoh(e->dkim));
 	if (rc < 0)
 		return rc;
-	rc = error_of(dkim_getsiglist(e->dkim, &e->sigs, &n));
+	rc = result(e, dkim_getsiglist(e->dkim, &e->sigs, &n));
 	if (rc < 0)
 		return rc;
 	/* It has found more or fewer than we have: nobody knows then which is which. */
@@ -184,7 +193,7 @@ static int engine_finish(void *arg, struct dkim_job *jobs, size_t count)
 	errno = 0;
 	st = dkim_eom(e->dkim, NULL);
 	if (errno == ENOMEM)
-		return error_of(st);
+		return result(e, st);
 	ERR_clear_error();
 	/* These mean that nothing was hashed. */
 	if (st == DKIM_STAT_NORESOURCE || st == DKIM_STAT_INTERNAL || st == DKIM_STAT_SYNTAX || st == DKIM_STAT_INVALID)
