@@ -14,7 +14,7 @@ DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev lib
 	libpsl-dev libidn2-dev libunistring-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev libarchive-dev libseccomp-dev publicsuffix curl
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf python3-srs \
 	postfix dovecot-core dovecot-imapd dovecot-pop3d isync fetchmail \
-	haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr \
+	haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr valgrind \
 	openssl ca-certificates iproute2 nftables procps strace
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
 DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
@@ -100,6 +100,7 @@ help:
 	@echo 'make fault      mail at load for FAULT_SECONDS (600) while all around it breaks, two things at once, from FAULT_SEED; lines cut at'
 	@echo '                every byte position of long sessions'
 	@echo 'make soak       tests of load at full size, then mixed mail for SOAK_SECONDS (1800): memory stays flat'
+	@echo 'make valgrind   the unit tests under valgrind'
 	@echo 'make bench      speed and memory, beside HAProxy, Postfix with its add-ons, nginx and perdition'
 	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages, python, the plan of the house'
 	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
@@ -232,6 +233,10 @@ soak: deps-test
 	@$(MAKE) -s -j$(JOBS) all
 	@env LOAD=full GATEPOST=$(abspath $(BUILD))/gatepost GATEPOST_PLAIN=$(abspath $(BUILD))/gatepost SOAK_SECONDS=$(SOAK_SECONDS) \
 		$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/e2e/test_load.py tests/e2e/test_load_content.py tests/e2e/test_soak.py
+# Half an hour on two cores.
+valgrind: deps-test
+	@$(MAKE) -s -j$(JOBS) all units
+	@$(RUN) valgrind
 bench: deps-bench
 	@$(MAKE) -s -j$(JOBS) all benches
 	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
@@ -267,5 +272,5 @@ clean:
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d) $(RIG:.o=.d)
 
 .PHONY: all help deps deps-test deps-lint deps-bench units benches conformances preloads run build-unit build-conformance build-fuzz \
-	build-e2e unit conformance fuzz-short e2e fuzz test coverage soak bench lint install clean FORCE
+	build-e2e unit conformance fuzz-short e2e fuzz test coverage soak valgrind bench lint install clean FORCE
 .SECONDARY:

@@ -206,11 +206,17 @@ static int ask(const struct box_job *job, int in, int out)
 {
 	const int fds[FD_COUNT] = { [FD_IN] = in, [FD_OUT] = out };
 	union control control;
-	struct iovec iov = { (void *)job, sizeof(*job) };
+	struct box_job sent;
+	struct iovec iov = { &sent, sizeof(sent) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
 	struct cmsghdr *c = &control.head;
 
 	memset(&control, 0, sizeof(control));
+	memset(&sent, 0, sizeof(sent));         /* what lies between its members, too */
+	sent.fn = job->fn;
+	sent.arg = job->arg;
+	sent.cpu_s = job->cpu_s;
+	sent.quick = job->quick;
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(fds));

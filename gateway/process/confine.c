@@ -152,7 +152,8 @@ int confine_child(const struct confine *c, const char *root, pid_t parent)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	capabilities_bound(0);
-	code_seal();
+	if (c->sandbox)
+		code_seal();
 	if (root && confine_chroots(c)) {
 		rc = root_enter(c, root);
 		if (rc < 0)

@@ -457,7 +457,10 @@ static int run(struct parent *p)
 	libraries_load();
 	rc = rc < 0 ? rc : heir ? signals_take(p) : prepare(p, &err);
 	if (rc < 0) {
-		fprintf(stderr, "%s%s", buf_str(&err), err.len ? "" : strerror(-rc));
+		if (err.len)
+			fputs(buf_str(&err), stderr);
+		else
+			fprintf(stderr, "%s: cannot be started: %s\n", p->opt->path, strerror(-rc));
 		return 1;
 	}
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
