@@ -12,9 +12,11 @@ import asyncio
 import collections
 import re
 import socket
+import ssl
 import struct
 
 from .accounts import UNKNOWN, Found
+from .smtp import insecure
 
 UP, DOWN = "up", "down"
 RST, FIN = "reset", "end"
@@ -206,15 +208,38 @@ class Cutter:
 
 
 class Line:
-    """A client's connection, that cuts itself."""
+    """A client's connection, that cuts itself. What counts is what is on the wire: below TLS."""
 
     def __init__(self, sock, cut):
-        self.sock, self.cut, self.buffer = sock, cut, b""
+        self.sock, self.cut, self.buffer, self.inside = sock, cut, b"", None
         self.count = {UP: 0, DOWN: 0}
         self.loop = asyncio.get_running_loop()
 
+    async def tls(self):
+        self.into, self.out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        inside = insecure().wrap_bio(self.into, self.out, server_hostname="gate.example")
+        done = False
+        while not done:
+            try:
+                inside.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+            if self.out.pending:
+                await self.push(self.out.read())
+            if not done:
+                self.into.write(await self.receive())
+        self.inside = inside
+
+    def seal(self, data):
+        """As it goes over the wire."""
+        if self.inside:
+            self.inside.write(data)
+            data = self.out.read()
+        return data
+
     def carries(self, data):
-        """Whether all of it can be sent, though the line may break as soon as it has been."""
+        """Whether all of it can be pushed, though the line may break as soon as it has been."""
         return self.left(UP) >= len(data) and self.left(DOWN) > 0
 
     def left(self, way):
@@ -222,6 +247,9 @@ class Line:
         return self.cut.octets - self.count[way] if self.cut and self.cut.way == way else 1 << 30
 
     async def send(self, data):
+        await self.push(self.seal(data))
+
+    async def push(self, data):
         """All, or as much as may; then the line is broken."""
         if self.left(DOWN) == 0:
             raise Broken
@@ -234,15 +262,27 @@ class Line:
     async def reply(self):
         """(code, text)"""
         while not (end := re.match(rb"(?:\d\d\d-[^\n]*\n)*(\d\d\d) [^\n]*\n", self.buffer)):
-            if self.left(DOWN) == 0:
-                raise Broken
-            data = await self.loop.sock_recv(self.sock, min(65536, self.left(DOWN)))
-            if not data:
-                raise Broken
-            self.count[DOWN] += len(data)
-            self.buffer += data
+            data = await self.receive()
+            if not self.inside:
+                self.buffer += data
+                continue
+            self.into.write(data)
+            try:
+                while plain := self.inside.read(65536):
+                    self.buffer += plain
+            except ssl.SSLWantReadError:
+                pass
         self.buffer = self.buffer[end.end():]
         return int(end[1]), end[0]
+
+    async def receive(self):
+        if self.left(DOWN) == 0:
+            raise Broken
+        data = await self.loop.sock_recv(self.sock, min(65536, self.left(DOWN)))
+        if not data:
+            raise Broken
+        self.count[DOWN] += len(data)
+        return data
 
     async def drop(self):
         """FIN: who has closed has closed, but what the gateway still says is no surprise to anybody."""
@@ -258,7 +298,7 @@ class Line:
         self.sock.close()
 
 
-async def transaction(line, entry, rcpts, state, bdat):
+async def transaction(line, entry, rcpts, state, bdat, tls):
     """state: what is known when the line breaks: "sent", and "codes" of recipients."""
     codes = state["codes"]
 
@@ -268,12 +308,16 @@ async def transaction(line, entry, rcpts, state, bdat):
 
     await line.reply()
     await command(b"EHLO c.example\r\n")
+    if tls:
+        await command(b"STARTTLS\r\n")
+        await line.tls()
+        await command(b"EHLO c.example\r\n")
     body = entry.data.replace(b"\r\n.", b"\r\n..") + b".\r\n"
     envelope = [f"MAIL FROM:<{entry.sender}>\r\n".encode(), *(f"RCPT TO:<{r}>\r\n".encode() for r in rcpts)]
     if bdat:
-        whole = b"".join(envelope) + b"BDAT %d LAST\r\n" % len(entry.data) + entry.data
+        whole = line.seal(b"".join(envelope) + b"BDAT %d LAST\r\n" % len(entry.data) + entry.data)
         state["sent"] = line.carries(whole)
-        await line.send(whole)
+        await line.push(whole)
         first = (await line.reply())[0]
         for r in rcpts:
             codes[r] = (await line.reply())[0]
@@ -284,15 +328,16 @@ async def transaction(line, entry, rcpts, state, bdat):
             codes[r] = first if first != 250 else await command(text)
         if 250 not in codes.values() or await command(b"DATA\r\n") != 354:
             return first
+        body = line.seal(body)
         state["sent"] = line.carries(body)
-        await line.send(body)
+        await line.push(body)
         end = (await line.reply())[0]
     state["end"] = end
     await command(b"QUIT\r\n")
     return end
 
 
-async def talk(books, entry, port, source, cut=None, bdat=False):
+async def talk(books, entry, port, source, cut=None, bdat=False, tls=False):
     """One attempt, for those who are left; the books know what came of it. (octets up, octets down), and whether it was cut where it should be."""
     sock = socket.socket()
     sock.setblocking(False)
@@ -305,8 +350,8 @@ async def talk(books, entry, port, source, cut=None, bdat=False):
         line = Line(sock, cut)
         if cut and not cut.octets:
             raise Broken
-        await asyncio.wait_for(transaction(line, entry, rcpts, state, bdat), WAIT_S)
-    except (Broken, OSError):
+        await asyncio.wait_for(transaction(line, entry, rcpts, state, bdat, tls), WAIT_S)
+    except (Broken, OSError):          # ssl.SSLError is one
         pass
     if line:
         await line.drop()
