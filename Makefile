@@ -215,7 +215,7 @@ e2e: deps-test
 fault: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all
 	@$(MAKE) -s -j$(JOBS) all preloads
-	@FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(RUN) e2e --only "test_faults or test_cuts" --pytest=-s
+	@FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(RUN) e2e --only "test_faults or test_cuts" --pytest=-n0
 test: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all units conformances
 	@$(MAKE) -s -j$(JOBS) FUZZ=1 fuzzers
@@ -225,7 +225,7 @@ test: deps-test
 coverage: deps-test
 	@rm -rf $(BUILD)/cov
 	@$(MAKE) -s -j$(JOBS) COV=1 all units
-	@$(MAKE) -s -j$(JOBS) all
+	@$(MAKE) -s -j$(JOBS) all preloads
 	@$(RUN) --variant cov unit e2e; status=$$?; $(PYTHON) tests/coverage/report.py $(BUILD)/cov && exit $$status
 # At full size and for long: many clients who want nothing good, then all that a gateway does for SOAK_SECONDS.
 SOAK_SECONDS ?= 1800

@@ -206,8 +206,12 @@ def e2e(total, args):
     argv += ["-k", args.only] if args.only else []
     ENV.setdefault("GATEPOST", str(PLAIN / args.variant / "gatepost"))
     ENV.setdefault("GATEPOST_PLAIN", str(PLAIN / "gatepost"))
-    status, out, _ = run([*argv, *args.pytest, "tests/e2e"], 1800)
+    counted = pathlib.Path(ENV["TMPDIR"]) / "counts"
+    ENV["COUNTS"] = str(counted)
+    status, out, _ = run([*argv, *args.pytest, "tests/e2e"], 1800 + float(os.environ.get("FAULT_SECONDS", "0")))
     say(out.rstrip())
+    if counted.exists():
+        say("\ncounted:\n" + counted.read_text().rstrip())
     last = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|skipped|errors?)\b.*) in [\d.]+s", out, re.M)
     counts = {word.rstrip("s") if word == "errors" else word: int(n)
               for n, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last[-1] if last else "")}

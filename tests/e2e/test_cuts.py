@@ -13,6 +13,7 @@ import time
 import pytest
 
 from lab.accounts import Accounts
+from lab.counts import say
 from lab.cuts import DOWN, FIN, RST, UP, Cut, Cutter, Server, talk
 from lab.process import free_port
 
@@ -34,7 +35,7 @@ def plans(lengths):
 def counted(name, lengths, done, tries, balance, seconds):
     """What is printed, and must be right: as many positions as the session has octets, each way."""
     at = {way: {c.octets for c in done if c.way == way} for way in (UP, DOWN)}
-    print(f"\n{name}: up {len(at[UP])} of {lengths[UP]} positions, down {len(at[DOWN])} of {lengths[DOWN]}; {len(done)} cuts, {tries} attempts, {seconds:.0f} s: {balance}")
+    say(f"\n{name}: up {len(at[UP])} of {lengths[UP]} positions, down {len(at[DOWN])} of {lengths[DOWN]}; {len(done)} cuts, {tries} attempts, {seconds:.0f} s: {balance}")
     for way in (UP, DOWN):
         assert at[way] == set(range(lengths[way])), f"{way}: not tried: {sorted(set(range(lengths[way])) - at[way])[:20]}"
     balance.check()
@@ -178,7 +179,7 @@ def test_client(lab, capsys, name, size, bdat, tls):
         # RFC 1047: who has reset the line did not hear the answer, and that is noticed.
         copies = collections.Counter((site.books.find(f.data)[0].id, r) for f in site.found for r in f.rcpts)
         twice = collections.Counter(plan_of[id].how for (id, _), n in copies.items() if n > 1)
-        print(f"{name}: twice at the server: {dict(twice) or 'none'}")
+        say(f"{name}: twice at the server: {dict(twice) or 'none'}")
     assert not twice[RST]
 
 

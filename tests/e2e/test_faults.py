@@ -19,6 +19,7 @@ import pytest
 
 from lab import accounts
 from lab.accounts import Accounts
+from lab.counts import say
 from lab.disk import Disk
 from lab.dovecot import Dovecot
 from lab.gateway import ROOT, Gateway
@@ -367,7 +368,7 @@ def goes_on(site, load, senders, after):
 def books_close(site, load, begun):
     site.settle()
     balance = site.books.balance(site.places())
-    print(f"{time.monotonic() - begun:.0f} s, {load.tries} attempts: {balance}")
+    say(f"faults: {time.monotonic() - begun:.0f} s, {load.tries} attempts: {balance}")
     assert (site.gate.state / "quarantine" / "clock").exists()         # the keeper may write it, in its sandbox, too
     # Twice is what Postfix, and the spool, deliver again when they are killed at the wrong moment: nobody can know it of a single message.
     balance.check(unexplained=False)
@@ -385,7 +386,8 @@ def test_one_after_the_other(site, capsys):
             goes_on(site, load, senders, fault.__name__)
             said.append(f"{fault.__name__} {mended - at:.1f}+{time.monotonic() - mended:.1f} s, {len(load.acknowledged) - before} taken")
     with capsys.disabled():
-        print("\n" + "; ".join(said))
+        print()
+        say("faults: " + "; ".join(said))
         books_close(site, load, begun)
 
 
@@ -419,5 +421,5 @@ def test_by_chance(site, capsys):
             goes_on(site, load, senders, faults)
             count.update(f.__name__ for f in faults)
     with capsys.disabled():
-        print("; ".join(f"{name} {n}" for name, n in sorted(count.items())))
+        say(f"faults, FAULT_SEED={SEED}: " + ", ".join(f"{name} {n}" for name, n in sorted(count.items())))
         books_close(site, load, begun)
