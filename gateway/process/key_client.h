@@ -20,6 +20,7 @@ struct key_client {
 	struct channel channel;
 	struct key_signer signer;       /* for contexts of TLS */
 	struct tls_minter minter;
+	bool needed;                    /* the site has keys at all */
 	uint32_t ca;                    /* the number of the CA's key */
 };
 

@@ -79,18 +79,23 @@ static const struct generation *generation_of(const struct parent *p, const stru
 	return p->next.number && c->generation == p->next.number ? &p->next : &p->now;
 }
 
+/* Whether this worker asks that process: any keeper, and the key process of its own generation. */
+static bool asks(const struct child *worker, const struct child *c)
+{
+	return worker->role == ROLE_WORKER && c->role != ROLE_PARENT && (c->role != ROLE_KEYS || c->generation == worker->generation);
+}
+
 /* Wire a process that has just been started to all those that it talks to. */
 static void wire(struct parent *p, struct child *c)
 {
 	if (c->role == ROLE_WORKER) {
 		for (int i = STATE; i < WORKERS; i++)
-			if (!p->child[i].draining &&    /* else its successor will be */
-			    (i < KEEPERS || (p->child[i].role == ROLE_KEYS && p->child[i].generation == c->generation)))
+			if (asks(c, &p->child[i]) && !p->child[i].draining)     /* else its successor will be */
 				child_wire(c, &p->child[i]);
 		return;
 	}
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
-		if (p->child[i].role == ROLE_WORKER && (c->role != ROLE_KEYS || p->child[i].generation == c->generation))
+		if (asks(&p->child[i], c))
 			child_wire(&p->child[i], c);
 }
 
@@ -105,7 +110,8 @@ void parent_rewire(struct parent *p, struct child *c, const struct channel_msg *
 	c->wired_ms = now_ms;
 	/* Whoever is new has been wired at its start, and that may have crossed this question: once more would cut what has been asked since. */
 	for (int i = STATE; i < WORKERS && now_ms - c->started_ms >= REWIRE_MS; i++)
-		if (missing & 1u << p->child[i].role && p->child[i].ready && !p->child[i].draining && now_ms - p->child[i].started_ms >= REWIRE_MS)
+		if (asks(c, &p->child[i]) && missing & 1u << p->child[i].role && p->child[i].ready && !p->child[i].draining &&
+		    now_ms - p->child[i].started_ms >= REWIRE_MS)
 			child_wire(c, &p->child[i]);
 }
 

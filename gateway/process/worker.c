@@ -221,7 +221,7 @@ static void ask_for_keepers(struct worker *w)
 	const struct { enum channel_role role; const struct channel *channel; } all[] = {
 		{ ROLE_STATE, &w->state_channel }, { ROLE_STORE, &w->store_channel }, { ROLE_HISTORY, &w->history_channel }, { ROLE_SPOOL, &w->spool_channel },
 	};
-	uint32_t missing = 0;
+	uint32_t missing = w->keys.needed && !channel_attached(&w->keys.channel) ? 1u << ROLE_KEYS : 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (!channel_attached(all[i].channel))
