@@ -1,6 +1,6 @@
 /*
  * A whole session of SMTP, the server behind being the fuzzer: its input is what that one answers, a script (tests/rig/script.h) behind one octet that
- * chooses what it has said at the start that it offers. The client is a good one, with one message by DATA and one, for two recipients, by BDAT.
+ * chooses whether it is a backend, and what that has said at the start that it offers, or the server that an MX names. The client is a good one, with one message by DATA and one, for two recipients, by BDAT.
  *
  * Besides crashes and leaks it is wrong when the client is told that a message is taken, and the server did not say so of exactly one of that transaction; when the
  * server hears what no server should (tests/rig/mailhost.h); when a reply is malformed; or when anybody waits for ever.

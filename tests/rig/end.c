@@ -55,6 +55,7 @@ void end_say(struct end *e, const void *p, size_t len)
 		return;
 	if (!e->ssl || e->shut || e->broken) {
 		end_raw(e, p, len);
+		e->clear += e->ssl ? 0 : len;
 	} else if (!e->up) {
 		buf_add(&e->later, p, len);
 	} else {
@@ -128,9 +129,12 @@ bool end_take(struct end *e)
 		return false;
 	any = w->out.len > 0 || (w->out_end && !e->over);
 	e->over |= w->out_end;
-	if (w->out.len && e->ssl) {
+	if (w->out.len && e->ssl && !e->broken) {
 		BIO_write(e->in, w->out.data, (int)w->out.len);
 		tls_go(e);
+		/* The gateway knows nothing of TLS, and goes on in clear; but an alert is one. */
+		if (e->broken && !e->up && (unsigned char)w->out.data[0] >= ' ')
+			buf_add(&e->heard, w->out.data, w->out.len);
 	} else if (w->out.len) {
 		buf_add(&e->heard, w->out.data, w->out.len);
 	}
@@ -163,7 +167,12 @@ bool end_deliver(struct end *e)
 	size_t n = e->w ? piece(e) : 0;
 
 	if (n) {
+		size_t clear = n < e->clear ? n : e->clear;
+
 		wire_feed(e->w, e->unsent.data, n);
+		if (clear && e->arrived)
+			e->arrived(e->arg, e->unsent.data, clear);
+		e->clear -= clear;
 		e->delivered += n;
 		buf_eat(&e->unsent, n);
 		return true;

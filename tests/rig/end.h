@@ -29,7 +29,11 @@ struct end {
 	enum { END_STAYS, END_FIN, END_RST, END_CLOSE } then;   /* when all has arrived */
 	bool up, broken, notified;      /* TLS: the handshake is done; it failed; the gateway has said close_notify */
 	bool shut;                      /* we have: what is said from now on is said in clear */
+	/* Told of what was said in clear, when it has arrived, or NULL. */
+	void (*arrived)(void *arg, const char *p, size_t len);
+	void *arg;
 	/* private: */
+	size_t clear;                   /* octets of unsent that were said before TLS */
 	struct ssl_st *ssl;
 	struct bio_st *in, *out;
 	struct buf later;               /* to be said when the handshake is done */

@@ -193,7 +193,7 @@ static void do_other(struct mailhost *m, const char *p, size_t len)
 		m->wait = MAILHOST_RSET;
 		m->mail = m->mail && p[0] == 'N';
 		answer(m, "250 2.0.0 ok\r\n");
-	} else if (is(p, len, "STARTTLS") && !m->end->ssl) {
+	} else if (is(p, len, "STARTTLS") && !m->end->up) {
 		m->wait = MAILHOST_STARTTLS;
 		answer(m, "220 2.0.0 go on\r\n");
 		m->ehlo = m->mail = false;

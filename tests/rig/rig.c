@@ -212,6 +212,11 @@ void rig_close(void)
 
 /* --- what happens next --- */
 
+static void answer_arrived(void *arg, const char *p, size_t len)
+{
+	mailhost_said(arg, p, len);
+}
+
 static bool connected(void *arg, struct wire *w, const struct net_addr *to)
 {
 	struct rig_server *s = &rig.server[rig.servers];
@@ -220,20 +225,26 @@ static bool connected(void *arg, struct wire *w, const struct net_addr *to)
 		return false;
 	rig.servers++;
 	own.went_out |= to->ip[0] != 10;
-	*s = (struct rig_server){ .used = true, .scripted = rig.scripted, .port = to->port };
+	*s = (struct rig_server){ .scripted = rig.scripted, .smtp = to->port != 143 && to->port != 110 };
 	end_begin(&s->end, w);
 	s->end.pace = rig.server_pace;
-	mailhost_begin(&s->mailhost, &rig.host, &s->end, s->scripted);
+	if (s->smtp)
+		mailhost_begin(&s->mailhost, &rig.host, &s->end, s->scripted);
+	else if (!s->scripted)
+		mailbox_host_begin(&s->mailbox, &s->end, to->port == 143, rig.host.starttls);
 	if (s->scripted) {
+		s->end.arrived = s->smtp ? answer_arrived : NULL;
+		s->end.arg = &s->mailhost;
 		own.asked = s;
 		script_resume(&rig.answers);
 	}
 	return true;
 }
 
-static void answers_said(void *arg, const char *p, size_t len)
+/* Under TLS pieces are not told apart: what is said has arrived. */
+static void answers_said(struct end *e, const char *p, size_t len)
 {
-	if (own.asked)
+	if (own.asked && own.asked->smtp && e->ssl)
 		mailhost_said(&own.asked->mailhost, p, len);
 }
 
@@ -248,7 +259,10 @@ static bool ends_move(void)
 
 	for (size_t i = 0; i < rig.servers; i++) {
 		any |= end_take(&rig.server[i].end);
-		any |= mailhost_step(&rig.server[i].mailhost);
+		if (rig.server[i].smtp)
+			any |= mailhost_step(&rig.server[i].mailhost);
+		else if (!rig.server[i].scripted)
+			any |= mailbox_host_step(&rig.server[i].mailbox);
 	}
 	any |= end_deliver(&rig.client.end);
 	for (size_t i = 0; i < rig.servers; i++)
@@ -262,8 +276,8 @@ static bool client_moves(void)
 	struct end *e = &rig.client.end;
 	enum script_state s = rig.client.step ? rig.client.step(e) : script_step(&rig.client.script, e);
 
-	if (s == SCRIPT_DONE && e->w && e->then == END_STAYS) {
-		e->then = END_CLOSE;
+	if (s == SCRIPT_DONE && e->w && e->then == END_STAYS && !e->w->in_end) {
+		e->then = END_FIN;
 		return true;
 	}
 	return s == SCRIPT_DID;
@@ -305,7 +319,7 @@ static enum kernel_next idle(void *arg)
 		return task_count() == 0 && kernel_open() == 0 ? stop() : jump();
 	if (client_moves() || server_moves())
 		return KERNEL_AGAIN;
-	return !rig.client.end.w && sessions() == 0 ? stop() : jump();
+	return (!rig.client.end.w || rig.client.end.over) && sessions() == 0 ? stop() : jump();
 }
 
 /* --- one session --- */
@@ -325,7 +339,7 @@ static void smtp_make(void)
 	/* Contexts of TLS are dear: one that nobody has used is as good as new. */
 	if (!svc->outbound)
 		assert(outbound_new(rig.site, svc->dns, &rig.state, &svc->outbound, &err) == 0);
-	assert(recipient_check_new(rig.site, &rig.state, svc->group, &svc->recipients, &err) == 0);
+	assert(recipient_check_new(rig.site, &rig.state, rig.unasked ? NULL : svc->group, &svc->recipients, &err) == 0);
 	assert(backend_group_start(svc->group) == 0);
 }
 
@@ -358,6 +372,7 @@ static void smtp_open(void)
 	assert(smtp_service_init(&own.smtp) == 0);
 }
 
+/* A site has either SMTP sessions to be run, or others. */
 static bool has_listener(enum listener_protocol protocol)
 {
 	for (size_t i = 0; i < rig.site->listener_count; i++)
@@ -406,9 +421,9 @@ void rig_begin(void)
 	own.ending = false;
 	own.asked = NULL;
 	login_service_init(&own.login, rig.site, &rig.state, NULL);
-	if (has_listener(LISTENER_SMTP))
+	if (!has_listener(LISTENER_IMAP)) {
 		smtp_make();
-	if (has_listener(LISTENER_POP3) || has_listener(LISTENER_IMAP)) {
+	} else {
 		own.backends = tcp_backends_new(rig.site, dns_table_dns(rig.dns));
 		access_make(&own.access[0], &pop3_protocol);
 		access_make(&own.access[1], &imap_protocol);
@@ -448,6 +463,7 @@ void rig_finish(void)
 {
 	for (size_t i = 0; i < rig.servers; i++) {
 		mailhost_release(&rig.server[i].mailhost);
+		mailbox_host_release(&rig.server[i].mailbox);
 		end_release(&rig.server[i].end);
 	}
 	rig.servers = 0;

@@ -17,6 +17,7 @@
 
 #include "policy/state.h"
 #include "policy/store.h"
+#include "rig/mailbox_host.h"
 #include "rig/mailhost.h"
 #include "rig/script.h"
 
@@ -28,9 +29,10 @@ enum { RIG_CONNECTIONS = 24, RIG_RECORDS = 128 };
 /* One connection of the gateway with a server. */
 struct rig_server {
 	struct end end;
-	struct mailhost mailhost;
-	bool used, scripted;            /* by rig.answers */
-	unsigned short port;
+	bool scripted;                  /* by rig.answers */
+	bool smtp;
+	struct mailhost mailhost;       /* SMTP */
+	struct mailbox_host mailbox;    /* else, if it is not scripted */
 };
 
 struct rig {
@@ -49,6 +51,7 @@ struct rig {
 	bool scripted;                  /* connections from now on are answered by `answers` */
 	struct script answers;
 	struct pace server_pace;
+	bool unasked;                   /* servers are not asked for recipients that the gateway makes up; before rig_begin */
 	bool refuse;                    /* no server answers any more */
 	/* what was kept */
 	struct state state;

@@ -22,12 +22,12 @@ static void say(struct script *s, struct end *e, const char *p, size_t len)
 	s->heard = e->heard.len;
 	end_say(e, p, len);
 	if (s->said)
-		s->said(s->arg, p, len);
+		s->said(e, p, len);
 }
 
 static bool heard_text(struct script *s, struct end *e, const char *text, size_t len)
 {
-	const char *from = e->heard.data + s->asked;
+	const char *from = buf_str(&e->heard) + s->asked;
 	const char *p = e->heard.len > s->asked && len ? memmem(from, e->heard.len - s->asked, text, len) : NULL;
 
 	if (p)
@@ -89,7 +89,7 @@ static enum script_state mark_step(struct script *s, struct end *e)
 		e->then = END_RST;
 		break;
 	case '1':
-		e->pace.each = 1;
+		e->pace.each = e->ssl ? 0 : 1;
 		break;
 	case '0':
 		e->pace.each = 0;
@@ -104,9 +104,8 @@ enum script_state script_step(struct script *s, struct end *e)
 	const char *next;
 	size_t len;
 
-	if (!e->w || s->at >= s->len) {
+	if (!e->w || s->at >= s->len)
 		return SCRIPT_DONE;
-	}
 	if (s->p[s->at] == '~' && s->at + 1 < s->len)
 		return mark_step(s, e);
 	next = memchr(s->p + s->at + 1, '~', s->len - s->at - 1);

@@ -14,7 +14,7 @@
  *     ~1 ~0   octets arrive one by one; as they were said
  *     ~~      a tilde
  *
- * Any other letter is nothing. At the end of the script the connection is closed.
+ * Any other letter is nothing. At the end of the script the end says no more, as after ~f.
  */
 #ifndef RIG_SCRIPT_H
 #define RIG_SCRIPT_H
@@ -26,8 +26,7 @@ struct script {
 	size_t len, at;
 	bool server;                    /* in TLS */
 	/* Told of octets that are said; or NULL. */
-	void (*said)(void *arg, const char *p, size_t len);
-	void *arg;
+	void (*said)(struct end *e, const char *p, size_t len);
 	/* private: */
 	bool hasty;                     /* it does not wait any more */
 	bool waits, passing;

@@ -18,7 +18,8 @@ void smtp_site_client(char kind, const char *script, size_t len);
 void smtp_site_run(char kind, const char *script, size_t len, struct pace client, struct pace server);
 
 /*
- * One session of a good client with two messages, by DATA and by BDAT, before a server that says what script says.
+ * One session of a good client with two messages, by DATA and by BDAT, before a server that says what script says. kind: 4 and 8 as above, for what the
+ * backend has said at the start; 64: the mail goes out, and the server is one that an MX names.
  */
 void smtp_site_server(char kind, const char *script, size_t len);
 

@@ -6,20 +6,18 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "rig/smtp_site.h"
+#include "session_replay.h"
 
 #define HELLO "~?220 ~EHLO c.example\r\n~?LIMITS~"
 #define TLS "STARTTLS\r\n~?220 2~~tEHLO c.example\r\n~?LIMITS~"
 #define ENVELOPE "MAIL FROM:<a@example.org>\r\n~?250 2.1.0~RCPT TO:<b@example.com>\r\n~?250 2.1.5~"
 #define TEXT "From: a@example.org\r\nSubject: hi\r\nMessage-ID: <1@example.org>\r\n\r\nhello\r\n..\r\n.\r\n"
 #define QUIT "QUIT\r\n~?221 ~"
-
-enum { TRANSCRIPT_MAX = 1 << 20 };
 
 static const struct session {
 	const char *name;
@@ -56,70 +54,26 @@ static const struct session {
 	  "550 5.7.1 " },
 };
 
-/* --- one play --- */
-
-static void play(const struct session *s, struct pace client, struct pace server, struct buf *out, uint64_t *said, uint64_t *answered)
+static void run(const void *session, struct pace client, struct pace server)
 {
+	const struct session *s = session;
+
 	smtp_site_run(s->kind, s->client, strlen(s->client), client, server);
-	buf_clear(out);
-	rig_transcript(out);
-	buf_add(out, rig.host.kept.data ? rig.host.kept.data : "", rig.host.kept.len);
-	if (said) {
-		assert_int_equal(rig.host.taken, s->taken);
-		assert_non_null(strstr(buf_str(&rig.client.end.heard), s->hears));
-		*said = rig.client.end.delivered;
-		*answered = 0;
-		for (size_t i = 1; i < rig.servers; i++)
-			*answered = rig.server[i].end.delivered > *answered ? rig.server[i].end.delivered : *answered;
-	}
-	rig_finish();
 }
 
-static void same(const struct session *s, const char *how, uint64_t at, const struct buf *want, const struct buf *got)
+static void check(const void *session)
 {
-	size_t first = 0;
+	const struct session *s = session;
 
-	if (want->len == got->len && memcmp(want->data, got->data, want->len) == 0)
-		return;
-	while (first < want->len && first < got->len && want->data[first] == got->data[first])
-		first++;
-	first = first > 60 ? first - 60 : 0;
-	fail_msg("%s, %s %llu: wanted\n%.300s\n---- got\n%.300s", s->name, how, (unsigned long long)at, buf_str(want) + first, buf_str(got) + first);
-}
-
-static void replay(const struct session *s)
-{
-	static const struct pace whole, single = { .each = 1 };
-	AUTO(buf) struct buf want = BUF_INIT(TRANSCRIPT_MAX), got = BUF_INIT(TRANSCRIPT_MAX);
-	uint64_t said, answered, cuts = 0;
-
-	play(s, whole, whole, &want, &said, &answered);
-	play(s, whole, whole, &got, NULL, NULL);
-	same(s, "again", 0, &want, &got);
-	play(s, single, whole, &got, NULL, NULL);
-	same(s, "the client octet by octet", 0, &want, &got);
-	play(s, whole, single, &got, NULL, NULL);
-	same(s, "the server octet by octet", 0, &want, &got);
-	play(s, single, single, &got, NULL, NULL);
-	same(s, "both octet by octet", 0, &want, &got);
-	for (uint64_t i = 1; i < said; i++, cuts++) {
-		play(s, (struct pace){ .split = i }, whole, &got, NULL, NULL);
-		same(s, "the client cut at", i, &want, &got);
-	}
-	for (uint64_t i = 1; i < answered; i++, cuts++) {
-		play(s, whole, (struct pace){ .split = i }, &got, NULL, NULL);
-		same(s, "the server cut at", i, &want, &got);
-	}
-	print_message("%-40s client %5llu octets, server %5llu: %5llu places\n", s->name, (unsigned long long)said, (unsigned long long)answered,
-		      (unsigned long long)cuts);
-	assert_int_equal(cuts, (said ? said - 1 : 0) + (answered ? answered - 1 : 0));
+	assert_int_equal(rig.host.taken, s->taken);
+	assert_non_null(strstr(buf_str(&rig.client.end.heard), s->hears));
 }
 
 static void smtp(void **state)
 {
 	smtp_site_open();
 	for (size_t i = 0; i < sizeof(sessions) / sizeof(*sessions); i++)
-		replay(&sessions[i]);
+		replay(&(struct replay){ sessions[i].name, &sessions[i], run, check });
 	rig_close();
 }
 
