@@ -31,7 +31,7 @@ enum {
 static const int64_t begin_wall_ms = 1795348800000, begin_ms = 1000000000;
 
 static struct {
-	bool on, stuck, show;
+	bool on, stuck, show, resting;
 	struct kernel_ops ops;
 	struct wire wire[KERNEL_WIRES];
 	bool epoll;
@@ -257,9 +257,14 @@ void kernel_again(uint64_t seed)
 {
 	k.ms = begin_ms;
 	k.chance = (seed + 1) * 0x9e3779b97f4a7c15ull;
-	k.stuck = false;
+	k.stuck = k.resting = false;
 	k.rounds++;
 	buf_clear(&k.log);
+}
+
+void kernel_rest(void)
+{
+	k.resting = true;
 }
 
 void kernel_begin(const struct kernel_ops *ops, uint64_t seed)
@@ -464,8 +469,8 @@ ssize_t writev(int fd, const struct iovec *iov, int count)
 {
 	size_t sum = 0;
 
-	/* Whatever descriptor the log has made of 2. */
-	if (!k.on || k.show)
+	/* Whatever descriptor the log has made of 2; the fuzzer's own files are written between the sessions. */
+	if (!k.on || k.show || k.resting)
 		return syscall(SYS_writev, fd, iov, count);
 	for (int i = 0; i < count; i++) {
 		buf_add(&k.log, iov[i].iov_base, iov[i].iov_len);

@@ -63,6 +63,8 @@ void kernel_begin(const struct kernel_ops *ops, uint64_t seed);
 void kernel_end(void);          /* asserts that no descriptor is left */
 /* The same moment and the same chance as after kernel_begin. */
 void kernel_again(uint64_t seed);
+/* Until then a session is over: what is written is no log. */
+void kernel_rest(void);
 /* Descriptors of the gateway's that are open (its event loop's own not counted). */
 size_t kernel_open(void);
 /* All wires of the gateway that are open, one by one: begin with NULL. */

@@ -17,7 +17,7 @@ struct mailbox_host {
 	struct buf command;             /* IMAP: the lines and literals of one command */
 	size_t literal;                 /* octets of one that are still to come */
 	char step;                      /* the next line is one of AUTHENTICATE, or of IDLE */
-	char tag[64];
+	char tag[4096];
 	bool named;                     /* POP3: USER was said */
 };
 

@@ -481,6 +481,7 @@ void rig_finish(void)
 	}
 	assert(kernel_open() == 0 && task_count() == 0);
 	buf_release(&rig.host.kept);
+	kernel_rest();
 }
 
 /* --- what was said --- */
