@@ -236,6 +236,7 @@ workers = {workers}
 state_dir = "{self.dir}/state"
 policy = "{ROOT}/conf/policy.conf"
 tls {{ certificate = "{cert}" key = "{key}" }}
+client_limits {{ connections = 1000000 commands = 1000000 errors = 1000000 recipients = 1000000 messages = 1000000 bytes = 60G logins = 1000000 slow_from = 100 }}
 """]
         for (protocol, tls), port in LISTEN.items():
             if self.tcp and tls:

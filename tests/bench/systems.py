@@ -38,6 +38,8 @@ dns {{ forward = {{ "127.0.0.1:53" }} dnssec = no }}
 dnsbl bl1.bench.example {{ weight = 5 }}
 dnsbl bl2.bench.example {{ weight = 3 }}
 limits {{ sessions = 12000 sessions_per_client = 12000 shed_from = 100 }}
+# All clients are one here: counted as always, and not slowed down.
+client_limits {{ connections = 1000000 commands = 1000000 errors = 1000000 recipients = 1000000 messages = 1000000 bytes = 60G logins = 1000000 slow_from = 100 }}
 history {{ record = {"yes" if self.history else "no"} }}
 """)
         path = str(self.dir / "notify")
