@@ -216,6 +216,7 @@ fault: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all
 	@$(MAKE) -s -j$(JOBS) all preloads
 	@FAULT_SECONDS=$(FAULT_SECONDS) FAULT_SEED=$(FAULT_SEED) $(RUN) e2e --only "test_faults or test_cuts" --pytest=-n0
+	@GATEPOST_FAULT=1 $(RUN) e2e --only test_injection
 test: deps-test
 	@$(MAKE) -s -j$(JOBS) SAN=1 all units conformances
 	@$(MAKE) -s -j$(JOBS) FUZZ=1 fuzzers

@@ -18,6 +18,15 @@ from lab.process import free_port           # noqa: E402
 from lab.zones import ZONES                 # noqa: E402
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Counts that a test has noted (record_property("count", ...)), which are lost otherwise when tests run side by side."""
+    for how in ("passed", "failed"):
+        for report in terminalreporter.stats.get(how, []):
+            for name, text in report.user_properties:
+                if name == "count":
+                    terminalreporter.write_line(text)
+
+
 @pytest.fixture(scope="session")
 def scratch():
     """A directory that the servers' own users can enter."""

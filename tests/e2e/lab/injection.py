@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pathlib
+import signal
 import socket
 import ssl
 import time
@@ -430,8 +431,14 @@ class Rooms:
 
     def death_of_others(self, site, mark):
         """It died in such a library, which may use later what it could not allocate; what follows must be as ever."""
-        lines = [line.partition("died at ")[2].partition("+")[0] for line in self.gate.process.output(mark).splitlines() if line.startswith("faulty: died at ")]
-        where = next((m for m in lines if not m.startswith(("libc.so", self.faulty.library.name))), None)
+        where = None
+        before = max(0, mark - 100)     # the process tells of it before its parent does
+        for line in self.gate.process.output(before).splitlines():
+            module = line.partition("died at ")[2].partition("+")[0] if line.startswith("faulty: died at ") else ""
+            if module == self.faulty.library.name:
+                where = None            # where it begins
+            elif module and not module.startswith("libc.so"):
+                where = where or module
         if where not in OTHERS:
             return False
         self.others += 1
@@ -442,6 +449,13 @@ class Rooms:
         """What the gateway has said, for who looks for the fault."""
         output = self.gate.process.output(mark)
         return where_died(output, self.gate.binary) + "\n" + "\n".join(line for line in output.splitlines() if "died at" not in line)[-1500:]
+
+    def reload(self):
+        """New workers."""
+        mark = self.gate.mark()
+        self.gate.process.send(signal.SIGHUP)
+        self.gate.wait_line("event=reload .*what=done", mark)
+        self.gate.wait_line("name=b0 .*state=up", mark)
 
     def held(self):
         """{process: how many descriptors it has}"""
