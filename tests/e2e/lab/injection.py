@@ -462,8 +462,8 @@ class Rooms:
         return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in self.gate.children().items()}
 
     def excused(self, site, error, wrong):
-        """The box has a bound of its memory: who needs more there is called a bomb."""
-        return site.role == "box" and "550 5.7.1 refused by policy" in wrong
+        """The box has a bound of its memory: of a message that needs more there the facts say so, or that it could not be read, and the policy decides."""
+        return site.role == "box" and site.memory and ("550 5.7.1 refused by policy" in wrong or "is not in quarantine" in wrong)
 
     def inject(self, site, error, kind, note=lambda how: None):
         """One session of that kind while the site fails. Whether it was reached."""
