@@ -266,16 +266,24 @@ static void calm(struct load *l, int64_t now_ms)
 }
 
 /*
- * What has been freed lies between what has not: without this a worker that has once had much to do would stay near the bound for ever. Only now and
- * then, since it goes through all that is free.
+ * What has been freed lies between what has not: without this a worker that has once had much to do would stay near the bound for ever, and all would
+ * be turned away for ever. Only now and then, since it goes through all that is free. Near the bound also when nothing has been added since: what was in use
+ * when it was done last may be free by now, and those who are turned away add nothing.
  */
+bool load_trim_due(bool near, uint64_t bytes, uint64_t trimmed_bytes, int64_t since_ms)
+{
+	if (bytes >= trimmed_bytes + TRIM_BYTES)
+		return since_ms >= (near ? TRIM_MS : 6 * TRIM_MS);
+	return near && since_ms >= 2 * TRIM_MS;
+}
+
 static void trim(struct load *l, uint64_t bytes, int64_t now_ms)
 {
 	bool near = l->bounds.memory_bytes && part(load_shared_memory(l->shared), l->bounds.memory_bytes) > l->bounds.from;
 
 	if (bytes < l->trimmed_bytes)
 		l->trimmed_bytes = bytes;
-	if (now_ms - l->trimmed_ms < (near ? TRIM_MS : 6 * TRIM_MS) || bytes < l->trimmed_bytes + TRIM_BYTES)
+	if (!load_trim_due(near, bytes, l->trimmed_bytes, now_ms - l->trimmed_ms))
 		return;
 	(void)malloc_trim(0);
 	l->trimmed_ms = now_ms;

@@ -60,6 +60,8 @@ bool load_known(const struct load_shared *s, const struct net_addr *a);
  */
 int load_memory_open(void);
 uint64_t load_memory_read(int fd);
+/* Whether what is free in the heap is to go back to the system: so much is in memory, so much was after the last time, so long ago. */
+bool load_trim_due(bool near, uint64_t bytes, uint64_t trimmed_bytes, int64_t since_ms);
 
 /* 0: no bound, it is not looked at. */
 struct load_bounds {

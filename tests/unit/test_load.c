@@ -231,6 +231,19 @@ static void test_own_memory(void **state)
 	assert_int_equal(load_memory_read(-1), 0);
 }
 
+/* Memory that was in use when it was last given back, and has been freed since, is not kept for ever where it locks all out. */
+static void test_trim(void **state)
+{
+	static const struct { bool near; int mib, trimmed_mib, seconds; bool due; } rows[] = {
+		{ false, 500, 400, 59, false }, { false, 500, 400, 60, true }, { false, 500, 500, 3600, false }, { true, 500, 400, 9, false }, { true, 500, 400, 10, true },
+		{ true, 500, 500, 19, false }, { true, 500, 500, 20, true }, { true, 500, 499, 3600, true }, { true, 0, 0, 0, false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+		if (load_trim_due(rows[i].near, (uint64_t)rows[i].mib << 20, (uint64_t)rows[i].trimmed_mib << 20, rows[i].seconds * 1000) != rows[i].due)
+			fail_msg("row %zu", i);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +255,7 @@ int main(void)
 		cmocka_unit_test(test_turning_away),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_own_memory),
+		cmocka_unit_test(test_trim),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
