@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PLAIN = ROOT / "build"
 FUZZ = PLAIN / "fuzz"
 FUZZ_RUNS = 50000
-FUZZ_RUNS_SESSION = 2500         # a whole session each
+FUZZ_RUNS_SESSION = 1500         # a whole session each
 
 CLOSING = re.compile(r"^[a-z0-9-]+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 FAILED = re.compile(r"^\[  FAILED  \] (\w+)$", re.M)
