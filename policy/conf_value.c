@@ -42,6 +42,14 @@ void conf_list_add(char ***list, size_t *count, const char *text)
 	(*list)[*count - 1] = conf_copy(text);
 }
 
+/* A value that is quoted may hold anything ("a\n"): each message is a line, for a person. */
+static void one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
 void conf_error(struct conf *c, int line, const char *fmt, ...)
 {
 	struct conf_message *m = &c->error[c->error_count];
@@ -53,6 +61,7 @@ void conf_error(struct conf *c, int line, const char *fmt, ...)
 	if (vasprintf(&m->text, fmt, ap) < 0)
 		abort();
 	va_end(ap);
+	one_line(m->text);
 	m->line = line;
 	c->error_count++;
 }
@@ -68,6 +77,7 @@ void conf_warning(struct conf *c, int line, const char *fmt, ...)
 	if (vasprintf(&text, fmt, ap) < 0)
 		abort();
 	va_end(ap);
+	one_line(text);
 	if (line > 0)
 		buf_addf(c->warnings, "%s:%d: %s\n", c->path, line, text);
 	else

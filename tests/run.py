@@ -24,7 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PLAIN = ROOT / "build"
 FUZZ = PLAIN / "fuzz"
 FUZZ_RUNS = 50000
-FUZZ_RUNS_SESSION = 1500         # a whole session each
+FUZZ_RUNS_SLOW = 1500            # a whole session each, a file with all that it names, ...
+FUZZ_SLOW = {"charset", "conf", "control", "mime_param", "regex"}
 
 CLOSING = re.compile(r"^[a-z0-9-]+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 FAILED = re.compile(r"^\[  FAILED  \] (\w+)$", re.M)
@@ -169,7 +170,7 @@ def fuzz_program(program, seconds):
     name = program.name[len("fuzz_"):]
     seeds = ROOT / "tests" / "fuzz" / "corpus" / name
     count = sum(1 for p in seeds.iterdir() if p.is_file()) if seeds.is_dir() else 0
-    few = FUZZ_RUNS_SESSION if name.startswith("session_") else FUZZ_RUNS
+    few = FUZZ_RUNS_SLOW if name.startswith("session_") or name in FUZZ_SLOW else FUZZ_RUNS
     found = FUZZ / "corpus" / name
     bound = [f"-max_total_time={seconds}"]
     if not seconds:

@@ -56,9 +56,11 @@ typedef int message_fn(const struct nlmsghdr *m, const void *arg);
 /* One datagram of answers. 0: go on; 1: the end (*result). */
 static int answers(ssize_t len, message_fn *fn, const void *arg, int *result)
 {
-	unsigned left = (unsigned)len;
+	size_t left = (size_t)len;
 
-	for (const struct nlmsghdr *m = (const struct nlmsghdr *)answer; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+	for (const struct nlmsghdr *m = (const struct nlmsghdr *)answer; left >= sizeof(*m) && m->nlmsg_len >= sizeof(*m) && m->nlmsg_len <= left;) {
+		size_t step = NLMSG_ALIGN(m->nlmsg_len);
+
 		if (m->nlmsg_type == NLMSG_DONE)
 			return 1;
 		if (m->nlmsg_type == NLMSG_ERROR) {
@@ -69,6 +71,10 @@ static int answers(ssize_t len, message_fn *fn, const void *arg, int *result)
 		*result = fn(m, arg);
 		if (*result > 0 || !(m->nlmsg_flags & NLM_F_MULTI))
 			return 1;
+		if (step > left)                /* NLMSG_NEXT would go on behind the end: the last one need not be padded */
+			return 0;
+		left -= step;
+		m = (const struct nlmsghdr *)((const char *)m + step);
 	}
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
 #include "imap/imap_command.h"
 
 /* Fields that begin so are for servers to be told by their own proxies. */
@@ -19,6 +20,21 @@ static bool is_ours(const struct imap_command *c, const struct imap_arg *field)
 		if ((size_t)n >= strlen(ours[i]) && strncasecmp(name, ours[i], strlen(ours[i])) == 0)
 			return true;
 	return false;
+}
+
+/* What a quoted string may not hold, and a literal may. */
+static bool unquotable(const struct imap_command *c, const struct imap_arg *a)
+{
+	const char *p = imap_arg_text(c, a);
+
+	if (a->form == IMAP_NIL)
+		return false;
+	for (size_t i = 0, n; a->form == IMAP_LITERAL && i < a->len; i += n) {
+		n = utf8_len(p + i, a->len - i);
+		if (n == 0)
+			return true;
+	}
+	return imap_arg_has(c, a, "\r\n");
 }
 
 static void add(const struct imap_command *c, const struct imap_arg *a, struct buf *out)
@@ -49,8 +65,7 @@ int imap_id_onward(const struct imap_command *c, struct buf *out)
 		return buf_add(out, c->text, c->len);
 	buf_addf(out, "%s ID ", c->tag);
 	for (size_t pos = 0; imap_id_next(c, &pos, &field, &value);) {
-		/* A literal may hold what a quoted string may not. */
-		if (is_ours(c, &field) || imap_arg_has(c, &field, "\r\n") || (value.form != IMAP_NIL && imap_arg_has(c, &value, "\r\n")))
+		if (is_ours(c, &field) || unquotable(c, &field) || unquotable(c, &value))
 			continue;
 		buf_addc(out, first ? '(' : ' ');
 		add(c, &field, out);

@@ -11,7 +11,7 @@
 
 struct imap_command;
 
-/* The whole command with CR LF, its literals as quoted strings; where nothing has to be changed, as it came. 0 or -ENOMEM. */
+/* The whole command with CR LF, its literals as quoted strings (what those cannot hold is left out); where nothing has to be changed, as it came. 0 or -ENOMEM. */
 int imap_id_onward(const struct imap_command *c, struct buf *out);
 
 #endif

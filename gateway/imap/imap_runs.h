@@ -25,7 +25,7 @@ struct imap_runs {
 
 void imap_runs_release(struct imap_runs *r);
 
-/* One more, in any order, until imap_runs_sort. 0; -ENOSPC: more than the bounds; -ENOMEM. */
+/* One more, in any order, until imap_runs_sort. 0; -EPROTO: no message has the number 0, or that UID; -ENOSPC: more than the bounds; -ENOMEM. */
 int imap_runs_add(struct imap_runs *r, uint32_t seq, uint32_t uid);
 /* 0; -EPROTO: they do not ascend together, what no mailbox has. */
 int imap_runs_sort(struct imap_runs *r);

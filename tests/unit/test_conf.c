@@ -541,6 +541,8 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "after a C comment", "/* a\n b */ /* c */\nworkers = x # d\n", "@:6: workers: \"x\" is no number, expected one such as 20\n" },
 	{ "value of a list on its line", "dns {\n forward = {\n  \"192.0.2.1\",\n  \"x\"\n }\n}\n",
 	  "@:7: forward: \"x\" is no server, expected an address such as \"192.0.2.53\" or \"192.0.2.53:5353\"\n" },
+	{ "more than a line in a value", "authserv_id = \"a\\nb\"\nmode = \"\\e[2J\"\n",
+	  "@:4: authserv_id: \"a?b\" is no name, expected letters, digits, dots and hyphens\n@:5: mode: \"?[2J\" is not known, expected" },
 	{ "set twice", "workers = 1\nworkers = 2\n", "@:5: workers: is set twice, first on line 4\n" },
 	{ "section twice", "limits { }\nlimits { line = 3K }\n", "@:5: limits: comes twice, first on line 4\n" },
 	{ "title twice", "backend main { address = \"10.0.0.6\" }\n", "@:4: backend main: comes twice, first on line 3\n" },

@@ -59,11 +59,35 @@ static void test_literals(void **state)
 	imap_command_release(&c);
 }
 
+/* Octets of a literal that are no UTF-8 would make a quoted string that is none. */
+static void test_octets(void **state)
+{
+	static const struct { const char *octets, *want; } octets_rows[] = {
+		{ "\xff\xfe" "ab", "a ID (\"os\" \"x\")\r\n" },
+		{ "ab\xc3\xbc", "a ID (\"name\" \"ab\xc3\xbc\" \"os\" \"x\")\r\n" },
+		{ "abc\xc3", "a ID (\"os\" \"x\")\r\n" },
+	};
+
+	for (size_t i = 0; i < sizeof(octets_rows) / sizeof(octets_rows[0]); i++) {
+		AUTO(buf) struct buf out = BUF_INIT(8192);
+		struct imap_command c;
+
+		imap_command_init(&c);
+		assert_int_equal(imap_command_line(&c, "a ID (\"name\" {4+}\r\n", sizeof("a ID (\"name\" {4+}\r\n") - 1), IMAP_WANTS_LITERAL);
+		assert_int_equal(imap_command_literal(&c, octets_rows[i].octets, 4), IMAP_WANTS_LINE);
+		assert_int_equal(imap_command_line(&c, " \"os\" \"x\")\r\n", sizeof(" \"os\" \"x\")\r\n") - 1), IMAP_COMMAND);
+		assert_int_equal(imap_id_onward(&c, &out), 0);
+		assert_string_equal(buf_str(&out), octets_rows[i].want);
+		imap_command_release(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_literals),
+		cmocka_unit_test(test_octets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
