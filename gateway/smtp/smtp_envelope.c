@@ -79,6 +79,13 @@ static int begin_transaction(struct smtp_session *s, struct smtp_command *c, con
 	return fill_sender(t, c, caps);
 }
 
+/* What is pipelined behind it has nothing to belong to. */
+static int put_off(struct smtp_session *s, const char *reply)
+{
+	s->put_off = true;
+	return reply ? smtp_say(s, reply) : 0;
+}
+
 int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 {
 	const struct site *site = s->svc->site;
@@ -95,10 +102,10 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 	if (refusal)
 		return smtp_refuse(s, refusal);
 	if (load_memory_short(s->svc->load))
-		return smtp_say(s, "452 4.3.1 short of memory, try again later");
+		return put_off(s, "452 4.3.1 short of memory, try again later");
 	rc = smtp_limit_mail(s);
 	if (rc != 0)
-		return rc < 0 ? rc : 0;
+		return rc < 0 ? rc : put_off(s, NULL);
 	smtp_offered(s, &caps);
 	refusal = refuse_mail(s, c, &caps);
 	if (refusal) {
@@ -109,7 +116,7 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 	}
 	if (begin_transaction(s, c, &caps) < 0) {
 		smtp_transaction_end(s);
-		return smtp_say(s, "452 4.3.1 out of memory, try again later");
+		return put_off(s, "452 4.3.1 out of memory, try again later");
 	}
 	filters_start(&s->t->txn, STAGE_HELO, s->svc->needed);
 	filters_start(&s->t->txn, STAGE_MAIL, s->svc->needed);
@@ -387,7 +394,7 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 	int rc = smtp_limit_rcpt(s);
 
 	if (rc != 0)
-		return rc < 0 ? rc : 0;
+		return rc < 0 ? rc : put_off(s, NULL);
 	if (fill_recipient(s, c, &r) == 0)
 		refusal = refuse_recipient(s, c, &r, &route);
 	if (refusal && refusal[0] == '5') {
@@ -416,6 +423,7 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		s->state = SMTP_RCPT;
 		rc = smtp_say(s, "250 2.1.5 ok");
 	} else {
+		s->put_off = s->put_off || refusal[0] == '4';
 		/* That a server of the world does not want somebody is not the doing of one of ours. */
 		rc = refusal[0] == '5' && !s->client.relay ? smtp_refuse(s, refusal) : smtp_say(s, refusal);
 	}

@@ -227,7 +227,7 @@ int smtp_do_data(struct smtp_session *s, struct smtp_command *c)
 	int rc;
 
 	if (s->state != SMTP_RCPT)
-		return smtp_refuse(s, "554 5.5.1 no valid recipients");
+		return smtp_refuse_following(s, "554 5.5.1 no valid recipients");
 	if (load_memory_short(s->svc->load)) {
 		smtp_log_broken(s, "short of memory", short_of_memory);
 		smtp_transaction_end(s);

@@ -306,7 +306,8 @@ static int dispatch(struct smtp_session *s, struct smtp_command *c)
 		if (commands[i].verb != c->verb)
 			continue;
 		if (!(s->state & commands[i].states))
-			return smtp_refuse(s, commands[i].otherwise);
+			return s->state == SMTP_READY && (c->verb == VERB_RCPT || c->verb == VERB_DATA) ? smtp_refuse_following(s, commands[i].otherwise) :
+													  smtp_refuse(s, commands[i].otherwise);
 		return commands[i].run(s, c);
 	}
 	return do_not_here(s, c);

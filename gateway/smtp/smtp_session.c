@@ -50,6 +50,11 @@ int smtp_refuse(struct smtp_session *s, const char *text)
 	return smtp_say(s, text);
 }
 
+int smtp_refuse_following(struct smtp_session *s, const char *text)
+{
+	return s->put_off ? smtp_say(s, "451 4.5.1 what it belongs to has been put off, try again later") : smtp_refuse(s, text);
+}
+
 const char *smtp_with_id(const struct smtp_session *s, const char *reply, char *out)
 {
 	snprintf(out, DELIVERY_REPLY_MAX, "%.400s (%s)", reply, s->t ? s->t->txn.id : s->id);
@@ -111,6 +116,7 @@ void smtp_transaction_end(struct smtp_session *s)
 {
 	struct smtp_txn *t = s->t;
 
+	s->put_off = false;
 	if (s->state & (SMTP_MAIL | SMTP_RCPT | SMTP_BDAT))
 		s->state = SMTP_READY;
 	if (!t)

@@ -78,6 +78,7 @@ struct smtp_session {
 	int64_t deadline_ms;            /* of the whole session, 0: none; while a message arrives the stream may have a nearer one */
 	char id[CONNECTION_ID_MAX];
 	unsigned transactions, errors;
+	bool put_off;                   /* MAIL, or one of its RCPT, has been answered 4xx: what was sent along with it is no error of the client */
 	struct smtp_txn *t;
 	struct destination_line line;   /* inline, outbound: the connection with the destination, until it is needed */
 	struct pump *passing;           /* inline: what passes untouched goes through it; NULL: nothing does */
@@ -114,6 +115,8 @@ int smtp_say(struct smtp_session *s, const char *text);
 int smtp_sayf(struct smtp_session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A refusal of the client's doing: counts. When there were too many, the next command hears 421. */
 int smtp_refuse(struct smtp_session *s, const char *text);
+/* A refusal, text, of what makes no sense since something before it was refused: if that was for now, so is this, and it does not count. */
+int smtp_refuse_following(struct smtp_session *s, const char *text);
 
 /* A refusal of ours with the id of the transaction (or session), which the sender's postmaster can quote. out: DELIVERY_REPLY_MAX */
 const char *smtp_with_id(const struct smtp_session *s, const char *reply, char *out);

@@ -157,6 +157,33 @@ def test_recipients_and_messages(lab, recorder):
     unharmed(g)
 
 
+def test_what_comes_along_with_what_is_put_off(lab, recorder):
+    """RCPT and DATA behind a MAIL that is put off, in one group: put off as well, and no errors of the client; else a list's host is locked out for them."""
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", messages=1, recipients=3, errors=8, slow_from=100) + "limits { errors = 8 }")
+    group = b"".join(b"%s\r\n" % x for x in [b"MAIL FROM:<a@sender.example>"] + [b"RCPT TO:<bob@example.com>"] * 6 + [b"DATA"])
+    with Client(g.port, source=BAD) as c:
+        c.ehlo()
+        c.send(group)                           # recipients: the first three are taken
+        assert [c.reply().code for _ in range(8)] == [250] * 4 + [450] * 3 + [354]
+        c.send(mail() + b".\r\n")
+        assert c.reply().code == 250
+        for _ in range(4):
+            c.send(group)
+            assert [c.reply().code for _ in range(8)] == [450] + [451] * 7
+        assert c.cmd("RSET").code == 250
+        c.expect("RCPT TO:<bob@example.com>", 503)
+    g2 = lab([recorder.port], policy="accept\n", conf=limits(period="1h", recipients=1, slow_from=100))
+    with Client(g2.port, source=BAD) as c:      # all recipients are put off: so is the message
+        c.ehlo()
+        assert [r.code for r in c.envelope("a@sender.example", "bob@example.com")] == [250]
+        c.expect("RSET", 250)
+        assert [r.code for r in c.envelope("a@sender.example", "bob@example.com")] == [450]
+        c.expect("DATA", 451)
+        c.expect("RSET", 250)
+        c.expect("MAIL FROM:<a@sender.example>", 250)
+        c.expect("DATA", 554)
+
+
 def test_bytes(lab, recorder):
     g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", bytes="256K", slow_from=100))
     with Client(g.port, source=BAD) as c:
