@@ -57,6 +57,11 @@ void shared_unmap(struct shared *s)
 		munmap(s, sizeof(*s));
 }
 
+int shared_withhold(struct shared *s)
+{
+	return madvise(s, sizeof(*s), MADV_DONTFORK) < 0 ? -errno : 0;
+}
+
 int shared_names_find(const struct shared_names *n, const char *name)
 {
 	for (int i = 0; i < SHARED_PLACES; i++)

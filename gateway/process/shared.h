@@ -80,6 +80,8 @@ int shared_make(void);
 /* fd stays the caller's. NULL: no memory, or another program's layout. */
 struct shared *shared_map(int fd);
 void shared_unmap(struct shared *s);
+/* Processes that this one makes from now on do not have it. 0 or -errno. */
+int shared_withhold(struct shared *s);
 
 /* Parent only, before workers start: the place of that name, its counters zeroed when it is new. -1: all are taken. */
 int shared_backend_claim(struct shared *s, const char *name);

@@ -446,6 +446,9 @@ static int worker_start(struct worker *w)
 
 	if (rc < 0)
 		return failed("cannot confine itself", rc, NULL);
+	rc = shared_withhold(env->shared);      /* from who reads hostile bytes: it counts what clients may, for the whole site */
+	if (rc < 0)
+		return failed("cannot confine itself", rc, NULL);
 	box_on_loss(box_lost, w);
 	(void)box_start();              /* what unpacks messages: made now, while there is no mail in memory */
 	rc = sandbox_enter(ROLE_WORKER, &env->confine);
