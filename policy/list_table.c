@@ -338,7 +338,8 @@ static int image_seal(struct list_table *t, size_t bytes)
 	t->slot = t->noted = NULL;
 	if (fcntl(t->fd - 1, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0)
 		return -errno;
-	map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, t->fd - 1, 0);
+	/* Not MAP_SHARED, which kernels before 6.7 refuse of what is sealed; the pages are the same ones, as long as nobody writes. */
+	map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, t->fd - 1, 0);
 	if (map == MAP_FAILED)
 		return -errno;
 	t->map = map;
@@ -410,7 +411,7 @@ int list_table_map(struct list_table *t, int fd)
 	if (!S_ISREG(st.st_mode) || st.st_size < HEAD_BYTES || (uint64_t)st.st_size > RESERVE ||
 	    seals < 0 || (seals & SEALS) != SEALS)
 		return -EPROTO;
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;
 	*t = (struct list_table){ .map = map, .map_len = (size_t)st.st_size };

@@ -478,13 +478,35 @@ static int measure(int n)
 	return world_end(NULL);
 }
 
+/* What is sealed is not mapped as shared memory, which kernels before 6.7 refuse even to who only reads. */
+static void test_private(void **state)
+{
+	char line[512];
+	struct policy_list *l;
+	int maps = 0;
+	FILE *f;
+
+	put("a.example\n");
+	l = load();
+	f = fopen("/proc/self/maps", "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, "gatepost-list")) {
+			assert_non_null(strstr(line, " r--p "));
+			maps++;
+		}
+	assert_non_null(f);
+	fclose(f);
+	assert_true(maps > 0);
+	policy_list_free(l);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, world_make, world_end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_many),  TEST(test_same),   TEST(test_empty),	  TEST(test_blocks),
 		TEST(test_bad),	  TEST(test_bounds), TEST(test_no_image),
-		TEST(test_policy), TEST(test_fingerprint),
+		TEST(test_policy), TEST(test_fingerprint), TEST(test_private),
 	};
 
 	fact_register_all();
