@@ -281,8 +281,11 @@ static int keeper_start(struct keeper *k)
 	struct channel_msg ready = { .type = CHANNEL_READY, .fd = -1 };
 	int rc = k->role->prepare ? k->role->prepare(k) : 0;
 
-	if (rc == 0)
-		rc = confine_child(&env->confine, env->dir, env->parent);
+	if (rc < 0) {
+		log_error("keeper", "error", "cannot begin", "why", strerror(-rc), NULL);
+		return rc;
+	}
+	rc = confine_child(&env->confine, env->dir, env->parent);
 	if (rc == 0)
 		rc = sandbox_enter(env->role, &env->confine);
 	if (rc < 0) {

@@ -1,7 +1,6 @@
 #include "process/keys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -14,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/key_scheme.h"
 #include "base/log.h"
 #include "base/tls.h"
@@ -40,13 +40,13 @@ struct held_keys {
 /* Text with a NUL behind it, to be wiped; its length, or -errno. */
 static ssize_t file_read(const char *path, char **out)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int fd = file_open(path);       /* as when it was looked at: the parent's root may be one who cannot read all */
 	struct stat st;
 	size_t len = 0, size;
 	ssize_t n = 1;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > KEY_FILE_MAX) {
 		close(fd);
 		return -EINVAL;

@@ -13,6 +13,7 @@ import signal
 import subprocess
 
 import pytest
+from lab.certificates import Certificates
 from lab.gateway import BINARY, POLICY, ROOT, Gateway
 from lab.inject import POSSIBLE, Died, Inside
 from lab.smtp import Client, mail
@@ -320,10 +321,12 @@ def test_as_the_unit_starts_it(scratch, dns, postfix):
     private = g.dir / "private"
     private.mkdir(mode=0o700)
     (private / "policy.conf").write_text(g.policy_path.read_text())
+    cert, key = Certificates(private).self_signed
     (private / "policy.conf").chmod(0o600)
-    for path in (private / "policy.conf", private):
+    for path in [*private.iterdir(), private]:
         os.chown(path, pwd.getpwnam(USERS["key_user"]).pw_uid, grp.getgrnam("nogroup").gr_gid)
-    g.conf_path.write_text("".join(f'{o} = "{n}"\n' for o, n in USERS.items()) + g.conf_path.read_text().replace(str(g.policy_path), str(private / "policy.conf")))
+    g.conf_path.write_text("".join(f'{o} = "{n}"\n' for o, n in USERS.items()) + g.conf_path.read_text().replace(str(g.policy_path), str(private / "policy.conf"))
+                           + f'tls {{ certificate = "{cert}" key = "{key}" }}\n')
     for turn in range(2):
         with g.start():
             assert int(status_of(g.process.pid)["CapBnd"], 16) == PARENT_CAPABILITIES
