@@ -107,7 +107,7 @@ class Site:
     def __init__(self, directory, knot, hosts, certificates):
         self.dir, self.knot, self.hosts = directory, knot, hosts
         self.books = Accounts(SEED)
-        self.disk = Disk(directory / "disk", megabytes=1000 if SECONDS else 100)
+        self.disk = Disk(directory / "disk", megabytes=2000 if SECONDS else 100)
         self.clock = Clock(directory / "clock")
         self.dovecot = Dovecot(directory / "dovecot", {"ann": PASSWORD})
         cert, key = certificates.signed

@@ -95,7 +95,7 @@ class Accounts:
             self.entries[id] = None
         first = (f"X-Account: {id}\r\nFrom: {sender}\r\nTo: {', '.join(rcpts)}\r\nSubject: {subject}\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n"
                  f"Message-ID: <{id}@accounts.example>\r\n\r\n")
-        lines = [f"{'.' * (n % 3)}{salt:x} {n:07} line of {id}\r\n" for n in range(max(0, size - len(first)) // (30 + len(id)) + 1)]
+        lines = [f"{'.' * (n % 3)}{salt:016x} {n:07} line of {id}\r\n" for n in range(max(0, size - len(first)) // (36 + len(id)) + 1)]
         entry = Entry(id, sender, rcpts, (first + "".join(lines) + end).encode())
         with self.lock:
             self.entries[id] = entry

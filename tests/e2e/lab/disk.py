@@ -19,7 +19,7 @@ from .process import WAIT_S
 
 HOLD = """
 mkdir -p {path}
-if [ -n "{image}" ] && truncate -s {size}M {image} && mkfs.ext4 -q -m 0 -N 8192 -b 1024 -J size=4 {image} && mount -o loop {image} {path}; then echo lossy
+if [ -n "{image}" ] && truncate -s {size}M {image} && mkfs.ext4 -q -m 0 -N {inodes} -b 1024 -J size=4 {image} && mount -o loop {image} {path}; then echo lossy
 else mount -t tmpfs -o size={size}m tmpfs {path} && echo tmpfs; fi
 exec cat
 """
@@ -32,7 +32,7 @@ class Disk:
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.image, self.path = self.dir / "image", self.dir / "disk"
-        text = HOLD.format(path=self.path, size=megabytes, image=self.image if lossy else "")
+        text = HOLD.format(path=self.path, size=megabytes, inodes=200 * megabytes, image=self.image if lossy else "")
         # It ends, and the namespace with it, when its input is closed: when the test ends, however it does.
         self.holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                        stderr=subprocess.DEVNULL, text=True, start_new_session=True)
