@@ -183,21 +183,25 @@ class Pair:
 
 
 class Cutter:
-    """plan: of the next connection. Of the last one that had a plan, or of all when there is none: octets (up, down); was_cut."""
+    """plan: of the next connection, or of the one behind as many as pass. Of the last one that had a plan, or of all when there is none: octets (up, down); was_cut."""
 
     def __init__(self, behind):
         self.behind, self.plan, self.octets, self.was_cut, self.tasks, self.event = behind, None, (0, 0), False, set(), asyncio.Event()
+        self.passing = 0
 
-    async def listen(self):
-        self.server = await asyncio.get_running_loop().create_server(self.accept, "127.0.0.1", 0)
+    async def listen(self, host="127.0.0.1", port=0):
+        self.server = await asyncio.get_running_loop().create_server(self.accept, host, port)
         self.port = self.server.sockets[0].getsockname()[1]
 
     def accept(self):
+        if self.plan and self.passing:
+            self.passing -= 1
+            return Pair(self, None).near
         cut, self.plan = self.plan, None
         return Pair(self, cut).near
 
-    def set(self, cut):
-        self.plan, self.was_cut = cut, False
+    def set(self, cut, passing=0):
+        self.plan, self.was_cut, self.passing = cut, False, passing
         self.event.clear()
 
     def ended(self, pair):
