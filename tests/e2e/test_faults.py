@@ -287,6 +287,14 @@ def disk_full(site, load):
     site.disk.free()
 
 
+def start_on_a_full_disk(site, load):
+    """What need not be kept goes through."""
+    site.disk.fill()
+    site.restart()
+    load.tried(20)
+    site.disk.free()
+
+
 def disk_lost(site, load):
     """It is read-only from one moment to the next; what was not on stable storage is gone. Somebody notices, and boots again."""
     if not site.disk.lossy:
@@ -347,11 +355,12 @@ def reload(site, load):
     load.tried(10)
 
 
-FAULTS = [each_process, all_processes, backend_stops, backend_is_killed, backend_stands_still, world_stops, disk_full, disk_lost, dns_stops, dns_fails,
-          clock_moves, suspended, reload, upgrade]
+FAULTS = [each_process, all_processes, backend_stops, backend_is_killed, backend_stands_still, world_stops, disk_full, start_on_a_full_disk, disk_lost,
+          dns_stops, dns_fails, clock_moves, suspended, reload, upgrade]
 # By chance, and two at once where they do not break the same thing.
 BREAKS = {
-    one_process: {"process"}, all_processes: {"gateway"}, suspended: {"gateway"}, reload: {"gateway"}, upgrade: {"gateway"}, disk_lost: {"gateway", "disk"}, disk_full: {"disk"},
+    one_process: {"process"}, all_processes: {"gateway"}, suspended: {"gateway"}, reload: {"gateway"}, upgrade: {"gateway"},
+    disk_lost: {"gateway", "disk"}, disk_full: {"disk"}, start_on_a_full_disk: {"gateway", "disk"},
     backend_stops: {"backend"}, backend_is_killed: {"backend"}, backend_stands_still: {"backend"}, world_stops: {"world"}, dns_stops: {"dns"},
     dns_fails: {"dns"}, clock_moves: {"clock"},
 }

@@ -19,7 +19,7 @@ from .process import WAIT_S
 
 HOLD = """
 mkdir -p {path}
-if [ -n "{image}" ] && truncate -s {size}M {image} && mkfs.ext4 -q -m 0 -N {inodes} -b 1024 -J size=4 {image} && mount -o loop {image} {path}; then echo lossy
+if [ -n "{image}" ] && truncate -s {size}M {image} && mkfs.ext4 -q -m 0 -N {inodes} -b 4096 -J size=4 {image} && mount -o loop {image} {path}; then echo lossy
 else mount -t tmpfs -o size={size}m tmpfs {path} && echo tmpfs; fi
 exec cat
 """
