@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@
 #include "base/asan.h"
 
 static bool off = UNCONFINED;
+static int guarded = -1;
 
 enum { PROGRAM_BYTES_MAX = 4096 * sizeof(struct sock_filter) }; /* BPF_MAXINSNS */
 
@@ -107,23 +109,58 @@ static int add_rule(scmp_filter_ctx ctx, const struct syscall_rule *r)
 	return rc == -EEXIST ? 0 : rc;          /* another table has said so already */
 }
 
+/* Calls that take a directory, or make another descriptor of it, and the place of that argument. */
+static const struct { int number; unsigned arg; } ways[] = {
+	{ SYS_openat, 0 }, { SYS_newfstatat, 0 }, { SYS_statx, 0 }, { SYS_faccessat, 0 }, { SYS_faccessat2, 0 }, { SYS_readlinkat, 0 }, { SYS_unlinkat, 0 },
+	{ SYS_renameat, 0 }, { SYS_renameat, 2 }, { SYS_renameat2, 0 }, { SYS_renameat2, 2 }, { SYS_linkat, 2 }, { SYS_mkdirat, 0 }, { SYS_utimensat, 0 },
+	{ SYS_dup, 0 }, { SYS_dup2, 0 }, { SYS_dup3, 0 }, { SYS_fcntl, 0 },
+};
+enum { WAYS = sizeof(ways) / sizeof(ways[0]), WAY_STEPS = 5, GUARD_STEPS = 3 + WAYS * WAY_STEPS };
+
+#define WORD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(at))
+/* The half that the kernel takes as a descriptor: the other one may be anything. */
+#define LOW_HALF(n) (offsetof(struct seccomp_data, args) + 8 * (n) + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0))
+
+/* libseccomp can only ask whether all of an argument's bits are other ones. What is not of this machine's kind goes on to what comes behind. */
+static void guard_write(struct sock_filter *f)
+{
+	*f++ = (struct sock_filter)WORD(offsetof(struct seccomp_data, arch));
+	*f++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, seccomp_arch_native(), 0, GUARD_STEPS - 2);
+	*f++ = (struct sock_filter)WORD(offsetof(struct seccomp_data, nr));
+	for (int i = 0; i < WAYS; i++) {
+		*f++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)ways[i].number, 0, WAY_STEPS - 1);
+		*f++ = (struct sock_filter)WORD(LOW_HALF(ways[i].arg));
+		*f++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)guarded, 0, 1);
+		*f++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+		*f++ = (struct sock_filter)WORD(offsetof(struct seccomp_data, nr));
+	}
+}
+
 /* libseccomp gives the program to a descriptor only. */
 static int read_program(int fd, struct sock_fprog *out)
 {
+	size_t before = guarded >= 0 ? GUARD_STEPS * sizeof(struct sock_filter) : 0;
 	off_t bytes = lseek(fd, 0, SEEK_END);
 	struct sock_filter *filter;
 
-	if (bytes <= 0 || bytes > PROGRAM_BYTES_MAX || (size_t)bytes % sizeof(*filter) != 0)
+	if (bytes <= 0 || (size_t)bytes + before > PROGRAM_BYTES_MAX || (size_t)bytes % sizeof(*filter) != 0)
 		return -EMSGSIZE;
-	filter = malloc((size_t)bytes);
+	filter = malloc(before + (size_t)bytes);
 	if (!filter)
 		return -ENOMEM;
-	if (pread(fd, filter, (size_t)bytes, 0) != bytes) {
+	if (before)
+		guard_write(filter);
+	if (pread(fd, (char *)filter + before, (size_t)bytes, 0) != bytes) {
 		free(filter);
 		return -EIO;
 	}
-	*out = (struct sock_fprog){ .len = (unsigned short)((size_t)bytes / sizeof(*filter)), .filter = filter };
+	*out = (struct sock_fprog){ .len = (unsigned short)((before + (size_t)bytes) / sizeof(*filter)), .filter = filter };
 	return 0;
+}
+
+void syscalls_guard(int dir_fd)
+{
+	guarded = dir_fd;
 }
 
 void syscalls_none(void)

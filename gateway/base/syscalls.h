@@ -55,6 +55,12 @@ void syscalls_release(struct sock_fprog *program);
 /* Nothing is kept from this process and its children from now on: for finding faults. So it is under AddressSanitizer. */
 void syscalls_none(void);
 
+/*
+ * This descriptor is of a directory outside of the root that the process gets: what lies above it, all of the machine, could be opened from there. Programs that are
+ * compiled from now on leave nothing but linkat() from it, close(), and its being handed over; the rest ends the process.
+ */
+void syscalls_guard(int dir_fd);
+
 /* From now on, for this process and its children, beside what holds already. Sets PR_SET_NO_NEW_PRIVS. 0 or -errno. */
 int syscalls_enter(const struct sock_fprog *program);
 

@@ -17,6 +17,7 @@
 #include "base/durable.h"
 #include "base/json_whole.h"
 #include "base/log.h"
+#include "base/syscalls.h"
 #include "policy/spool_keeper.h"
 #include "process/control.h"
 #include "process/shared.h"
@@ -80,6 +81,7 @@ static int spool_prepare(struct keeper *k)
 	s->k = k;
 	s->last = &s->first;
 	s->proc_fd = durable_proc();
+	syscalls_guard(s->proc_fd);
 	k->data = s;
 	return 0;
 }

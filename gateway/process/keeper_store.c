@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/durable.h"
 #include "base/log.h"
+#include "base/syscalls.h"
 #include "policy/store_keeper.h"
 
 enum {
@@ -50,6 +51,7 @@ static int store_prepare(struct keeper *k)
 	if (!s)
 		return -ENOMEM;
 	s->proc_fd = durable_proc();
+	syscalls_guard(s->proc_fd);
 	k->data = s;
 	return 0;
 }

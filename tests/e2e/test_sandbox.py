@@ -248,6 +248,24 @@ def test_deadly_from_inside(confined, postfix):
 
 
 @pytest.mark.skipif(not POSSIBLE, reason="system calls are injected on x86-64 only")
+def test_no_way_out_of_the_root(lab, postfix):
+    """The keepers of messages have a directory of /proc, by which files get their names. What lies above it is all of the machine."""
+    g = lab([postfix.port], binary=PLAIN)
+    ways = {}
+    for name, pid in descendants(g.process.pid).items():
+        for fd, to in descriptors(pid).items():
+            if to.startswith("/") and os.path.isdir(f"/proc/{pid}/fd/{fd}") and not to.startswith(str(g.state)):
+                ways[name] = (pid, int(fd))
+    assert set(ways) == {"gp-store", "gp-spool"}
+    for name, (pid, fd) in ways.items():
+        with pytest.raises(Died) as died, Inside(pid) as inside:
+            assert inside.call("openat", fd, b"../../../../../../etc/passwd", 0) < 0, name
+        assert died.value.args[0] == signal.SIGSYS
+    g.wait_line('event=died process="spool keeper" .*signal="Bad system call"', 0)
+    g.wait_line('event=died process="store keeper" .*signal="Bad system call"', 0)
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="system calls are injected on x86-64 only")
 def test_a_worker_without_boxes_gets_a_successor(lab, postfix):
     """It cannot make their server again; its sessions go on, and new ones come to a worker that has one."""
     g = lab([postfix.port], binary=PLAIN, policy="reject if archive.bomb\n" + POLICY)

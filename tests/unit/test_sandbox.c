@@ -31,12 +31,13 @@
 #include <unistd.h>
 
 #include "base/asan.h"
+#include "base/durable.h"
 #include "base/syscalls.h"
 #include "process/capabilities.h"
 #include "process/sandbox.h"
 
 /* Made before the list holds, in a directory that is thrown away. */
-static struct { int dir, file, memory, pair[2], listening, pipe[2]; char path[64]; } have;
+static struct { int dir, file, proc, memory, pair[2], listening, pipe[2]; char path[64]; } have;
 
 static long a_read(void) { char c; return pread(have.file, &c, 1, 0); }
 static long a_write(void) { return pwrite(have.file, "x", 1, 0); }
@@ -53,6 +54,11 @@ static long an_open(void) { return open("/etc/passwd", O_RDONLY); }
 static long an_openat(void) { return openat(have.dir, "f", O_RDONLY); }
 static long an_open_to_write(void) { return open(have.path, O_WRONLY); }
 static long a_creation(void) { return openat(have.dir, "g", O_RDONLY | O_CREAT, 0600); }
+static long above_proc(void) { return openat(have.proc, "../../../etc/passwd", O_RDONLY); }
+static long above_proc_in_half(void) { return syscall(SYS_openat, 0x700000000 | (unsigned)have.proc, "../../../etc/passwd", O_RDONLY); }
+static long above_proc_by_another(void) { return dup2(have.proc, 100); }
+static long proc_away(void) { return renameat(have.dir, "nothing", have.proc, "../../../tmp/gatepost-none") < 0 && errno != ENOENT ? -1 : 0; }
+static long a_name_by_proc(void) { char n[16]; long rc; unlinkat(have.dir, "g", 0); snprintf(n, sizeof(n), "%d", have.file); rc = linkat(have.proc, n, have.dir, "g", AT_SYMLINK_FOLLOW); return rc | unlinkat(have.dir, "g", 0); }
 static long a_stat(void) { struct stat st; return stat("/etc/passwd", &st); }
 static long a_fstat(void) { struct stat st; return fstat(have.file, &st); }
 static long an_unlink(void) { return unlinkat(have.dir, "nothing", 0) < 0 && errno != ENOENT ? -1 : 0; }
@@ -121,6 +127,11 @@ static const struct row { const char *name; long (*fn)(void); const char want[RO
 	{ "openat", an_openat, "e++++e" },
 	{ "open to write", an_open_to_write, "K++++K" },
 	{ "open to create", a_creation, "K++++K" },
+	{ "openat(above /proc)", above_proc, "KKKKKK" },
+	{ "openat(above /proc), the other half", above_proc_in_half, "KKKKKK" },
+	{ "dup2(/proc)", above_proc_by_another, "KKKKKK" },
+	{ "renameat(above /proc)", proc_away, "KKKKKK" },
+	{ "linkat(/proc)", a_name_by_proc, "K++++K" },
 	{ "stat", a_stat, "e++++e" },
 	{ "fstat", a_fstat, "++++++" },
 	{ "unlinkat", an_unlink, "K++++K" },
@@ -184,6 +195,8 @@ static void make(void)
 	assert_int_equal(write(have.file, "x", 1), 1);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, have.pair), 0);
 	assert_int_equal(pipe2(have.pipe, O_NONBLOCK), 0);
+	have.proc = durable_proc();
+	assert_true(have.proc >= 0);
 	have.listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 }
 
@@ -210,6 +223,7 @@ static char outcome(enum channel_role role, bool sandbox, long (*fn)(void))
 		long rc;
 
 		setrlimit(RLIMIT_CORE, &none);
+		syscalls_guard(have.proc);
 		if (sandbox_enter(role, &c) < 0)
 			_exit(3);
 		rc = fn();
