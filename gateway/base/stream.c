@@ -33,6 +33,7 @@ enum {
 	CHUNKS_KEPT = 32,
 	FILLS_IN_A_ROW = 8,     /* reads without a wait, then others get their turn; one, if these are more than */
 	READY_MANY = 8,
+	LINES_IN_A_ROW = 32,    /* a buffer holds 10,000 of the shortest commands */
 	SKIP_MAX = 1024 * 1024, /* of a line that is too long; then the peer is not worth it */
 	ARRIVE_STEP_MS = 64,
 	CLOSE_READS = 64,       /* what a peer may still send while we wait for its end */
@@ -135,7 +136,7 @@ int stream_wait_in(struct stream *s, int64_t until_ms)
 {
 	int rc = stream_register(s, s->writing_ev);
 
-	s->fills = 0;
+	s->fills = s->lines = 0;
 	return rc ? rc : stream_park(&s->reader, &s->readable, until_ms);
 }
 
@@ -664,6 +665,10 @@ int stream_read_line(struct stream *s, size_t max, int timeout_ms, const char **
 {
 	int64_t until = 0;
 
+	if (s->in_len && ++s->lines > LINES_IN_A_ROW && task_self()) {
+		s->fills = s->lines = 0;
+		task_yield();
+	}
 	if (task_cancelled())
 		return -ECANCELED;
 	if (max > STREAM_CHUNK)

@@ -6,8 +6,8 @@
  * registered once, edge-triggered. Buffers exist only while there are bytes in them: an idle stream
  * costs its struct, and one with bytes at most four times what came. What is written is collected
  * and sent by stream_flush, or before a read has to wait, so that pipelined replies leave together
- * (RFC 2920). A peer that always has more to say is read eight times in a row; then the others get
- * their turn.
+ * (RFC 2920). A peer that always has more to say is read eight times in a row (once, where many wait), and 32 lines of what it
+ * has said; then the others get their turn.
  *
  * Results: a count or 0, or -ETIMEDOUT, -ECANCELED, -EPIPE (the peer has closed or reset; at end of
  * file with bytes missing too), -EMSGSIZE (line too long), -EPROTO (TLS broken), -ENOMEM. After an

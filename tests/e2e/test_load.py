@@ -41,6 +41,7 @@ def sink(tmp_path_factory):
     maildir = tmp_path_factory.mktemp("sink")
     process = Process([PLAIN, "sink", "--listen", f"127.0.0.1:{port}", "--maildir", str(maildir)])
     process.wait_line("listen|ready")
+    preferred(process)
     yield port
     process.stop()
 
@@ -51,6 +52,7 @@ def gate(lab, sink):
     def make(limits="", workers=2, **kw):
         conf = LIMITS % limits + kw.pop("conf", "")
         g = lab([sink], binary=PLAIN, conf=conf, workers=workers, policy=kw.pop("policy", POLICY), **kw)
+        preferred(g.process)
         good = Good(g.port)
         good.median(3)
         return g, good, good.median()

@@ -28,7 +28,7 @@ class Attackers:
     def __init__(self, kind, port, count, processes=1, **options):
         self.processes = [subprocess.Popen(
             [sys.executable, __file__, json.dumps(dict(kind=kind, port=port, count=count // processes, first=i * (count // processes), options=options))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for i in range(processes)]
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) for i in range(processes)]
         self.last = [{} for _ in self.processes]
         self.changed = threading.Condition()
         self.readers = [threading.Thread(target=self.read, args=(i,), daemon=True) for i in range(processes)]
@@ -297,6 +297,11 @@ KINDS = {f.__name__: f for f in (idle, slow, flood, pour)}
 def main():
     job = json.loads(sys.argv[1])
     os.setpriority(os.PRIO_PROCESS, 0, 19)
+    try:
+        with open("/proc/self/autogroup", "w") as f:
+            f.write("19")
+    except OSError:
+        pass
     import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     crowd = Crowd(job["port"], job["count"], job["first"], job["options"])

@@ -15,12 +15,13 @@ RTT_S = 0.01            # the client is as far away: what it says takes so long 
 def preferred(*processes):
     """This process and its children to come, and these; what it was before."""
     was = os.getpriority(os.PRIO_PROCESS, 0)
-    try:
-        for p in processes:
-            os.setpriority(os.PRIO_PGRP, p.pid, NICE)
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    except PermissionError:
-        pass
+    for pid in (0, *(p.pid for p in processes)):
+        try:
+            (os.setpriority(os.PRIO_PGRP, pid, NICE) if pid else os.setpriority(os.PRIO_PROCESS, 0, NICE))
+            # Where sessions are groups for the scheduler, that of the group is what counts.
+            pathlib.Path(f"/proc/{pid or 'self'}/autogroup").write_text(str(NICE))
+        except OSError:
+            pass
     return was
 
 
