@@ -1,3 +1,4 @@
+import os
 import pathlib
 import sys
 import tempfile
@@ -8,13 +9,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lab.backend import Backend             # noqa: E402
 from lab.certificates import Certificates   # noqa: E402
-from lab.gateway import Gateway, access     # noqa: E402
+from lab.gateway import ROOT, Gateway, access     # noqa: E402
 from lab.imapserver import ImapServer     # noqa: E402
 from lab.knot import Knot                   # noqa: E402
 from lab.mailserver import Mailserver       # noqa: E402
+from lab.measure import Good, preferred     # noqa: E402
 from lab.network import OwnNetwork          # noqa: E402
 from lab.postfix import Postfix             # noqa: E402
-from lab.process import free_port           # noqa: E402
+from lab.process import Process, free_port  # noqa: E402
 from lab.zones import ZONES                 # noqa: E402
 
 
@@ -161,4 +163,37 @@ def access_gate(lab):
         g = lab([9], conf=text + "\n" + conf, **kw)
         g.ports = ports
         return g
+    return make
+
+
+PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))
+LOAD_POLICY = """
+quarantine programs: if attachment.extension in (exe, scr, js) or archive.extension in (exe, scr, js)
+quarantine locked: if archive.encrypted
+reject if dmarc = fail and dmarc.policy = reject
+accept
+"""
+
+
+@pytest.fixture(scope="module")
+def load_sink(tmp_path_factory, dns):
+    """A mail server that costs little; what is measured with it goes before whatever else the machine has to do."""
+    port = free_port()
+    process = Process([PLAIN, "sink", "--listen", f"127.0.0.1:{port}", "--maildir", str(tmp_path_factory.mktemp("sink"))])
+    process.wait_line("listen|ready")
+    was = preferred(process, dns.process)
+    yield port
+    process.stop()
+    os.setpriority(os.PRIO_PROCESS, 0, was)
+
+
+@pytest.fixture
+def load_gate(lab, load_sink):
+    """Makes a gateway of the plain program, and a good client whose usual time has been taken: (gateway, client, seconds)."""
+    def make(limits="", workers=2, policy=LOAD_POLICY, **kw):
+        g = lab([load_sink], binary=PLAIN, conf=f"limits {{ sessions_per_client = 10000 {limits} }}", workers=workers, policy=policy, **kw)
+        preferred(g.process)
+        good = Good(g.port)
+        good.median(3)
+        return g, good, good.median()
     return make

@@ -8,55 +8,13 @@ import time
 import pytest
 
 from lab.attackers import Attackers
-from lab.gateway import ROOT
-from lab.measure import Good, compare, memory_mib, preferred, status
-from lab.process import Process, free_port
+from lab.measure import compare, memory_mib, status
 
-PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))
 FULL = os.environ.get("LOAD") == "full"
-POLICY = """
-quarantine programs: if attachment.extension in (exe, scr, js) or archive.extension in (exe, scr, js)
-quarantine locked: if archive.encrypted
-reject if dmarc = fail and dmarc.policy = reject
-accept
-"""
-LIMITS = "limits { sessions_per_client = 10000 %s }"
 
 
 def of_size(short, full):
     return full if FULL else short
-
-
-@pytest.fixture(scope="module", autouse=True)
-def priority(dns):
-    was = preferred(dns.process)
-    yield
-    os.setpriority(os.PRIO_PROCESS, 0, was)
-
-
-@pytest.fixture(scope="module")
-def sink(tmp_path_factory):
-    """A mail server that costs little."""
-    port = free_port()
-    maildir = tmp_path_factory.mktemp("sink")
-    process = Process([PLAIN, "sink", "--listen", f"127.0.0.1:{port}", "--maildir", str(maildir)])
-    process.wait_line("listen|ready")
-    preferred(process)
-    yield port
-    process.stop()
-
-
-@pytest.fixture
-def gate(lab, sink):
-    """Makes a gateway, and the good client whose usual time has been taken: (gateway, client, seconds)."""
-    def make(limits="", workers=2, **kw):
-        conf = LIMITS % limits + kw.pop("conf", "")
-        g = lab([sink], binary=PLAIN, conf=conf, workers=workers, policy=kw.pop("policy", POLICY), **kw)
-        preferred(g.process)
-        good = Good(g.port)
-        good.median(3)
-        return g, good, good.median()
-    return make
 
 
 def say(request, **figures):
@@ -65,8 +23,8 @@ def say(request, **figures):
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "starttls"])
-def test_idle(gate, request, tls):
-    g, good, usual = gate()
+def test_idle(load_gate, request, tls):
+    g, good, usual = load_gate()
     before = memory_mib(g)
     with Attackers("idle", g.port, of_size(2000, 5000), processes=2, tls=tls) as a:
         a.wait("ready", 2, timeout=300)
@@ -78,8 +36,8 @@ def test_idle(gate, request, tls):
     assert good.busy == 0
 
 
-def test_slow_clients(gate, request):
-    g, good, usual = gate()
+def test_slow_clients(load_gate, request):
+    g, good, usual = load_gate()
     with Attackers("slow", g.port, of_size(1000, 10000), processes=2) as a:
         a.wait("ready", 2, timeout=300)
         a.wait("bytes", of_size(2000, 100000), timeout=300)
@@ -90,8 +48,8 @@ def test_slow_clients(gate, request):
     assert good.busy == 0
 
 
-def test_flood_of_connects(gate, request):
-    g, good, usual = gate()
+def test_flood_of_connects(load_gate, request):
+    g, good, usual = load_gate()
     with Attackers("flood", g.port, 1000, processes=2) as a:
         a.wait("tried", of_size(2000, 100000), timeout=300)
         a.wait("busy", 100, timeout=30)

@@ -14,7 +14,7 @@ import statistics
 import threading
 import time
 
-from lab.backend import KEYWORDS, Backend
+from lab.backend import KEYWORDS
 from lab.gateway import ROOT, access
 from lab.knot import Knot
 from lab.measure import pss_kib, status, tree

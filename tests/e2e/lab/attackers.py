@@ -1,5 +1,5 @@
 """
-Clients that nobody wants, in processes of their own, of the least priority (they would be on machines of their own), from many addresses of loopback.
+Clients that nobody wants, in processes of their own, of the least priority once they are there (they would be on machines of their own), from many addresses of loopback.
 
     with Attackers("idle", gateway.port, count=5000) as a:
         a.wait("ready")
@@ -10,6 +10,7 @@ Kinds: see the functions of this file that are named in KINDS. Each process has 
 """
 import collections
 import errno
+import itertools
 import json
 import os
 import select
@@ -152,16 +153,26 @@ def over():
     return bool(select.select([0], [], [], 0)[0])
 
 
+def last():
+    """Behind everybody else."""
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    try:
+        with open("/proc/self/autogroup", "w") as f:
+            f.write("19")
+    except OSError:
+        pass
+
+
 def fill(c, step=200):
     """As many connections as wanted, not all at once; those that are turned away come again."""
-    last = 0.0
+    before = 0.0
     while len(c.socks) < c.count or sum(1 for _ in c.seen) < len(c.socks):
         now = time.monotonic()
         c.tell(now)
         if over():
             return False
-        if len(c.socks) < c.count and now - last > c.options.get("pace", 0.05):
-            last = now
+        if len(c.socks) < c.count and now - before > c.options.get("pace", 0.05):
+            before = now
             for _ in range(min(step, c.count - len(c.socks))):
                 c.connect()
         for fd, _ in c.epoll.poll(0.05):
@@ -216,6 +227,9 @@ def slow(c):
         if i % 2 and c.options.get("data", True):
             at[fd] = len(begin) + 20
             s.send(text[:at[fd]])
+            if i % 100 == 1:
+                time.sleep(0.1)         # each holds a session with the server behind for its first second
+    last()
     c.figures["ready"] = 1
     while not over():
         c.tell()
@@ -236,6 +250,7 @@ def slow(c):
 
 def flood(c):
     """Connect, see what is said, close, as fast as it goes; `count` at a time."""
+    last()
     while not over():
         c.tell()
         while len(c.socks) < c.count:
@@ -254,6 +269,7 @@ def flood(c):
 
 def pour(c):
     """`head` once, then `body` again and again, as fast as it is taken; who is closed comes again."""
+    last()
     head, body = c.options["head"].encode("latin-1"), c.options["body"].encode("latin-1") * c.options.get("times", 1)
     left = {}
 
@@ -291,17 +307,40 @@ def pour(c):
             c.figures["ready"] = 1
 
 
-KINDS = {f.__name__: f for f in (idle, slow, flood, pour)}
+def mails(c):
+    """The message in the file `path` again and again; `domain`, if given, is the sender's, with %d for a number that is new each time."""
+    last()
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from lab.smtp import Client, Closed
+    with open(c.options["path"], "rb") as f:
+        octets = f.read()
+    numbers = itertools.count(c.first * 1000000)
+
+    def send():
+        while True:
+            n = next(numbers)
+            domain = c.options.get("domain", "evil.example").replace("%d", str(n))
+            try:
+                with Client(c.port, source=f"127.{2 + n % 200}.{n // 200 % 250}.9", timeout=300) as s:
+                    reply = s.message(f"a@{domain}", "bob@example.com", octets.replace(b"DOMAIN", domain.encode()), helo=domain)
+                c.figures[f"said{reply.code}"] += 1
+                c.figures["sent"] += 1
+            except (Closed, OSError, AssertionError):
+                c.figures["ended"] += 1
+
+    for _ in range(c.count):
+        threading.Thread(target=send, daemon=True).start()
+    while not over():
+        c.figures["ready"] = 1
+        c.tell()
+        time.sleep(0.1)
+
+
+KINDS = {f.__name__: f for f in (idle, slow, flood, pour, mails)}
 
 
 def main():
     job = json.loads(sys.argv[1])
-    os.setpriority(os.PRIO_PROCESS, 0, 19)
-    try:
-        with open("/proc/self/autogroup", "w") as f:
-            f.write("19")
-    except OSError:
-        pass
     import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     crowd = Crowd(job["port"], job["count"], job["first"], job["options"])

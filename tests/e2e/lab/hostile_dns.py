@@ -200,7 +200,7 @@ class HostileDns:
         self.port = free_port()
         self.process = Process([sys.executable, str(pathlib.Path(__file__)), str(self.port)])
         self.process.wait_line("ready")
-        self.server = f"127.0.0.1@{self.port}"
+        self.server = f"127.0.0.1:{self.port}"
 
     def stop(self):
         self.process.stop()
