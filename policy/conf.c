@@ -76,7 +76,7 @@ static size_t options_fill(cfg_opt_t *out, const struct conf_section *s)
 		const cfg_opt_t list = CFG_STR_LIST_CB(o->name, NULL, CFGF_NODEFAULT, value_read);
 
 		if (n == OPTIONS_MAX)
-			abort();
+			conf_no_memory();
 		out[n++] = o->kind == CONF_LIST ? list : one;
 	}
 	return n;
@@ -92,7 +92,7 @@ static void tables_fill(struct confuse_tables *t)
 
 		t->section[i][options_fill(t->section[i], conf_sections[i])] = end;
 		if (n == OPTIONS_MAX)
-			abort();
+			conf_no_memory();
 		t->top[n++] = (cfg_opt_t)CFG_SEC(conf_sections[i]->name, t->section[i], flags);
 	}
 	t->top[n] = end;
@@ -258,11 +258,11 @@ static int text_parse(struct conf *c, char *text, size_t len)
 	cfg_t *cfg;
 
 	if (!t)
-		abort();
+		conf_no_memory();
 	tables_fill(t);
 	cfg = cfg_init(t->top, CFGF_NONE);
 	if (!cfg)
-		abort();
+		conf_no_memory();
 	cfg_set_error_function(cfg, syntax_error);
 	reading = c;
 	rc = cfg_parse_buf(cfg, text);
@@ -336,7 +336,7 @@ static void conf_release(struct conf *c)
 	free(c->dir);
 }
 
-static struct site *load(const char *path, bool command, struct buf *errors, struct buf *warnings)
+static struct site *load_all(const char *path, bool command, struct buf *errors, struct buf *warnings)
 {
 	AUTO(buf) struct buf other = BUF_INIT(256 * 1024);
 	struct conf *c = calloc(1, sizeof *c);
@@ -344,7 +344,7 @@ static struct site *load(const char *path, bool command, struct buf *errors, str
 	const char *slash = strrchr(path, '/');
 
 	if (!c || !s)
-		abort();
+		conf_no_memory();
 	s->tls_key = s->tls_ca_key = -1;
 	c->site = s;
 	c->path = path;
@@ -353,7 +353,7 @@ static struct site *load(const char *path, bool command, struct buf *errors, str
 	c->other = &other;
 	c->dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
 	if (!c->dir)
-		abort();
+		conf_no_memory();
 	s->path = conf_copy(path);
 	file_read(c);
 	if (c->error_count > 0 || other.len > 0) {
@@ -363,6 +363,24 @@ static struct site *load(const char *path, bool command, struct buf *errors, str
 	}
 	conf_release(c);
 	free(c);
+	return s;
+}
+
+/* Without memory there is no configuration, and the one in force goes on: what has been made of the new one is lost, no more. */
+static struct site *load(const char *path, bool command, struct buf *errors, struct buf *warnings)
+{
+	jmp_buf way_out;
+	struct site *s;
+
+	conf_way_out = &way_out;
+	if (setjmp(way_out)) {
+		conf_way_out = NULL;
+		if (errors)
+			buf_addf(errors, "%s: there is not enough memory to read it\n", path);
+		return NULL;
+	}
+	s = load_all(path, command, errors, warnings);
+	conf_way_out = NULL;
 	return s;
 }
 

@@ -45,11 +45,14 @@ static void child(void *arg, struct buf *out)
 	struct conf *c = j->c;
 	size_t errors = c->error_count, said = c->warnings ? c->warnings->len : 0;
 
+	conf_way_out = NULL;            /* that is the parent's */
 	j->work(j, out);
 	for (size_t i = errors; i < c->error_count; i++)
 		put(out, TAG_ERROR, (size_t)c->error[i].line, c->error[i].text, strlen(c->error[i].text));
 	if (c->warnings && c->warnings->len > said)
 		put(out, TAG_WARNING, 0, c->warnings->data + said, c->warnings->len - said);
+	if (out->failed)
+		conf_no_memory();       /* an error that is not told would be none */
 }
 
 static void take(struct conf *c, int tag, size_t number, const char *p, size_t len, char **text)
@@ -61,7 +64,7 @@ static void take(struct conf *c, int tag, size_t number, const char *p, size_t l
 	else if (tag == TAG_TEXT && text && !*text)
 		*text = strndup(p, len);
 	else if (tag == TAG_PUBLIC && number < c->site->keys.count && key_list_public(&c->site->keys, number, p, len) < 0)
-		abort();
+		conf_no_memory();
 }
 
 /* text, if not NULL, becomes what the child has sent as such. */
@@ -133,7 +136,7 @@ int conf_key_add(struct conf *c, enum key_purpose purpose, const char *option, c
 
 	free(full);
 	if (i < 0)
-		abort();
+		conf_no_memory();
 	c->key = conf_grow(c->key, &c->key_count, sizeof *c->key);
 	c->key[c->key_count - 1] = (struct conf_key){ .option = option, .path = conf_copy(path), .line = line };
 	return i;

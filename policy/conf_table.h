@@ -8,6 +8,8 @@
 #ifndef CONF_TABLE_H
 #define CONF_TABLE_H
 
+#include <setjmp.h>
+
 #include "policy/conf.h"
 
 enum conf_kind {
@@ -170,8 +172,14 @@ void conf_dkim_sign_check(struct conf *c);
 /* conf_rate.c: when the policy is there. */
 void conf_rate_check(struct conf *c);
 
-/* For the tables: a copy that is there (the process ends when there is no memory: nothing runs
- * yet), a longer list. */
+/*
+ * There is no memory: does not come back. The configuration is given up (conf.c), or, where there is nobody to come back to, the process ends.
+ * conf_way_out: a process of its own that a configuration is read with has none.
+ */
+extern jmp_buf *conf_way_out;
+_Noreturn void conf_no_memory(void);
+
+/* For the tables: a copy that is there (conf_no_memory else), a longer list. */
 char *conf_copy(const char *text);
 /* The list with one more, zeroed; *count is raised. */
 void *conf_grow(void *list, size_t *count, size_t size);

@@ -16,12 +16,22 @@
 
 enum { PASSWORD_MAX = 512 };
 
+jmp_buf *conf_way_out;
+
+void conf_no_memory(void)
+{
+	if (conf_way_out)
+		longjmp(*conf_way_out, 1);
+	fputs("out of memory while the configuration is read\n", stderr);
+	_exit(1);
+}
+
 char *conf_copy(const char *text)
 {
 	char *copy = strdup(text);
 
 	if (!copy)
-		abort();        /* at start, before anything runs: see conf_table.h */
+		conf_no_memory();
 	return copy;
 }
 
@@ -30,7 +40,7 @@ void *conf_grow(void *list, size_t *count, size_t size)
 	char *more = reallocarray(list, *count + 1, size);
 
 	if (!more)
-		abort();
+		conf_no_memory();
 	memset(more + *count * size, 0, size);
 	++*count;
 	return more;
@@ -59,7 +69,7 @@ void conf_error(struct conf *c, int line, const char *fmt, ...)
 		return;
 	va_start(ap, fmt);
 	if (vasprintf(&m->text, fmt, ap) < 0)
-		abort();
+		conf_no_memory();
 	va_end(ap);
 	one_line(m->text);
 	m->line = line;
@@ -75,7 +85,7 @@ void conf_warning(struct conf *c, int line, const char *fmt, ...)
 		return;
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)
-		abort();
+		conf_no_memory();
 	va_end(ap);
 	one_line(text);
 	if (line > 0)
@@ -92,7 +102,7 @@ char *conf_path(const struct conf *c, const char *path)
 	if (path[0] == '/')
 		return conf_copy(path);
 	if (asprintf(&out, "%s/%s", c->dir, path) < 0)
-		abort();
+		conf_no_memory();
 	return out;
 }
 
@@ -167,7 +177,7 @@ void conf_password(struct conf *c, const char *name, const char *path, int line,
 		free(*out);
 		*out = strndup(text, len);
 		if (!*out)
-			abort();
+			conf_no_memory();
 	}
 	explicit_bzero(text, strlen(text));
 	free(text);

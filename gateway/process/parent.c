@@ -486,8 +486,10 @@ int parent_run(const struct parent_options *options)
 	struct parent_options opt = *options;
 	int status;
 
-	if (!p)
+	if (!p) {
+		fputs("out of memory\n", stderr);
 		return 1;
+	}
 	p->opt = &opt;
 	parent_drain_set(p, NULL);
 	p->signal_fd = p->command_fd = p->spool_fd = p->lock_fd = p->shared_fd = -1;

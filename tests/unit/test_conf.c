@@ -2,12 +2,18 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/asan.h"
 #include "base/sasl.h"
 #include "policy/conf_scan.h"
 #include "policy/conf_table.h"
 #include "policy/user_map.h"
 #include "tests/support/certificate.h"
+#include "tests/support/scarce.h"
 #include "tests/unit/conf_lab.h"
+
+#if UNDER_ASAN
+#include <sanitizer/lsan_interface.h>
+#endif
 
 static void put_ca(void)
 {
@@ -59,6 +65,37 @@ static void check_never(const struct outbound_conf *o)
 		if (site_in_networks(o->never, o->never_count, &a) != rows[i].never)
 			fail_msg("%s", rows[i].address);
 	}
+}
+
+/* There is a configuration, or there is none and an error: whoever reads it again while it serves goes on with the one it has. */
+static void test_no_memory(void **state)
+{
+	int n;
+
+	put("gatepost.conf", MINIMAL);
+	for (n = 1; scarce_begin(n); n++) {
+		struct buf errors = BUF_INIT(4096);
+		struct site *s;
+		bool failed;
+
+#if UNDER_ASAN
+		__lsan_disable();       /* what has been made of it is lost */
+#endif
+		s = site_load(in_dir("gatepost.conf"), &errors, NULL);
+#if UNDER_ASAN
+		__lsan_enable();
+#endif
+		failed = scarce_end();
+		if (!failed)
+			assert_non_null(s);
+		if (!s)
+			assert_true(errors.len > 0 || errors.failed);
+		site_free(s);
+		buf_release(&errors);
+		if (!failed)
+			break;
+	}
+	assert_true(n > 20);
 }
 
 static void test_minimal(void **state)
@@ -850,7 +887,7 @@ static void test_many_classes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_many_classes), cmocka_unit_test(test_minimal), cmocka_unit_test(test_everything), cmocka_unit_test(test_everything_is_all),
+		cmocka_unit_test(test_many_classes), cmocka_unit_test(test_no_memory), cmocka_unit_test(test_minimal), cmocka_unit_test(test_everything), cmocka_unit_test(test_everything_is_all),
 		cmocka_unit_test(test_accepts), cmocka_unit_test(test_syntax), cmocka_unit_test(test_syntax_2),
 		cmocka_unit_test(test_wrong), cmocka_unit_test(test_lacking), cmocka_unit_test(test_mangled),
 		cmocka_unit_test(test_comments), cmocka_unit_test(test_by_port),
