@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/stream.h"
+#include "hop/delivery.h"
 #include "smtp/smtp_session.h"
 
 static const char commands_reply[] = "421 4.7.0 too many commands from your network in a short time, closing; try again in some minutes";
@@ -30,6 +31,16 @@ static int end(struct smtp_session *s, const char *reply)
 	return rc < 0 ? rc : 1;
 }
 
+/* Who is slowed down keeps no session with the backend from others. */
+static void pause_delivery(struct smtp_session *s, int delay_ms)
+{
+	struct delivery *d = s->t ? s->t->delivery : NULL;
+	int spare_ms = d ? delivery_spare_ms(d) : -1;
+
+	if (spare_ms >= 0 && delay_ms > spare_ms)
+		delivery_pause(d);
+}
+
 /* 0: go on; 1: the client has its answer; or an error: it has gone. may wait */
 static int wait(struct smtp_session *s, enum use_kind kind, int delay_ms)
 {
@@ -41,6 +52,7 @@ static int wait(struct smtp_session *s, enum use_kind kind, int delay_ms)
 	rc = stream_flush(s->stream, s->svc->site->timeouts.command_ms);
 	if (rc < 0)
 		return rc;
+	pause_delivery(s, delay_ms);
 	switch (limit_wait(&s->admission.limit, kind, delay_ms, s->stream)) {
 	case LIMIT_FREE:
 		return 0;

@@ -289,6 +289,18 @@ def test_slowed_sessions_are_few(lab, recorder):
     assert status(g)["refused"]["connections"] == 1
 
 
+def test_who_is_slowed_keeps_no_backend(lab, recorder):
+    """The only session with the server behind is free for others while a client's next recipient waits."""
+    g = lab([recorder.port], policy="accept\n", backend_options='max_sessions = 1 max_sessions_wait = "4s"',
+            conf=limits(period="1h", recipients=2, slow_from=60, slow_max="20s"))
+    with Client(g.port, source=BAD) as c:
+        c.ehlo()
+        assert [r.code for r in c.envelope("a@sender.example", "bob@example.com")] == [250]
+        c.send(b"RCPT TO:<ben@example.com>\r\n")
+        g.wait_line(rf"event=limit what=recipients client={BAD} .*action=slow")
+        unharmed(g)
+
+
 def test_of_the_whole_site(lab, recorder):
     g = lab([recorder.port], policy="accept\n", conf=limits() + "\n" + limits("site_limits", period="1h", connections=5, slow_from=100))
     assert [talk(g, f"127.0.2.{n}", [], False)[0] for n in range(7)] == [220] * 5 + [421] * 2
