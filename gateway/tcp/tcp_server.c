@@ -86,7 +86,8 @@ static bool admit(struct tcp_session *s)
 {
 	struct limit_client c;
 
-	limit_client_init(&c, s->svc->limits, &s->client, s->conf->name, s->id);
+	/* A load balancer that speaks for itself is nobody's client. */
+	limit_client_init(&c, s->header.told ? s->svc->limits : NULL, &s->client, s->conf->name, s->id);
 	if (!c.svc || limit_seat_take(c.svc, s->listener->what, &s->client, s->conf->max_per_client, &s->seat) == 0)
 		return true;
 	limit_seat_refused(&c, s->conf->max_per_client);

@@ -321,7 +321,7 @@ def test_a_load_balancer_tells_the_client(passing, lines):
 def test_a_load_balancer_that_tells_nothing(passing, lines):
     """What does not begin with a header is closed; LOCAL and UNKNOWN are passed on without a line."""
     server = lines(b"", polite)
-    g = passing([server.port], 'proxy_from = { "127.0.0.0/8" }', "proxy = v2")
+    g = passing([server.port], 'proxy_from = { "127.0.0.0/8" } max_per_client = 1', "proxy = v2")
     for bad in (b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 300.0.0.1 127.0.0.1 1 1\r\n", SIGNATURE + b"\x31\x11\0\x0c" + bytes(12)):
         mark = g.mark()
         with Talk(g.web, first=bad) as t:
@@ -332,6 +332,8 @@ def test_a_load_balancer_that_tells_nothing(passing, lines):
     for first in (b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x20\0\0\0"):
         with Talk(g.web, first=first) as t:
             assert t.ask(b"say ping\r\n").endswith(b"say ping\r\n")
+            with Talk(g.web, first=first) as again:     # it is not counted as a client
+                assert again.ask(b"say ping\r\n").endswith(b"say ping\r\n")
     socket.create_connection(("127.0.0.1", g.web)).close()
     with Talk(g.web, first=b"PROXY TCP4 192.0.2.7 127.0.0.1 1 80\r\n") as t:
         assert t.ask(b"say hello\r\n")
