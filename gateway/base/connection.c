@@ -1,16 +1,22 @@
 #include "base/connection.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/proxy_stream.h"
 #include "base/stream.h"
 #include "policy/conf.h"
 
-enum { HEADER_MS = 10 * 1000, ID_BYTES = 5 };           /* a load balancer says it at once */
+enum {
+	HEADER_MS = 10 * 1000,          /* a load balancer says it at once */
+	ID_BYTES = 5,
+	SAY_BURST = 100, SAY_EVERY_MS = 1000,   /* so many who are turned away are told of at once, and then so often one */
+};
 
 void connection_id(char *out)
 {
@@ -35,11 +41,39 @@ void connection_id(char *out)
 	*out = '\0';
 }
 
+/* Whether there is to be a line more; *unsaid: how many have had none before it. */
+static bool may_say(int *unsaid)
+{
+	static int64_t free_ms, skipped;        /* from when on none of the burst counts any more */
+	int64_t now_ms = clock_ms();
+
+	if (free_ms < now_ms)
+		free_ms = now_ms;
+	if (free_ms - now_ms > (SAY_BURST - 1) * SAY_EVERY_MS) {
+		skipped++;
+		return false;
+	}
+	free_ms += SAY_EVERY_MS;
+	*unsaid = skipped < INT_MAX ? (int)skipped : INT_MAX;
+	skipped = 0;
+	return true;
+}
+
 void connection_turned_away(const char *listener, const struct net_addr *client, const char *why)
 {
 	char ip[NET_TEXT_MAX];
+	struct log_line l;
+	int more;
 
-	log_notice("turned-away", "client", net_text(client, ip), "reason", why, "listener", listener, NULL);
+	if (!may_say(&more))
+		return;
+	log_start(&l, LOG_LEVEL_NOTICE, "turned-away");
+	log_str(&l, "client", net_text(client, ip));
+	log_str(&l, "reason", why);
+	log_str(&l, "listener", listener);
+	if (more > 0)
+		log_num(&l, "more", more);
+	log_emit(&l);
 }
 
 int connection_proxied(struct stream *s, const char *listener, const struct net_addr *peer, struct proxy_header *out)

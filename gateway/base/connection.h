@@ -15,7 +15,10 @@ enum { CONNECTION_ID_MAX = 16 };
 /* An id that no other connection of these days has. out has CONNECTION_ID_MAX bytes. */
 void connection_id(char *out);
 
-/* The line that says so; the caller closes it. */
+/*
+ * The line that says so; the caller closes it. A flood of connections makes no flood of lines: after a hundred there is one a second, with more=, how many had
+ * none before it.
+ */
 void connection_turned_away(const char *listener, const struct net_addr *client, const char *why);
 
 /*
