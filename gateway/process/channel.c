@@ -544,6 +544,13 @@ static int call_run(struct channel *c, struct channel_call *call, int timeout_ms
 	return rc;
 }
 
+static bool is_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd,
 		 int timeout_ms, struct channel_msg *reply)
 {
@@ -563,6 +570,9 @@ int channel_call(struct channel *c, enum channel_type type, const void *data, si
 	left_ms = timeout_ms < 0 ? -1 : deadline_ms - clock_ms();
 	rc = timeout_ms >= 0 && left_ms <= 0 ? -ETIMEDOUT : call_run(c, &call, (int)left_ms);
 	gate_leave(&c->gate);
+	/* Who writes to a pipe or a socket may have to wait, and all others with him: what keepers hand out are files. */
+	if (rc == 0 && answer.fd >= 0 && type != CHANNEL_SOCKET && !is_file(answer.fd))
+		rc = -EPROTO;
 	if (rc < 0) {
 		channel_msg_release(&answer);
 		return rc;

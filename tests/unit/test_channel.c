@@ -335,10 +335,13 @@ static void script_order(void *arg)
 		task_yield();
 		peer_take();
 	}
+	int file = memfd_create("test", MFD_CLOEXEC);
+
 	peer_answer(2, 2, -1);
-	peer_answer(0, 0, peer);
-	peer_answer(0, 0, peer);        /* twice: the second is for nobody */
+	peer_answer(0, 0, file);
+	peer_answer(0, 0, file);        /* twice: the second is for nobody */
 	peer_answer(1, -ENOSPC, -1);
+	close(file);
 }
 
 static void test_out_of_order(void **unused)
@@ -362,6 +365,40 @@ static void test_out_of_order(void **unused)
 	for (int i = 0; i < 3; i++)
 		channel_msg_release(&a[i].reply);
 	world_end();
+}
+
+static void script_no_file(void *arg)
+{
+	int ends[2];
+
+	while (held_count < 2) {
+		task_yield();
+		peer_take();
+	}
+	assert_int_equal(pipe(ends), 0);
+	peer_answer(0, 0, ends[1]);
+	peer_answer(1, 0, peer);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* What a keeper gives to be written to is a file: nobody waits for a reader that it may never get. */
+static void test_no_file(void **unused)
+{
+	int before = open_fds();
+	struct asker a[2];
+
+	world_make();
+	asker_start(&a[0], "a pipe", 5000);
+	asker_start(&a[1], "a socket", 5000);
+	assert_int_equal(task_spawn("script", script_no_file, NULL, NULL), 0);
+	loop_run();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(a[i].rc, -EPROTO);
+		assert_int_equal(a[i].reply.fd, -1);
+	}
+	world_end();
+	assert_int_equal(open_fds(), before);
 }
 
 static void script_late(void *arg)
@@ -662,6 +699,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_rubbish),
 		cmocka_unit_test(test_out_of_order),
+		cmocka_unit_test(test_no_file),
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_peer_dies),
 		cmocka_unit_test(test_replaced),
