@@ -210,11 +210,14 @@ static void on_request(int fd, short what, void *arg)
 	}
 }
 
-/* A worker's channel comes from the parent. */
+/* A worker's channel comes from the parent. It takes the place of the one that the worker had: who keeps asking for others does not get more turns by that. */
 static void peer_add(struct keeper *k, int fd, int32_t slot)
 {
 	struct keeper_peer *p = calloc(1, sizeof(*p));
 
+	for (struct keeper_peer *former = k->peers; former && slot >= 0; former = former->next)
+		if (former->slot == slot)
+			peer_close(former);
 	if (p) {
 		p->keeper = k;
 		p->fd = fd;

@@ -24,7 +24,7 @@
 
 enum {
 	ANSWERS_MAX = 256,              /* of one round; then there is a flush in between */
-	WAITING_MAX = 16 * 1024,        /* workers' tasks that want something to do */
+	WAITING_MAX = CHANNEL_CALLS_MAX,        /* tasks of one worker that want something to do: more calls than that it cannot have */
 	LEASES_A_ROUND = 32,
 	CLAIM_MS = 500,                 /* before the first lease: workers say what they had of a keeper that has died */
 	COMPLAIN_MS = 10 * 1000,
@@ -67,7 +67,6 @@ struct spool_role {
 	struct answer answer[ANSWERS_MAX];
 	size_t answer_count;
 	struct asking *first, **last;
-	size_t asking_count;
 	struct given given[GIVEN];      /* the latest */
 	size_t given_at;
 };
@@ -170,12 +169,21 @@ static void request_wake(struct spool_role *s, struct keeper_peer *p, const stru
 	json_decref(o);
 }
 
+static int asking_of(const struct spool_role *s, const struct keeper_peer *p)
+{
+	int n = 0;
+
+	for (const struct asking *a = s->first; a; a = a->next)
+		n += a->peer == p;
+	return n;
+}
+
 static void request_lease(struct spool_role *s, struct keeper_peer *p, const struct channel_msg *m)
 {
 	int64_t wait_ms = 0;
 	uint64_t serial = 0;
 	int rc = spool_wire_ask_read(m->data, m->len, &serial, &wait_ms);
-	struct asking *a = rc == 0 && s->asking_count < WAITING_MAX ? calloc(1, sizeof(*a)) : NULL;
+	struct asking *a = rc == 0 && asking_of(s, p) < WAITING_MAX ? calloc(1, sizeof(*a)) : NULL;
 
 	if (!a) {
 		keeper_answer(p, m->type, m->id, rc < 0 ? rc : -EAGAIN, NULL, 0, -1);
@@ -184,7 +192,6 @@ static void request_lease(struct spool_role *s, struct keeper_peer *p, const str
 	*a = (struct asking){ .peer = p, .id = m->id, .serial = serial, .until_ms = clock_ms() + wait_ms };
 	*s->last = a;
 	s->last = &a->next;
-	s->asking_count++;
 }
 
 static void spool_request(struct keeper *k, struct keeper_peer *p, struct channel_msg *m)
@@ -224,7 +231,6 @@ static void asking_remove(struct spool_role *s, struct asking **at)
 	*at = a->next;
 	if (s->last == &a->next)
 		s->last = at;
-	s->asking_count--;
 	free(a);
 }
 
