@@ -156,6 +156,19 @@ static struct child *place_free(struct parent *p)
 	return NULL;
 }
 
+static int slot_free(const struct parent *p)
+{
+	bool taken[SHARED_SLOTS] = { false };
+
+	for (int i = WORKERS; i < CHILDREN_MAX; i++)
+		if (p->child[i].role == ROLE_WORKER && p->child[i].slot >= 0)
+			taken[p->child[i].slot] = true;
+	for (int i = 0; i < SHARED_SLOTS; i++)
+		if (!taken[i])
+			return i;
+	return -1;
+}
+
 void parent_place_release(struct parent *p, struct child *c)
 {
 	if (c->slot >= 0)
@@ -166,10 +179,11 @@ void parent_place_release(struct parent *p, struct child *c)
 static int worker_start(struct parent *p, unsigned generation, int number)
 {
 	struct child *c = place_free(p);
-	int slot = c ? shared_slot_claim(p->shared, generation) : -1;
+	int slot = c ? slot_free(p) : -1;
 
 	if (slot < 0)
 		return -EAGAIN;
+	shared_slot_take(p->shared, slot, generation);
 	*c = (struct child){ .role = ROLE_WORKER, .number = number, .slot = slot, .generation = generation, .fd = -1 };
 	return parent_start(p, c);
 }

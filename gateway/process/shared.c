@@ -116,18 +116,6 @@ void shared_names_keep(struct shared_names *n, const char *const *names, size_t 
 	}
 }
 
-int shared_slot_claim(struct shared *s, unsigned generation)
-{
-	for (int i = 0; i < SHARED_SLOTS; i++)
-		if (atomic_load(&s->slot[i].pid) == 0) {
-			atomic_store(&s->slot[i].generation, generation);
-			/* Taken; the worker's pid comes with it. */
-			atomic_store(&s->slot[i].pid, -1);
-			return i;
-		}
-	return -1;
-}
-
 void shared_slot_clear(struct shared *s, int slot)
 {
 	struct shared_slot *l = &s->slot[slot];
@@ -143,6 +131,14 @@ void shared_slot_clear(struct shared *s, int slot)
 	places_forget(&s->smtp_sessions, slot);
 	presence_forget(&s->presence, slot);
 	atomic_store(&l->pid, 0);
+}
+
+void shared_slot_take(struct shared *s, int slot, unsigned generation)
+{
+	shared_slot_clear(s, slot);
+	atomic_store(&s->slot[slot].generation, generation);
+	/* Taken; the worker's pid comes with it. */
+	atomic_store(&s->slot[slot].pid, -1);
 }
 
 int shared_sessions(const struct shared *s)

@@ -91,8 +91,8 @@ void shared_names_keep(struct shared_names *n, const char *const *names, size_t 
 /* The place, by workers. -1: not claimed. */
 int shared_names_find(const struct shared_names *n, const char *name);
 
-/* Parent only: a free slot, or -1. */
-int shared_slot_claim(struct shared *s, unsigned generation);
+/* Parent only: a worker of this generation gets the slot. Which are free the parent knows by its children, not by what any of them may have written here. */
+void shared_slot_take(struct shared *s, int slot, unsigned generation);
 /* The worker of this slot is dead: everything it held is free. */
 void shared_slot_clear(struct shared *s, int slot);
 
