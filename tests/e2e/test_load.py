@@ -37,7 +37,7 @@ def test_idle(load_gate, request, tls):
 
 
 def test_slow_clients(load_gate, request):
-    g, good, usual = load_gate()
+    g, good, usual = load_gate("sessions = 30000")
     with Attackers("slow", g.port, of_size(1000, 10000), processes=2) as a:
         a.wait("ready", 2, timeout=300)
         a.wait("bytes", of_size(2000, 100000), timeout=300)
