@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/tls_cert.h"
 #include "base/tls_key.h"
 
 /*
@@ -396,22 +397,6 @@ static bool hostname_ok(const char *name)
 		   len;
 }
 
-static int extension_add(X509 *cert, int nid, const char *value)
-{
-	X509V3_CTX v3;
-	X509_EXTENSION *e;
-	int ok;
-
-	X509V3_set_ctx(&v3, cert, cert, NULL, NULL, 0);
-	X509V3_set_ctx_nodb(&v3);
-	e = X509V3_EXT_conf_nid(NULL, &v3, nid, value);
-	if (!e)
-		return 0;
-	ok = X509_add_ext(cert, e, -1);
-	X509_EXTENSION_free(e);
-	return ok;
-}
-
 static int cert_name(X509 *cert, const char *hostname)
 {
 	X509_NAME *name = X509_get_subject_name(cert);
@@ -425,30 +410,12 @@ static int cert_name(X509 *cert, const char *hostname)
 	snprintf(san, sizeof(san), "DNS:%s", hostname);
 	return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1,
 					  -1, 0) &&
-	       X509_set_issuer_name(cert, name) && extension_add(cert, NID_subject_alt_name, san);
+	       X509_set_issuer_name(cert, name) && tls_cert_extension(cert, cert, NID_subject_alt_name, san);
 }
 
 static int cert_fill(X509 *cert, EVP_PKEY *key, const char *hostname)
 {
-	unsigned char serial[16];
-	BIGNUM *bn;
-	int ok;
-
-	if (RAND_bytes(serial, sizeof(serial)) != 1)
-		return 0;
-	serial[0] &= 0x7f;
-	bn = BN_bin2bn(serial, sizeof(serial), NULL);
-	ok = bn && BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(cert));
-	BN_free(bn);
-	/* Valid from an hour ago: clocks differ. */
-	return ok && X509_set_version(cert, X509_VERSION_3) &&
-	       X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
-	       X509_time_adj_ex(X509_getm_notAfter(cert), CERT_DAYS, 0, NULL) &&
-	       X509_set_pubkey(cert, key) && cert_name(cert, hostname) &&
-	       extension_add(cert, NID_basic_constraints, "critical,CA:FALSE") &&
-	       extension_add(cert, NID_key_usage, "critical,digitalSignature") &&
-	       extension_add(cert, NID_ext_key_usage, "serverAuth") &&
-	       X509_sign(cert, key, EVP_sha256());
+	return tls_cert_fill(cert, cert, key, CERT_DAYS) && cert_name(cert, hostname) && X509_sign(cert, key, EVP_sha256());
 }
 
 static int bio_to_buf(BIO *bio, struct buf *out)

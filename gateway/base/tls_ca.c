@@ -1,20 +1,19 @@
 #include "base/tls_ca.h"
 
 #include <errno.h>
-#include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/tls.h"
+#include "base/tls_cert.h"
 
-enum { WEEK_S = 7 * 86400, HOUR_S = 3600, CN_MAX = 64 };
+enum { VALID_DAYS = 7, CN_MAX = 64 };
 
 struct tls_ca {
 	X509 *cert;
@@ -210,35 +209,6 @@ static EVP_PKEY *key_of(const unsigned char point[TLS_CA_POINT_BYTES])
 	return key;
 }
 
-static bool serial_set(X509 *x)
-{
-	unsigned char bytes[16];
-	BIGNUM *bn;
-	bool ok;
-
-	if (RAND_bytes(bytes, sizeof(bytes)) != 1)
-		return false;
-	bytes[0] &= 0x7f;
-	bn = BN_bin2bn(bytes, sizeof(bytes), NULL);
-	ok = bn && BN_to_ASN1_INTEGER(bn, X509_get_serialNumber(x));
-	BN_free(bn);
-	return ok;
-}
-
-static bool extension_add(X509 *x, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX v3;
-	X509_EXTENSION *e;
-	bool ok;
-
-	X509V3_set_ctx(&v3, issuer, x, NULL, NULL, 0);
-	X509V3_set_ctx_nodb(&v3);
-	e = X509V3_EXT_conf_nid(NULL, &v3, nid, value);
-	ok = e && X509_add_ext(x, e, -1);
-	X509_EXTENSION_free(e);
-	return ok;
-}
-
 /* The common name is for people; a name that is longer than one may be is left to the others. */
 static bool subject_set(X509 *x, const GENERAL_NAMES *names)
 {
@@ -256,13 +226,10 @@ static bool fill(struct tls_ca *ca, X509 *x, EVP_PKEY *key, GENERAL_NAMES *names
 {
 	const EVP_MD *md = EVP_PKEY_get_id(ca->key) == EVP_PKEY_ED25519 || EVP_PKEY_get_id(ca->key) == EVP_PKEY_ED448 ? NULL : EVP_sha256();
 
-	return X509_set_version(x, X509_VERSION_3) && serial_set(x) && X509_gmtime_adj(X509_getm_notBefore(x), -HOUR_S) &&
-	       X509_gmtime_adj(X509_getm_notAfter(x), WEEK_S) && X509_set_pubkey(x, key) && subject_set(x, names) &&
-	       X509_set_issuer_name(x, X509_get_subject_name(ca->cert)) && X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1 &&
-	       extension_add(x, ca->cert, NID_basic_constraints, "critical,CA:FALSE") && extension_add(x, ca->cert, NID_key_usage, "critical,digitalSignature") &&
-	       extension_add(x, ca->cert, NID_ext_key_usage, "serverAuth") &&
+	return tls_cert_fill(x, ca->cert, key, VALID_DAYS) && subject_set(x, names) && X509_set_issuer_name(x, X509_get_subject_name(ca->cert)) &&
+	       X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1 &&
 	       /* A client may know two CAs of one name: the old and the new. */
-	       extension_add(x, ca->cert, NID_authority_key_identifier, "keyid") && X509_sign(x, ca->key, md) > 0;
+	       tls_cert_extension(x, ca->cert, NID_authority_key_identifier, "keyid") && X509_sign(x, ca->key, md) > 0;
 }
 
 int tls_ca_sign(struct tls_ca *ca, const unsigned char point[TLS_CA_POINT_BYTES], const unsigned char *list, size_t len, struct buf *der)
