@@ -163,16 +163,12 @@ static void note(const char **what, const char *why)
 
 static int add(struct search *s, const char *fact, const char *value)
 {
-	const struct fact *f = facts_get_name(s->out, fact);
+	int rc = facts_add_once(s->out, fact, value);
 
-	for (size_t i = 0; f && i < f->count; i++)
-		if (strcmp(f->text[i], value) == 0)
-			return 0;
-	if (f && f->count == FACT_LIST_MAX) {
-		note(&s->bomb, "more names than are listed");
-		return 0;
-	}
-	return facts_add(s->out, fact, value);
+	if (rc != -ENOSPC)
+		return rc;
+	note(&s->bomb, "more names than are listed");
+	return 0;
 }
 
 static int add_name(struct search *s, const char *name)

@@ -25,16 +25,12 @@ struct search {
 /* Once; what no longer fits is not passed over in silence. */
 static int add(struct search *s, const char *fact, const char *value)
 {
-	const struct fact *f = facts_get_name(s->out, fact);
+	int rc = facts_add_once(s->out, fact, value);
 
-	for (size_t i = 0; f && i < f->count; i++)
-		if (strcmp(f->text[i], value) == 0)
-			return 0;
-	if (f && f->count == FACT_LIST_MAX) {
-		mime_set_broken(s->mime, "more attachments than are listed");
-		return 0;
-	}
-	return facts_add(s->out, fact, value);
+	if (rc != -ENOSPC)
+		return rc;
+	mime_set_broken(s->mime, "more attachments than are listed");
+	return 0;
 }
 
 static int on_part(void *arg, const struct mime_part *part)

@@ -274,6 +274,16 @@ int facts_add(struct facts *f, const char *name, const char *value)
 	return e->count < FACT_LIST_MAX ? append(e, value) : 0;
 }
 
+int facts_add_once(struct facts *f, const char *name, const char *value)
+{
+	const struct fact *have = facts_get_name(f, name);
+
+	for (size_t i = 0; have && i < have->count; i++)
+		if (strcmp(have->text[i], value) == 0)
+			return 0;
+	return have && have->count == FACT_LIST_MAX ? -ENOSPC : facts_add(f, name, value);
+}
+
 int facts_set_empty(struct facts *f, const char *name)
 {
 	struct fact *e = entry(f, name);

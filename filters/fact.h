@@ -76,6 +76,8 @@ int facts_set_why(struct facts *f, const char *name, const char *value, const ch
 int facts_set_num(struct facts *f, const char *name, int64_t value);
 int facts_set_bool(struct facts *f, const char *name, bool value);
 int facts_add(struct facts *f, const char *name, const char *value);   /* one more to a list; ignored past FACT_LIST_MAX */
+/* The same, unless it is there already. -ENOSPC: there are FACT_LIST_MAX others. */
+int facts_add_once(struct facts *f, const char *name, const char *value);
 int facts_set_empty(struct facts *f, const char *name);                /* a list known to have none */
 int facts_temperror(struct facts *f, const char *name, const char *why);
 int facts_why(struct facts *f, const char *name, const char *why_fmt, ...) __attribute__((format(printf, 3, 4)));

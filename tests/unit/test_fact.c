@@ -76,6 +76,22 @@ static void test_lists_are_bounded(void **state)
 	facts_release(&f);
 }
 
+static void test_once(void **state)
+{
+	struct facts f = { 0 };
+	char value[20];
+
+	for (int i = 0; i < 2 * FACT_LIST_MAX; i++) {
+		snprintf(value, sizeof(value), "v%d", i / 2);
+		assert_int_equal(facts_add_once(&f, "t.list", value), 0);
+	}
+	assert_int_equal(facts_get_name(&f, "t.list")->count, FACT_LIST_MAX);
+	assert_int_equal(facts_add_once(&f, "t.list", "v7"), 0);
+	assert_int_equal(facts_add_once(&f, "t.list", "another"), -ENOSPC);
+	assert_int_equal(facts_get_name(&f, "t.list")->count, FACT_LIST_MAX);
+	facts_release(&f);
+}
+
 /* Half a list is none: what is known is whole, and what could not be kept is known not to be. */
 static void test_no_memory(void **state)
 {
@@ -108,6 +124,7 @@ int main(void)
 		cmocka_unit_test(test_registry),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_lists_are_bounded),
+		cmocka_unit_test(test_once),
 		cmocka_unit_test(test_no_memory),
 	};
 
