@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/task.h"
 #include "command/command.h"
-#include "filters/fact.h"
 #include "policy/conf.h"
 #include "process/control.h"
 
@@ -19,19 +18,6 @@ static const char status_usage[] =
 	"usage: gatepost status [-c FILE]\n"
 	"\n"
 	"How the running gateway is, as JSON.\n";
-
-/* NULL: said on stderr. */
-static struct site *load(const char *path)
-{
-	AUTO(buf) struct buf errors = BUF_INIT(1 << 20), warnings = BUF_INIT(1 << 20);
-	struct site *s;
-
-	fact_register_all();            /* the policy is written in their names */
-	s = site_load(path, &errors, &warnings);
-	if (!s)
-		fputs(buf_str(&errors), stderr);
-	return s;
-}
 
 /* Ask the gateway of this configuration; request is taken over. NULL: said on stderr. */
 static json_t *ask(const struct site *s, json_t *request)
@@ -132,7 +118,7 @@ int cmd_recipients(int argc, char **argv)
 		return 1;
 	}
 	address = argc - at == 2 ? argv[at + 1] : NULL;
-	s = load(path);
+	s = command_site(path);
 	if (!s)
 		return 1;
 	status = s->redis.address.family ? clear_in_redis(s, address) : clear_in_keeper(s, address);
@@ -153,7 +139,7 @@ int cmd_status(int argc, char **argv)
 		fprintf(stderr, "gatepost status: %s was not expected\n%s", argv[at], status_usage);
 		return 1;
 	}
-	s = load(path);
+	s = command_site(path);
 	answer = s ? ask(s, json_pack("{s:s}", "cmd", "status")) : NULL;
 	site_free(s);
 	if (!answer)

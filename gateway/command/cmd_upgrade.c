@@ -33,20 +33,6 @@ static const char usage[] = "usage: gatepost upgrade [-c FILE]\n"
 			    "The running gateway goes on as the program that is installed now, with the same sockets and the same process id. That one is tried\n"
 			    "first; if it cannot take over, nothing changes and the exit status is 1. Sessions that are open end in the program they began in.\n";
 
-/* NULL: said on stderr. */
-static struct site *load(const char *path)
-{
-	AUTO(buf) struct buf errors = BUF_INIT(1 << 20), warnings = BUF_INIT(1 << 20);
-	struct site *s;
-
-	(void)regdomain_init(NULL);
-	fact_register_all();            /* the policy is written in their names */
-	s = site_load(path, &errors, &warnings);
-	if (!s)
-		fputs(buf_str(&errors), stderr);
-	return s;
-}
-
 /* --- the trial --- */
 
 /* What would be handed over, if there is anything. 0, or -errno with a sentence in err. */
@@ -73,9 +59,12 @@ static int trial(const char *path)
 {
 	AUTO(buf) struct buf err = BUF_INIT(64 * 1024);
 	struct confine confine[ROLE_COUNT];
-	struct site *s = load(path);
-	int rc = s ? confine_site(s, confine, &err, NULL) : -EINVAL;
+	struct site *s;
+	int rc;
 
+	(void)regdomain_init(NULL);
+	s = command_site(path);
+	rc = s ? confine_site(s, confine, &err, NULL) : -EINVAL;
 	if (rc == 0)
 		rc = filters_setup(s, &err);
 	if (rc == 0)
@@ -193,7 +182,8 @@ int cmd_upgrade(int argc, char **argv)
 	}
 	if (tried)
 		return trial(path);
-	s = load(path);
+	(void)regdomain_init(NULL);
+	s = command_site(path);
 	if (!s)
 		return 1;
 	status = upgrade(s);

@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
+#include "filters/fact.h"
+#include "policy/conf.h"
+
 int command_options(int argc, char **argv, const char *text, const char **path, int *status)
 {
 	static const struct option options[] = {
@@ -25,6 +29,18 @@ int command_options(int argc, char **argv, const char *text, const char **path, 
 		return -1;
 	}
 	return optind;
+}
+
+struct site *command_site(const char *path)
+{
+	AUTO(buf) struct buf errors = BUF_INIT(1 << 20), warnings = BUF_INIT(1 << 20);
+	struct site *s;
+
+	fact_register_all();            /* the policy is written in their names */
+	s = site_load(path, &errors, &warnings);
+	if (!s)
+		fputs(buf_str(&errors), stderr);
+	return s;
 }
 
 static void usage(FILE *to, const char *command, const struct subcommand *subcommands, const char *note)

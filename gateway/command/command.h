@@ -13,6 +13,8 @@
 #define GATEPOST_CONFIG "/etc/gatepost/gatepost.conf"
 #endif
 
+struct site;
+
 int cmd_run(int argc, char **argv);
 int cmd_advise(int argc, char **argv);
 int cmd_check(int argc, char **argv);
@@ -31,6 +33,9 @@ int cmd_version(int argc, char **argv);
  * and 1 for a wrong option.
  */
 int command_options(int argc, char **argv, const char *usage, const char **path, int *status);
+
+/* The configuration, for a command that has nothing to say about its warnings. NULL: what is wrong is said on stderr. */
+struct site *command_site(const char *path);
 
 /* Commands of a command: `gatepost quarantine list`. Each gets its own argv; argv[0] is its whole name. The last one has no name. */
 struct subcommand {
