@@ -25,11 +25,6 @@ void message_memory_bound(uint64_t bytes)
 	held_max = bytes;
 }
 
-uint64_t message_memory_bytes(void)
-{
-	return held;
-}
-
 uint64_t message_spare_bytes(void)
 {
 	return spare_used;

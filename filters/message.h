@@ -1,7 +1,7 @@
 /*
  * message - the bytes of one message as they were sent, and an index of its header
  *
- * Bytes lie in memory up to message_memory_bytes, beyond that in a file without a name whose descriptor comes from the opener given
+ * Bytes lie in memory up to memory_bytes (and message_memory_bound), beyond that in a file without a name whose descriptor comes from the opener given
  * at message_new (the keeper's store, or memfd in tests). Where the disk is full, when that file is opened or later, a file in memory takes its place: up to
  * MESSAGE_SPARE_MAX for all messages of the process together, past which there is no space. CRLF as received; dot-stuffing is already undone. The header is
  * indexed while it arrives: message_add finds its end by itself. Bounds: header_bytes and header_fields, past which
@@ -26,7 +26,6 @@ enum { MESSAGE_SPARE_MAX = 64 * 1024 * 1024 };
  */
 enum { MESSAGE_TIGHT = 16 * 1024 };
 void message_memory_bound(uint64_t bytes);
-uint64_t message_memory_bytes(void);    /* now */
 uint64_t message_spare_bytes(void);     /* in files in memory, which are not the process's own for /proc */
 
 struct message_limits {

@@ -25,7 +25,8 @@ static bool is_backend(const struct site *site, const struct net_addr *client)
 	return false;
 }
 
-bool limit_exempts(const struct site *site, const struct net_addr *client)
+/* One of ours, or of those that the site does not count. */
+static bool is_exempt(const struct site *site, const struct net_addr *client)
 {
 	return site_in_networks(site->relay_networks, site->relay_network_count, client) ||
 	       site_in_networks(site->client_limits.exempt, site->client_limits.exempt_count, client) || is_backend(site, client);
@@ -37,7 +38,7 @@ void limit_client_init(struct limit_client *c, const struct limit_service *svc, 
 	c->addr = *client;
 	c->listener = listener;
 	c->sid = sid;
-	if (!svc || !svc->use || limit_exempts(svc->site, client))
+	if (!svc || !svc->use || is_exempt(svc->site, client))
 		return;
 	c->svc = svc;
 	client_use_name(svc->use, &svc->site->client_limits.client, client, &c->who);

@@ -50,9 +50,6 @@ struct limit_client {
 
 enum limit_answer { LIMIT_FREE, LIMIT_REFUSED, LIMIT_CANCELLED };
 
-/* Whether a client is one of ours, or of those that the site does not count. */
-bool limit_exempts(const struct site *site, const struct net_addr *client);
-
 /* A client comes. svc NULL: it is not counted. */
 void limit_client_init(struct limit_client *c, const struct limit_service *svc, const struct net_addr *client, const char *listener, const char *sid);
 

@@ -26,7 +26,8 @@ void end_release(struct end *e)
 	memset(e, 0, sizeof(*e));
 }
 
-void end_raw(struct end *e, const void *p, size_t len)
+/* Around TLS. */
+static void raw_say(struct end *e, const void *p, size_t len)
 {
 	buf_add(&e->unsent, p, len);
 }
@@ -45,7 +46,7 @@ static void tls_collect(struct end *e)
 	int n;
 
 	while ((n = BIO_read(e->out, bytes, sizeof(bytes))) > 0)
-		end_raw(e, bytes, (size_t)n);
+		raw_say(e, bytes, (size_t)n);
 	ERR_clear_error();
 }
 
@@ -54,7 +55,7 @@ void end_say(struct end *e, const void *p, size_t len)
 	if (!len)
 		return;
 	if (!e->ssl || e->shut || e->broken) {
-		end_raw(e, p, len);
+		raw_say(e, p, len);
 		e->clear += e->ssl ? 0 : len;
 	} else if (!e->up) {
 		buf_add(&e->later, p, len);

@@ -45,7 +45,6 @@ void end_release(struct end *e);        /* the wire is left, if it was not; zero
 
 void end_say(struct end *e, const void *p, size_t len);
 void end_says(struct end *e, const char *text);
-void end_raw(struct end *e, const void *p, size_t len);         /* around TLS */
 void end_piece(struct end *e);          /* what has been said arrives before what follows */
 /* TLS from here on, after what was said. */
 void end_tls(struct end *e, struct ssl_ctx_st *ctx, bool server);

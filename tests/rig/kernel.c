@@ -31,7 +31,7 @@ enum {
 static const int64_t begin_wall_ms = 1795348800000, begin_ms = 1000000000;
 
 static struct {
-	bool on, stuck, show, resting;
+	bool on, show, resting;
 	struct kernel_ops ops;
 	struct wire wire[KERNEL_WIRES];
 	bool epoll;
@@ -245,19 +245,11 @@ size_t kernel_open(void)
 	return n;
 }
 
-struct wire *kernel_next_wire(struct wire *w)
-{
-	for (w = w ? w + 1 : k.wire; w < k.wire + KERNEL_WIRES; w++)
-		if (w->open)
-			return w;
-	return NULL;
-}
-
 void kernel_again(uint64_t seed)
 {
 	k.ms = begin_ms;
 	k.chance = (seed + 1) * 0x9e3779b97f4a7c15ull;
-	k.stuck = k.resting = false;
+	k.resting = false;
 	k.rounds++;
 	buf_clear(&k.log);
 }
@@ -283,11 +275,6 @@ void kernel_end(void)
 	RAND_set_rand_method(k.usual);
 	k.on = false;
 	buf_release(&k.log);
-}
-
-bool kernel_stuck(void)
-{
-	return k.stuck;
 }
 
 struct buf *kernel_log(void)
@@ -649,7 +636,6 @@ int epoll_wait(int ep, struct epoll_event *ev, int max, int timeout)
 		next = k.ops.idle(k.ops.arg);
 	if (next != KERNEL_JUMP)
 		return n;
-	k.stuck |= timeout < 0;
 	if (timeout > 0)
 		k.ms += timeout;
 	return 0;

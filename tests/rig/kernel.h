@@ -67,8 +67,6 @@ void kernel_again(uint64_t seed);
 void kernel_rest(void);
 /* Descriptors of the gateway's that are open (its event loop's own not counted). */
 size_t kernel_open(void);
-/* All wires of the gateway that are open, one by one: begin with NULL. */
-struct wire *kernel_next_wire(struct wire *w);
 
 /* A client has connected: the descriptor that accept(2) would return, and the test's end. */
 int kernel_accept(const struct net_addr *client, const struct net_addr *local, struct wire **out);
@@ -79,7 +77,6 @@ void wire_cut(struct wire *w);          /* RST */
 void wire_leave(struct wire *w);        /* close(2): FIN, and what comes is answered with RST; w is not to be used any more */
 
 int64_t kernel_ms(void);                /* clock_ms() */
-bool kernel_stuck(void);                /* a jump was asked for, and there is no timer */
 
 /* What the log has said (all that writev(2) wrote) since the last kernel_begin or kernel_again; as far as it is kept. */
 struct buf *kernel_log(void);
