@@ -15,7 +15,7 @@ DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev lib
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf python3-srs \
 	postfix dovecot-core dovecot-imapd dovecot-pop3d isync fetchmail \
 	haproxy opendkim knot redis-server swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr valgrind \
-	openssl ca-certificates iproute2 nftables procps strace e2fsprogs
+	openssl ca-certificates iproute2 nftables procps strace e2fsprogs mount systemd
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
 DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
 	nginx libnginx-mod-mail perdition dovecot-imapd dovecot-pop3d openssl
@@ -82,6 +82,8 @@ RIGGED := $(patsubst %.c,$(BUILD)/%,$(shell grep -l '"rig/' $(wildcard tests/uni
 # Unit tests make Gatepost's own allocations fail: tests/support/scarce.h.
 comma := ,
 SCARCE := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray strdup strndup)
+# For lint: all that is compiled.
+LINTED := $(addprefix $(BUILD)/,$(addsuffix .o,$(basename $(SRC) $(filter-out tests/preload/%,$(wildcard tests/*/*.c)))))
 CONFORM := $(patsubst tests/conformance/%.c,$(BUILD)/tests/conformance/%,$(wildcard tests/conformance/run_*.c))
 BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -103,6 +105,7 @@ help:
 	@echo 'make valgrind   the unit tests under valgrind'
 	@echo 'make bench      speed and memory, beside HAProxy, Postfix with its add-ons, nginx and perdition'
 	@echo 'make lint       gcc and clang warnings, cppcheck, clang-tidy, manual pages, python, the plan of the house'
+	@echo 'make deps | deps-test | deps-lint | deps-bench: the Debian packages for it, installed as root, for others named'
 	@echo 'make install    below DESTDIR and PREFIX ($(PREFIX)); SYSCONFDIR ($(SYSCONFDIR))'
 	@echo 'make clean'
 
@@ -163,7 +166,7 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libgatepost.a $(TESTLIB)
 # What the tests put before a library of the gateway's.
 $(BUILD)/tests/preload/%.so: tests/preload/%.c Makefile $(BUILD)/settings
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(WARN) -std=gnu11 -O2 -g -fPIC -shared -o $@ $<
+	$(CC) $(CPPFLAGS) -std=gnu11 $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libgatepost.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -179,6 +182,7 @@ conformances: $(CONFORM)
 fuzzers: $(FUZZERS)
 benches: $(BENCH)
 preloads: $(PRELOAD)
+linted: $(LINTED) $(PRELOAD)
 
 JOBS := $(shell nproc)
 FUZZ_SECONDS ?= 600
@@ -243,8 +247,8 @@ bench: deps-bench
 	@$(PYTHON) tests/bench/bench.py $(BENCH_ARGS)
 
 lint: deps-lint
-	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-gcc CFLAGS='-O2 -Werror' all units conformances
-	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-clang CC=clang CFLAGS='-O2 -Werror' all units conformances
+	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-gcc CFLAGS='-O2 -Werror' linted
+	@$(MAKE) -s -j$(JOBS) BUILD=build/lint-clang CC=clang CFLAGS='-O2 -Werror' linted
 	cppcheck -q -j $(JOBS) --std=c11 --error-exitcode=1 --inline-suppr --suppressions-list=tests/cppcheck.txt \
 		--enable=warning,portability -D__x86_64__ -D__linux__ -D__GNUC__=12 -I. -Igateway gateway filters policy
 	@echo clang-tidy
@@ -272,6 +276,6 @@ clean:
 
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(CONFORM:=.d) $(FUZZERS:=.d) $(BENCH:=.d) $(TESTLIB:.o=.d) $(RIG:.o=.d)
 
-.PHONY: all help deps deps-test deps-lint deps-bench units benches conformances preloads run build-unit build-conformance build-fuzz \
-	build-e2e unit conformance fuzz-short e2e fuzz test coverage soak valgrind bench lint install clean FORCE
+.PHONY: all help deps deps-test deps-lint deps-bench units units-plain conformances fuzzers benches preloads linted run \
+	unit conformance fuzz-short e2e test fuzz coverage fault soak valgrind bench lint install clean FORCE
 .SECONDARY:
