@@ -1,9 +1,9 @@
 /*
  * parent - the process that starts and keeps all others
  *
- * It reads the configuration, binds the listeners, reads keys, maps the shared memory, starts four
- * keepers and the workers, wires their channels, and starts again, with back-off, what dies. It
- * never reads a byte from the network.
+ * It reads the configuration, binds the listeners, maps the shared memory, starts the key process,
+ * four keepers and the workers, wires their channels, and starts again, with back-off, what dies. It
+ * never reads a byte from the network, and never has a private key (keys.h).
  *
  * List files of the policy are read again when they change, and handed to the running workers.
  *

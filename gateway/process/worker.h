@@ -3,8 +3,8 @@
  *
  * One thread, one loop, one task per session. It accepts from the listening sockets that all
  * workers share, and hands each connection to the protocol of its listener. It opens no path once
- * it is confined: it has a resolver, and channels to the keepers, which the parent wires anew when one
- * has died.
+ * it is confined: it has a resolver, and channels to the keepers and the key process, which the parent
+ * wires anew when one has died.
  *
  * It ends when the parent says drain: it stops accepting; when the parent's patience ends (at once
  * for a stop, late for a reload, which is to disturb nobody) the protocols let their sessions come
