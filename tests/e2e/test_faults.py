@@ -263,14 +263,17 @@ def backend_is_killed(site, load):
     site.postfix.resume()
 
 
-def backend_stands_still(site, load):
-    pids = site.postfix_pids()
+def stand_still(pids):
     for number in (signal.SIGSTOP, signal.SIGCONT):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         if number == signal.SIGSTOP:
             time.sleep(0.5)
+
+
+def backend_stands_still(site, load):
+    stand_still(site.postfix_pids())
 
 
 def world_stops(site, load):
@@ -336,13 +339,7 @@ def clock_moves(site, load):
 
 
 def suspended(site, load):
-    pids = processes(site.gate.process.pid)
-    for number in (signal.SIGSTOP, signal.SIGCONT):
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        if number == signal.SIGSTOP:
-            time.sleep(0.5)
+    stand_still(processes(site.gate.process.pid))
 
 
 def upgrade(site, load):
