@@ -1,5 +1,5 @@
 """
-Clients that nobody wants, in processes of their own, of the least priority once they are there (they would be on machines of their own), from many addresses of loopback.
+Clients that nobody wants, in processes of their own, behind what is measured once they are there (they would be on machines of their own), from many addresses of loopback.
 
     with Attackers("idle", gateway.port, count=5000) as a:
         a.wait("ready")
@@ -154,13 +154,8 @@ def over():
 
 
 def last():
-    """Behind everybody else."""
-    os.setpriority(os.PRIO_PROCESS, 0, 19)
-    try:
-        with open("/proc/self/autogroup", "w") as f:
-            f.write("19")
-    except OSError:
-        pass
+    """No longer among those that are preferred (measure.py): a group of their own for the scheduler, and like anybody in it."""
+    os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def fill(c, step=200):

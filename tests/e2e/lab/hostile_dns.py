@@ -59,7 +59,7 @@ def good(q, kind):
         ("mail.good.example", A): bytes((127, 0, 0, 25)),
     }
     data = table.get((q, kind))
-    return [record(None, kind, data)] if data else None
+    return [record(None, kind, data, ttl=3600)] if data else None        # cached: it is not our own slowness that is measured
 
 
 def evil(label, q, kind, number):
