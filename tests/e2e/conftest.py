@@ -190,8 +190,8 @@ def load_sink(tmp_path_factory, dns):
 @pytest.fixture
 def load_gate(lab, load_sink):
     """Makes a gateway of the plain program, and a good client whose usual time has been taken: (gateway, client, seconds)."""
-    def make(limits="", workers=2, policy=LOAD_POLICY, **kw):
-        g = lab([load_sink], binary=PLAIN, conf=f"limits {{ sessions_per_client = 10000 {limits} }}", workers=workers, policy=policy, **kw)
+    def make(limits="", workers=2, policy=LOAD_POLICY, conf="", **kw):
+        g = lab([load_sink], binary=PLAIN, conf=f"limits {{ sessions_per_client = 10000 {limits} }} {conf}", workers=workers, policy=policy, **kw)
         preferred(g.process)
         good = Good(g.port)
         good.median(3)

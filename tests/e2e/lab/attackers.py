@@ -158,9 +158,9 @@ def last():
     os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-def fill(c, step=200):
+def fill(c):
     """As many connections as wanted, not all at once; those that are turned away come again."""
-    before = 0.0
+    before, step = 0.0, c.options.get("step", 200)
     while len(c.socks) < c.count or sum(1 for _ in c.seen) < len(c.socks):
         now = time.monotonic()
         c.tell(now)
