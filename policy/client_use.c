@@ -277,7 +277,7 @@ bool client_use_say(struct use_table *t, const struct use_conf *conf, const stru
 	bool say;
 
 	*unsaid = 0;
-	if (!e)
+	if (!e && c)
 		e = claim(t, c->hash[network], conf, now_ms);
 	if (!e)
 		return false;
