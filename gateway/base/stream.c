@@ -33,7 +33,7 @@ enum {
 	CHUNKS_KEPT = 32,
 	FILLS_IN_A_ROW = 8,     /* reads without a wait, then others get their turn; one, if these are more than */
 	READY_MANY = 8,
-	LINES_IN_A_ROW = 32,    /* a buffer holds 10,000 of the shortest commands */
+	LINES_IN_A_ROW = 32, LINES_FEW = 4,     /* a buffer holds 10,000 of the shortest commands */
 	SKIP_MAX = 1024 * 1024, /* of a line that is too long; then the peer is not worth it */
 	ARRIVE_STEP_MS = 64,
 	CLOSE_READS = 64,       /* what a peer may still send while we wait for its end */
@@ -606,7 +606,7 @@ static int in_more(struct stream *s, int timeout_ms, int64_t *until)
 
 	if (s->eof || s->broken)
 		return -EPIPE;
-	if (++s->fills > (loop_ready() > READY_MANY ? 1 : FILLS_IN_A_ROW) && task_self()) {
+	if (++s->fills > (loop_ready() >= READY_MANY ? 1 : FILLS_IN_A_ROW) && task_self()) {
 		s->fills = 0;
 		task_yield();
 		if (task_cancelled())
@@ -665,7 +665,7 @@ int stream_read_line(struct stream *s, size_t max, int timeout_ms, const char **
 {
 	int64_t until = 0;
 
-	if (s->in_len && ++s->lines > LINES_IN_A_ROW && task_self()) {
+	if (s->in_len && ++s->lines > (loop_ready() >= READY_MANY ? LINES_FEW : LINES_IN_A_ROW) && task_self()) {
 		s->fills = s->lines = 0;
 		task_yield();
 	}
