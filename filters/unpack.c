@@ -63,7 +63,7 @@ struct message *unpack_message(int in)
 	static const struct message_limits limits = { SIZE_MAX / 4, SIZE_MAX / 4, SIZE_MAX / 4 };
 	struct message *m = message_new(&limits, NULL, NULL);
 
-	if (m && message_adopt(m, dup(in)) == 0)
+	if (m && message_adopt(m, in) == 0)
 		return m;
 	message_free(m);
 	return NULL;

@@ -23,7 +23,7 @@ int unpack_text(struct message *m, size_t max, struct buf *out);
 /* A descriptor, the caller's, of a file with the whole message. -errno. Within a task others run meanwhile. */
 int unpack_file(struct message *m);
 
-/* In a box: the message that lies in the file in (which stays open). NULL: it cannot be read. */
+/* In a box: the message that lies in the file in, which becomes its own. NULL: it cannot be read. */
 struct message *unpack_message(int in);
 
 /* In a box: p[0..len) is the answer, or a piece of it. false: nobody wants more. */

@@ -49,12 +49,12 @@ static void limit(int what, rlim_t soft, rlim_t hard)
 
 /*
  * A box: the bytes, its memory, a way to answer. The bytes are a file that it must not change, though its descriptor may be one for writing: so
- * there is no write but to stderr, and no memory that is shared.
+ * there is no write but to stderr, no second descriptor of it, which could stand where stderr was, and no memory that is shared.
  */
 static const struct syscall_rule box_calls[] = {
 	MAY(brk), MAY(munmap), MAY(mremap), MAY(madvise), MAY_IF(mprotect, OF_BITS(2, PROT_EXEC, 0)),
 	MAY_IF(mmap, OF_BITS(2, PROT_EXEC, 0), OF_BITS(3, MAP_TYPE, MAP_PRIVATE)),
-	MAY(read), MAY(readv), MAY(pread64), MAY(preadv), MAY(lseek), MAY(close), MAY(dup), MAY(fstat), MAY_IF(newfstatat, OF_BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)),
+	MAY(read), MAY(readv), MAY(pread64), MAY(preadv), MAY(lseek), MAY(close), MAY(fstat), MAY_IF(newfstatat, OF_BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)),
 	MAY_IF(write, IS(0, STDERR_FILENO)), MAY_IF(writev, IS(0, STDERR_FILENO)), MAY(sendto), MAY_IF(fcntl, IS(1, F_GETFD)),
 	MAY(clock_gettime), MAY(gettimeofday), MAY(time), MAY(nanosleep), MAY(clock_nanosleep), MAY_IF(setitimer, IS(0, ITIMER_PROF)), MAY(getrandom), MAY(getpid), MAY(getppid), MAY(gettid),
 	MAY(futex), MAY(getrusage),

@@ -89,6 +89,7 @@ static void refused(int out, long rc)
 static void try_read(int in, int out, uint64_t arg) { refused(out, open("/etc/passwd", O_RDONLY)); }
 /* The file that it reads is not its own. */
 static void try_change(int in, int out, uint64_t arg) { refused(out, (int)pwrite(in, "x", 1, 0)); }
+static void try_stand_in(int in, int out, uint64_t arg) { close(2); refused(out, dup(in) < 0 ? -1 : (int)write(2, "x", 1)); }
 static void try_cut(int in, int out, uint64_t arg) { refused(out, ftruncate(in, 0)); }
 static void try_share(int in, int out, uint64_t arg)
 {
@@ -194,6 +195,7 @@ static void test_forbidden(void **state)
 {
 	static const struct { const char *name; box_fn *fn; const char *answer; } rows[] = {
 		{ "pwrite", try_change, "-1 EPERM" },
+		{ "write, where stderr was", try_stand_in, "-1 EPERM" },
 		{ "ftruncate", try_cut, "-1 EPERM" },
 		{ "mmap, shared", try_share, "-1 EPERM" },
 		{ "open", try_read, "-1 EPERM" },       /* a library goes on without */
