@@ -29,6 +29,8 @@
 #include "policy/state_redis.h"
 #include "policy/store_retention.h"
 
+enum { SITE_LISTENERS_MAX = 240 };        /* each worker has a descriptor of each: process/child.c, process/handover.h */
+
 enum listener_protocol { LISTENER_SMTP, LISTENER_TCP, LISTENER_POP3, LISTENER_IMAP };
 enum listener_direction {
 	DIRECTION_INBOUND,              /* from the world (25, 2525) */

@@ -212,6 +212,8 @@ void conf_listener_check(struct conf *c)
 {
 	struct site *s = c->site;
 
+	if (s->listener_count > SITE_LISTENERS_MAX)
+		conf_error(c, s->listener[SITE_LISTENERS_MAX].line, "listener %s: more than %d", s->listener[SITE_LISTENERS_MAX].name, SITE_LISTENERS_MAX);
 	for (size_t i = 0; i < s->listener_count; i++) {
 		const struct listener_conf *l = &s->listener[i];
 
