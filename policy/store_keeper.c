@@ -118,6 +118,11 @@ int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out)
 		log_error("store", "error", strerror(-rc), "path", dir, NULL);
 	else
 		rc = index_open(k);
+	/* A disk that is full, or that fails: what need not be kept goes through meanwhile, and each message that is to be kept tries again. */
+	if (k->feed && (rc == -EIO || rc == -ENOSPC)) {
+		log_error("store", "error", "no index yet: nothing can be kept", "path", k->index_path, NULL);
+		rc = 0;
+	}
 	if (rc < 0) {
 		store_keeper_close(k);
 		return rc;

@@ -44,7 +44,7 @@ struct store_keeper;
 /*
  * dir is made if it is not there. proc_fd: this process's own /proc/self/fd, opened before a chroot
  * (the way to give a name to a nameless file; taken over); -1: opened here. 0 or -errno (said in
- * the log).
+ * the log). An index that cannot be opened now (a full disk) is no error: it is tried again by whatever needs it.
  */
 int store_keeper_open(const char *dir, int proc_fd, struct store_keeper **out);
 void store_keeper_close(struct store_keeper *k);

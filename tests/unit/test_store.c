@@ -581,6 +581,33 @@ static void test_clock_goes_back(void **unused)
 	store_keeper_close(k);
 }
 
+/* At the start the index cannot be opened (a disk that is full, or fails): nothing is kept, and as soon as it can be all is well. */
+static void test_no_index_yet(void **unused)
+{
+	struct store_keeper *k;
+	struct store_item a, b;
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/quarantine.db", dir);
+	store_keeper_close(reopen());
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	k = reopen();
+	a = item_make(k, 1, false);
+	store_keeper_keep(k, &a, 1, 1000000000000);
+	close(a.fd);
+	assert_true(a.rc < 0);
+	assert_int_equal(count_files().eml, 0);
+	assert_false(store_keeper_search(k, 10));
+	assert_int_equal(rmdir(path), 0);
+	b = item_make(k, 2, false);
+	store_keeper_keep(k, &b, 1, 1000000000000);
+	close(b.fd);
+	assert_int_equal(b.rc, 0);
+	assert_int_equal(store_keeper_count(k), 1);
+	store_keeper_close(k);
+}
+
 static void index_spoil(void)
 {
 	char path[160];
@@ -687,6 +714,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_copied, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_refused, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_clock_goes_back, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_no_index_yet, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_damaged_index, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_power_lost_at_each_point, make_dir,
 						remove_dir),
