@@ -62,7 +62,7 @@ static int open_now(const char *path, struct stat *out)
 static int as_owner(const char *path, struct stat *out)
 {
 	int rc = open_now(path, out);
-	uid_t uid;
+	uid_t uid = 0;
 
 	for (int i = 0; rc == -EACCES && geteuid() == 0 && i < OWNERS_MAX && owner_of(path, &uid) == 0 && uid != 0; i++) {
 		setfsuid(uid);
