@@ -294,8 +294,15 @@ static int archive_run(struct txn *t, int self, struct facts *out)
 		rc = facts_set_empty(out, lists[i]);
 	if (rc == 0)
 		rc = look(&s, t);
-	for (int i = 0; rc < 0 && i < 2; i++)           /* half a list is none */
-		facts_temperror(out, lists[i], strerror(-rc));
+	for (int i = 0; i < 2; i++) {
+		const struct fact *f = facts_get_name(out, lists[i]);
+
+		/* Of an error half a list is none. Where a box was ended the names that it has told count; if there are none it may tell more next time. */
+		if (rc < 0)
+			facts_temperror(out, lists[i], strerror(-rc));
+		else if (s.unread && !s.bomb && (!f || f->count == 0))
+			facts_temperror(out, lists[i], s.unread);
+	}
 	return rc < 0 ? rc : set_facts(out, &s);
 }
 

@@ -85,6 +85,7 @@ static int unpack(struct message *m, struct facts *out)
 	return rc < 0 ? rc : set_numbers(out, s.mime);
 }
 
+/* It may be better next time, and is deferred for that where the verdict hangs on it; a rule can decide at once. */
 static int unread(struct facts *out, const char *why)
 {
 	int rc = facts_set_bool(out, "mime.unread", true);
@@ -93,7 +94,13 @@ static int unread(struct facts *out, const char *why)
 		rc = facts_why(out, "mime.unread", "%s", why);
 	if (rc == 0)
 		rc = facts_set_bool(out, "mime.broken", true);
-	return rc < 0 ? rc : facts_why(out, "mime.broken", "%s", why);
+	if (rc == 0)
+		rc = facts_why(out, "mime.broken", "%s", why);
+	for (int i = 0; rc == 0 && i < LISTS; i++)
+		rc = facts_temperror(out, lists[i], why);
+	if (rc == 0)
+		rc = facts_temperror(out, "mime.parts", why);
+	return rc < 0 ? rc : facts_temperror(out, "mime.depth", why);
 }
 
 const struct filter filter_mime = {

@@ -307,6 +307,7 @@ static int unpack(struct message *m, struct facts *out)
 	return rc < 0 || !cut ? rc : facts_why(out, "text.cut", "%s", cut);
 }
 
+/* As of filter_mime. */
 static int unread(struct facts *out, const char *why)
 {
 	int rc = facts_set_bool(out, "text.unread", true);
@@ -315,7 +316,9 @@ static int unread(struct facts *out, const char *why)
 		rc = facts_why(out, "text.unread", "%s", why);
 	if (rc == 0)
 		rc = facts_set_bool(out, "text.cut", true);
-	return rc < 0 ? rc : facts_why(out, "text.cut", "%s", why);
+	if (rc == 0)
+		rc = facts_why(out, "text.cut", "%s", why);
+	return rc < 0 ? rc : facts_temperror(out, "text", why);
 }
 
 const struct filter filter_text = {
