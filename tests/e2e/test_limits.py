@@ -134,6 +134,22 @@ def test_errors(lab, recorder):
     unharmed(g)
 
 
+def test_errors_in_one_session(lab, server):
+    """Slower from half of the session's limit on, however far away that of the network is; a harvest without a message learns little in a second."""
+    g = lab([server.port], policy="accept\n", conf=limits(errors=1000, slow_max="400ms") + " limits { errors = 8 }")
+    with Client(g.port, source=BAD) as c:
+        c.ehlo()
+        c.expect("MAIL FROM:<a@sender.example>", 250)
+        took, codes = [], []
+        for i in range(9):
+            began = time.monotonic()
+            codes.append(c.cmd(f"RCPT TO:<x{i}@example.com>").code)
+            took.append(time.monotonic() - began)
+    assert codes == [550] * 8 + [421]
+    assert all(t >= ms / 1000 for t, ms in zip(took[5:], (100, 200, 300, 400))), took
+    unharmed(g)
+
+
 def test_recipients_and_messages(lab, recorder):
     """Too many recipients: 450 for those alone; too many messages, or bytes: 450 at MAIL. Never for good."""
     g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", recipients=4, messages=2, slow_from=100))
