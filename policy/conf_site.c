@@ -71,7 +71,7 @@ static void domain_read(struct conf *c, void *at, const char *value, int line)
 static void user_name_read(struct conf *c, const char *option, char **to, const char *value, int line)
 {
 	if (!getpwnam(value)) {
-		conf_error(c, line, "%s: there is no user \"%s\", expected one of this machine", option, value);
+		conf_error(c, line, "%s: there is no user \"%s\", expected one of this machine (systemd-sysusers makes those that come with gatepost)", option, value);
 		return;
 	}
 	free(*to);

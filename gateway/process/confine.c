@@ -60,10 +60,10 @@ static void say_same(const struct site *s, const struct confine of[ROLE_COUNT], 
 	if (!worker->drop || geteuid() != 0)
 		return;
 	if (!keeper->drop || keeper->uid == worker->uid)
-		buf_addf(warnings, "%s: keeper_user: what owns the files runs as the same user as what talks to the network, expected one of its own, such as %s-keeper\n",
+		buf_addf(warnings, "%s: keeper_user: what owns the files runs as the same user as what talks to the network, expected one of its own, such as %s-keeper; systemd-sysusers makes gatepost-keeper\n",
 			 s->path, s->user);
 	if (!keys->drop || keys->uid == worker->uid || keys->uid == keeper->uid)
-		buf_addf(warnings, "%s: key_user: what holds private keys runs as the same user as others, expected one of its own, such as %s-keys\n", s->path,
+		buf_addf(warnings, "%s: key_user: what holds private keys runs as the same user as others, expected one of its own, such as %s-keys; systemd-sysusers makes gatepost-keys\n", s->path,
 			 s->user);
 }
 

@@ -614,9 +614,9 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "domain", "domains += { \"a..b\" }\n", "@:4: domains: \"a..b\" is no domain, expected one such as \"example.com\", or \".example.com\" for all below it\n" },
 	{ "domain with a star", "domains += { \"*.example.com\" }\n",
 	  "@:4: domains: \"*.example.com\" is no domain, expected one such as \"example.com\", or \".example.com\" for all below it\n" },
-	{ "user", "user = no-such-user-here\n", "@:4: user: there is no user \"no-such-user-here\", expected one of this machine\n" },
-	{ "keeper_user", "keeper_user = no-such-user-here\n", "@:4: keeper_user: there is no user \"no-such-user-here\", expected one of this machine\n" },
-	{ "key_user", "key_user = \"\"\n", "@:4: key_user: there is no user \"\", expected one of this machine\n" },
+	{ "user", "user = no-such-user-here\n", "@:4: user: there is no user \"no-such-user-here\", expected one of this machine (systemd-sysusers makes those that come with gatepost)\n" },
+	{ "keeper_user", "keeper_user = no-such-user-here\n", "@:4: keeper_user: there is no user \"no-such-user-here\", expected one of this machine (systemd-sysusers makes those that come with gatepost)\n" },
+	{ "key_user", "key_user = \"\"\n", "@:4: key_user: there is no user \"\", expected one of this machine (systemd-sysusers makes those that come with gatepost)\n" },
 	{ "sandbox", "sandbox = perhaps\n", "@:4: sandbox: \"perhaps\"" },
 	{ "empty path", "state_dir = \"\"\n", "@:4: state_dir: is empty, expected a path\n" },
 	/* sections */
