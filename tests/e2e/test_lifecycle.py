@@ -1,4 +1,5 @@
 """Parent, keepers and workers: reload, death of a part, the end; and the plain build as another user in an empty root."""
+import json
 import os
 import pathlib
 import pwd
@@ -107,12 +108,16 @@ def test_a_worker_dies(lab, backend):
         c.ehlo()
     left = dict(enumerate(clients))
     for name in ("gp-worker 1", "gp-worker 2"):
+        pid = g.children()[name]
+        workers = json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["workers"]
+        others = sum(w["sessions"] for w in workers if w["pid"] != pid) if len(left) == len(clients) else 0
         g.kill_child(name)
         for i, c in list(left.items()):
             try:
                 assert c.cmd("NOOP").code == 250
             except (Closed, OSError):
                 del left[i]
+        assert len(left) == others, (name, workers)
     assert len(left) == 0, "each session was one of the two workers'"
     for c in clients:
         c.close()
