@@ -90,6 +90,8 @@ def inject_all(rooms, record_property, memory, shard, roles):
     record_property("count", f"{'allocation' if memory else 'I/O'} sites, part {shard + 1} of {SHARDS}: {tally.sites}, {tally.done} failures, {len(tally.missed)} not met again (those of a worker's beginning),"
                     f" {rooms.others} in which a library died; {rooms.sessions} sessions, {rooms.kept} messages acknowledged, {rooms.twice} of them delivered twice,"
                     f" lost {sum('LOST' in w for w in tally.wrong)}; {time.monotonic() - began:.0f} s")
+    # The short form does not come back to what only a worker's first sessions meet; more than some of it means that nothing has been tried.
+    assert tally.sites > 100 and tally.done > tally.sites // 2, (tally.sites, tally.done)
     assert not tally.wrong, f"{len(tally.wrong)} of {tally.sites}:\n" + "\n".join(tally.wrong[:20])
 
 
