@@ -100,6 +100,7 @@ samples() {
 
 	The rules are in $demo/policy.conf. Change them, and put them into force with: kill -HUP \$(cat $demo/pid)
 	Ctrl-C ends it. Each message is one line below.
+	${user:+It runs as nobody, and says that a site has users of their own for keepers and keys: README, Install.}
 
 	EOF
 }
