@@ -22,7 +22,7 @@
 #include "base/syscalls.h"
 #include "base/task.h"
 
-enum { BLOCK = 4096, SERVER_FD = 3, NICENESS = 5, LONG_NICENESS = 15 };
+enum { BLOCK = 4096, SERVER_FD = 3, LONG_NICENESS = 15 };
 
 /* The descriptors that go with a request. */
 enum { FD_IN, FD_OUT, FD_COUNT };
@@ -87,7 +87,7 @@ static void run(const struct box_job *job, const int fds[FD_COUNT], const struct
 	close(SERVER_FD);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	alarm(BOX_LIFE_S + (unsigned)cpu_s);
-	if (!job->quick)                /* a bomb does not hold up what is quick, which every message needs */
+	if (!job->quick)                /* a bomb holds up neither sessions nor what is quick, which every message needs */
 		(void)setpriority(PRIO_PROCESS, 0, LONG_NICENESS);
 	limit(RLIMIT_CORE, 0, 0);
 	limit(RLIMIT_NPROC, 0, 0);
@@ -129,7 +129,6 @@ static void serve(void)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	(void)setpriority(PRIO_PROCESS, 0, NICENESS);
 	prctl(PR_SET_NAME, "gp-box");
 	if (syscalls_compile(box_tables, SCMP_ACT_ERRNO(EPERM), &calls) < 0 || syscalls_confine(server_tables, SCMP_ACT_ERRNO(EPERM)) < 0)
 		_exit(1);

@@ -192,8 +192,10 @@ def load_gate(lab, load_sink):
     """Makes a gateway of the plain program, and a good client whose usual time has been taken: (gateway, client, seconds)."""
     def make(limits="", workers=2, policy=LOAD_POLICY, conf="", **kw):
         g = lab([load_sink], binary=PLAIN, conf=f"limits {{ sessions_per_client = 10000 {limits} }} {conf}", workers=workers, policy=policy, **kw)
-        preferred(g.process)
+        control = lab([load_sink], binary=PLAIN, workers=workers, policy=policy, conf=conf, **kw)
+        preferred(g.process, control.process)
         good = Good(g.port)
+        good.control = Good(control.port)
         good.median(3)
         return g, good, good.median()
     return make

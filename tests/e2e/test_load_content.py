@@ -111,7 +111,7 @@ accept
 """
 
 
-@pytest.mark.parametrize("kind", some(CONTENT, "depth"))
+@pytest.mark.parametrize("kind", some(CONTENT, "nested zip", "depth"))
 def test_content(load_gate, request, tmp_path, kind):
     extra, body = CONTENT[kind]()
     path = tmp_path / "message"

@@ -17,9 +17,13 @@ def preferred(*processes):
     was = os.getpriority(os.PRIO_PROCESS, 0)
     for pid in (0, *(p.pid for p in processes)):
         try:
-            (os.setpriority(os.PRIO_PGRP, pid, NICE) if pid else os.setpriority(os.PRIO_PROCESS, 0, NICE))
-            # Where sessions are groups for the scheduler, that of the group is what counts.
-            pathlib.Path(f"/proc/{pid or 'self'}/autogroup").write_text(str(NICE))
+            # Where sessions are groups for the scheduler the group's is what counts, and processes in it stay as they are to each other.
+            if os.path.exists("/proc/self/autogroup"):
+                pathlib.Path(f"/proc/{pid or 'self'}/autogroup").write_text(str(NICE))
+            elif pid:
+                os.setpriority(os.PRIO_PGRP, pid, NICE)
+            else:
+                os.setpriority(os.PRIO_PROCESS, 0, NICE)
         except OSError:
             pass
     return was
@@ -66,6 +70,7 @@ class Good:
     def __init__(self, port, source="127.0.0.25", sender="alice@good.example", to="bob@example.com", helo="mail.good.example"):
         self.port, self.source, self.sender, self.to, self.helo = port, source, sender, to, helo
         self.count, self.busy = 0, 0
+        self.control = None     # the same at a gateway that nobody attacks
 
     def once(self, body="A line of ordinary text, of the length that lines have.\r\n" * 20):
         """Seconds from the connect to the answer to the message; None: it heard 421."""
@@ -95,14 +100,16 @@ class Good:
         return statistics.median(times)
 
 
-def compare(good, usual, tries=4, factor=2.0):
+def compare(good, usual, tries=5, factor=2.0):
     """
-    The median under attack is within `factor` of the usual one: (milliseconds, milliseconds). Something else may have the machine for a while: then it is
-    measured again.
+    The median under attack is within `factor` of the usual one: (milliseconds, milliseconds). If it is not, something else may have the machine, or the
+    attackers themselves, who would be on machines of their own: the usual time is taken again, at the same moment, at a gateway that nobody attacks.
     """
     found = []
     for _ in range(tries):
-        found.append(good.median())
-        if found[-1] <= factor * usual:
-            return usual * 1000, found[-1] * 1000
-    raise AssertionError(f"usually {usual * 1000:.0f} ms, under attack {[round(1000 * f) for f in found]} ms")
+        found.append((usual * 1000, good.median() * 1000))
+        if found[-1][1] > factor * found[-1][0] and good.control:
+            found[-1] = (max(usual, good.control.median()) * 1000, found[-1][1])
+        if found[-1][1] <= factor * found[-1][0]:
+            return found[-1]
+    raise AssertionError("usually, and under attack, ms: " + ", ".join(f"{u:.0f} {t:.0f}" for u, t in found))
