@@ -207,6 +207,25 @@ static void on_child(struct parent *p, struct child *c)
 		kill(c->pid, SIGKILL);
 }
 
+/*
+ * The resolver has its times from the wall clock: what it noted while that was ahead (a name that could not be looked up, a server that does not answer) it
+ * would believe until that day comes, and mail would be put off as long. New workers have new resolvers.
+ */
+static void clock_look(struct parent *p)
+{
+	int64_t off_ms = clock_wall_ms() - clock_ms(), by_ms = p->wall_off_ms ? off_ms - p->wall_off_ms : 0;
+	struct log_line l;
+
+	p->wall_off_ms = off_ms;
+	if (by_ms > -CLOCK_STEP_MS && by_ms < CLOCK_STEP_MS)
+		return;
+	log_start(&l, LOG_LEVEL_WARNING, "clock");
+	log_str(&l, "what", "it has been set: new workers, as by a reload");
+	log_num(&l, "by_s", by_ms / 1000);
+	log_emit(&l);
+	parent_reload(p);
+}
+
 static void timers(struct parent *p)
 {
 	int64_t now_ms = clock_ms();
@@ -234,6 +253,8 @@ static void timers(struct parent *p)
 		parent_upgrade_late(p);
 	if (p->lists_ms && now_ms >= p->lists_ms)
 		parent_lists_look(p);
+	if (p->phase == PHASE_RUNNING)
+		clock_look(p);
 	if (p->phase == PHASE_RUNNING && now_ms >= p->status_ms) {
 		atomic_store(&p->shared->load.memory[PLACES_WORKERS_MAX + ROLE_PARENT], load_memory_read(p->statm_fd));
 		p->status_ms = now_ms + STATUS_MS;
@@ -260,7 +281,7 @@ static int wait_ms(const struct parent *p)
 	if (p->upgrade.trial)
 		next_ms = sooner(next_ms, p->upgrade.deadline_ms);
 	if (p->phase == PHASE_RUNNING)
-		next_ms = sooner(next_ms, p->status_ms);
+		next_ms = sooner(sooner(next_ms, p->status_ms), now_ms + CLOCK_LOOK_MS);
 	else if (p->phase != PHASE_STOPPING && p->phase != PHASE_HEIR)
 		next_ms = sooner(next_ms, p->phase_deadline_ms);
 	if (notify_watchdog_ms())

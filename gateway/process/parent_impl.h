@@ -23,6 +23,8 @@ enum {
 	KEYS = KEEPERS, KEYS_MAX = 8, WORKERS = KEYS + KEYS_MAX, /* a key process for each generation of workers */
 	CHILDREN_MAX = WORKERS + SHARED_SLOTS,
 	STATUS_MS = 10 * 1000,
+	CLOCK_LOOK_MS = 1000,
+	CLOCK_STEP_MS = 60 * 1000,      /* NTP steps by less, while we run */
 	KEEPERS_END_S = 30,
 	KILL_AFTER_S = 10,              /* after its deadline a worker should be gone by itself */
 	REPLACE_AFTER_MS = 2000,        /* the age at which a worker may ask for a successor */
@@ -84,6 +86,7 @@ struct parent {
 	bool have_settings;
 	struct parent_upgrade upgrade;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
+	int64_t wall_off_ms;                    /* by how much the wall clock is ahead of the one that is never set; 0: not looked at */
 	struct parent_list *list;               /* parent_lists.c */
 	size_t list_count;
 	int64_t lists_ms;                       /* when they are looked at next; 0: never */
