@@ -52,6 +52,18 @@ class Sum:
         self.names += names if failed else ()
 
 
+def end(child):
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+            child.communicate(timeout=20)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            return
+
+
 def run(argv, timeout):
     """Exit status, output, seconds. What does not end in time is ended, with its children, and has failed."""
     begin = time.monotonic()
@@ -60,14 +72,18 @@ def run(argv, timeout):
     child = subprocess.Popen(argv, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              start_new_session=True)
     late = ""
-    for number in (signal.SIGINT, signal.SIGKILL, None):    # pytest ends its servers on the first
-        try:
-            out = child.communicate(timeout=timeout)[0]
-            break
-        except subprocess.TimeoutExpired:
-            late = f"\n{argv[0]}: no end after {timeout} s\n"
-            os.killpg(child.pid, number)
-            timeout = 20
+    try:
+        for number in (signal.SIGINT, signal.SIGKILL, None):    # pytest ends its servers on the first
+            try:
+                out = child.communicate(timeout=timeout)[0]
+                break
+            except subprocess.TimeoutExpired:
+                late = f"\n{argv[0]}: no end after {timeout} s\n"
+                os.killpg(child.pid, number)
+                timeout = 20
+    except BaseException:               # we are to end: it does, too
+        end(child)
+        raise
     return -1 if late else child.returncode, out.decode("utf-8", "replace") + late, time.monotonic() - begin
 
 
