@@ -147,7 +147,7 @@ static int make_part(int top, int i, const char *path, const struct confine of[R
 	const struct confine *c = &of[parts[i].role];
 	uid_t uid = c->drop ? c->uid : geteuid();
 	gid_t gid = c->drop ? c->gid : getegid();
-	struct stat st;
+	struct stat st = { 0 };
 	int rc = 0, fd;
 
 	if (mkdirat(top, parts[i].name, parts[i].mode) < 0 && errno != EEXIST)
