@@ -33,6 +33,9 @@ filters/mime.c filters/mime_param.c filters/parts.c filters/rfc2047.c filters/sp
 policy/authres.c policy/authres_claims.c policy/authres_text.c policy/conf*.c policy/history_record.c policy/history_find.c policy/list_table.c policy/login_account.c
 policy/policy_cond.c policy/policy_expr.c policy/policy_lex.c policy/policy_list.c policy/policy_list_file.c policy/policy_parse*.c policy/policy_regex.c policy/policy_reply.c
 policy/record.c policy/regdomain.c policy/search_doc.c policy/search_query.c policy/search_words.c policy/spool_envelope.c policy/spool_json.c policy/spool_record.c policy/spool_wire.c
+policy/released.c policy/state_redis.c policy/state_redis_script.c gateway/base/json_whole.c gateway/base/tls_key.c gateway/process/key_client.c gateway/smtp/release_load.c
+gateway/retrieval/reading.c gateway/retrieval/retrieval_keep.c gateway/hop/mta_sts_cache.c gateway/imap/imap_upstream.c gateway/pop3/pop3_hop.c gateway/access/access_client.c
+filters/archive.c filters/dkim_verify.c filters/dnsbl.c filters/fact_wire.c filters/unpack.c
 policy/srs.c policy/state_wire.c policy/store_events.c policy/store_meta.c policy/store_id.c policy/user_map.c
 """
 
