@@ -28,6 +28,16 @@ static bool content(const uint8_t *data, size_t size, size_t piece, const char *
 	return true;
 }
 
+/* CR and LF at the end; of more than 64 the first are part of the content. */
+static size_t line_ends(const uint8_t *data, size_t size)
+{
+	size_t n = 0;
+
+	while (n < size && (data[size - 1 - n] == '\r' || data[size - 1 - n] == '\n'))
+		n++;
+	return n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char once[RELEASED_CONTENT_MAX], twice[RELEASED_CONTENT_MAX];
@@ -38,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!content(data, size, 4096, "", once))
 		return 0;
 	assert(content(data, size, 7, "", twice) && strcmp(once, twice) == 0);
-	if (size >= 4 && memcmp(data + size - 4, "\r\n\r\n", 4) == 0 && content(data, size, 4096, "\r\n\r\n", twice))
+	if (size >= 4 && line_ends(data, size) <= 60 && memcmp(data + size - 4, "\r\n\r\n", 4) == 0 && content(data, size, 4096, "\r\n\r\n", twice))
 		assert(strcmp(once, twice) == 0);
 	return 0;
 }
