@@ -92,6 +92,7 @@ static void add_signature(const char *text, struct authres_text *x)
 	size_t n = strcspn(text, " ;");
 	const char *why = strchr(text, ';'), *b;
 	AUTO(buf) struct buf comment = BUF_INIT(COMMENT_MAX * 2);
+	int rc = 0;
 
 	n = n < sizeof(word) - 1 ? n : sizeof(word) - 1;
 	memcpy(word, text, n);
@@ -99,10 +100,10 @@ static void add_signature(const char *text, struct authres_text *x)
 	why = why ? why + 1 + strspn(why + 1, " ") : "";
 	b = result_token(text, "k=", bits, sizeof(bits));
 	if (b)
-		buf_addf(&comment, "%s-bit key", b);
-	if (why[0])
-		buf_addf(&comment, "%s%s", b ? "; " : "", why);
-	x->out->failed |= comment.failed;
+		rc = buf_addf(&comment, "%s-bit key", b);
+	if (why[0] && rc == 0)
+		rc = buf_addf(&comment, "%s%.*s", b ? "; " : "", COMMENT_MAX, why);
+	x->out->failed |= rc == -ENOMEM;
 	result_begin(x, "dkim", word, buf_str(&comment));
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++)
 		if (result_token(text, tokens[i].key, value, sizeof(value)))
