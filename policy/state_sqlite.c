@@ -113,7 +113,7 @@ static int begin_afresh(struct state_sqlite *db)
 	return rc < 0 ? rc : connect_db(db);
 }
 
-int state_sqlite_open(const char *path, struct state_sqlite **out)
+static int open_db(const char *path, bool patient, struct state_sqlite **out)
 {
 	struct state_sqlite *db = calloc(1, sizeof(*db));
 	int rc;
@@ -130,11 +130,26 @@ int state_sqlite_open(const char *path, struct state_sqlite **out)
 			log_error("state", "error",
 				  db->sql ? sqlite3_errmsg(db->sql) : "cannot open", "path", path,
 				  NULL);
+		if (patient && (rc == -EIO || rc == -ENOSPC)) {
+			disconnect(db);
+			*out = db;
+			return 0;
+		}
 		state_sqlite_close(db);
 		return rc;
 	}
 	*out = db;
 	return 0;
+}
+
+int state_sqlite_open(const char *path, struct state_sqlite **out)
+{
+	return open_db(path, false, out);
+}
+
+int state_sqlite_open_patient(const char *path, struct state_sqlite **out)
+{
+	return open_db(path, true, out);
 }
 
 void state_sqlite_close(struct state_sqlite *db)

@@ -27,6 +27,8 @@ struct state_sqlite;
 
 /* path ":memory:" for tests. 0 or -errno (said in the log). */
 int state_sqlite_open(const char *path, struct state_sqlite **out);
+/* For the keeper: a disk that is full, or fails, is no error. Each request tries again. */
+int state_sqlite_open_patient(const char *path, struct state_sqlite **out);
 void state_sqlite_close(struct state_sqlite *db);               /* commits */
 
 /*

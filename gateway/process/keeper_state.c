@@ -169,7 +169,7 @@ static int state_open(struct keeper *k, const char *dir)
 	s->ops = calloc(STATE_OPS_MAX, sizeof(*s->ops));
 	snprintf(path, sizeof(path), "%s/state.db", strcmp(dir, "/") == 0 ? "" : dir);
 	if (s->ops)
-		rc = state_sqlite_open(path, &s->db);
+		rc = state_sqlite_open_patient(path, &s->db);
 	if (rc == 0 && k->env->command_fd >= 0) {
 		s->control = control_new(k->base, k->env->command_fd, k->env->shared, commands, s);
 		rc = s->control ? 0 : -ENOMEM;

@@ -346,6 +346,25 @@ static void test_newer_schema(void **unused)
 	assert_int_equal(files_named("damaged"), 0);    /* never thrown away */
 }
 
+/* The keeper of a disk that is full when it starts: all goes well as soon as the disk does. */
+static void test_patient(void **unused)
+{
+	struct state_sqlite *db = NULL;
+	struct state_op op = op_of(STATE_TOUCH, "s", "k", 100);
+
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_true(state_sqlite_open(path, &db) < 0);
+	assert_int_equal(state_sqlite_open_patient(path, &db), 0);
+	assert_true(state_sqlite_run(db, &op, 1, 1000) < 0);
+	assert_int_equal(state_sqlite_sweep(db, 1000), 0);
+	assert_false(state_sqlite_dirty(db));
+	assert_int_equal(state_sqlite_commit(db), 0);
+	assert_int_equal(rmdir(path), 0);
+	do_one(db, op, 1000);
+	assert_int_equal(get(db, "k", 1000).found, 1);
+	state_sqlite_close(db);
+}
+
 static void test_readable_with_shell(void **unused)
 {
 	struct state_sqlite *db = NULL;
@@ -486,6 +505,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damaged_at_opening, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_damaged_later, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_newer_schema, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_patient, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_readable_with_shell, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(test_full, make_dir, remove_dir),
 		cmocka_unit_test(test_wire),
