@@ -104,7 +104,10 @@ def test_memory(rooms, record_property, shard):
     inject_all(rooms, record_property, True, shard, processes if LONG else lambda role: role == "gp-worker")
 
 
-@pytest.mark.skipif(not LONG, reason="make fault has it")
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_io(rooms, record_property, shard):
     inject_all(rooms, record_property, False, shard, processes)
+
+
+if not LONG:            # make fault has it
+    del test_io

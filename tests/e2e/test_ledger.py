@@ -233,8 +233,12 @@ def test_the_quarantine_fails_after_the_delivery(lab, backend):
     c.release()
     server.wait_messages(1)
     g.kill_child("gp-store")
-    assert c.reply().code == 451
+    reply = c.reply()
     c.close()
+    if reply.code == 250:           # the keeper had not been asked yet, its successor was
+        assert len(g.quarantined()) == 1 and len(server.messages) == 1
+        return
+    assert reply.code == 451
     g.wait_line("event=ledger .*what=\"some have it")
     deadline = time.monotonic() + 30
     while (reply := send(g, rcpts)).code != 250 and time.monotonic() < deadline:

@@ -59,7 +59,7 @@ def test_a_name_is_never_more(lab, backend, tmp_path):
     out.mkdir()
     said = b""
     g.stop()                        # all is written down then
-    for i, argv in enumerate((["quarantine", "list", "-c", conf], ["quarantine", "show", "-c", conf, id], ["quarantine", "search", "-c", conf, CANARY],
+    for i, argv in enumerate((["quarantine", "reindex", "-c", conf], ["quarantine", "list", "-c", conf], ["quarantine", "show", "-c", conf, id], ["quarantine", "search", "-c", conf, CANARY],
                               ["quarantine", "export", "-c", conf, "--dir", str(out), id], ["history", "-c", conf])):
         path = tmp_path / f"command{i}.strace"
         done = subprocess.run(["strace", "-f", "-qq", "-e", TRACED, "-o", str(path), PLAIN, *argv], capture_output=True, timeout=60, cwd=tmp_path)
