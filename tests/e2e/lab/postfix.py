@@ -48,6 +48,9 @@ class Postfix:
         owner = pwd.getpwnam("postfix")
         os.chown(self.dir / "data", owner.pw_uid, owner.pw_gid)
         os.chown(self.mail, owner.pw_uid, owner.pw_gid)
+        # postsuper, which looks at the queue before each start, writes it as that user, and ends if it cannot: when it finds what a kill has left.
+        (self.dir / "log").touch()
+        os.chown(self.dir / "log", owner.pw_uid, owner.pw_gid)
         for parent in [self.dir, *self.dir.parents]:
             if str(parent).startswith("/tmp/") or parent == self.dir:
                 os.chmod(parent, 0o755)
