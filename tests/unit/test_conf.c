@@ -867,23 +867,6 @@ static void test_by_port(void **state)
 	}
 }
 
-/* As many as there may be, and one more. */
-static void test_many_classes(void **state)
-{
-	AUTO(buf) struct buf text = BUF_INIT(65536), errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
-	struct site *s;
-
-	for (int i = 0; i < STORE_RETENTION_CLASSES; i++)
-		buf_addf(&text, "quarantine_class c%d { keep = 1d }\n", i);
-	s = load_rest(buf_str(&text), &errors, &warnings);
-	assert_non_null(s);
-	assert_int_equal(s->quarantine.class_count, STORE_RETENTION_CLASSES);
-	site_free(s);
-	buf_adds(&text, "quarantine_class more { keep = 1d }\n");
-	assert_null(load_rest(buf_str(&text), &errors, &warnings));
-	assert_non_null(strstr(buf_str(&errors), ": quarantine_class: more than 16\n"));
-}
-
 /* Each worker gets as many descriptors at its start, and a new program at an upgrade. */
 static void test_many_listeners(void **state)
 {
@@ -904,7 +887,7 @@ static void test_many_listeners(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_many_classes), cmocka_unit_test(test_many_listeners), cmocka_unit_test(test_no_memory), cmocka_unit_test(test_minimal), cmocka_unit_test(test_everything), cmocka_unit_test(test_everything_is_all),
+		cmocka_unit_test(test_many_listeners), cmocka_unit_test(test_no_memory), cmocka_unit_test(test_minimal), cmocka_unit_test(test_everything), cmocka_unit_test(test_everything_is_all),
 		cmocka_unit_test(test_accepts), cmocka_unit_test(test_syntax), cmocka_unit_test(test_syntax_2),
 		cmocka_unit_test(test_wrong), cmocka_unit_test(test_lacking), cmocka_unit_test(test_mangled),
 		cmocka_unit_test(test_comments), cmocka_unit_test(test_by_port),

@@ -143,9 +143,26 @@ static void test_scan(void **state)
 	}
 }
 
+/* As many as there may be, and one more. */
+static void test_many_classes(void **state)
+{
+	AUTO(buf) struct buf text = BUF_INIT(65536), errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+	struct site *s;
+
+	for (int i = 0; i < STORE_RETENTION_CLASSES; i++)
+		buf_addf(&text, "quarantine_class c%d { keep = 1d }\n", i);
+	s = load_rest(buf_str(&text), &errors, &warnings);
+	assert_non_null(s);
+	assert_int_equal(s->quarantine.class_count, STORE_RETENTION_CLASSES);
+	site_free(s);
+	buf_adds(&text, "quarantine_class more { keep = 1d }\n");
+	assert_null(load_rest(buf_str(&text), &errors, &warnings));
+	assert_non_null(strstr(buf_str(&errors), ": quarantine_class: more than 16\n"));
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_auth), cmocka_unit_test(test_others), cmocka_unit_test(test_nowhere), cmocka_unit_test(test_scan) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_many_classes), cmocka_unit_test(test_auth), cmocka_unit_test(test_others), cmocka_unit_test(test_nowhere), cmocka_unit_test(test_scan) };
 
 	return cmocka_run_group_tests(tests, setup, dir_remove);
 }
