@@ -30,7 +30,7 @@ from lab.process import WAIT_S, free_port
 from lab.senders import Sender, deliver
 
 SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
-SEED = int(os.environ.get("FAULT_SEED", "0")) or (random.randrange(1, 1 << 30) if SECONDS else 1)
+SEED = int(os.environ.get("FAULT_SEED") or 0) or (random.randrange(1, 1 << 30) if SECONDS else 1)
 PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))      # the processes as they are, sandbox and all
 CLOCK = ROOT / "build" / "tests" / "preload" / "clock.so"
 
