@@ -48,7 +48,7 @@ int access_client_starttls(struct access_session *s)
 int access_limit_command(struct access_session *s, size_t bytes)
 {
 	enum limit_answer answer;
-	int delay_ms = 0, rc;
+	int delay_ms = limit_errors_delay_ms(&s->limit, s->errors, ACCESS_ERRORS_MAX), rc;
 
 	if (!s->limit.svc)
 		return 0;

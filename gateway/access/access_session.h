@@ -25,6 +25,8 @@ struct backend_conf;
 struct stream;
 struct task;
 
+enum { ACCESS_ERRORS_MAX = 10 };                /* before the login; then the session is over */
+
 /* The server's leg. */
 struct access_backend {
 	const struct backend_conf *conf;        /* NULL: inline, a server that is none of ours */
@@ -93,7 +95,7 @@ bool access_client_refuses_clear(const struct access_session *s);
 
 /*
  * A command has come, before the login, of so many bytes; or one that makes no sense. Whether the client's network is within its limits, and the wait where it
- * is near: 0; -EBUSY: it is not, the session is over (access_end is said), and the client is to be told; or -ECANCELED, -EPIPE. may wait
+ * is near, or where the session itself is near its end for its errors: 0; -EBUSY: it is not, the session is over (access_end is said), and the client is to be told; or -ECANCELED, -EPIPE. may wait
  */
 int access_limit_command(struct access_session *s, size_t bytes);
 void access_limit_error(struct access_session *s);

@@ -15,7 +15,6 @@
 #include "policy/conf.h"
 
 enum {
-	ERRORS_MAX = 10,
 	LAST_WORDS_MS = 5000,           /* for a client to read why the session ends */
 	LINE_MAX = 32 * 1024,           /* a line of the server's with what we add */
 };
@@ -49,7 +48,7 @@ int imap_dialogue_bye(struct imap_dialogue *d, const char *words)
 int imap_dialogue_mistake(struct imap_dialogue *d)
 {
 	access_limit_error(d->s);
-	if (++d->s->errors < ERRORS_MAX)
+	if (++d->s->errors < ACCESS_ERRORS_MAX)
 		return 0;
 	access_end(d->s, "refused", "too many errors");
 	return imap_dialogue_bye(d, "too many errors");

@@ -10,7 +10,10 @@
 #include "base/task.h"
 #include "policy/conf.h"
 
-enum { LOOK_MS = 500 };                 /* so often it is seen whether who waits is still there */
+enum {
+	LOOK_MS = 500,                  /* so often it is seen whether who waits is still there */
+	SESSION_DELAY_MAX_MS = 1000,    /* for the errors of one session */
+};
 
 /* --- who is counted --- */
 
@@ -138,6 +141,20 @@ enum limit_answer limit_count(struct limit_client *c, enum use_kind kind, int n,
 	if (ms > 0)
 		slow(c, kind, &site, true, ms, delay_ms);
 	return LIMIT_FREE;
+}
+
+int limit_errors_delay_ms(const struct limit_client *c, int errors, int max)
+{
+	const struct use_conf *conf;
+	int ms;
+
+	if (!c->svc || observing(c))
+		return 0;
+	conf = &c->svc->site->client_limits.client;
+	if (conf->limit[USE_ERRORS] == 0 || max <= 0)
+		return 0;
+	ms = use_delay_ms(conf, (int)((int64_t)errors * USE_FULL / max));
+	return ms < SESSION_DELAY_MAX_MS ? ms : SESSION_DELAY_MAX_MS;
 }
 
 enum limit_answer limit_wait(struct limit_client *c, enum use_kind kind, int delay_ms, const struct stream *s)

@@ -65,6 +65,12 @@ enum limit_answer limit_count(struct limit_client *c, enum use_kind kind, int n,
  */
 enum limit_answer limit_wait(struct limit_client *c, enum use_kind kind, int delay_ms, const struct stream *s);
 
+/*
+ * In one session, too, the limit of its errors, max, does not come out of the blue: who has made so many gets slower before he is sent away, from slow_from
+ * per cent of them on. By a second at most, less than for what the network does: a message for a list of which some have left is answered at this pace.
+ */
+int limit_errors_delay_ms(const struct limit_client *c, int errors, int max);
+
 /* It has happened: counted, whatever the limit. */
 void limit_note(struct limit_client *c, enum use_kind kind, int n);
 void limit_note_bytes(struct limit_client *c, size_t n);

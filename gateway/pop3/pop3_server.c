@@ -13,10 +13,7 @@
 #include "pop3/pop3_scan.h"
 #include "pop3/pop3_session.h"
 
-enum {
-	ERRORS_MAX = 10,
-	CLOSE_MS = 5 * 1000,
-};
+enum { CLOSE_MS = 5 * 1000 };
 
 /* --- what all files of this room say with --- */
 
@@ -32,7 +29,7 @@ int pop3_refuse(struct pop3_session *p, const char *text)
 	int rc = text ? pop3_say(p, text) : 0;
 
 	access_limit_error(p->s);
-	if (rc < 0 || ++p->s->errors < ERRORS_MAX)
+	if (rc < 0 || ++p->s->errors < ACCESS_ERRORS_MAX)
 		return rc;
 	access_end(p->s, "refused", "too many errors");
 	pop3_say(p, "-ERR too many errors");

@@ -6,8 +6,6 @@
 #include "hop/delivery.h"
 #include "smtp/smtp_session.h"
 
-enum { SESSION_DELAY_MAX_MS = 1000 };   /* for the errors of one session */
-
 static const char commands_reply[] = "421 4.7.0 too many commands from your network in a short time, closing; try again in some minutes";
 static const char errors_reply[] = "421 4.7.0 too many errors from your network in a short time, closing; try again in some minutes";
 static const char harvest_reply[] = "421 4.7.0 too many unknown recipients from your network, closing; try again later, with addresses that exist";
@@ -66,21 +64,6 @@ static int wait(struct smtp_session *s, enum use_kind kind, int delay_ms)
 	return task_cancelled() ? -ECANCELED : -EPIPE;
 }
 
-/*
- * In one session, too, the limit of errors does not come out of the blue: who guesses recipients gets slower before he is sent away. By less than of the
- * network's, since a message for a list of which some have left is answered at its pace.
- */
-static int session_delay_ms(const struct smtp_session *s)
-{
-	const struct site *site = s->svc->site;
-	int ms;
-
-	if (site->mode == MODE_OBSERVE || site->client_limits.client.limit[USE_ERRORS] == 0)
-		return 0;
-	ms = use_delay_ms(&site->client_limits.client, (int)((int64_t)s->errors * USE_FULL / site->limits.errors));
-	return ms < SESSION_DELAY_MAX_MS ? ms : SESSION_DELAY_MAX_MS;
-}
-
 int smtp_limit_command(struct smtp_session *s, bool last)
 {
 	struct limit_client *c = counted(s);
@@ -96,7 +79,7 @@ int smtp_limit_command(struct smtp_session *s, bool last)
 		return end(s, commands_reply);
 	if (limit_count(c, USE_ERRORS, 0, &delay_ms) == LIMIT_REFUSED)
 		return end(s, errors_reply);
-	session_ms = session_delay_ms(s);
+	session_ms = limit_errors_delay_ms(c, (int)s->errors, s->svc->site->limits.errors);
 	return wait(s, USE_COMMANDS, delay_ms > session_ms ? delay_ms : session_ms);
 }
 
