@@ -29,10 +29,11 @@ class Attackers:
     def __init__(self, kind, port, count, processes=1, **options):
         self.processes = [subprocess.Popen(
             [sys.executable, __file__, json.dumps(dict(kind=kind, port=port, count=count // processes, first=i * (count // processes), options=options))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) for i in range(processes)]
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) for i in range(processes)]
+        self.said = ["" for _ in self.processes]
         self.last = [{} for _ in self.processes]
         self.changed = threading.Condition()
-        self.readers = [threading.Thread(target=self.read, args=(i,), daemon=True) for i in range(processes)]
+        self.readers = [threading.Thread(target=f, args=(i,), daemon=True) for i in range(processes) for f in (self.read, self.listen)]
         for t in self.readers:
             t.start()
 
@@ -41,6 +42,20 @@ class Attackers:
             with self.changed:
                 self.last[i] = json.loads(line)
                 self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()           # it has ended
+
+    def listen(self, i):
+        """What it complains of."""
+        for line in self.processes[i].stderr:
+            self.said[i] = (self.said[i] + line)[-10000:]
+
+    def alive(self):
+        """None has ended by itself: what it said of it otherwise."""
+        dead = [i for i, t in enumerate(self.processes) if t.poll() is not None]
+        for i in dead:
+            self.readers[2 * i + 1].join(5)
+        assert not dead, "an attacker has ended:\n" + "\n".join(f"{self.processes[i].returncode}: {self.said[i]}" for i in dead)
 
     def figures(self):
         with self.changed:
@@ -53,10 +68,11 @@ class Attackers:
         """Until the sum of a figure is so high; the figures."""
         end = time.monotonic() + timeout
         while self.figures()[what] < at_least:
+            self.alive()
             with self.changed:
                 left = end - time.monotonic()
                 assert left > 0, f"no {at_least} {what}: {dict(self.figures())}"
-                self.changed.wait(left)
+                self.changed.wait(min(left, 1))
         return self.figures()
 
     def stop(self):
@@ -72,12 +88,17 @@ class Attackers:
             t.join(5)
         for p in self.processes:
             p.stdout.close()
+            p.stderr.close()
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.stop()
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self.alive()            # to the end
+        finally:
+            self.stop()
 
 
 # ---- in the processes ----
@@ -159,7 +180,7 @@ def last():
 
 
 def fill(c):
-    """As many connections as wanted, not all at once; those that are turned away come again."""
+    """As many connections as wanted, not all at once; those that are turned away come again: who hears 421 at the end is none of those inside."""
     before, step = 0.0, c.options.get("step", 200)
     while len(c.socks) < c.count or sum(1 for _ in c.seen) < len(c.socks):
         now = time.monotonic()
@@ -174,7 +195,7 @@ def fill(c):
             data = c.read(fd)
             if data:
                 c.count_word(fd, data)
-            if data == b"":
+            if data is not None and data[:3] in (b"", b"421"):
                 c.figures["ended"] += 1
                 c.close(fd)
     return True
