@@ -2,7 +2,7 @@
  * txn - one mail transaction: the client, the envelope, the message, and the facts found so far
  *
  * Made at MAIL, released at the end of data, RSET or the session's end. The session fills in what the client says; filters
- * read it and add facts. Filters know nothing of sockets: they have txn->dns and txn->state to ask with.
+ * read it and add facts. Filters know nothing of sockets: they have txn->dns, txn->state and txn->daemons to ask with.
  */
 #ifndef TXN_H
 #define TXN_H
@@ -16,8 +16,9 @@
 #include "filters/fact.h"
 #include "filters/message.h"
 
-enum { FILTER_MAX = 24 };
+enum { FILTER_MAX = 32 };
 
+struct daemons;         /* filters/daemon.h */
 struct site;            /* policy/conf.h: the configuration in force, shared and read-only */
 
 /* What filters found and what they are still doing, for one connection or one transaction. */
@@ -65,6 +66,7 @@ struct txn {
 	const struct site *site;
 	struct dns *dns;
 	struct state *state;            /* policy/state.h: greylist and the like; may be NULL */
+	struct daemons *daemons;        /* filters/daemon.h: who else can be asked; may be NULL */
 	struct client *client;
 	struct envelope env;
 	struct message *message;        /* NULL before DATA */

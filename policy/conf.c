@@ -436,6 +436,7 @@ void site_free(struct site *s)
 		free(s->dnsbl[i].zone);
 	free(s->listener);
 	free(s->backend);
+	free(s->daemon);
 	free(s->dnsbl);
 	dns_free(&s->dns);
 	conf_sni_free(s);

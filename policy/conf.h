@@ -215,6 +215,31 @@ struct history_conf {
 	uint64_t max_bytes;             /* 2 GiB */
 };
 
+/* One of the places where a daemon listens: a path, or host and port. */
+struct daemon_address {
+	char *text;                     /* as the file says it */
+	char *path;                     /* of a unix socket; NULL: host and port */
+	char *host;                     /* a literal address, or a host name */
+	unsigned short port;
+};
+
+enum daemon_away { DAEMON_AWAY_DEFER, DAEMON_AWAY_PASS };
+
+enum { DAEMON_ADDRESSES_MAX = 8 };
+
+struct daemon_conf {                    /* a daemon beside us that filters ask (filters/daemon.h) */
+	char *name;                     /* in logs: of its section */
+	struct daemon_address *address; /* they stand in for each other, in this order; none: there is no such daemon */
+	size_t address_count;
+	int max_connections;            /* at once, of each worker */
+	int connect_timeout_ms;
+	int timeout_ms;                 /* of one question, the wait for a free connection included */
+	int idle_ms;                    /* a connection is kept for so long */
+	uint64_t max_size;              /* a longer message is not sent */
+	enum daemon_away away;          /* its facts then: temperror; or they are left out */
+	int line;                       /* of its section */
+};
+
 struct auth_conf {                      /* logins by SASL, base/sasl.h */
 	bool offer;                     /* on submission listeners */
 	bool inbound;                   /* on inbound ones, too */
@@ -302,6 +327,9 @@ struct site {
 	struct drain_times drain;
 	struct smtp_limits limits;
 	struct client_limits client_limits;
+
+	const struct daemon_conf **daemon;      /* all that there are: of each a pool, and their unix sockets are what the parent connects to */
+	size_t daemon_count;
 
 	char *policy_path;
 	char *allow_path;               /* the file of the list `allowed`; it need not exist */

@@ -189,6 +189,16 @@ void conf_list_add(char ***list, size_t *count, const char *text);
 bool conf_server(struct conf *c, const char *option, const char *value, int line, char **host, unsigned short *port);
 /* One network more. False: said, option is its name. */
 bool conf_prefix_add(struct conf *c, const char *option, struct net_prefix **list, size_t *count, const char *value, int line);
+/*
+ * conf_daemon.c: a section of a daemon beside us has these options, and others of its own. at: offset of its struct daemon_conf; the rest are defaults.
+ * conf_daemon_add: when what holds d is not moved any more; one with addresses is then among site->daemon. Names belong to d.
+ */
+#define CONF_DAEMON(at, connections, timeout, size)                                                                                    	{ "address", CONF_LIST, at, .read = conf_daemon_address },                                                                     	CONF_NUMBER("max_connections", CONF_INT, (at) + offsetof(struct daemon_conf, max_connections), connections, 1, 1000),          	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, (at) + offsetof(struct daemon_conf, connect_timeout_ms), "5s", 100, 60000),   	CONF_NUMBER("timeout", CONF_DURATION_MS, (at) + offsetof(struct daemon_conf, timeout_ms), timeout, 100, 300000),               	CONF_NUMBER("idle_timeout", CONF_DURATION_MS, (at) + offsetof(struct daemon_conf, idle_ms), "15s", 0, 3600000),                	CONF_NUMBER("max_size", CONF_SIZE64, (at) + offsetof(struct daemon_conf, max_size), size, 1024, (int64_t)1 << 40),             	{ "away", CONF_WORD, (at) + offsetof(struct daemon_conf, away), "defer", .words = conf_daemon_away_words }
+extern const char *const conf_daemon_away_words[];
+void conf_daemon_address(struct conf *c, void *at, const char *value, int line);
+void conf_daemon_add(struct conf *c, struct daemon_conf *d, const char *name, int line);
+void conf_daemon_free(struct daemon_conf *d);
+
 /* Whether the title of a section is a word for logs; else said. */
 bool conf_title_ok(struct conf *c, const char *section, const char *title, int line);
 

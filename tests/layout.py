@@ -25,6 +25,7 @@ FORBIDDEN = {
     "gateway/imap": ("process/", "command/", "smtp/", "spool/", "pop3/"),
     "gateway/pop3": ("process/", "command/", "smtp/", "spool/", "imap/"),
     "gateway/process": ("command/",),
+    "gateway/daemon": ("process/", "command/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "login/", "retrieval/"),
     "gateway/retrieval": ("process/", "command/", "smtp/", "hop/", "spool/", "tcp/", "access/", "imap/", "pop3/", "login/"),
 }
 

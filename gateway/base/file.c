@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 int file_write_all(int fd, const void *p, size_t len)
@@ -51,22 +53,48 @@ static int owner_of(const char *path, uid_t *out)
 	}
 }
 
-static int open_now(const char *path, struct stat *out)
+typedef int try_fn(const char *path, void *out);
+
+static int open_now(const char *path, void *out)
 {
-	int rc = out ? stat(path, out) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int rc = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	return rc < 0 ? -errno : rc;
 }
 
-/* Several times: a directory of one may have a file of another. */
-static int as_owner(const char *path, struct stat *out)
+static int stat_now(const char *path, void *out)
 {
-	int rc = open_now(path, out);
+	return stat(path, out) < 0 ? -errno : 0;
+}
+
+static int connect_now(const char *path, void *out)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+	int fd, rc;
+
+	if (len >= sizeof(to.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(to.sun_path, path, len);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		return fd;
+	rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/* Several times: a directory of one may have a file of another. */
+static int as_owner(const char *path, try_fn *now, void *out)
+{
+	int rc = now(path, out);
 	uid_t uid = 0;
 
 	for (int i = 0; rc == -EACCES && geteuid() == 0 && i < OWNERS_MAX && owner_of(path, &uid) == 0 && uid != 0; i++) {
 		setfsuid(uid);
-		rc = open_now(path, out);
+		rc = now(path, out);
 	}
 	setfsuid(geteuid());
 	return rc;
@@ -74,10 +102,15 @@ static int as_owner(const char *path, struct stat *out)
 
 int file_open(const char *path)
 {
-	return as_owner(path, NULL);
+	return as_owner(path, open_now, NULL);
 }
 
 int file_stat(const char *path, struct stat *out)
 {
-	return as_owner(path, out);
+	return as_owner(path, stat_now, out);
+}
+
+int file_connect(const char *path)
+{
+	return as_owner(path, connect_now, NULL);
 }

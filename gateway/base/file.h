@@ -19,4 +19,10 @@ struct stat;
 int file_open(const char *path);
 int file_stat(const char *path, struct stat *out);
 
+/*
+ * A connection to the unix socket of that name, as its owner if it is not for us: a daemon's may be for its user and group alone. A descriptor (O_CLOEXEC,
+ * O_NONBLOCK), or -errno; -EAGAIN: its queue is full. Never waits. One thread.
+ */
+int file_connect(const char *path);
+
 #endif

@@ -15,6 +15,7 @@
 #include "base/task.h"
 #include "command/cmd_history.h"
 #include "command/terminal.h"
+#include "daemon/daemon_pool.h"
 #include "filters/dnsbl_health.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
@@ -58,6 +59,7 @@ struct explain {
 
 	struct site *site;
 	struct dns_unbound *unbound;
+	struct daemon_pool *daemons;
 	struct client client;
 	struct txn txn;
 	struct judge judge[RCPT_MAX];
@@ -372,7 +374,9 @@ static int prepare(struct explain *x)
 	x->unbound = dns_unbound_new(&x->site->dns, &errors);
 	if (!x->unbound || filters_setup(x->site, &errors) < 0)
 		return fail("set-up", buf_str(&errors));
+	x->daemons = daemon_pool_new(x->site, dns_unbound_dns(x->unbound), NULL);
 	txn_init(&x->txn, x->site, dns_unbound_dns(x->unbound), &x->client);
+	x->txn.daemons = daemon_pool_daemons(x->daemons);
 	snprintf(x->txn.id, sizeof(x->txn.id), "explain");
 	if (fill_envelope(x) || read_message(x) || (x->fetched && retrieval_sender(&x->txn) < 0))
 		return 1;
@@ -398,6 +402,7 @@ int cmd_explain(int argc, char **argv)
 			loop_run();
 			status = x->status;
 		}
+		daemon_pool_free(x->daemons);
 		dns_unbound_free(x->unbound);
 		site_free(x->site);
 	}

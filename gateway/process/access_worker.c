@@ -27,7 +27,8 @@ static void access_close(void *service)
 /* Where messages are judged as they are fetched. */
 static int retrieval_open(struct access_service *svc, struct worker *w)
 {
-	const struct retrieval_conf conf = { .site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history };
+	const struct retrieval_conf conf = { .site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history,
+					       .daemons = daemon_pool_daemons(w->daemons) };
 
 	for (size_t i = 0; i < w->site->listener_count && !svc->retrieval; i++) {
 		const struct listener_conf *l = &w->site->listener[i];

@@ -571,7 +571,7 @@ int channel_call(struct channel *c, enum channel_type type, const void *data, si
 	rc = timeout_ms >= 0 && left_ms <= 0 ? -ETIMEDOUT : call_run(c, &call, (int)left_ms);
 	gate_leave(&c->gate);
 	/* Who writes to a pipe or a socket may have to wait, and all others with him: what keepers hand out are files. */
-	if (rc == 0 && answer.fd >= 0 && type != CHANNEL_SOCKET && !is_file(answer.fd))
+	if (rc == 0 && answer.fd >= 0 && type != CHANNEL_SOCKET && type != CHANNEL_DAEMON && !is_file(answer.fd))
 		rc = -EPROTO;
 	if (rc < 0) {
 		channel_msg_release(&answer);

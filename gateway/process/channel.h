@@ -46,6 +46,7 @@ enum channel_type {
 	CHANNEL_SETTINGS,       /* notice to a keeper: struct keeper_settings of the configuration in force */
 	CHANNEL_SOCKET,         /* a worker's call to the parent: int32_t family; answered with a transparent socket (base/transparent.h) */
 	CHANNEL_REPLACE,        /* a worker's notice to the parent: I lack what I cannot make; another one in my place, I end with my sessions */
+	CHANNEL_DAEMON,         /* a worker's call to the parent: the path of a daemon's unix socket; answered with a connection to it */
 
 	/* To the state keeper. */
 	CHANNEL_STATE_RUN = 32, /* policy/state_wire.h */

@@ -182,7 +182,7 @@ static void on_signal(struct parent *p)
 	}
 }
 
-/* All that a child ever says to the parent: that it is ready, that it needs a socket, a successor, or channels to keepers. */
+/* All that a child ever says to the parent: that it is ready, that it needs a socket, a daemon, a successor, or channels to keepers. */
 static void on_child(struct parent *p, struct child *c)
 {
 	struct channel_msg m = CHANNEL_MSG_INIT;
@@ -194,6 +194,8 @@ static void on_child(struct parent *p, struct child *c)
 			parent_keys_of(p, c)->served = true;
 	} else if (rc == 0 && m.type == CHANNEL_SOCKET && !m.reply)
 		parent_socket(p, c, &m);
+	else if (rc == 0 && m.type == CHANNEL_DAEMON && !m.reply)
+		parent_daemon(p, c, &m);
 	else if (rc == 0 && m.type == CHANNEL_REPLACE && !m.reply)
 		parent_replace(p, c);
 	else if (rc == 0 && m.type == CHANNEL_WIRE && !m.reply)
@@ -461,6 +463,7 @@ static void release(struct parent *p)
 	if (p->shared_fd >= 0)
 		close(p->shared_fd);
 	regdomain_release();
+	parent_daemons_release(p);
 	free(p->state_dir);
 	free(p->user);
 	free(p->keeper_user);

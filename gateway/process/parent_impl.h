@@ -3,7 +3,7 @@
  *
  * parent.c begins, waits and ends; parent_workers.c starts and ends processes; parent_reload.c
  * makes configurations into generations of workers, one after the other; parent_keys.c sees to the processes that have their keys; parent_lists.c watches
- * the list files of the policy; parent_sockets.c makes transparent sockets; parent_upgrade.c executes a new program, parent_succession.c
+ * the list files of the policy; parent_sockets.c makes transparent sockets; parent_daemons.c connects to unix sockets of daemons; parent_upgrade.c executes a new program, parent_succession.c
  * is what that does first.
  */
 #ifndef PARENT_IMPL_H
@@ -50,6 +50,7 @@ struct generation {
 };
 
 struct parent_list;
+struct parent_daemon;
 
 /* A new program that is tried, and executed when it has said that it can take over. */
 struct parent_upgrade {
@@ -89,6 +90,8 @@ struct parent {
 	int64_t wall_off_ms;                    /* by how much the wall clock is ahead of the one that is never set; 0: not looked at */
 	struct parent_list *list;               /* parent_lists.c */
 	size_t list_count;
+	struct parent_daemon *daemon;           /* parent_daemons.c */
+	size_t daemon_count;
 	int64_t lists_ms;                       /* when they are looked at next; 0: never */
 	bool reload_again, failed, done;
 	bool reload_waits;                      /* for places of workers that still drain */
@@ -184,6 +187,13 @@ void parent_rewire(struct parent *p, struct child *c, const struct channel_msg *
 
 /* A CHANNEL_SOCKET of this child: answered, whatever it says. */
 void parent_socket(struct parent *p, struct child *c, const struct channel_msg *m);
+bool parent_socket_may(struct child *c);        /* a worker may have one more now; it is counted */
+
+/* Unix sockets that workers of this generation may be connected to: those that its configuration names. 0 or -ENOMEM. */
+int parent_daemons_add(struct parent *p, const struct site *s, unsigned generation);
+void parent_daemons_release(struct parent *p);
+/* A CHANNEL_DAEMON of this child: answered, whatever it says. */
+void parent_daemon(struct parent *p, struct child *c, const struct channel_msg *m);
 
 /* Each line of text as a line of the log. */
 void parent_log_lines(enum log_level level, const char *event, const char *key,

@@ -91,6 +91,8 @@ int generation_make(struct parent *p, struct site *site, struct generation *g,
 		rc = listen_open(site->path, site->listener, site->listener_count, &p->now.listen,
 				 &g->listen, err);
 	if (rc == 0)
+		rc = parent_daemons_add(p, site, g->number);
+	if (rc == 0)
 		shared_dnsbl_begin(p->shared, g->number, site, p->now.number,
 				   g == &p->now ? NULL : p->now.site);
 	if (rc < 0)

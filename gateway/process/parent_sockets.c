@@ -43,6 +43,11 @@ static int make(const struct parent *p, struct child *c, const struct channel_ms
 	return transparent_socket(family);
 }
 
+bool parent_socket_may(struct child *c)
+{
+	return bucket_take(c, clock_ms());
+}
+
 void parent_socket(struct parent *p, struct child *c, const struct channel_msg *m)
 {
 	int fd = make(p, c, m);

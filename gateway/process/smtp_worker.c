@@ -102,7 +102,7 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	if (!svc)
 		return -ENOMEM;
 	*svc = (struct smtp_service){
-		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .history = &w->history, .spool = &w->spool,
+		.site = w->site, .dns = w->dns, .state = w->state, .store = w->store, .daemons = daemon_pool_daemons(w->daemons), .history = &w->history, .spool = &w->spool,
 		.login = &w->login, .limits = &w->limits, .load = w->load, .load_shared = &w->env->shared->load,
 		.sockets = &w->sockets.source, .destinations = &w->env->shared->destinations,
 		.ledger = { .until_s = &w->env->shared->ledger_until_s },

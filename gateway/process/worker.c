@@ -398,6 +398,9 @@ static int worker_prepare(struct worker *w)
 			return failed("no state", -ENOMEM, NULL);
 		w->state = state_redis_state(w->redis);
 	}
+	w->daemons = daemon_pool_new(w->site, w->dns, &w->daemon_sockets.source);
+	if (!w->daemons)
+		return failed("no memory", -ENOMEM, NULL);
 	rc = load_prepare(w);
 	if (rc < 0)
 		return failed("no memory", rc, NULL);
@@ -484,6 +487,7 @@ static void worker_end(struct worker *w)
 			w->env->protocols[i]->close(w->service[i]);
 	load_free(w->load);
 	tcp_backends_free(w->backends);
+	daemon_pool_free(w->daemons);
 	state_redis_free(w->redis);
 	history_channel_release(&w->history);
 	channel_release(&w->history_channel);
@@ -516,6 +520,7 @@ int worker_run(const struct worker_env *env)
 	prctl(PR_SET_NAME, title);
 	channel_init(&w->parent, on_parent, w);
 	socket_stock_init(&w->sockets, &w->parent);
+	daemon_sockets_init(&w->daemon_sockets, &w->parent);
 	channel_init(&w->state_channel, NULL, NULL);
 	channel_init(&w->store_channel, NULL, NULL);
 	channel_init(&w->spool_channel, NULL, NULL);

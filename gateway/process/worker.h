@@ -26,6 +26,7 @@
 #include "policy/store_channel.h"
 #include "process/channel.h"
 #include "process/confine.h"
+#include "process/daemon_sockets.h"
 #include "process/key_client.h"
 #include "process/shared.h"
 #include "process/socket_stock.h"
@@ -35,6 +36,7 @@ struct load;
 struct dns_unbound;
 struct event;
 struct tcp_backends;
+struct daemon_pool;
 struct worker;
 
 /*
@@ -82,6 +84,8 @@ struct worker {
 	struct login_service login;
 	struct limit_service limits;
 	struct socket_stock sockets;
+	struct daemon_sockets daemon_sockets;
+	struct daemon_pool *daemons;    /* beside us, that filters ask */
 	struct load *load;              /* who is turned away, base/load.h */
 	struct key_client keys;         /* who has the private keys */
 	struct tcp_backends *backends;  /* of protocols that are passed on; all of the site */

@@ -152,6 +152,7 @@ struct retrieval_scan *retrieval_scan_new(struct retrieval *r, const struct retr
 	s->dns = (struct hurried_dns){ .dns = { .ops = &hurried_ops, .timeout_ms = QUESTION_MS }, .real = r->conf.dns };
 	txn_init(&s->txn, r->conf.site, &s->dns.dns, &s->client);
 	s->txn.state = r->conf.state;
+	s->txn.daemons = r->conf.daemons;
 	s->txn.stage = STAGE_RCPT;
 	snprintf(s->txn.id, sizeof(s->txn.id), "%s-%u", client->sid, ++r->number % 100000);
 	keep_key(r, key, s->key);

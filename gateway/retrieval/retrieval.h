@@ -35,6 +35,7 @@
 #include "policy/store.h"
 #include "retrieval/notice.h"
 
+struct daemons;
 struct dns;
 struct history_channel;
 struct retrieval;
@@ -81,6 +82,7 @@ struct retrieval_conf {
 	struct state *state;
 	struct store *store;
 	struct history_channel *history;
+	struct daemons *daemons;        /* that filters may ask */
 };
 
 /* NULL: no memory. Reads no files; some 100 KiB. */

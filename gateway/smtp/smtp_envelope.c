@@ -72,6 +72,7 @@ static int begin_transaction(struct smtp_session *s, struct smtp_command *c, con
 	s->state = SMTP_MAIL;
 	txn_init(&t->txn, s->svc->site, s->svc->dns, &s->client);
 	t->txn.state = s->svc->state;
+	t->txn.daemons = s->svc->daemons;
 	t->number = ++s->transactions;
 	t->start_ms = clock_ms();
 	snprintf(t->txn.id, sizeof(t->txn.id), "%s-%u", s->id, t->number);

@@ -62,6 +62,7 @@ static void start_client_filters(struct smtp_session *s)
 		return;
 	txn_init(&t, s->svc->site, s->svc->dns, &s->client);
 	t.state = s->svc->state;
+	t.daemons = s->svc->daemons;
 	filters_start(&t, STAGE_CONNECT, s->svc->needed);
 }
 

@@ -16,6 +16,7 @@
 #include "policy/ledger.h"
 
 struct backend_group;
+struct daemons;
 struct dns;
 struct history_channel;
 struct destination_shared;
@@ -39,6 +40,7 @@ struct smtp_service {
 	struct dns *dns;
 	struct state *state;
 	struct store *store;
+	struct daemons *daemons;                /* that filters may ask; or NULL */
 	struct history_channel *history;        /* or NULL */
 	struct backend_group *group;            /* of mail that comes through no listener, or one without backends of its own */
 	struct backend_group **listener_group;  /* of each of site->listener; group again, or one of its own */

@@ -4,7 +4,7 @@
  * The protocol: on connect "hello PID GENERATION"; then lines, given back as they are but for
  * "count KEY" (the state keeper counts), "keep TEXT" (the store keeper keeps it, and answers with
  * its id), "id" (uid, root, no_new_privs as the worker has them), "socket FAMILY ADDRESS" (a transparent one, bound to it),
- * "stock" (how many of those are at hand), "transparent" (whether the listener is). What must come is waited for as
+ * "stock" (how many of those are at hand), "daemon PATH" (connect to its unix socket, and read a line), "transparent" (whether the listener is). What must come is waited for as
  * an event: lines, the notify socket, the end of a process. For one test program each: everything
  * is static.
  */
@@ -136,6 +136,21 @@ static inline int may_be_elsewhere(const struct stream *s)
 	return getsockopt(stream_fd(s), IPPROTO_IP, IP_TRANSPARENT, &on, &len) < 0 ? -errno : on;
 }
 
+/* A connection to a daemon's unix socket, by its path: what the parent says, and the daemon. */
+static inline void say_daemon(struct talk *t, const char *path)
+{
+	struct daemon_source *from = &t->svc->w->daemon_sockets.source;
+	int fd = from->connect(from, path, 5000);
+	struct stream *s = fd >= 0 ? stream_new(fd) : NULL;
+	const char *line = "-\n";
+	size_t len = 2;
+
+	if (s && stream_read_line(s, 100, 5000, &line, &len) < 0)
+		line = "-\n";
+	stream_printf(t->stream, "daemon %d %.*s\n", fd < 0 ? fd : 0, (int)strcspn(line, "\n"), line);
+	stream_free(s);
+}
+
 static inline void talk_run(void *arg)
 {
 	struct talk *t = arg;
@@ -153,6 +168,8 @@ static inline void talk_run(void *arg)
 			say_keep(t, text + 5);
 		else if (strncmp(text, "socket ", 7) == 0)
 			say_socket(t, text + 7);
+		else if (strncmp(text, "daemon ", 7) == 0)
+			say_daemon(t, text + 7);
 		else if (strcmp(text, "transparent") == 0)
 			stream_printf(t->stream, "transparent %d\n", may_be_elsewhere(t->stream));
 		else if (strcmp(text, "stock") == 0)
@@ -228,6 +245,18 @@ static const struct worker_protocol *const protocols[] = { &talk_protocol, NULL 
 
 /* The configuration: lines "key value" */
 
+static inline struct daemon_conf *daemon_at(const char *path)
+{
+	struct daemon_conf *d = calloc(1, sizeof(*d));
+
+	d->name = strdup("daemon");
+	d->address = calloc(1, sizeof(*d->address));
+	d->address_count = 1;
+	d->address->path = strdup(path);
+	d->max_connections = 1;
+	return d;
+}
+
 static inline struct site *load(const char *path, struct buf *errors, struct buf *warnings)
 {
 	struct site *s = calloc(1, sizeof(*s));
@@ -250,6 +279,9 @@ static inline struct site *load(const char *path, struct buf *errors, struct buf
 			s->backend = calloc(s->backend_count, sizeof(*s->backend));
 			for (size_t i = 0; i < s->backend_count; i++)
 				assert_true(asprintf(&s->backend[i].name, "b%zu%s", i, value + strspn(value, "0123456789")) > 0);
+		} else if (strcmp(key, "daemon") == 0) {
+			s->daemon = reallocarray(s->daemon, s->daemon_count + 1, sizeof(*s->daemon));
+			s->daemon[s->daemon_count++] = daemon_at(value);
 		} else if (strcmp(key, "workers") == 0) {
 			s->workers = atoi(value);
 		} else if (strcmp(key, "user") == 0) {
@@ -279,6 +311,15 @@ static inline void unload(struct site *s)
 	for (size_t i = 0; i < s->backend_count; i++)
 		free(s->backend[i].name);
 	free(s->backend);
+	for (size_t i = 0; i < s->daemon_count; i++) {
+		struct daemon_conf *d = (struct daemon_conf *)s->daemon[i];
+
+		free(d->address->path);
+		free(d->address);
+		free(d->name);
+		free(d);
+	}
+	free(s->daemon);
 	free(s->path);
 	free(s->listener);
 	free(s->user);
