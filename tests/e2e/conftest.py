@@ -17,6 +17,7 @@ from lab.measure import Good, preferred     # noqa: E402
 from lab.network import OwnNetwork          # noqa: E402
 from lab.postfix import Postfix             # noqa: E402
 from lab.process import Process, free_port  # noqa: E402
+from lab.table import show              # noqa: E402
 from lab.zones import ZONES                 # noqa: E402
 
 
@@ -27,6 +28,7 @@ def pytest_terminal_summary(terminalreporter):
             for name, text in report.user_properties:
                 if name == "count":
                     terminalreporter.write_line(text)
+    show(terminalreporter)
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,8 @@ class Backend:
     that returns bytes, None for the usual reply, or raises Hangup. It may be changed at any time. users: None is everybody.
     """
 
+    session_class = Session
+
     def __init__(self, script=None, keywords=KEYWORDS, users=None, limit=None, tls=None, host="127.0.0.1", port=0, implicit=False):
         self.script = dict(script or {})
         self.keywords, self.users, self.limit = list(keywords), users, limit
@@ -139,7 +141,7 @@ class Backend:
                 if self.listener is not listener:       # stop() came between
                     sock.close()
                     return
-                session = Session(len(self.sessions), sock, peer)
+                session = self.session_class(len(self.sessions), sock, peer)
                 self.sessions.append(session)
                 self.changed.notify_all()
             threading.Thread(target=self._serve, args=(session,), daemon=True).start()
