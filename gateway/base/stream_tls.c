@@ -90,9 +90,12 @@ ssize_t stream_tls_write(struct stream *s, const char *p, size_t len)
 	size_t n;
 	int ret;
 
-	ERR_clear_error();
-	errno = 0;
-	ret = SSL_write_ex(s->ssl, p, len, &n);
+	/* An interruption is no wait: neither an event nor the other side would tell that it is over. */
+	do {
+		ERR_clear_error();
+		errno = 0;
+		ret = SSL_write_ex(s->ssl, p, len, &n);
+	} while (ret <= 0 && errno == EINTR);
 	return ret > 0 ? (ssize_t)n : outcome(s, ret);
 }
 

@@ -1,8 +1,11 @@
 """
 Memory and I/O that fail, site by site, in the real processes (lab/injection.py): nothing dies, nothing is lost, the next session is as if nothing had been.
 
-The short form has every allocation site that a worker's main sessions reach, the libraries' in them included. GATEPOST_FAULT=1 (`make fault`): those of all
-sessions in every process, and I/O in all the ways in which it fails.
+The short form has what the four main sessions reach: every allocation of a worker, the libraries' included, and the I/O of every process, in all the ways in
+which it fails. GATEPOST_FAULT=1 (`make fault`): all kinds of sessions, and the allocations of every process.
+
+What a worker does once in its life (OpenSSL looks for an algorithm, a library makes its tables) is met again by a new worker alone: the long form makes one
+for each such site, the short form for as many as BEGINNINGS_S seconds allow, and it says how many are left.
 """
 import os
 import pathlib
@@ -16,9 +19,15 @@ LONG = bool(os.environ.get("GATEPOST_FAULT"))
 MAIN = None if LONG else ("session_data", "session_tls", "session_bdat", "session_quarantine")
 LIBRARY = pathlib.Path(PLAIN).resolve().parent / "tests" / "preload" / "faulty.so"
 SHARDS = 4 if LONG else 2
+IO_SHARDS = 2 if LONG else 1
 ROUNDS = 3              # error paths reach sites that nothing else does
 GOOD_EVERY = 1 if LONG else 15  # failures; then the same session goes well without one
-TRIES = 3               # kinds of sessions that are tried when a site was not reached again
+TRIES = 3 if LONG else 2        # kinds of sessions that are tried when a site was not reached again
+BEGINNINGS_S = 1000 if LONG else 3
+# At least so many sites are met, or the recording is at fault; and for a hundred failures in workers and boxes at most so many are missed that later sessions
+# had met. What keepers do comes at their own pace: SQLite's log of writes is copied and begins anew now and then.
+FLOOR = {True: 4000 if LONG else 1000, False: 220 if LONG else 110}
+MISSED_PERCENT = 5
 
 
 @pytest.fixture
@@ -33,8 +42,9 @@ def rooms(tmp_path, request):
 class Tally:
     """What has been done, and what was wrong."""
 
-    def __init__(self, rooms):
-        self.rooms, self.sites, self.wrong, self.missed, self.done = rooms, 0, [], [], 0
+    def __init__(self, rooms, first):
+        """first: how often each site was reached by the sessions of a worker's beginning."""
+        self.rooms, self.first, self.sites, self.wrong, self.missed, self.done = rooms, first, 0, [], [], 0
 
     def checked(self, work, *args):
         try:
@@ -53,7 +63,7 @@ class Tally:
             kinds = [k for i, k in enumerate(self.rooms.kinds) if site.reached_by(i)]
             self.sites += 1
             for error in site.errors:
-                kind = self.one(site, error, kinds[:TRIES])
+                kind = None if self.at_the_beginning(site) and not LONG else self.one(site, error, kinds[:TRIES])
                 if not kind:
                     self.missed.append((site, error, kinds))
                     continue
@@ -61,10 +71,18 @@ class Tally:
                 if self.done % GOOD_EVERY == 0:
                     self.checked(self.rooms.good, kind)
 
-    def again(self):
+    def at_the_beginning(self, site):
+        """No later session has met it."""
+        return site.count == self.first.get(site.hash, 0)
+
+    def again(self, seconds):
         """Some are met by a worker's first sessions alone: it is a new one then that they fail in."""
         left, self.missed = self.missed, []
+        end = time.monotonic() + seconds
         for site, error, kinds in left:
+            if time.monotonic() > end:
+                self.missed.append((site, error, kinds))
+                continue
             self.rooms.reload()
             if self.one(site, error, kinds):
                 self.done += 1
@@ -72,26 +90,28 @@ class Tally:
                 self.missed.append((site, error, kinds))
 
 
-def inject_all(rooms, record_property, memory, shard, roles):
+def inject_all(rooms, record_property, memory, shard, shards, roles):
     began = time.monotonic()
-    rooms.record(MAIN, 1)
-    before, seen, tally = rooms.held(), set(), Tally(rooms)
+    first = {s.hash: s.count for s in rooms.record(MAIN, 1)}
+    before, seen, tally = rooms.held(), set(), Tally(rooms, first)
     for _ in range(ROUNDS if LONG else 1):
-        sites = [s for s in rooms.record(MAIN) if s.hash not in seen and s.hash // 7 % SHARDS == shard and s.memory == memory and roles(s.role)]
+        sites = [s for s in rooms.record(MAIN) if s.hash not in seen and s.hash // 7 % shards == shard and s.memory == memory and roles(s.role)]
         seen |= {s.hash for s in sites}
         tally.all(sites)
-    if LONG:
-        tally.again()
+    tally.again(BEGINNINGS_S)
     tally.checked(rooms.quiet)
     after = rooms.held()
     for role, count in before.items():
         if after.get(role, 0) > count + 8:
             tally.wrong.append(f"descriptors of {role}: {count} before, {after[role]} after")
-    record_property("count", f"{'allocation' if memory else 'I/O'} sites, part {shard + 1} of {SHARDS}: {tally.sites}, {tally.done} failures, {len(tally.missed)} not met again (those of a worker's beginning),"
-                    f" {rooms.others} in which a library died; {rooms.sessions} sessions, {rooms.kept} messages acknowledged, {rooms.twice} of them delivered twice,"
+    beginnings = [site for site, _, _ in tally.missed if tally.at_the_beginning(site)]
+    others, tried = len(tally.missed) - len(beginnings), tally.sites - len({site.hash for site in beginnings})
+    record_property("count", f"{'allocation' if memory else 'I/O'} sites, part {shard + 1} of {shards}: {tally.sites}, {tally.done} failures; not met again: {len(beginnings)} of a process' beginning,"
+                    f" {others} others; {rooms.others} in which a library died; {rooms.sessions} sessions, {rooms.kept} messages acknowledged, {rooms.twice} of them delivered twice,"
                     f" lost {sum('LOST' in w for w in tally.wrong)}; {time.monotonic() - began:.0f} s")
-    # The short form does not come back to what only a worker's first sessions meet; more than some of it means that nothing has been tried.
-    assert tally.sites > 100 and tally.done > tally.sites // 2, (tally.sites, tally.done)
+    assert tried >= FLOOR[memory] // shards and tally.done >= tried * 9 // 10, (tally.sites, tried, tally.done)
+    strange = [f"{error} {site}" for site, error, _ in tally.missed if site.role in ("gp-worker", "box") and not tally.at_the_beginning(site)]
+    assert len(strange) * 100 <= MISSED_PERCENT * tally.done, "\n".join(strange)
     assert not tally.wrong, f"{len(tally.wrong)} of {tally.sites}:\n" + "\n".join(tally.wrong[:20])
 
 
@@ -101,13 +121,9 @@ def processes(role):
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_memory(rooms, record_property, shard):
-    inject_all(rooms, record_property, True, shard, processes if LONG else lambda role: role == "gp-worker")
+    inject_all(rooms, record_property, True, shard, SHARDS, processes if LONG else lambda role: role == "gp-worker")
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize("shard", range(IO_SHARDS))
 def test_io(rooms, record_property, shard):
-    inject_all(rooms, record_property, False, shard, processes)
-
-
-if not LONG:            # make fault has it
-    del test_io
+    inject_all(rooms, record_property, False, shard, IO_SHARDS, processes)

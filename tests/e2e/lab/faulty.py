@@ -57,8 +57,6 @@ class Site:
         self.frames = [(layout.module_name[f.module].value.decode(), f.offset) for f in place.frame[:place.depth]]
         self.memory = self.kind in MEMORY
         self.errors = ERRORS[self.kind]
-        if self.frames and self.frames[0][0].startswith("libcrypto") and not self.memory:
-            self.errors = tuple(e for e in self.errors if e != errno.EINTR)         # its sockets never wait: nothing interrupts them
 
     def reached_by(self, session):
         return bool(self.sessions >> session & 1)
