@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/shares.h"
 #include "base/task.h"
 #include "hop/backend.h"
 #include "hop/smtp_client.h"
@@ -19,7 +20,8 @@
 enum {
 	DOMAINS_MAX = 64,               /* whose accept-all test is remembered */
 	DOMAIN_TEST_S = 24 * 3600,
-	CALLOUTS_MAX = 10,              /* at once, per worker */
+	CALLOUTS_MAX = 10,              /* at once, per worker; */
+	CALLOUTS_SITE = 18,             /* all workers together: Exchange takes 20 sessions of one source, and says 421 to more */
 	CALLOUT_MS = 30 * 1000,         /* one of them at most */
 	DOWN_MS = 30 * 1000,            /* a source that failed is left alone for so long */
 	RANDOM_BYTES = 10,
@@ -39,7 +41,7 @@ struct recipient_check {
 	struct state *state;
 	struct backend_group *group;
 	struct smtp_client_conf conf;
-	struct gate gate;
+	struct shares calls;            /* who waits for a call-out, or has one */
 	int64_t down_until_ms;
 	bool down;
 	struct domain_test test[DOMAINS_MAX];
@@ -293,11 +295,13 @@ static enum recipient_answer converse(struct recipient_check *rc, struct smtp_cl
 	return RECIPIENT_YES;
 }
 
-static enum recipient_answer callout(struct recipient_check *rc, const struct smtp_mailbox *to, int64_t deadline_ms, struct smtp_reply *reply)
+static enum recipient_answer callout(struct recipient_check *rc, const struct net_addr *who, const struct smtp_mailbox *to, int64_t deadline_ms,
+				     struct smtp_reply *reply)
 {
 	const struct domain_test *t = test_find(rc, to->domain);
 	enum recipient_answer answer = RECIPIENT_ASK;
 	struct smtp_client *c;
+	struct share *share = NULL;
 	char why[SMTP_WHY_MAX];
 	int64_t until = clock_ms() + CALLOUT_MS;
 
@@ -309,7 +313,7 @@ static enum recipient_answer callout(struct recipient_check *rc, const struct sm
 		return RECIPIENT_ASK;
 	if (deadline_ms && deadline_ms < until)
 		until = deadline_ms;
-	if (until <= clock_ms() || gate_enter(&rc->gate, (int)(until - clock_ms())) < 0)
+	if (until <= clock_ms() || shares_enter(&rc->calls, who, (int)(until - clock_ms()), &share) < 0)
 		return RECIPIENT_ASK;
 	if (smtp_client_open(&rc->conf, &rc->site->callout, NULL, until, &c, why) < 0) {
 		if (!task_cancelled())
@@ -321,7 +325,7 @@ static enum recipient_answer callout(struct recipient_check *rc, const struct sm
 		answer = converse(rc, c, to, until, reply);
 		smtp_client_free(c);            /* a source of answers, not of mail: no ceremony */
 	}
-	gate_leave(&rc->gate);
+	shares_leave(&rc->calls, share);
 	return answer;
 }
 
@@ -357,6 +361,7 @@ int recipient_check_new(const struct site *site, struct state *state, struct bac
 {
 	struct recipient_check *rc;
 	char address[NET_TEXT_MAX];
+	int places;
 
 	if (site->verify == VERIFY_CALLOUT && backend_is_ourselves(site, &site->callout)) {
 		buf_addf(err, "recipients cannot be asked of %s: that is ourselves", net_text_port(&site->callout, address));
@@ -369,7 +374,8 @@ int recipient_check_new(const struct site *site, struct state *state, struct bac
 	rc->state = state;
 	rc->group = group;
 	rc->users = 1;
-	rc->gate.limit = CALLOUTS_MAX;
+	places = CALLOUTS_SITE / (site->workers > 0 ? site->workers : 1);
+	shares_init(&rc->calls, places > CALLOUTS_MAX ? CALLOUTS_MAX : places < 2 ? 2 : places);
 	rc->conf = (struct smtp_client_conf){
 		.hostname = site->hostname,
 		.tls = TLS_OFF,
@@ -386,7 +392,8 @@ void recipient_check_free(struct recipient_check *rc)
 		unref(rc);
 }
 
-enum recipient_answer recipient_ask(struct recipient_check *rc, const struct smtp_mailbox *to, int64_t deadline_ms, struct smtp_reply *reply)
+enum recipient_answer recipient_ask_for(struct recipient_check *rc, const struct net_addr *who, const struct smtp_mailbox *to, int64_t deadline_ms,
+					struct smtp_reply *reply)
 {
 	if (strcasecmp(to->local, "postmaster") == 0)
 		return RECIPIENT_YES;
@@ -395,13 +402,18 @@ enum recipient_answer recipient_ask(struct recipient_check *rc, const struct smt
 		test_backend(rc, to->domain);
 		return RECIPIENT_ASK;
 	case VERIFY_CALLOUT:
-		return callout(rc, to, deadline_ms, reply);
+		return callout(rc, who, to, deadline_ms, reply);
 	case VERIFY_FILE:
 		return file(rc->site, to, reply);
 	case VERIFY_NONE:
 		break;
 	}
 	return RECIPIENT_YES;
+}
+
+enum recipient_answer recipient_ask(struct recipient_check *rc, const struct smtp_mailbox *to, int64_t deadline_ms, struct smtp_reply *reply)
+{
+	return recipient_ask_for(rc, NULL, to, deadline_ms, reply);
 }
 
 int recipient_forget(struct state *state, int64_t *count)

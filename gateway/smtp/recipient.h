@@ -39,6 +39,11 @@ void recipient_check_free(struct recipient_check *rc);
  */
 enum recipient_answer recipient_ask(struct recipient_check *rc, const struct smtp_mailbox *to, int64_t deadline_ms, struct smtp_reply *reply);
 
+/* The same for a client: his network cannot have all call-outs at once, however slowly they are answered (base/shares.h). may wait */
+struct net_addr;
+enum recipient_answer recipient_ask_for(struct recipient_check *rc, const struct net_addr *who, const struct smtp_mailbox *to, int64_t deadline_ms,
+					struct smtp_reply *reply);
+
 /* Forget what is cached (a command of the administrator's). 0 or -errno, *count forgotten. may wait */
 int recipient_forget(struct state *state, int64_t *count);
 

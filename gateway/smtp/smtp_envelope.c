@@ -309,7 +309,7 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	smtp_reply_init(&reply);
 	if (!j->rcpt->local)
 		return NULL;            /* the world's users are for its servers to know */
-	answer = recipient_ask(s->svc->recipients, to, clock_ms() + s->svc->site->timeouts.budget_ms, &reply);
+	answer = recipient_ask_for(s->svc->recipients, &s->client.addr, to, clock_ms() + s->svc->site->timeouts.budget_ms, &reply);
 	a->known = answer == RECIPIENT_YES;
 	if (answer == RECIPIENT_YES || answer == RECIPIENT_ASK)
 		return NULL;
