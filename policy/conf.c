@@ -429,8 +429,7 @@ void site_free(struct site *s)
 	for (size_t i = 0; i < s->backend_count; i++) {
 		free(s->backend[i].name);
 		free(s->backend[i].host);
-		free(s->backend[i].tls_name);
-		free(s->backend[i].tls_ca_pem);
+		conf_backend_tls_free(&s->backend[i]);
 	}
 	for (size_t i = 0; i < s->dnsbl_count; i++)
 		free(s->dnsbl[i].zone);

@@ -16,6 +16,7 @@
 #include "base/net.h"
 #include "base/proxy_header.h"
 #include "base/tls.h"
+#include "base/tls_peer.h"
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
 #include "policy/client_use.h"
@@ -76,6 +77,11 @@ struct backend_conf {
 	bool implicit_tls;              /* from the first octet (RFC 8314), unless tls is off */
 	char *tls_name;                 /* verified name; default host */
 	char *tls_ca_pem;               /* NULL: the system's */
+	enum tls_version tls_min;       /* 1.2 */
+	int tls_level;                  /* of OpenSSL; TLS_LEVEL_DEFAULT */
+	char *tls_ciphers;              /* NULL: our own */
+	struct tls_pin *tls_pin;        /* what its certificate is known by, instead of CA and name */
+	size_t tls_pin_count;
 	bool xclient;                   /* it is told the client's address and HELO by XCLIENT, where it offers that */
 	enum proxy_version proxy;       /* each connection begins with a PROXY header that tells the client's address */
 	bool reuse;                     /* idle sessions are kept */

@@ -72,6 +72,12 @@ const char *conf_protocol_word(enum listener_protocol p);
 void conf_mailbox_listener(struct conf *c, const struct listener_conf *l, int line);
 void conf_mailbox_backend(struct conf *c, const struct backend_conf *b, int line);
 void conf_mailbox_policy(struct conf *c);
+/* conf_backend_tls.c: TLS with a backend. */
+void conf_tls_level_read(struct conf *c, void *at, const char *value, int line);
+void conf_tls_ciphers_read(struct conf *c, void *at, const char *value, int line);
+void conf_tls_pin_read(struct conf *c, void *at, const char *value, int line);
+void conf_backend_tls_check(struct conf *c, const struct backend_conf *b, int line);
+void conf_backend_tls_free(struct backend_conf *b);
 /* Of all listeners, when backends are known. */
 void conf_listener_check(struct conf *c);
 /* Of the sections sni and the map of users, when listeners and backends are known. */

@@ -11,6 +11,8 @@ static const char *const proxy_words[] = { "no", "v1", "v2", NULL };
 /* As enum listener_protocol. */
 static const char *const protocols[] = { "smtp", "tcp", "pop3", "imap", NULL };
 static const char *const tls_modes[] = { "off", "opportunistic", "required", NULL };
+/* As enum tls_version. */
+static const char *const tls_versions[] = { "1.0", "1.1", "1.2", "1.3", NULL };
 
 /* The port behind the last colon of "host:port", 25 when there is none. -1: it is no port.
  * *host_len: of what stands before. */
@@ -87,6 +89,10 @@ static const struct conf_option backend_options[] = {
 	CONF_OPTION("implicit_tls", CONF_BOOL, BACKEND(implicit_tls), "no"),
 	{ "tls_name", CONF_CUSTOM, 0, .read = backend_tls_name },
 	CONF_OPTION("tls_ca", CONF_FILE, BACKEND(tls_ca_pem), NULL),
+	{ "tls_min", CONF_WORD, BACKEND(tls_min), "1.2", .words = tls_versions },
+	{ "tls_security_level", CONF_CUSTOM, 0, .read = conf_tls_level_read },
+	{ "tls_ciphers", CONF_CUSTOM, 0, .read = conf_tls_ciphers_read },
+	{ "tls_pin", CONF_LIST, 0, .read = conf_tls_pin_read },
 	CONF_OPTION("xclient", CONF_BOOL, BACKEND(xclient), "no"),
 	{ "proxy", CONF_WORD, BACKEND(proxy), "no", .words = proxy_words },
 	CONF_OPTION("reuse", CONF_BOOL, BACKEND(reuse), "yes"),
@@ -110,6 +116,7 @@ static void *backend_open(struct conf *c, const char *title, int line)
 	s->backend = conf_grow(s->backend, &s->backend_count, sizeof *s->backend);
 	b = &s->backend[s->backend_count - 1];
 	b->name = conf_copy(title);
+	b->tls_level = TLS_LEVEL_DEFAULT;
 	b->line = line;
 	return b;
 }
@@ -139,7 +146,8 @@ static void backend_close(struct conf *c, void *at, int line)
 		conf_warning(c, line,
 		             "backend %s: tls_ca and tls_name play no part without tls = required",
 		             b->name);
-	if (b->tls == TLS_REQUIRED && !b->tls_name && b->host && net_parse(b->host, &literal) == 0)
+	conf_backend_tls_check(c, b, line);
+	if (b->tls == TLS_REQUIRED && !b->tls_name && !b->tls_pin_count && b->host && net_parse(b->host, &literal) == 0)
 		conf_warning(c, line,
 		             "backend %s: its certificate must hold the address %s, as tls_name is "
 		             "not set",

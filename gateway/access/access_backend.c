@@ -10,6 +10,7 @@
 #include "base/stream.h"
 #include "base/tls.h"
 #include "hop/backend_self.h"
+#include "hop/backend_tls.h"
 #include "hop/destination_hop.h"
 #include "policy/user_map.h"
 
@@ -20,7 +21,7 @@ struct access_servers {
 	bool mapped;                    /* the map of users leads to some of them */
 	tcp_set *sni;                   /* of each of site->sni; NULL: there is none */
 	struct ssl_ctx_st *any;         /* whatever the certificate */
-	struct ssl_ctx_st *verifying[TCP_BACKENDS_MAX];         /* of each of site->backend that has tls = required */
+	struct ssl_ctx_st *own[TCP_BACKENDS_MAX];       /* of each of site->backend, as its section says */
 };
 
 /* --- what is shared --- */
@@ -40,8 +41,8 @@ static int contexts_new(const struct site *site, struct access_servers *v, struc
 	int rc = tls_client_ctx(false, NULL, &v->any, err);
 
 	for (size_t i = 0; rc == 0 && i < site->backend_count && i < TCP_BACKENDS_MAX; i++)
-		if (v->all >> i & 1 && site->backend[i].tls == TLS_REQUIRED)
-			rc = tls_client_ctx(true, site->backend[i].tls_ca_pem, &v->verifying[i], err);
+		if (v->all >> i & 1 && site->backend[i].tls != TLS_OFF)
+			rc = backend_tls_ctx(&site->backend[i], &v->own[i], err);
 	return rc;
 }
 
@@ -73,7 +74,7 @@ void access_servers_free(struct access_servers *v)
 	if (!v)
 		return;
 	for (size_t i = 0; i < TCP_BACKENDS_MAX; i++)
-		tls_ctx_free(v->verifying[i]);
+		tls_ctx_free(v->own[i]);
 	tls_ctx_free(v->any);
 	free(v->sni);
 	free(v);
@@ -106,10 +107,24 @@ static bool connected_among(const struct access_session *s, tcp_set set)
 	return conf && set >> (conf - s->svc->site->backend) & 1;
 }
 
+/* What the client says comes under TLS, and is to stay so. */
+static bool guarded(const struct access_session *s)
+{
+	return stream_is_tls(s->client) && !s->svc->site->auth.plaintext;
+}
+
+/* The client has begun TLS since: now it is tried with the server, too. */
+static bool once_more(const struct access_session *s)
+{
+	return s->backend.tls_skipped && guarded(s);
+}
+
 bool access_backend_routes(const struct access_session *s)
 {
 	tcp_set named = by_name(s);
 
+	if (once_more(s))
+		return true;
 	if (s->backend.direct)
 		return false;
 	return s->svc->servers->mapped || (named && !connected_among(s, named));
@@ -117,7 +132,7 @@ bool access_backend_routes(const struct access_session *s)
 
 bool access_backend_suits(const struct access_session *s, const char *user)
 {
-	return s->backend.direct || connected_among(s, wanted(s, user));
+	return !once_more(s) && (s->backend.direct || connected_among(s, wanted(s, user)));
 }
 
 /* --- TLS --- */
@@ -126,6 +141,11 @@ bool access_backend_suits(const struct access_session *s, const char *user)
 static int tls_refused(const struct access_session *s, const struct backend_conf *conf, int rc, const char *what, char *why)
 {
 	snprintf(why, HOST_WHY_MAX, "TLS: %.150s", what);
+	/* An injection is no sign of an old server, and nothing to remember it by. */
+	if (conf && s->backend.link.backend && s->backend.tls == TLS_OPPORTUNISTIC && rc != -EPROTO) {
+		backend_tls_seen(conf, tcp_link_weak(&s->backend.link), what);
+		return rc;
+	}
 	log_warning("backend-tls", "sid", s->id, "backend", conf ? conf->name : "destination", "error",
 		    conf && conf->tls == TLS_REQUIRED ? "TLS failed, and it is required: nothing is said to it" : "TLS failed", "why", what, NULL);
 	return rc;
@@ -138,6 +158,7 @@ static int tls_refused(const struct access_session *s, const struct backend_conf
 static int handshake(const struct access_session *s, const struct backend_conf *conf, struct stream *stream, char *why)
 {
 	const struct access_servers *v = s->svc->servers;
+	struct ssl_ctx_st *own = conf ? v->own[conf - s->svc->site->backend] : NULL;
 	const char *p;
 	size_t len;
 	int rc = stream_peek(stream, 0, &p, &len);
@@ -146,10 +167,8 @@ static int handshake(const struct access_session *s, const struct backend_conf *
 		return tls_refused(s, conf, -EPROTO, "the server spoke before the handshake (response injection)", why);
 	if (rc == -ETIMEDOUT && !conf)
 		rc = stream_tls_connect_any(stream, v->any, s->sni, HANDSHAKE_MS);
-	else if (rc == -ETIMEDOUT && conf->tls == TLS_REQUIRED)
-		rc = stream_tls_connect(stream, v->verifying[conf - s->svc->site->backend], conf->tls_name, conf->connect_timeout_ms);
 	else if (rc == -ETIMEDOUT)
-		rc = stream_tls_connect(stream, v->any, conf->tls_name, conf->connect_timeout_ms);
+		rc = stream_tls_connect(stream, own ? own : v->any, conf->tls_name, conf->connect_timeout_ms);
 	if (rc == 0 || rc == -ECANCELED)
 		return rc;
 	return tls_refused(s, conf, rc == -EPROTO ? -ECONNABORTED : rc, rc == -EPROTO ? stream_error(stream) : strerror(-rc), why);
@@ -169,6 +188,8 @@ int access_backend_starttls(struct access_session *s, char *why)
 
 	if (rc == 0)
 		tcp_link_up(&b->link);
+	if (rc == 0 && b->conf && b->link.backend)
+		backend_tls_seen(b->conf, tcp_link_weak(&b->link), NULL);
 	else if (rc != -ECANCELED && b->tls == TLS_REQUIRED)
 		tcp_link_away(&b->link, why);
 	/* An injection is no reason to go on in clear: that is what it may be for. */
@@ -177,7 +198,7 @@ int access_backend_starttls(struct access_session *s, char *why)
 
 bool access_backend_unsafe(const struct access_session *s)
 {
-	if (!s->backend.tls_failed || !stream_is_tls(s->client) || s->svc->site->auth.plaintext)
+	if (!s->backend.tls_failed || !guarded(s))
 		return false;
 	log_warning("backend-tls", "sid", s->id, "backend", s->backend.link.name, "error", "TLS failed: no password goes there", NULL);
 	return true;
@@ -283,13 +304,30 @@ static int open_direct(struct access_session *s, char *why)
 	return rc;
 }
 
+/*
+ * A server whose handshakes fail is not asked for TLS each time, where the client's password may go there in clear text as it is. Whom that would
+ * cost his login tries it each time.
+ */
+static void skip_tls(struct access_session *s)
+{
+	struct access_backend *b = &s->backend;
+
+	if (b->tls != TLS_OPPORTUNISTIC || b->implicit || !b->link.backend || guarded(s))
+		return;
+	b->tls_failed = b->tls_skipped = tls_weak_skip(tcp_link_weak(&b->link));
+}
+
 int access_backend_open(struct access_session *s, const char *user, char *why)
 {
 	int rc;
 
 	access_backend_close(s);
 	rc = s->conf->transparent ? open_direct(s, why) : -ENOENT;
-	return rc == -ENOENT ? open_among(s, wanted(s, user), why) : rc;
+	if (rc == -ENOENT)
+		rc = open_among(s, wanted(s, user), why);
+	if (rc == 0)
+		skip_tls(s);
+	return rc;
 }
 
 int access_backend_open_clear(struct access_session *s, const char *user, char *why)

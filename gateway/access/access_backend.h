@@ -45,7 +45,7 @@ int access_backend_starttls(struct access_session *s, char *why);
 
 /*
  * Whether who logs in may belong to another server than the one that is connected: by the map of users, or because he has asked for another by SNI
- * since. Whether the one that is connected is this user's.
+ * since; or whether it is to be connected anew, since it is in clear text for a failure of others, and the client has begun TLS. Whether the one that is connected is this user's.
  */
 bool access_backend_routes(const struct access_session *s);
 bool access_backend_suits(const struct access_session *s, const char *user);

@@ -34,7 +34,8 @@ struct access_backend {
 	enum tls_mode tls;                      /* what it is to be */
 	bool implicit;                          /* from the first octet */
 	bool direct;                            /* inline: where the client wanted to go, from the client's own address */
-	bool tls_failed;                        /* opportunistic: it is in clear since a handshake failed */
+	bool tls_failed;                        /* opportunistic: it is in clear since a handshake failed, */
+	bool tls_skipped;                       /* a while ago, in another session */
 	struct tcp_link link;                   /* owns the stream; its name and address are for the log */
 };
 

@@ -131,6 +131,8 @@ const char *stream_tls_asked(const struct stream *s);   /* of a server's stream:
 bool stream_tls_verified(const struct stream *s);
 /* Whether its certificate has the name and is of a known CA, although the context does not demand it (tls_client_ctx_lenient). */
 bool stream_tls_trusted(const struct stream *s);
+/* Whether it is one that its context has a pin for (base/tls_peer.h): trusted, too. Without it no handshake of such a context succeeds. */
+bool stream_tls_pinned(const struct stream *s);
 /* The peer has said that it ends (close_notify): what came is all there was to come. */
 /* The peer's certificate, NULL without one; the stream's. */
 struct x509_st *stream_tls_certificate(const struct stream *s);

@@ -32,6 +32,7 @@ struct stream {
 	bool chunked;                /* in is a chunk of the pool */
 	bool secret;                 /* memory is overwritten before it is given back */
 	bool tls_up, tls_verify;     /* handshake done; the context verifies */
+	bool tls_pinned;             /* the server has a certificate that its context has a pin for */
 	unsigned char fills, lines;  /* reads, and lines that were there already, since this task last let others run */
 	int write_timeout_ms;
 	struct task *reader, *writer;    /* who waits */

@@ -10,6 +10,7 @@
 #include "base/stream_impl.h"
 #include "base/tls.h"
 #include "base/tls_dane.h"
+#include "base/tls_peer.h"
 
 /* Why it went wrong, for stream_error(); the queue is empty afterwards. */
 static void error_keep(struct stream *s)
@@ -213,6 +214,29 @@ static int handshake(struct stream *s, int timeout_ms, struct choice *c)
 	return c && c->rc < 0 ? c->rc : rc;
 }
 
+/* What a context with pins wants to see. The handshake is over, and nothing has been said under it. */
+static int pins_look(struct stream *s)
+{
+	AUTO(buf) struct buf seen = BUF_INIT(256);
+	int rc = tls_peer_pinned(s->ssl, &seen);
+
+	s->tls_pinned = rc > 0;
+	if (rc >= 0)
+		return 0;
+	free(s->error);
+	s->error = strdup(buf_str(&seen));
+	s->broken = true;
+	return -EPROTO;
+}
+
+/* A client's. */
+static int connect_handshake(struct stream *s, int timeout_ms)
+{
+	int rc = handshake(s, timeout_ms, NULL);
+
+	return rc < 0 ? rc : pins_look(s);
+}
+
 static int accept_begin(struct stream *s, SSL_CTX *ctx, int timeout_ms)
 {
 	int rc = stream_flush(s, timeout_ms);
@@ -280,7 +304,7 @@ int stream_tls_connect(struct stream *s, struct ssl_ctx_st *ctx, const char *hos
 	else if (s->tls_verify)
 		rc = -EPROTO; /* verified without a name means nothing */
 	if (rc == 0)
-		return handshake(s, timeout_ms, NULL);
+		return connect_handshake(s, timeout_ms);
 	error_keep(s);
 	if (!hostname) {
 		free(s->error);
@@ -300,7 +324,7 @@ int stream_tls_connect_any(struct stream *s, struct ssl_ctx_st *ctx, const char 
 		return rc;
 	SSL_set_connect_state(s->ssl);
 	if (!s->tls_verify && (!sni || SSL_set_tlsext_host_name(s->ssl, sni) == 1))
-		return handshake(s, timeout_ms, NULL);
+		return connect_handshake(s, timeout_ms);
 	error_keep(s);
 	s->broken = true;
 	return -EPROTO;
@@ -317,7 +341,7 @@ int stream_tls_connect_dane(struct stream *s, struct ssl_ctx_st *ctx, const stru
 	SSL_set_connect_state(s->ssl);
 	rc = tls_dane_apply(dane, s->ssl);
 	if (rc == 0)
-		return handshake(s, timeout_ms, NULL);
+		return connect_handshake(s, timeout_ms);
 	error_keep(s);
 	s->broken = true;
 	return rc;
@@ -360,5 +384,10 @@ bool stream_tls_ended(const struct stream *s)
 
 bool stream_tls_trusted(const struct stream *s)
 {
-	return s->tls_up && SSL_get_verify_result(s->ssl) == X509_V_OK && SSL_get0_peer_certificate(s->ssl);
+	return s->tls_pinned || (s->tls_up && SSL_get_verify_result(s->ssl) == X509_V_OK && SSL_get0_peer_certificate(s->ssl));
+}
+
+bool stream_tls_pinned(const struct stream *s)
+{
+	return s->tls_pinned;
 }

@@ -24,6 +24,11 @@ static const char CIPHERS[] = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES"
 
 enum { CHAIN_MAX = 16, CA_MAX = 2000, PIECE = 4, CERT_DAYS = 3650, PEM_MAX = 64 * 1024, CA_FILE_MAX = 8 * 1024 * 1024 };
 
+const char *tls_suites(void)
+{
+	return CIPHERS;
+}
+
 int tls_no_password(char *p, int size, int writing, void *arg)
 {
 	return 0;

@@ -74,6 +74,9 @@ bool tls_certificate_doubt(const char *cert_pem, const char *name, struct buf *w
 /* A self-signed P-256 certificate for host name, ten years, as PEM. 0 or -errno. */
 int tls_self_signed(const char *hostname, struct buf *cert_pem, struct buf *key_pem);
 
+/* The suites of TLS 1.2 that both legs have, as OpenSSL writes such a list. */
+const char *tls_suites(void);
+
 /* The oldest error of OpenSSL's queue as text, and the queue is empty afterwards. Returns out. */
 const char *tls_error(char *out, size_t size);
 /* What was asked, and what OpenSSL says, in err. -EINVAL. */

@@ -7,8 +7,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/stream.h"
 #include "base/tls.h"
 #include "hop/backend_impl.h"
+#include "hop/backend_tls.h"
 #include "policy/conf.h"
 
 enum {
@@ -185,6 +187,22 @@ bool backend_caps(const struct backend *b, struct smtp_caps *out)
 	return b->caps_seen;
 }
 
+struct ssl_ctx_st *backend_tls_peculiar(const struct backend *b)
+{
+	const struct backend_conf *c = b->conf;
+	bool old = c->tls_min != TLS_VERSION_1_2 || c->tls_level != TLS_LEVEL_DEFAULT || c->tls_ciphers;
+
+	return c->tls_pin_count || (old && c->tls == TLS_OPPORTUNISTIC) ? b->tls_ctx : NULL;
+}
+
+void backend_tls_note(struct backend *b, const struct smtp_client *c)
+{
+	if (c->tls_failed[0] && !c->tls_skipped)
+		backend_tls_seen(b->conf, &b->shared->tls_weak, c->tls_failed);
+	else if (stream_is_tls(c->stream))
+		backend_tls_seen(b->conf, &b->shared->tls_weak, NULL);
+}
+
 int backend_enter(struct backend *b, int64_t deadline_ms)
 {
 	int64_t until = clock_ms() + b->conf->max_sessions_wait_ms;
@@ -307,8 +325,9 @@ int backend_group_new(const struct site *site, const struct listener_conf *l, st
 			.proxy = b->conf->proxy,
 		};
 		if (b->conf->tls != TLS_OFF)
-			rc = tls_client_ctx(b->conf->tls == TLS_REQUIRED, b->conf->tls_ca_pem, &b->tls_ctx, err);
+			rc = backend_tls_ctx(b->conf, &b->tls_ctx, err);
 		b->client_conf.tls_ctx = b->tls_ctx;
+		b->client_conf.weak = &b->shared->tls_weak;
 	}
 	if (rc < 0) {
 		backend_group_unref(g);
@@ -333,6 +352,7 @@ void backend_group_share(struct backend_group *g, size_t i, struct backend_share
 	assert(i < g->count && self >= 0 && self < BACKEND_WORKERS_MAX);
 	g->member[i].shared = shared;
 	g->member[i].self = self;
+	g->member[i].client_conf.weak = &shared->tls_weak;
 }
 
 int backend_group_start(struct backend_group *g)

@@ -28,6 +28,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/places.h"
+#include "base/tls_weak.h"
 #include "hop/backend_self.h"
 #include "hop/smtp_client.h"
 
@@ -50,6 +51,7 @@ struct backend_shared {
 	struct places inside;                           /* sessions that each worker holds, idle ones included */
 	_Atomic int wanted[BACKEND_WORKERS_MAX];        /* how many wait in each: idle sessions are given up */
 	_Atomic uint64_t offer;                         /* a hash of what it offered when a change was logged last */
+	struct tls_weak tls_weak;                       /* what came of opportunistic TLS */
 };
 
 /* A worker has died: what it held is free. */
@@ -127,6 +129,14 @@ static inline void backend_session_cleanup(struct backend_session **bs)
 struct backend *backend_at(struct backend_group *g, const struct net_addr *a);
 const struct smtp_client_conf *backend_client_conf(const struct backend *b);
 bool backend_caps(const struct backend *b, struct smtp_caps *out);
+
+/*
+ * The context of one that has pins, or is opportunistic and needs old protocols: whoever begins TLS with it uses that one. NULL: any will do. It does not
+ * verify by CA and name.
+ */
+struct ssl_ctx_st *backend_tls_peculiar(const struct backend *b);
+/* What came of TLS in a session with it that was opened elsewhere (backend_open tells it itself). */
+void backend_tls_note(struct backend *b, const struct smtp_client *c);
 
 /* A place among its max_sessions, for a session that is opened elsewhere. 0; -EBUSY: all are taken, and were for the bounded wait; -ECANCELED. enter may wait */
 int backend_enter(struct backend *b, int64_t deadline_ms);

@@ -118,9 +118,12 @@ static bool needs_own(const struct backend *b, const struct backend_want *w)
 /* What a session says at its beginning; helo is a copy, since the client may say another. */
 static const struct smtp_client_conf *session_conf(struct backend_session *bs, struct backend *b, const struct backend_want *w)
 {
-	if (!begins_told(b, w))
+	if (!begins_told(b, w) && !w->fresh)
 		return &b->client_conf;
 	bs->conf = b->client_conf;
+	bs->conf.tls_always = w->fresh;         /* a password is to be said there */
+	if (!begins_told(b, w))
+		return &bs->conf;
 	bs->conf.proxied = (struct proxy_header){ .told = true, .source = w->who->addr, .destination = w->who->local };
 	bs->identity = true;
 	/* To the server we are the client: a name of ours would not fit its address. */
@@ -207,6 +210,7 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 		bs->backend = b;
 		bs->fresh = true;
 		b->group->users++;
+		backend_tls_note(b, bs->client);
 		backend_up(b, bs->identity ? NULL : &bs->client->caps);
 		rc = introduce(bs, w, words);
 		if (rc == 0) {
@@ -437,6 +441,8 @@ int backend_open(struct backend *b, const struct smtp_client_conf *conf, const s
 	if (rc < 0)
 		backend_session_free(bs);
 	else
+		backend_tls_note(b, bs->client);
+	if (rc == 0)
 		*out = bs;
 	return rc;
 }

@@ -239,6 +239,7 @@ int destination_backend(const struct destination *d, int64_t deadline_ms, struct
 	s->backend = backend_at(d->group, &d->to);
 	snprintf(s->helo, sizeof(s->helo), "%s", d->helo ? d->helo : "");
 	configure(s);
+	s->conf.tls_always = true;              /* a password is to be said there */
 	if (s->backend)
 		rc = backend_open(s->backend, &s->conf, &d->to, deadline_ms, out, why, refusal);
 	free(s);                                /* needed to dial, and no more */
@@ -268,7 +269,8 @@ struct smtp_client *destination_client(struct destination_session *s)
 
 int destination_starttls(struct destination_session *s, const char *sni, int64_t deadline_ms, char *why)
 {
-	struct ssl_ctx_st *ctx = s->to.outbound ? outbound_tls_any(outbound_tls(s->to.outbound)) : s->to.tls;
+	struct ssl_ctx_st *own = s->backend ? backend_tls_peculiar(s->backend) : NULL;
+	struct ssl_ctx_st *ctx = own ? own : s->to.outbound ? outbound_tls_any(outbound_tls(s->to.outbound)) : s->to.tls;
 	int rc;
 
 	if (!ctx) {
@@ -333,6 +335,8 @@ static int open_as_wanted(const struct destination_hop *h, int64_t deadline_ms, 
 	}
 	if (rc == 0) {
 		rc = smtp_client_open_told(&s->conf, &s->to.to, NULL, deadline_ms, &s->client, why, refusal);
+		if (rc == 0 && s->backend)
+			backend_tls_note(s->backend, s->client);
 		if (s->demand)
 			outbound_tls_opened(s->demand, rc, s->client, why);
 		if (rc == -EPROTO && s->demand && outbound_tls_demanded(s->demand))

@@ -455,7 +455,7 @@ bool outbound_tls_same(const struct outbound_tls_demand *a, const struct outboun
 
 const char *outbound_tls_words(const struct smtp_client *c, char out[32])
 {
-	static const char *const proofs[] = { "none", "pkix", "mta-sts", "dane" };
+	static const char *const proofs[] = { "none", "pkix", "mta-sts", "dane", "pin" };
 
 	if (!c->stream || !stream_is_tls(c->stream))
 		snprintf(out, 32, "off");

@@ -14,6 +14,7 @@
 #include "base/sasl.h"
 #include "base/stream.h"
 #include "base/task.h"
+#include "base/tls_weak.h"
 #include "filters/message.h"
 #include "hop/smtp_client_impl.h"
 #include "hop/xclient.h"
@@ -304,7 +305,9 @@ static int handshake(struct smtp_client *c)
 		rc = stream_tls_connect(c->stream, cf->tls_ctx, cf->tls_name, ms);
 	if (rc < 0)
 		return smtp_client_broken(c, rc, "TLS handshake: %s", rc == -EPROTO ? stream_error(c->stream) : smtp_client_rc_words(rc));
-	if (stream_tls_trusted(c->stream))
+	if (stream_tls_pinned(c->stream))
+		c->proof = TLS_PROOF_PIN;
+	else if (stream_tls_trusted(c->stream))
 		c->proof = cf->tls_dane ? TLS_PROOF_DANE : cf->tls_proof ? cf->tls_proof : TLS_PROOF_PKIX;
 	return 0;
 }
@@ -357,8 +360,11 @@ static int greet(struct smtp_client *c, bool with_tls, int64_t deadline_ms, bool
 	if (rc < 0 || !with_tls || c->conf->tls == TLS_OFF || c->conf->implicit)
 		return rc;
 	rc = starttls(c, deadline_ms);
-	*tls_failed = rc < 0 && rc != -ECANCELED;
-	return rc > 0 ? ehlo(c, c->conf->hostname, deadline_ms) : rc;      /* what was said before TLS is forgotten */
+	if (rc > 0)
+		rc = ehlo(c, c->conf->hostname, deadline_ms);   /* what was said before TLS is forgotten */
+	/* Under TLS 1.3 a server that does not like ours says so only now. */
+	*tls_failed = rc < 0 && rc != -ECANCELED && !c->refused;
+	return rc;
 }
 
 int smtp_client_xclient(struct smtp_client *c, const struct smtp_identity *who, int64_t deadline_ms)
@@ -437,12 +443,16 @@ static int open_once(const struct smtp_client_conf *conf, const struct net_addr 
 int smtp_client_open_told(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,
 			  struct smtp_client **out, char *why, char *refusal)
 {
-	bool tls_failed;
+	bool tls_failed, skipped = conf->tls == TLS_OPPORTUNISTIC && conf->weak && !conf->tls_always && tls_weak_skip(conf->weak);
 	int rc;
 
 	if (refusal)
 		refusal[0] = '\0';
-	rc = open_once(conf, to, from, true, deadline_ms, out, why, refusal, &tls_failed);
+	rc = open_once(conf, to, from, !skipped, deadline_ms, out, why, refusal, &tls_failed);
+	if (rc == 0 && skipped && (*out)->caps.starttls) {
+		snprintf((*out)->tls_failed, sizeof((*out)->tls_failed), "TLS failed a while ago");
+		(*out)->tls_skipped = true;
+	}
 	/* Opportunistic is what it says: rather in the clear than not at all (RFC 7435). */
 	if (rc < 0 && tls_failed && conf->tls == TLS_OPPORTUNISTIC) {
 		char first[SMTP_WHY_MAX];

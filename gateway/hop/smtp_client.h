@@ -40,7 +40,7 @@ struct smtp_caps {
 };
 
 /* What is known of the server's identity once TLS is up. */
-enum tls_proof { TLS_PROOF_NONE, TLS_PROOF_PKIX, TLS_PROOF_MTA_STS, TLS_PROOF_DANE };
+enum tls_proof { TLS_PROOF_NONE, TLS_PROOF_PKIX, TLS_PROOF_MTA_STS, TLS_PROOF_DANE, TLS_PROOF_PIN };
 
 struct smtp_client_conf {
 	const char *hostname;           /* ours, for EHLO */
@@ -55,6 +55,8 @@ struct smtp_client_conf {
 	/* Connects in a way of its own, instead of stream_connect; NULL: none. may wait */
 	int (*dial)(void *arg, const struct net_addr *to, int timeout_ms, struct stream **out);
 	void *dial_arg;
+	struct tls_weak *weak;          /* what is remembered of its handshakes, for TLS_OPPORTUNISTIC; NULL: nothing */
+	bool tls_always;                /* TLS is tried all the same: a password may be said there */
 	const struct smtp_timeouts *timeouts;
 	enum proxy_version proxy;       /* the connection begins with a PROXY header */
 	struct proxy_header proxied;    /* that says this; a destination of family 0: the server itself */
@@ -72,13 +74,14 @@ struct smtp_client {
 	bool closing;                   /* it said 421: not to be used for another transaction */
 	enum tls_proof proof;           /* of the server's identity */
 	char tls_failed[SMTP_WHY_MAX];  /* opportunistic: why there is no TLS although there was to be some; "" */
+	bool tls_skipped;               /* it was not tried, since it failed a while ago */
 	int error;                      /* of what broke it: -ETIMEDOUT, -EPROTO... */
 	char why[SMTP_WHY_MAX];         /* the same in words; printable */
 };
 
 /*
  * Connect to `to` (from NULL: any source), read the greeting, EHLO (HELO if that is not known), STARTTLS as configured, EHLO again. With
- * TLS_OPPORTUNISTIC a failed handshake is followed by one attempt without TLS. 0 and *out; else why (SMTP_WHY_MAX bytes) and -EBUSY
+ * TLS_OPPORTUNISTIC a failed handshake is followed by one attempt without TLS; while conf->weak says so, by that alone. 0 and *out; else why (SMTP_WHY_MAX bytes) and -EBUSY
  * (421: come later), -ECONNREFUSED (refused by the server's words or by TCP), -EPROTO, or the stream's error. may wait
  */
 int smtp_client_open(const struct smtp_client_conf *conf, const struct net_addr *to, const struct net_addr *from, int64_t deadline_ms,

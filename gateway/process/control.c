@@ -66,6 +66,21 @@ static void limits_describe(const struct shared *s, json_t *answer)
 							places_held(&s->smtp_sessions), "unplaced", (json_int_t)atomic_load(&s->presence.unplaced)));
 }
 
+/* Servers that are spoken to in clear text since TLS with them fails. */
+static void tls_failed_describe(const struct shared *s, json_t *answer)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < SHARED_PLACES; i++) {
+		const struct tls_weak *w = &s->backend[i].tls_weak;
+
+		if (s->backend_names.name[i][0] && tls_weak_is(w))
+			json_array_append_new(list, json_pack("{s:s,s:I,s:I}", "backend", s->backend_names.name[i], "since_s",
+							      (json_int_t)atomic_load(&w->since_s), "sessions", (json_int_t)atomic_load(&w->sessions)));
+	}
+	json_object_set_new(answer, "tls_failed", list);
+}
+
 static void workers_describe(const struct shared *s, json_t *answer)
 {
 	json_t *workers = json_array();
@@ -101,6 +116,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 						       "routes", (json_int_t)atomic_load(&s->spool_routes), "routes_down",
 						       (json_int_t)atomic_load(&s->spool_routes_down)));
 	load_describe(&s->load, answer);
+	tls_failed_describe(s, answer);
 	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));
 }
 

@@ -375,7 +375,7 @@ static int backends_new(struct worker *w)
 		int at = shared_names_find(&w->env->shared->backend_names, w->site->backend[i].name);
 
 		if (at >= 0)
-			tcp_backends_share(w->backends, i, &w->env->shared->backend[at].inside, w->env->slot);
+			tcp_backends_share(w->backends, i, &w->env->shared->backend[at].inside, &w->env->shared->backend[at].tls_weak, w->env->slot);
 	}
 	return w->backends ? 0 : -ENOMEM;
 }

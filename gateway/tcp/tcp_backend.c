@@ -11,6 +11,7 @@
 #include "base/proxy_stream.h"
 #include "base/stream.h"
 #include "base/task.h"
+#include "base/tls_weak.h"
 #include "hop/backend_self.h"
 
 enum { BACKOFF_MIN_MS = 1000, FOREIGN_MS = 10 * 1000 };
@@ -18,6 +19,7 @@ enum { BACKOFF_MIN_MS = 1000, FOREIGN_MS = 10 * 1000 };
 struct tcp_backend {
 	const struct backend_conf *conf;
 	struct places own, *places;
+	struct tls_weak own_weak, *weak;
 	int self;
 	bool away;
 	int backoff_ms;
@@ -90,6 +92,7 @@ struct tcp_backends *tcp_backends_new(const struct site *site, struct dns *dns)
 	for (size_t i = 0; i < b->count; i++) {
 		b->member[i].conf = &site->backend[i];
 		b->member[i].places = &b->member[i].own;
+		b->member[i].weak = &b->member[i].own_weak;
 	}
 	return b;
 }
@@ -99,11 +102,12 @@ void tcp_backends_free(struct tcp_backends *b)
 	free(b);
 }
 
-void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, int self)
+void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, int self)
 {
 	if (i >= b->count)
 		return;
 	b->member[i].places = places;
+	b->member[i].weak = weak;
 	b->member[i].self = self;
 }
 
@@ -316,6 +320,11 @@ bool tcp_backends_enter(struct tcp_backends *b, size_t i, struct tcp_link *link)
 		return false;
 	link_hold(link, m);
 	return true;
+}
+
+struct tls_weak *tcp_link_weak(const struct tcp_link *link)
+{
+	return link->backend ? link->backend->weak : NULL;
 }
 
 void tcp_link_release(struct tcp_link *link)

@@ -19,6 +19,7 @@
 struct dns;
 struct places;
 struct stream;
+struct tls_weak;
 struct tcp_backends;
 
 enum { TCP_BACKENDS_MAX = 64 };         /* as many as a site can have (process/shared.h) */
@@ -35,8 +36,8 @@ struct tcp_backends *tcp_backends_new(const struct site *site, struct dns *dns);
 void tcp_backends_free(struct tcp_backends *b);         /* all links have been released */
 AUTO_DEFINE(tcp_backends)
 
-/* Where site->backend[i] counts its connections, in slot self. Default: for itself. */
-void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, int self);
+/* Where site->backend[i] counts its connections, in slot self, and remembers what came of TLS. Default: for itself. */
+void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, int self);
 
 /* A connection with one of them. */
 struct tcp_link {
@@ -74,6 +75,9 @@ void tcp_link_away(struct tcp_link *link, const char *why);
 int tcp_backends_at(struct tcp_backends *b, tcp_set among, const struct net_addr *a);
 /* A place with it for a connection that is made elsewhere; link has its name. false: all are taken. */
 bool tcp_backends_enter(struct tcp_backends *b, size_t i, struct tcp_link *link);
+
+/* What is remembered of opportunistic TLS with it; NULL: it is none of ours. */
+struct tls_weak *tcp_link_weak(const struct tcp_link *link);
 
 /* The stream is closed, the place is free; zeroed is fine. */
 void tcp_link_release(struct tcp_link *link);

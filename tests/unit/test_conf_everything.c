@@ -4,6 +4,8 @@
 #include "policy/user_map.h"
 #include "tests/unit/conf_full.h"
 
+#define PIN "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"
+
 static const char everything[] =
 	"hostname = \"MX.Example.com\"\n"
 	"authserv_id = auth-1.example.com\n"
@@ -29,6 +31,8 @@ static const char everything[] =
 	"}\n"
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
 	"backend store { protocol = imap address = \"10.0.0.5:2143\" implicit_tls = yes }\n"
+	"backend old { address = \"10.0.0.7:26\" tls = required tls_min = 1.0 tls_security_level = 0 tls_ciphers = \"AES\"\n"
+	"	tls_pin = { \"sha256:01020304:05060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1fff\", \"sha256-key:" PIN "\" } }\n"
 	"outbound { via = { \"smart.example.net:587\", \"[2001:db8::9]:26\", \"192.0.2.9\" } username = site password_file = redis-password port = 2526\n"
 	"	source = { \"192.0.2.25\", \"2001:db8::25\" } never = { \"10.0.0.0/8\" } max_sessions = 3 max_sessions_wait = 4s connect_timeout = 5s\n"
 	"	reuse_idle = 6s reuse_messages = 7 bench = 8s\n"
@@ -128,7 +132,11 @@ static void check_wire(const struct site *s)
 	assert_true(site_in_networks(s->relay_networks, s->relay_network_count, &inside));
 	assert_false(site_in_networks(s->bypass, s->bypass_count, &inside));
 	assert_string_equal(s->client_header, "X-Client");
-	assert_int_equal(s->backend_count, 3);
+	assert_int_equal(s->backend_count, 4);
+	assert_true(s->backend[3].tls_min == TLS_VERSION_1_0 && s->backend[3].tls_level == 0 && strcmp(s->backend[3].tls_ciphers, "AES") == 0);
+	assert_true(s->backend[3].tls_pin_count == 2 && !s->backend[3].tls_pin[0].key && s->backend[3].tls_pin[1].key);
+	assert_true(s->backend[3].tls_pin[0].digest[31] == 0xff && s->backend[3].tls_pin[1].digest[10] == 0xaa);
+	assert_true(b->tls_min == TLS_VERSION_1_2 && b->tls_level == TLS_LEVEL_DEFAULT && !b->tls_ciphers && b->tls_pin_count == 0);
 	assert_string_equal(b->host, "mail.internal.example");
 	assert_int_equal(b->port, 2025);
 	assert_int_equal(b->priority, 5);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/places.h"
+#include "base/tls_weak.h"
 #include "base/stream.h"
 #include "base/task.h"
 #include "tcp/tcp_backend.h"
@@ -186,8 +187,9 @@ static void test_limits(void **state)
 static void other_workers(void)
 {
 	static struct places places;
+	static struct tls_weak weak;
 
-	tcp_backends_share(all, B + 1, &places, 0);
+	tcp_backends_share(all, B + 1, &places, &weak, 0);
 	assert_true(places_enter(&places, 1, 1));
 	assert_string_equal(once(SET(B)), "full: all are full");
 	places_leave(&places, 1);
