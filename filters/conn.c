@@ -24,7 +24,7 @@ static int client_run(struct txn *t, int self, struct facts *out)
 }
 
 const struct filter filter_client = {
-	.name = "client", .scope = SCOPE_CLIENT, .stage = STAGE_CONNECT, .facts = client_facts, .run = client_run,
+	.name = "client", .scope = SCOPE_CLIENT, .client = CLIENT_NEEDED, .stage = STAGE_CONNECT, .facts = client_facts, .run = client_run,
 };
 
 /* ---- client.rdns, client.fcrdns ---- */
@@ -191,7 +191,7 @@ static void rdns_release(struct evidence *e, int self)
 }
 
 const struct filter filter_rdns = {
-	.name = "rdns", .scope = SCOPE_CLIENT, .stage = STAGE_CONNECT, .facts = rdns_facts,
+	.name = "rdns", .scope = SCOPE_CLIENT, .client = CLIENT_NEEDED, .stage = STAGE_CONNECT, .facts = rdns_facts,
 	.start = rdns_start, .run = rdns_run, .ours = rdns_ours, .ready = rdns_ready, .release = rdns_release,
 };
 
@@ -208,9 +208,9 @@ static int tls_run(struct txn *t, int self, struct facts *out)
 	const char *version = t->client->tls_version;
 	int rc = facts_set_bool(out, "tls", version != NULL);
 
-	return rc < 0 || !version ? rc : facts_set(out, "tls.version", version);
+	return rc < 0 || !version || !version[0] ? rc : facts_set(out, "tls.version", version);
 }
 
 const struct filter filter_tls = {
-	.name = "tls", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = tls_facts, .run = tls_run,
+	.name = "tls", .scope = SCOPE_TXN, .client = CLIENT_NEEDED, .stage = STAGE_MAIL, .facts = tls_facts, .run = tls_run,
 };

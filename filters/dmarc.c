@@ -221,13 +221,15 @@ static int dmarc_run_author(struct txn *t, struct dmarc_state *s, struct identif
 	return dmarc_check(t->site ? t->site->dmarc_engine : ENGINE_NATIVE, &q, s->walks, r);
 }
 
-static int result_set(struct facts *out, const struct dmarc_result *r)
+static int result_set(const struct txn *t, struct facts *out, const struct dmarc_result *r)
 {
 	int rc;
 
 	/* A temperror is one: policy weighs it as a fact that could not be established, with a
 	 * value of its own besides. */
-	if (r->outcome == DMARC_TEMPERROR)
+	if (r->outcome == DMARC_FAIL && t->client && t->client->boundary == BOUNDARY_NONE)
+		rc = 0;                 /* SPF may have passed at the boundary: nobody knows, and it is no failure */
+	else if (r->outcome == DMARC_TEMPERROR)
 		rc = facts_temperror(out, "dmarc", r->why);
 	else
 		rc = facts_set_why(out, "dmarc", dmarc_outcome_name(r->outcome), "%s", r->why);
@@ -285,7 +287,7 @@ static int dmarc_run(struct txn *t, int self, struct facts *out)
 	if (rc == 1) {
 		rc = dmarc_run_author(t, s, ids, &r);
 		if (rc == 0)
-			rc = result_set(out, &r);
+			rc = result_set(t, out, &r);
 	}
 	identifiers_free(ids);
 	return rc;

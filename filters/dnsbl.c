@@ -230,6 +230,7 @@ static int setup(const struct site *site, struct buf *err)
 const struct filter filter_dnsbl = {
 	.name = "dnsbl",
 	.scope = SCOPE_CLIENT,
+	.client = CLIENT_NEEDED,
 	.stage = STAGE_CONNECT,
 	.facts = facts,
 	.setup = setup,

@@ -15,9 +15,16 @@
 
 enum filter_scope { SCOPE_CLIENT, SCOPE_TXN };
 
+/*
+ * What a filter is without a client: of mail that a trusted relay has brought it may not be known before the header who that is, or never (boundary.h). ANY: the
+ * same. AWAITED: it is not asked before it is known who it is, or that nobody knows. NEEDED: and then not at all, its facts stay unknown.
+ */
+enum filter_client { CLIENT_ANY, CLIENT_AWAITED, CLIENT_NEEDED };
+
 struct filter {
 	const char *name;                       /* in rules, logs and headers */
 	enum filter_scope scope;
+	enum filter_client client;
 	enum stage stage;                       /* the earliest moment it can know */
 	const struct fact_def *facts;           /* what it can establish, name NULL last */
 

@@ -7,6 +7,7 @@
 
 #include "filters/archive.h"
 #include "filters/attachment.h"
+#include "filters/boundary.h"
 #include "filters/conn.h"
 #include "filters/content.h"
 #include "filters/dkim.h"
@@ -24,6 +25,8 @@
 
 const struct filter *const filters[] = {
 	&filter_client,
+	&filter_relayed,
+	&filter_boundary,
 	&filter_rdns,
 	&filter_dnsbl,
 	&filter_tls,
@@ -108,13 +111,25 @@ static bool spared(const struct txn *t, int i)
 	return filters[i]->ours && t->client && t->client->relay && !(t->client->fetches && filters[i]->fetched);
 }
 
+/* It cannot be asked yet: who the client is stands in the header. */
+static bool held(const struct txn *t, int i)
+{
+	return filters[i]->client != CLIENT_ANY && t->client && t->client->boundary == BOUNDARY_PENDING;
+}
+
+/* Nobody knows who the client is: there is nothing to look at, and nothing is said of the relay in its place. */
+static bool nobody(const struct txn *t, int i)
+{
+	return filters[i]->client == CLIENT_NEEDED && t->client && t->client->boundary == BOUNDARY_NONE;
+}
+
 void filters_start(struct txn *t, enum stage stage, uint32_t needed)
 {
 	needed = with_used(needed);
 	for (int i = 0; filters[i]; i++) {
 		struct evidence *e = filter_evidence(t, i);
 
-		if (filters[i]->stage != stage || !(needed & 1u << i) || (e->started & 1u << i) || spared(t, i))
+		if (filters[i]->stage != stage || !(needed & 1u << i) || (e->started & 1u << i) || spared(t, i) || held(t, i) || nobody(t, i))
 			continue;
 		e->started |= 1u << i;
 		if (filters[i]->start)
@@ -138,7 +153,9 @@ int filters_body(struct txn *t, uint32_t needed, const char *p, size_t len)
 
 bool filters_can_know(const struct txn *t, int id)
 {
-	return t->stage >= fact_def(id)->stage;
+	int owner = fact_owner(id);
+
+	return t->stage >= fact_def(id)->stage && (owner < 0 || !held(t, owner));
 }
 
 bool filters_at_hand(struct txn *t, int id)
@@ -151,7 +168,7 @@ bool filters_at_hand(struct txn *t, int id)
 		return true;
 	f = filters[owner];
 	e = filter_evidence(t, owner);
-	if ((e->ran & 1u << owner) || !filters_can_know(t, id) || spared(t, owner))
+	if ((e->ran & 1u << owner) || !filters_can_know(t, id) || spared(t, owner) || nobody(t, owner))
 		return true;
 	if (f->unpack)
 		return false;
@@ -173,6 +190,8 @@ static void run(struct txn *t, int i)
 	int rc;
 
 	e->ran |= 1u << i;
+	if (nobody(t, i))
+		return;
 	filters_start(t, filters[i]->stage, 1u << i);
 	rc = spared(t, i) ? filters[i]->ours(t, &e->facts) : (filters[i]->unpack ? unpack_run : filters[i]->run)(t, i, &e->facts);
 	if (rc < 0) {
@@ -186,7 +205,7 @@ void filters_run_cheap(struct txn *t)
 	for (int i = 0; filters[i]; i++) {
 		const struct filter *f = filters[i];
 
-		if ((filter_evidence(t, i)->ran & 1u << i) || f->stage > t->stage || f->start || f->ready || f->unpack || f->uses || f->body)
+		if ((filter_evidence(t, i)->ran & 1u << i) || f->stage > t->stage || f->start || f->ready || f->unpack || f->uses || f->body || held(t, i))
 			continue;
 		if (f->stage < STAGE_HEADER || (t->message && message_header_done(t->message)))
 			run(t, i);

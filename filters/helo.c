@@ -139,7 +139,7 @@ static int helo_ours(struct txn *t, struct facts *out)
 }
 
 const struct filter filter_helo = {
-	.name = "helo", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = helo_facts, .run = helo_run, .ours = helo_ours,
+	.name = "helo", .scope = SCOPE_TXN, .client = CLIENT_NEEDED, .stage = STAGE_MAIL, .facts = helo_facts, .run = helo_run, .ours = helo_ours,
 };
 
 /* ---- helo.resolves ---- */
@@ -253,6 +253,6 @@ static void resolves_release(struct evidence *e, int self)
 }
 
 const struct filter filter_helo_dns = {
-	.name = "helo.dns", .scope = SCOPE_TXN, .stage = STAGE_MAIL, .facts = resolves_facts,
+	.name = "helo.dns", .scope = SCOPE_TXN, .client = CLIENT_NEEDED, .stage = STAGE_MAIL, .facts = resolves_facts,
 	.start = resolves_start, .run = resolves_run, .ours = resolves_ours, .ready = resolves_ready, .release = resolves_release,
 };

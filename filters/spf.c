@@ -111,6 +111,7 @@ static int helo_ours(struct txn *t, struct facts *out)
 const struct filter filter_spf = {
 	.name = "spf",
 	.scope = SCOPE_TXN,
+	.client = CLIENT_NEEDED,
 	.stage = STAGE_MAIL,
 	.facts = facts,
 	.start = start,
@@ -122,6 +123,7 @@ const struct filter filter_spf = {
 const struct filter filter_spf_helo = {
 	.name = "spf.helo",
 	.scope = SCOPE_TXN,
+	.client = CLIENT_NEEDED,
 	.stage = STAGE_MAIL,
 	.facts = helo_facts,
 	.start = helo_start,

@@ -29,17 +29,23 @@ struct evidence {
 	uint32_t failed;                /* bit i: it could not look */
 };
 
+/* How it is known who the client is: filters/boundary.h. */
+enum boundary { BOUNDARY_DIRECT, BOUNDARY_PENDING, BOUNDARY_RECEIVED, BOUNDARY_XCLIENT, BOUNDARY_XFORWARD, BOUNDARY_NONE };
+
 struct client {
 	struct net_addr addr;           /* unfolded (net_from_sockaddr) */
 	char ip[NET_TEXT_MAX];
 	char *helo;                     /* as given, NULL before; domain or literal */
 	bool esmtp;
-	const char *tls_version;        /* NULL: plain */
+	const char *tls_version;        /* NULL: plain; "": encrypted, and how is not known */
 	const char *tls_cipher;
 	bool early_talker;              /* spoke before the banner */
 	const char *listener;           /* name of the listener that it came to; NULL: none (a test, a command) */
 	bool relay;                     /* one of ours: by relay_networks or by AUTH. May send to any domain; checks for strangers do not apply */
 	bool fetches;                   /* fetches from the mail server behind what others have sent: one of ours (relay is true), the message is not */
+	const struct client *via;       /* the trusted relay that has brought the message; NULL: the client has connected itself */
+	enum boundary boundary;         /* PENDING, NONE: addr has no family, ip is "" */
+	char boundary_why[96];
 	char *auth_user, *auth_mechanism;       /* who has authenticated, printable, and how; NULL: nobody */
 	struct evidence evidence;       /* of filters whose scope is the connection */
 };
@@ -75,6 +81,12 @@ struct txn {
 	char id[24];                    /* in logs, headers and replies */
 	unsigned rates_counted, rates_over;     /* policy/rate.h: bit i for the site's rate i */
 };
+
+/* The address that stands for a client where something is counted or remembered: its own, or, where that is not known, the trusted relay's. */
+static inline const struct net_addr *client_counted(const struct client *c)
+{
+	return c->addr.family || !c->via ? &c->addr : &c->via->addr;
+}
 
 void client_release(struct client *c);          /* zeroed is fine */
 void txn_init(struct txn *t, const struct site *site, struct dns *dns, struct client *c);

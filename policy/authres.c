@@ -182,7 +182,7 @@ int authres_received_spf(const struct txn *t, const char *receiver, struct buf *
 	authres_text_pair(&x, "receiver", receiver, VALUE_MAX);
 	x.separator = ";";
 	authres_text_pair(&x, "identity", null_sender ? "helo" : "mailfrom", 0);
-	if (t->client)
+	if (t->client && t->client->ip[0])
 		authres_text_pair(&x, "client-ip", t->client->ip, VALUE_MAX);
 	if (t->env.from)
 		authres_text_pair(&x, "envelope-from", t->env.from, VALUE_MAX);

@@ -219,6 +219,7 @@ static void policy_read(struct conf *c)
 		conf_error(c, 0, "allow_list: no memory for it");
 	conf_rate_check(c);
 	conf_mailbox_policy(c);
+	conf_relays_check(c);
 }
 
 /* What concerns several sections, and the policy. */
@@ -449,6 +450,7 @@ void site_free(struct site *s)
 	free(s->hostname);
 	free(s->authserv_id);
 	free(s->relay_networks);
+	free(s->trusted_relays);
 	free(s->bypass);
 	free(s->auth.guard.exempt);
 	free(s->client_limits.exempt);

@@ -265,6 +265,8 @@ struct site {
 	enum site_mode mode;
 	struct net_prefix *relay_networks;      /* who may relay by address */
 	size_t relay_network_count;
+	struct net_prefix *trusted_relays;      /* who brings mail of others: filters/boundary.h */
+	size_t trusted_relay_count;
 	struct net_prefix *bypass;      /* whose connections pass untouched, inline */
 	size_t bypass_count;
 	char *client_header;            /* name of a header field that tells the client's address; NULL: none */

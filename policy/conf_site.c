@@ -111,6 +111,21 @@ static void relay_read(struct conf *c, void *at, const char *value, int line)
 		conf_error(c, line, "relay_networks: \"%s\" is half the world: this would be an open relay, expected networks of your own", value);
 }
 
+/* What they say of a client is believed, and what is counted of strangers is not counted of them. */
+static void trusted_read(struct conf *c, void *at, const char *value, int line)
+{
+	struct site *s = at;
+
+	if (!conf_prefix_add(c, "trusted_relays", &s->trusted_relays, &s->trusted_relay_count, value, line))
+		return;
+	if (is_the_world(&s->trusted_relays[s->trusted_relay_count - 1])) {
+		conf_error(c, line, "trusted_relays: \"%s\" is half the world: anybody there could say that he is somebody else, expected networks of relays", value);
+		return;
+	}
+	conf_prefix_add(c, "trusted_relays", &s->client_limits.exempt, &s->client_limits.exempt_count, value, line);
+	conf_prefix_add(c, "trusted_relays", &s->auth.guard.exempt, &s->auth.guard.exempt_count, value, line);
+}
+
 static void bypass_read(struct conf *c, void *at, const char *value, int line)
 {
 	struct site *s = at;
@@ -139,6 +154,7 @@ static const struct conf_option top_options[] = {
 	{ "authserv_id", CONF_CUSTOM, 0, .read = authserv_read },
 	{ "domains", CONF_LIST, 0, .read = domain_read },
 	{ "relay_networks", CONF_LIST, 0, .read = relay_read },
+	{ "trusted_relays", CONF_LIST, 0, .read = trusted_read },
 	{ "bypass", CONF_LIST, 0, .read = bypass_read },
 	{ "client_header", CONF_CUSTOM, 0, .read = client_header_read },
 	{ "mode", CONF_WORD, SITE(mode), "enforce", .words = modes },

@@ -78,6 +78,8 @@ void conf_tls_ciphers_read(struct conf *c, void *at, const char *value, int line
 void conf_tls_pin_read(struct conf *c, void *at, const char *value, int line);
 void conf_backend_tls_check(struct conf *c, const struct backend_conf *b, int line);
 void conf_backend_tls_free(struct backend_conf *b);
+/* conf_relays.c: of trusted_relays, when the policy is there. */
+void conf_relays_check(struct conf *c);
 /* Of all listeners, when backends are known. */
 void conf_listener_check(struct conf *c);
 /* Of the sections sni and the map of users, when listeners and backends are known. */

@@ -143,7 +143,7 @@ static void defer_key(const struct judge *j, struct state_op *op)
 	const struct greylist_conf *g = &j->txn->site->greylist;
 	char network[NET_TEXT_MAX];
 
-	net_network_text(&j->txn->client->addr, g->v4_bits, g->v6_bits, network);
+	net_network_text(client_counted(j->txn->client), g->v4_bits, g->v6_bits, network);
 	state_key(op, "defer", network, j->txn->env.from, j->rcpt->address, NULL);
 }
 
@@ -202,6 +202,11 @@ static bool greylist(struct judge *j, const struct rule *rule)
 		return false;
 	if (j->txn->client->relay) {
 		facts_set_why(&j->facts, "greylist", "pass", "one of ours: does not apply");
+		return false;
+	}
+	/* The relay has the message already and comes again, as the client would not have to. */
+	if (j->txn->client->via) {
+		facts_set_why(&j->facts, "greylist", "pass", "it came by a trusted relay: does not apply");
 		return false;
 	}
 	/* The state is away: greylisting is no reason to hold mail up, unless the site says so. */

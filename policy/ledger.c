@@ -138,7 +138,7 @@ static void who(struct txn *t, char *out, size_t size)
 		snprintf(out, size, "spf:%s", f->text[0]);
 		return;
 	}
-	snprintf(out, size, "net:%s", net_network_text(&t->client->addr, g->v4_bits, g->v6_bits, network));
+	snprintf(out, size, "net:%s", net_network_text(client_counted(t->client), g->v4_bits, g->v6_bits, network));
 }
 
 static const struct recipient *sorting;         /* qsort has no argument; nothing waits in between */

@@ -98,7 +98,7 @@ static void add_facts(const struct facts *f, json_t *values, json_t *whys)
 
 static json_t *client_json(const struct client *c)
 {
-	return json_pack("{s:o, s:o, s:b, s:o, s:o}", "ip", record_text(c->ip), "helo", record_text(c->helo),
+	return json_pack("{s:o, s:o, s:o, s:b, s:o, s:o}", "ip", record_text(c->ip[0] ? c->ip : NULL), "relay", record_text(c->via ? c->via->ip : NULL), "helo", record_text(c->helo),
 			 "esmtp", c->esmtp, "tls", record_text(c->tls_version), "rdns",
 			 record_text(facts_word(&c->evidence.facts, "client.rdns")));
 }
@@ -244,7 +244,7 @@ static const struct fact *find(const struct txn *t, const struct judge *j, const
 void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out)
 {
 	static const char *const brief[] = {
-		"spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score",
+		"client.boundary", "spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score",
 		"client.fcrdns", "helo.kind", "from.domain", "greylist",     "client.early_talker",
 		"temperror.expired", "regex.gave_up", "rate.over",
 	};
@@ -253,6 +253,8 @@ void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *
 		const struct fact *f = find(t, j, brief[i]);
 
 		if (!f || (fact_def(f->id)->type == FACT_BOOL && !f->number) || (fact_def(f->id)->list && f->state == FACT_KNOWN && !f->count))
+			continue;
+		if (i == 0 && facts_word(&t->client->evidence.facts, brief[0]) && t->client->boundary == BOUNDARY_DIRECT)
 			continue;
 		buf_addf(out, "%s%s=", out->len ? " " : "", brief[i]);
 		record_fact_text(f, out);

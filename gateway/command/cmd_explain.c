@@ -16,6 +16,7 @@
 #include "command/cmd_history.h"
 #include "command/terminal.h"
 #include "daemon/daemon_pool.h"
+#include "filters/boundary.h"
 #include "filters/dnsbl_health.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
@@ -60,7 +61,7 @@ struct explain {
 	struct site *site;
 	struct dns_unbound *unbound;
 	struct daemon_pool *daemons;
-	struct client client;
+	struct client client, origin;   /* origin: of a message that a trusted relay has brought */
 	struct txn txn;
 	struct judge judge[RCPT_MAX];
 	int status;
@@ -212,6 +213,7 @@ static void establish_all(struct explain *x)
 	size_t off = message_body_offset(x->txn.message), n;
 	const char *p;
 
+	boundary_settle(&x->txn);
 	for (int stage = STAGE_CONNECT; stage <= STAGE_HEADER; stage++) {
 		x->txn.stage = (enum stage)stage;
 		filters_start(&x->txn, (enum stage)stage, UINT32_MAX);
@@ -338,7 +340,7 @@ static void explain_task(void *arg)
 		print_json(x);
 	} else {
 		printf("facts\n");
-		print_facts(&x->client.evidence.facts);
+		print_facts(&x->txn.client->evidence.facts);
 		print_facts(&x->txn.evidence.facts);
 		for (size_t i = 0; i < x->to_count; i++)
 			print_judge(x, &x->judge[i]);
@@ -346,6 +348,7 @@ static void explain_task(void *arg)
 	for (size_t i = 0; i < x->to_count; i++)
 		judge_release(&x->judge[i]);
 	txn_release(&x->txn);
+	client_release(&x->origin);
 	client_release(&x->client);
 	loop_stop();
 }
@@ -375,7 +378,9 @@ static int prepare(struct explain *x)
 	if (!x->unbound || filters_setup(x->site, &errors) < 0)
 		return fail("set-up", buf_str(&errors));
 	x->daemons = daemon_pool_new(x->site, dns_unbound_dns(x->unbound), NULL);
-	txn_init(&x->txn, x->site, dns_unbound_dns(x->unbound), &x->client);
+	if (!x->client.relay && site_in_networks(x->site->trusted_relays, x->site->trusted_relay_count, &x->client.addr))
+		boundary_begin(&x->origin, &x->client);
+	txn_init(&x->txn, x->site, dns_unbound_dns(x->unbound), x->origin.via ? &x->origin : &x->client);
 	x->txn.daemons = daemon_pool_daemons(x->daemons);
 	snprintf(x->txn.id, sizeof(x->txn.id), "explain");
 	if (fill_envelope(x) || read_message(x) || (x->fetched && retrieval_sender(&x->txn) < 0))

@@ -82,7 +82,8 @@ static enum load_kind kind_of(const struct worker *w, const struct listener_conf
 	const struct site *s = w->site;
 
 	if (l->protocol != LISTENER_SMTP || l->direction != DIRECTION_INBOUND || site_in_networks(l->proxy_from, l->proxy_from_count, peer) ||
-	    site_in_networks(s->relay_networks, s->relay_network_count, peer) || site_in_networks(s->bypass, s->bypass_count, peer))
+	    site_in_networks(s->relay_networks, s->relay_network_count, peer) ||
+	    site_in_networks(s->trusted_relays, s->trusted_relay_count, peer) || site_in_networks(s->bypass, s->bypass_count, peer))
 		return LOAD_WANTED;
 	return load_known(&w->env->shared->load, peer) ? LOAD_WANTED : LOAD_STRANGER;
 }

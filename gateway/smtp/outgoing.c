@@ -98,7 +98,7 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ef
 	if (!t->client->relay && t->site->add_received_spf)
 		authres_received_spf(t, t->site->hostname, out);
 	trace_received(t, utf8, out);
-	if (!t->client->relay)
+	if (!t->client->relay && t->client->ip[0])
 		trace_client(t->site, t->client->ip, out);
 	add_lines(effects, effect_count, out);
 	for (size_t i = 0; i < message_field_count(m); i++) {

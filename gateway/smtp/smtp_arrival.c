@@ -39,7 +39,7 @@ static bool turned_away(struct smtp_session *s)
 	struct smtp_service *svc = s->svc;
 	int fd = stream_fd(s->stream);
 
-	if (!svc->load || s->check || s->client.relay || load_known(svc->load_shared, &s->client.addr) ||
+	if (!svc->load || s->check || s->client.relay || s->trusted || load_known(svc->load_shared, &s->client.addr) ||
 	    !load_turns_away(svc->load, LOAD_STRANGER, fd))
 		return false;
 	smtp_server_busy(s->listener, fd);

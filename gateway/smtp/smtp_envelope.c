@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/load.h"
 #include "base/log.h"
+#include "filters/boundary.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
 #include "hop/backend.h"
@@ -70,7 +71,13 @@ static int begin_transaction(struct smtp_session *s, struct smtp_command *c, con
 		return -ENOMEM;
 	s->t = t;
 	s->state = SMTP_MAIL;
-	txn_init(&t->txn, s->svc->site, s->svc->dns, &s->client);
+	if (s->trusted && !s->client.relay) {
+		t->origin = calloc(1, sizeof(*t->origin));
+		if (!t->origin)
+			return -ENOMEM;
+		boundary_begin(t->origin, &s->client);
+	}
+	txn_init(&t->txn, s->svc->site, s->svc->dns, t->origin ? t->origin : &s->client);
 	t->txn.state = s->svc->state;
 	t->txn.daemons = s->svc->daemons;
 	t->number = ++s->transactions;
@@ -426,7 +433,7 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 	} else {
 		s->put_off = s->put_off || refusal[0] == '4';
 		/* That a server of the world does not want somebody is not the doing of one of ours. */
-		rc = refusal[0] == '5' && !s->client.relay ? smtp_refuse(s, refusal) : smtp_say(s, refusal);
+		rc = refusal[0] == '5' && !s->client.relay && !s->trusted ? smtp_refuse(s, refusal) : smtp_say(s, refusal);
 	}
 	judge_release(&j);
 	recipient_release(&r);

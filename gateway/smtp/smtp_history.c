@@ -109,13 +109,15 @@ static void add_transaction(struct making *m, const struct smtp_txn *t, const st
 
 static void begin(struct making *m, const struct smtp_session *s, const char *verdict, const char *reply)
 {
+	const struct client *c = s->t ? s->t->txn.client : &s->client;
+
 	*m = (struct making){ .message_id = BUF_INIT(FIELD_MAX), .subject = BUF_INIT(RFC2047_TEXT_MAX),
 			       .notes = BUF_INIT(NOTES_MAX) };
-	m->r = (struct history_record){ .at_ms = clock_wall_ms(), .code = s->id, .client = s->client.ip, .helo = s->client.helo,
+	m->r = (struct history_record){ .at_ms = clock_wall_ms(), .code = s->id, .client = c->ip[0] ? c->ip : "unknown", .helo = c->helo,
 					.verdict = verdict, .reply = reply, .stage = s->client.helo ? STAGE_HELO : STAGE_CONNECT,
 					.ms_data = -1, .ms_checks = -1, .ms_backend = -1, .ms = -1 };
 	if (s->t)
-		add_transaction(m, s->t, &s->client);
+		add_transaction(m, s->t, c);
 }
 
 static void add_verdict(struct history_record *r, const struct verdict *v)

@@ -94,10 +94,13 @@ static void add_policy(struct log_line *l, struct smtp_session *s, const struct 
 
 static void add_who(struct log_line *l, struct smtp_session *s)
 {
+	const struct client *c = s->t ? s->t->txn.client : &s->client;
+
 	log_str(l, "sid", s->id);
 	log_num(l, "tx", s->t ? s->t->number : s->transactions);
-	log_str(l, "client", s->client.ip);
-	log_str(l, "helo", s->client.helo);
+	log_str(l, "client", c->ip[0] ? c->ip : NULL);
+	log_str(l, "relay", c->via ? c->via->ip : NULL);
+	log_str(l, "helo", c->helo);
 	log_str(l, "user", s->client.auth_user && s->client.auth_user[0] ? s->client.auth_user : NULL);
 	if (s->t) {
 		AUTO(buf) struct buf from = BUF_INIT(600);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/load.h"
 #include "base/log.h"
+#include "filters/boundary.h"
 #include "filters/filter.h"
 #include "hop/backend.h"
 #include "hop/delivery.h"
@@ -65,6 +66,13 @@ static int header_done(struct smtp_session *s)
 	const char *p;
 	int rc = 0;
 
+	/* Whose message it is that a trusted relay brings stands in the header: now the client can be looked at. */
+	if (s->t->origin && s->t->origin->boundary == BOUNDARY_PENDING) {
+		boundary_settle(&s->t->txn);
+		filters_start(&s->t->txn, STAGE_CONNECT, s->svc->needed);
+		filters_start(&s->t->txn, STAGE_HELO, s->svc->needed);
+		filters_start(&s->t->txn, STAGE_MAIL, s->svc->needed);
+	}
 	s->t->txn.stage = STAGE_HEADER;
 	filters_start(&s->t->txn, STAGE_HEADER, s->svc->needed);
 	while (rc == 0 && off < message_size(m)) {

@@ -43,7 +43,7 @@ static int wait_before_banner(struct smtp_session *s)
 {
 	int delay_ms = s->svc->site->banner_delay_ms, rc;
 
-	if (delay_ms > 0 && (s->client.relay || seen_passing(s)))
+	if (delay_ms > 0 && (s->client.relay || s->trusted || seen_passing(s)))
 		delay_ms = 0;
 	rc = stream_wait_readable(s->stream, delay_ms);
 	if (rc == -ETIMEDOUT)
@@ -57,8 +57,8 @@ static void start_client_filters(struct smtp_session *s)
 {
 	struct txn t;
 
-	/* Who comes here is about to log in: a user's address at home is asked of nobody. */
-	if (s->listener->direction == DIRECTION_SUBMISSION)
+	/* Who comes here is about to log in: a user's address at home is asked of nobody. Nor is that of a host that brings mail of others. */
+	if (s->listener->direction == DIRECTION_SUBMISSION || s->trusted)
 		return;
 	txn_init(&t, s->svc->site, s->svc->dns, &s->client);
 	t.state = s->svc->state;

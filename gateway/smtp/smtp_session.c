@@ -19,6 +19,8 @@ void smtp_session_know(struct smtp_session *s, const struct net_addr *client)
 	s->client.addr = *client;
 	net_text(client, s->client.ip);
 	s->client.relay = site_in_networks(site->relay_networks, site->relay_network_count, client);
+	s->trusted = s->listener->direction == DIRECTION_INBOUND && !s->client.relay &&
+		     site_in_networks(site->trusted_relays, site->trusted_relay_count, client);
 }
 
 /* Replies */
@@ -109,6 +111,9 @@ void smtp_txn_free(struct smtp_txn *t)
 	free(t->earlier);
 	free(t->has);
 	txn_release(&t->txn);
+	if (t->origin)
+		client_release(t->origin);
+	free(t->origin);
 	free(t);
 }
 

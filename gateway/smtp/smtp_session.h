@@ -52,6 +52,7 @@ struct smtp_txn {
 	size_t hashed;                  /* since others had their turn */
 	struct smtp_data data;
 	struct ledger_entry *earlier;   /* who has this message from an earlier attempt; NULL: nobody */
+	struct client *origin;          /* of a session with a trusted relay: whose message it is (filters/boundary.h), txn.client; NULL: the session's */
 	bool *has;                      /* who has it now, by place in the envelope; NULL: nobody */
 };
 
@@ -70,6 +71,7 @@ struct smtp_session {
 	struct client client;
 	struct net_addr peer;           /* who has connected: the client, or a load balancer that tells who that is */
 	struct net_addr local;          /* where the client has connected to */
+	bool trusted;                   /* the client is one of trusted_relays: it brings mail of others */
 	bool check;                     /* a load balancer has connected for itself */
 	bool admitted;                  /* the client is known, and there is room for it: */
 	struct smtp_admission admission;

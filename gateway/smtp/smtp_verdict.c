@@ -66,15 +66,18 @@ static void learn(struct smtp_session *s)
 	const struct fact *f = facts_get_name(&s->t->txn.evidence.facts, "dkim.pass_domains");
 	char network[NET_TEXT_MAX];
 
-	if (s->svc->load_shared && !s->client.relay)
-		load_know(s->svc->load_shared, &s->client.addr);
-	if (!s->svc->state || s->client.relay)
+	const struct client *c = s->t->txn.client;
+
+	/* Of a relayed message it is the client whose mail has passed, where that is known. */
+	if (s->svc->load_shared && !c->relay && c->addr.family)
+		load_know(s->svc->load_shared, &c->addr);
+	if (!s->svc->state || c->relay || !c->addr.family)
 		return;
-	net_network_text(&s->client.addr, site->greylist.v4_bits, site->greylist.v6_bits, network);
+	net_network_text(&c->addr, site->greylist.v4_bits, site->greylist.v6_bits, network);
 	for (size_t i = 0; f && f->state == FACT_KNOWN && i < f->count && i < DKIM_LEARNT; i++)
 		if (!recent_note(s->svc->recent, network, f->text[i], LEARN_AGAIN_MS))
-			greylist_dkim_seen(s->svc->state, &site->greylist, &s->client.addr, f->text[i]);
-	if (site->banner_delay_ms > 0 && !recent_note(s->svc->recent, network, "seen", LEARN_AGAIN_MS)) {
+			greylist_dkim_seen(s->svc->state, &site->greylist, &c->addr, f->text[i]);
+	if (site->banner_delay_ms > 0 && !s->t->origin && !recent_note(s->svc->recent, network, "seen", LEARN_AGAIN_MS)) {
 		struct state_op op = { .verb = STATE_TOUCH, .ttl_s = SEEN_LIFE_S };
 
 		smtp_seen_key(s, &op);

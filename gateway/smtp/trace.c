@@ -50,7 +50,8 @@ static const char *protocol(const struct client *c, bool utf8)
 
 int trace_received(const struct txn *t, bool utf8, struct buf *out)
 {
-	const struct client *c = t->client;
+	/* It says who has connected; whose message it is that a trusted relay has brought stands beside it. */
+	const struct client *c = t->client->via ? t->client->via : t->client, *origin = c == t->client ? NULL : t->client;
 	const char *name = identity_of(c, NULL).name;
 	char date[DATE_MAX];
 
@@ -61,6 +62,11 @@ int trace_received(const struct txn *t, bool utf8, struct buf *out)
 	buf_addf(out, c->addr.family == AF_INET6 ? " [IPv6:%s])\r\n" : " [%s])\r\n", c->ip);
 	if (c->tls_version)
 		buf_addf(out, "\t(using %s with cipher %s)\r\n", c->tls_version, c->tls_cipher);
+	if (origin && origin->ip[0]) {
+		buf_adds(out, "\t(relayed for ");
+		add_word(out, origin->helo && *origin->helo ? origin->helo : "unknown");
+		buf_addf(out, origin->addr.family == AF_INET6 ? " [IPv6:%s])\r\n" : " [%s])\r\n", origin->ip);
+	}
 	buf_addf(out, "\tby %s %s with %s id %s", t->site->hostname, mark, protocol(c, utf8), t->id);
 	if (t->env.rcpt_count == 1 && strlen(t->env.rcpt[0].address) < WORD_MAX)
 		buf_addf(out, "\r\n\tfor <%s>", t->env.rcpt[0].address);

@@ -11,7 +11,7 @@ static const char everything[] =
 	"authserv_id = auth-1.example.com\n"
 	"domains = { \"b.example\", \"Example.com\", \".Example.org\", \"b\xc3\xbc" "cher.example\" }\n"
 	"domains += { \"a.example\" }\n"
-	"mode = observe relay_networks = { \"10.0.0.0/8\", \"2001:db8::/32\" } bypass = { \"10.9.0.1\" } client_header = X-Client\n"
+	"mode = observe relay_networks = { \"10.0.0.0/8\", \"2001:db8::/32\" } bypass = { \"10.9.0.1\" } trusted_relays = { \"198.51.100.0/24\" } client_header = X-Client\n"
 	"policy = \"./policy.conf\" allow_list = recipients\n"
 	"user = root keeper_user = daemon key_user = nobody sandbox = no\n"
 	"workers = 3\n"
@@ -131,6 +131,9 @@ static void check_wire(const struct site *s)
 	net_parse("10.200.0.1", &inside);
 	assert_true(site_in_networks(s->relay_networks, s->relay_network_count, &inside));
 	assert_false(site_in_networks(s->bypass, s->bypass_count, &inside));
+	net_parse("198.51.100.9", &inside);
+	assert_true(site_in_networks(s->trusted_relays, s->trusted_relay_count, &inside));
+	assert_true(site_in_networks(s->client_limits.exempt, s->client_limits.exempt_count, &inside) && site_in_networks(s->auth.guard.exempt, s->auth.guard.exempt_count, &inside));
 	assert_string_equal(s->client_header, "X-Client");
 	assert_int_equal(s->backend_count, 4);
 	assert_true(s->backend[3].tls_min == TLS_VERSION_1_0 && s->backend[3].tls_level == 0 && strcmp(s->backend[3].tls_ciphers, "AES") == 0);
@@ -205,8 +208,8 @@ static void check_client_limits(const struct client_limits *l)
 	assert_memory_equal(l->site.limit, site, sizeof(site));
 	assert_true(l->client.period_ms == 120000 && l->client.slow_from == 60 && l->client.slow_max_ms == 2000 && l->slowed == 7);
 	assert_true(l->site.period_ms == 180000 && l->site.slow_from == 70 && l->site.slow_max_ms == 3000);
-	assert_int_equal(l->exempt_count, 2);
-	assert_int_equal(l->exempt[1].bits, 48);
+	assert_int_equal(l->exempt_count, 3);   /* and trusted_relays */
+	assert_int_equal(l->exempt[2].bits, 48);
 }
 
 static void check_numbers(const struct site *s)
@@ -236,7 +239,7 @@ static void check_numbers(const struct site *s)
 	assert_true(s->auth.guard.slow_after == 4 && s->auth.guard.slow_ms == 3000 && s->auth.guard.refuse_after == 11);
 	assert_true(s->auth.guard.refuse_s == 1200 && s->auth.guard.forget_s == 7200);
 	assert_true(s->auth.guard.account_slow_after == 12 && s->auth.guard.account_refuse_after == 13 && s->auth.guard.trust_s == 7 * 86400);
-	assert_true(s->auth.guard.exempt_count == 2 && s->auth.guard.exempt[1].bits == 48 && s->auth.guard.exempt_user_count == 2);
+	assert_true(s->auth.guard.exempt_count == 3 && s->auth.guard.exempt[2].bits == 48 && s->auth.guard.exempt_user_count == 2);
 	assert_string_equal(s->auth.guard.exempt_users[1], "A\\fax");
 	assert_int_equal(s->greylist.delay_s, 60);
 	assert_int_equal(s->greylist.window_s, 86400);
