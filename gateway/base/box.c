@@ -15,14 +15,21 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/asan.h"
 #include "base/clock.h"
+#include "base/places.h"
 #include "base/syscalls.h"
 #include "base/task.h"
 
-enum { BLOCK = 4096, SERVER_FD = 3, LONG_NICENESS = 15 };
+enum {
+	BLOCK = 4096, SERVER_FD = 3,
+	PACE_MS = 1, PACE_PAUSE_MS = 6,
+	/* Of all processes of our user, in any generation: the kernel's bound for a server that is no longer itself. It does not hold for root. */
+	PROCESSES_MAX = PLACES_WORKERS_MAX * (2 + BOX_SERVER_MAX),
+};
 
 /* The descriptors that go with a request. */
 enum { FD_IN, FD_OUT, FD_COUNT };
@@ -56,7 +63,7 @@ static const struct syscall_rule box_calls[] = {
 	MAY_IF(mmap, OF_BITS(2, PROT_EXEC, 0), OF_BITS(3, MAP_TYPE, MAP_PRIVATE)),
 	MAY(read), MAY(readv), MAY(pread64), MAY(preadv), MAY(lseek), MAY(close), MAY(fstat), MAY_IF(newfstatat, OF_BITS(3, AT_EMPTY_PATH, AT_EMPTY_PATH)),
 	MAY_IF(write, IS(0, STDERR_FILENO)), MAY_IF(writev, IS(0, STDERR_FILENO)), MAY(sendto), MAY_IF(fcntl, IS(1, F_GETFD)),
-	MAY(clock_gettime), MAY(gettimeofday), MAY(time), MAY(nanosleep), MAY(clock_nanosleep), MAY_IF(setitimer, IS(0, ITIMER_PROF)), MAY(getrandom), MAY(getpid), MAY(getppid), MAY(gettid),
+	MAY(clock_gettime), MAY(gettimeofday), MAY(time), MAY(nanosleep), MAY(clock_nanosleep), MAY_IF(setitimer, IS(0, ITIMER_PROF)), MAY_IF(setitimer, IS(0, ITIMER_VIRTUAL)), MAY(getrandom), MAY(getpid), MAY(getppid), MAY(gettid),
 	MAY(futex), MAY(getrusage),
 	MAY(rt_sigaction), MAY(rt_sigprocmask), MAY(rt_sigreturn), MAY(restart_syscall), MAY(exit), MAY(exit_group),
 	SYSCALLS_END,
@@ -67,10 +74,10 @@ static const struct syscall_rule *const box_tables[] = {
 
 /* The server: the same, since what it may not its boxes may not either; it is asked, forks, and lets them confine themselves further. */
 static const struct syscall_rule server_calls[] = {
-	MAY(sendto), MAY(recvmsg),
+	MAY(sendto), MAY(recvmsg), MAY_IF(wait4, IS(2, WNOHANG)),
 	MAY_IF(clone, IS(0, CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID | SIGCHLD)),
-	MAY_IF(prctl, IS(0, PR_SET_PDEATHSIG)), MAY_IF(prctl, IS(0, PR_SET_NO_NEW_PRIVS)), MAY_IF(prlimit64, IS(0, 0), IS(3, 0)), MAY(setrlimit), MAY(alarm), MAY(setpriority),
-	MAY_IF(setitimer, IS(0, ITIMER_PROF)),
+	MAY_IF(prctl, IS(0, PR_SET_PDEATHSIG)), MAY_IF(prctl, IS(0, PR_SET_NO_NEW_PRIVS)), MAY_IF(prlimit64, IS(0, 0), IS(3, 0)), MAY(setrlimit), MAY(alarm),
+	MAY_IF(setitimer, IS(0, ITIMER_PROF)), MAY_IF(setitimer, IS(0, ITIMER_VIRTUAL)),
 	MAY_IF(seccomp, IS(0, SECCOMP_SET_MODE_FILTER)),
 	SYSCALLS_END,
 };
@@ -78,6 +85,34 @@ static const struct syscall_rule *const server_tables[] = {
 	syscalls_kernel_intruder, syscalls_intruder, syscalls_file_intruder, syscalls_network_intruder, syscalls_common, syscalls_signal_self, server_calls,
 	NULL,
 };
+
+/*
+ * What may take long steps back where somebody else wants the processor: whoever has been taken off it since the last look sleeps for longer than it has run.
+ * A lower priority would not do: where services are groups for the scheduler it counts within ours alone, a running process is left its turn for some
+ * milliseconds whatever its priority, and under the unit no process may set one. Nobody else wants it: it runs on.
+ */
+static void step_back(int signo)
+{
+	static long preempted;
+	struct timespec pause = { .tv_nsec = PACE_PAUSE_MS * 1000000L };
+	struct rusage use;
+	int was = errno;
+
+	if (getrusage(RUSAGE_SELF, &use) == 0 && use.ru_nivcsw != preempted) {
+		preempted = use.ru_nivcsw;
+		(void)nanosleep(&pause, NULL);
+	}
+	errno = was;
+}
+
+static void pace(void)
+{
+	const struct sigaction action = { .sa_handler = step_back, .sa_flags = SA_RESTART };
+	const struct itimerval time = { .it_interval.tv_usec = PACE_MS * 1000, .it_value.tv_usec = PACE_MS * 1000 };
+
+	(void)sigaction(SIGVTALRM, &action, NULL);
+	(void)setitimer(ITIMER_VIRTUAL, &time, NULL);
+}
 
 /* The box itself. */
 static void run(const struct box_job *job, const int fds[FD_COUNT], const struct sock_fprog *calls)
@@ -88,7 +123,7 @@ static void run(const struct box_job *job, const int fds[FD_COUNT], const struct
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	alarm(BOX_LIFE_S + (unsigned)cpu_s);
 	if (!job->quick)                /* a bomb holds up neither sessions nor what is quick, which every message needs */
-		(void)setpriority(PRIO_PROCESS, 0, LONG_NICENESS);
+		pace();
 	limit(RLIMIT_CORE, 0, 0);
 	limit(RLIMIT_NPROC, 0, 0);
 	limit(RLIMIT_CPU, cpu_s, cpu_s + 1);
@@ -119,13 +154,44 @@ static ssize_t receive(struct box_job *job, int fds[FD_COUNT])
 	return n;
 }
 
+/* How many boxes there are. Of a box whose asker has left because it took too long nobody else knows. */
+static volatile sig_atomic_t boxes;
+
+static void on_end(int signo)
+{
+	int was = errno;
+
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		boxes--;
+	errno = was;
+}
+
+/* A box, when there is room for one: its own limits see to it that there will be. */
+static pid_t make_box(void)
+{
+	const struct timespec while_full = { .tv_nsec = 10 * 1000000L };
+	sigset_t end, before;
+	pid_t pid;
+
+	while (boxes >= BOX_SERVER_MAX)
+		(void)nanosleep(&while_full, NULL);
+	sigemptyset(&end);
+	sigaddset(&end, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &end, &before);
+	pid = fork();
+	boxes += pid > 0;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return pid;
+}
+
 static void serve(void)
 {
 	struct sock_fprog calls;
 	struct box_job job;
 	int fds[FD_COUNT];
 
-	signal(SIGCHLD, SIG_IGN);       /* nobody asks how they ended */
+	signal(SIGCHLD, on_end);
+	limit(RLIMIT_NPROC, PROCESSES_MAX, PROCESSES_MAX);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
@@ -133,7 +199,7 @@ static void serve(void)
 	if (syscalls_compile(box_tables, SCMP_ACT_ERRNO(EPERM), &calls) < 0 || syscalls_confine(server_tables, SCMP_ACT_ERRNO(EPERM)) < 0)
 		_exit(1);
 	while (receive(&job, fds) > 0) {
-		pid_t pid = fork();
+		pid_t pid = make_box();
 
 		if (pid == 0)
 			run(&job, fds, &calls);

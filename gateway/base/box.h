@@ -27,9 +27,10 @@ struct box_job {
 
 /*
  * CPU seconds, seconds and memory of its own (what it shares with others, as lists, is none) of one run; how many run at the same time for this
- * process, others wait: such as take long, and such as are quick. Under AddressSanitizer memory has no limit.
+ * process, others wait: such as take long, and such as are quick. A server has BOX_SERVER_MAX at most: there may be some that nobody waits for any more.
+ * What may take long sleeps more than it runs while anybody else wants its processor. Under AddressSanitizer memory has no limit.
  */
-enum { BOX_CPU_S = 2, BOX_CPU_MAX_S = 60, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2, BOX_QUICK_AT_ONCE = 8 };
+enum { BOX_CPU_S = 2, BOX_CPU_MAX_S = 60, BOX_LIFE_S = 30, BOX_MEMORY_BYTES = 1 << 30, BOX_AT_ONCE = 2, BOX_QUICK_AT_ONCE = 8, BOX_SERVER_MAX = 32 };
 
 /* Makes the server. 0 or -errno. Idempotent. */
 int box_start(void);

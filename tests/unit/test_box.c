@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/asan.h"
@@ -292,24 +293,83 @@ static void test_many(void **state)
 	loop_release();
 }
 
+/* How many children a process has, and the first of them. */
+static int children(int pid, int *first)
+{
+	char path[64], line[4096] = "";
+	int count = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	*first = atoi(line);
+	for (const char *p = line; (p = strchr(p, ' ')); p++)
+		count++;
+	return count;
+}
+
+static int server(void)
+{
+	char got[100];
+	int pid;
+
+	assert_int_equal(run(echo, "hello", 5000, got, sizeof(got)), 0);
+	assert_int_equal(children(getpid(), &pid), 1);
+	return pid;
+}
+
 /* The server's end is seen, and another is made. */
 static void test_server_dies(void **state)
 {
-	char path[64], line[64] = "", got[100];
-	FILE *f;
+	int pid = server();
+	char got[100];
 
-	assert_int_equal(run(echo, "hello", 5000, got, sizeof(got)), 0);
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	f = fopen(path, "re");
-	assert_non_null(f);
-	assert_non_null(fgets(line, sizeof(line), f));
-	fclose(f);
-	assert_true(atoi(line) > 1);
-	assert_int_equal(kill(atoi(line), SIGKILL), 0);
-	while (kill(atoi(line), 0) == 0 && run(echo, "again", 5000, got, sizeof(got)) == 0 && strcmp(got, "again") != 0)
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	while (kill(pid, 0) == 0 && run(echo, "again", 5000, got, sizeof(got)) == 0 && strcmp(got, "again") != 0)
 		;
 	assert_int_equal(run(echo, "again", 5000, got, sizeof(got)), 0);
 	assert_string_equal(got, "again");
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void doze(int in, int out, uint64_t arg)
+{
+	close(1);
+	close(2);
+	sleep(2);
+}
+
+/* Those that nobody waits for any more count, too: a further one is made when one of them has ended. */
+static void test_bound(void **state)
+{
+	int pid = server(), most = 0, first;
+	int64_t begun_ms;
+	char got[100];
+
+	while (children(pid, &first) > 0)       /* the one that has just answered */
+		usleep(1000);
+	begun_ms = clock_ms();
+	for (int i = 0; i < BOX_SERVER_MAX + 10; i++) {
+		int count;
+
+		assert_int_equal(run(doze, "", 1, got, sizeof(got)), -ETIMEDOUT);
+		count = children(pid, &first);
+		most = count > most ? count : most;
+	}
+	while (clock_ms() - begun_ms < 1500) {
+		int count = children(pid, &first);
+
+		most = count > most ? count : most;
+		usleep(10000);
+	}
+	assert_int_equal(most, BOX_SERVER_MAX);
+	assert_int_equal(run(echo, "hello", 20000, got, sizeof(got)), 0);
+	assert_string_equal(got, "hello");
+	assert_true(clock_ms() - begun_ms >= 2000);
 }
 
 int main(void)
@@ -317,7 +377,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		/* first: the server that is forked then has the list, too */
 		cmocka_unit_test(test_shared), cmocka_unit_test(test_without_tasks), cmocka_unit_test(test_in_a_task), cmocka_unit_test(test_many), cmocka_unit_test(test_busy), cmocka_unit_test(test_server_dies),
-		cmocka_unit_test(test_forbidden),
+		cmocka_unit_test(test_bound), cmocka_unit_test(test_forbidden),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
