@@ -7,7 +7,8 @@
  * one that fails is left alone for a while, longer each time; while all are, take says so at once. The log says it when one goes and when it is back.
  *
  * What is written is collected and sent before a read waits. No wait ends later than the line's deadline, a moment of clock_ms(). Results: 0, or
- * -ETIMEDOUT; -ECANCELED; -EPIPE: the daemon has ended the connection; -ENOMEM. After an error a line is only good for daemon_give.
+ * -ETIMEDOUT; -ECANCELED; -EPIPE: the daemon has ended the connection; -ENOMEM. After an error a line is only good for daemon_give; but after a write that
+ * said -EPIPE what the daemon had said before may be read (why it wants no more).
  *
  * Most ask one question and want one answer: daemon_ask does what has to be done around that.
  */

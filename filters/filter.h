@@ -57,6 +57,12 @@ struct filter {
 	int (*ours)(struct txn *t, struct facts *out);
 	bool fetched;                   /* but of a message that is fetched (client.fetches) run is asked all the same: it needs nothing but the message */
 
+	/*
+	 * Of a filter that asks a daemon, which takes its time: begin to, if that has not been done. When run of one of these is to wait, those others that some rule
+	 * may ask for begin, too, so that waits do not add up. Never waits; failures are left for run.
+	 */
+	void (*begin)(struct txn *t, int self);
+
 	/* Whether run would answer without a wait now, after start. NULL: no, if there is a start; else it never waits. */
 	bool (*ready)(struct txn *t, int self);
 

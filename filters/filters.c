@@ -8,6 +8,7 @@
 #include "filters/archive.h"
 #include "filters/attachment.h"
 #include "filters/boundary.h"
+#include "filters/clamd.h"
 #include "filters/conn.h"
 #include "filters/content.h"
 #include "filters/dkim.h"
@@ -46,6 +47,7 @@ const struct filter *const filters[] = {
 	&filter_spf_helo,
 	&filter_dkim,
 	&filter_dmarc,
+	&filter_clamd,
 	NULL,
 };
 
@@ -126,6 +128,7 @@ static bool nobody(const struct txn *t, int i)
 void filters_start(struct txn *t, enum stage stage, uint32_t needed)
 {
 	needed = with_used(needed);
+	t->wanted |= needed;
 	for (int i = 0; filters[i]; i++) {
 		struct evidence *e = filter_evidence(t, i);
 
@@ -184,6 +187,14 @@ void filters_temperror(const struct filter *f, struct facts *out, int rc)
 			facts_temperror(out, d->name, rc == -ETIMEDOUT ? "timeout" : strerror(-rc));
 }
 
+/* This one and the others like it, as far as their stage has come. */
+static void begin_all(struct txn *t)
+{
+	for (int i = 0; filters[i]; i++)
+		if (filters[i]->begin && (t->wanted & 1u << i) && filters[i]->stage <= t->stage && !spared(t, i))
+			filters[i]->begin(t, i);
+}
+
 static void run(struct txn *t, int i)
 {
 	struct evidence *e = filter_evidence(t, i);
@@ -193,6 +204,8 @@ static void run(struct txn *t, int i)
 	if (nobody(t, i))
 		return;
 	filters_start(t, filters[i]->stage, 1u << i);
+	if (filters[i]->begin)
+		begin_all(t);
 	rc = spared(t, i) ? filters[i]->ours(t, &e->facts) : (filters[i]->unpack ? unpack_run : filters[i]->run)(t, i, &e->facts);
 	if (rc < 0) {
 		e->failed |= 1u << i;

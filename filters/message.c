@@ -504,6 +504,30 @@ static int read_file(struct message *m, size_t off, const char **p, size_t *len)
 	return 0;
 }
 
+ssize_t message_copy(struct message *m, size_t off, char *out, size_t size)
+{
+	const char *p;
+	size_t len;
+	ssize_t n;
+	int rc;
+
+	if (m->fd >= 0) {
+		size_t left = off < m->size ? m->size - off : 0;
+
+		do {
+			n = left ? pread(m->fd, out, left < size ? left : size, (off_t)off) : 0;
+		} while (n < 0 && errno == EINTR);
+		return n < 0 ? -errno : n == 0 && left ? -EIO : n;
+	}
+	rc = message_read(m, off, &p, &len);
+	if (rc < 0)
+		return rc;
+	if (len > size)
+		len = size;
+	memcpy(out, p, len);
+	return (ssize_t)len;
+}
+
 int message_read(struct message *m, size_t off, const char **p, size_t *len)
 {
 	const struct buf *b = &m->head;

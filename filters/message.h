@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/auto.h"
 
@@ -80,6 +81,9 @@ bool message_header_broken(const struct message *m);
 
 /* Bytes from off on: *p points at *len contiguous ones (at most 64 KiB), 0 at the end; valid until the next call. 0 or -errno. */
 int message_read(struct message *m, size_t off, const char **p, size_t *len);
+
+/* The same into out[0..size), which is the caller's: for who reads on while others read, too. How many, 0 at the end, or -errno. Never waits. */
+ssize_t message_copy(struct message *m, size_t off, char *out, size_t size);
 
 /* Of the file that open_fd gave, -1 while all is in memory, for want of room on the disk too; still owned by m. */
 int message_fd(const struct message *m);

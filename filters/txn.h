@@ -78,6 +78,7 @@ struct txn {
 	struct message *message;        /* NULL before DATA */
 	enum stage stage;               /* how far the session is */
 	struct evidence evidence;       /* of filters whose scope is the transaction */
+	uint32_t wanted;                /* bit i: some rule or header may ask for filter i (filters_start) */
 	char id[24];                    /* in logs, headers and replies */
 	unsigned rates_counted, rates_over;     /* policy/rate.h: bit i for the site's rate i */
 };

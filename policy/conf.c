@@ -23,6 +23,7 @@ const struct conf_section *const conf_sections[] = {
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
 	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
+	&conf_clamd,
 	NULL,
 };
 
@@ -235,6 +236,7 @@ static void site_check(struct conf *c)
 	conf_listener_check(c);
 	conf_outbound_check(c);
 	conf_client_limits_check(c);
+	conf_scanners_check(c);
 	if (!instance(c, &conf_backend, 0))
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "
@@ -437,6 +439,7 @@ void site_free(struct site *s)
 	free(s->listener);
 	free(s->backend);
 	free(s->daemon);
+	conf_scanners_free(s);
 	free(s->dnsbl);
 	dns_free(&s->dns);
 	conf_sni_free(s);

@@ -246,6 +246,10 @@ struct daemon_conf {                    /* a daemon beside us that filters ask (
 	int line;                       /* of its section */
 };
 
+struct clamd_conf {
+	struct daemon_conf daemon;
+};
+
 struct auth_conf {                      /* logins by SASL, base/sasl.h */
 	bool offer;                     /* on submission listeners */
 	bool inbound;                   /* on inbound ones, too */
@@ -336,6 +340,7 @@ struct site {
 	struct smtp_limits limits;
 	struct client_limits client_limits;
 
+	struct clamd_conf clamd;
 	const struct daemon_conf **daemon;      /* all that there are: of each a pool, and their unix sockets are what the parent connects to */
 	size_t daemon_count;
 

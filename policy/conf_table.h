@@ -60,6 +60,7 @@ struct conf_section {
 };
 
 extern const struct conf_section conf_sni;
+extern const struct conf_section conf_clamd;
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
@@ -198,14 +199,24 @@ bool conf_server(struct conf *c, const char *option, const char *value, int line
 /* One network more. False: said, option is its name. */
 bool conf_prefix_add(struct conf *c, const char *option, struct net_prefix **list, size_t *count, const char *value, int line);
 /*
- * conf_daemon.c: a section of a daemon beside us has these options, and others of its own. at: offset of its struct daemon_conf; the rest are defaults.
- * conf_daemon_add: when what holds d is not moved any more; one with addresses is then among site->daemon. Names belong to d.
+ * conf_daemon.c: a section of a daemon beside us has these options, and others of its own. Its open() gives a struct whose first member is the struct
+ * daemon_conf. conf_daemon_add: when that is not moved any more; one with addresses is then among site->daemon.
  */
-#define CONF_DAEMON(at, connections, timeout, size)                                                                                    	{ "address", CONF_LIST, at, .read = conf_daemon_address },                                                                     	CONF_NUMBER("max_connections", CONF_INT, (at) + offsetof(struct daemon_conf, max_connections), connections, 1, 1000),          	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, (at) + offsetof(struct daemon_conf, connect_timeout_ms), "5s", 100, 60000),   	CONF_NUMBER("timeout", CONF_DURATION_MS, (at) + offsetof(struct daemon_conf, timeout_ms), timeout, 100, 300000),               	CONF_NUMBER("idle_timeout", CONF_DURATION_MS, (at) + offsetof(struct daemon_conf, idle_ms), "15s", 0, 3600000),                	CONF_NUMBER("max_size", CONF_SIZE64, (at) + offsetof(struct daemon_conf, max_size), size, 1024, (int64_t)1 << 40),             	{ "away", CONF_WORD, (at) + offsetof(struct daemon_conf, away), "defer", .words = conf_daemon_away_words }
+#define CONF_DAEMON(connections, timeout, size)                                                                           \
+	{ "address", CONF_LIST, 0, .read = conf_daemon_address },                                                         \
+	CONF_NUMBER("max_connections", CONF_INT, offsetof(struct daemon_conf, max_connections), connections, 1, 1000),    \
+	CONF_NUMBER("connect_timeout", CONF_DURATION_MS, offsetof(struct daemon_conf, connect_timeout_ms), "5s", 100, 60000), \
+	CONF_NUMBER("timeout", CONF_DURATION_MS, offsetof(struct daemon_conf, timeout_ms), timeout, 100, 300000),         \
+	CONF_NUMBER("idle_timeout", CONF_DURATION_MS, offsetof(struct daemon_conf, idle_ms), "15s", 0, 3600000),          \
+	CONF_NUMBER("max_size", CONF_SIZE64, offsetof(struct daemon_conf, max_size), size, 1024, (int64_t)1 << 40),       \
+	{ "away", CONF_WORD, offsetof(struct daemon_conf, away), "defer", .words = conf_daemon_away_words }
 extern const char *const conf_daemon_away_words[];
 void conf_daemon_address(struct conf *c, void *at, const char *value, int line);
 void conf_daemon_add(struct conf *c, struct daemon_conf *d, const char *name, int line);
 void conf_daemon_free(struct daemon_conf *d);
+/* conf_scanners.c: when all is known; for site_free. */
+void conf_scanners_check(struct conf *c);
+void conf_scanners_free(struct site *s);
 
 /* Whether the title of a section is a word for logs; else said. */
 bool conf_title_ok(struct conf *c, const char *section, const char *title, int line);

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,7 +14,10 @@
 #include "daemon/daemon_connect.h"
 #include "policy/conf.h"
 
-enum { TICK_MS = 500 };                 /* how often kept lines are looked at */
+enum {
+	TICK_MS = 500,                  /* how often kept lines are looked at */
+	LAST_MAX = 1024,
+};
 
 /* One address of a daemon. */
 struct place {
@@ -41,6 +45,7 @@ struct pool_line {
 	struct stream *stream;
 	struct pool_line *next;         /* of those that are kept */
 	int64_t kept_ms;                /* since when */
+	struct buf last;                /* what it said before it closed while we were writing */
 	bool trial;                     /* it finds out whether the place is back */
 };
 
@@ -126,6 +131,7 @@ static void failed(struct pool *p, struct place *at)
 static void line_free(struct pool_line *l)
 {
 	stream_free(l->stream);
+	buf_release(&l->last);
 	free(l);
 }
 
@@ -256,7 +262,7 @@ static int line_new(struct pool *p, struct place *at, int64_t deadline_ms, struc
 
 	if (!l)
 		return -ENOMEM;
-	*l = (struct pool_line){ .line = { .daemons = &p->all->daemons, .address = at->address->text }, .pool = p, .place = at, .trial = at->away };
+	*l = (struct pool_line){ .line = { .daemons = &p->all->daemons, .address = at->address->text }, .pool = p, .place = at, .last = BUF_INIT(LAST_MAX), .trial = at->away };
 	room_for_one(p);
 	at->tried |= l->trial;
 	rc = daemon_connect(at->address, p->all->dns, p->all->source, left < full ? left : full, &l->stream, why);
@@ -330,19 +336,47 @@ static int pool_take(struct daemons *d, const struct daemon_conf *c, int64_t dea
 	return 0;
 }
 
+/* It says why it does not read on, and closes: the stream is broken by our write, but its words lie in the kernel's buffer. */
+static void last_words(struct pool_line *l)
+{
+	ssize_t n;
+
+	if (buf_reserve(&l->last, LAST_MAX) < 0)
+		return;
+	n = recv(stream_fd(l->stream), l->last.data, LAST_MAX, MSG_DONTWAIT);
+	if (n > 0)
+		l->last.len = (size_t)n;
+}
+
 static int line_write(struct daemon_line *line, const void *p, size_t len)
 {
-	return stream_write(line_of(line)->stream, p, len);
+	struct pool_line *l = line_of(line);
+	int rc = stream_write(l->stream, p, len);
+
+	if (rc == -EPIPE && !l->last.len)
+		last_words(l);
+	return rc;
 }
 
 static int line_peek(struct daemon_line *line, const char **p, size_t *len)
 {
-	return stream_peek(line_of(line)->stream, -1, p, len);
+	struct pool_line *l = line_of(line);
+
+	if (!l->last.len)
+		return stream_peek(l->stream, -1, p, len);
+	*p = l->last.data;
+	*len = l->last.len;
+	return 0;
 }
 
 static void line_eat(struct daemon_line *line, size_t len)
 {
-	stream_eat(line_of(line)->stream, len);
+	struct pool_line *l = line_of(line);
+
+	if (l->last.len)
+		buf_eat(&l->last, len);
+	else
+		stream_eat(l->stream, len);
 }
 
 static void line_deadline(struct daemon_line *line, int64_t deadline_ms)

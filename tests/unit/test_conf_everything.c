@@ -52,6 +52,8 @@ static const char everything[] =
 	"dkim_sign example.com { keys = { \"a=dkim.pem\" } subdomains = yes headers = { Subject } oversign = { Subject } canonicalization = simple/simple expire = 2d }\n"
 	"srs { domain = Example.com secret_file = srs-secret life = 3d }\ndmarc { engine = libopendmarc }\nrate hour { by = sender count = messages limit = 30 period = 2h }\n"
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
+	"clamd { address = { \"unix:/run/clamav/clamd.ctl\", \"127.0.0.1:3310\", \"[::1]:3311\", \"Scan.example:3312\" } max_connections = 3 connect_timeout = 1s\n"
+	"	timeout = 2s idle_timeout = 3s max_size = 4M away = pass }\n"
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
 	"	refuse_for = 20m forget_after = 2h account_slow_after = 12 account_refuse_after = 13 trust_for = 7d exempt = { \"10.0.0.7\", \"2001:db8::/48\" }\n"
 	"	exempt_users = { scanner, \"A\\\\fax\" } }\n"
@@ -104,6 +106,25 @@ static void check_outbound(const struct site *s)
 	assert_int_equal(o->reuse_idle_ms, 6000);
 	assert_int_equal(o->reuse_max, 7);
 	assert_int_equal(o->bench_ms, 8000);
+}
+
+static void check_scanners(const struct site *s)
+{
+	const struct daemon_conf *d = &s->clamd.daemon;
+
+	assert_true(s->daemon_count >= 1 && s->daemon[0] == d);
+	assert_string_equal(d->name, "clamd");
+	assert_int_equal(d->address_count, 4);
+	assert_string_equal(d->address[0].path, "/run/clamav/clamd.ctl");
+	assert_null(d->address[0].host);
+	assert_string_equal(d->address[1].host, "127.0.0.1");
+	assert_int_equal(d->address[1].port, 3310);
+	assert_string_equal(d->address[2].host, "::1");
+	assert_int_equal(d->address[2].port, 3311);
+	assert_string_equal(d->address[3].host, "scan.example");
+	assert_string_equal(d->address[3].text, "Scan.example:3312");
+	assert_true(d->max_connections == 3 && d->connect_timeout_ms == 1000 && d->timeout_ms == 2000 && d->idle_ms == 3000 && d->max_size == 4 << 20);
+	assert_int_equal(d->away, DAEMON_AWAY_PASS);
 }
 
 static void check_wire(const struct site *s)
@@ -271,6 +292,7 @@ static void test_everything(void **state)
 	assert_int_equal(s->known_s, 30 * 86400);
 	assert_int_equal(s->dnsbl_test_interval_s, 1800);
 	check_wire(s);
+	check_scanners(s);
 	check_outbound(s);
 	check_dns(s);
 	check_numbers(s);

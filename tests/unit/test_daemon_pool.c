@@ -370,6 +370,27 @@ static void cancelled(void *arg)
 	end();
 }
 
+/* It does not read to the end, says why and closes: its words are there, although our write failed. */
+static void last_words(void *arg)
+{
+	static char block[60 * 1024];
+	AUTO(buf) struct buf b = BUF_INIT(100);
+	struct daemon_line *l;
+	int rc = 0;
+
+	begin(1);
+	SCRIPT(0, "C:ask", "S:too much\n", "X");
+	CHECK(daemon_take(all(), &conf, in(LONG_MS), false, &l) == 0);
+	CHECK(daemon_write(l, "ask\n", 4) == 0);
+	for (int i = 0; i < 1000 && rc == 0; i++)
+		rc = daemon_write(l, block, sizeof(block));
+	CHECK(rc == -EPIPE);
+	CHECK(daemon_read_to(l, '\n', &b) == 0 && strcmp(buf_str(&b), "too much") == 0);
+	CHECK(daemon_read_to(l, '\n', &b) == -EPIPE);
+	daemon_give(l, DAEMON_DONE);
+	end();
+}
+
 /* Unix sockets */
 
 static char path[100];
@@ -475,6 +496,7 @@ RUN(too_long)
 RUN(queue)
 RUN(kept_for_a_while)
 RUN(cancelled)
+RUN(last_words)
 RUN(unix_ways)
 RUN(unix_full)
 
@@ -484,7 +506,7 @@ int main(void)
 		cmocka_unit_test(test_again), cmocka_unit_test(test_left_over), cmocka_unit_test(test_stale), cmocka_unit_test(test_mid_reply),
 		cmocka_unit_test(test_mid_reply_kept), cmocka_unit_test(test_stand_in), cmocka_unit_test(test_refused), cmocka_unit_test(test_hung),
 		cmocka_unit_test(test_rubbish), cmocka_unit_test(test_too_long), cmocka_unit_test(test_queue), cmocka_unit_test(test_kept_for_a_while),
-		cmocka_unit_test(test_cancelled), cmocka_unit_test(test_unix_ways), cmocka_unit_test(test_unix_full),
+		cmocka_unit_test(test_cancelled), cmocka_unit_test(test_last_words), cmocka_unit_test(test_unix_ways), cmocka_unit_test(test_unix_full),
 	};
 
 	return cmocka_run_group_tests(tests, loop_up, loop_down);
