@@ -49,6 +49,7 @@ struct message {
 	struct header_field *field;
 	size_t field_count, field_cap;
 	char *window;                   /* for message_read from the file */
+	struct message *body_of;        /* the body is this one's */
 };
 
 /* What it has allocated has changed. */
@@ -365,6 +366,30 @@ int message_end(struct message *m)
 	return rc < 0 || m->header_done ? rc : header_end(m, m->head.len, m->head.len);
 }
 
+struct message *message_new_like(const struct message *m)
+{
+	return message_new(&m->lim, m->open_fd, m->arg);
+}
+
+struct message *message_derive(struct message *m, const char *header, size_t len)
+{
+	struct message *d = message_new_like(m);
+
+	if (!d)
+		return NULL;
+	if (message_add(d, header, len) < 0 || !d->header_done || d->body.len) {
+		message_free(d);
+		return NULL;
+	}
+	d->body_of = m;
+	d->size += m->size - m->head.len;
+	/* What the body has is not told apart from what its header had: rather too much than too little. */
+	d->bare |= m->bare;
+	d->eightbit |= m->eightbit;
+	d->nul |= m->nul;
+	return d;
+}
+
 /* The header is kept in memory, of the body only what octets it has. may wait */
 static int adopt_octets(struct message *m, int fd, char *chunk)
 {
@@ -538,6 +563,8 @@ int message_read(struct message *m, size_t off, const char **p, size_t *len)
 		return 0;
 	if (m->fd >= 0)
 		return read_file(m, off, p, len);
+	if (off >= m->head.len && m->body_of)
+		return message_read(m->body_of, off - m->head.len + m->body_of->head.len, p, len);
 	if (off >= m->head.len) {
 		off -= m->head.len;
 		b = &m->body;

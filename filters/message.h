@@ -58,6 +58,12 @@ int message_add(struct message *m, const char *p, size_t len);
  * header and what kinds of octets it has. The limits of the header count. 0, -EMSGSIZE, or -errno. may wait
  */
 int message_adopt(struct message *m, int fd);
+/*
+ * An empty one with the bounds and the opener of m, which must outlive its first file. And one with another header, with its empty line, above the body of m,
+ * which is not copied: m must outlive it. NULL: no memory, or the header is beyond the bounds of m, or not one with an empty line.
+ */
+struct message *message_new_like(const struct message *m);
+struct message *message_derive(struct message *m, const char *header, size_t len);
 /* No more comes: a message without an empty line is all header (or all body when its first line is no field). 0 or -errno. */
 int message_end(struct message *m);
 
