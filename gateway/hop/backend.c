@@ -262,8 +262,14 @@ static void probe(struct backend *b)
 	}
 	if (b->state == AWAY)
 		b->retry_at_ms = clock_ms() + b->backoff_ms;
-	if (backend_session_open(b, &w, &bs) == 0)
+	switch (backend_session_open(b, &w, &bs)) {
+	case 0:
 		backend_session_close(bs);
+		break;
+	case -EAGAIN:
+		b->seen_ms = clock_ms();        /* it serves others of ours, and takes no more */
+		break;
+	}
 }
 
 static void watch_task(void *arg)

@@ -39,6 +39,7 @@ static int take(struct next_hop *h, int64_t deadline_ms)
 	}
 	h->client = b->session->client;
 	h->strain = b->session->strain;
+	h->used = !b->session->fresh;
 	snprintf(h->name, sizeof(h->name), "%s", backend_name(b->session->backend));
 	return 0;
 }

@@ -27,6 +27,8 @@ struct backend {
 	bool probed;                    /* once at least, whatever came out */
 	bool caps_seen;
 	struct smtp_caps caps;
+	int learned;                    /* it said 421 to more sessions than these; 0: it has not, */
+	int64_t learned_until_ms;       /* or that was long ago */
 	bool lacks_xclient;             /* it is to be told the client by XCLIENT, and does not offer that to us */
 	char address[NET_TEXT_MAX];
 	struct net_addr known[HOST_ADDRESSES_MAX];   /* as last resolved */
@@ -73,7 +75,7 @@ int backend_slot_wait(struct backend *b, int64_t until_ms, struct backend_sessio
 struct backend_session *backend_idle_pop(struct backend *b);
 void backend_idle_drop(struct backend *b);
 
-/* A new one; the place is taken already and is given back on failure. may wait */
+/* A new one; the place is taken already and is given back on failure. -EAGAIN: the server takes no more sessions than it has now. may wait */
 int backend_session_open(struct backend *b, const struct backend_want *w, struct backend_session **out);
 /* Closes at once; the place is free. */
 void backend_session_free(struct backend_session *bs);

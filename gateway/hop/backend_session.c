@@ -5,11 +5,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "hop/backend_impl.h"
 #include "policy/conf.h"
 
 enum {
 	POLL_MS = 50,                   /* how soon a session freed by another worker is noticed */
+	LEARNED_MS = 10 * 60 * 1000,    /* how many sessions it takes is tried anew so often */
+	LEARNED_MIN = 5,                /* a server that takes fewer than these has something else to say by its 421 */
 	FAULT_MS = 5000,                /* a wait this long is the backend's fault, whatever the caller's deadline */
 };
 
@@ -23,7 +26,33 @@ void backend_shared_forget(struct backend_shared *shared, int worker)
 
 bool backend_slot_try(struct backend *b)
 {
-	return places_enter(&b->shared->inside, b->self, b->conf->max_sessions);
+	int max = b->conf->max_sessions;
+
+	if (b->learned && clock_ms() >= b->learned_until_ms)
+		b->learned = 0;
+	if (b->learned && (max == 0 || b->learned < max))
+		max = b->learned;
+	return places_enter(&b->shared->inside, b->self, max);
+}
+
+/*
+ * It has refused this session (4xx at the greeting), and goes on serving others of ours: it is full, not away. Exchange takes 20 of one source and says
+ * 421 to the next, which whoever has not said max_sessions learns so: who comes now waits for one of the others. Whether that is so.
+ */
+static bool is_full(struct backend *b, int rc, const char *why)
+{
+	int others = places_held(&b->shared->inside) - 1;
+
+	if (rc != -EBUSY || b->state != UP || others < LEARNED_MIN)
+		return false;
+	if (!b->learned) {
+		log_warning("backend", "name", b->conf->name, "state", "full", "why", why, "expected", "max_sessions, as many as it takes of one source", NULL);
+		b->learned = others;
+	}
+	if (others < b->learned)
+		b->learned = others;
+	b->learned_until_ms = clock_ms() + LEARNED_MS;
+	return true;
 }
 
 void backend_slot_leave(struct backend *b)
@@ -179,7 +208,7 @@ static void session_failed(struct backend *b, const struct backend_want *w, int 
 		backend_away(b, why);
 }
 
-/* Try the member's addresses in turn; the slot is taken already and is given back on failure. may wait */
+/* Try the member's addresses in turn; the slot is taken already and is given back on failure. -EAGAIN: it takes no more. may wait */
 int backend_session_open(struct backend *b, const struct backend_want *w, struct backend_session **out)
 {
 	struct net_addr *addr = calloc(HOST_ADDRESSES_MAX, sizeof(*addr));
@@ -188,6 +217,7 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 	const struct smtp_client_conf *conf = bs ? session_conf(bs, b, w) : NULL;
 	int64_t begun = clock_ms();
 	int rc = -ENOMEM;
+	bool full;
 	size_t n = addr && bs ? host_addresses(b->group->dns, b->conf->host, b->conf->port, b->conf->connect_timeout_ms, addr, why) : 0;
 
 	if (n > 0) {
@@ -223,7 +253,10 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 		if (bs)
 			free(bs->helo);
 		free(bs);
+		full = !words[0] && is_full(b, rc, why);
 		backend_slot_leave(b);
+		if (full)
+			return -EAGAIN;
 	}
 	if (words[0])
 		return refused_client(w, words);
@@ -328,6 +361,7 @@ static int take(struct backend_group *g, const struct backend_want *w, struct ba
 {
 	struct backend *full = NULL;    /* the first of the best tier that has no session free */
 	uint64_t not = 0;
+	int64_t waits = 0;              /* until then, at most, for one of its sessions; 0: not begun */
 
 	w->refusal[0] = '\0';
 	for (;;) {
@@ -337,7 +371,7 @@ static int take(struct backend_group *g, const struct backend_want *w, struct ba
 		if (full && (!b || b->conf->priority > full->conf->priority)) {
 			/* A tier that answers is waited for; the next is for when it is away. */
 			struct backend_session *idle;
-			int64_t until = clock_ms() + full->conf->max_sessions_wait_ms;
+			int64_t until = waits ? waits : clock_ms() + full->conf->max_sessions_wait_ms;
 
 			rc = backend_slot_wait(full, w->deadline_ms && w->deadline_ms < until ? w->deadline_ms : until, &idle);
 			if (rc < 0)
@@ -349,6 +383,12 @@ static int take(struct backend_group *g, const struct backend_want *w, struct ba
 				continue;
 			}
 			rc = backend_session_open(full, w, out);
+			if (rc == -EAGAIN) {    /* it takes fewer than we thought */
+				waits = until;
+				if (clock_ms() >= until)
+					return -EBUSY;
+				continue;
+			}
 			not |= 1ull << (full - g->member);
 			full = NULL;
 		} else if (!b) {

@@ -14,7 +14,8 @@
 #include "policy/conf.h"
 
 enum {
-	ATTEMPTS = 2,                   /* a session that has gone is replaced once */
+	ATTEMPTS = 2,                   /* a session that has gone is replaced once, */
+	BEGINNINGS = 4,                 /* at MAIL more often: several of those that were kept may be over */
 	SPARE_MS = 1000,                /* nearly all clients send their next command and their message faster */
 };
 
@@ -145,6 +146,24 @@ static enum delivery_result no_backend(const struct delivery *d, int rc, char *r
 	return DELIVERY_LATER;
 }
 
+/*
+ * 421 in a session that was used before: its time is up (Exchange ends one that is ten minutes old, whatever it does), or it has had its share of
+ * messages or errors. It is over, and nothing more is said by that: another one will do, and others who use the server need not wait.
+ */
+static bool is_over(struct delivery *d)
+{
+	struct smtp_client *c = d->hop->client;
+
+	if (c->reply.code != 421 || !d->hop->used)
+		return false;
+	c->broken = true;
+	c->closing = false;
+	snprintf(c->why, sizeof(c->why), "a session used before is over: 421 %.100s", buf_str(&c->reply.text));
+	c->why[strcspn(c->why, "\n")] = '\0';
+	lost(d);
+	return true;
+}
+
 /* MAIL in a session, a new one if there is none. 0: the reply is in the client; DELIVERY_* in *result. -errno: broken, or no backend. may wait */
 static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_result *result)
 {
@@ -175,11 +194,23 @@ static int begin(struct delivery *d, int64_t until, char *reply, enum delivery_r
 	*result = result_of(&c->reply);
 	if (*result != DELIVERY_TAKEN) {
 		pass_reply(d, &c->reply, reply);
+		if (is_over(d))
+			return -EPIPE;
 		d->unreached = c->reply.code == 421;
 		d->hop->strain += BACKEND_STRAIN_REFUSED;
 		drop_session(d);
 	}
 	return 0;
+}
+
+/* begin, in another session if one that was used before is over. may wait */
+static int begin_somewhere(struct delivery *d, int64_t until, char *reply, enum delivery_result *result)
+{
+	int rc = begin(d, until, reply, result);
+
+	for (int i = 1; i < BEGINNINGS && rc == -EPIPE && d->hop->used; i++)
+		rc = begin(d, until, reply, result);
+	return rc;
 }
 
 /* RCPT in the transaction that is open. As begin. may wait */
@@ -196,8 +227,10 @@ static int add(struct delivery *d, const struct delivery_target *t, int64_t unti
 		return rc;
 	}
 	*result = result_of(&c->reply);
-	d->unreached = c->reply.code == 421;
 	pass_reply(d, &c->reply, reply);
+	if (is_over(d))
+		return -EPIPE;
+	d->unreached = c->reply.code == 421;
 	if (*result != DELIVERY_TAKEN) {
 		d->hop->strain += BACKEND_STRAIN_REFUSED;
 		return 0;
@@ -221,8 +254,9 @@ enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r
 	for (int i = 0; i < ATTEMPTS; i++) {
 		bool had_session = d->hop->client != NULL;
 
-		if (!had_session && (begin(d, until, reply, &result) < 0 || result != DELIVERY_TAKEN))
+		if (!had_session && (begin_somewhere(d, until, reply, &result) < 0 || result != DELIVERY_TAKEN))
 			return result;
+		had_session |= d->hop->used;
 		if (add(d, &target, until, reply, &result) == 0 || !had_session)
 			break;
 	}
@@ -330,7 +364,7 @@ static int fill(struct delivery *d, struct delivery_target *target, size_t count
 			   d->hop->client->reply.code / 100 != 2))
 		drop_session(d);
 	forget_held(d);
-	rc = begin(d, until, reply, &result);
+	rc = begin_somewhere(d, until, reply, &result);
 	if (rc == 0 && result != DELIVERY_TAKEN) {
 		refused(d, NULL, reply);
 		return -EAGAIN;
@@ -391,6 +425,10 @@ static enum delivery_result send_data(struct delivery *d, const struct buf *head
 	forget_held(d);
 	if (rc == 0) {
 		pass_reply(d, &c->reply, reply);
+		if (outcome == OUTCOME_REFUSED && is_over(d)) {
+			*again = true;
+			return DELIVERY_LATER;
+		}
 		d->dsn = c->caps.dsn;
 		d->hop->strain = 0;
 		return result_of(&c->reply);

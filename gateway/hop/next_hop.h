@@ -41,6 +41,7 @@ struct next_hop {
 	struct smtp_client *client;
 	int strain;                             /* BACKEND_STRAIN_ of what it has said since its last message */
 	bool world;                             /* a server of others: return paths that are not ours are rewritten for it (hop/return_path.h) */
+	bool used;                              /* the session has served before: when the server ends it, its time was up, which says nothing of the server */
 	bool own;                               /* nobody else can use the session: giving it back early helps nobody */
 	char name[NEXT_HOP_NAME_MAX];           /* whom it was with last, for the log; "": nobody yet */
 	char tls[NEXT_HOP_TLS_MAX];             /* of the session with it, "TLSv1.3 dane" (outbound_tls_words); "": nothing to say */

@@ -47,7 +47,7 @@ class Stand:
     Exchange). ports: of the gateway, by listener; servers: by listener, too. blind: a server that says 250 to all, behind a gateway that asks it.
     """
 
-    MOODS = {"smtp": {}, "few": {}, "idle": dict(idle_s=0.3), "total": dict(total_s=0.5), "strict": {}}
+    MOODS = {"smtp": {}, "few": {}, "crowded": {}, "idle": dict(idle_s=0.3), "total": dict(total_s=0.5), "strict": {}}
     OPTIONS = {"few": 'max_sessions = 20 max_sessions_wait = "30s"', "told": "xclient = yes", "proxied": "proxy = v1"}
 
     def __init__(self, persona, directory, certificates, dns):
@@ -415,6 +415,49 @@ def total(t):
         t.again("total", message=mail(subject=names[-1]))
     there = [re.search(rb"Subject: (.*)\r\n", m.data)[1].decode() for m in t.got("total")]
     assert set(there) == set(names) and len(server.messages) >= len(names)
+
+
+@behaviour("421 4.4.1 to a command in a session that was used before")
+def times_out(t):
+    """The session is over, the server is not: whoever was in it goes on in another, and nobody else notices."""
+    mark = t.g.mark()
+    for step in ("RSET", "MAIL", "RCPT", "DATA"):
+        for i in range(2):
+            assert t.send(message=mail(subject=f"{t.cell} {step} {i}")).code == 250
+        old = {s.number for s in t.server.sessions}
+
+        def over(s, line, old=old):
+            return hang_up(t.server.TIMED_OUT)() if s.number in old else None
+        t.server.script[step] = over
+        try:
+            reply = t.send(message=mail(subject=f"{t.cell} {step} 2"))
+        finally:
+            t.server.script.clear()
+        assert reply.code == 250, (step, reply)
+        assert "name=to_smtp" not in t.g.process.output(mark), step
+    assert len(t.got()) == 12
+
+
+@behaviour("40 clients at once, and the server takes 20 (max_sessions not set)")
+def forty_unsaid(t):
+    server = t.servers["crowded"]
+    server.script["."] = lambda s, _: time.sleep(0.02)
+    mark, answers = t.g.mark(), []
+
+    def one(i):
+        answers.append(t.send("crowded", message=mail(subject=f"{t.cell} {i}")))
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    server.script.clear()
+    assert [a.code for a in answers] == [250] * 40, answers
+    assert len(t.got("crowded")) == 40 and "name=to_crowded .*state=away" not in t.g.process.output(mark)
+    if not server.per_source:
+        return "no limit there"
+    t.g.wait_line(r"name=to_crowded .*max_sessions", mark)
+    return f"{server.turned_away} x 421"
 
 
 @behaviour("40 clients at once, max_sessions = 20")

@@ -400,6 +400,51 @@ static void test_max_sessions_over_workers(void **state)
 	task_check_run(wait_task);
 }
 
+/* 421 at the greeting while `others` sessions are at work: whether it is full then, and what is said later waits for them. */
+static void full_task(void *arg)
+{
+	static const struct { int others; bool full; } rows[] = { { 1, false }, { 4, false }, { 5, true }, { 9, true } };
+	static struct user u[12];
+
+	for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+		struct user late = { .hold_ms = 1 };
+		int done = 0;
+
+		set_up(1);
+		for (int i = 0; i < rows[r].others; i++)
+			script_server_add(&server[0], S(EHLO));
+		script_server_add(&server[0], S("S:421 4.3.2 The maximum number of concurrent server connections has exceeded a per-source limit\r\n"));
+		script_server_add(&server[0], S(EHLO));
+		conf[0].max_sessions_wait_ms = 2000;
+		begin();
+		for (int i = 0; i < rows[r].others; i++) {
+			u[i] = (struct user){ .hold_ms = 200 };
+			task_spawn("user", user_task, &u[i], NULL);
+			while (server[0].connections <= (size_t)i)
+				task_sleep(2);
+		}
+		while (backend_group_up(group) == 0)
+			task_sleep(2);
+		task_sleep(20);
+		task_spawn("late", user_task, &late, NULL);
+		for (int64_t until = clock_ms() + 3000; (done < rows[r].others || !late.done) && clock_ms() < until;) {
+			task_sleep(5);
+			done = 0;
+			for (int i = 0; i < rows[r].others; i++)
+				done += u[i].done && u[i].rc == 0;
+		}
+		CHECK(done == rows[r].others && late.done);
+		CHECK(late.rc == (rows[r].full ? 0 : -EHOSTUNREACH));
+		CHECK(backend_group_up(group) == rows[r].full);
+		end(1);
+	}
+}
+
+static void test_full(void **state)
+{
+	task_check_run(full_task);
+}
+
 static void trouble_task(void *arg)
 {
 	struct backend_session *bs;
@@ -667,6 +712,7 @@ int main(void)
 		cmocka_unit_test(test_max_sessions),
 		cmocka_unit_test(test_max_sessions_with_reuse),
 		cmocka_unit_test(test_max_sessions_over_workers),
+		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_trouble_in_use),
 		cmocka_unit_test(test_ourselves),
 		cmocka_unit_test(test_host_name),
