@@ -38,6 +38,11 @@ static int try_from(const struct net_addr *to, const struct net_addr *from, stru
 	return rc;
 }
 
+int routes_try(const struct net_addr *to, const struct net_addr *client)
+{
+	return try_from(to, client, NULL);
+}
+
 static int test_one(const char *name, const struct net_addr *to, const struct net_addr *client)
 {
 	char server[NET_TEXT_MAX], from[NET_TEXT_MAX], via[NET_TEXT_MAX];
