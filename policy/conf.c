@@ -18,7 +18,7 @@
 #include "policy/user_map.h"
 
 const struct conf_section *const conf_sections[] = {
-	&conf_top,  &conf_listener, &conf_backend,  &conf_outbound, &conf_tls_policy, &conf_recipients,
+	&conf_top,  &conf_listener, &conf_backend,  &conf_domain, &conf_outbound, &conf_tls_policy, &conf_recipients,
 	&conf_tls,  &conf_sni, &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
@@ -233,6 +233,7 @@ static void site_check(struct conf *c)
 	conf_dkim_sign_check(c);
 	conf_sni_check(c);
 	conf_user_map_check(c);
+	conf_domain_check(c);
 	conf_listener_check(c);
 	conf_outbound_check(c);
 	conf_client_limits_check(c);
@@ -442,6 +443,7 @@ void site_free(struct site *s)
 	conf_scanners_free(s);
 	free(s->dnsbl);
 	dns_free(&s->dns);
+	conf_domain_free(s);
 	conf_sni_free(s);
 	user_map_free(s->users);
 	conf_dkim_sign_free(s);

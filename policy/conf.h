@@ -102,6 +102,24 @@ struct sni_conf {
 	int line;
 };
 
+/* Servers that stand for each other: they have the same mailboxes. */
+struct domain_owner {
+	char *name;                     /* theirs, in the order of the file of backends: "a+b" */
+	char **backends;
+	size_t backend_count;
+};
+
+/* A domain of ours with servers of its own, and those who say by RCPT which of them a mailbox lies on. */
+struct domain_conf {
+	char *domain;                   /* canonical; ".example.org" for all below */
+	struct domain_owner *owner;     /* without learn: one */
+	size_t owner_count;
+	bool learn;
+	int line;
+};
+
+enum { DOMAIN_OWNERS_MAX = 8, DOMAIN_OWNER_NAME_MAX = 200 };
+
 enum rcpt_verify { VERIFY_BACKEND, VERIFY_CALLOUT, VERIFY_FILE, VERIFY_NONE };
 enum engine { ENGINE_NATIVE, ENGINE_LIBRARY };
 enum bare_lf { BARE_NORMALISE, BARE_REFUSE };
@@ -286,6 +304,9 @@ struct site {
 	struct backend_conf *backend;
 	size_t backend_count;
 
+	struct domain_conf *domain;     /* sections domain, sorted */
+	size_t domain_section_count;
+
 	struct outbound_conf outbound;
 
 	enum rcpt_verify verify;
@@ -361,10 +382,15 @@ void site_free(struct site *s);
 /*
  * The backend of that name, or NULL. Whether a listener's connections go to that one: it names it, or it names none, both speak the same protocol, and no
  * other listener names it. Where every backend of a protocol is named, those of the first listener of that protocol (of SMTP: an inbound one) stand for all.
- * l NULL: of mail that comes through no listener.
+ * A backend that a section domain names does not count as one that no listener names, as long as there are others. l NULL: of mail that comes through no
+ * listener.
  */
 const struct backend_conf *site_backend(const struct site *s, const char *name);
 bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b);
+
+/* The section domain for a lower-case domain: its own, else that of the nearest domain above; NULL: there is none. Whether one of them names the backend. */
+const struct domain_conf *site_domain(const struct site *s, const char *domain);
+bool site_domain_names(const struct site *s, const struct backend_conf *b);
 
 /* The section sni for a name that a client asks for (NULL: for none), or NULL. */
 const struct sni_conf *site_sni(const struct site *s, const char *name);

@@ -163,7 +163,7 @@ static bool leads_to(const struct site *s, const struct backend_conf *b)
 	for (size_t i = 0; i < s->listener_count; i++)
 		if (listener_has_backend(s, &s->listener[i], b))
 			return true;
-	return conf_led_to(s, b);
+	return site_domain_names(s, b) || conf_led_to(s, b);
 }
 
 static int usual_port(enum listener_protocol p)
@@ -243,12 +243,20 @@ const struct backend_conf *site_backend(const struct site *s, const char *name)
 	return NULL;
 }
 
+/* Whether there are backends that neither a listener nor a domain names. */
+static bool any_free(const struct site *s, enum listener_protocol protocol)
+{
+	for (size_t i = 0; i < s->backend_count; i++)
+		if (s->backend[i].protocol == protocol && !named_by_any(s, s->backend[i].name) && !site_domain_names(s, &s->backend[i]))
+			return true;
+	return false;
+}
+
 /* The listener whose backends stand for those of listeners of this protocol without any; NULL: there are backends that no listener names. */
 static const struct listener_conf *stands_for_all(const struct site *s, enum listener_protocol protocol)
 {
-	for (size_t i = 0; i < s->backend_count; i++)
-		if (s->backend[i].protocol == protocol && !named_by_any(s, s->backend[i].name))
-			return NULL;
+	if (any_free(s, protocol))
+		return NULL;
 	for (size_t i = 0; i < s->listener_count; i++)
 		if (s->listener[i].protocol == protocol && s->listener[i].backend_count > 0 &&
 		    (protocol != LISTENER_SMTP || s->listener[i].direction == DIRECTION_INBOUND))
@@ -259,12 +267,18 @@ static const struct listener_conf *stands_for_all(const struct site *s, enum lis
 bool listener_has_backend(const struct site *s, const struct listener_conf *l, const struct backend_conf *b)
 {
 	enum listener_protocol protocol = l ? l->protocol : LISTENER_SMTP;
+	bool chosen = l && l->transparent;      /* by the client, who may choose one that a domain names */
 
 	if (protocol != LISTENER_TCP && b->protocol != protocol)
 		return false;
-	if (!l || l->backend_count == 0)
-		l = stands_for_all(s, protocol);
-	return l ? names(l, b->name) : !named_by_any(s, b->name);
+	if (l && l->backend_count > 0)
+		return names(l, b->name);
+	l = stands_for_all(s, protocol);
+	if (l && names(l, b->name))
+		return true;
+	if (named_by_any(s, b->name))
+		return false;
+	return site_domain_names(s, b) ? chosen || (!l && !any_free(s, protocol)) : !l;
 }
 
 bool site_in_networks(const struct net_prefix *list, size_t count, const struct net_addr *a)

@@ -61,6 +61,7 @@ struct conf_section {
 
 extern const struct conf_section conf_sni;
 extern const struct conf_section conf_clamd;
+extern const struct conf_section conf_domain;
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
@@ -90,6 +91,9 @@ void conf_user_map_read(struct conf *c, void *at, const char *value, int line);
 void conf_user_map_check(struct conf *c);
 /* Whether one of them leads to this backend. */
 bool conf_led_to(const struct site *s, const struct backend_conf *b);
+/* Of the sections domain, when listeners and backends are known, and before conf_listener_check. */
+void conf_domain_check(struct conf *c);
+void conf_domain_free(struct site *s);
 /* Of outbound, when all is known. */
 void conf_outbound_check(struct conf *c);
 extern const char *const conf_outbound_tls_words[];

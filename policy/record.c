@@ -227,6 +227,11 @@ void record_add_text(json_t *record, struct message *m)
 		json_object_set_new(record, "text", record_string(buf_str(&text), text.len));
 }
 
+void record_refused(json_t *record, const char *backend, const char *reply)
+{
+	json_object_set_new(record, "refused", json_pack("{s:o, s:o}", "backend", record_text(backend), "reply", record_text(reply)));
+}
+
 static const struct fact *find(const struct txn *t, const struct judge *j, const char *name)
 {
 	int id = fact_find(name, strlen(name));

@@ -34,6 +34,9 @@ json_t *record_make(const struct txn *t, const struct recipient *const *rcpt, si
  */
 void record_add_text(json_t *record, struct message *m);
 
+/* A server behind refused what the policy had let through: adds "refused": { "backend", "reply" }. */
+void record_refused(json_t *record, const char *backend, const char *reply);
+
 /*
  * Known facts of t and j in short, "spf=fail dmarc=fail dnsbl.score=4", those that matter to a
  * person first.

@@ -149,7 +149,7 @@ static void notice_set(const struct spool_schedule *s, struct part *p)
 /* Those of a server of ours get what waited in the order in which it came. */
 static bool is_strict(const struct route *r)
 {
-	return strncmp(r->text, "backend", 7) == 0 && (r->text[7] == 0 || r->text[7] == ' ');
+	return (strncmp(r->text, "backend", 7) == 0 && (r->text[7] == 0 || r->text[7] == ' ')) || strncmp(r->text, "owner ", 6) == 0;
 }
 
 static void route_changed(struct spool_schedule *s, struct route *r)

@@ -1,7 +1,7 @@
 /*
  * state - what the site remembers about senders, for some hours or days
  *
- * Greylist triplets, networks that pass, DKIM domains seen from a network, recipients' existence, whom our users have written to,
+ * Greylist triplets, networks that pass, DKIM domains seen from a network, recipients' existence, on which server their mailboxes are, whom our users have written to,
  * messages that were deferred for a temporary error. One small key-value store with expiry behind
  * two engines: the keeper's SQLite (the workers ask over their channel), and Redis, which several gateways share. A key is
  * (space, text); a record is two times, a count and a short text.
@@ -36,7 +36,7 @@ enum state_verb {
 
 struct state_op {
 	enum state_verb verb;
-	char space[16];                 /* "grey", "pass", "dkim", "rcpt", "defer", "seen", "known", "sts", "rate" */
+	char space[16];                 /* "grey", "pass", "dkim", "rcpt", "defer", "seen", "known", "sts", "rate", "owner" */
 	char key[STATE_KEY_MAX];        /* longer keys are hashed by state_key() */
 	int64_t ttl_s;
 	int64_t add;

@@ -184,6 +184,14 @@ static void print_verdict(const json_t *record)
 		puts("none");
 	}
 	line_text("verdict", at(record, "verdict", "action"));
+	if (json_is_object(json_object_get(record, "refused"))) {
+		label("refused");
+		fputs("by ", stdout);
+		safe_text(at(record, "refused", "backend"));
+		fputs(", after others had taken it: ", stdout);
+		safe_text(at(record, "refused", "reply"));
+		putchar('\n');
+	}
 }
 
 static int by_name(const void *a, const void *b)

@@ -11,8 +11,8 @@
 
 static const char usage[] = "usage: gatepost recipients [-c FILE] clear [ADDRESS]\n"
 			    "\n"
-			    "Forgets what is cached of who is a known recipient: of ADDRESS, or of "
-			    "all. The running gateway is asked, or the Redis that several share.\n";
+			    "Forgets what is cached of who is a known recipient, and of which server has "
+			    "his mailbox: of ADDRESS,\nor of all. The running gateway is asked, or the Redis that several share.\n";
 
 static const char status_usage[] =
 	"usage: gatepost status [-c FILE]\n"
@@ -42,22 +42,33 @@ static json_t *ask(const struct site *s, json_t *request)
 /* No keeper knows what is in Redis, and the workers take no commands: it is asked from here. */
 struct clearing {
 	struct state_redis *redis;
-	struct state_op op;
+	const char *address;
+	int64_t count;
 	int rc;
 };
 
 static void clear_task(void *arg)
 {
+	static const char *const spaces[] = { "rcpt", "owner" };
 	struct clearing *c = arg;
 
-	c->rc = state_run(state_redis_state(c->redis), &c->op, 1);
+	for (size_t i = 0; c->rc == 0 && i < sizeof(spaces) / sizeof(*spaces); i++) {
+		struct state_op op = { .verb = STATE_DELETE };
+
+		c->rc = c->address ? state_key_recipient(&op, c->address) : 0;
+		snprintf(op.space, sizeof(op.space), "%s", spaces[i]);
+		if (c->rc == 0)
+			c->rc = state_run(state_redis_state(c->redis), &op, 1);
+		c->count += op.count;
+	}
 	loop_stop();
 }
 
 static int clear_in_redis(const struct site *s, const char *address)
 {
-	struct clearing c = { .op = { .verb = STATE_DELETE, .space = "rcpt" } };
-	int rc = address ? state_key_recipient(&c.op, address) : 0;
+	struct clearing c = { .address = address };
+	struct state_op op;
+	int rc = address ? state_key_recipient(&op, address) : 0;
 
 	if (rc == 0)
 		rc = loop_init();
@@ -80,7 +91,7 @@ static int clear_in_redis(const struct site *s, const char *address)
 	if (rc < 0)
 		fprintf(stderr, "gatepost recipients: Redis: %s\n", strerror(-rc));
 	else
-		printf("%lld forgotten\n", (long long)c.op.count);
+		printf("%lld forgotten\n", (long long)c.count);
 	return rc < 0;
 }
 

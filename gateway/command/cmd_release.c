@@ -16,6 +16,7 @@
 #include "command/terminal.h"
 #include "filters/fact.h"
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "hop/outbound.h"
 #include "policy/conf.h"
 #include "policy/record.h"
@@ -69,6 +70,7 @@ struct command_release {
 	size_t id_count, id_cap;
 	struct dns_unbound *unbound;
 	struct backend_group *group;
+	struct backend_domains *domains;
 	struct outbound *outbound;
 	json_t *report;
 	struct release *current;
@@ -314,7 +316,7 @@ static void release_task(void *arg)
 
 	if (wants_client(x->q.site))
 		release_confirm(x->current, dns_unbound_dns(x->unbound));
-	release_run(x->current, x->group, x->outbound);
+	release_run(x->current, x->group, x->domains, x->outbound);
 	loop_stop();
 }
 
@@ -322,7 +324,7 @@ static void goodbye_task(void *arg)
 {
 	struct command_release *x = arg;
 
-	for (int left = GOODBYE_MS; left > 0 && backend_group_sessions(x->group) > 0; left -= 10)
+	for (int left = GOODBYE_MS; left > 0 && backend_group_sessions(x->group) + backend_domains_sessions(x->domains) > 0; left -= 10)
 		task_sleep(10);
 	loop_stop();
 }
@@ -409,6 +411,7 @@ static int prepare(struct command_release *x)
 	x->looping = true;
 	x->unbound = dns_unbound_new(&x->q.site->dns, &errors);
 	if (!x->unbound || backend_group_new(x->q.site, NULL, dns_unbound_dns(x->unbound), &x->group, &errors) < 0 ||
+	    backend_domains_new(x->q.site, dns_unbound_dns(x->unbound), &x->group, 1, &x->domains, &errors) < 0 ||
 	    outbound_new(x->q.site, dns_unbound_dns(x->unbound), NULL, &x->outbound, &errors) < 0)
 		return fail("set-up", buf_str(&errors));
 	return 0;
@@ -440,6 +443,7 @@ static void run(struct command_release *x)
 
 static void clean_up(struct command_release *x)
 {
+	backend_domains_free(x->domains);
 	backend_group_free(x->group);
 	outbound_free(x->outbound);
 	if (x->looping)

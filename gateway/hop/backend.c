@@ -296,7 +296,16 @@ static void watch_task(void *arg)
 
 /* --- the group --- */
 
-int backend_group_new(const struct site *site, const struct listener_conf *l, struct dns *dns, struct backend_group **out, struct buf *err)
+static bool belongs(const struct site *site, const struct listener_conf *l, const struct domain_owner *o, const struct backend_conf *b)
+{
+	for (size_t i = 0; o && i < o->backend_count; i++)
+		if (strcmp(o->backends[i], b->name) == 0)
+			return true;
+	return !o && listener_has_backend(site, l, b);
+}
+
+static int group_new(const struct site *site, const struct listener_conf *l, const struct domain_owner *o, struct dns *dns, struct backend_group **out,
+		     struct buf *err)
 {
 	struct backend_group *g = calloc(1, sizeof(*g));
 	int rc = 0;
@@ -314,7 +323,7 @@ int backend_group_new(const struct site *site, const struct listener_conf *l, st
 	for (size_t i = 0; i < site->backend_count && rc == 0; i++) {
 		struct backend *b = &g->member[g->count];
 
-		if (!listener_has_backend(site, l, &site->backend[i]))
+		if (!belongs(site, l, o, &site->backend[i]))
 			continue;
 		g->count++;
 		b->group = g;
@@ -341,6 +350,36 @@ int backend_group_new(const struct site *site, const struct listener_conf *l, st
 	}
 	*out = g;
 	return 0;
+}
+
+int backend_group_new(const struct site *site, const struct listener_conf *l, struct dns *dns, struct backend_group **out, struct buf *err)
+{
+	return group_new(site, l, NULL, dns, out, err);
+}
+
+int backend_group_owner(const struct site *site, const struct domain_owner *o, struct dns *dns, struct backend_group **out, struct buf *err)
+{
+	return group_new(site, NULL, o, dns, out, err);
+}
+
+bool backend_group_is(const struct backend_group *g, const struct domain_owner *o)
+{
+	if (g->count != o->backend_count)
+		return false;
+	for (size_t i = 0; i < g->count; i++)
+		if (!belongs(g->site, NULL, o, g->member[i].conf))
+			return false;
+	return true;
+}
+
+void backend_group_refused(struct backend_group *g)
+{
+	g->refused_ms = clock_ms();
+}
+
+int64_t backend_group_refused_ms(const struct backend_group *g)
+{
+	return g->refused_ms;
 }
 
 size_t backend_group_count(const struct backend_group *g)

@@ -76,6 +76,15 @@ struct listener_conf;
 /* Those of a listener; l NULL: of mail that comes through none (listener_has_backend). */
 int backend_group_new(const struct site *site, const struct listener_conf *l, struct dns *dns, struct backend_group **out, struct buf *err);
 
+/* Those of a section domain. And whether g has exactly those members. */
+struct domain_owner;
+int backend_group_owner(const struct site *site, const struct domain_owner *o, struct dns *dns, struct backend_group **out, struct buf *err);
+bool backend_group_is(const struct backend_group *g, const struct domain_owner *o);
+
+/* A message was not taken, though its recipients had been; and when that was last, of clock_ms() (0: never). */
+void backend_group_refused(struct backend_group *g);
+int64_t backend_group_refused_ms(const struct backend_group *g);
+
 size_t backend_group_count(const struct backend_group *g);
 const char *backend_group_name(const struct backend_group *g, size_t i);
 

@@ -47,6 +47,7 @@ struct backend_group {
 	struct backend *member;
 	size_t count;
 	uint64_t turn;
+	int64_t refused_ms;             /* it refused or deferred a whole message last; 0: never */
 	int users;                      /* the owner, tasks, sessions */
 	bool ending;
 	void (*on_up)(void *arg);

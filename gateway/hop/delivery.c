@@ -396,9 +396,9 @@ static int hold_exactly(struct delivery *d, struct delivery_target *target, size
 	return rc;
 }
 
-int64_t delivery_until(const struct delivery *d)
+int64_t delivery_until(const struct txn *t)
 {
-	return deadline(d->txn->site->timeouts.dot_budget_ms);
+	return deadline(t->site->timeouts.dot_budget_ms);
 }
 
 int delivery_verify(struct delivery *d, struct delivery_target *target, size_t count, int64_t until_ms, char *reply)

@@ -59,7 +59,7 @@ int delivery_spare_ms(const struct delivery *d);
 void delivery_pause(struct delivery *d);
 
 /* The moment until which all that is done with one message has time, of clock_ms(). */
-int64_t delivery_until(const struct delivery *d);
+int64_t delivery_until(const struct txn *t);
 
 /*
  * Before a message is sent in several transactions: whether all of these are taken, so that nobody has it when one is not. A copy that is refused

@@ -202,7 +202,8 @@ static int smaller_limit(int a, int b)
 
 void smtp_caps_meet(struct smtp_caps *a, const struct smtp_caps *b)
 {
-	if (a->size && b->size && (a->size_max == 0 || (b->size_max != 0 && b->size_max < a->size_max)))
+	/* A bound that one has said holds, whether or not the other says any. */
+	if (b->size && b->size_max != 0 && (a->size_max == 0 || b->size_max < a->size_max))
 		a->size_max = b->size_max;
 	a->esmtp &= b->esmtp;
 	a->size &= b->size;

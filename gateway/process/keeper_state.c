@@ -100,21 +100,29 @@ static void state_tick(struct keeper *k)
 
 /*
  * control socket: {"cmd":"recipients.clear","address":"..."}: what is cached of one recipient, or
- * of all
+ * of all: whether they exist, and on which server
  */
 static int command_recipients_clear(void *arg, json_t *request, json_t *answer)
 {
 	struct state_keeper *s = arg;
 	const char *address = json_string_value(json_object_get(request, "address"));
-	struct state_op op = { .verb = STATE_DELETE, .space = "rcpt" };
-	int rc = address ? state_key_recipient(&op, address) : 0;
+	static const char *const spaces[] = { "rcpt", "owner" };
+	int64_t count = 0;
+	int rc = 0;
 
-	if (rc == 0)
-		rc = state_sqlite_run(s->db, &op, 1, clock_wall_s());
+	for (size_t i = 0; rc == 0 && i < sizeof(spaces) / sizeof(*spaces); i++) {
+		struct state_op op = { .verb = STATE_DELETE };
+
+		rc = address ? state_key_recipient(&op, address) : 0;
+		snprintf(op.space, sizeof(op.space), "%s", spaces[i]);
+		if (rc == 0)
+			rc = state_sqlite_run(s->db, &op, 1, clock_wall_s());
+		count += op.count;
+	}
 	if (rc == 0)
 		rc = state_sqlite_commit(s->db);
 	if (rc == 0)
-		json_object_set_new(answer, "cleared", json_integer(op.count));
+		json_object_set_new(answer, "cleared", json_integer(count));
 	return rc;
 }
 

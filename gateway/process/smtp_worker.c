@@ -6,6 +6,7 @@
 #include "base/tls.h"
 #include "base/tls_mint.h"
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "hop/outbound.h"
 #include "process/site_tls.h"
 #include "process/worker.h"
@@ -30,6 +31,7 @@ static void smtp_close(void *service)
 
 	smtp_service_release(svc);
 	recipient_check_free(svc->recipients);
+	backend_domains_free(svc->domains);
 	for (size_t i = 0; svc->listener_group && i < svc->site->listener_count; i++)
 		if (owns_group(svc, i))
 			backend_group_free(svc->listener_group[i]);
@@ -42,16 +44,22 @@ static void smtp_close(void *service)
 	free(svc);
 }
 
+static void group_share(const struct worker *w, struct backend_group *g)
+{
+	for (size_t i = 0; i < backend_group_count(g); i++) {
+		int at = shared_names_find(&w->env->shared->backend_names, backend_group_name(g, i));
+
+		if (at >= 0)
+			backend_group_share(g, i, &w->env->shared->backend[at], w->env->slot);
+	}
+}
+
 static int group_new(const struct worker *w, const struct listener_conf *l, struct backend_group **out, struct buf *err)
 {
 	int rc = backend_group_new(w->site, l, w->dns, out, err);
 
-	for (size_t i = 0; rc == 0 && i < backend_group_count(*out); i++) {
-		int at = shared_names_find(&w->env->shared->backend_names, backend_group_name(*out, i));
-
-		if (at >= 0)
-			backend_group_share(*out, i, &w->env->shared->backend[at], w->env->slot);
-	}
+	if (rc == 0)
+		group_share(w, *out);
 	return rc;
 }
 
@@ -94,6 +102,19 @@ static int groups_new(struct smtp_service *svc, const struct worker *w, struct b
 	return rc;
 }
 
+/* Those of sections domain; a group that a listener has is used for both. */
+static int domains_new(struct smtp_service *svc, const struct worker *w, struct buf *err)
+{
+	size_t count = w->site->listener_count;
+	int rc;
+
+	svc->listener_group[count] = svc->group;        /* there is room for one more */
+	rc = backend_domains_new(w->site, w->dns, svc->listener_group, count + 1, &svc->domains, err);
+	for (size_t i = 0; rc == 0 && i < backend_domains_count(svc->domains); i++)
+		group_share(w, backend_domains_at(svc->domains, i));
+	return rc;
+}
+
 static int smtp_open(struct worker *w, void **service, struct buf *err)
 {
 	struct smtp_service *svc = calloc(1, sizeof(*svc));
@@ -109,9 +130,13 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	};
 	rc = groups_new(svc, w, err);
 	if (rc == 0)
+		rc = domains_new(svc, w, err);
+	if (rc == 0)
 		rc = outbound_new(w->site, w->dns, w->state, &svc->outbound, err);
 	if (rc == 0)
 		rc = recipient_check_new(w->site, w->state, svc->group, &svc->recipients, err);
+	if (rc == 0)
+		recipient_check_domains(svc->recipients, svc->domains);
 	if (rc == 0)
 		rc = tls_client_ctx(false, NULL, &svc->tls_any, err);
 	if (rc == 0 && w->site->tls_ca_cert_pem)
@@ -138,6 +163,8 @@ static int smtp_start(void *service)
 	for (size_t i = 0; rc == 0 && i < svc->site->listener_count; i++)
 		if (owns_group(svc, i))
 			rc = backend_group_start(svc->listener_group[i]);
+	for (size_t i = 0; rc == 0 && i < backend_domains_count(svc->domains); i++)
+		rc = backend_group_start(backend_domains_at(svc->domains, i));
 	return rc;
 }
 

@@ -13,6 +13,7 @@
 #include "base/shares.h"
 #include "base/task.h"
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "hop/smtp_client.h"
 #include "policy/conf.h"
 #include "policy/state.h"
@@ -20,6 +21,7 @@
 enum {
 	DOMAINS_MAX = 64,               /* whose accept-all test is remembered */
 	DOMAIN_TEST_S = 24 * 3600,
+	TEST_AGAIN_S = 60,              /* after one that led to no verdict */
 	CALLOUTS_MAX = 10,              /* at once, per worker; */
 	CALLOUTS_SITE = 18,             /* all workers together: Exchange takes 20 sessions of one source, and says 421 to more */
 	CALLOUT_MS = 30 * 1000,         /* one of them at most */
@@ -32,14 +34,16 @@ static const char unknown_user[] = "550 5.1.1 No such user here\r\n";
 /* What the accept-all test said about a domain. */
 struct domain_test {
 	char domain[SMTP_DOMAIN_MAX + 1];
+	const struct backend_group *group;      /* that was asked; NULL: the call-out's host */
 	int64_t until_s;                /* 0: free */
-	bool accepts_all;
+	bool accepts_all, pending;
 };
 
 struct recipient_check {
 	const struct site *site;
 	struct state *state;
 	struct backend_group *group;
+	const struct backend_domains *domains;  /* or NULL */
 	struct smtp_client_conf conf;
 	struct shares calls;            /* who waits for a call-out, or has one */
 	int64_t down_until_ms;
@@ -65,23 +69,25 @@ static void reply_set(struct smtp_reply *r, const char *line)
 
 /* --- accept-all --- */
 
-static struct domain_test *test_find(struct recipient_check *rc, const char *domain)
+static struct domain_test *test_find(struct recipient_check *rc, const struct backend_group *g, const char *domain)
 {
 	for (size_t i = 0; i < DOMAINS_MAX; i++)
-		if (rc->test[i].until_s > clock_wall_s() && strcmp(rc->test[i].domain, domain) == 0)
+		if (rc->test[i].until_s > clock_wall_s() && rc->test[i].group == g && strcmp(rc->test[i].domain, domain) == 0)
 			return &rc->test[i];
 	return NULL;
 }
 
-static void test_note(struct recipient_check *rc, const char *domain, bool accepts_all, const char *source)
+static void test_note(struct recipient_check *rc, const struct backend_group *g, const char *domain, bool accepts_all, const char *source)
 {
-	struct domain_test *t = test_find(rc, domain);
+	struct domain_test *t = test_find(rc, g, domain);
 
 	if (!t)
 		t = &rc->test[rc->next_test++ % DOMAINS_MAX];
 	snprintf(t->domain, sizeof(t->domain), "%s", domain);
 	t->until_s = clock_wall_s() + DOMAIN_TEST_S;
+	t->group = g;
 	t->accepts_all = accepts_all;
+	t->pending = !source;
 	if (accepts_all)
 		log_warning("recipient", "domain", domain, "source", source, "why",
 			    "it accepts an address made up at random: unknown users cannot be refused by asking it", NULL);
@@ -118,6 +124,7 @@ static int ask_random(struct smtp_client *c, const char *domain, int64_t deadlin
 
 struct background {
 	struct recipient_check *rc;
+	struct backend_group *group;
 	char domain[SMTP_DOMAIN_MAX + 1];
 };
 
@@ -130,11 +137,13 @@ static void test_backend_task(void *arg)
 	int64_t deadline_ms = clock_ms() + CALLOUT_MS;
 	int said = -EAGAIN;
 
-	if (backend_take(rc->group, deadline_ms, &bs) == 0 && smtp_client_mail(bs->client, "", "", 0, deadline_ms) == 0 &&
+	if (backend_take(bg->group, deadline_ms, &bs) == 0 && smtp_client_mail(bs->client, "", "", 0, deadline_ms) == 0 &&
 	    bs->client->reply.code / 100 == 2)
 		said = ask_random(bs->client, bg->domain, deadline_ms);
 	if (said >= 0)
-		test_note(rc, bg->domain, said == 1, backend_name(bs->backend));
+		test_note(rc, bg->group, bg->domain, said == 1, backend_name(bs->backend));
+	else if (test_find(rc, bg->group, bg->domain))
+		test_find(rc, bg->group, bg->domain)->until_s = clock_wall_s() + TEST_AGAIN_S;
 	if (bs && !bs->client->broken) {
 		backend_give(bs, true);
 		bs = NULL;
@@ -143,23 +152,44 @@ static void test_backend_task(void *arg)
 	unref(rc);
 }
 
-static void test_backend(struct recipient_check *rc, const char *domain)
+static void test_backend(struct recipient_check *rc, struct backend_group *g, const char *domain)
 {
 	struct background *bg;
 
-	if (!rc->group || test_find(rc, domain))
+	if (!g || test_find(rc, g, domain))
 		return;
 	bg = calloc(1, sizeof(*bg));
 	if (!bg)
 		return;
 	bg->rc = rc;
+	bg->group = g;
 	snprintf(bg->domain, sizeof(bg->domain), "%s", domain);
 	if (task_spawn("accept-all test", test_backend_task, bg, NULL) < 0) {
 		free(bg);
 		return;
 	}
 	rc->users++;
-	test_note(rc, domain, false, NULL);     /* under way: not a second one */
+	test_note(rc, g, domain, false, NULL);     /* under way: not a second one */
+}
+
+/* Those who have the domain; where they are learnt from, each one's word counts. */
+static void test_servers(struct recipient_check *rc, const char *domain)
+{
+	const struct domain_conf *d = rc->domains ? site_domain(rc->site, domain) : NULL;
+
+	for (size_t i = 0; d && i < d->owner_count; i++)
+		test_backend(rc, backend_domains_find(rc->domains, d->owner[i].name), domain);
+	if (!d)
+		test_backend(rc, rc->group, domain);
+}
+
+int recipient_accepts_all(struct recipient_check *rc, struct backend_group *g, const char *domain)
+{
+	const struct domain_test *t;
+
+	test_backend(rc, g, domain);
+	t = test_find(rc, g, domain);
+	return !t || t->pending ? -1 : t->accepts_all;
 }
 
 /* --- the cache --- */
@@ -256,7 +286,7 @@ static void reply_copy(struct smtp_reply *to, const struct smtp_reply *from)
 static enum recipient_answer converse(struct recipient_check *rc, struct smtp_client *c, const struct smtp_mailbox *to, int64_t deadline_ms,
 				      struct smtp_reply *reply)
 {
-	struct domain_test *t = test_find(rc, to->domain);
+	struct domain_test *t = test_find(rc, NULL, to->domain);
 	char address[NET_TEXT_MAX];
 	int said;
 
@@ -279,7 +309,7 @@ static enum recipient_answer converse(struct recipient_check *rc, struct smtp_cl
 			return RECIPIENT_ASK;
 		}
 		if (!t)
-			test_note(rc, to->domain, false, address);
+			test_note(rc, NULL, to->domain, false, address);
 		reply_copy(reply, &c->reply);
 		cache_put(rc, to, false, &c->reply);
 		return RECIPIENT_NO;
@@ -287,7 +317,7 @@ static enum recipient_answer converse(struct recipient_check *rc, struct smtp_cl
 	if (!t) {
 		said = ask_random(c, to->domain, deadline_ms);
 		if (said >= 0)
-			test_note(rc, to->domain, said == 1, address);
+			test_note(rc, NULL, to->domain, said == 1, address);
 		if (said == 1)
 			return RECIPIENT_ASK;
 	}
@@ -298,7 +328,7 @@ static enum recipient_answer converse(struct recipient_check *rc, struct smtp_cl
 static enum recipient_answer callout(struct recipient_check *rc, const struct net_addr *who, const struct smtp_mailbox *to, int64_t deadline_ms,
 				     struct smtp_reply *reply)
 {
-	const struct domain_test *t = test_find(rc, to->domain);
+	const struct domain_test *t = test_find(rc, NULL, to->domain);
 	enum recipient_answer answer = RECIPIENT_ASK;
 	struct smtp_client *c;
 	struct share *share = NULL;
@@ -386,6 +416,11 @@ int recipient_check_new(const struct site *site, struct state *state, struct bac
 	return 0;
 }
 
+void recipient_check_domains(struct recipient_check *rc, const struct backend_domains *domains)
+{
+	rc->domains = domains;
+}
+
 void recipient_check_free(struct recipient_check *rc)
 {
 	if (rc)
@@ -399,7 +434,7 @@ enum recipient_answer recipient_ask_for(struct recipient_check *rc, const struct
 		return RECIPIENT_YES;
 	switch (rc->site->verify) {
 	case VERIFY_BACKEND:
-		test_backend(rc, to->domain);
+		test_servers(rc, to->domain);
 		return RECIPIENT_ASK;
 	case VERIFY_CALLOUT:
 		return callout(rc, who, to, deadline_ms, reply);

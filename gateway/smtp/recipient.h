@@ -31,6 +31,9 @@ enum recipient_answer {
 
 /* state may be NULL: nothing is cached. group: for the accept-all probe of VERIFY_BACKEND; may be NULL. 0, or -errno with err. */
 int recipient_check_new(const struct site *site, struct state *state, struct backend_group *group, struct recipient_check **out, struct buf *err);
+/* Domains with servers of their own are asked of those. */
+struct backend_domains;
+void recipient_check_domains(struct recipient_check *rc, const struct backend_domains *domains);
 void recipient_check_free(struct recipient_check *rc);
 
 /*
@@ -43,6 +46,12 @@ enum recipient_answer recipient_ask(struct recipient_check *rc, const struct smt
 struct net_addr;
 enum recipient_answer recipient_ask_for(struct recipient_check *rc, const struct net_addr *who, const struct smtp_mailbox *to, int64_t deadline_ms,
 					struct smtp_reply *reply);
+
+/*
+ * Whether the servers of g say 250 to an address of this domain that is made up: 1, 0, or -1: not known yet. It is found out beside the mail; once a day. Never
+ * waits.
+ */
+int recipient_accepts_all(struct recipient_check *rc, struct backend_group *g, const char *domain);
 
 /* Forget what is cached (a command of the administrator's). 0 or -errno, *count forgotten. may wait */
 int recipient_forget(struct state *state, int64_t *count);

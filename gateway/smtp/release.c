@@ -9,12 +9,14 @@
 #include "filters/filter.h"
 #include "filters/txn.h"
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "hop/mx_hop.h"
 #include "hop/return_path.h"
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "smtp/route.h"
 #include "smtp/signing.h"
+#include "smtp/smtp_session.h"
 #include "smtp/smtp_address.h"
 
 static int64_t deadline(int budget_ms)
@@ -201,7 +203,7 @@ static bool begin(struct release *r, struct backend_group *g, struct outbound *o
 	struct smtp_content content = { .message = r->message, .edit = r->edit, .edit_count = r->edit_count };
 	char reply[RELEASE_REPLY_MAX], path[SRS_ADDRESS_MAX];
 	enum release_result result;
-	int rc = way->kind == ROUTE_BACKEND ? take_backend(r, g, until) : take_hop(r, o, way, until);
+	int rc = route_behind(way) ? take_backend(r, g, until) : take_hop(r, o, way, until);
 
 	if (rc == 0)
 		rc = smtp_client_mail(r->smtp, r->hop ? return_path(r->site, r->hop, r->from, path) : r->from, r->params, smtp_content_size(&content), until);
@@ -231,6 +233,7 @@ static bool add(struct release *r, struct release_rcpt *one, bool more_later)
 		return true;
 	one->result = result_of(&c->reply) == RELEASE_DONE ? RELEASE_HELD : result_of(&c->reply);
 	reply_text(&c->reply, one->reply);
+	one->unknown = one->result == RELEASE_REFUSED && smtp_reply_unknown(one->reply);
 	return !c->closing;
 }
 
@@ -340,10 +343,36 @@ static void way_of(const struct release *r, const struct release_rcpt *one, bool
 {
 	const char *at = strrchr(one->address, '@');
 	char domain[SMTP_DOMAIN_MAX + 1];
+	const struct domain_conf *d;
 
 	*way = (struct route){ .kind = ROUTE_BACKEND };
-	if (ours && at && smtp_domain_ascii(at + 1, domain) == 0)
+	if (!at || smtp_domain_ascii(at + 1, domain) < 0)
+		return;
+	d = site_accepts(r->site, domain) ? site_domain(r->site, domain) : NULL;
+	if (d)
+		route_of_owner(d, one->owner, way);
+	else if (ours)
 		route_of_ours(r->site, domain, way);
+}
+
+/* Who is unknown to one of several owners is asked of the next. */
+static void try_next_owner(struct release *r)
+{
+	for (size_t i = 0; i < r->rcpt_count; i++) {
+		struct release_rcpt *one = &r->rcpt[i];
+		const char *at = strrchr(one->address, '@');
+		char domain[SMTP_DOMAIN_MAX + 1];
+		const struct domain_conf *d;
+
+		if (one->result != RELEASE_REFUSED || !one->unknown || !at || smtp_domain_ascii(at + 1, domain) < 0)
+			continue;
+		d = site_accepts(r->site, domain) ? site_domain(r->site, domain) : NULL;
+		if (!d || (size_t)one->owner + 1 >= d->owner_count)
+			continue;
+		one->owner++;
+		one->unknown = false;
+		one->result = RELEASE_PENDING;
+	}
 }
 
 /* Only those that go the way of the first wait for their turn now. */
@@ -407,7 +436,7 @@ static int sign(struct release *r)
 	return 0;
 }
 
-void release_run(struct release *r, struct backend_group *g, struct outbound *o)
+void release_run(struct release *r, struct backend_group *g, const struct backend_domains *domains, struct outbound *o)
 {
 	bool ours = release_is_ours(r);
 	struct route way;
@@ -421,9 +450,10 @@ void release_run(struct release *r, struct backend_group *g, struct outbound *o)
 	}
 	while (can_record(r) && release_count(r, RELEASE_PENDING) > 0) {
 		choose_way(r, ours, &way);
-		if (begin(r, g, o, &way) && add_all(r))
+		if (begin(r, way.kind == ROUTE_OWNER ? backend_domains_find(domains, way.domain) : g, o, &way) && add_all(r))
 			send_message(r);
 		give_back(r);
+		try_next_owner(r);
 		settle(r, RELEASE_OTHER_WAY, RELEASE_PENDING, "");
 		if (can_record(r))
 			record_failed(r);

@@ -10,7 +10,7 @@
  *
  *     release_load(dir, id, site, &r, why);          // the files
  *     release_choose(r, rcpt, count, false, why);    // who shall have it
- *     release_run(r, group, outbound);               // may wait; then look at r->rcpt[i].result
+ *     release_run(r, group, domains, outbound);      // may wait; then look at r->rcpt[i].result
  *     release_free(r);
  */
 #ifndef RELEASE_H
@@ -56,6 +56,8 @@ struct release_rcpt {
 	char *name;                     /* in events (store_event_address) */
 	bool envelope;                  /* of the message's own envelope */
 	enum release_result result;
+	unsigned char owner;            /* of several that could have the mailbox: whose turn it is */
+	bool unknown;                   /* that one refused it at RCPT: there is no such one */
 	bool recorded;                  /* the result stands in the events */
 	char reply[RELEASE_REPLY_MAX];  /* the server's, or why in words */
 };
@@ -123,8 +125,10 @@ size_t release_count(const struct release *r, enum release_result result);
 
 /*
  * Deliver to those that are RELEASE_PENDING; afterwards none is, unless r->error is set. A message of one of ours (its fact direction) goes to recipients
- * of other domains as all outbound mail does; everything else to the mail server behind. may wait
+ * of other domains as all outbound mail does; everything else to the mail server behind, those of its recipient's domain (domains, or NULL) if that has its
+ * own; of several owners of mailboxes the next is asked when one does not know a recipient. may wait
  */
-void release_run(struct release *r, struct backend_group *g, struct outbound *o);
+struct backend_domains;
+void release_run(struct release *r, struct backend_group *g, const struct backend_domains *domains, struct outbound *o);
 
 #endif

@@ -80,8 +80,7 @@ void smtp_answer_await(struct smtp_session *s, bool early)
 	s->answer = a;
 	s->t = NULL;
 	/* The server behind is free for others, and what is not needed of the message goes. */
-	delivery_free(a->t->delivery);
-	a->t->delivery = NULL;
+	smtp_legs_end(a->t);
 	for (size_t i = 0; i < a->t->txn.env.rcpt_count; i++)
 		judge_release(&a->t->judge[i]);
 	free(a->t->judge);

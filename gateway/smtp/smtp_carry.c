@@ -11,6 +11,7 @@
 #include "base/json_whole.h"
 #include "base/log.h"
 #include "filters/filter.h"
+#include "hop/backend.h"
 #include "policy/record.h"
 #include "policy/store.h"
 #include "smtp/outgoing.h"
@@ -62,12 +63,23 @@ static int make_header(struct smtp_session *s, const struct smtp_group *g, struc
  */
 static bool gone_now(const struct smtp_session *s, const struct smtp_group *g, const char *reply)
 {
-	if (g->result != DELIVERY_LATER || !s->t->delivery || !delivery_unreached(s->t->delivery) || !smtp_spool_away(s, reply, true))
+	const struct smtp_leg *leg = smtp_ways_leg(s, g);
+
+	if (g->result != DELIVERY_LATER || !leg->delivery || !delivery_unreached(leg->delivery) || !smtp_spool_away(s, &leg->route, reply, true))
 		return false;
 	for (size_t i = 0; i < g->target_count; i++)
-		if (!smtp_ways_own(s, &g->target[i]))
+		if (!smtp_ways_own(s, g, &g->target[i]))
 			return false;
 	return true;
+}
+
+/* A whole message was not taken: this server's turn comes first for a while (in_turn). */
+static void note(const struct smtp_session *s, const struct smtp_group *g)
+{
+	struct backend_group *behind = route_group(s->svc, s, &smtp_ways_leg(s, g)->route);
+
+	if (behind && g->result != DELIVERY_TAKEN)
+		backend_group_refused(behind);
 }
 
 static const char *spool_word(const struct smtp_group *g)
@@ -91,6 +103,7 @@ static void deliver(struct smtp_session *s, struct smtp_group *g, int64_t until)
 		smtp_log_group(s, g, spool_word(g), g->reply, NULL);
 		return;
 	}
+	note(s, g);
 	if (g->result == DELIVERY_TAKEN)
 		smtp_spool_relayed(s, g);
 	smtp_with_id(s, reply, g->reply);
@@ -110,7 +123,7 @@ static size_t deliveries(const struct smtp_groups *groups)
  * Several deliveries: every address is asked for before anybody has the message. Not those of copies, which hold up nobody: with them there
  * could be more than the server behind takes in one transaction, though each delivery has fewer. 0; -errno with the reply. may wait
  */
-static int verify(struct smtp_session *s, const struct smtp_groups *groups, int64_t until, char *reply)
+static int verify(struct smtp_session *s, const struct smtp_groups *groups, struct smtp_leg *leg, int64_t until, char *reply)
 {
 	struct delivery_target *all;
 	size_t count = 0, n = 0;
@@ -123,11 +136,14 @@ static int verify(struct smtp_session *s, const struct smtp_groups *groups, int6
 		snprintf(reply, REPLY_MAX, "452 4.3.1 out of memory, try again later");
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i < groups->count; i++)
-		for (size_t k = 0; groups->group[i].fate == ACTION_ACCEPT && k < groups->group[i].target_count; k++)
-			if (!groups->group[i].target[k].copy && smtp_ways_own(s, &groups->group[i].target[k]))
-				all[n++] = groups->group[i].target[k];
-	rc = n > 0 ? delivery_verify(s->t->delivery, all, n, until, reply) : 0;
+	for (size_t i = 0; i < groups->count; i++) {
+		const struct smtp_group *g = &groups->group[i];
+
+		for (size_t k = 0; g->fate == ACTION_ACCEPT && smtp_ways_leg(s, g) == leg && k < g->target_count; k++)
+			if (!g->target[k].copy && smtp_ways_own(s, g, &g->target[k]))
+				all[n++] = g->target[k];
+	}
+	rc = n > 0 ? delivery_verify(leg->delivery, all, n, until, reply) : 0;
 	free(all);
 	return rc;
 }
@@ -145,46 +161,30 @@ static const char *none(struct smtp_session *s, struct smtp_groups *groups, cons
 	return groups->group[0].reply;
 }
 
-/* Deliveries by way of the spool: each group's part is on stable storage before the client hears of it. may wait */
+/* Its part is on stable storage before the client hears of it. may wait */
+static void spool_one(struct smtp_session *s, struct smtp_group *g)
+{
+	AUTO(buf) struct buf header = BUF_INIT(outgoing_bound(s->t->txn.message));
+	char reply[REPLY_MAX];
+
+	g->result = DELIVERY_LATER;
+	if (make_header(s, g, &header, reply) == 0)
+		smtp_spool_group(s, g, &header);
+	else
+		smtp_with_id(s, reply, g->reply);
+	s->t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
+	smtp_log_group(s, g, spool_word(g), g->reply, NULL);
+}
+
+/* Deliveries by way of the spool. may wait */
 static const char *spool_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
 	for (size_t i = 0; i < groups->count; i++) {
 		struct smtp_group *g = &groups->group[i];
-		AUTO(buf) struct buf header = BUF_INIT(outgoing_bound(s->t->txn.message));
-		char reply[REPLY_MAX];
 
 		if (g->fate != ACTION_ACCEPT)
 			continue;
-		g->result = DELIVERY_LATER;
-		if (make_header(s, g, &header, reply) == 0)
-			smtp_spool_group(s, g, &header);
-		else
-			smtp_with_id(s, reply, g->reply);
-		s->t->time_ms[SMTP_TIME_DELIVERED] = clock_ms();
-		smtp_log_group(s, g, spool_word(g), g->reply, NULL);
-		if (g->result != DELIVERY_TAKEN && !each)
-			return g->reply;
-	}
-	return NULL;
-}
-
-/* Each delivery; if not each for itself, up to the first that fails: its reply, or NULL. may wait */
-static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
-{
-	int64_t until = delivery_until(s->t->delivery);
-	char reply[REPLY_MAX], text[REPLY_MAX];
-
-	if (!each && deliveries(groups) > 1 && verify(s, groups, until, reply) < 0) {
-		if (delivery_unreached(s->t->delivery) && smtp_spool_away(s, reply, true))
-			return spool_all(s, groups, each);
-		return none(s, groups, "backend-deferred", smtp_with_id(s, reply, text));
-	}
-	for (size_t i = 0; i < groups->count; i++) {
-		struct smtp_group *g = &groups->group[i];
-
-		if (g->fate != ACTION_ACCEPT)
-			continue;
-		deliver(s, g, until);
+		spool_one(s, g);
 		if (g->result != DELIVERY_TAKEN && !each)
 			return g->reply;
 	}
@@ -201,8 +201,8 @@ static const char *not_kept(struct smtp_session *s, int rc, struct smtp_group *g
 	return smtp_with_id(s, reply, g->reply);
 }
 
-/* may wait */
-static int keep(struct smtp_session *s, const struct smtp_group *g, int draft, char id[STORE_ID_MAX])
+/* refusal: of the server behind, or NULL: the policy does not let them have it. may wait */
+static int keep(struct smtp_session *s, const struct smtp_group *g, int draft, const char *refusal, char id[STORE_ID_MAX])
 {
 	json_t *record = record_make(&s->t->txn, g->rcpt, g->count, g->judge[0]);
 	char *text;
@@ -210,6 +210,8 @@ static int keep(struct smtp_session *s, const struct smtp_group *g, int draft, c
 
 	if (record)
 		record_add_text(record, s->t->txn.message);
+	if (record && refusal)
+		record_refused(record, smtp_leg_backend(smtp_ways_leg(s, g)), refusal);
 	text = record ? json_whole(record, JSON_COMPACT) : NULL;
 	if (text)
 		rc = store_keep_draft(s->svc->store, draft, text, id);
@@ -222,7 +224,7 @@ static int keep(struct smtp_session *s, const struct smtp_group *g, int draft, c
 static const char *quarantine(struct smtp_session *s, struct smtp_group *g, int draft)
 {
 	char id[STORE_ID_MAX];
-	int rc = keep(s, g, draft, id);
+	int rc = keep(s, g, draft, NULL, id);
 
 	if (rc < 0) {
 		not_kept(s, rc, g);
@@ -232,6 +234,133 @@ static const char *quarantine(struct smtp_session *s, struct smtp_group *g, int 
 	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
 	smtp_log_group(s, g, "quarantine", NULL, id);
 	return NULL;
+}
+
+/* The bytes of what is quarantined, in the store without a name yet. -errno: the reply is set. may wait */
+static int draft_of(struct smtp_session *s, struct smtp_group *held)
+{
+	int draft = s->svc->store ? store_draft(s->svc->store, s->t->txn.message) : -EIO;
+
+	if (draft < 0)
+		not_kept(s, draft, held);
+	return draft;
+}
+
+/* Every next hop is asked for its recipients before anybody has the message. NULL: go on; or the reply to all. may wait */
+static const char *verify_all(struct smtp_session *s, struct smtp_groups *groups, int64_t until)
+{
+	char reply[REPLY_MAX], text[REPLY_MAX];
+
+	for (size_t i = 0; i < s->t->leg_count; i++) {
+		struct smtp_leg *leg = s->t->leg[i];
+
+		if (!leg->delivery || leg->rcpts == 0 || verify(s, groups, leg, until, reply) == 0)
+			continue;
+		if (!delivery_unreached(leg->delivery) || !smtp_spool_away(s, &leg->route, reply, true))
+			return none(s, groups, "backend-deferred", smtp_with_id(s, reply, text));
+		if (route_behind(&leg->route))
+			smtp_spool_leg(s, leg, "the next hop has gone");
+		else
+			smtp_spool_begin(s, "the next hop has gone");
+	}
+	return NULL;
+}
+
+/* When the servers of a group refused a whole message last; 0: never. */
+static int64_t refused_ms(const struct smtp_session *s, const struct smtp_group *g)
+{
+	const struct smtp_leg *leg = smtp_ways_leg(s, g);
+	const struct backend_group *behind = leg ? route_group(s->svc, s, &leg->route) : NULL;
+
+	return behind ? backend_group_refused_ms(behind) : 0;
+}
+
+/*
+ * Who is the most likely to refuse goes first: as long as nobody has the message, the client can be told of a refusal. Groups by turns, place[n] is the nth; those
+ * of equal likelihood in the order of their first recipients.
+ */
+static void in_turn(const struct smtp_session *s, const struct smtp_groups *groups, size_t *place)
+{
+	for (size_t i = 0; i < groups->count; i++) {
+		size_t at = i;
+
+		while (at > 0 && refused_ms(s, &groups->group[i]) > refused_ms(s, &groups->group[place[at - 1]])) {
+			place[at] = place[at - 1];
+			at--;
+		}
+		place[at] = i;
+	}
+}
+
+/* Whether other servers have the message already, so that a refusal for all would be a lie. */
+static bool others_have(const struct smtp_session *s, const struct smtp_groups *groups, const struct smtp_group *refused)
+{
+	for (size_t i = 0; i < groups->rcpt_count; i++) {
+		const struct smtp_group *g = &groups->group[groups->of[i]];
+
+		if (s->t->way[i] != refused->way && (g->fate == FATE_HAS_IT || (g->fate == ACTION_ACCEPT && g->result == DELIVERY_TAKEN && g->reply[0])))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * These servers refuse for good what others have taken. The client could not be told of some recipients alone, and a bounce of ours could go to who never wrote:
+ * their part is kept in the quarantine, with the reason. may wait
+ */
+static void hold_refused(struct smtp_session *s, struct smtp_group *g)
+{
+	char id[STORE_ID_MAX], refusal[REPLY_MAX];
+	int draft = draft_of(s, g), rc;
+
+	if (draft < 0)
+		return;                 /* 4xx: who has it is in the ledger, and the retry is for these */
+	memcpy(refusal, g->reply, sizeof(refusal));
+	rc = keep(s, g, draft, refusal, id);
+	close(draft);
+	if (rc < 0) {
+		not_kept(s, rc, g);
+		return;
+	}
+	log_warning("refused-by-some", "tx", s->t->txn.id, "backend", smtp_leg_backend(smtp_ways_leg(s, g)), "quarantine", id, "reply", refusal, NULL);
+	g->result = DELIVERY_TAKEN;
+	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
+	smtp_log_group(s, g, "quarantine", refusal, id);
+}
+
+/* Each delivery; if not each for itself, up to the first that fails: its reply, or NULL. may wait */
+static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
+{
+	int64_t until = delivery_until(&s->t->txn);
+	const char *failed = NULL;
+	size_t *place;
+
+	if (!each && deliveries(groups) > 1)
+		failed = verify_all(s, groups, until);
+	if (failed)
+		return failed;
+	if (s->t->spooled)
+		return spool_all(s, groups, each);
+	place = calloc(groups->count, sizeof(*place));
+	if (!place)
+		return none(s, groups, "defer", "452 4.3.1 out of memory, try again later");
+	in_turn(s, groups, place);
+	for (size_t i = 0; i < groups->count && !failed; i++) {
+		struct smtp_group *g = &groups->group[place[i]];
+
+		if (g->fate != ACTION_ACCEPT)
+			continue;
+		if (smtp_ways_leg(s, g)->spooled)
+			spool_one(s, g);
+		else
+			deliver(s, g, until);
+		if (g->result == DELIVERY_REFUSED && !each && others_have(s, groups, g))
+			hold_refused(s, g);
+		if (g->result != DELIVERY_TAKEN && !each)
+			failed = g->reply;
+	}
+	free(place);
+	return failed;
 }
 
 /* Who has it already is told so, and gets nothing. */
@@ -253,16 +382,6 @@ static void log_refused(struct smtp_session *s, const struct smtp_groups *groups
 	for (size_t i = 0; i < groups->count; i++)
 		if (groups->group[i].fate == ACTION_REJECT || groups->group[i].fate == ACTION_DEFER)
 			smtp_log_group(s, &groups->group[i], NULL, NULL, NULL);
-}
-
-/* The bytes of what is quarantined, in the store without a name yet. -errno: the reply is set. may wait */
-static int draft_of(struct smtp_session *s, struct smtp_group *held)
-{
-	int draft = s->svc->store ? store_draft(s->svc->store, s->t->txn.message) : -EIO;
-
-	if (draft < 0)
-		not_kept(s, draft, held);
-	return draft;
 }
 
 /*

@@ -19,6 +19,7 @@
 #include "smtp/recipient.h"
 #include "smtp/smtp_auth.h"
 #include "smtp/smtp_history.h"
+#include "smtp/smtp_owner.h"
 
 enum { PARAMS_MAX = 1024, CLASSES_MAX = 64 };
 
@@ -186,16 +187,14 @@ static bool of_another_class(const struct smtp_session *s, const struct recipien
 	return policy_classes(p, r->address, mine, CLASSES_MAX) != n || memcmp(first, mine, n * sizeof(*mine)) != 0;
 }
 
-/* Another next hop than that of those before. */
-static bool goes_elsewhere(const struct smtp_txn *t, const struct route *route)
-{
-	return t->txn.env.rcpt_count > 0 && !route_same(&t->route, route);
-}
-
 /* What goes to the spool, or may yet, is kept by one request: more recipients than that has room for would be 451 for the whole message, each time. */
 static bool too_many_to_spool(const struct smtp_session *s)
 {
-	return s->svc->spool && (s->t->spooled || (s->client.relay && !s->login)) && s->t->txn.env.rcpt_count >= SPOOL_RECIPIENTS_MAX;
+	bool spooled = s->t->spooled;
+
+	for (size_t i = 0; i < s->t->leg_count; i++)
+		spooled |= s->t->leg[i]->spooled;
+	return s->svc->spool && (spooled || (s->client.relay && !s->login)) && s->t->txn.env.rcpt_count >= SPOOL_RECIPIENTS_MAX;
 }
 
 /* The door: nobody outside the site's domains, whatever the policy says; and no address that is a second address in disguise. */
@@ -228,25 +227,13 @@ static const char *refuse_recipient(const struct smtp_session *s, const struct s
 		return "555 5.5.4 DSN is not offered";
 	if (of_another_class(s, r))
 		return split_reply;
-	if (goes_elsewhere(s->t, route) && !smtp_spool_several(s, route))
+	if (!smtp_legs_fit(s->t, route) && !smtp_spool_several(s, route))
 		return other_way_reply;
 	return NULL;
 }
 
-/* The next hop of the transaction is that of its first recipient that is taken. */
-static void go_by(struct smtp_txn *t, const struct route *route)
-{
-	if (t->txn.env.rcpt_count > 0)
-		return;
-	if (t->delivery && (!route_same(&t->route, route) || strcmp(t->route.domain, route->domain) != 0)) {
-		delivery_free(t->delivery);
-		t->delivery = NULL;
-	}
-	t->route = *route;
-}
-
 /* The recipient is taken: it and its judge go into the transaction. Judges point at recipients, which may have moved. */
-static int keep_recipient(struct smtp_txn *t, struct recipient *r, struct judge *j)
+static int keep_recipient(struct smtp_txn *t, struct recipient *r, struct judge *j, struct smtp_leg *leg)
 {
 	struct envelope *env = &t->txn.env;
 
@@ -254,10 +241,15 @@ static int keep_recipient(struct smtp_txn *t, struct recipient *r, struct judge 
 		size_t cap = t->judge_cap ? t->judge_cap * 2 : 2;
 		struct judge *judge = reallocarray(t->judge, cap, sizeof(*judge));
 		struct recipient *rcpt;
+		unsigned char *way;
 
 		if (!judge)
 			return -ENOMEM;
 		t->judge = judge;
+		way = realloc(t->way, cap);
+		if (!way)
+			return -ENOMEM;
+		t->way = way;
 		rcpt = reallocarray(env->rcpt, cap, sizeof(*rcpt));
 		if (!rcpt)
 			return -ENOMEM;
@@ -269,26 +261,29 @@ static int keep_recipient(struct smtp_txn *t, struct recipient *r, struct judge 
 	env->rcpt[env->rcpt_count] = *r;
 	t->judge[env->rcpt_count] = *j;
 	t->judge[env->rcpt_count].rcpt = &env->rcpt[env->rcpt_count];
+	t->way[env->rcpt_count] = smtp_legs_place(t, leg);
+	if (leg)
+		leg->rcpts++;
 	env->rcpt_count++;
 	memset(r, 0, sizeof(*r));
 	memset(j, 0, sizeof(*j));
 	return 0;
 }
 
-/* One line for a recipient that was refused, by whom ever; j may be NULL. */
+/* One line for a recipient that was refused, by whom ever (backend: his name, or NULL); j may be NULL. */
 static void log_refused(struct smtp_session *s, const struct recipient *rcpt, struct judge *j, const struct verdict *v, const char *verdict,
-			const char *reply)
+			const char *reply, const char *backend)
 {
 	struct smtp_verdict_line line = {
 		.verdict = verdict, .v = v, .reply = reply, .rcpt = &rcpt, .rcpt_count = 1, .judge = j,
-		.backend = s->t->delivery ? delivery_backend(s->t->delivery) : NULL,
+		.backend = backend,
 	};
 
 	smtp_log_verdict(s, &line);
 }
 
 /* The policy's refusal, if it is certain now; NULL: go on. may wait */
-static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum judge_how how, char *reply)
+static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum judge_how how, const char *backend, char *reply)
 {
 	const struct verdict *v = &j->verdict;
 
@@ -297,7 +292,7 @@ static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum 
 	if (smtp_observing(s))
 		return NULL;
 	smtp_with_id(s, v->reply, reply);
-	log_refused(s, j->rcpt, j, v, v->greylisted ? "greylist" : action_name(v->action), reply);
+	log_refused(s, j->rcpt, j, v, v->greylisted ? "greylist" : action_name(v->action), reply, backend);
 	return reply;
 }
 
@@ -305,6 +300,8 @@ static const char *policy_refusal(struct smtp_session *s, struct judge *j, enum 
 struct asked {
 	bool known;                     /* the site's source says that he exists */
 	const char *spool;              /* he is taken, and the message goes to the spool, for this reason; NULL: in session */
+	struct smtp_leg *leg;           /* who was asked last; NULL: nobody */
+	bool away;                      /* he is taken, though that one's next hop is away: its part goes to the spool */
 };
 
 /* Whoever the site names says whether the recipient exists. NULL: it does, or the backend will tell. may wait */
@@ -323,71 +320,84 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	snprintf(text, DELIVERY_REPLY_MAX, "%d %.400s", reply.code, buf_str(&reply.text));
 	if (answer == RECIPIENT_NO)
 		smtp_limit_note(s, USE_UNKNOWN);
-	log_refused(s, j->rcpt, j, NULL, answer == RECIPIENT_NO ? "unknown-recipient" : "recipient-deferred", text);
+	log_refused(s, j->rcpt, j, NULL, answer == RECIPIENT_NO ? "unknown-recipient" : "recipient-deferred", text, NULL);
 	return text;
 }
 
 /* The next hop takes no more recipients in one transaction, RFC 5321 4.5.3.1.10: 452, with 4.5.3 or no further code. */
-static bool is_full(const struct smtp_txn *t, const char *reply)
+static bool is_full(const struct smtp_leg *leg, const char *reply)
 {
 	bool coded = reply[0] && strlen(reply) > 6 && reply[4] == '4' && reply[5] == '.';
 
-	return t->txn.env.rcpt_count > 0 && strncmp(reply, "452", 3) == 0 && (!coded || strncmp(reply + 4, "4.5.3", 5) == 0);
+	return leg->rcpts > 0 && strncmp(reply, "452", 3) == 0 && (!coded || strncmp(reply + 4, "4.5.3", 5) == 0);
 }
 
-/* And the backend itself. NULL: it takes the recipient, or need not be asked. may wait */
-static const char *backend_refusal(struct smtp_session *s, struct judge *j, struct asked *a, char *reply)
+/* What the answer of a->leg's next hop (NULL: of several) means. NULL: the recipient is taken. */
+static const char *weigh(struct smtp_session *s, struct judge *j, struct asked *a, enum delivery_result result, char *reply)
 {
-	enum delivery_result result;
+	struct smtp_leg *leg = a->leg;
+	bool unreached = leg && leg->delivery && delivery_unreached(leg->delivery);
 
-	if (a->spool || s->t->spooled)
-		return NULL;
-	if (!s->t->delivery) {
-		s->t->delivery = delivery_new(route_hop(s->svc, s, &s->t->route), &s->t->txn);
-		if (s->t->delivery && s->svc->spool && s->t->route.kind != ROUTE_BACKEND)
-			delivery_limit(s->t->delivery, s->svc->site->outbound.wait_ms);
-	}
-	if (!s->t->delivery)
-		return "452 4.3.1 out of memory, try again later";
-	if (s->t->route.kind == ROUTE_DESTINATION && s->t->txn.env.rcpt_count > 0 && !smtp_inline_suits(s, j->rcpt, reply)) {
-		log_refused(s, j->rcpt, j, NULL, "backend-deferred", reply);
-		return reply;
-	}
-	result = delivery_rcpt(s->t->delivery, j->rcpt, reply);
 	if (result == DELIVERY_TAKEN)
 		return NULL;
-	if (result == DELIVERY_LATER && delivery_unreached(s->t->delivery) && smtp_spool_away(s, reply, a->known)) {
-		a->spool = "the next hop does not answer";
+	if (result == DELIVERY_LATER && unreached && smtp_spool_away(s, &leg->route, reply, a->known)) {
+		a->away = route_behind(&leg->route);
+		a->spool = a->away ? NULL : "the next hop does not answer";
 		return NULL;
 	}
 	/* Some take 100 at once; our server would come again with the rest after minutes, the spool goes on in another transaction. */
-	if (result == DELIVERY_LATER && s->t->route.kind != ROUTE_BACKEND && is_full(s->t, reply) && smtp_spool_several(s, &s->t->route)) {
+	if (result == DELIVERY_LATER && leg && !route_behind(&leg->route) && is_full(leg, reply) && smtp_spool_several(s, &leg->route)) {
 		a->spool = "more recipients than the next hop takes at once";
 		return NULL;
 	}
 	/* A domain that takes no mail, does not exist, leads back to us: nobody's words but ours. */
-	if (result == DELIVERY_REFUSED && delivery_unreached(s->t->delivery) && (s->t->route.kind == ROUTE_MX || s->t->route.kind == ROUTE_UPSTREAM)) {
+	if (result == DELIVERY_REFUSED && unreached && (leg->route.kind == ROUTE_MX || leg->route.kind == ROUTE_UPSTREAM)) {
 		char coded[DELIVERY_REPLY_MAX];
 
 		memcpy(reply, smtp_with_id(s, reply, coded), DELIVERY_REPLY_MAX);
 	}
 	if (result == DELIVERY_REFUSED && smtp_reply_unknown(reply))
 		smtp_limit_note(s, USE_UNKNOWN);
-	log_refused(s, j->rcpt, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply);
+	log_refused(s, j->rcpt, j, NULL, result == DELIVERY_REFUSED ? "backend-refused" : "backend-deferred", reply, smtp_leg_backend(leg));
 	return reply;
 }
 
-/* NULL: the recipient is taken. Order: what the policy knows without greylisting, whether the recipient exists, greylisting. may wait */
-static const char *judge_recipient(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, struct asked *a, char *reply)
+/* And the backend itself. NULL: it takes the recipient, or need not be asked. may wait */
+static const char *backend_refusal(struct smtp_session *s, struct judge *j, const struct route *route, struct asked *a, char *reply)
 {
-	const char *refusal = policy_refusal(s, j, JUDGE_BEFORE_GREYLIST, reply);
+	const struct domain_conf *d = route->kind == ROUTE_OWNER ? site_domain(s->svc->site, j->rcpt->domain) : NULL;
+	enum delivery_result result;
+	bool full;
+
+	if (a->spool || s->t->spooled)
+		return NULL;
+	if (d && d->owner_count > 1) {
+		result = smtp_owner_ask(s, d, j->rcpt, &a->leg, &a->known, reply);
+		return weigh(s, j, a, result, reply);
+	}
+	a->leg = smtp_legs_get(s->t, route, &full);
+	if (!a->leg && full)
+		log_refused(s, j->rcpt, j, NULL, "split", other_way_reply, NULL);
+	if (!a->leg)
+		return full ? other_way_reply : "452 4.3.1 out of memory, try again later";
+	if (a->leg->spooled && a->known)
+		return NULL;
+	result = smtp_leg_ask(s, a->leg, j->rcpt, reply);
+	return weigh(s, j, a, result, reply);
+}
+
+/* NULL: the recipient is taken. Order: what the policy knows without greylisting, whether the recipient exists, greylisting. may wait */
+static const char *judge_recipient(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, const struct route *route, struct asked *a,
+				   char *reply)
+{
+	const char *refusal = policy_refusal(s, j, JUDGE_BEFORE_GREYLIST, NULL, reply);
 
 	if (!refusal)
 		refusal = source_refusal(s, j, to, a, reply);
 	if (!refusal)
-		refusal = backend_refusal(s, j, a, reply);
+		refusal = backend_refusal(s, j, route, a, reply);
 	if (!refusal)
-		refusal = policy_refusal(s, j, JUDGE_ALL, reply);
+		refusal = policy_refusal(s, j, JUDGE_ALL, smtp_leg_backend(a->leg), reply);
 	return refusal;
 }
 
@@ -409,25 +419,26 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		if (strncmp(refusal, "550 5.7.1 relaying denied", 25) == 0 || smtp_reply_unknown(refusal))
 			smtp_limit_note(s, USE_UNKNOWN);
 		refusal = smtp_with_id(s, refusal, reply);
-		log_refused(s, &r, NULL, NULL, "reject", refusal);
+		log_refused(s, &r, NULL, NULL, "reject", refusal, NULL);
 	} else if (refusal == split_reply || refusal == other_way_reply) {
 		s->t->rcpt_asked++;     /* each has its line in the log */
-		log_refused(s, &r, NULL, NULL, "split", refusal);
+		log_refused(s, &r, NULL, NULL, "split", refusal, NULL);
 	} else if (!refusal) {
-		if (goes_elsewhere(s->t, &route))
+		if (!smtp_legs_fit(s->t, &route))
 			a.spool = "several next hops";
-		go_by(s->t, &route);
 		s->t->txn.stage = STAGE_RCPT;
 		s->t->rcpt_asked++;
 		refusal = "452 4.3.1 out of memory, try again later";
 		if (judge_init(&j, &s->t->txn, &r) == 0)
-			refusal = judge_recipient(s, &j, &c->path, &a, reply);
+			refusal = judge_recipient(s, &j, &c->path, &route, &a, reply);
 	}
-	if (!refusal && keep_recipient(s->t, &r, &j) < 0)
+	if (!refusal && keep_recipient(s->t, &r, &j, a.leg) < 0)
 		refusal = "452 4.3.1 out of memory, try again later";
 	if (!refusal) {
 		if (a.spool)
 			smtp_spool_begin(s, a.spool);
+		if (a.away)
+			smtp_spool_leg(s, a.leg, "the next hop does not answer");
 		s->state = SMTP_RCPT;
 		rc = smtp_say(s, "250 2.1.5 ok");
 	} else {

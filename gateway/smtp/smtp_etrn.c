@@ -5,12 +5,14 @@
 
 #include "base/log.h"
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "policy/spool.h"
 #include "spool/etrn.h"
 
 bool smtp_may_etrn(const struct smtp_session *s)
 {
-	return s->svc->spool && (s->client.relay || backend_group_has(s->group, &s->client.addr));
+	return s->svc->spool && (s->client.relay || backend_group_has(s->group, &s->client.addr) ||
+			       backend_domains_has(s->svc->domains, &s->client.addr));
 }
 
 /* What goes out is started by its queue alone: "#upstream", "#mx". */
@@ -37,6 +39,12 @@ int smtp_do_etrn(struct smtp_session *s, struct smtp_command *c)
 	if (!route)
 		return smtp_sayf(s, "459 node %s not allowed: no mail for it is kept here", e.name);
 	n = spool_wake(s->svc->spool, route);
+	/* What is kept for our domains has the backends of its listener, or those of its domain. */
+	if (n >= 0 && strcmp(route, "backend") == 0) {
+		int owned = spool_wake(s->svc->spool, "owner");
+
+		n = owned < 0 ? owned : n + owned;
+	}
 	log_notice("etrn", "sid", s->id, "client", s->client.ip, "node", e.name, "result", n < 0 ? strerror(-n) : "started", NULL);
 	if (n < 0)
 		return smtp_sayf(s, "458 unable to queue messages for node %s", e.name);

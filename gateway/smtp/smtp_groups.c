@@ -53,24 +53,26 @@ static uint64_t header_hash(const struct policy_run *run)
 	return h;
 }
 
-static bool belongs(const struct smtp_group *g, uint64_t group_hash, int fate, const struct judge *j, uint64_t hash, bool plain)
+static bool belongs(const struct smtp_group *g, uint64_t group_hash, int fate, unsigned char way, const struct judge *j, uint64_t hash, bool plain)
 {
-	if (g->fate != fate)
+	if (g->fate != fate || (fate == ACTION_ACCEPT && g->way != way))
 		return false;
 	return fate != ACTION_ACCEPT || plain || (group_hash == hash && g->judge && same_header(&g->judge[0]->run, &j->run));
 }
 
 /* Find each one's group. hashes: room for as many as recipients. */
-static void divide(struct judge *judge, const int *fate, size_t count, bool plain, uint64_t *hashes, struct smtp_groups *out)
+static void divide(struct judge *judge, const int *fate, const unsigned char *way, size_t count, bool plain, uint64_t *hashes, struct smtp_groups *out)
 {
 	for (size_t i = 0; i < count; i++) {
 		uint64_t hash = fate[i] == ACTION_ACCEPT && !plain ? header_hash(&judge[i].run) : 0;
+		unsigned char its = way ? way[i] : 0;
 		size_t n = 0;
 
-		while (n < out->count && !belongs(&out->group[n], hashes[n], fate[i], &judge[i], hash, plain))
+		while (n < out->count && !belongs(&out->group[n], hashes[n], fate[i], its, &judge[i], hash, plain))
 			n++;
 		if (n == out->count) {
 			out->group[n].fate = fate[i];
+			out->group[n].way = its;
 			out->group[n].judge = calloc(count - i, sizeof(*out->group[n].judge));
 			hashes[n] = hash;
 			out->count++;
@@ -197,7 +199,7 @@ static int equip(struct smtp_group *g, bool plain)
 	return g->fate == ACTION_ACCEPT || g->fate == FATE_HAS_IT ? aim(g, plain) : 0;
 }
 
-int smtp_groups_make(struct judge *judge, const int *fate, size_t count, bool plain, struct smtp_groups *out)
+int smtp_groups_make(struct judge *judge, const int *fate, const unsigned char *way, size_t count, bool plain, struct smtp_groups *out)
 {
 	size_t room = count ? count : 1;
 	uint64_t *hashes = calloc(room, sizeof(*hashes));
@@ -208,7 +210,7 @@ int smtp_groups_make(struct judge *judge, const int *fate, size_t count, bool pl
 	out->of = calloc(room, sizeof(*out->of));
 	if (hashes && out->group && out->of) {
 		rc = 0;
-		divide(judge, fate, count, plain, hashes, out);
+		divide(judge, fate, way, count, plain, hashes, out);
 	}
 	for (size_t i = 0; rc == 0 && i < out->count; i++)
 		rc = equip(&out->group[i], plain);

@@ -1,8 +1,9 @@
 /*
  * smtp_groups - the recipients of one message, by what is to be done for them
  *
- * Each recipient has a fate: the action of its verdict, or FATE_HAS_IT. Those who get the message are grouped by the effects that change
- * its header, since they get different bytes: each group is a delivery of its own. The other fates are one group each.
+ * Each recipient has a fate: the action of its verdict, or FATE_HAS_IT. Those who get the message are grouped by the next hop that they were asked for in
+ * (smtp_legs.h), and by the effects that change its header, since they get different bytes: each group is a delivery of its own. The other fates are one
+ * group each.
  *
  * A group that gets the message has targets: the addresses that it goes to at the server behind. A redirect (the first that is true for a
  * recipient) replaces its address; copies come behind. No address is there twice but where the client named it twice, and a copy
@@ -21,6 +22,7 @@ enum { FATE_HAS_IT = ACTION_COUNT };
 
 struct smtp_group {
 	int fate;
+	unsigned char way;                      /* of its first recipient */
 	struct judge **judge;                   /* in the order of RCPT */
 	const struct recipient **rcpt;          /* theirs */
 	size_t count;
@@ -37,8 +39,8 @@ struct smtp_groups {
 	size_t rcpt_count;
 };
 
-/* fate[i] is judge[i]'s. plain: effects do not count (observe mode). Judges and rules outlive out. 0 or -ENOMEM, then nothing is to be released. */
-int smtp_groups_make(struct judge *judge, const int *fate, size_t count, bool plain, struct smtp_groups *out);
+/* fate[i] and way[i] are judge[i]'s; way NULL: all have one. plain: effects do not count (observe mode). Judges and rules outlive out. 0 or -ENOMEM, then nothing is to be released. */
+int smtp_groups_make(struct judge *judge, const int *fate, const unsigned char *way, size_t count, bool plain, struct smtp_groups *out);
 void smtp_groups_release(struct smtp_groups *g);
 static inline void smtp_groups_cleanup(struct smtp_groups *g)
 {

@@ -41,7 +41,7 @@ struct destination smtp_inline_destination(struct smtp_session *s, const char *d
 	};
 }
 
-bool smtp_inline_suits(struct smtp_session *s, const struct recipient *r, char *reply)
+bool smtp_inline_suits(struct smtp_session *s, const char *first_domain, const struct recipient *r, char *reply)
 {
 	AUTO(outbound_tls_demand) struct outbound_tls_demand *first = NULL, *more = NULL;
 	struct destination d = smtp_inline_destination(s, r->domain);
@@ -49,13 +49,13 @@ bool smtp_inline_suits(struct smtp_session *s, const struct recipient *r, char *
 	char why[SMTP_WHY_MAX];
 	int rc;
 
-	if (r->local || !d.outbound || r->domain[0] == '[' || strcmp(r->domain, s->t->route.domain) == 0 || backend_at(d.group, &d.to))
+	if (r->local || !d.outbound || r->domain[0] == '[' || strcmp(r->domain, first_domain) == 0 || backend_at(d.group, &d.to))
 		return true;
 	if (s->ahead && s->ahead->tls)          /* the client looks for itself */
 		return true;
 	rc = destination_demand(&d, r->domain, deadline_ms, &more, why);
 	if (rc == 0 && outbound_tls_demanded(more))
-		rc = destination_demand(&d, s->t->route.domain, deadline_ms, &first, why);
+		rc = destination_demand(&d, first_domain, deadline_ms, &first, why);
 	if (rc == 0 && (!first || outbound_tls_same(first, more)))
 		return true;
 	snprintf(reply, DELIVERY_REPLY_MAX, "452 4.5.3 this recipient's domain wants another TLS than the first one's: in a transaction of its own, please");

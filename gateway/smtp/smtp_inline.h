@@ -25,7 +25,7 @@ struct destination smtp_inline_destination(struct smtp_session *s, const char *d
  * demands as well. false: reply (DELIVERY_REPLY_MAX) asks for a transaction of its own. may wait
  */
 struct recipient;
-bool smtp_inline_suits(struct smtp_session *s, const struct recipient *r, char *reply);
+bool smtp_inline_suits(struct smtp_session *s, const char *first_domain, const struct recipient *r, char *reply);
 
 /*
  * One of the networks of `bypass`: on outbound listeners the destination is in it, on others the client. The packet filter should not have brought it here;

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/stream.h"
-#include "hop/delivery.h"
 #include "smtp/smtp_session.h"
 
 static const char commands_reply[] = "421 4.7.0 too many commands from your network in a short time, closing; try again in some minutes";
@@ -34,11 +33,10 @@ static int end(struct smtp_session *s, const char *reply)
 /* Who is slowed down keeps no session with the backend from others. */
 static void pause_delivery(struct smtp_session *s, int delay_ms)
 {
-	struct delivery *d = s->t ? s->t->delivery : NULL;
-	int spare_ms = d ? delivery_spare_ms(d) : -1;
+	int spare_ms = s->t ? smtp_legs_spare_ms(s->t) : -1;
 
 	if (spare_ms >= 0 && delay_ms > spare_ms)
-		delivery_pause(d);
+		smtp_legs_pause(s->t);
 }
 
 /* 0: go on; 1: the client has its answer; or an error: it has gone. may wait */

@@ -9,6 +9,7 @@
 #include "policy/record.h"
 #include "smtp/smtp_groups.h"
 #include "smtp/smtp_history.h"
+#include "smtp/smtp_ways.h"
 
 enum { LIST_MAX = 2048, FACTS_MAX = 1024, NAMED_RCPTS = 20 };
 
@@ -143,8 +144,7 @@ void smtp_log_verdict(struct smtp_session *s, const struct smtp_verdict_line *li
 		log_str(&l, "ledger", "retry");
 	}
 	log_str(&l, "backend", line->backend);
-	if (line->backend && s->t->delivery)
-		log_str(&l, "backend.tls", delivery_tls(s->t->delivery));
+	log_str(&l, "backend.tls", line->backend_tls);
 	log_str(&l, "quarantine", line->quarantine_id);
 	log_str(&l, "reply", line->reply);
 	add_timings(&l, s->t);
@@ -180,12 +180,13 @@ static const char *own_reply(const struct smtp_session *s, const struct smtp_gro
 void smtp_log_group(struct smtp_session *s, const struct smtp_group *g, const char *verdict, const char *reply, const char *quarantine_id)
 {
 	const struct recipient **rcpt = calloc(g->count, sizeof(*rcpt));
+	const struct smtp_leg *leg = smtp_ways_leg(s, g);
 
 	for (size_t i = 0; rcpt && i < g->count; i++) {
 		struct judge *j = g->judge[i];
 		struct smtp_verdict_line line = {
 			.verdict = verdict, .v = &j->verdict, .would = would(s, &j->verdict), .reply = reply, .quarantine_id = quarantine_id,
-			.judge = j, .backend = s->t->delivery ? delivery_backend(s->t->delivery) : NULL, .rcpt = rcpt,
+			.judge = j, .backend = smtp_leg_backend(leg), .backend_tls = smtp_leg_backend(leg) ? delivery_tls(leg->delivery) : NULL, .rcpt = rcpt,
 		};
 		char text[DELIVERY_REPLY_MAX];
 		bool first = true;

@@ -11,7 +11,6 @@
 #include "filters/boundary.h"
 #include "filters/filter.h"
 #include "hop/backend.h"
-#include "hop/delivery.h"
 #include "policy/store.h"
 
 static const char short_of_memory[] = "452 4.3.1 short of memory, try again later";
@@ -176,8 +175,7 @@ static enum smtp_data_event take(struct smtp_session *s, const char *in, size_t 
 /* What has come of the message. A client that takes its time gives its session with the backend to others meanwhile. may wait */
 static int next_piece(struct smtp_session *s, const char **p, size_t *len)
 {
-	struct delivery *d = s->t ? s->t->delivery : NULL;
-	int wait_ms = s->svc->site->timeouts.data_block_ms, spare_ms = d ? delivery_spare_ms(d) : -1, rc;
+	int wait_ms = s->svc->site->timeouts.data_block_ms, spare_ms = s->t ? smtp_legs_spare_ms(s->t) : -1, rc;
 
 	if (spare_ms > 0 && spare_ms < wait_ms) {
 		rc = stream_peek(s->stream, spare_ms, p, len);
@@ -186,7 +184,7 @@ static int next_piece(struct smtp_session *s, const char **p, size_t *len)
 		wait_ms -= spare_ms;
 	}
 	if (spare_ms >= 0)
-		delivery_pause(d);
+		smtp_legs_pause(s->t);
 	return stream_peek(s->stream, wait_ms, p, len);
 }
 

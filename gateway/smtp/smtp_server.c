@@ -17,7 +17,7 @@
 #include "filters/filter.h"
 #include "hop/auth_hop.h"
 #include "hop/backend.h"
-#include "hop/delivery.h"
+#include "hop/backend_domains.h"
 #include "policy/recent.h"
 #include "policy/state.h"
 #include "smtp/smtp_auth.h"
@@ -153,7 +153,7 @@ static int say_extensions(struct smtp_session *s)
 	const struct site *site = s->svc->site;
 	struct smtp_caps caps;
 
-	if (backend_group_ready(s->group, FIRST_PROBE_MS) == -ECANCELED)
+	if (backend_group_ready(s->group, FIRST_PROBE_MS) == -ECANCELED || backend_domains_ready(s->svc->domains, FIRST_PROBE_MS) == -ECANCELED)
 		return -ECANCELED;
 	smtp_offered(s, &caps);
 	offer(&out, false, "%s", site->hostname);
@@ -319,8 +319,7 @@ static int dispatch(struct smtp_session *s, struct smtp_command *c)
 /* A client that takes its time between commands gives its session with the backend to others meanwhile. may wait */
 static int wait_for_command(struct smtp_session *s)
 {
-	struct delivery *d = s->t ? s->t->delivery : NULL;
-	int wait_ms = s->svc->site->timeouts.command_ms, spare_ms = d ? delivery_spare_ms(d) : -1, rc;
+	int wait_ms = s->svc->site->timeouts.command_ms, spare_ms = s->t ? smtp_legs_spare_ms(s->t) : -1, rc;
 
 	if (s->answer && !s->t && wait_ms > ANSWER_REST_MS) {
 		rc = stream_wait_readable(s->stream, ANSWER_REST_MS);
@@ -336,7 +335,7 @@ static int wait_for_command(struct smtp_session *s)
 		wait_ms -= spare_ms;
 	}
 	if (spare_ms >= 0)
-		delivery_pause(d);
+		smtp_legs_pause(s->t);
 	return stream_wait_readable(s->stream, wait_ms);
 }
 

@@ -15,6 +15,7 @@
 #include "policy/conf.h"
 #include "policy/ledger.h"
 
+struct backend_domains;
 struct backend_group;
 struct daemons;
 struct dns;
@@ -44,6 +45,7 @@ struct smtp_service {
 	struct history_channel *history;        /* or NULL */
 	struct backend_group *group;            /* of mail that comes through no listener, or one without backends of its own */
 	struct backend_group **listener_group;  /* of each of site->listener; group again, or one of its own */
+	struct backend_domains *domains;        /* of sections domain; NULL: there are none */
 	struct socket_source *sockets;          /* transparent ones; NULL: there are none */
 	struct destination_shared *destinations;        /* counters of destination_hop.h, or NULL */
 	struct outbound *outbound;              /* of mail that goes out to other domains */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "hop/delivery.h"
 #include "hop/destination_hop.h"
 #include "policy/state.h"
@@ -85,12 +86,16 @@ void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 		return;
 	}
 	/* Ours may write to the whole world: each next hop says at RCPT what it does not take. */
-	if (relays(s))
+	if (relays(s)) {
 		memset(out, 0, sizeof(*out));
-	else if (backend_group_caps(s->group, out))
+		out->eightbit = out->smtputf8 = out->dsn = true;
 		return;
-	/* Nobody knows. RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
-	out->eightbit = out->smtputf8 = out->dsn = true;
+	}
+	/* Nobody knows? RCPT will be 451, which keeps the message; not to offer would make its sender give up (RFC 6531 3.1). */
+	if (!backend_group_caps(s->group, out))
+		out->eightbit = out->smtputf8 = out->dsn = true;
+	if (!s->login && s->listener->direction != DIRECTION_SUBMISSION)
+		backend_domains_meet(s->svc->domains, out);
 }
 
 uint64_t smtp_size_max(const struct smtp_session *s, const struct smtp_caps *caps)
@@ -107,7 +112,7 @@ void smtp_txn_free(struct smtp_txn *t)
 	for (size_t i = 0; t->judge && i < t->txn.env.rcpt_count; i++)
 		judge_release(&t->judge[i]);
 	free(t->judge);
-	delivery_free(t->delivery);
+	smtp_legs_free(t);
 	free(t->earlier);
 	free(t->has);
 	txn_release(&t->txn);

@@ -17,6 +17,7 @@
 #include "smtp/route.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
+#include "smtp/smtp_legs.h"
 #include "smtp/smtp_reply.h"
 #include "smtp/smtp_server.h"
 
@@ -28,8 +29,6 @@ enum smtp_state {
 	SMTP_BDAT = 16,         /* chunks have begun */
 	SMTP_CLOSING = 32,
 };
-
-struct delivery;
 
 /* Moments of a transaction that its log line tells. */
 enum smtp_time { SMTP_TIME_RECEIVED, SMTP_TIME_CHECKED, SMTP_TIME_DELIVERED, SMTP_TIMES };
@@ -43,8 +42,9 @@ struct smtp_txn {
 	bool utf8, eightbit, prdr;      /* SMTPUTF8, BODY=8BITMIME, PRDR */
 	unsigned rcpt_asked;            /* recipients that were judged, taken or not */
 	int64_t start_ms, time_ms[SMTP_TIMES];
-	struct delivery *delivery;      /* the backend's side, NULL before the first RCPT */
-	struct route route;             /* its, of the first recipient */
+	struct smtp_leg *leg[SMTP_LEGS_MAX];    /* the next hops */
+	size_t leg_count;
+	unsigned char *way;             /* the leg of each recipient, or SMTP_NO_LEG */
 	bool spooled;                   /* recipients have several routes, or the next hop is slow: all goes to the spool */
 	const char *receive_reply;      /* the message is not wanted any more: what the client hears at its end; NULL: it is */
 	bool bdat;                      /* came by BDAT */
@@ -169,11 +169,13 @@ const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, b
 /*
  * smtp_spool.c: what cannot be delivered while the client waits is kept in the spool. smtp_spool_several: whether a transaction may have recipients of this
  * route beside those of its own. smtp_spool_away: whether a recipient whose next hop did not answer, with this reply, is taken nevertheless; known: somebody
- * else than the server behind says that he exists. smtp_spool_begin: from now on nobody is asked any more.
+ * else than the server behind says that he exists. smtp_spool_begin: from now on nobody is asked any more; smtp_spool_leg: nobody of this leg, which is one
+ * to servers behind us.
  */
 bool smtp_spool_several(const struct smtp_session *s, const struct route *r);
-bool smtp_spool_away(const struct smtp_session *s, const char *reply, bool known);
+bool smtp_spool_away(const struct smtp_session *s, const struct route *r, const char *reply, bool known);
 void smtp_spool_begin(struct smtp_session *s, const char *why);
+void smtp_spool_leg(struct smtp_session *s, struct smtp_leg *leg, const char *why);
 /* Keep the message, with this header, for the group's targets; its result and reply are set. TAKEN: it is on stable storage. may wait */
 void smtp_spool_group(struct smtp_session *s, struct smtp_group *g, const struct buf *header);
 
@@ -210,6 +212,7 @@ struct smtp_verdict_line {
 	const struct verdict *v;        /* NULL: no policy was asked */
 	const char *reply;              /* what the client heard */
 	const char *backend;            /* name, or NULL */
+	const char *backend_tls;        /* how the session with it was encrypted, where that is worth a word; or NULL */
 	const char *quarantine_id;      /* or NULL */
 	const struct recipient *const *rcpt;
 	size_t rcpt_count;

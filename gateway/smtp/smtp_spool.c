@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "hop/delivery.h"
 #include "policy/spool.h"
 #include "smtp/smtp_groups.h"
@@ -22,9 +23,10 @@
 
 bool smtp_spool_several(const struct smtp_session *s, const struct route *r)
 {
+	const struct smtp_leg *first = smtp_legs_first(s->t);
 	char text[SPOOL_ROUTE_MAX];
 
-	return s->svc->spool && s->client.relay && spool_route_text(s, &s->t->route, text) && spool_route_text(s, r, text);
+	return s->svc->spool && s->client.relay && first && spool_route_text(s, &first->route, text) && spool_route_text(s, r, text);
 }
 
 /* Nobody could be reached (4.4), or had a place for us (4.3.2). Mistakes of the site's, or a certificate that does not fit, the client hears of now. */
@@ -33,16 +35,21 @@ static bool nobody_there(const char *reply)
 	return strncmp(reply, "451 4.4.", 8) == 0 || strncmp(reply, "451 4.3.2 ", 10) == 0;
 }
 
-bool smtp_spool_away(const struct smtp_session *s, const char *reply, bool known)
+bool smtp_spool_away(const struct smtp_session *s, const struct route *r, const char *reply, bool known)
 {
+	const struct backend_group *owner;
+
 	if (!nobody_there(reply))
 		return false;
-	switch (s->t->route.kind) {
+	switch (r->kind) {
 	case ROUTE_UPSTREAM:
 	case ROUTE_MX:
 		return s->svc->spool != NULL;
 	case ROUTE_BACKEND:
 		return s->svc->spool && known && backend_group_spools(s->group);
+	case ROUTE_OWNER:
+		owner = backend_domains_find(s->svc->domains, r->domain);
+		return s->svc->spool && known && owner && backend_group_spools(owner);
 	case ROUTE_DESTINATION:
 		/* It waits for the server as for one that is not inline; then it comes from our own address. */
 		return s->svc->spool && known && backend_at(s->group, &s->destination) && backend_group_spools(s->group);
@@ -60,18 +67,34 @@ void smtp_spool_begin(struct smtp_session *s, const char *why)
 		return;
 	t->spooled = true;
 	log_info("spooling", "tx", t->txn.id, "why", why, NULL);
-	delivery_free(t->delivery);
-	t->delivery = NULL;
+	smtp_legs_end(t);
+}
+
+void smtp_spool_leg(struct smtp_session *s, struct smtp_leg *leg, const char *why)
+{
+	char text[ROUTE_TEXT_MAX];
+
+	if (leg->spooled)
+		return;
+	leg->spooled = true;
+	log_info("spooling", "tx", s->t->txn.id, "route", route_text(&leg->route, text), "why", why, NULL);
+	smtp_leg_end(leg);
 }
 
 /* Where a target's mail goes: as its recipient's was found at RCPT; of another address (a redirect, a copy) as if the gateway itself sent it. */
 static bool target_route(const struct smtp_session *s, const struct smtp_group *g, const struct delivery_target *target, char *out)
 {
+	const struct smtp_leg *leg;
 	struct route route;
 
-	for (size_t i = 0; i < g->count; i++)
-		if (g->rcpt[i]->address == target->address)
-			return !route_find(s, g->rcpt[i], &route) && spool_route_text(s, &route, out);
+	for (size_t i = 0; i < g->count; i++) {
+		if (g->rcpt[i]->address != target->address)
+			continue;
+		leg = smtp_legs_of(s->t, (size_t)(g->rcpt[i] - s->t->txn.env.rcpt));
+		if (leg)
+			return spool_route_text(s, &leg->route, out);
+		return !route_find(s, g->rcpt[i], &route) && spool_route_text(s, &route, out);
+	}
 	return spool_route_address(s->svc, target->address, out);
 }
 
@@ -147,12 +170,10 @@ void smtp_spool_group(struct smtp_session *s, struct smtp_group *g, const struct
 /* --- success --- */
 
 /* May a notification be sent, and does one need to be. */
-static bool tells_nothing(const struct smtp_session *s)
+static bool tells_nothing(const struct smtp_session *s, const struct smtp_leg *leg)
 {
-	const struct smtp_txn *t = s->t;
-
-	return s->svc->spool && s->client.relay && t->delivery && (t->route.kind == ROUTE_MX || t->route.kind == ROUTE_UPSTREAM) &&
-	       t->txn.env.from[0] && !delivery_offers_dsn(t->delivery);
+	return s->svc->spool && s->client.relay && leg && leg->delivery && (leg->route.kind == ROUTE_MX || leg->route.kind == ROUTE_UPSTREAM) &&
+	       s->t->txn.env.from[0] && !delivery_offers_dsn(leg->delivery);
 }
 
 /* may wait */
@@ -178,6 +199,7 @@ void smtp_spool_relayed(struct smtp_session *s, const struct smtp_group *g)
 {
 	const struct envelope *env = &s->t->txn.env;
 	AUTO(buf) struct buf text = BUF_INIT(DSN_MAX);
+	const struct smtp_leg *leg = smtp_ways_leg(s, g);
 	struct dsn_rcpt *rcpt = NULL;
 	char from[SPOOL_BOUNCE_FROM_MAX], id[64];
 	const char *params;
@@ -187,15 +209,15 @@ void smtp_spool_relayed(struct smtp_session *s, const struct smtp_group *g)
 	};
 	int rc;
 
-	for (size_t i = 0; i < g->target_count && tells_nothing(s); i++)
-		d.rcpt_count += !g->target[i].dropped && dsn_wants_success(g->target[i].params) && smtp_ways_own(s, &g->target[i]);
+	for (size_t i = 0; i < g->target_count && tells_nothing(s, leg); i++)
+		d.rcpt_count += !g->target[i].dropped && dsn_wants_success(g->target[i].params) && smtp_ways_own(s, g, &g->target[i]);
 	if (!d.rcpt_count || !(rcpt = calloc(d.rcpt_count, sizeof(*rcpt))))
 		return;
 	d.rcpt_count = 0;
 	for (size_t i = 0; i < g->target_count; i++)
-		if (!g->target[i].dropped && dsn_wants_success(g->target[i].params) && smtp_ways_own(s, &g->target[i]))
+		if (!g->target[i].dropped && dsn_wants_success(g->target[i].params) && smtp_ways_own(s, g, &g->target[i]))
 			rcpt[d.rcpt_count++] = (struct dsn_rcpt){ .address = g->target[i].address, .params = g->target[i].params,
-								  .action = DSN_RELAYED, .remote = delivery_backend(s->t->delivery), .attempt_s = d.now_s };
+								  .action = DSN_RELAYED, .remote = delivery_backend(leg->delivery), .attempt_s = d.now_s };
 	d.rcpt = rcpt;
 	snprintf(id, sizeof(id), "%s.%lx", s->t->txn.id, (unsigned long)clock_wall_ms() & 0xfffffff);
 	rc = spool_bounce_text(s->svc, &d, &text, &params);

@@ -240,7 +240,7 @@ int smtp_judge_message(struct smtp_session *s)
 	count_fates(fate, rcpts, count);
 	if (!each && !count[ACTION_DEFER] && count[ACTION_REJECT] < rcpts)
 		spare_from_bounces(fate, rcpts);
-	rc = smtp_groups_make(t->judge, fate, rcpts, smtp_observing(s), &groups);
+	rc = smtp_groups_make(t->judge, fate, t->spooled ? NULL : t->way, rcpts, smtp_observing(s), &groups);
 	free(fate);
 	if (rc < 0)
 		return smtp_say(s, out_of_memory);

@@ -14,8 +14,11 @@
 #include "hop/next_hop.h"
 #include "hop/return_path.h"
 #include "hop/smtp_client.h"
+#include "policy/conf.h"
 #include "smtp/route.h"
+#include "smtp/smtp_address.h"
 #include "smtp/smtp_server.h"
+#include "smtp/smtp_session.h"
 #include "spool/dsn_params.h"
 #include "spool/spool_route.h"
 
@@ -201,6 +204,7 @@ static bool add(struct spool_work *w, struct next_hop *hop, struct spool_try *t,
 	}
 	hop->strain += BACKEND_STRAIN_REFUSED;
 	spool_try_settle(t, kind_of(&c->reply), reply_text(&c->reply, reply), hop->name);
+	t->unknown = t->kind == SPOOL_FOR_GOOD && smtp_reply_unknown(reply);
 	return !c->closing;
 }
 
@@ -253,13 +257,10 @@ static void send_message(struct spool_work *w, struct next_hop *hop)
 	settle_all(w, TRY_PENDING, SPOOL_LATER, reply, NULL);
 }
 
-void spool_deliver(struct spool_work *w)
+/* All that is pending. may wait */
+static void run(struct spool_work *w, struct next_hop *hop)
 {
-	AUTO(next_hop) struct next_hop *hop = spool_route_hop(w->svc, w->lease->route, w->client.addr.family ? &w->client : NULL);
-
-	if (!hop)
-		settle_all(w, TRY_PENDING, SPOOL_LATER, "451 4.3.5 the configuration knows no way to where this goes", NULL);
-	while (hop && any(w, TRY_PENDING)) {
+	while (any(w, TRY_PENDING)) {
 		int rc = w->svc->draining ? -ECANCELED : next_hop_take(hop, command_deadline(w));
 
 		if (rc < 0) {
@@ -271,5 +272,87 @@ void spool_deliver(struct spool_work *w)
 		if (begin(w, hop) && add_all(w, hop))
 			send_message(w, hop);
 		next_hop_give(hop, !hop->client->broken);
+	}
+}
+
+/* By way of that route, as text. may wait */
+static void run_by(struct spool_work *w, const char *route)
+{
+	AUTO(next_hop) struct next_hop *hop = spool_route_hop(w->svc, route, w->client.addr.family ? &w->client : NULL);
+
+	if (hop)
+		run(w, hop);
+	else
+		settle_all(w, TRY_PENDING, SPOOL_LATER, "451 4.3.5 the configuration knows no way to where this goes", NULL);
+}
+
+/* The section domain of a recipient, or NULL. */
+static const struct domain_conf *section(const struct spool_work *w, const struct spool_try *t)
+{
+	const char *at = strrchr(recipient(w, t)->address, '@');
+	char domain[SMTP_DOMAIN_MAX + 1];
+
+	return at && smtp_domain_ascii(at + 1, domain) == 0 ? site_domain(w->svc->site, domain) : NULL;
+}
+
+/* One whom the owner that he was kept for does not know: the others, up to the one who takes him. may wait */
+static void ask_others(struct spool_work *w, struct spool_try *t, const struct domain_conf *d)
+{
+	bool down = w->route_down, met = w->met;
+	char later[REPLY_MAX] = "", route_of[ROUTE_TEXT_MAX];
+	struct route route;
+
+	for (size_t i = 0; i < d->owner_count; i++) {
+		route_of_owner(d, i, &route);
+		if (strcmp(route_text(&route, route_of), w->lease->route) == 0)
+			continue;
+		t->state = TRY_PENDING;
+		run_by(w, route_of);
+		if (t->kind == SPOOL_LATER && !later[0])
+			snprintf(later, sizeof(later), "%s", t->reply ? t->reply : "451 4.4.1 the mail server does not answer");
+		if (t->kind == SPOOL_TAKEN || t->kind == SPOOL_UNTRIED || (t->kind == SPOOL_FOR_GOOD && !t->unknown))
+			break;
+	}
+	w->route_down = down;           /* of the route that the lease is of */
+	w->met = met;
+	if (t->kind == SPOOL_FOR_GOOD && t->unknown && later[0])
+		spool_try_settle(t, SPOOL_LATER, later, NULL);
+}
+
+/* The owner that it was kept for is not in the configuration any more. may wait */
+static void go_as_now(struct spool_work *w)
+{
+	char route[SPOOL_ROUTE_MAX], its[SPOOL_ROUTE_MAX];
+
+	for (size_t i = 0; i < w->count; i++)
+		w->try[i].state = w->try[i].state == TRY_PENDING ? TRY_WAITING : w->try[i].state;
+	for (size_t i = 0; i < w->count; i++) {
+		if (w->try[i].state != TRY_WAITING)
+			continue;
+		if (!spool_route_address(w->svc, recipient(w, &w->try[i])->address, route)) {
+			spool_try_settle(&w->try[i], SPOOL_LATER, "451 4.3.5 the configuration knows no way to where this goes", NULL);
+			continue;
+		}
+		for (size_t k = i; k < w->count; k++)
+			if (w->try[k].state == TRY_WAITING && spool_route_address(w->svc, recipient(w, &w->try[k])->address, its) && strcmp(its, route) == 0)
+				w->try[k].state = TRY_PENDING;
+		run_by(w, route);
+	}
+}
+
+void spool_deliver(struct spool_work *w)
+{
+	struct route route;
+	bool owner = route_parse(w->lease->route, &route) == 0 && route.kind == ROUTE_OWNER;
+
+	if (owner && !route_group(w->svc, NULL, &route))
+		go_as_now(w);
+	else
+		run_by(w, w->lease->route);
+	for (size_t i = 0; owner && i < w->count; i++) {
+		const struct domain_conf *d = w->try[i].unknown ? section(w, &w->try[i]) : NULL;
+
+		if (d && d->owner_count > 1)
+			ask_others(w, &w->try[i], d);
 	}
 }

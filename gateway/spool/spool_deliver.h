@@ -5,6 +5,9 @@
  * outcome: 5xx is for good, 4xx is for later. Where there is no session to be had, or the server closes before it has said anything of the
  * message, the route is down, and not the message's fault. One that was perhaps taken (no answer to the end of data) is
  * delivered again: at least once.
+ *
+ * Of a domain whose servers are several owners (sections domain with learn = yes) one that refuses a recipient as unknown is not the last word: the others are
+ * asked, since the mailbox has moved meanwhile. What was kept for an owner that the configuration does not know any more goes where it would go now.
  */
 #ifndef SPOOL_DELIVER_H
 #define SPOOL_DELIVER_H
@@ -16,7 +19,7 @@
 struct message;
 struct smtp_service;
 
-enum spool_try_state { TRY_PENDING, TRY_HELD, TRY_DONE };
+enum spool_try_state { TRY_PENDING, TRY_HELD, TRY_DONE, TRY_WAITING };
 
 /* What becomes of one recipient that is due. */
 struct spool_try {
@@ -25,6 +28,7 @@ struct spool_try {
 	enum spool_outcome_kind kind;
 	char *reply, *remote;           /* heap; NULL: none */
 	bool relayed;                   /* the sender asked for a notification of success, and this server sends none */
+	bool unknown;                   /* refused at RCPT: there is no such one */
 	bool expired;                   /* given up as its time is over */
 	bool tell;                      /* the sender is to hear, or has heard, that it is late */
 	bool logged;

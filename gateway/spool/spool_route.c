@@ -54,5 +54,10 @@ struct next_hop *spool_route_hop(struct smtp_service *svc, const char *text, con
 	}
 	if (route_parse(text, &r) < 0)
 		return NULL;
-	return r.kind == ROUTE_BACKEND ? backend_hop_new(svc->group, who, NULL) : route_hop(svc, NULL, &r);
+	if (route_behind(&r)) {
+		struct backend_group *behind = route_group(svc, NULL, &r);
+
+		return behind ? backend_hop_new(behind, who, NULL) : NULL;
+	}
+	return route_hop(svc, NULL, &r);
 }

@@ -1,7 +1,7 @@
 /*
  * spool_route - where spooled mail goes: routes as the spool writes them
  *
- * The text is that of route.h, and for a listener that has backends of its own "backend LISTENER". Recipients of messages that come through no
+ * The text is that of route.h ("owner new" for a domain with servers of its own), and for a listener that has backends of its own "backend LISTENER". Recipients of messages that come through no
  * session (notifications, redirected mail) get their route here: accepted domains go to the backends, all else the outbound way.
  */
 #ifndef SPOOL_ROUTE_H

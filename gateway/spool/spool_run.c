@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/task.h"
 #include "hop/backend.h"
+#include "hop/backend_domains.h"
 #include "policy/history_channel.h"
 #include "smtp/smtp_server.h"
 #include "spool/spool_bounce.h"
@@ -223,7 +224,7 @@ static void waker(void *arg)
 			continue;
 		}
 		seen = svc->spool_ups;
-		if (spool_wake(svc->spool, "backend") < 0)
+		if (spool_wake(svc->spool, "backend") < 0 || spool_wake(svc->spool, "owner") < 0)
 			task_sleep(PAUSE_MS);
 	}
 	svc->spool_waker = NULL;
@@ -252,6 +253,8 @@ int spool_run_start(struct smtp_service *svc)
 	for (size_t i = 0; i < svc->site->listener_count; i++)
 		if (svc->listener_group[i] && svc->listener_group[i] != svc->group)
 			backend_group_on_up(svc->listener_group[i], backend_is_up, svc);
+	for (size_t i = 0; i < backend_domains_count(svc->domains); i++)
+		backend_group_on_up(backend_domains_at(svc->domains, i), backend_is_up, svc);
 	return 0;
 }
 

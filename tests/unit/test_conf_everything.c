@@ -30,6 +30,7 @@ static const char everything[] =
 	"	tls_ca = cert.pem\n	xclient = yes\n	proxy = v2\n	reuse = no\n	reuse_idle = 11s\n	reuse_messages = 12\n	spool = yes\n	connect_timeout = 1500ms\n	probe_interval = 2m\n"
 	"}\n"
 	"backend six { address = \"[2001:db8::5]:27\" tls = off }\n"
+	"domain \".Example.COM\" { backends = { old, six } learn = yes }\n"
 	"backend store { protocol = imap address = \"10.0.0.5:2143\" implicit_tls = yes }\n"
 	"backend old { address = \"10.0.0.7:26\" tls = required tls_min = 1.0 tls_security_level = 0 tls_ciphers = \"AES\"\n"
 	"	tls_pin = { \"sha256:01020304:05060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1fff\", \"sha256-key:" PIN "\" } }\n"
@@ -341,6 +342,10 @@ static void test_everything(void **state)
 	assert_false(s->prdr);
 	assert_int_equal(s->ledger_s, 1800);
 	assert_true(s->split_retry);
+	assert_int_equal(s->domain_section_count, 1);
+	assert_string_equal(site_domain(s, "a.b.example.com")->domain, ".example.com");
+	assert_true(site_domain(s, "b.example.com")->learn);
+	assert_string_equal(site_domain(s, "b.example.com")->owner[1].name, "six");
 	assert_int_equal(s->sni_count, 1);
 	assert_string_equal(site_sni(s, "a.example.org")->name, "*.example.org");
 	assert_string_equal(site_sni(s, "a.example.org")->backends[0], "store");

@@ -137,12 +137,47 @@ static void test_rows(void **state)
 			for (const char *p = rows[i].rcpt[n] + 1; *p; p++)
 				judge[n].run.effects[judge[n].run.effect_count++] = rule_of(*p);
 		}
-		assert_int_equal(smtp_groups_make(judge, fate, n, rows[i].plain, &g), 0);
+		assert_int_equal(smtp_groups_make(judge, fate, NULL, n, rows[i].plain, &g), 0);
 		describe(&g, &got);
 		if (strcmp(buf_str(&got), rows[i].want) != 0)
 			fail_msg("%s: %s, expected %s", rows[i].name, buf_str(&got), rows[i].want);
 		for (size_t k = 0; k < n; k++)
 			assert_int_equal(g.group[g.of[k]].fate, fate[k]);
+		smtp_groups_release(&g);
+	}
+}
+
+/* Those of different next hops never share a delivery; what is not delivered is one group all the same. */
+static void test_ways(void **state)
+{
+	static const struct { const char *fates; unsigned char way[RCPTS]; size_t groups; size_t of[RCPTS]; } ways[] = {
+		{ "aaa", { 0, 0, 0 }, 1, { 0, 0, 0 } },
+		{ "aaa", { 0, 1, 0 }, 2, { 0, 1, 0 } },
+		{ "aaa", { 255, 1, 255 }, 2, { 0, 1, 0 } },
+		{ "qqa", { 0, 1, 1 }, 2, { 0, 0, 1 } },
+		{ "aqa", { 1, 1, 0 }, 3, { 0, 1, 2 } },
+	};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+		struct recipient rcpt[3];
+		struct judge judge[3] = { 0 };
+		char address[] = "r@example.com", params[] = "";
+		struct smtp_groups g;
+		int fate[3];
+
+		for (size_t n = 0; n < 3; n++) {
+			rcpt[n] = (struct recipient){ .address = address, .params = params };
+			judge[n].rcpt = &rcpt[n];
+			fate[n] = ways[i].fates[n] == 'a' ? ACTION_ACCEPT : ACTION_QUARANTINE;
+		}
+		assert_int_equal(smtp_groups_make(judge, fate, ways[i].way, 3, i % 2, &g), 0);
+		assert_int_equal(g.count, ways[i].groups);
+		for (size_t n = 0; n < 3; n++) {
+			if (g.of[n] != ways[i].of[n])
+				fail_msg("row %zu, recipient %zu: group %zu", i, n, g.of[n]);
+			if (fate[n] == ACTION_ACCEPT)
+				assert_int_equal(g.group[g.of[n]].way, ways[i].way[n]);
+		}
 		smtp_groups_release(&g);
 	}
 }
@@ -167,7 +202,7 @@ static void test_many(void **state)
 		judge[i].run.effects[judge[i].run.effect_count++] = &rule[i];
 		judge[i].run.effects[judge[i].run.effect_count++] = rule_of('C');
 	}
-	assert_int_equal(smtp_groups_make(judge, fate, MANY, false, &g), 0);
+	assert_int_equal(smtp_groups_make(judge, fate, NULL, MANY, false, &g), 0);
 	assert_int_equal(g.count, MANY);
 	assert_int_equal(g.group[0].target_count, 2);
 	for (size_t i = 1; i < MANY; i++)
@@ -185,7 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_ways), cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests_name("smtp_groups", tests, NULL, NULL);
