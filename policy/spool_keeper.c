@@ -16,6 +16,7 @@
 #include "policy/spool_file.h"
 #include "policy/spool_record.h"
 #include "policy/spool_split.h"
+#include "policy/store_clock.h"
 
 enum {
 	ID_TRIES = 20,
@@ -61,6 +62,7 @@ struct spool_keeper {
 	int sync_rc;                    /* of an fsync in between that failed: the kernel says so once, and it was about all since the last flush */
 	struct unsaved *unsaved;
 	size_t unsaved_count;
+	struct store_clock clock;
 };
 
 static void close_fd(int *fd)
@@ -161,6 +163,13 @@ int spool_keeper_temp(struct spool_keeper *k)
 	return durable_temp(k->dir_fd);
 }
 
+/* What time it is, though somebody may have set the clock a year ahead: that makes nothing old. */
+static int64_t wall_clock(struct spool_keeper *k, int64_t now_ms, int64_t wall_ms)
+{
+	(void)store_clock_trusted(&k->clock, k->dir_fd, wall_ms, now_ms);
+	return store_clock_now_ms(&k->clock);
+}
+
 /* --- the start --- */
 
 static void load_one(struct spool_keeper *k, const char *id, int64_t now_ms, int64_t wall_ms)
@@ -194,6 +203,7 @@ bool spool_keeper_load(struct spool_keeper *k, int64_t now_ms, int64_t wall_ms)
 
 	if (!k->list)
 		return false;
+	wall_ms = wall_clock(k, now_ms, wall_ms);
 	for (int i = 0; i < LOAD_AT_ONCE && k->list_at < k->list_count; i++)
 		load_one(k, k->list[k->list_at++], now_ms, wall_ms);
 	if (k->list_at < k->list_count)
@@ -402,7 +412,7 @@ int spool_keeper_keep(struct spool_keeper *k, int fd, const char *record, size_t
 	if (rc == 0 && spool_envelope_waiting(e) == 0)
 		rc = -EINVAL;
 	if (rc == 0)
-		rc = keep_pieces(k, fd, e, now_ms, wall_ms, id);
+		rc = keep_pieces(k, fd, e, now_ms, wall_clock(k, now_ms, wall_ms), id);
 	return rc == -EDQUOT ? -ENOSPC : rc;
 }
 
@@ -468,10 +478,11 @@ static int save(struct spool_keeper *k, const struct spool_envelope *e)
 	return rc;
 }
 
-void spool_keeper_tick(struct spool_keeper *k)
+void spool_keeper_tick(struct spool_keeper *k, int64_t now_ms, int64_t wall_ms)
 {
 	struct spool_envelope *e = k->unsaved ? unsaved_take(k, k->unsaved->e->id) : NULL;
 
+	(void)wall_clock(k, now_ms, wall_ms);
 	while (e && save(k, e) == 0) {
 		spool_envelope_free(e);
 		e = k->unsaved ? unsaved_take(k, k->unsaved->e->id) : NULL;
@@ -655,6 +666,7 @@ int spool_keeper_report(struct spool_keeper *k, const struct spool_told *t, int 
 		spool_schedule_end(k->schedule, t->id, t->number, SPOOL_END_LATER, now_ms);
 		return rc;
 	}
+	wall_ms = wall_clock(k, now_ms, wall_ms);
 	change = apply(e, t, wall_ms, false);
 	if (change.notable && t->dsn && dsn_fd >= 0)
 		dsn_rc = keep_dsn(k, t->dsn, dsn_fd, now_ms, wall_ms);

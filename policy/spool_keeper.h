@@ -4,6 +4,8 @@
  * What makes things durable is shared: keep and report do everything but the fsync of the directory, which spool_keeper_flush does for all
  * since the last one; only then may they be answered. The one exception is a DSN, which is durable before its report is recorded.
  *
+ * How old an entry is goes by the wall clock as far as that can be trusted (store_clock.h): one that is set a year ahead gives nothing up.
+ *
  * The directory is locked (flock) while it is open: a command that deletes does so beside no keeper.
  */
 #ifndef SPOOL_KEEPER_H
@@ -49,8 +51,8 @@ void spool_keeper_gone(struct spool_keeper *k, const void *holder, int64_t now_m
 void spool_keeper_claim(struct spool_keeper *k, const struct spool_held *h, const void *holder, int64_t now_ms);
 void spool_keeper_untried(struct spool_keeper *k, const char *id, uint64_t number, int64_t now_ms);
 
-/* About once a second: what could not be written for want of room is tried again. */
-void spool_keeper_tick(struct spool_keeper *k);
+/* About once a second: what could not be written for want of room is tried again, and the clock is looked at. */
+void spool_keeper_tick(struct spool_keeper *k, int64_t now_ms, int64_t wall_ms);
 
 /* -ENOENT; -EBUSY: it is being delivered. Durable after the flush. */
 int spool_keeper_delete(struct spool_keeper *k, const char *id);

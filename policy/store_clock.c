@@ -96,7 +96,7 @@ bool store_clock_trusted(struct store_clock *c, int dir_fd, int64_t wall_ms, int
 	ok = store_clock_look(c, c->begun ? 0 : file_read(dir_fd), wall_ms, run_ms, &off_s);
 	if (off_s) {
 		log_start(&l, LOG_LEVEL_WARNING, "store");
-		log_str(&l, "what", "the clock is not where it should be: for a day, or until it is, nothing is deleted because it is old");
+		log_str(&l, "what", "the clock is not where it should be: for a day, or until it is, nothing is deleted or given up because it is old");
 		log_num(&l, "ahead_s", off_s);
 		log_emit(&l);
 	}

@@ -1,7 +1,7 @@
 /*
- * store_clock - what time it is in the quarantine, when the wall clock may be wrong
+ * store_clock - what time it is in the quarantine and in the spool, when the wall clock may be wrong
  *
- * A clock that is set a year ahead, by mistake or by a battery that has died, would make everything in the quarantine old at once, and what is deleted does
+ * A clock that is set a year ahead, by mistake or by a battery that has died, would make everything in the quarantine old at once, and all that the spool holds expire; what is deleted does
  * not come back when somebody puts it right; and what is kept while the clock is behind would be old before its time. So who keeps, and who deletes, looks
  * at the clock first. When it is not where it should be by the time that has passed, or at a start far from where it was when it was last
  * trusted, it is not trusted for a day, or until it is right again: the log says so, nothing is deleted because it is old, and what is kept has the time that

@@ -372,7 +372,7 @@ static void spool_tick(struct keeper *k)
 		spool_keeper_set(s->keeper, &s->settings);
 		k->round_in_ms = 0;     /* what is due may be another */
 	}
-	spool_keeper_tick(s->keeper);
+	spool_keeper_tick(s->keeper, clock_ms(), clock_wall_ms());
 	for (struct asking *a = s->first; a; a = a->next)
 		round_by(k, a->until_ms, now_ms);
 	publish(s);

@@ -356,6 +356,19 @@ def dns_away_while_the_clock_is_ahead(site, load):
     site.clock.move(0)
 
 
+def start_with_the_clock_ahead(site, load):
+    """What cannot be delivered just then is not a year old."""
+    for h in site.hosts:
+        h.stop()
+    load.tried(20)
+    site.clock.move(400 * DAY)
+    site.restart()
+    load.tried(20)
+    site.clock.move(0)
+    for h in site.hosts:
+        h.listen()
+
+
 def suspended(site, load):
     stand_still(processes(site.gate.process.pid))
 
@@ -371,13 +384,14 @@ def reload(site, load):
 
 
 FAULTS = [each_process, all_processes, backend_stops, backend_is_killed, backend_stands_still, world_stops, disk_full, start_on_a_full_disk, disk_lost,
-          dns_stops, dns_fails, clock_moves, dns_away_while_the_clock_is_ahead, suspended, reload, upgrade]
+          dns_stops, dns_fails, clock_moves, dns_away_while_the_clock_is_ahead, start_with_the_clock_ahead, suspended, reload, upgrade]
 # By chance, and two at once where they do not break the same thing.
 BREAKS = {
     one_process: {"process"}, all_processes: {"gateway"}, suspended: {"gateway"}, reload: {"gateway"}, upgrade: {"gateway"},
     disk_lost: {"gateway", "disk"}, disk_full: {"disk"}, start_on_a_full_disk: {"gateway", "disk"},
     backend_stops: {"backend"}, backend_is_killed: {"backend"}, backend_stands_still: {"backend"}, world_stops: {"world"}, dns_stops: {"dns"},
     dns_fails: {"dns"}, clock_moves: {"clock"}, dns_away_while_the_clock_is_ahead: {"dns", "clock"},
+    start_with_the_clock_ahead: {"gateway", "clock", "world"},
 }
 
 

@@ -550,6 +550,38 @@ static void test_put_off(void **state)
 	spool_keeper_close(k);
 }
 
+/* A keeper that begins while the clock is 400 days ahead gives nothing up: not before a day has gone by in which nobody has put it right. */
+static void test_clock_ahead(void **state)
+{
+	enum { AHEAD_S = 400 * 86400, DAY_MS = 86400 * 1000, LATER_MS = 5000 };
+	struct spool_keeper *k;
+	struct spool_grant g;
+	struct spool_envelope *e = NULL;
+	char id[STORE_ID_MAX];
+	int fd = -1;
+
+	for (int believed = 0; believed < 2; believed++) {
+		fresh();
+		k = begin(&standard);
+		assert_int_equal(keep(k, 1, 1, id), 0);
+		assert_int_equal(spool_keeper_flush(k), 0);
+		spool_keeper_close(k);
+		assert_int_equal(spool_keeper_open(dir, -1, &standard, 1 << 20, &k), 0);
+		if (believed) {
+			spool_keeper_tick(k, LATER_MS - DAY_MS, WALL_MS + (int64_t)AHEAD_S * 1000 - DAY_MS);
+			spool_keeper_tick(k, LATER_MS, WALL_MS + (int64_t)AHEAD_S * 1000);
+		}
+		while (spool_keeper_load(k, LATER_MS, WALL_MS + (int64_t)AHEAD_S * 1000))
+			;
+		assert_true(spool_keeper_lease(k, k, LATER_MS, &g, &e, &fd));
+		assert_int_equal(g.duty, SPOOL_DELIVER);
+		assert_int_equal(g.last, believed);        /* tried once more, then given up */
+		spool_envelope_free(e);
+		close(fd);
+		spool_keeper_close(k);
+	}
+}
+
 /* --- what does not fit, what is no message --- */
 
 static void test_bounds(void **state)
@@ -719,7 +751,7 @@ static void test_disk_full(void **state)
 	/* A report that changes nothing does not make it forgotten. */
 	assert_int_equal(report(k, first, 12345, !delivered, SPOOL_UNTRIED, false), 0);
 	assert_int_equal(report(k, first, g.number, delivered, SPOOL_TAKEN, false), 0);
-	spool_keeper_tick(k);
+	spool_keeper_tick(k, 0, WALL_MS);
 	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).leased, 0);
 	/* Its message cannot be opened: nothing is leased, and nothing is left to be freed a second time. */
 	snprintf(name, sizeof(name), "%s.eml", first);
@@ -737,7 +769,7 @@ static void test_disk_full(void **state)
 	assert_null(e);
 	assert_int_equal(rename(aside, message_path), 0);
 	assert_int_equal(unlink(path), 0);
-	spool_keeper_tick(k);
+	spool_keeper_tick(k, 0, WALL_MS);
 	assert_int_equal(spool_keeper_flush(k), 0);
 	fd = open(dir, O_RDONLY | O_DIRECTORY);
 	assert_int_equal(spool_file_read(fd, first, &e, NULL), 0);
@@ -867,7 +899,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_crashes), cmocka_unit_test(test_the_test_notices), cmocka_unit_test(test_reports),
-		cmocka_unit_test(test_put_off), cmocka_unit_test(test_sync_fails_once), cmocka_unit_test(test_bounds), cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_put_off), cmocka_unit_test(test_clock_ahead), cmocka_unit_test(test_sync_fails_once), cmocka_unit_test(test_bounds), cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_disk_full), cmocka_unit_test(test_many_routes),
 	};
 
