@@ -170,12 +170,11 @@ static int count_all(struct txn *t, struct dnsbl *d, struct facts *out)
 	return rc;
 }
 
+/* The score comes last: without it nobody takes half a look for "not listed". */
 static int nothing(struct facts *out)
 {
-	int rc = facts_set_num(out, "dnsbl.score", 0);
+	int rc = facts_set_empty(out, "dnsbl.zones");
 
-	if (rc == 0)
-		rc = facts_set_empty(out, "dnsbl.zones");
 	if (rc == 0)
 		rc = facts_set_empty(out, "dnsbl.codes");
 	return rc < 0 ? rc : facts_set_empty(out, "dnsbl.benched");
@@ -185,6 +184,8 @@ static int ours(struct txn *t, struct facts *out)
 {
 	int rc = nothing(out);
 
+	if (rc == 0)
+		rc = facts_set_num(out, "dnsbl.score", 0);
 	return rc < 0 ? rc : facts_why(out, "dnsbl.score", "one of ours: does not apply");
 }
 

@@ -343,11 +343,12 @@ void refusal_reply(const struct policy *p, const struct rule *r, const struct po
 {
 	const char *plain = r->reply ? r->reply : r->action == ACTION_DEFER ? "451 4.7.1 deferred by policy, try again later"
 									   : "550 5.7.1 refused by policy";
-	AUTO(buf) struct buf reply = BUF_INIT(600), tail = BUF_INIT(600);
+	AUTO(buf) struct buf reply = BUF_INIT(600);
 	struct noted noted = { .count = 0 };
 	int failed = 0;
 	bool first = true;
 	const char *code, *text = plain + 4 + strcspn(plain + 4, " ");
+	const int codes = (int)(text - plain);
 
 	policy_reasons(p, r, known, note, &noted);
 	/* room is measured with the longest code */
@@ -362,9 +363,10 @@ void refusal_reply(const struct policy *p, const struct rule *r, const struct po
 		first = first && reply.len == before;
 	}
 	code = r->coded ? NULL : enhanced(failed);
-	if (code)
-		buf_addf(&tail, "%.6s%s", plain, code);
+	/* Without memory it is a reply all the same, the rule's own. */
+	if (reply.len > 10)
+		text = reply.data + 10;
 	else
-		buf_add(&tail, plain, (size_t)(text - plain));
-	snprintf(out, size, "%s%s", buf_str(&tail), reply.len > 10 ? reply.data + 10 : "");
+		code = NULL;
+	snprintf(out, size, "%.*s%s%s", code ? 6 : codes, plain, code ? code : "", text);
 }

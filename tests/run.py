@@ -225,7 +225,7 @@ def e2e(total, args):
     ENV.setdefault("GATEPOST_PLAIN", str(PLAIN / "gatepost"))
     counted = pathlib.Path(ENV["TMPDIR"]) / "counts"
     ENV["COUNTS"] = str(counted)
-    status, out, _ = run([*argv, *args.pytest, "tests/e2e"], 1800 + float(os.environ.get("FAULT_SECONDS", "0")))
+    status, out, _ = run([*argv, *args.pytest, "tests/e2e"], 1800 + float(os.environ.get("FAULT_SECONDS", "1800" if "GATEPOST_FAULT" in os.environ else "0")))
     say(out.rstrip())
     if counted.exists():
         say("\ncounted:\n" + counted.read_text().rstrip())

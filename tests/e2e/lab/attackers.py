@@ -226,9 +226,14 @@ def idle(c):
         if over():
             return
     c.figures["ready"] = 1
+    ends = select.epoll()
+    for fd in c.socks:
+        ends.register(fd, select.EPOLLRDHUP)
     while not over():
         c.tell()
-        time.sleep(0.1)
+        for fd, _ in ends.poll(0.1):
+            c.figures["ended"] += 1
+            c.close(fd)
 
 
 def slow(c):

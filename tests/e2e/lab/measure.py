@@ -46,18 +46,18 @@ def tree(pid):
     return {p: names.get(p, "") for p in found}
 
 
-def pss_kib(pid):
-    """0: it has ended meanwhile."""
+def pss_kib(pid, what="Pss"):
+    """0: it has ended meanwhile. Pss_Anon: without what is read from files."""
     try:
         text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0
-    return int(re.search(r"^Pss:\s+(\d+) kB", text, re.M)[1])
+    return int(re.search(rf"^{what}:\s+(\d+) kB", text, re.M)[1])
 
 
-def memory_mib(g):
+def memory_mib(g, what="Pss"):
     """Of all processes of a gateway."""
-    return sum(pss_kib(p) for p in tree(g.process.pid)) / 1024
+    return sum(pss_kib(p, what) for p in tree(g.process.pid)) / 1024
 
 
 def status(g):
