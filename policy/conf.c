@@ -18,7 +18,7 @@
 #include "policy/user_map.h"
 
 const struct conf_section *const conf_sections[] = {
-	&conf_top,  &conf_listener, &conf_backend,  &conf_domain, &conf_outbound, &conf_tls_policy, &conf_recipients,
+	&conf_top,  &conf_listener, &conf_backend,  &conf_domain, &conf_outbound, &conf_tls_policy, &conf_recipients, &conf_directory,
 	&conf_tls,  &conf_sni, &conf_dns,      &conf_zone,     &conf_dnsbl,
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
@@ -236,6 +236,7 @@ static void site_check(struct conf *c)
 	conf_domain_check(c);
 	conf_listener_check(c);
 	conf_outbound_check(c);
+	conf_directory_check(c);
 	conf_client_limits_check(c);
 	conf_scanners_check(c);
 	if (!instance(c, &conf_backend, 0))
@@ -445,6 +446,7 @@ void site_free(struct site *s)
 	dns_free(&s->dns);
 	conf_domain_free(s);
 	conf_sni_free(s);
+	conf_directory_free(s);
 	user_map_free(s->users);
 	conf_dkim_sign_free(s);
 	conf_srs_free(s);
@@ -464,6 +466,7 @@ void site_free(struct site *s)
 	free(s->user);
 	free(s->keeper_user);
 	free(s->key_user);
+	free(s->directory_user);
 	free(s->state_dir);
 	free(s->control_path);
 	free(s->tls_cert_pem);

@@ -20,6 +20,7 @@
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
 #include "policy/client_use.h"
+#include "policy/directory_conf.h"
 #include "policy/key_list.h"
 #include "policy/greylist.h"
 #include "policy/login_guard.h"
@@ -120,7 +121,7 @@ struct domain_conf {
 
 enum { DOMAIN_OWNERS_MAX = 8, DOMAIN_OWNER_NAME_MAX = 200 };
 
-enum rcpt_verify { VERIFY_BACKEND, VERIFY_CALLOUT, VERIFY_FILE, VERIFY_NONE };
+enum rcpt_verify { VERIFY_BACKEND, VERIFY_CALLOUT, VERIFY_FILE, VERIFY_NONE, VERIFY_DIRECTORY };
 enum engine { ENGINE_NATIVE, ENGINE_LIBRARY };
 enum bare_lf { BARE_NORMALISE, BARE_REFUSE };
 /* What a greylist rule does when the state does not answer. */
@@ -293,7 +294,7 @@ struct site {
 	size_t bypass_count;
 	char *client_header;            /* name of a header field that tells the client's address; NULL: none */
 	char *user;                     /* of what talks to the network; NULL: as started */
-	char *keeper_user, *key_user;   /* of what owns files, and of what holds keys; NULL: process/confine.h says */
+	char *keeper_user, *key_user, *directory_user;  /* of what owns files, holds keys, asks directories; NULL: process/confine.h says */
 	bool sandbox;
 	int workers;                    /* 0 in the file: number of processors */
 	char *state_dir;                /* quarantine, state.db, control socket, own certificate */
@@ -314,6 +315,8 @@ struct site {
 	char **verify_list;             /* VERIFY_FILE: addresses and @domains, lower-case, sorted */
 	size_t verify_list_count;
 	int verify_positive_s, verify_negative_s;   /* 7 days, 1 hour */
+	struct directory_conf *directory;       /* VERIFY_DIRECTORY: known is whom one of them knows */
+	size_t directory_count;
 
 	struct key_list keys;           /* that are private; where they are, and their public halves */
 	char *tls_cert_pem;             /* NULL: self-signed, kept in state_dir */

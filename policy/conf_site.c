@@ -88,6 +88,11 @@ static void keeper_user_read(struct conf *c, void *at, const char *value, int li
 	user_name_read(c, "keeper_user", &((struct site *)at)->keeper_user, value, line);
 }
 
+static void directory_user_read(struct conf *c, void *at, const char *value, int line)
+{
+	user_name_read(c, "directory_user", &((struct site *)at)->directory_user, value, line);
+}
+
 static void key_user_read(struct conf *c, void *at, const char *value, int line)
 {
 	user_name_read(c, "key_user", &((struct site *)at)->key_user, value, line);
@@ -163,6 +168,7 @@ static const struct conf_option top_options[] = {
 	{ "user", CONF_CUSTOM, 0, .read = user_read },
 	{ "keeper_user", CONF_CUSTOM, 0, .read = keeper_user_read },
 	{ "key_user", CONF_CUSTOM, 0, .read = key_user_read },
+	{ "directory_user", CONF_CUSTOM, 0, .read = directory_user_read },
 	CONF_OPTION("sandbox", CONF_BOOL, SITE(sandbox), "yes"),
 	{ "user_map", CONF_CUSTOM, 0, .read = conf_user_map_read },
 	CONF_NUMBER("workers", CONF_INT, SITE(workers), "0", 0, 256),
@@ -237,7 +243,7 @@ bool site_accepts(const struct site *s, const char *domain)
 
 /* ---- recipients ---- */
 
-static const char *const verifies[] = { "backend", "callout", "file", "none", NULL };
+static const char *const verifies[] = { "backend", "callout", "file", "none", "directory", NULL };
 
 static void callout_read(struct conf *c, void *at, const char *value, int line)
 {

@@ -62,6 +62,7 @@ struct conf_section {
 extern const struct conf_section conf_sni;
 extern const struct conf_section conf_clamd;
 extern const struct conf_section conf_domain;
+extern const struct conf_section conf_directory;
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
@@ -87,6 +88,9 @@ void conf_listener_check(struct conf *c);
 /* Of the sections sni and the map of users, when listeners and backends are known. */
 void conf_sni_check(struct conf *c);
 void conf_sni_free(struct site *s);
+/* Of directories, when all is known. */
+void conf_directory_check(struct conf *c);
+void conf_directory_free(struct site *s);
 void conf_user_map_read(struct conf *c, void *at, const char *value, int line);
 void conf_user_map_check(struct conf *c);
 /* Whether one of them leads to this backend. */

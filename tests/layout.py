@@ -18,6 +18,7 @@ FORBIDDEN = {
     "gateway/login": ("process/", "command/", "spool/", "smtp/", "hop/", "tcp/", "access/", "imap/", "pop3/", "retrieval/", "base/stream.h"),
     "gateway/limit": ("process/", "command/", "spool/", "smtp/", "hop/", "tcp/", "access/", "imap/", "pop3/", "retrieval/", "login/"),
     "gateway/hop": ("login/", "process/", "command/", "spool/", "access/", "imap/", "pop3/", "smtp/smtp_se"),
+    "gateway/directory": ("process/", "command/", "spool/", "smtp/", "hop/", "tcp/", "access/", "imap/", "pop3/", "retrieval/", "login/"),
     "gateway/smtp": ("process/", "command/", "tcp/", "access/", "imap/", "pop3/"),
     "gateway/spool": ("process/", "command/", "access/", "imap/", "pop3/"),
     "gateway/tcp": ("login/", "process/", "command/", "smtp/", "spool/", "access/", "imap/", "pop3/"),

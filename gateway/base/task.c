@@ -308,6 +308,13 @@ void loop_run(void)
 		loop_round(0);
 }
 
+void loop_turn(void)
+{
+	assert(!loop.running);
+	loop.stop = false;
+	loop_round(0);
+}
+
 void loop_stop(void)
 {
 	loop.stop = true;

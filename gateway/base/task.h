@@ -45,6 +45,7 @@ void loop_unwind(void);
 struct event_base *loop_base(void);
 void loop_run(void);
 void loop_stop(void);
+void loop_turn(void);          /* one round of it, for who has a loop of his own around it: waits for something to happen */
 int loop_defer(void (*fn)(void *), void *arg);
 
 /*

@@ -71,9 +71,12 @@ enum channel_type {
 	CHANNEL_KEYS_SIGN = 160,
 	CHANNEL_KEYS_DKIM,
 	CHANNEL_KEYS_MINT,
+
+	/* To the directory process, process/directory_wire.h. */
+	CHANNEL_DIRECTORY_ASK = 192,
 };
 
-enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_SPOOL, ROLE_KEYS, ROLE_COUNT };
+enum channel_role { ROLE_PARENT, ROLE_WORKER, ROLE_STATE, ROLE_STORE, ROLE_HISTORY, ROLE_SPOOL, ROLE_KEYS, ROLE_DIRECTORY, ROLE_COUNT };
 
 struct channel_wire {           /* payload of CHANNEL_WIRE */
 	int32_t role, slot;     /* who is at the other end */

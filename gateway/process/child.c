@@ -20,6 +20,8 @@ const char *child_name(const struct child *c, char *out)
 		snprintf(out, 32, "worker %d", c->number);
 	else if (c->role == ROLE_KEYS)
 		snprintf(out, 32, "key process");
+	else if (c->role == ROLE_DIRECTORY)
+		snprintf(out, 32, "directory process");
 	else
 		snprintf(out, 32, "%s keeper", c->role == ROLE_STATE ? "state" : c->role == ROLE_STORE ? "store" : c->role == ROLE_SPOOL ? "spool" : "history");
 	return out;

@@ -53,7 +53,7 @@ static const char *name_of(const char *set, const char *user, const char *behind
 /* root is nobody of its own. */
 static void say_same(const struct site *s, const struct confine of[ROLE_COUNT], struct buf *warnings)
 {
-	const struct confine *worker = &of[ROLE_WORKER], *keeper = &of[ROLE_STATE], *keys = &of[ROLE_KEYS];
+	const struct confine *worker = &of[ROLE_WORKER], *keeper = &of[ROLE_STATE], *keys = &of[ROLE_KEYS], *directory = &of[ROLE_DIRECTORY];
 
 	if (!s->sandbox)
 		buf_addf(warnings, "%s: sandbox: no: a process that has been taken over may make any system call, expected yes\n", s->path);
@@ -65,11 +65,14 @@ static void say_same(const struct site *s, const struct confine of[ROLE_COUNT], 
 	if (!keys->drop || keys->uid == worker->uid || keys->uid == keeper->uid)
 		buf_addf(warnings, "%s: key_user: what holds private keys runs as the same user as others, expected one of its own, such as %s-keys; systemd-sysusers makes gatepost-keys\n", s->path,
 			 s->user);
+	if (s->verify == VERIFY_DIRECTORY && (!directory->drop || directory->uid == worker->uid || directory->uid == keeper->uid || directory->uid == keys->uid))
+		buf_addf(warnings, "%s: directory_user: what has the passwords of directories runs as the same user as others, expected one of its own, such as %s-directory; systemd-sysusers makes gatepost-directory\n",
+			 s->path, s->user);
 }
 
 int confine_site(const struct site *s, struct confine of[ROLE_COUNT], struct buf *err, struct buf *warnings)
 {
-	char keeper[NAME_BYTES], keys[NAME_BYTES];
+	char keeper[NAME_BYTES], keys[NAME_BYTES], directory[NAME_BYTES];
 	int rc = as_user(s, "user", s->user, &of[ROLE_WORKER], err);
 
 	of[ROLE_PARENT] = (struct confine){ .sandbox = s->sandbox };
@@ -77,6 +80,8 @@ int confine_site(const struct site *s, struct confine of[ROLE_COUNT], struct buf
 		rc = as_user(s, "keeper_user", name_of(s->keeper_user, s->user, "keeper", keeper), &of[ROLE_STATE], err);
 	if (rc == 0)
 		rc = as_user(s, "key_user", name_of(s->key_user, s->user, "keys", keys), &of[ROLE_KEYS], err);
+	if (rc == 0)
+		rc = as_user(s, "directory_user", name_of(s->directory_user, s->user, "directory", directory), &of[ROLE_DIRECTORY], err);
 	if (rc < 0)
 		return rc;
 	of[ROLE_STORE] = of[ROLE_HISTORY] = of[ROLE_SPOOL] = of[ROLE_STATE];

@@ -5,8 +5,8 @@
  * configuration) a root directory of its own and its user's ids. Which system calls are left is in sandbox.h. Both are tested in the plain build: under
  * AddressSanitizer there is no root directory.
  *
- * Workers run as `user`, keepers as `keeper_user`, what holds keys as `key_user`. Where one of the latter two is not set, it is the user
- * whose name is that of `user` and "-keeper" or "-keys", if there is one; else the same as `user`.
+ * Workers run as `user`, keepers as `keeper_user`, what holds keys as `key_user`, what asks directories as `directory_user`. Where one of the latter three is not
+ * set, it is the user whose name is that of `user` and "-keeper", "-keys" or "-directory", if there is one; else the same as `user`.
  */
 #ifndef CONFINE_H
 #define CONFINE_H

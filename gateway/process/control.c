@@ -117,6 +117,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 						       (json_int_t)atomic_load(&s->spool_routes_down)));
 	load_describe(&s->load, answer);
 	tls_failed_describe(s, answer);
+	directory_describe(&s->directory, answer);
 	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));
 }
 

@@ -8,7 +8,8 @@
 #include "base/json_whole.h"
 
 static const char *const roles[ROLE_COUNT] = { [ROLE_WORKER] = "worker", [ROLE_STATE] = "state",   [ROLE_STORE] = "store",
-					       [ROLE_HISTORY] = "history", [ROLE_SPOOL] = "spool", [ROLE_KEYS] = "keys" };
+					       [ROLE_HISTORY] = "history", [ROLE_SPOOL] = "spool", [ROLE_KEYS] = "keys",
+					       [ROLE_DIRECTORY] = "directory" };
 
 /* Writing */
 

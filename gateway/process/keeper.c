@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/task.h"
 #include "policy/conf.h"
 #include "process/sandbox.h"
 #include "process/shared.h"
@@ -353,7 +354,9 @@ static void keeper_loop(struct keeper *k)
 
 		if (k->round_in_ms > 0 && !event_pending(wake, EV_TIMEOUT, NULL))
 			(void)event_add(wake, &tv);
-		if (event_base_loop(k->base, EVLOOP_ONCE | (k->round_in_ms ? 0 : EVLOOP_NONBLOCK)) < 0)
+		if (k->role->tasks)
+			loop_turn();
+		else if (event_base_loop(k->base, EVLOOP_ONCE | (k->round_in_ms ? 0 : EVLOOP_NONBLOCK)) < 0)
 			k->rc = -EIO;
 		k->round_in_ms = -1;
 		k->role->round(k);
@@ -377,12 +380,15 @@ int keeper_run(const struct keeper_env *env)
 {
 	static const struct keeper_role *const roles[ROLE_COUNT] = {
 		[ROLE_STATE] = &keeper_state, [ROLE_STORE] = &keeper_store, [ROLE_HISTORY] = &keeper_history, [ROLE_SPOOL] = &keeper_spool,
-		[ROLE_KEYS] = &keeper_keys,
+		[ROLE_KEYS] = &keeper_keys, [ROLE_DIRECTORY] = &keeper_directory,
 	};
 	struct keeper k = { .round_in_ms = -1, .statm_fd = load_memory_open(), .env = env, .settings = env->settings, .role = roles[env->role] };
 
 	prctl(PR_SET_NAME, k.role->name);
-	k.base = event_base_new();
+	if (!k.role->tasks)
+		k.base = event_base_new();
+	else if (loop_init() == 0)
+		k.base = loop_base();
 	k.rc = k.base ? keeper_start(&k) : -ENOMEM;
 	if (k.rc == 0)
 		keeper_loop(&k);
@@ -391,7 +397,9 @@ int keeper_run(const struct keeper_env *env)
 	if (k.data)
 		k.role->close(&k);
 	peers_sweep(&k, true);
-	if (k.base)
+	if (k.base && k.role->tasks)
+		loop_release();
+	else if (k.base)
 		event_base_free(k.base);
 	if (k.statm_fd >= 0)
 		close(k.statm_fd);

@@ -6,7 +6,8 @@
  * role do what many requests share (a commit, an fsync). There are four roles: the state
  * (keeper_state.c), the store (keeper_store.c), the history (keeper_history.c) and the spool
  * (keeper_spool.c); they are separate processes so that 50 MB on their way to the disk do not stall a
- * greylist answer. The process that has the private keys lives in the same way (keys.h), without anything on disk.
+ * greylist answer. The process that has the private keys lives in the same way (keys.h), without anything on disk, and so does the one that asks directories
+ * (directory.h), which does talk to the network.
  *
  * Nothing waits but the disk. A worker that does not take its answers is not read from until it
  * does.
@@ -49,17 +50,21 @@ struct keeper_env {
 	struct keeper_settings settings;        /* when it was started */
 	const struct key_list *keys;    /* of a key process; again: it follows one that has died */
 	bool again;
+	const struct site *site;        /* of a directory process, with its generation, and where it keeps what it knows */
+	unsigned generation;
+	const char *copy_dir;
 };
 
 struct keeper_role {
 	const char *name;
+	bool tasks;                     /* it lives on the loop of tasks: requests may be answered later, by one */
 	int at_once;                    /* requests of one worker before others get their turn; 0: some */
 	/* Before and after confinement; dir is where its files are seen. */
 	int (*prepare)(struct keeper *k);
 	int (*open)(struct keeper *k, const char *dir);
 	/*
 	 * m belongs to the keeper loop: what outlives the call is taken out of it. Answered at
-	 * once, or by the end of round.
+	 * once, or by the end of round; with tasks, also later, unless p is gone.
 	 */
 	void (*request)(struct keeper *k, struct keeper_peer *p, struct channel_msg *m);
 	/* Nobody waits for an answer; NULL: none are taken. */
@@ -70,7 +75,7 @@ struct keeper_role {
 	void (*close)(struct keeper *k);
 };
 
-extern const struct keeper_role keeper_state, keeper_store, keeper_history, keeper_spool, keeper_keys;
+extern const struct keeper_role keeper_state, keeper_store, keeper_history, keeper_spool, keeper_keys, keeper_directory;
 
 struct keeper {
 	const struct keeper_env *env;

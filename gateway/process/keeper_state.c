@@ -19,6 +19,8 @@
 #include "policy/state_sqlite.h"
 #include "policy/state_wire.h"
 #include "process/control.h"
+#include "process/directory_wire.h"
+#include "process/shared.h"
 #include "process/state_control.h"
 
 enum {
@@ -31,6 +33,7 @@ struct state_keeper {
 	struct state_sqlite *db;
 	struct state_op *ops;
 	struct control *control;
+	struct shared *shared;
 	int64_t dirty_since_ms, complained_ms;
 };
 
@@ -123,7 +126,30 @@ static int command_recipients_clear(void *arg, json_t *request, json_t *answer)
 		rc = state_sqlite_commit(s->db);
 	if (rc == 0)
 		json_object_set_new(answer, "cleared", json_integer(count));
+	if (rc == 0)
+		(void)directory_command_refresh(&s->shared->directory);         /* what directories have said, too; there may be none */
 	return rc;
+}
+
+static int command_recipients_refresh(void *arg, json_t *request, json_t *answer)
+{
+	struct state_keeper *s = arg;
+
+	return directory_command_refresh(&s->shared->directory);
+}
+
+static int command_recipients_ask(void *arg, json_t *request, json_t *answer)
+{
+	struct state_keeper *s = arg;
+
+	return directory_command_ask(&s->shared->directory, request, answer);
+}
+
+static int command_recipients_answer(void *arg, json_t *request, json_t *answer)
+{
+	struct state_keeper *s = arg;
+
+	return directory_command_answer(&s->shared->directory, request, answer);
 }
 
 /* {"cmd":"state.run","ops":[...]}: what an administrator's command asks of the state, as state_control.h writes it */
@@ -148,7 +174,10 @@ static int command_status(void *arg, json_t *request, json_t *answer)
 }
 
 static const struct control_command commands[] = {
+	{ "recipients.answer", command_recipients_answer },
+	{ "recipients.ask", command_recipients_ask },
 	{ "recipients.clear", command_recipients_clear },
+	{ "recipients.refresh", command_recipients_refresh },
 	{ "state.run", command_run },
 	{ "status", command_status },
 	{ NULL, NULL },
@@ -179,6 +208,7 @@ static int state_open(struct keeper *k, const char *dir)
 	if (s->ops)
 		rc = state_sqlite_open_patient(path, &s->db);
 	if (rc == 0 && k->env->command_fd >= 0) {
+		s->shared = k->env->shared;
 		s->control = control_new(k->base, k->env->command_fd, k->env->shared, commands, s);
 		rc = s->control ? 0 : -ENOMEM;
 	}

@@ -71,7 +71,8 @@ static void advance(struct parent *p)
 
 	switch (p->phase) {
 	case PHASE_KEEPERS:
-		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready && p->child[SPOOL].ready && parent_keys_ready(p, p->now.number)) {
+		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready && p->child[SPOOL].ready && parent_keys_ready(p, p->now.number) &&
+		    parent_directory_ready(p, p->now.number)) {
 			p->phase = PHASE_WORKERS;
 			p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 			if (parent_workers_start(p, &p->now) < 0)
@@ -106,7 +107,8 @@ static void advance(struct parent *p)
 	case PHASE_RELOADING:
 		if (late)
 			parent_reload_give_up(p);
-		else if (parent_workers_ready(p, p->next.number) && parent_keys_ready(p, p->next.number))
+		else if (parent_workers_ready(p, p->next.number) && parent_keys_ready(p, p->next.number) &&
+			 parent_directory_ready(p, p->next.number))
 			parent_reload_done(p);
 		break;
 	case PHASE_STOPPING:
@@ -132,7 +134,7 @@ static void died(struct parent *p, struct child *c, int status)
 	}
 	if (c->role == ROLE_WORKER && c->slot >= 0)
 		shared_slot_clear(p->shared, c->slot);
-	if (parent_keys_lost(p, c))
+	if (parent_keys_lost(p, c) || parent_directory_lost(p, c))
 		return;
 	if (c->draining || (p->phase == PHASE_STOPPING && c->role == ROLE_WORKER)) {
 		c->restart_ms = 0;      /* but keepers are there until the last session is over */
@@ -140,6 +142,8 @@ static void died(struct parent *p, struct child *c, int status)
 			parent_place_release(p, c);
 		else if (c->role == ROLE_KEYS)
 			parent_keys_release(p, c);
+		else if (c->role == ROLE_DIRECTORY)
+			parent_directory_release(c);
 	} else if (coming) {
 		c->restart_ms = 0;
 		parent_reload_give_up(p);
@@ -322,6 +326,7 @@ static void loop(struct parent *p)
 		}
 		timers(p);
 		parent_keys_look(p);
+		parent_directory_look(p);
 		advance(p);
 	}
 }
@@ -378,6 +383,7 @@ static int prepare_site(struct parent *p, struct site *s, struct buf *err)
 	p->user = s->user ? strdup(s->user) : NULL;
 	p->keeper_user = s->keeper_user ? strdup(s->keeper_user) : NULL;
 	p->key_user = s->key_user ? strdup(s->key_user) : NULL;
+	p->directory_user = s->directory_user ? strdup(s->directory_user) : NULL;
 	p->control_path = s->control_path ? strdup(s->control_path) : NULL;
 	if (!p->state_dir)
 		return -ENOMEM;
@@ -468,6 +474,7 @@ static void release(struct parent *p)
 	free(p->user);
 	free(p->keeper_user);
 	free(p->key_user);
+	free(p->directory_user);
 	free(p->control_path);
 	free(p->spool_path);
 }
@@ -499,6 +506,8 @@ static int run(struct parent *p)
 	}
 	if (!heir && parent_keys_start(p, &p->now) < 0)
 		fail(p, "the key process cannot be started");
+	if (!heir && parent_directory_start(p, &p->now) < 0)
+		fail(p, "the directory process cannot be started");
 	loop(p);
 	log_notice("stop", "what", "ended", NULL);
 	return p->failed ? 1 : 0;

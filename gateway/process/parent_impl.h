@@ -20,7 +20,8 @@
 
 enum {
 	STATE = 0, STORE = 1, HISTORY = 2, SPOOL = 3, KEEPERS = 4, /* places in parent.child; KEEPERS: how many of them */
-	KEYS = KEEPERS, KEYS_MAX = 8, WORKERS = KEYS + KEYS_MAX, /* a key process for each generation of workers */
+	KEYS = KEEPERS, KEYS_MAX = 8, DIRECTORY = KEYS + KEYS_MAX, /* a key process for each generation of workers, and one that asks directories */
+	WORKERS = DIRECTORY + KEYS_MAX,
 	CHILDREN_MAX = WORKERS + SHARED_SLOTS,
 	STATUS_MS = 10 * 1000,
 	CLOCK_LOOK_MS = 1000,
@@ -80,7 +81,7 @@ struct parent {
 	struct child child[CHILDREN_MAX];       /* role 0: the place is free */
 	struct parent_keys keys[KEYS_MAX];      /* of child[KEYS] and so on */
 	/* Of the first start: a reload does not change them. */
-	char *state_dir, *user, *keeper_user, *key_user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
+	char *state_dir, *user, *keeper_user, *key_user, *directory_user, *control_path, *spool_path;      /* spool_path: of the spool's own control socket */
 	int signal_fd, command_fd, spool_fd, lock_fd, shared_fd, statm_fd;
 	struct drain_times drain;
 	struct keeper_settings settings;        /* that a keeper starts with; have_settings: they are known */
@@ -124,6 +125,18 @@ void parent_keys_look(struct parent *p);
 void parent_keys_release(struct parent *p, struct child *c);    /* its process is gone for good */
 bool parent_keys_lost(struct parent *p, struct child *c);       /* it has died, and nobody knows its keys: it was a former program's. Released, said */
 struct parent_keys *parent_keys_of(struct parent *p, const struct child *c);
+
+/*
+ * The directory process of a generation, parent_directory.c: as above, but what it needs is in the site of its generation; without that it is not started again. asked: whether
+ * this worker asks it, its own generation's or, where that is gone, the present one.
+ */
+int parent_directory_start(struct parent *p, const struct generation *g);
+bool parent_directory_ready(struct parent *p, unsigned generation);
+bool parent_directory_room(const struct parent *p);
+void parent_directory_look(struct parent *p);
+void parent_directory_release(struct child *c);
+bool parent_directory_lost(struct parent *p, struct child *c);
+bool parent_directory_asked(struct parent *p, const struct child *worker, const struct child *c);
 
 /*
  * All running workers of a generation (0: any) get to end: within limit_s, or at once when that is

@@ -8,7 +8,7 @@ enum { END_S = 10 };
 
 static const struct child *find(const struct parent *p, unsigned generation)
 {
-	for (int i = KEYS; i < WORKERS; i++)
+	for (int i = KEYS; i < DIRECTORY; i++)
 		if (p->child[i].role == ROLE_KEYS && p->child[i].generation == generation)
 			return &p->child[i];
 	return NULL;
@@ -21,7 +21,7 @@ struct parent_keys *parent_keys_of(struct parent *p, const struct child *c)
 
 bool parent_keys_room(const struct parent *p)
 {
-	for (int i = KEYS; i < WORKERS; i++)
+	for (int i = KEYS; i < DIRECTORY; i++)
 		if (p->child[i].role != ROLE_KEYS)
 			return true;
 	return false;
@@ -33,7 +33,7 @@ int parent_keys_start(struct parent *p, struct generation *g)
 
 	if (g->site->keys.count == 0)
 		return 0;
-	for (int i = KEYS; i < WORKERS && !c; i++)
+	for (int i = KEYS; i < DIRECTORY && !c; i++)
 		if (p->child[i].role != ROLE_KEYS)
 			c = &p->child[i];
 	if (!c)
@@ -79,7 +79,7 @@ static bool is_needed(const struct parent *p, const struct child *c)
 
 void parent_keys_look(struct parent *p)
 {
-	for (int i = KEYS; i < WORKERS; i++) {
+	for (int i = KEYS; i < DIRECTORY; i++) {
 		struct child *c = &p->child[i];
 
 		if (c->role != ROLE_KEYS || c->draining || is_needed(p, c))

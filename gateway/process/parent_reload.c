@@ -146,7 +146,7 @@ bool parent_reload_room(const struct parent *p)
 
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
 		room += p->child[i].role != ROLE_WORKER;
-	return !p->now.site || (room >= parent_workers_wanted(p->now.site) && parent_keys_room(p));
+	return !p->now.site || (room >= parent_workers_wanted(p->now.site) && parent_keys_room(p) && parent_directory_room(p));
 }
 
 /* Workers of older configurations, which still have connections, take the places that new ones need: they get the time that they have at a stop. */
@@ -190,6 +190,7 @@ void parent_reload(struct parent *p)
 	parent_fixed("user", p->user, site->user);
 	parent_fixed("keeper_user", p->keeper_user, site->keeper_user);
 	parent_fixed("key_user", p->key_user, site->key_user);
+	parent_fixed("directory_user", p->directory_user, site->directory_user);
 	parent_fixed("state_dir", p->state_dir, site->state_dir);
 	parent_fixed("control", p->control_path, site->control_path);
 	if (generation_make(p, site, &p->next, &errors) < 0) {
@@ -198,7 +199,7 @@ void parent_reload(struct parent *p)
 	}
 	p->phase = PHASE_RELOADING;
 	p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
-	if (parent_keys_start(p, &p->next) < 0 || parent_workers_start(p, &p->next) < 0)
+	if (parent_keys_start(p, &p->next) < 0 || parent_directory_start(p, &p->next) < 0 || parent_workers_start(p, &p->next) < 0)
 		p->phase_deadline_ms = 0; /* given up in this round */
 }
 

@@ -102,8 +102,11 @@ static struct child *place_of(struct parent *p, enum channel_role role)
 	for (int i = STATE; i < KEEPERS; i++)
 		if (role != ROLE_PARENT && p->child[i].role == role)
 			return p->child[i].pid > 0 ? NULL : &p->child[i];
-	for (int i = KEYS; i < WORKERS && role == ROLE_KEYS; i++)
+	for (int i = KEYS; i < DIRECTORY && role == ROLE_KEYS; i++)
 		if (p->child[i].role != ROLE_KEYS)
+			return &p->child[i];
+	for (int i = DIRECTORY; i < WORKERS && role == ROLE_DIRECTORY; i++)
+		if (p->child[i].role != ROLE_DIRECTORY)
 			return &p->child[i];
 	for (int i = WORKERS; i < CHILDREN_MAX && role == ROLE_WORKER; i++)
 		if (p->child[i].role != ROLE_WORKER)
@@ -221,6 +224,7 @@ static int users_take(struct parent *p, const struct site *s, struct buf *err)
 	text_set(&p->user, s->user);
 	text_set(&p->keeper_user, s->keeper_user);
 	text_set(&p->key_user, s->key_user);
+	text_set(&p->directory_user, s->directory_user);
 	if (rc == 0)
 		rc = statedir_open(p->state_dir, p->confine, p->lock_fd, err);
 	if (rc >= 0 && p->control_path && keeper->drop &&
@@ -304,7 +308,7 @@ void parent_succession_step(struct parent *p)
 	if (ready) {
 		p->phase = PHASE_RELOADING;
 		p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
-		if (parent_keys_start(p, &p->next) < 0 || parent_workers_start(p, &p->next) < 0)
+		if (parent_keys_start(p, &p->next) < 0 || parent_directory_start(p, &p->next) < 0 || parent_workers_start(p, &p->next) < 0)
 			p->phase_deadline_ms = 0;       /* given up in this round */
 	} else if (clock_ms() >= p->phase_deadline_ms) {
 		log_error("upgrade", "error", "A KEEPER OF THE NEW PROGRAM DOES NOT COME UP (the lines above say why); the former workers wait for it", NULL);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "process/directory.h"
 #include "process/keeper.h"
 
 struct life {
@@ -25,9 +26,9 @@ static int command_fd(const struct parent *p, const struct child *c)
 static int life_keeper(void *arg, int control_fd)
 {
 	static const char *const dirs[ROLE_COUNT] = { [ROLE_STATE] = "state", [ROLE_STORE] = "quarantine", [ROLE_HISTORY] = "history",
-						[ROLE_SPOOL] = "spool", [ROLE_KEYS] = "empty" };
+						[ROLE_SPOOL] = "spool", [ROLE_KEYS] = "empty", [ROLE_DIRECTORY] = "empty" };
 	struct life *l = arg;
-	char dir[PATH_BYTES];
+	char dir[PATH_BYTES], copy_dir[PATH_BYTES];
 	struct keeper_env env = {
 		.role = l->c->role,
 		.dir = dir,
@@ -42,6 +43,12 @@ static int life_keeper(void *arg, int control_fd)
 	if (l->c->role == ROLE_KEYS) {
 		env.keys = &parent_keys_of(l->p, l->c)->list;
 		env.again = parent_keys_of(l->p, l->c)->served;
+	}
+	if (l->c->role == ROLE_DIRECTORY) {
+		env.site = l->g->site;
+		env.generation = l->c->generation;
+		env.copy_dir = copy_dir;
+		snprintf(copy_dir, sizeof(copy_dir), "%s/" DIRECTORY_COPY_DIR, l->p->state_dir);
 	}
 	snprintf(dir, sizeof(dir), "%s/%s", l->p->state_dir, dirs[l->c->role]);
 	return keeper_run(&env);
@@ -79,9 +86,11 @@ static const struct generation *generation_of(const struct parent *p, const stru
 	return p->next.number && c->generation == p->next.number ? &p->next : &p->now;
 }
 
-/* Whether this worker asks that process: any keeper, and the key process of its own generation. */
-static bool asks(const struct child *worker, const struct child *c)
+/* Whether this worker asks that process: any keeper, and the key and directory processes of its own generation. */
+static bool asks(struct parent *p, const struct child *worker, const struct child *c)
 {
+	if (worker->role == ROLE_WORKER && c->role == ROLE_DIRECTORY)
+		return parent_directory_asked(p, worker, c);
 	return worker->role == ROLE_WORKER && c->role != ROLE_PARENT && (c->role != ROLE_KEYS || c->generation == worker->generation);
 }
 
@@ -90,12 +99,12 @@ static void wire(struct parent *p, struct child *c)
 {
 	if (c->role == ROLE_WORKER) {
 		for (int i = STATE; i < WORKERS; i++)
-			if (asks(c, &p->child[i]) && !p->child[i].draining)     /* else its successor will be */
+			if (asks(p, c, &p->child[i]) && !p->child[i].draining)     /* else its successor will be */
 				child_wire(c, &p->child[i]);
 		return;
 	}
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
-		if (asks(&p->child[i], c))
+		if (asks(p, &p->child[i], c))
 			child_wire(&p->child[i], c);
 }
 
@@ -110,7 +119,7 @@ void parent_rewire(struct parent *p, struct child *c, const struct channel_msg *
 	c->wired_ms = now_ms;
 	/* Whoever is new has been wired at its start, and that may have crossed this question: once more would cut what has been asked since. */
 	for (int i = STATE; i < WORKERS && now_ms - c->started_ms >= REWIRE_MS; i++)
-		if (asks(c, &p->child[i]) && missing & 1u << p->child[i].role && p->child[i].ready && !p->child[i].draining &&
+		if (asks(p, c, &p->child[i]) && missing & 1u << p->child[i].role && p->child[i].ready && !p->child[i].draining &&
 		    now_ms - p->child[i].started_ms >= REWIRE_MS)
 			child_wire(c, &p->child[i]);
 }
@@ -121,7 +130,7 @@ int parent_start(struct parent *p, struct child *c)
 	int keep[256], count = 0, rc;
 	char name[32];
 
-	if (c->role == ROLE_WORKER ? !life.g->site : !p->have_settings) {
+	if (c->role == ROLE_WORKER || c->role == ROLE_DIRECTORY ? !life.g->site : !p->have_settings) {
 		c->restart_ms = clock_ms() + 1000;      /* an heir without a configuration */
 		return -EAGAIN;
 	}

@@ -21,6 +21,7 @@
 #include "hop/destination_hop.h"
 #include "policy/client_use.h"
 #include "policy/login_shared.h"
+#include "process/directory_wire.h"
 
 enum {
 	SHARED_SLOTS = BACKEND_WORKERS_MAX, /* workers alive at once, all generations */
@@ -66,6 +67,7 @@ struct shared {
 	struct backend_shared backend[SHARED_PLACES];
 	struct places listener[SHARED_PLACES];  /* connections of those that have max_connections */
 	struct dnsbl_health dnsbl[SHARED_GENERATIONS];
+	struct directory_shared directory;
 };
 
 /*

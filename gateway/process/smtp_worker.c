@@ -135,6 +135,8 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		rc = outbound_new(w->site, w->dns, w->state, &svc->outbound, err);
 	if (rc == 0)
 		rc = recipient_check_new(w->site, w->state, svc->group, &svc->recipients, err);
+	if (rc == 0 && w->directory.needed)
+		recipient_check_directory(svc->recipients, &w->directory.asker);
 	if (rc == 0)
 		recipient_check_domains(svc->recipients, svc->domains);
 	if (rc == 0)

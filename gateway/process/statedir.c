@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/tls.h"
 #include "policy/key_list.h"
+#include "process/directory.h"
 #include "process/statedir_owner.h"
 
 enum { PATH_BYTES = 1024, PEM_MAX = 64 * 1024 };
@@ -27,6 +28,7 @@ static const struct { const char *name; mode_t mode; enum channel_role role; con
 	{ "quarantine", 0700, ROLE_STORE, "quarantine.db" },
 	{ "history", 0700, ROLE_HISTORY, "history.db" },
 	{ "spool", 0700, ROLE_SPOOL, NULL },
+	{ DIRECTORY_COPY_DIR, 0700, ROLE_DIRECTORY, NULL },
 };
 
 static int failed(struct buf *err, const char *dir, const char *name, const char *what, int rc)
@@ -104,8 +106,8 @@ static int hand_over(int fd, const struct stat *st, int i, const char *path, con
 	size_t given;
 	int rc;
 
-	for (int role = ROLE_WORKER; role < ROLE_COUNT && o.from_count < 3; role++)
-		if (of[role].drop && (role == ROLE_WORKER || role == ROLE_STATE || role == ROLE_KEYS))
+	for (int role = ROLE_WORKER; role < ROLE_COUNT && o.from_count < 4; role++)
+		if (of[role].drop && (role == ROLE_WORKER || role == ROLE_STATE || role == ROLE_KEYS || role == ROLE_DIRECTORY))
 			o.from[o.from_count++] = of[role].uid;
 	if (st->st_uid != 0 || !(st->st_mode & (S_IWGRP | S_IWOTH)))
 		o.from[o.from_count++] = st->st_uid;

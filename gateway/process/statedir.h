@@ -8,6 +8,7 @@
  *     quarantine/     0700 of keeper_user: the store keeper's, its root directory
  *     history/        0700 of keeper_user: the history keeper's, its root directory; history.db
  *     spool/          0700 of keeper_user: the spool keeper's, its root directory
+ *     directory/      0700 of directory_user: what the directory process knows; two files that it opens before it is confined
  *
  * Nothing that belongs to such a user is written, or followed, by root. A part that belongs to another one (of a configuration of before) is handed over
  * with what it holds: statedir_owner.h.

@@ -14,7 +14,7 @@
 struct statedir_owners {
 	uid_t to;
 	gid_t to_group;
-	uid_t from[4];          /* whose things are given away */
+	uid_t from[5];          /* whose things are given away */
 	size_t from_count;
 };
 

@@ -224,6 +224,9 @@ static void ask_for_keepers(struct worker *w)
 	};
 	uint32_t missing = w->keys.needed && !channel_attached(&w->keys.channel) ? 1u << ROLE_KEYS : 0;
 
+	if (w->directory.needed && !channel_attached(&w->directory.channel))
+		missing |= 1u << ROLE_DIRECTORY;
+
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		if (!channel_attached(all[i].channel))
 			missing |= 1u << all[i].role;
@@ -281,6 +284,8 @@ static void wired(struct worker *w, const struct channel_msg *m)
 		(void)channel_attach(&w->history_channel, fd);
 	else if (wire.role == ROLE_KEYS)
 		(void)channel_attach(&w->keys.channel, fd);
+	else if (wire.role == ROLE_DIRECTORY)
+		(void)channel_attach(&w->directory.channel, fd);
 	else if (wire.role != ROLE_SPOOL)
 		close(fd);
 	else if (channel_attach(&w->spool_channel, fd) == 0)
@@ -496,6 +501,7 @@ static void worker_end(struct worker *w)
 	channel_release(&w->store_channel);
 	channel_release(&w->spool_channel);
 	key_client_release(&w->keys);
+	directory_client_release(&w->directory);
 	channel_release(&w->parent);
 	socket_stock_release(&w->sockets);
 	if (w->tick)
@@ -526,6 +532,7 @@ int worker_run(const struct worker_env *env)
 	channel_init(&w->store_channel, NULL, NULL);
 	channel_init(&w->spool_channel, NULL, NULL);
 	key_client_init(&w->keys, w->site);
+	directory_client_init(&w->directory, w->site);
 	channel_init(&w->history_channel, NULL, NULL);
 	history_channel_init(&w->history, &w->history_channel, w->site->history.record, &env->shared->history_dropped);
 	state_channel_init(&w->state_client, &w->state_channel);

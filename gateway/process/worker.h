@@ -27,6 +27,7 @@
 #include "process/channel.h"
 #include "process/confine.h"
 #include "process/daemon_sockets.h"
+#include "process/directory_client.h"
 #include "process/key_client.h"
 #include "process/shared.h"
 #include "process/socket_stock.h"
@@ -88,6 +89,7 @@ struct worker {
 	struct daemon_pool *daemons;    /* beside us, that filters ask */
 	struct load *load;              /* who is turned away, base/load.h */
 	struct key_client keys;         /* who has the private keys */
+	struct directory_client directory;
 	struct tcp_backends *backends;  /* of protocols that are passed on; all of the site */
 	/* private: */
 	struct dns_unbound *unbound;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/shares.h"
 #include "base/task.h"
+#include "directory/directory_ask.h"
 #include "hop/backend.h"
 #include "hop/backend_domains.h"
 #include "hop/smtp_client.h"
@@ -30,6 +31,8 @@ enum {
 };
 
 static const char unknown_user[] = "550 5.1.1 No such user here\r\n";
+static const char restricted_user[] = "550 5.7.1 Only authenticated senders may write to this recipient\r\n";
+static const char not_now[] = "451 4.3.0 Recipients cannot be looked up now, try again later\r\n";
 
 /* What the accept-all test said about a domain. */
 struct domain_test {
@@ -44,6 +47,7 @@ struct recipient_check {
 	struct state *state;
 	struct backend_group *group;
 	const struct backend_domains *domains;  /* or NULL */
+	const struct directory_asker *directory;
 	struct smtp_client_conf conf;
 	struct shares calls;            /* who waits for a call-out, or has one */
 	int64_t down_until_ms;
@@ -387,6 +391,26 @@ static enum recipient_answer file(const struct site *site, const struct smtp_mai
 	return RECIPIENT_NO;
 }
 
+/* may wait */
+static enum recipient_answer directory(const struct recipient_check *rc, const struct smtp_mailbox *to, int64_t deadline_ms, struct smtp_reply *reply)
+{
+	switch (rc->directory ? rc->directory->ask(rc->directory->arg, to->local, to->domain, deadline_ms) : DIRECTORY_LATER) {
+	case DIRECTORY_KNOWN:
+		return RECIPIENT_YES;
+	case DIRECTORY_KNOWN_RESTRICTED:
+		reply_set(reply, restricted_user);
+		return RECIPIENT_RESTRICTED;
+	case DIRECTORY_UNKNOWN:
+		reply_set(reply, unknown_user);
+		return RECIPIENT_NO;
+	case DIRECTORY_ELSEWHERE:
+		return RECIPIENT_ASK;
+	default:
+		reply_set(reply, not_now);
+		return RECIPIENT_LATER;
+	}
+}
+
 int recipient_check_new(const struct site *site, struct state *state, struct backend_group *group, struct recipient_check **out, struct buf *err)
 {
 	struct recipient_check *rc;
@@ -421,6 +445,11 @@ void recipient_check_domains(struct recipient_check *rc, const struct backend_do
 	rc->domains = domains;
 }
 
+void recipient_check_directory(struct recipient_check *rc, const struct directory_asker *asker)
+{
+	rc->directory = asker;
+}
+
 void recipient_check_free(struct recipient_check *rc)
 {
 	if (rc)
@@ -440,6 +469,8 @@ enum recipient_answer recipient_ask_for(struct recipient_check *rc, const struct
 		return callout(rc, who, to, deadline_ms, reply);
 	case VERIFY_FILE:
 		return file(rc->site, to, reply);
+	case VERIFY_DIRECTORY:
+		return directory(rc, to, deadline_ms, reply);
 	case VERIFY_NONE:
 		break;
 	}

@@ -304,6 +304,11 @@ struct asked {
 	bool away;                      /* he is taken, though that one's next hop is away: its part goes to the spool */
 };
 
+static const char *refused_as(enum recipient_answer answer)
+{
+	return answer == RECIPIENT_NO ? "unknown-recipient" : answer == RECIPIENT_RESTRICTED ? "restricted-recipient" : "recipient-deferred";
+}
+
 /* Whoever the site names says whether the recipient exists. NULL: it does, or the backend will tell. may wait */
 static const char *source_refusal(struct smtp_session *s, struct judge *j, const struct smtp_mailbox *to, struct asked *a, char *text)
 {
@@ -314,13 +319,15 @@ static const char *source_refusal(struct smtp_session *s, struct judge *j, const
 	if (!j->rcpt->local)
 		return NULL;            /* the world's users are for its servers to know */
 	answer = recipient_ask_for(s->svc->recipients, &s->client.addr, to, clock_ms() + s->svc->site->timeouts.budget_ms, &reply);
+	if (answer == RECIPIENT_RESTRICTED && s->client.relay)
+		answer = RECIPIENT_YES;
 	a->known = answer == RECIPIENT_YES;
 	if (answer == RECIPIENT_YES || answer == RECIPIENT_ASK)
 		return NULL;
 	snprintf(text, DELIVERY_REPLY_MAX, "%d %.400s", reply.code, buf_str(&reply.text));
 	if (answer == RECIPIENT_NO)
 		smtp_limit_note(s, USE_UNKNOWN);
-	log_refused(s, j->rcpt, j, NULL, answer == RECIPIENT_NO ? "unknown-recipient" : "recipient-deferred", text, NULL);
+	log_refused(s, j->rcpt, j, NULL, refused_as(answer), text, NULL);
 	return text;
 }
 

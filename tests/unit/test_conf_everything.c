@@ -13,7 +13,7 @@ static const char everything[] =
 	"domains += { \"a.example\" }\n"
 	"mode = observe relay_networks = { \"10.0.0.0/8\", \"2001:db8::/32\" } bypass = { \"10.9.0.1\" } trusted_relays = { \"198.51.100.0/24\" } client_header = X-Client\n"
 	"policy = \"./policy.conf\" allow_list = recipients\n"
-	"user = root keeper_user = daemon key_user = nobody sandbox = no\n"
+	"user = root keeper_user = daemon key_user = nobody directory_user = games sandbox = no\n"
 	"workers = 3\n"
 	"state_dir = state\n"
 	"control = \"/run/x/control\"\n"
@@ -41,6 +41,9 @@ static const char everything[] =
 	"tls_policy \"Example.NET\" { tls = verified dane = yes mta_sts = no name = MX.example.net }\n"
 	"tls_policy .example.net { tls = off }\n"
 	"recipients { verify = file  file = recipients  callout = \"10.0.0.5:2525\"  positive = 1d  negative = 5m }\n"
+	"directory \"ad\" { server = { \"ldap://dc1.example.com:3268\", \"ldaps://10.0.0.8\" } base = \"DC=example,DC=com\" bind_dn = \"CN=x\" password_file = redis-password\n"
+	"	tls = off tls_ca = cert.pem schema = domino filter = \"(a=b)\" attributes = { mail, uid } domains = { \"Example.com\", \".b.example\" } catch_all = { all.example }\n"
+	"	plus = yes subdomains = yes restricted = refuse refresh = 5m keep = 1d timeout = 2s live = 7 }\n"
 	"tls { offer = no  certificate = cert.pem  key = key.pem  ca_certificate = ca.pem  ca_key = ca.key }\n"
 	"sni \"*.Example.org\" { certificate = cert.pem key = key.pem backends = { store } }\n"
 	"dns { forward = { \"192.0.2.53\", \"192.0.2.54:5353\", \"[2001:db8::53]:54\", \"2001:db8::54\" } timeout = 2s dnssec = no trust_anchor = anchor cache_size = 8M\n"
@@ -271,6 +274,22 @@ static void check_numbers(const struct site *s)
 	assert_int_equal(s->greylist.v6_bits, 56);
 }
 
+static void check_directory(const struct directory_conf *d)
+{
+	assert_string_equal(d->name, "ad");
+	assert_true(d->server_count == 2 && d->server[0].port == 3268 && !d->server[0].implicit && d->server[1].implicit && d->server[1].port == 636);
+	assert_string_equal(d->base, "DC=example,DC=com");
+	assert_string_equal(d->bind_dn, "CN=x");
+	assert_string_equal(d->password_path, in_dir("redis-password"));
+	assert_string_equal(d->filter, "(a=b)");
+	assert_string_equal(d->attribute[1], "uid");
+	assert_string_equal(d->domain[1], ".b.example");
+	assert_string_equal(d->catch_all[0], "all.example");
+	assert_true(d->tls == DIRECTORY_TLS_OFF && d->tls_ca_pem && d->schema == DIRECTORY_DOMINO && d->attribute_count == 2 && d->domain_count == 2);
+	assert_true(d->plus && d->subdomains && d->restricted == DIRECTORY_RESTRICTED_REFUSE && d->refresh_s == 300 && d->keep_s == 86400);
+	assert_true(d->timeout_ms == 2000 && d->live == 7);
+}
+
 static void test_everything(void **state)
 {
 	struct site *s = load_good(everything);
@@ -285,6 +304,8 @@ static void test_everything(void **state)
 	assert_string_equal(s->user, "root");
 	assert_string_equal(s->keeper_user, "daemon");
 	assert_string_equal(s->key_user, "nobody");
+	assert_string_equal(s->directory_user, "games");
+	check_directory(s->directory);
 	assert_false(s->sandbox);
 	assert_int_equal(s->workers, 3);
 	assert_string_equal(s->state_dir, state_dir);

@@ -1,0 +1,354 @@
+"""Recipients from a directory: a real slapd, and what happens when it changes, lies, is slow or away."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from lab.certificates import Certificates
+from lab.recorder import Recorder
+from lab.slapd import BASE, PASSWORD, USER, Slapd, entry, user
+from lab.smtp import Client, mail
+
+PLAIN = os.environ.get("GATEPOST_PLAIN")
+PEOPLE = user("anna", "smtp:a.other@example.com", "X400:C=DE;A= ;P=X;S=x400@example.com", "SIP:sip@example.com") + user("bert")
+
+
+@pytest.fixture
+def recorder():
+    with Recorder() as r:
+        yield r
+
+
+@pytest.fixture
+def slapd(tmp_path):
+    made = []
+
+    def make(entries=PEOPLE, **kw):
+        made.append(Slapd(tmp_path / f"slapd{len(made)}", entries, **kw))
+        return made[-1]
+
+    yield make
+    for s in made:
+        s.stop()
+
+
+@pytest.fixture
+def gate(lab, recorder, tmp_path):
+    """A gateway that asks this slapd; options: of the section."""
+    secret = tmp_path / "password"
+
+    def make(server, options="", tls="tls = off", password=PASSWORD, url=None, refresh="1h", conf="", **kw):
+        secret.write_text(password + "\n")
+        secret.chmod(0o600)
+        return lab([recorder.port], policy="accept\n", conf=f"""
+recipients {{ verify = directory negative = 1h }}
+directory ad {{ server = {{ "{url or server.url()}" }} base = "{BASE}" bind_dn = "{USER}" password_file = "{secret}" {tls} refresh = {refresh} {options} }}
+{conf}""", **kw)
+
+    return make
+
+
+def code(g, to, sender="a@sender.example"):
+    """What is said to one recipient."""
+    with Client(g.port) as c:
+        c.ehlo()
+        c.cmd(f"MAIL FROM:<{sender}>")
+        return c.cmd(f"RCPT TO:<{to}>").code
+
+
+def refreshed(g, since=0):
+    return g.wait_line(r"event=directory name=ad what=refreshed", since)
+
+
+def status(g):
+    return json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["directories"][0]
+
+
+def await_status(g, test, timeout=15):
+    end = time.monotonic() + timeout
+    while not test(status(g)):
+        assert time.monotonic() < end, status(g)
+        time.sleep(0.1)
+
+
+# who is known
+
+def test_who_is_known(gate, slapd, recorder):
+    s = slapd(PEOPLE + user("list", msExchRequireAuthToSendTo="TRUE") + entry("mailonly", mail="Only.Mail@Example.COM"))
+    g = gate(s)
+    refreshed(g)
+    for to in ("anna@example.com", "ANNA@Example.com", "a.other@example.com", "only.mail@example.com", "list@example.com", "postmaster@example.com"):
+        assert code(g, to) == 250, to
+    for to in ("nobody@example.com", "x400@example.com", "sip@example.com", "*@example.com", "an*@example.com", '"anna)(mail=*"@example.com',
+               "anna+tag@example.com", "anna@sub.example.com", '"smtp:anna"@example.com', '"a\\\\na"@example.com'):
+        assert code(g, to) in (550, 553), to
+    with Client(g.port) as c:
+        assert c.message("a@sender.example", ["anna@example.com", "bert@example.com"], mail(subject="x")).code == 250
+    assert len(recorder.wait().rcpts) == 2
+    one = status(g)
+    assert one["name"] == "ad" and one["state"] == "up" and one["addresses"] == 5 and one["refreshed_s"] < 30
+
+
+def test_new_ones_at_once_and_removed_ones_after_a_refresh(gate, slapd):
+    s = slapd()
+    g = gate(s)
+    refreshed(g)
+    assert code(g, "bert@example.com") == 250
+    s.change(user("carla", "smtp:c.other@example.com"))
+    assert code(g, "carla@example.com") == 250
+    asked = s.searches("c.other")
+    assert code(g, "c.other@example.com") == 250, "whoever was found is remembered with all addresses"
+    assert s.searches("c.other") == asked
+    # Asked before: the answer no is remembered, and forgotten by the command.
+    assert code(g, "dora@example.com") == 550
+    s.change(user("dora"))
+    s.remove("bert")
+    asked = s.searches("dora")
+    assert code(g, "dora@example.com") == 550 and s.searches("dora") == asked
+    assert code(g, "bert@example.com") == 250
+    mark = g.mark()
+    assert g.command("recipients", "-c", str(g.conf_path), "refresh").returncode == 0
+    refreshed(g, mark)
+    assert code(g, "bert@example.com") == 550
+    assert code(g, "dora@example.com") == 250
+
+
+def test_many_pages(gate, slapd):
+    """More than comes in one page, and more than the server gives without pages."""
+    s = slapd("".join(user(f"u{i}") for i in range(2300)))
+    g = gate(s, "live = 0")
+    assert "addresses=2300" in refreshed(g)
+    assert s.searches("proxyAddresses=*") >= 3
+    assert code(g, "u0@example.com") == 250 and code(g, "u2299@example.com") == 250 and code(g, "u2300@example.com") == 550
+
+
+def test_options(gate, slapd):
+    s = slapd(PEOPLE + user("list", msExchRequireAuthToSendTo="TRUE"))
+    g = gate(s, 'plus = yes subdomains = yes catch_all = { "all.example" } restricted = refuse', domains=("example.com", ".example.com", "all.example"))
+    refreshed(g)
+    assert code(g, "anna+shop@example.com") == 250
+    assert code(g, "anna@host.example.com") == 250
+    assert code(g, "whoever@all.example") == 250
+    assert code(g, "list@example.com") == 550
+    assert code(g, "nobody+shop@example.com") == 550
+    line = g.wait_line(r"rule=restricted-recipient|restricted-recipient")
+    assert "list@example.com" in line
+
+
+def test_domino(lab, recorder, slapd, tmp_path):
+    s = slapd(entry("Erika Muster", "dominoPerson", mail="Erika.Muster@example.com", uid="emuster") + entry("All Hands", "dominoGroup") +
+              entry("Orders", "dominoServerMailInDatabase", mail="orders@example.com"))
+    (tmp_path / "password").write_text(PASSWORD)
+    g = lab([recorder.port], policy="accept\n", domains=("example.com", "example.net", "other.example"), conf=f"""
+recipients {{ verify = directory }}
+directory ad {{ server = {{ "{s.url()}" }} base = "{BASE}" bind_dn = "{USER}" password_file = "{tmp_path}/password" tls = off schema = domino
+    domains = {{ example.com, example.net }} }}""")
+    refreshed(g)
+    for to in ("erika.muster@example.com", "emuster@example.com", "emuster@example.net", "Erika_Muster@example.com", "all_hands@example.net", "orders@example.com"):
+        assert code(g, to) == 250, to
+    for to in ("muster@example.com", "hands@example.com"):
+        assert code(g, to) == 550, to
+    # Another domain, which no directory is for: the backend decides.
+    assert code(g, "whoever@other.example") == 250
+
+
+# TLS
+
+def test_tls(gate, slapd, tmp_path):
+    certs = Certificates(tmp_path / "certs", name="localhost")
+    cert = tmp_path / "ip.pem", tmp_path / "ip.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", cert[1], "-out", cert[0], "-days", "9",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE", "-CA", certs.ca,
+                    "-CAkey", certs.ca.parent / "ca.key"], check=True, capture_output=True)
+    s = slapd(cert=cert, options="security ssf=128")
+    for url, tls in ((s.url(), "tls = starttls"), (s.url(tls=True), "tls = required")):
+        g = gate(s, f'tls_ca = "{certs.ca}"', tls=tls, url=url)
+        refreshed(g)
+        assert code(g, "anna@example.com") == 250 and code(g, "nobody@example.com") == 550
+    # Nobody that we know has signed it: not a word of the password, and nobody is refused.
+    other = Certificates(tmp_path / "other")
+    g = gate(s, f'tls_ca = "{other.ca}"', tls="tls = starttls")
+    g.wait_line(r"event=directory name=ad what=away why=\"TLS: ")
+    binds = s.process.output().count(" BIND ")
+    assert code(g, "anna@example.com") == 451 and code(g, "nobody@example.com") == 451
+    assert s.process.output().count(" BIND ") == binds
+    # Another name than that of the certificate.
+    g = gate(s, f'tls_ca = "{certs.ca}"', tls="tls = starttls", url=f"ldap://localhost:{s.port}", dns_conf='local_data = { "localhost. A 127.0.0.1" }')
+    g.wait_line(r"event=directory name=ad what=away why=\"TLS: ")
+
+
+# when it is not as it should be
+
+def test_killed_and_started_again(gate, slapd, lab):
+    """Mail goes on; a start while it is away knows everybody; who is not known is put off when that is no longer fresh."""
+    s = slapd()
+    g = gate(s, refresh="1s")
+    refreshed(g)
+    s.kill()
+    g.wait_line(r"event=directory name=ad what=away")
+    assert code(g, "anna@example.com") == 250
+    end = time.monotonic() + 20
+    while code(g, "nobody@example.com") != 451:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert code(g, "anna@example.com") == 250
+    g.stop()
+    g.start()
+    g.wait_line(r"event=directory name=ad what=away .*addresses=3")
+    assert code(g, "anna@example.com") == 250 and code(g, "a.other@example.com") == 250
+    assert code(g, "nobody@example.com") == 451
+    mark = g.mark()
+    s.start()
+    g.wait_line(r"event=directory name=ad what=\"it answers again\"", mark)
+    await_status(g, lambda d: d["state"] == "up" and d["refreshed_s"] < 3)
+    assert code(g, "nobody@example.com") == 550
+
+
+def test_never_there(gate, slapd):
+    """No table, no answer: later. And `keep` over: later, for those who were known, too."""
+    s = slapd()
+    s.kill()
+    g = gate(s)
+    g.wait_line(r"event=directory name=ad what=away")
+    assert code(g, "anna@example.com") == 451 and code(g, "nobody@example.com") == 451
+    assert status(g)["state"] == "away"
+
+
+def test_kept_no_longer(gate, slapd):
+    s = slapd()
+    g = gate(s, "keep = 2s", refresh="1s")
+    refreshed(g)
+    assert code(g, "anna@example.com") == 250
+    s.kill()
+    end = time.monotonic() + 20
+    while code(g, "anna@example.com") != 451:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_password(gate, slapd):
+    """A wrong one; the right one takes effect at a reload."""
+    s = slapd()
+    g = gate(s, password="wrong")
+    g.wait_line(r"event=directory name=ad what=away why=\"bind: Invalid credentials")
+    assert code(g, "anna@example.com") == 451
+    (g.dir.parent / "password").write_text(PASSWORD)
+    mark = g.mark()
+    g.process.send(signal.SIGHUP)
+    g.wait_line("event=reload what=done", mark)
+    refreshed(g, mark)
+    assert code(g, "anna@example.com") == 250 and code(g, "nobody@example.com") == 550
+
+
+def test_it_stands_still(gate, slapd):
+    """SIGSTOP: those who are known are answered at once all the same; others after the timeout, then at once, too."""
+    s = slapd()
+    g = gate(s, "timeout = 1s")
+    refreshed(g)
+    s.freeze()
+    started = time.monotonic()
+    assert code(g, "anna@example.com") == 250
+    assert time.monotonic() - started < 1
+    assert code(g, "nobody@example.com") == 550, "what is known is fresh"
+    assert time.monotonic() - started < 4
+    started = time.monotonic()
+    assert code(g, "nobody2@example.com") == 550
+    assert time.monotonic() - started < 0.9
+    g.wait_line(r"event=directory name=ad what=away why=\"the directory: it does not answer\"")
+    s.thaw()
+
+
+def test_suspiciously_few(gate, slapd):
+    """Less than half is believed when it has been seen twice; nobody at all never is."""
+    s = slapd("".join(user(f"u{i}") for i in range(10)))
+    g = gate(s, "live = 0", refresh="1s")
+    refreshed(g)
+    mark = g.mark()
+    s.remove(*(f"u{i}" for i in range(7)))
+    line = g.wait_line(r"event=directory name=ad what=DOUBTED", mark)
+    assert "3 addresses, of 10 before" in line
+    g.wait_line(r"event=directory name=ad what=\"refreshed: fewer addresses, seen twice\" addresses=3", mark)
+    assert code(g, "u0@example.com") == 550 and code(g, "u9@example.com") == 250
+    mark = g.mark()
+    s.remove("u7", "u8", "u9")
+    for _ in range(3):
+        g.wait_line(r"event=directory name=ad what=DOUBTED .*never believed", mark)
+        mark = g.mark()
+    assert code(g, "u9@example.com") == 250
+
+
+def test_half_a_result(gate, slapd):
+    """The server gives a part, and says so: nothing of it is taken."""
+    s = slapd("".join(user(f"u{i}") for i in range(1600)), options="limits users size.soft=500 size.hard=500 size.pr=1000 size.prtotal=1500")
+    g = gate(s, "live = 0")
+    g.wait_line(r"event=directory name=ad what=away why=\"search: Size limit exceeded")
+    assert code(g, "u0@example.com") == 451 and code(g, "nobody@example.com") == 451
+
+
+def test_harvest(gate, slapd):
+    """Who tries all names does not flood the directory: `live` questions a second, and beyond that what is known counts."""
+    s = slapd()
+    g = gate(s, "live = 5")
+    refreshed(g)
+    before = s.searches("harvest")
+    started = time.monotonic()
+    with Client(g.port) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<a@sender.example>")
+        codes = [c.cmd(f"RCPT TO:<harvest{i}@example.com>").code for i in range(15)]
+    with Client(g.port) as c:
+        c.ehlo()
+        c.cmd("MAIL FROM:<a@sender.example>")
+        codes += [c.cmd(f"RCPT TO:<harvest{i}@example.com>").code for i in range(15, 30)]
+    assert set(codes) == {550}
+    assert s.searches("harvest") - before <= 10 + 5 * (time.monotonic() - started + 1)
+    assert status(g)["spared"] > 0
+
+
+# the process
+
+def test_commands(gate, slapd):
+    g = gate(slapd())
+    refreshed(g)
+
+    def said(*argv):
+        return g.command("recipients", "-c", str(g.conf_path), *argv).stdout.decode()
+
+    assert "ad: up, 3 addresses, refreshed " in said("show")
+    assert said("show", "anna@example.com") == "anna@example.com: known (ad: table)\n"
+    assert said("show", "nobody@example.com") == "nobody@example.com: unknown (asked)\n"
+    assert g.command("recipients", "-c", str(g.conf_path), "show", "nonsense", check=False).returncode == 1
+
+
+def test_killed_process(gate, slapd):
+    """It is started again, and nobody is refused meanwhile."""
+    g = gate(slapd())
+    refreshed(g)
+    g.kill_child("gp-directory")
+    assert code(g, "anna@example.com") == 250 and code(g, "nobody@example.com") == 550
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not PLAIN, reason="only root can look into other processes, and not where the sanitizer's memory is")
+def test_nobody_else_has_the_password(gate, slapd):
+    from test_keys import held
+    g = gate(slapd(), binary=PLAIN, workers=2, conf='user = nobody keeper_user = daemon key_user = mail directory_user = games')
+    refreshed(g)
+    assert code(g, "carla@example.com") == 550
+    for when in ("at the start", "after a reload"):
+        holders = {who: held(pid, {"password": [PASSWORD.encode()]}) for who, pid in {"parent": g.process.pid, **g.children()}.items()}
+        assert holders.pop("gp-directory"), when
+        assert not any(holders.values()), (when, holders)
+        if when == "at the start":
+            mark = g.mark()
+            g.process.send(signal.SIGHUP)
+            g.wait_line("event=reload what=done", mark)
+            assert code(g, "anna@example.com") == 250
+    kept = sorted(p.name for p in (g.state / "directory").iterdir())
+    assert kept == ["addresses.a", "addresses.b"] and not any(PASSWORD.encode() in (g.state / "directory" / n).read_bytes() for n in kept)
+    pid = g.children()["gp-directory"]
+    assert os.readlink(f"/proc/{pid}/root") == str(g.state / "empty")
+    assert pathlib.Path(f"/proc/{pid}/status").read_text().count("Seccomp:\t2") == 1
