@@ -27,7 +27,8 @@ struct directory {
 	int64_t due_ms, alone_until_ms; /* clock_ms: the next refresh; no live question before */
 	int failures;
 	bool refreshing, away;
-	size_t doubted;
+	bool suspect;                   /* the last refresh is not believed: nor is it that somebody is unknown */
+	size_t doubted;                 /* how many addresses that gave */
 	size_t server;                  /* that answered last */
 	struct directory_line *idle[DIRECTORY_LINES];
 	int64_t idle_ms[DIRECTORY_LINES];

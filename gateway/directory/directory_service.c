@@ -184,6 +184,7 @@ static void table_swap(struct directory_service *s, struct directory *d, struct 
 	d->refreshed_ms = asked_ms;
 	line_say(LOG_LEVEL_NOTICE, d, d->doubted ? "refreshed: fewer addresses, seen twice" : "refreshed", NULL);
 	d->doubted = 0;
+	d->suspect = false;
 	copy_write(s);
 }
 
@@ -224,6 +225,7 @@ static void refresh(struct directory_service *s, struct directory *d)
 		line_say(LOG_LEVEL_ERROR, d, "DOUBTED", text);
 		snprintf(d->why, sizeof(d->why), "%s", text);
 		d->doubted = fresh.count;
+		d->suspect = true;
 	}
 	directory_table_release(&fresh);
 }
@@ -428,7 +430,8 @@ static int live(struct directory_service *s, struct directory *d, const char *ad
 		went(d, why);
 		d->alone_until_ms = clock_ms() + (alone_ms < ALONE_MAX_MS ? alone_ms : ALONE_MAX_MS);
 	}
-	return rc < 0 ? -1 : rc;
+	/* Who sees nothing of a directory finds nobody in it: that it does show its entries is known when all have been fetched once. */
+	return rc < 0 || (rc == 0 && (d->suspect || d->refreshed_ms == 0)) ? -1 : rc;
 }
 
 void directory_service_ask(struct directory_service *s, const char *address, struct directory_verdict *out)
@@ -446,7 +449,7 @@ void directory_service_ask(struct directory_service *s, const char *address, str
 			return;
 		all_said = all_said && said == 0;
 		if (said < 0 && !fresh(d))
-			verdict(out, DIRECTORY_LATER, d, "the directory is away, and what is known of it is not fresh");
+			verdict(out, DIRECTORY_LATER, d, "the directory is away, or not believed, and what is known of it is not fresh");
 		else if (said < 0 && out->answer == DIRECTORY_UNKNOWN)
 			verdict(out, DIRECTORY_UNKNOWN, d, "table");
 	}
@@ -469,5 +472,5 @@ void directory_service_view(const struct directory_service *s, size_t i, struct 
 					.tried_ms = d->tried_ms, .away = d->away, .failures = d->failures, .doubted = d->doubted, .asked = d->asked,
 					.found = d->found, .spared = d->spared };
 	snprintf(out->name, sizeof(out->name), "%s", d->conf->name);
-	snprintf(out->why, sizeof(out->why), "%s", d->away || d->doubted ? d->why : "");
+	snprintf(out->why, sizeof(out->why), "%s", d->away || d->suspect ? d->why : "");
 }

@@ -6,7 +6,7 @@
  * questions of a directory at a time, `live` of them a second, and one that was answered "unknown" not again for `negative`. Beyond that the table counts.
  *
  * A table that is not older than `keep` says yes. One that is fresh says no, too; an older one does not: who is not in it is put off (DIRECTORY_LATER), unless the
- * directory itself says no. So nobody is refused because a directory is away.
+ * directory itself says no, all of whose addresses have been fetched and believed. So nobody is refused because a directory is away.
  *
  * One task asks at a time for each question, one refreshes each directory; what is known is answered without a wait (directory_service_quick).
  */

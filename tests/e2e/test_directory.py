@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from lab import ldap_liar as ldap
 from lab.certificates import Certificates
 from lab.recorder import Recorder
 from lab.slapd import BASE, PASSWORD, USER, Slapd, entry, user
@@ -307,6 +308,48 @@ def test_harvest(gate, slapd):
     assert set(codes) == {550}
     assert s.searches("harvest") - before <= 10 + 5 * (time.monotonic() - started + 1)
     assert status(g)["spared"] > 0
+
+
+PAIR = [ldap.entry("CN=anna", proxyAddresses=["SMTP:anna@example.com"]), ldap.entry("CN=bert", mail=["bert@example.com"])]
+
+
+@pytest.mark.parametrize("what, said", [
+    ("the connection ends", lambda r: ldap.tlv(0x30, ldap.tlv(2, bytes([r.id])), PAIR[0])),
+    ("half a message", lambda r: ldap.tlv(0x30, ldap.tlv(2, bytes([r.id])), PAIR[0]) + b"\x30\x40\x02\x01"),
+    ("a message of 2 GiB", lambda r: b"\x30\x84\x7f\xff\xff\xff\x02\x01\x02"),
+    ("no LDAP", lambda r: b"220 mail.example ESMTP\r\n"),
+    ("an error in the end", lambda r: [*PAIR, ldap.result(0x65, 52, "shutting down")]),
+    ("nothing at all", lambda r: [ldap.DONE]),
+    ("no such base", lambda r: [ldap.result(0x65, 32)]),
+    ("a referral", lambda r: [ldap.result(0x65, 10, "elsewhere")]),
+    ("silence after half", lambda r: PAIR[:1]),
+])
+def test_half_an_answer(gate, what, said):
+    """Nothing of it is believed, nobody is refused for it."""
+    with ldap.Liar(said) as liar:
+        g = gate(liar, "timeout = 200ms")
+        g.wait_line(r"event=directory name=ad what=(away|DOUBTED)")
+        assert code(g, "anna@example.com") == 451, what
+        assert status(g)["addresses"] == 0
+
+
+def test_values_in_pieces(gate):
+    """More values of one attribute than come at once (Active Directory: 1500), and references to other servers, which are not followed."""
+    def answer(r):
+        if b";range=" not in r.body:
+            return [ldap.tlv(0x73, ldap.text("ldap://127.0.0.1:1/DC=other")),
+                    ldap.entry("CN=anna", **{"proxyAddresses": [], "proxyAddresses;range=0-1": ["SMTP:anna@example.com", "smtp:a1@example.com"]}), PAIR[1], ldap.DONE]
+        if b";range=2-*" in r.body:
+            return [ldap.entry("CN=anna", **{"proxyAddresses;range=2-3": ["smtp:a2@example.com", "smtp:a3@example.com"]}), ldap.DONE]
+        return [ldap.entry("CN=anna", **{"proxyAddresses;range=4-*": ["smtp:a4@example.com"]}), ldap.DONE]
+
+    with ldap.Liar(answer) as liar:
+        g = gate(liar, "live = 0")
+        assert "addresses=6" in refreshed(g)
+        assert liar.searches == 3
+        for i in range(1, 5):
+            assert code(g, f"a{i}@example.com") == 250
+        assert code(g, "a5@example.com") == 550
 
 
 # the process
