@@ -1,13 +1,20 @@
 """Servers of old: protocols and suites that are no longer there by default, certificates known by a fingerprint, TLS that fails."""
+import base64
+import contextlib
 import hashlib
 import json
+import re
 import ssl
 import subprocess
 
 import pytest
 
 from lab.gateway import parse_logfmt
+from lab.lines import Lines
+from lab.postfix import Postfix
+from lab.process import free_port
 from lab.smtp import Client, mail
+from lab.wire import Closed, Imap, Pop3
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 
@@ -19,19 +26,24 @@ def transaction(g, subject="hello"):
         return c.message("a@sender.example", "bob@example.com", mail(subject=subject))
 
 
-@pytest.fixture
-def old(backend, tmp_path):
-    """old(version, ciphers): a server with an RSA key that speaks just that."""
-    cert, key = tmp_path / "rsa.pem", tmp_path / "rsa.key"
+@pytest.fixture(scope="module")
+def rsa(scratch):
+    """(certificate, key); servers of old have no other kind."""
+    cert, key = scratch / "old-rsa.pem", scratch / "old-rsa.key"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=backend.example",
                     "-addext", "subjectAltName=DNS:backend.example"], check=True, capture_output=True)
+    return cert, key
 
-    def start(version=None, ciphers="ALL:@SECLEVEL=0", **kw):
-        server = backend(keywords=("STARTTLS", "8BITMIME"), tls=(cert, key), **kw)
+
+@pytest.fixture
+def old(backend, rsa):
+    """old(version, ciphers): a server with an RSA key that speaks just that."""
+    def start(version=None, ciphers="ALL:@SECLEVEL=0", more=(), script=None):
+        server = backend(script, keywords=("STARTTLS", "8BITMIME", *more), tls=rsa)
         server.context.set_ciphers(ciphers)
         server.context.minimum_version = ssl.TLSVersion.TLSv1
         server.context.maximum_version = version or ssl.TLSVersion.TLSv1_3
-        server.ca = cert
+        server.ca = rsa[0]
         return server
     return start
 
@@ -49,17 +61,12 @@ def fingerprint(cert, key=False):
 RSA = "AES128-SHA:@SECLEVEL=0"
 
 
+# Each option by itself is held to what it does in tests/unit/test_tls_peer.c.
 @pytest.mark.parametrize("version, ciphers, options, works", [
-    (ssl.TLSVersion.TLSv1, "ALL:@SECLEVEL=0", "", False),
-    (ssl.TLSVersion.TLSv1, "ALL:@SECLEVEL=0", "tls_min = 1.0", False),
-    (ssl.TLSVersion.TLSv1, "ALL:@SECLEVEL=0", "tls_security_level = 0", False),
-    (ssl.TLSVersion.TLSv1, "ALL:@SECLEVEL=0", "tls_min = 1.1 tls_security_level = 0", False),
-    (ssl.TLSVersion.TLSv1, "ALL:@SECLEVEL=0", "tls_min = 1.0 tls_security_level = 0", True),
+    (ssl.TLSVersion.TLSv1, RSA, "tls_min = 1.1 tls_security_level = 0", False),
     (ssl.TLSVersion.TLSv1, RSA, "tls_min = 1.0 tls_security_level = 0", True),
-    (ssl.TLSVersion.TLSv1_1, "ALL:@SECLEVEL=0", "tls_min = 1.1 tls_security_level = 0", True),
     (ssl.TLSVersion.TLSv1_2, RSA, "", False),
     (ssl.TLSVersion.TLSv1_2, RSA, 'tls_ciphers = "ECDHE+AESGCM:AES"', True),
-    (ssl.TLSVersion.TLSv1_2, "ALL", "tls_min = 1.3", False),
 ])
 def test_old_protocols(lab, old, version, ciphers, options, works):
     """With tls = required: either as the options say, or not at all."""
@@ -67,7 +74,7 @@ def test_old_protocols(lab, old, version, ciphers, options, works):
     g = lab([server.port], backend_options=f'tls = required tls_name = "backend.example" tls_ca = "{server.ca}" connect_timeout = 2s {options}')
     assert transaction(g).code == (250 if works else 451)
     if works:
-        assert server.messages[0].session.sock.version() == {ssl.TLSVersion.TLSv1: "TLSv1", ssl.TLSVersion.TLSv1_1: "TLSv1.1"}.get(version, "TLSv1.2")
+        assert server.messages[0].session.sock.version() == ("TLSv1" if version == ssl.TLSVersion.TLSv1 else "TLSv1.2")
     else:
         assert "TLS handshake" in g.wait_line(AWAY)
         assert server.mail_sessions() == []
@@ -140,3 +147,114 @@ def test_required_is_never_in_clear(lab, old, pinned):
     for _ in range(2):
         assert transaction(g).code == 451
     assert server.mail_sessions() == []
+
+
+def test_a_password_does_not_go_the_way_of_mail(lab, old):
+    """Mail goes in clear text by what is remembered; who logs in gets TLS tried, and is refused as long as it fails."""
+    server = old(ssl.TLSVersion.TLSv1, script={"AUTH": b"235 2.7.0 welcome\r\n"}, more=("AUTH PLAIN",))
+    port = free_port()
+    g = lab([server.port], backend_options="reuse = no", listeners=f'listener submission {{ address = "127.0.0.1:{port}" direction = submission }}\n'
+            'listener smtp { address = "127.0.0.1:%d" }' % free_port())
+    g.wait_line("event=backend-tls")
+    for tries in (1, 2):
+        with Client(port) as c:
+            c.starttls()
+            c.ehlo()
+            c.expect("AUTH PLAIN " + base64.b64encode(b"\0ann\0secret").decode(), 454)
+        g.wait_line("TLS failed: no password goes there")
+        assert sum("STARTTLS" in s.commands for s in server.sessions) == 1 + tries
+    assert not any(command.startswith("AUTH") for s in server.sessions for command in s.commands)
+    # now it can
+    server.context.maximum_version = ssl.TLSVersion.TLSv1_3
+    with Client(port) as c:
+        c.starttls()
+        c.ehlo()
+        c.expect("AUTH PLAIN " + base64.b64encode(b"\0ann\0secret").decode(), 235)
+    assert any(s.tls and any(command.startswith("AUTH") for command in s.commands) for s in server.sessions)
+    g.wait_line("event=backend-tls .*TLS works again")
+    assert status(g)["tls_failed"] == []
+
+
+def broken(kind):
+    """A server that says it does TLS, and then nothing of the kind."""
+    def imap(line):
+        tag, verb = line.split()[:2]
+        if verb == b"CAPABILITY":
+            return b"* CAPABILITY IMAP4rev1 STARTTLS\r\n" + tag + b" OK\r\n"
+        return b"" if b"\0" in line else tag + b" OK\r\n" if tag.isalnum() else b""
+
+    def pop3(line):
+        if line.startswith(b"CAPA"):
+            return b"+OK\r\nUSER\r\nSTLS\r\n.\r\n"
+        return b"+OK\r\n" if line[:4].isalpha() else b""
+
+    return Lines(*((b"* OK [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n", imap) if kind == "imap" else (b"+OK ready\r\n", pop3)))
+
+
+def login(c):
+    if isinstance(c, Imap):
+        return c.cmd(b"a LOGIN alice secret")
+    return c.cmd(b"USER alice") + c.cmd(b"PASS secret")
+
+
+@pytest.mark.parametrize("kind", ["imap", "pop3"])
+def test_users_in_clear_do_not_pay_each_time(access_gate, kind):
+    """Nor does their server's failure go on to those who come by TLS: for them it is tried again, and no password of theirs goes there in clear."""
+    make = Imap if kind == "imap" else Pop3
+    word = b"STARTTLS" if kind == "imap" else b"STLS"
+    with broken(kind) as server:
+        g = access_gate({kind: server.port}, backend_options="tls = opportunistic connect_timeout = 500ms")
+        for peers in (2, 3, 4):
+            with make(g.ports[kind]) as c:
+                assert b"OK" in login(c)
+            assert len(server.peers) == peers and sum(word in line for line in server.heard) == 1
+        assert len([line for line in g.process.lines if "event=backend-tls" in line]) == 1
+        assert [s["backend"] for s in status(g)["tls_failed"]] == [f"to_{kind}"]
+        before = len(server.heard)
+        with make(g.ports[kind]) as c, contextlib.suppress(Closed):
+            c.starttls()
+            assert b"OK" not in login(c).replace(b"+OK", b"", 1 if kind == "pop3" else 0)
+        later = server.heard[before:]
+        assert sum(word in line for line in later) == 1 and not any(b"secret" in line for line in later)
+
+
+# --- other people's servers ---
+
+@pytest.mark.parametrize("options, works", [("", False), ("tls_min = 1.0 tls_security_level = 0", True)])
+def test_postfix_of_old(lab, old_postfix, options, works):
+    g = lab([old_postfix.port], backend_options=f'tls = required tls_name = "backend.example" tls_ca = "{old_postfix.ca}" {options}', domains=("example.com",))
+    with Client(g.port) as c:
+        assert c.message("a@sender.example", "bob@example.com", mail(subject="to an old one")).code == (250 if works else 451)
+
+
+@pytest.fixture(scope="module")
+def old_postfix(scratch, certificates):
+    p = Postfix(scratch / "old-postfix", smtpd_tls_security_level="encrypt", smtpd_tls_cert_file=str(certificates.signed[0]),
+                smtpd_tls_key_file=str(certificates.signed[1]), smtpd_tls_protocols="TLSv1", smtpd_tls_mandatory_protocols="TLSv1",
+                tls_high_cipherlist="ALL:@SECLEVEL=0", tls_medium_cipherlist="ALL:@SECLEVEL=0", smtpd_tls_mandatory_ciphers="high")
+    p.ca = certificates.ca
+    yield p
+    p.stop()
+
+
+@pytest.mark.parametrize("options, says", [("", "FAIL.*TLS handshake"), ("tls_min = 1.0 tls_security_level = 0", r"answers: \* OK old")])
+def test_s_server_as_imaps(rsa, backend, lab, options, says):
+    """OpenSSL's own test server, which says what it is fed."""
+    port = free_port()
+    s = subprocess.Popen(["openssl", "s_server", "-tls1", "-cipher", "ALL:@SECLEVEL=0", "-cert", rsa[0], "-key", rsa[1], "-accept", f"127.0.0.1:{port}"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        while b"ACCEPT" not in s.stdout.readline():
+            assert s.poll() is None
+        s.stdin.write(b"* OK old\r\n")
+        s.stdin.flush()
+        g = lab([backend().port], conf=f'listener imap {{ address = "127.0.0.1:{free_port()}" protocol = imap }}\nbackend old {{ protocol = imap '
+                f'address = "127.0.0.1:{port}" implicit_tls = yes tls = required tls_name = "backend.example" tls_ca = "{rsa[0]}" {options} }}')
+        page = g.command("check", "-c", str(g.conf_path), "--live", "--json", check=False).stdout
+        found = next(s["found"] for s in json.loads(page)["subjects"] if s["subject"] == "backend old")
+        assert any(re.search(says, f'{f["level"]} {f["text"]}') for f in found), found
+    finally:
+        s.stdin.close()
+        s.stdout.close()
+        s.terminate()
+        s.wait(10)
