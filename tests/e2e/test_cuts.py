@@ -2,19 +2,23 @@
 The line breaks behind every octet of a session, with a reset or an end: between client and gateway, and between gateway and server, what the one says and
 what the other. The client comes again until all recipients are taken; then nothing is lost, nothing is cut, and nothing is there twice without a reason.
 
-FAULT_SECONDS (any): longer sessions, each position both ways: `make fault`.
+FAULT_SECONDS (any): longer sessions, each position both ways, TLS on either leg at every octet of its stream: `make fault`. The short form has a part of the
+positions of TLS with the server, others each time.
 """
 import asyncio
 import collections
 import contextlib
 import json
 import os
+import random
 import re
+import ssl
 import time
 
 import pytest
 
 from lab.accounts import Accounts
+from lab.certificates import openssl
 from lab.counts import say
 from lab.cuts import DOWN, FIN, RST, UP, Cut, Cutter, Server, talk
 from lab.process import free_port
@@ -22,6 +26,7 @@ from lab.process import free_port
 LONG = float(os.environ.get("FAULT_SECONDS", "0")) > 0
 SIZES = [("data", 400, False), ("bdat", 400, True)] + ([("long data", 3000, False), ("long bdat", 3000, True)] if LONG else [])
 SIDE_BY_SIDE, LANES = 100, 32
+TLS_STEP = 13
 RCPTS = ["bob@example.com", "carol@example.com"]
 CONF = "limits { sessions_per_client = 10000 }"
 
@@ -34,12 +39,13 @@ def plans(lengths):
                 yield Cut(way, n, how)
 
 
-def counted(name, lengths, done, tries, balance, seconds):
-    """What is printed, and must be right: as many positions as the session has octets, each way."""
+def counted(name, lengths, done, tries, balance, seconds, every=None):
+    """What is printed, and must be right: as many positions as the session has octets, each way; or all that were planned."""
     at = {way: {c.octets for c in done if c.way == way} for way in (UP, DOWN)}
     say(f"\n{name}: up {len(at[UP])} of {lengths[UP]} positions, down {len(at[DOWN])} of {lengths[DOWN]}; {len(done)} cuts, {tries} attempts, {seconds:.0f} s: {balance}")
     for way in (UP, DOWN):
-        assert at[way] == set(range(lengths[way])), f"{way}: not tried: {sorted(set(range(lengths[way])) - at[way])[:20]}"
+        wanted = {c.octets for c in every if c.way == way} if every else set(range(lengths[way]))
+        assert at[way] == wanted, f"{way}: not tried: {sorted(wanted - at[way])[:20]}"
     balance.check()
 
 
@@ -82,8 +88,8 @@ class Site:
     def __init__(self, lab):
         self.lab, self.found, self.books, self.tries = lab, [], Accounts(), 0
 
-    async def begin(self, lanes=0, bdat=False):
-        self.server = await asyncio.get_running_loop().create_server(lambda: Server(self.found), "127.0.0.1", 0, backlog=1000)
+    async def begin(self, lanes=0, tls=None, options=""):
+        self.server = await asyncio.get_running_loop().create_server(lambda: Server(self.found, tls), "127.0.0.1", 0, backlog=1000)
         behind = self.server.sockets[0].getsockname()[1]
         self.cutters = [Cutter(behind) for _ in range(lanes)]
         for c in self.cutters:
@@ -92,7 +98,7 @@ class Site:
         listeners = "\n".join(f'listener l{k} {{ address = "127.0.0.1:{port}" backends = {{ "b{k}" }} }}' for k, port in enumerate(self.ports))
         self.gate = await asyncio.to_thread(
             self.lab, [c.port for c in self.cutters] or [behind], policy="accept\n", conf=CONF, listeners=listeners, workers=1 if lanes else 2,
-            backend_options="probe_interval = 1h reuse = no" if lanes else "")
+            backend_options=f"probe_interval = 1h reuse = no {options}" if lanes else "")
         for k in range(lanes or 1):
             await asyncio.to_thread(self.gate.wait_line, rf"event=backend name=b{k} .*state=up")
 
@@ -146,13 +152,16 @@ async def client_leg(lab, name, size, bdat, tls):
     return site, {entry.id: plan for entry, _, plan in cut}
 
 
-async def server_leg(lab, name, size, bdat):
+async def server_leg(lab, name, size, bdat, tls=None, options=""):
+    """tls: the server's; what is cut is the stream of octets that are on the wire."""
     site, done = Site(lab), set()
-    await site.begin(LANES)
+    await site.begin(LANES, tls, options)
     lane = site.cutters[0]
     await site.until_taken(write(site.books, size, bdat), bdat=bdat)
     lengths = dict(zip((UP, DOWN), await said_goodbye(lane)))
-    begun = time.monotonic()
+    begun, every = time.monotonic(), list(plans(lengths))
+    if tls and not LONG:
+        every = every[random.randrange(TLS_STEP)::TLS_STEP]
 
     async def work(job, k):
         """The same message comes again until it is taken; the first connection to the server is the one that is cut."""
@@ -164,9 +173,9 @@ async def server_leg(lab, name, size, bdat):
         assert site.cutters[k].was_cut, f"{plan}: {site.cutters[k].octets} of {lengths}"
         done.add(plan)
 
-    await all_done(enumerate(plans(lengths), 1), work, LANES)
+    await all_done(enumerate(every, 1), work, LANES)
     balance = site.balance()
-    counted(f"{name}, line to the server cut", lengths, done, site.tries, balance, time.monotonic() - begun)
+    counted(f"{name}, line to the server cut", lengths, done, site.tries, balance, time.monotonic() - begun, every)
 
 
 async def spool_leg(lab, dns, port, name, size):
@@ -259,6 +268,18 @@ def test_client(lab, capsys, name, size, bdat, tls):
 def test_server(lab, capsys, name, size, bdat):
     with capsys.disabled():
         asyncio.run(server_leg(lab, name, size, bdat))
+
+
+def test_server_tls(lab, capsys, tmp_path):
+    # An RSA key: signatures, and with them sessions, have always the same length.
+    cert, key = tmp_path / "rsa.pem", tmp_path / "rsa.key"
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", 30, "-subj", "/CN=backend.example",
+            "-addext", "subjectAltName=DNS:backend.example")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    tls.num_tickets = 0
+    with capsys.disabled():
+        asyncio.run(server_leg(lab, "data within TLS", 400, False, tls, f'tls = required tls_ca = "{cert}" tls_name = backend.example'))
 
 
 def test_spool(lab, world, capsys):

@@ -2,7 +2,7 @@
 A line that breaks behind a given number of octets: with a reset (RST), or with an end as if all were well (FIN). In one asyncio loop, so that many
 positions are tried side by side.
 
-Server          a mail server that takes everything and keeps it, by DATA and BDAT
+Server          a mail server that takes everything and keeps it, by DATA and BDAT, within TLS if it has a context for it
 Cutter          between the gateway and that server: the next connection is cut by its plan, Cut(UP, n, how) or Cut(DOWN, n, how)
 talk()          a client that sends one entry of the books (accounts.py), and cuts its own line: UP is what it sends, DOWN what it reads
 
@@ -10,6 +10,7 @@ A line that is cut behind n octets has carried these and no other, and breaks as
 """
 import asyncio
 import collections
+import contextlib
 import re
 import socket
 import ssl
@@ -34,19 +35,26 @@ def reset(sock):
 
 
 class Server(asyncio.Protocol):
-    """One session; found: of all, copies for the books."""
+    """One session; found: of all, copies for the books. tls: what STARTTLS is done with."""
 
-    def __init__(self, found):
+    def __init__(self, found, tls=None):
         self.found, self.buffer, self.rcpts, self.chunks, self.want = found, b"", [], [], None
-        self.in_data = False
+        self.in_data, self.tls, self.handshake, self.ready = False, tls, None, True
 
     def connection_made(self, transport):
         self.transport = transport
-        transport.write(b"220 b ESMTP\r\n")
+        if not self.handshake:
+            transport.write(b"220 b ESMTP\r\n")
+
+    async def starttls(self):
+        with contextlib.suppress(OSError):              # it was cut: ssl.SSLError is one, and so is ConnectionError
+            self.transport = await asyncio.get_running_loop().start_tls(self.transport, self, self.tls, server_side=True) or self.transport
+            self.ready = True
+            self.data_received(b"")     # what came with the end of the handshake
 
     def data_received(self, data):
         self.buffer += data
-        while self.step():
+        while self.ready and self.step():
             pass
 
     def say(self, text):
@@ -67,7 +75,12 @@ class Server(asyncio.Protocol):
 
     def command(self, verb, line):
         if verb == b"EHLO":
-            return self.say(b"250-b\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 SIZE 9999999")
+            return self.say(b"250-b\r\n" + b"250-STARTTLS\r\n" * bool(self.tls and not self.handshake) + b"250-8BITMIME\r\n250-CHUNKING\r\n250 SIZE 9999999")
+        if verb == b"STAR":
+            self.say(b"220 2.0.0 go ahead")
+            self.ready = False
+            self.handshake = asyncio.ensure_future(self.starttls())
+            return False
         if verb in (b"MAIL", b"RSET"):
             self.rcpts, self.chunks = [], []
         elif verb == b"RCPT":
