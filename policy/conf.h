@@ -394,6 +394,8 @@ bool listener_has_backend(const struct site *s, const struct listener_conf *l, c
 /* The section domain for a lower-case domain: its own, else that of the nearest domain above; NULL: there is none. Whether one of them names the backend. */
 const struct domain_conf *site_domain(const struct site *s, const char *domain);
 bool site_domain_names(const struct site *s, const struct backend_conf *b);
+/* Whether mail for a lower-case domain of ours can go to the backend; and its owner there, NULL: the domain has no section. */
+bool site_backend_serves(const struct site *s, const struct backend_conf *b, const char *domain, const struct domain_owner **owner);
 
 /* The section sni for a name that a client asks for (NULL: for none), or NULL. */
 const struct sni_conf *site_sni(const struct site *s, const char *name);

@@ -232,6 +232,22 @@ const struct domain_conf *site_domain(const struct site *s, const char *domain)
 	return d;
 }
 
+bool site_backend_serves(const struct site *s, const struct backend_conf *b, const char *domain, const struct domain_owner **owner)
+{
+	const struct domain_conf *d = site_domain(s, domain);
+
+	*owner = NULL;
+	for (size_t i = 0; d && i < d->owner_count && !*owner; i++)
+		if (owner_names(&d->owner[i], b->name))
+			*owner = &d->owner[i];
+	if (d)
+		return *owner != NULL;
+	for (size_t i = 0; i < s->listener_count; i++)
+		if (s->listener[i].protocol == LISTENER_SMTP && listener_has_backend(s, &s->listener[i], b))
+			return true;
+	return listener_has_backend(s, NULL, b);
+}
+
 void conf_domain_free(struct site *s)
 {
 	for (size_t i = 0; i < s->domain_section_count; i++) {

@@ -286,6 +286,29 @@ static void print_rules(struct explain *x, struct judge *j)
 	}
 }
 
+/* Where a recipient's domain has servers of its own. */
+static void print_servers(const struct explain *x, const struct recipient *r)
+{
+	const struct domain_conf *d = r->local ? site_domain(x->site, r->domain) : NULL;
+
+	if (!d)
+		return;
+	printf("  %-24s ", "servers");
+	for (size_t i = 0; i < d->owner_count; i++)
+		printf("%s%s", i ? ", or " : "", d->owner[i].name);
+	printf("%s (section domain %s)\n", d->owner_count > 1 ? ": asked in this order who has the mailbox" : "", d->domain);
+}
+
+static json_t *servers_json(const struct explain *x, const struct recipient *r)
+{
+	const struct domain_conf *d = r->local ? site_domain(x->site, r->domain) : NULL;
+	json_t *list = d ? json_array() : NULL;
+
+	for (size_t i = 0; d && i < d->owner_count; i++)
+		json_array_append_new(list, json_string(d->owner[i].name));
+	return list ? list : json_null();
+}
+
 static void print_judge(struct explain *x, struct judge *j)
 {
 	const struct verdict *v = &j->verdict;
@@ -293,6 +316,7 @@ static void print_judge(struct explain *x, struct judge *j)
 	printf("\nrecipient %s\n", j->rcpt->address);
 	if (!j->rcpt->local && !x->client.relay)
 		printf("  outside the accepted domains: 550 5.7.1 relaying denied, whatever the rules say\n");
+	print_servers(x, j->rcpt);
 	print_facts(&j->facts);
 	print_rules(x, j);
 	printf("verdict: %s%s%s%s%s\n", action_name(v->action), v->rule ? ", by " : ", at the end of the policy",
@@ -317,6 +341,7 @@ static void print_json(struct explain *x)
 			json_array_append_new(rules, rule);
 		}
 		json_object_set_new(record, "rules", rules);
+		json_object_set_new(record, "servers", servers_json(x, rcpt));
 		json_array_append_new(all, record);
 	}
 	text = json_whole(all, JSON_INDENT(2));

@@ -40,11 +40,32 @@ static enum knows ask(struct smtp_client *c, const char *domain, char *said, int
 	return c->reply.code / 100 == 2 ? TAKES_ALL : c->reply.code / 100 == 5 ? REFUSES : UNCLEAR;
 }
 
+/* Whether a server is one of several that have mailboxes of this domain; *last: the one that is asked last. */
+static bool is_learnt_from(const struct live_part *p, const char *domain, bool *last)
+{
+	const struct domain_conf *d = site_domain(p->live->site, domain);
+	const struct domain_owner *owner;
+
+	if (!d || d->owner_count < 2 || !p->backend || !site_backend_serves(p->live->site, p->backend, domain, &owner))
+		return false;
+	*last = owner == &d->owner[d->owner_count - 1];
+	return true;
+}
+
 /* What it means that a server takes anybody. */
 static void takes_all(struct live_part *p, const char *domain)
 {
 	const struct site *s = p->live->site;
+	bool last;
 
+	if (is_learnt_from(p, domain, &last)) {
+		if (last)
+			live_say(p, LIVE_OK, "%s: it takes any address (accept-all), and gets what the other servers of section domain do not know", domain);
+		else
+			live_say(p, LIVE_FAIL, "%s: an address that nobody has is taken (accept-all): which server has a mailbox cannot be learnt from it, and those behind "
+				 "it in section domain are never asked", domain);
+		return;
+	}
 	if (p->look == live_callout)
 		live_say(p, LIVE_FAIL, "%s: an address that nobody has is taken (accept-all): callout verifies nothing", domain);
 	else if (s->verify == VERIFY_BACKEND)
@@ -62,9 +83,10 @@ void live_recipients(struct live_part *p, struct smtp_client *c, int64_t until_m
 	for (size_t i = 0, n = 0; i < s->domain_count && n < DOMAINS_MAX && !c->broken; i++) {
 		char said[SMTP_WHY_MAX];
 		int64_t took_ms = 0;
+		const struct domain_owner *owner;
 		enum knows k;
 
-		if (s->domains[i][0] == '.')
+		if (s->domains[i][0] == '.' || (p->backend && !site_backend_serves(s, p->backend, s->domains[i], &owner)))
 			continue;
 		n++;
 		k = ask(c, s->domains[i], said, &took_ms, until_ms);

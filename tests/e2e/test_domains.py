@@ -516,3 +516,27 @@ def test_nothing_is_lost_under_load(lab, request):
     print(balance)
     balance.check()
     assert balance.open == 0 and balance.acknowledged == 2 * 72
+
+
+# commands
+
+def test_commands_know(migration):
+    g, new, old = migration()
+    text = g.explain(mail(), to="x@example.org")
+    assert "b0, or b1: asked in this order who has the mailbox (section domain example.org)" in text
+    assert g.explain_json(mail(), to="x@example.org")[0]["servers"] == ["b0", "b1"]
+    assert g.explain_json(mail())[0]["servers"] is None
+    for s in (new, old):
+        s.users = None
+    told = g.command("check", "--live", "-c", str(g.conf_path), check=False).stdout.decode()
+    assert len(re.findall(r"example\.org: an address that nobody has is taken \(accept-all\): which server has", told)) == 1
+    assert len(re.findall(r"example\.org: it takes any address \(accept-all\), and gets what the other servers", told)) == 1
+
+
+def test_what_is_held_is_released_to_who_has_it(migration):
+    g, new, old = migration(policy='quarantine if header.subject = "held"\naccept\n')
+    assert send(g, "old@example.org", "new@example.org", message=mail(subject="held"))[1].code == 250
+    assert not new.messages and not old.messages
+    kept = g.verdict("quarantine")["quarantine"]
+    assert b"released" in g.command("quarantine", "release", "-c", str(g.conf_path), kept).stdout
+    assert to(new) == ["new@example.org"] and to(old) == ["old@example.org"]
