@@ -19,6 +19,8 @@
 #include "filters/helo.h"
 #include "filters/known.h"
 #include "filters/login.h"
+#include "filters/rspamd.h"
+#include "filters/spamd.h"
 #include "filters/spf.h"
 #include "filters/text.h"
 #include "filters/time.h"
@@ -48,6 +50,8 @@ const struct filter *const filters[] = {
 	&filter_dkim,
 	&filter_dmarc,
 	&filter_clamd,
+	&filter_rspamd,
+	&filter_spamd,
 	NULL,
 };
 

@@ -23,7 +23,7 @@ const struct conf_section *const conf_sections[] = {
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
 	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
-	&conf_clamd,
+	&conf_clamd, &conf_rspamd, &conf_spamd,
 	NULL,
 };
 

@@ -269,6 +269,16 @@ struct clamd_conf {
 	struct daemon_conf daemon;
 };
 
+struct rspamd_conf {
+	struct daemon_conf daemon;
+	char *password;                 /* or NULL */
+};
+
+struct spamd_conf {
+	struct daemon_conf daemon;
+	char *user;                     /* whose settings count; or NULL */
+};
+
 struct auth_conf {                      /* logins by SASL, base/sasl.h */
 	bool offer;                     /* on submission listeners */
 	bool inbound;                   /* on inbound ones, too */
@@ -365,6 +375,8 @@ struct site {
 	struct client_limits client_limits;
 
 	struct clamd_conf clamd;
+	struct rspamd_conf rspamd;
+	struct spamd_conf spamd;
 	const struct daemon_conf **daemon;      /* all that there are: of each a pool, and their unix sockets are what the parent connects to */
 	size_t daemon_count;
 

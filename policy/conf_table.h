@@ -60,7 +60,7 @@ struct conf_section {
 };
 
 extern const struct conf_section conf_sni;
-extern const struct conf_section conf_clamd;
+extern const struct conf_section conf_clamd, conf_rspamd, conf_spamd;
 extern const struct conf_section conf_domain;
 extern const struct conf_section conf_directory;
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;

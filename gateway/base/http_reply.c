@@ -103,6 +103,8 @@ static int read_field(struct http_reply *r, const char *p, size_t len)
 	len = (size_t)(end - colon);
 	if (is(p, name, "Content-Length"))
 		return read_length(r, colon, len);
+	if (is(p, name, "Connection"))
+		r->closes |= is(colon, len, "close");
 	if (is(p, name, "Content-Type"))
 		read_type(r, colon, len);
 	if (is(p, name, "Transfer-Encoding")) {

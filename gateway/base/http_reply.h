@@ -21,6 +21,7 @@ enum http_state { HTTP_STATUS, HTTP_FIELDS, HTTP_BODY, HTTP_BODY_TO_END, HTTP_CH
 struct http_reply {
 	int status;                     /* 100 to 599, once its line has come */
 	char type[HTTP_TYPE_MAX];       /* the Content-Type without parameters, lower-case; "" when there was none */
+	bool closes;                    /* the server says that the connection ends with this reply (Connection: close) */
 	struct buf body;
 	const char *why;                /* of an error, in words */
 	/* private: */

@@ -58,6 +58,8 @@ static const char everything[] =
 	"greylist { delay = 1m window = 1d life = 30d auto_passes = 0 ipv4_bits = 20 ipv6_bits = 56 }\n"
 	"clamd { address = { \"unix:/run/clamav/clamd.ctl\", \"127.0.0.1:3310\", \"[::1]:3311\", \"Scan.example:3312\" } max_connections = 3 connect_timeout = 1s\n"
 	"	timeout = 2s idle_timeout = 3s max_size = 4M away = pass }\n"
+	"rspamd { address = { \"127.0.0.1:11333\" } max_connections = 4 connect_timeout = 2s timeout = 3s idle_timeout = 4s max_size = 5M password_file = redis-password away = pass }\n"
+	"spamd { address = { \"127.0.0.1:783\" } max_connections = 5 connect_timeout = 3s timeout = 4s idle_timeout = 5s max_size = 6M user = mail away = pass }\n"
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
 	"	refuse_for = 20m forget_after = 2h account_slow_after = 12 account_refuse_after = 13 trust_for = 7d exempt = { \"10.0.0.7\", \"2001:db8::/48\" }\n"
 	"	exempt_users = { scanner, \"A\\\\fax\" } }\n"
@@ -129,6 +131,15 @@ static void check_scanners(const struct site *s)
 	assert_string_equal(d->address[3].text, "Scan.example:3312");
 	assert_true(d->max_connections == 3 && d->connect_timeout_ms == 1000 && d->timeout_ms == 2000 && d->idle_ms == 3000 && d->max_size == 4 << 20);
 	assert_int_equal(d->away, DAEMON_AWAY_PASS);
+	d = &s->rspamd.daemon;
+	assert_true(s->daemon_count >= 3 && s->daemon[1] == d && s->daemon[2] == &s->spamd.daemon);
+	assert_true(d->max_connections == 4 && d->connect_timeout_ms == 2000 && d->timeout_ms == 3000 && d->idle_ms == 4000 && d->max_size == 5 << 20);
+	assert_int_equal(d->away, DAEMON_AWAY_PASS);
+	assert_string_equal(s->rspamd.password, "s3cret word");
+	d = &s->spamd.daemon;
+	assert_true(d->max_connections == 5 && d->connect_timeout_ms == 3000 && d->timeout_ms == 4000 && d->idle_ms == 5000 && d->max_size == 6 << 20);
+	assert_int_equal(d->away, DAEMON_AWAY_PASS);
+	assert_string_equal(s->spamd.user, "mail");
 }
 
 static void check_wire(const struct site *s)

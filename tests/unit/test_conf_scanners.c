@@ -53,6 +53,12 @@ static void test_bounds(void **state)
 		{ "clamd { address = { \"127.0.0.1:1\" } connect_timeout = 99ms }\n", "@:4: connect_timeout" },
 		{ "clamd { address = { \"127.0.0.1:1\" } max_size = 1023 }\n", "@:4: max_size" },
 		{ "clamd { address = { \"127.0.0.1:1\" } away = reject }\n", "@:4: away" },
+		{ "rspamd { }\n", "@:4: rspamd: it has no address" },
+		{ "rspamd { address = { \"127.0.0.1:1\" } password_file = none }\n", "@:4: password_file" },
+		{ "spamd { }\n", "@:4: spamd: it has no address" },
+		{ "spamd { address = { \"127.0.0.1:1\" } user = \"\" }\n", "@:4: user: \"\" is no user's name" },
+		{ "spamd { address = { \"127.0.0.1:1\" } user = \"a b\" }\n", "@:4: user: \"a b\" is no user's name" },
+		{ "spamd { address = { \"127.0.0.1:1\" } user = \"a\nb\" }\n", "@:5: user: \"a?b\" is no user's name" },
 		{ "clamd { address = { \"a:1\",\"b:1\",\"c:1\",\"d:1\",\"e:1\",\"f:1\",\"g:1\",\"h:1\",\"i:1\" } }\n", "@:4: address: more than 8\n" },
 	};
 

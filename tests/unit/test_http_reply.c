@@ -127,9 +127,29 @@ static void test_endless(void **state)
 	}
 }
 
+/* Whether the connection is to be used again. */
+static void test_closes(void **state)
+{
+	static const struct { const char *field; bool closes; } cases[] = {
+		{ "", false }, { "Connection: close\r\n", true }, { "connection:\tClose \r\n", true }, { "Connection: keep-alive\r\n", false },
+		{ "Connection: close\r\nConnection: keep-alive\r\n", true }, { "Proxy-Connection: close\r\n", false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		AUTO(buf) struct buf text = BUF_INIT(500);
+		struct http_reply r;
+
+		buf_addf(&text, "HTTP/1.1 200 OK\r\n%sContent-Length: 0\r\n\r\n", cases[i].field);
+		http_reply_init(&r, 100);
+		assert_int_equal(http_reply_feed(&r, text.data, text.len), 1);
+		assert_int_equal(r.closes, cases[i].closes);
+		http_reply_release(&r);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_replies), cmocka_unit_test(test_endless) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_replies), cmocka_unit_test(test_endless), cmocka_unit_test(test_closes) };
 
 	return cmocka_run_group_tests_name("http_reply", tests, NULL, NULL);
 }
