@@ -294,8 +294,14 @@ static enum recipient_answer converse(struct recipient_check *rc, struct smtp_cl
 	char address[NET_TEXT_MAX];
 	int said;
 
-	if (smtp_client_mail(c, "", to->utf8 ? "SMTPUTF8" : "", 0, deadline_ms) < 0 || c->reply.code / 100 != 2) {
-		source_failed(rc, c->broken ? c->why : "it refuses the null sender");
+	said = smtp_client_mail(c, "", to->utf8 ? "SMTPUTF8" : "", 0, deadline_ms);
+	if (said == 0 && c->reply.code / 100 == 4 && !c->closing) {
+		/* Exchange short of memory or disk says 452 to MAIL: it knows who exists and will say so later; whoever takes all must not be asked instead. */
+		reply_copy(reply, &c->reply);
+		return RECIPIENT_LATER;
+	}
+	if (said < 0 || c->reply.code / 100 != 2) {
+		source_failed(rc, c->broken ? c->why : c->closing ? "it said 421" : "it refuses the null sender");
 		return RECIPIENT_ASK;
 	}
 	if (smtp_client_rcpt(c, to->text, "", deadline_ms) < 0 || c->closing) {

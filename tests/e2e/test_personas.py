@@ -5,13 +5,17 @@ printed at the end of the run: make e2e RUN_ARGS="--only personas"
 One gateway stands before each persona, configured as the README says for it, with listeners that lead to servers of the same kind in other moods.
 """
 import base64
+import hashlib
 import re
 import select
+import ssl
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
+import test_octets
+import test_smuggling
 
 from lab.backend import hang_up
 from lab.certificates import openssl
@@ -59,7 +63,7 @@ class Stand:
         if issubclass(persona, (Domino9, Domino12)):
             self.servers["strict"].error_limit = 5
         self.server = self.servers["smtp"]
-        for more in ("submission", "required", "told", "proxied"):
+        for more in ("submission", "required", "pinned", "told", "proxied"):
             self.servers[more] = self.server
         # as it is before somebody has told it to look: the front end asked itself, Domino without its verification
         self.servers["blind"] = persona(**{**make, "users": [f"bob@{self.domain}"]})
@@ -75,7 +79,10 @@ class Stand:
             direction = "direction = submission" if name == "submission" else ""
             listeners.append(f'listener {name} {{ address = "127.0.0.1:{port}" backends = {{ "to_{name}" }} {direction} }}')
             options = self.OPTIONS.get(name, "")
-            if name == "required" or persona is ExchangeOnline:
+            if name == "pinned":
+                der = ssl.PEM_cert_to_DER_cert(tls[0].read_text())
+                options = f'tls = required tls_min = 1.0 tls_security_level = 0 tls_pin = {{ "sha256:{hashlib.sha256(der).hexdigest()}" }}'
+            elif name == "required" or persona is ExchangeOnline:
                 options += f' tls = required tls_name = "backend.example" tls_ca = "{certificates.ca}"'
             backends.append(f'backend to_{name} {{ address = "127.0.0.1:{self.servers[name].port}" {options} }}')
         if self.hub is not self.server:
@@ -348,6 +355,41 @@ def too_large(t):
     return "552 at MAIL" if t.server.offers_size else "552 at the end"
 
 
+@behaviour("messages of all kinds, by DATA and BDAT (test_octets)")
+def octets(t):
+    with t.client() as c:
+        for i, (name, message) in enumerate(test_octets.MESSAGES.items()):
+            for by in ("DATA", "BDAT"):
+                c.envelope(f"{by}.{i}.{t.sender}", "bob@example.com")
+                assert c.data_block(message).code == 250 if by == "DATA" else bdat(c, message[:7], message[7:], b"") == [250] * 3, name
+                assert t.original(t.only(sender=f"{by}.{i}.{t.sender}")) == message, (name, by)
+    return f"{len(test_octets.MESSAGES)} x 2"
+
+
+@behaviour("dots and line ends that are none (test_smuggling)")
+def smuggling(t):
+    """A message that is taken is one message, and what stands behind a dot is never heard as commands."""
+    before = len(t.server.messages)
+    taken = 0
+    for name, ends in test_smuggling.VARIANTS:
+        if name not in test_smuggling.MUST_CLOSE and name not in ("LF-two-dots-LF", "CRLF-dot-blank-CRLF", "LFLF-dot-blank-LF"):
+            continue
+        with t.client() as c:
+            c.envelope(t.sender, "bob@example.com")
+            c.expect("DATA", 354)
+            try:
+                c.send(test_smuggling.first(name) + ends + test_smuggling.SECOND)
+                said = test_smuggling.replies(c)
+            except (ConnectionResetError, BrokenPipeError):
+                said = [550]
+        assert said[0] in (250, 550), (name, said)
+        assert said[0] == 550 or name not in test_smuggling.MUST_CLOSE, name
+        taken += said[0] == 250
+    # what was taken has the rest of its session in it, as text, up to the one end of data there is
+    assert len(t.got()) == len(t.server.messages) - before == taken
+    assert not any("smuggler@" in line for s in t.server.sessions for line in s.commands)
+
+
 # TLS
 
 @behaviour("STARTTLS from the client")
@@ -366,7 +408,7 @@ def tls_server(t):
         assert not m.tls
         return "in clear: its TLS 1.0 is too old for us; after the handshake that failed mail goes without"
     assert m.tls
-    return m.session.sock.version()
+    return m.session.version
 
 
 @behaviour("TLS required of the server")
@@ -376,6 +418,14 @@ def tls_required(t):
         return "451: its TLS 1.0 is too old for us, and in clear nothing is sent"
     assert t.send("required").code == 250
     assert t.only().tls
+
+
+@behaviour("TLS required, tls_min = 1.0, the certificate pinned")
+def tls_old(t):
+    assert t.send("pinned").code == 250
+    m = t.only()
+    assert m.tls
+    return m.session.version
 
 
 # sessions and time
@@ -581,28 +631,6 @@ def strict(t):
     return None if t.servers["strict"].error_limit and b"550" in t.server.errors else no("refused recipients are no protocol errors there")
 
 
-@behaviour("tarpitted clients beside good ones")
-def tarpit(t):
-    """Some wait for their 550: those who come meanwhile, to an address that nobody has asked for yet, are served before any of them."""
-    number = sorted(PERSONAS).index(t.persona.name)
-    was, t.hub.tarpit_s = t.hub.tarpit_s, 5        # as it really is: nobody waits for the end of it
-    bad = [t.client() for _ in range(12)]
-    try:
-        for i, c in enumerate(bad):
-            c.expect(f"MAIL FROM:<{t.sender}>", 250)
-            c.send(f"RCPT TO:<slow{i}@example.com>\r\n".encode())
-        # of one network no more than 7 are asked at once by callout
-        t.hub.wait(lambda: sum("RCPT TO:<slow" in line for s in t.hub.sessions for line in s.commands) >= (12 if t.hub is t.server else 7), "the guesses")
-        for i in range(2):
-            assert t.send(source="127.0.0.3", rcpts=f"user{number * 2 + i}@example.com", message=mail(subject=f"{t.cell} {i}")).code == 250
-        assert not select.select([c.sock for c in bad], [], [], 0)[0], "who is tarpitted was served before"
-    finally:
-        t.hub.tarpit_s = was
-        for c in bad:
-            c.close()
-    assert len(t.got()) == 2
-
-
 @behaviour("asked on port 2525 who exists (callout)")
 def callout(t):
     if t.hub is t.server:
@@ -641,6 +669,58 @@ def refuses_late(t):
         assert c.message(t.sender, f"bob@{t.domain}", mail(subject="again")).code == 250
     t.only("blind")
     return "550"
+
+
+@behaviour("port 2525 is under pressure (452 4.3.1)")
+def callout_pressure(t):
+    if t.hub is t.server:
+        return no("the server that takes the mail says it itself") if not t.g.conf_path.read_text().count("callout") else None
+    t.hub.script["MAIL"] = t.hub.PRESSURE
+    try:
+        with t.client() as c:
+            c.expect(f"MAIL FROM:<{t.sender}>", 250)
+            assert c.cmd("RCPT TO:<pressed.nobody@example.com>").code == 452
+    finally:
+        t.hub.script.clear()
+    assert t.send(rcpts="pressed.nobody@example.com").code == 550
+    return "452, then 550"
+
+
+@behaviour("tarpitted clients beside good ones")
+def tarpit(t):
+    """Some wait for their 550: those who come meanwhile, to an address that nobody has asked for yet, are served before any of them."""
+    number = sorted(PERSONAS).index(t.persona.name)
+    was, t.hub.tarpit_s = t.hub.tarpit_s, 5        # as it really is: nobody waits for the end of it
+    bad = [t.client() for _ in range(12)]
+    try:
+        for i, c in enumerate(bad):
+            c.expect(f"MAIL FROM:<{t.sender}>", 250)
+            c.send(f"RCPT TO:<slow{i}@example.com>\r\n".encode())
+        # of one network no more than 7 are asked at once by callout
+        t.hub.wait(lambda: sum("RCPT TO:<slow" in line for s in t.hub.sessions for line in s.commands) >= (12 if t.hub is t.server else 7), "the guesses")
+        for i in range(2):
+            assert t.send(source="127.0.0.3", rcpts=f"user{number * 2 + i}@example.com", message=mail(subject=f"{t.cell} {i}")).code == 250
+        assert not select.select([c.sock for c in bad], [], [], 0)[0], "who is tarpitted was served before"
+    finally:
+        t.hub.tarpit_s = was
+        for c in bad:
+            c.close()
+    assert len(t.got()) == 2
+
+
+@behaviour("port 2525 does not want to be asked (its default connector)")
+def callout_unwelcome(t):
+    """Anonymous senders have no business there: the one who takes the mail decides then, and a warning says so. The last: it is left alone for a while."""
+    if t.hub is t.server:
+        return no("the server that takes the mail says it itself") if not t.g.conf_path.read_text().count("callout") else None
+    mark = t.g.mark()
+    t.hub.script["MAIL"] = b"530 5.7.57 SMTP; Client was not authenticated to send anonymous mail during MAIL FROM\r\n"
+    try:
+        assert t.send(rcpts="user58@example.com").code == 250
+    finally:
+        t.hub.script.clear()
+    t.g.wait_line("event=recipient .*state=away", mark)
+    return "a warning"
 
 
 # other ways to say who the client is, and who the user is

@@ -186,6 +186,8 @@ static void test_accept_all(void **state)
 
 static void odd_task(void *arg)
 {
+	char text[200];
+
 	begin(VERIFY_CALLOUT);
 	script_server_add(&server, S("S:554 go away\r\n"));
 	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
@@ -195,6 +197,19 @@ static void odd_task(void *arg)
 
 	begin(VERIFY_CALLOUT);
 	script_server_add(&server, S("S:220 mx\r\n", "C:EHLO", "S:250 mx\r\n", "C:MAIL", "S:550 5.7.1 no null sender\r\n"));
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
+	end();
+
+	begin(VERIFY_CALLOUT);                                          /* back-pressure: it says so later, and is asked again at once */
+	script_server_add(&server, S("S:220 mx\r\n", "C:EHLO", "S:250 mx\r\n", "C:MAIL", "S:452 4.3.1 Insufficient system resources\r\n"));
+	script_server_add(&server, S(EHLO, "C:RCPT TO:<a@x.example>\r\n", "S:550 5.1.10 no\r\n"));
+	CHECK(ask("a@x.example", text, sizeof(text)) == RECIPIENT_LATER);
+	CHECK(strcmp(text, "452 4.3.1 Insufficient system resources") == 0);
+	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_NO);
+	end();
+
+	begin(VERIFY_CALLOUT);
+	script_server_add(&server, S("S:220 mx\r\n", "C:EHLO", "S:250 mx\r\n", "C:MAIL", "S:421 4.3.2 Service not available\r\n"));
 	CHECK(ask("a@x.example", NULL, 0) == RECIPIENT_ASK);
 	end();
 

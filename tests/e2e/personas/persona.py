@@ -176,6 +176,7 @@ class Persona(Backend):
         if self._say(s, "STARTTLS", line, self.START_TLS):
             s.buffer = b""
             s.sock = self.context.wrap_socket(s.sock, server_side=True)
+            s.version = s.sock.version()
             s.tls, s.hello, s.mail, s.rcpts = True, False, None, []
 
     def parameters(self, s, line):
