@@ -82,7 +82,7 @@ int directory_value(enum directory_schema schema, const char *p, size_t len, cha
 	}
 	while (len > 0 && (p[len - 1] == ' ' || p[len - 1] == '\t' || p[len - 1] == '\0'))     /* some write the NUL of their strings */
 		len--;
-	colon = p && *p != '"' ? memchr(p, ':', len) : NULL;
+	colon = len > 0 && *p != '"' ? memchr(p, ':', len) : NULL;
 	if (colon && (colon - p != 4 || strncasecmp(p, "smtp", 4) != 0))
 		return -EINVAL;
 	if (colon) {
