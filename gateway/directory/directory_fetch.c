@@ -233,7 +233,8 @@ int directory_fetch_all(struct directory_service *s, struct directory *d, struct
 
 int directory_fetch_one(struct directory_service *s, struct directory *d, const struct directory_forms *forms, unsigned *flags, char *why)
 {
-	struct finding f = { .conf = d->conf, .table = &d->table, .forms = forms };
+	struct directory_table found = { .text = NULL };
+	struct finding f = { .conf = d->conf, .table = &found, .forms = forms };
 	const struct directory_visit visit = { .entry = on_entry, .values = on_values, .end = on_end, .arg = &f };
 	AUTO(buf) struct buf filter = BUF_INIT(64 * 1024);
 	int64_t deadline_ms = clock_ms() + d->conf->timeout_ms;
@@ -259,6 +260,10 @@ int directory_fetch_one(struct directory_service *s, struct directory *d, const 
 	if (rc == 0 && !f.found && f.rest_count > 0)
 		rc = rests_fetch(l, &f, d->conf->timeout_ms, deadline_ms, why);
 	finding_release(&f);
+	/* Half an answer is none. */
+	if (rc == 0 && f.found)
+		(void)directory_table_merge(&d->table, &found); /* without memory: asked again the next time */
+	directory_table_release(&found);
 	if (rc == 0)
 		idle_give(d, l);
 	else

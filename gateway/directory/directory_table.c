@@ -120,6 +120,15 @@ int directory_table_read(struct directory_table *t, const char *text, size_t len
 	return 0;
 }
 
+int directory_table_merge(struct directory_table *t, const struct directory_table *from)
+{
+	int rc = 0;
+
+	for (uint32_t at = 0; rc >= 0 && at < from->used; at += (uint32_t)strlen(from->text + at + 1) + 2)
+		rc = directory_table_add(t, from->text + at + 1, (unsigned char)from->text[at]);
+	return rc < 0 ? rc : 0;
+}
+
 size_t directory_table_bytes(const struct directory_table *t)
 {
 	return t->cap + t->slots * sizeof(*t->slot);

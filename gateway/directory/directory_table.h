@@ -37,6 +37,9 @@ bool directory_table_find(const struct directory_table *t, const char *address, 
 /* All that stands in text of len octets, as in t->text. 0, or -EBADMSG: it is none; -ENOMEM. t is empty before. */
 int directory_table_read(struct directory_table *t, const char *text, size_t len);
 
+/* All of `from`, too. 0, or as add. */
+int directory_table_merge(struct directory_table *t, const struct directory_table *from);
+
 size_t directory_table_bytes(const struct directory_table *t);
 
 #endif

@@ -375,6 +375,51 @@ def test_killed_process(gate, slapd):
     assert code(g, "anna@example.com") == 250 and code(g, "nobody@example.com") == 550
 
 
+def test_reload(gate, slapd):
+    """Another filter makes what was kept worth nothing; without directories there is no such process; an old session asks the one of its own configuration."""
+    s = slapd(PEOPLE + entry("mailonly", mail="only.mail@example.com"))
+    g = gate(s, "live = 0")
+    refreshed(g)
+
+    def reload(old, new):
+        mark = g.mark()
+        g.conf_path.write_text(g.conf_path.read_text().replace(old, new))
+        g.process.send(signal.SIGHUP)
+        g.wait_line("event=reload what=done", mark)
+        return mark
+
+    with Client(g.port) as inside:
+        inside.ehlo()
+        inside.cmd("MAIL FROM:<a@sender.example>")
+        mark = reload("live = 0", 'live = 0 filter = "(proxyAddresses=*)" attributes = { proxyAddresses }')
+        refreshed(g, mark)
+        assert inside.cmd("RCPT TO:<only.mail@example.com>").code == 250
+        assert code(g, "only.mail@example.com") == 550 and code(g, "anna@example.com") == 250
+        reload("verify = directory", "verify = none")
+        assert code(g, "only.mail@example.com") == 250
+        assert inside.cmd("RCPT TO:<bert@example.com>").code == 250
+    end = time.monotonic() + 20
+    while "gp-directory" in g.children():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_upgrade(gate, slapd):
+    """The former program's process serves its sessions; the new one's begins with what is on disk."""
+    s = slapd()
+    g = gate(s)
+    refreshed(g)
+    with Client(g.port) as inside:
+        inside.ehlo()
+        inside.cmd("MAIL FROM:<a@sender.example>")
+        mark = g.mark()
+        g.process.send(signal.SIGUSR2)
+        g.wait_line("event=upgrade what=done", mark, timeout=60)
+        assert code(g, "anna@example.com") == 250 and code(g, "nobody@example.com") == 550
+        assert inside.cmd("RCPT TO:<anna@example.com>").code == 250
+        assert inside.cmd("RCPT TO:<nobody@example.com>").code == 550
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not PLAIN, reason="only root can look into other processes, and not where the sanitizer's memory is")
 def test_nobody_else_has_the_password(gate, slapd):
     from test_keys import held

@@ -59,6 +59,9 @@ def etc(scratch):
     subprocess.run(["sh", "-ec", command], cwd=place, check=True, capture_output=True)
     (place / "srs-secret").write_text("0123456789abcdef0123456789abcdef\n")
     (place / "redis-password").write_text("secret\n")
+    (place / "ad-password").write_text("secret\n")
+    (place / "ad-password").chmod(0o600)
+    (place / "ad-ca.pem").write_text((place / "own-ca.pem").read_text())
     data = ", ".join('"%s._domainkey.example.com. TXT %s"' % (s, r.replace('"', '\\"')) for s, r in zip(("2026a", "2026e"), records))
     place.joinpath("dns.conf").write_text(f'dns {{ local_zone = {{ ". static" }} local_data = {{ {data} }} }}\n')
     return place
@@ -71,6 +74,7 @@ def check(directory, etc, conf="", rules=None):
     conf = conf.replace("/etc/gatepost/", f"{etc}/").replace('"gatepost"', '"nobody"')
     parts = [conf, (etc / "dns.conf").read_text(), f'state_dir = "{directory}/state"', 'policy = "policy.conf"']
     for need, part in (("hostname", 'hostname = "mx.example.com"'), ("user", 'user = "nobody"'), ("keeper_user", 'keeper_user = "daemon"'), ("key_user", 'key_user = "mail"'),
+            ("directory_user", 'directory_user = "games"'),
             ("domains", 'domains = { "example.com" }'),
             ("relay_networks", 'relay_networks = { "10.0.0.5" }'), ("backend", 'backend main { address = "10.0.0.5:25" }')):
         if not re.search(rf"(?m)^{need}\b", conf):

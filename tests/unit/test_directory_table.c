@@ -45,6 +45,9 @@ static void test_table(void **state)
 	assert_int_equal(directory_table_read(&copy, t.text, t.used), 0);
 	assert_int_equal(copy.count, 20000);
 	assert_true(directory_table_find(&copy, "first.last000003@example.com", &flags) && flags == DIRECTORY_RESTRICTED);
+	assert_int_equal(directory_table_add(&copy, "new@example.com", 1), 1);
+	assert_int_equal(directory_table_merge(&t, &copy), 0);
+	assert_true(t.count == 20001 && directory_table_find(&t, "new@example.com", &flags) && flags == 1);
 	directory_table_release(&copy);
 	directory_table_release(&t);
 	assert_false(directory_table_find(&t, "first.last000001@example.com", &flags));
