@@ -231,7 +231,7 @@ test: deps-test
 coverage: deps-test
 	@rm -rf $(BUILD)/cov
 	@$(MAKE) -s -j$(JOBS) COV=1 all units
-	@$(MAKE) -s -j$(JOBS) all preloads
+	@$(MAKE) -s -j$(JOBS) all units-plain preloads
 	@$(RUN) --variant cov unit e2e; status=$$?; $(PYTHON) tests/coverage/report.py $(BUILD)/cov && exit $$status
 # At full size and for long: many clients who want nothing good, then all that a gateway does for SOAK_SECONDS.
 SOAK_SECONDS ?= 1800

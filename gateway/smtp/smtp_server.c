@@ -404,7 +404,7 @@ static int run_command(struct smtp_session *s, struct smtp_command *c, enum smtp
 static int serve_command(struct smtp_session *s)
 {
 	struct smtp_command *c = NULL;
-	enum smtp_command_error error;
+	enum smtp_command_error error = COMMAND_UNKNOWN;
 	int rc = read_command(s, &c, &error), limit;
 
 	if (rc < 0 && rc != -EMSGSIZE)

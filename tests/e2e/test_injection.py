@@ -4,8 +4,8 @@ Memory and I/O that fail, site by site, in the real processes (lab/injection.py)
 The short form has what the four main sessions reach: every allocation of a worker, the libraries' included, and the I/O of every process, in all the ways in
 which it fails. GATEPOST_FAULT=1 (`make fault`): all kinds of sessions, and the allocations of every process.
 
-What a worker does once in its life (OpenSSL looks for an algorithm, a library makes its tables) is met again by a new worker alone: the long form makes one
-for each such site, the short form for as many as BEGINNINGS_S seconds allow, and it says how many are left.
+What a process does once in its life (OpenSSL looks for an algorithm, SQLite reads its tables) is met again by a new one alone: the long form makes one for each
+such site, the short form for as many as BEGINNINGS_S seconds allow, and it says how many are left.
 """
 import os
 import pathlib
@@ -26,7 +26,7 @@ TRIES = 3 if LONG else 2        # kinds of sessions that are tried when a site w
 BEGINNINGS_S = 300 if LONG else 3
 # At least so many sites are met, or the recording is at fault; and for a hundred failures in workers and boxes at most so many are missed that later sessions
 # had met. What keepers do comes at their own pace: SQLite's log of writes is copied and begins anew now and then.
-FLOOR = {True: 3500 if LONG else 1000, False: 220 if LONG else 110}
+FLOOR = {True: 3000 if LONG else 1000, False: 220 if LONG else 110}
 MISSED_PERCENT = 15 if LONG else 5      # the long form has the ways after a failure, too, which the next one need not take
 
 
@@ -76,14 +76,14 @@ class Tally:
         return site.count == self.first.get(site.hash, 0)
 
     def again(self, seconds):
-        """Some are met by a worker's first sessions alone: it is a new one then that they fail in."""
+        """Some are met by a process' first sessions alone: it is a new one then that they fail in."""
         left, self.missed = self.missed, []
         end = time.monotonic() + seconds
         for site, error, kinds in left:
             if time.monotonic() > end:
                 self.missed.append((site, error, kinds))
                 continue
-            self.rooms.reload()
+            self.rooms.renew(site.role)
             if self.one(site, error, kinds[:TRIES]):
                 self.done += 1
             else:
@@ -109,10 +109,10 @@ def inject_all(rooms, record_property, memory, shard, shards, roles):
     record_property("count", f"{'allocation' if memory else 'I/O'} sites, part {shard + 1} of {shards}: {tally.sites}, {tally.done} failures; not met again: {len(beginnings)} of a process' beginning,"
                     f" {others} others; {rooms.others} in which a library died; {rooms.sessions} sessions, {rooms.kept} messages acknowledged, {rooms.twice} of them delivered twice,"
                     f" lost {sum('LOST' in w for w in tally.wrong)}; {time.monotonic() - began:.0f} s")
+    assert not tally.wrong, f"{len(tally.wrong)} of {tally.sites}:\n" + "\n".join(tally.wrong[:20])
     assert tried >= FLOOR[memory] // shards and tally.done >= tried * (8 if LONG else 9) // 10, (tally.sites, tried, tally.done)
     strange = [f"{error} {site}" for site, error, _ in tally.missed if site.role in ("gp-worker", "box") and not tally.at_the_beginning(site)]
     assert len(strange) * 100 <= MISSED_PERCENT * tally.done, "\n".join(strange)
-    assert not tally.wrong, f"{len(tally.wrong)} of {tally.sites}:\n" + "\n".join(tally.wrong[:20])
 
 
 def processes(role):

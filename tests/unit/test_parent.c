@@ -306,7 +306,7 @@ static void test_confined(void **unused)
 	char want[100];
 
 	pw = getpwnam("nobody");
-	if (geteuid() != 0 || !pw || !keeper || UNDER_ASAN)
+	if (geteuid() != 0 || !pw || !keeper || UNCONFINED)
 		skip();
 	configure("workers 1\nuser nobody\nkeeper_user daemon\ntls yes\n");
 	start(5);

@@ -19,6 +19,7 @@ from .backend import KEYWORDS, Backend
 from .faulty import Faulty, describe, where_died
 from .gateway import BINARY, Gateway
 from .knot import Knot
+from .load import kill
 from .process import free_port
 from .sign import KEY, key_record, signed
 from .smtp import Client, Closed, insecure, mail
@@ -460,6 +461,14 @@ class Rooms:
         self.gate.process.send(signal.SIGHUP)
         self.gate.wait_line("event=reload .*what=done", mark)
         self.gate.wait_line("name=b0 .*state=up", mark)
+
+    def renew(self, role):
+        """A new process of that role: keepers are killed, with the others a reload does it."""
+        if role in ("gp-state", "gp-store", "gp-spool", "gp-history"):
+            kill(self.gate, role)
+            self.good(self.kinds[0])
+        else:
+            self.reload()
 
     def held(self):
         """{process: how many descriptors it has}"""
