@@ -70,6 +70,10 @@ static void parts_new(struct live *l)
 		live_add(l, title("backend %s", s->backend[i].name), live_backend)->backend = &s->backend[i];
 	if (s->verify == VERIFY_CALLOUT)
 		live_add(l, title("recipients"), live_callout);
+	for (size_t i = 0; i < s->directory_count; i++)
+		live_add(l, title("directory %s", s->directory[i].name), live_directory)->arg = &s->directory[i];
+	for (size_t i = 0; i < s->daemon_count; i++)
+		live_add(l, title("daemon %s", s->daemon[i]->name), live_daemon)->arg = s->daemon[i];
 	live_add(l, title("name %s", s->hostname), live_name);
 	for (size_t i = 0, n = 0; i < s->domain_count && n < LIVE_DOMAINS_MAX; i++)
 		if (s->domains[i][0] != '.') {

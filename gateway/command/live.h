@@ -35,6 +35,7 @@ struct live_part {
 	void (*look)(struct live_part *p);      /* may wait, until until_ms at most */
 	const struct backend_conf *backend;     /* or NULL */
 	const char *domain;                     /* or NULL */
+	const void *arg;                        /* struct daemon_conf, struct directory_conf */
 	int64_t until_ms;
 	struct live_line *line;
 	size_t count;
@@ -64,6 +65,9 @@ void live_name(struct live_part *p);            /* our own name, both ways */
 void live_domain(struct live_part *p);          /* one of the site's domains: MX and SPF */
 void live_backend(struct live_part *p);         /* one server: reach, TLS, recipients, the client's address */
 void live_callout(struct live_part *p);         /* where recipients are asked for */
+
+void live_daemon(struct live_part *p);          /* a scanner or another filter beside us */
+void live_directory(struct live_part *p);       /* where the recipients stand */
 
 /* live_name.c: the addresses of our name and those that mail leaves from. How many (LIVE_OURS_MAX). may wait */
 size_t live_ours(struct live *l, struct net_addr *out);

@@ -20,7 +20,7 @@ enum { FULL_PERCENT = 3, NEARLY_PERCENT = 10, ROOM_MB = 200 };
 static void look_at_gateway(struct live_part *p)
 {
 	AUTO(buf) struct buf err = BUF_INIT(2000);
-	json_t *request = json_pack("{s:s}", "cmd", "status"), *answer = NULL, *failed, *one;
+	json_t *request = json_pack("{s:s}", "cmd", "status"), *answer = NULL, *one;
 	int rc = control_ask(p->live->site->control_path, request, &answer, &err);
 	size_t i;
 
@@ -34,10 +34,12 @@ static void look_at_gateway(struct live_part *p)
 	p->live->running = true;
 	live_say(p, LIVE_OK, "the gateway runs, version %s, since %lld s", json_string_value(json_object_get(answer, "version")),
 		 (long long)json_integer_value(json_object_get(answer, "up_s")));
-	failed = json_object_get(answer, "tls_failed");
-	json_array_foreach(failed, i, one)
+	json_array_foreach(json_object_get(answer, "tls_failed"), i, one)
 		live_say(p, LIVE_WARN, "TLS with backend %s fails: %lld sessions were in clear text since", json_string_value(json_object_get(one, "backend")),
 			 (long long)json_integer_value(json_object_get(one, "sessions")));
+	json_array_foreach(json_object_get(answer, "directories"), i, one)
+		live_say(p, json_integer_value(json_object_get(one, "addresses")) > 0 ? LIVE_OK : LIVE_FAIL, "it knows %lld addresses of directory %s",
+			 (long long)json_integer_value(json_object_get(one, "addresses")), json_string_value(json_object_get(one, "name")));
 	json_decref(answer);
 }
 

@@ -2,18 +2,24 @@
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
+import threading
+import time
 
 import pytest
 
 from lab.backend import Backend
 from lab.certificates import openssl
+from lab.clamd import Clamd
 from lab.gateway import BINARY, ROOT
 from lab.knot import Knot
 from lab.postfix import Postfix
 from lab.process import free_port
+from lab.slapd import BASE, PASSWORD, USER, Slapd, user
 from lab.smtp import Client, mail
+from personas import Domino9, Exchange2019, ExchangeTransport
 
 PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))
 
@@ -181,6 +187,36 @@ def test_servers_that_are_peculiar(live, scripted):
     said(main, "ok", "header field X-Client")
 
 
+def test_exchange(live, certificates):
+    """Its front end takes anybody, and 20 sessions; port 2525 knows who exists, and takes its time to say so."""
+    users = ("bob@example.com",)
+    front, transport = Exchange2019(users, tls=certificates.self_signed), ExchangeTransport(users, tarpit_s=2.6)
+    try:
+        callout = f'recipients {{ verify = callout callout = "127.0.0.1:{transport.port}" }}'
+        main = live(backend(front.port))["backend main"]
+        said(main, "warn", "accept-all.*Exchange refuses them on its port 2525")
+        said(main, "warn", r"session 2[01] at once fails: .*421 4\.3\.2 .*max_sessions = (20|19)")
+        found = live(backend(front.port, "max_sessions = 10"), conf=callout)
+        said(found["recipients"], "ok", "refuses who does not exist: 550 5.1.10")
+        said(found["recipients"], "warn", r"waits (2[6-9]|3)\d\d+ ms before it refuses a recipient.*TarpitInterval")
+        said(found["backend main"], "ok", "takes 10 sessions")
+        assert front.messages == transport.messages == []
+    finally:
+        front.stop()
+        transport.stop()
+
+
+def test_domino_9(live, scratch):
+    key, cert = scratch / "live-rsa.key", scratch / "live-rsa.pem"
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", 100, "-subj", "/CN=domino.example.com")
+    server = Domino9(("bob@example.com",), tls=(cert, key))
+    try:
+        said(live(backend(server.port))["backend main"], "warn", "TLS fails, and mail goes there in clear text")
+        said(live(backend(server.port, "tls_min = 1.0 tls_security_level = 0"))["backend main"], "ok", "TLS: TLSv1 with AES256-SHA")
+    finally:
+        server.stop()
+
+
 def test_proxy(live, verifying):
     """A Postfix that expects the header, one that does not."""
     for version in ("v1", "v2"):
@@ -197,6 +233,60 @@ def test_mailboxes(live, mailserver, certificates):
     for k in ("imap", "imaps", "pop3", "pop3s"):
         said(found[f"backend {k}"], "ok", "TLS: TLSv1.3")
         said(found[f"backend {k}"], "ok", r"answers: (\* OK|\+OK)")
+
+
+# --- beside us ---
+
+def test_clamd(live, scripted, tmp_path):
+    """A daemon whose signatures have no date (they are the tests' own); a scripted one with old ones and with new ones; and none."""
+    def section(address):
+        return f'clamd {{ address = "{address}" }}'
+
+    b = backend(scripted().port)
+    clamd = Clamd(tmp_path / "clamd")
+    try:
+        said(live(b, conf=section(clamd.unix))["daemon clamd"], "warn", r"clamd\.ctl: ClamAV [0-9.]+.*no date")
+    finally:
+        clamd.stop()
+    for days, level in ((2, "ok"), (40, "warn")):
+        date = time.strftime("%a %b %d %H:%M:%S %Y", time.localtime(time.time() - days * 86400 - 60))
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            threading.Thread(target=version, args=(s, f"ClamAV 1.4.3/27650/{date}"), daemon=True).start()
+            found = live(b, conf=f'clamd {{ address = {{ "127.0.0.1:{s.getsockname()[1]}", "127.0.0.1:{free_port()}" }} }}', code=1)["daemon clamd"]
+        said(found, level, f"27650/.*: its signatures are {days} days old")
+        said(found, "FAIL", "mail that needs it is deferred")
+
+
+def version(server, words):
+    with server.accept()[0] as c:
+        c.recv(100)
+        c.sendall(words.encode() + b"\0")
+        c.recv(100)
+
+
+def test_directory(live, scripted, tmp_path):
+    slapd = Slapd(tmp_path / "slapd", user("anna"))
+    secret = tmp_path / "password"
+    try:
+        for password, base, code, level, words in ((PASSWORD, BASE, 0, "ok", f"lets us in, and shows us {BASE}"), ("wrong", BASE, 1, "FAIL", "redentials"),
+                                                   (PASSWORD, f"ou=nowhere,{BASE}", 1, "FAIL", "does not show us ou=nowhere")):
+            secret.write_text(password + "\n")
+            secret.chmod(0o600)
+            found = live(backend(scripted().port), code=code, conf="recipients { verify = directory }\n"
+                         f'directory ad {{ server = {{ "{slapd.url()}" }} base = "{base}" bind_dn = "{USER}" password_file = "{secret}" tls = off }}')
+            said(found["directory ad"], level, words)
+    finally:
+        slapd.stop()
+
+
+def test_domains_with_servers_of_their_own(live, scripted):
+    """Each is asked for its own domains alone."""
+    one, two = scripted(), scripted()
+    found = live(backend(one.port) + f'\nbackend two {{ address = "127.0.0.1:{two.port}" }}\ndomain away.example {{ backends = {{ two }} }}',
+                 domains=("example.com", "away.example"), code=1)
+    for name, its, other in (("backend main", "example.com", "away.example"), ("backend two", "away.example", "example.com")):
+        said(found[name], "warn", f"{its}: an address that nobody has is taken")
+        assert not any(text.startswith(other) for _, text in found[name])
 
 
 # --- names, lists, this machine ---

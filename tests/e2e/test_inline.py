@@ -338,7 +338,9 @@ def test_answers_that_go_elsewhere(net, server, inline, source, host):
     own = LISTENERS.strip().split("\n")[":" in host]
     g = inline(backends=[f"[{host}]:25" if ":" in host else f"{host}:25"], listeners=own, backend_options="connect_timeout = 300ms")
     test = ("routes", "-c", str(g.conf_path), "--test")
+    live = ("check", "-c", str(g.conf_path), "--live")
     assert b"come back through this machine" in g.command(*test).stdout
+    assert b"  ok    it sees each client's own address" in g.command(*live, check=False).stdout
     net.routes_elsewhere()
     try:
         for _ in range(2):
@@ -351,6 +353,7 @@ def test_answers_that_go_elsewhere(net, server, inline, source, host):
         assert json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["unreturned"] >= 2
         done = g.command(*test, check=False) if ":" not in host else None      # it takes its time
         assert not done or done.returncode == 1 and f"route replace default via {via}".encode() in done.stdout
+        assert not done or b"  FAIL  its answers to clients' addresses do not come back" in g.command(*live, check=False).stdout
     finally:
         net.routes_back()
     with net.world.call(Client, 25, source=source, host=host) as c:
