@@ -226,6 +226,39 @@ def test_prdr_tells_each_its_own(two):
     assert [r.code for r in replies] == [250, 250, 250] and to(b) == [ORG]
 
 
+def test_three_servers_one_of_each_kind(lab, backend):
+    """The first that is asked takes it, the second refuses it for good, the third defers: nothing is lost, and nobody has it twice."""
+    a, b, d = (backend() for _ in range(3))
+    g = lab([a.port, b.port, d.port], domains=DOMAINS, policy=POLICY, conf=ROUTES + 'domain ".example.org" { backends = { "b2" } }\n')
+    b.script["."] = b.script["BDAT"] = NEVER
+    d.script["."] = d.script["BDAT"] = LATER
+    assert send(g, BOB, ORG, SUB)[1].code == 451
+    assert to(a) == [BOB] and len(g.quarantined()) == 1
+    d.script.clear()
+    d.messages.clear()
+    assert send(g, BOB, ORG, SUB)[1].code == 250
+    assert to(a) == [BOB] and to(d) == [SUB] and len(g.quarantined()) == 1 and len(b.messages) == 1
+
+
+def test_the_gateway_dies_between_two_servers(two):
+    """The worker is killed when one has the message and the other has not answered: the retry goes to both, and nothing is lost."""
+    g, a, b = two()
+    b.script["."] = b.script["BDAT"] = held = Held()
+    with Client(g.port) as c:
+        c.ehlo()
+        assert [r.code for r in c.envelope("alice@sender.example", BOB, ORG)] == [250, 250]
+        c.expect("DATA", 354)
+        c.send(mail() + b".\r\n")
+        assert held.reached.wait(30)
+        g.kill_child("gp-worker 1")
+        assert c.closed()
+    held.go.set()
+    b.script.clear()
+    b.messages.clear()
+    assert send(g, BOB, ORG)[1].code == 250
+    assert to(a) == [BOB, BOB] and to(b) == [ORG]
+
+
 def test_no_more_than_eight(lab, backend):
     servers = [backend() for _ in range(10)]
     domains = [f"d{i}.example" for i in range(10)]
@@ -388,6 +421,10 @@ def test_the_part_of_one_that_is_away_waits(two, tmp_path):
     assert g.verdict("spool")["to"] == f"<{ORG}>"
     listed = g.command("spool", "list", "-c", str(g.conf_path)).stdout.decode()
     assert "owner b1" in listed
+    with Client(g.port) as c:
+        c.ehlo()
+        assert " 1 pending" in c.expect("ETRN #backend", 253).text
+        assert " 1 pending" in c.expect("ETRN example.org", 253).text
     b.listen()
     b.wait_messages(1)
     assert to(b) == [ORG] and to(a) == [BOB]
