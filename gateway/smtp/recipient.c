@@ -81,6 +81,18 @@ static struct domain_test *test_find(struct recipient_check *rc, const struct ba
 	return NULL;
 }
 
+/* What it means that a server takes anybody. */
+static const char *accepts_all_why(const struct recipient_check *rc, const struct backend_group *g, const char *domain)
+{
+	const struct domain_conf *d = rc->domains && g ? site_domain(rc->site, domain) : NULL;
+
+	if (!d || d->owner_count < 2)
+		return "it accepts an address made up at random: unknown users cannot be refused by asking it";
+	if (backend_domains_find(rc->domains, d->owner[d->owner_count - 1].name) == g)
+		return "it accepts an address made up at random: it gets what the servers before it in section domain do not know";
+	return "it accepts an address made up at random: which server has a mailbox cannot be learnt from it, and those behind it in section domain are never asked";
+}
+
 static void test_note(struct recipient_check *rc, const struct backend_group *g, const char *domain, bool accepts_all, const char *source)
 {
 	struct domain_test *t = test_find(rc, g, domain);
@@ -93,8 +105,7 @@ static void test_note(struct recipient_check *rc, const struct backend_group *g,
 	t->accepts_all = accepts_all;
 	t->pending = !source;
 	if (accepts_all)
-		log_warning("recipient", "domain", domain, "source", source, "why",
-			    "it accepts an address made up at random: unknown users cannot be refused by asking it", NULL);
+		log_warning("recipient", "domain", domain, "source", source, "why", accepts_all_why(rc, g, domain), NULL);
 }
 
 /* An address that nobody has. */
@@ -472,6 +483,11 @@ enum recipient_answer recipient_ask_for(struct recipient_check *rc, const struct
 		test_servers(rc, to->domain);
 		return RECIPIENT_ASK;
 	case VERIFY_CALLOUT:
+		/* The one host that is asked need not know what other servers have: it would say no, or that it does not relay. */
+		if (site_domain(rc->site, to->domain)) {
+			test_servers(rc, to->domain);
+			return RECIPIENT_ASK;
+		}
 		return callout(rc, who, to, deadline_ms, reply);
 	case VERIFY_FILE:
 		return file(rc->site, to, reply);

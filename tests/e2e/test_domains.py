@@ -388,6 +388,23 @@ def test_catch_all_stands_last(migration):
     assert send(g, "other@example.org", message=mail(subject="m 6"))[0] == [451]
 
 
+def test_one_that_accepts_all_and_stands_first_is_warned_of(migration):
+    g, new, old = migration(new=None)
+    assert send(g, "old@example.org")[1].code == 250
+    assert to(new) == ["old@example.org"]
+    g.wait_line("which server has a mailbox cannot be learnt from it")
+
+
+def test_a_callout_host_is_not_asked_of_others(two, backend):
+    """It would say that there is no such user, or that it does not relay, and then no answer of its would count for a while."""
+    other = backend(users=[BOB])
+    g, a, b = two(conf=f'recipients {{ verify = callout callout = "127.0.0.1:{other.port}" }}\n')
+    codes, reply = send(g, BOB, "nobody@example.com", ORG)
+    assert codes == [250, 550, 250] and reply.code == 250
+    assert to(a) == [BOB] and to(b) == [ORG]
+    assert not any(ORG in c for s in other.sessions for c in s.commands)
+
+
 def test_a_pair_is_one_owner(lab, backend):
     new1, new2, old = (backend(users=u) for u in (["a@example.org"], ["a@example.org"], ["b@example.org"]))
     g = lab([new1.port, new2.port, old.port], domains=DOMAINS, policy=POLICY,
