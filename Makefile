@@ -17,7 +17,7 @@ DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest pytho
 	haproxy opendkim knot redis-server clamav-daemon rspamd spamd slapd ldap-utils swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr valgrind \
 	openssl ca-certificates iproute2 nftables procps strace e2fsprogs mount systemd
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
-DEPS_BENCH := haproxy postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
+DEPS_BENCH := haproxy clamav-daemon postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
 	nginx libnginx-mod-mail perdition dovecot-imapd dovecot-pop3d openssl
 
 PACKAGES := libevent openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson hiredis libarchive libseccomp ldap lber

@@ -33,7 +33,7 @@ def parse():
     p.add_argument("--latency", default="0,20")
     p.add_argument("--sessions", default="50,500")
     p.add_argument("--idle", type=int, default=10000)
-    p.add_argument("--part", default="speed,single,memory,mail", help="of speed, single, memory, history, mail")
+    p.add_argument("--part", default="speed,single,memory,clamd,mail", help="of speed, single, memory, history, clamd, mail")
     p.add_argument("--mail", default="logins,fetch,idle")
     p.add_argument("--behind", default="scripted,dovecot")
     p.add_argument("--logins", type=int, default=8000)
@@ -137,6 +137,36 @@ class Bench:
         print(f"\nhistory: {(on - off) * 1e3:.0f} us of CPU a message in all processes, {(on - off) / off:.1%} of {off:.3f} ms; "
               f"of its keeper alone {statistics.median(keeper):.0f} us")
 
+    def clamd(self):
+        """What it costs to have clamd look at every message: the same with and without, by turns. clamd's own CPU time is told apart."""
+        own = []
+        scanner = systems.Clamd()
+        try:
+            for _ in range(self.a.rounds):
+                for clamd in (scanner, None):
+                    system = systems.Gatepost(clamd=clamd)
+                    with self.running(system, 0) as dns:
+                        for _ in range(2):
+                            rig.load_run(system.address, "warm", self.a.sessions[0], self.a.messages // 4)
+                        before = rig.cpu_s([scanner.program.pid])
+                        self.one_pass(system, dns, "clamd", "warm", self.a.sessions[0])
+                        if clamd:
+                            own.append((rig.cpu_s([scanner.program.pid]) - before) / self.a.messages * 1e3)
+                    # One session: what a sender waits for.
+                    with self.running(system, 0) as dns:
+                        rig.load_run(system.address, "warm", 1, 50)
+                        self.one_pass(system, dns, "clamd, 1", "warm", 1, 200)
+        finally:
+            scanner.stop()
+
+        def middle(key, name, what="clamd"):
+            return statistics.median(r[key] for r in self.results if r["pass"] == what and r["system"] == name)
+
+        on, off = (middle("cpu_ms", n) for n in ("Gatepost, clamd", "Gatepost"))
+        print(f"\nclamd: {(on - off) * 1e3:.0f} us of CPU a message in Gatepost's processes, {(on - off) / off:.0%} of {off:.3f} ms; "
+              f"of clamd itself {statistics.median(own):.2f} ms; {middle('rate', 'Gatepost, clamd'):.0f} messages/s instead of {middle('rate', 'Gatepost'):.0f}; "
+              f"alone a message is answered after {middle('dot_p50', 'Gatepost, clamd', 'clamd, 1'):.1f} ms instead of {middle('dot_p50', 'Gatepost', 'clamd, 1'):.1f}")
+
     def single(self):
         """One session after the other, each of a domain that nobody has asked for: what a sender waits for."""
         latency = max(self.a.latency)
@@ -195,6 +225,8 @@ class Bench:
                         self.other_speed(make(), self.a.latency, self.a.sessions[:1])
             if "history" in self.a.part:
                 self.history()
+            if "clamd" in self.a.part:
+                self.clamd()
             if "single" in self.a.part:
                 self.single()
             if "memory" in self.a.part:

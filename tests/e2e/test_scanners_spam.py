@@ -110,8 +110,9 @@ def test_away_and_hung(lab, backend, scratch, kind):
         assert b"X-Scan: away" in b.messages[-1].data
         server.thaw()
         server.kill()
-        assert send(defers, mail()).code == 451
-        assert send(passes, SPAM).code == 250
+        for _ in range(3):                             # one that it had taken when it died is no refused connection yet
+            assert send(defers, mail()).code == 451
+            assert send(passes, SPAM).code == 250
         for g in (defers, passes):
             g.wait_line(f"event=daemon name={kind} .*state=away")
         server.start()
