@@ -60,9 +60,25 @@ static int ask(struct stream *s, const void *question, size_t len, char *words)
 	return rc;
 }
 
+/* What each kind of daemon is asked, and how its answer begins; NULL: nothing is known of it. */
+struct asking {
+	const char *question;
+	size_t len;
+	const char *answer, *behind;            /* its beginning; what else is in that line */
+};
+
+static const struct asking *asking_of(const struct site *s, const struct daemon_conf *d)
+{
+	static const char version[] = "zVERSION", ping[] = "GET /ping HTTP/1.0\r\n\r\n", spamc[] = "PING SPAMC/1.5\r\n\r\n";
+	static const struct asking clamd = { version, sizeof(version), "ClamAV ", "" }, rspamd = { ping, sizeof(ping) - 1, "HTTP/1.", " 200" },
+				   spamd = { spamc, sizeof(spamc) - 1, "SPAMD/", "PONG" };
+
+	return d == &s->clamd.daemon ? &clamd : d == &s->rspamd.daemon ? &rspamd : d == &s->spamd.daemon ? &spamd : NULL;
+}
+
 static void look_at_address(struct live_part *p, const struct daemon_conf *d, const struct daemon_address *a)
 {
-	bool clamd = d == &p->live->site->clamd.daemon;
+	const struct asking *q = asking_of(p->live->site, d);
 	AUTO(stream) struct stream *s = NULL;
 	char why[DAEMON_WHY_MAX], words[WORDS_MAX];
 	int rc;
@@ -71,15 +87,19 @@ static void look_at_address(struct live_part *p, const struct daemon_conf *d, co
 		live_say(p, LIVE_FAIL, "%s: %s%s", a->text, why, d->away == DAEMON_AWAY_DEFER ? ": mail that needs it is deferred" : "");
 		return;
 	}
-	if (!clamd) {
+	if (!q) {
 		live_say(p, LIVE_OK, "%s takes connections", a->text);
 		return;
 	}
-	rc = ask(s, "zVERSION", sizeof("zVERSION"), words);
+	rc = ask(s, q->question, q->len, words);
 	if (rc < 0)
 		live_say(p, LIVE_FAIL, "%s: it takes connections and does not answer: %s", a->text, strerror(-rc));
-	else
+	else if (strncmp(words, q->answer, strlen(q->answer)) != 0 || !strstr(words, q->behind))
+		live_say(p, LIVE_FAIL, "%s: it answers what no %s says: %s", a->text, d->name, words);
+	else if (d == &p->live->site->clamd.daemon)
 		look_at_version(p, a->text, words);
+	else
+		live_say(p, LIVE_OK, "%s answers: %s", a->text, words);
 }
 
 void live_daemon(struct live_part *p)

@@ -12,12 +12,14 @@ import pytest
 
 from lab.backend import Backend
 from lab.certificates import openssl
-from lab.clamd import Clamd
+from lab.clamd import CLAMD, Clamd
 from lab.gateway import BINARY, ROOT
 from lab.knot import Knot
 from lab.postfix import Postfix
 from lab.process import free_port
+from lab.rspamd import RSPAMD, Rspamd
 from lab.slapd import BASE, PASSWORD, USER, Slapd, user
+from lab.spamd import SPAMD, Spamd
 from lab.smtp import Client, mail
 from personas import Domino9, Exchange2019, ExchangeTransport
 
@@ -237,6 +239,7 @@ def test_mailboxes(live, mailserver, certificates):
 
 # --- beside us ---
 
+@pytest.mark.skipif(not os.path.exists(CLAMD), reason="clamav-daemon is not installed")
 def test_clamd(live, scripted, tmp_path):
     """A daemon whose signatures have no date (they are the tests' own); a scripted one with old ones and with new ones; and none."""
     def section(address):
@@ -262,6 +265,22 @@ def version(server, words):
         c.recv(100)
         c.sendall(words.encode() + b"\0")
         c.recv(100)
+
+
+@pytest.mark.skipif(not (os.path.exists(RSPAMD) and os.path.exists(SPAMD)), reason="rspamd or spamd is not installed")
+def test_rspamd_and_spamd(live, scripted, scratch):
+    """Each says that it is well; another's port is none of theirs."""
+    rspamd, spamd, b = Rspamd(scratch / "live-rspamd"), Spamd(scratch / "live-spamd"), backend(scripted().port)
+    try:
+        found = live(b, conf=f'rspamd {{ address = "{rspamd.address}" }}\nspamd {{ address = "{spamd.address}" }}')
+        said(found["daemon rspamd"], "ok", r"answers: HTTP/1\.\d 200")
+        said(found["daemon spamd"], "ok", r"answers: SPAMD/\S+ 0 PONG")
+        found = live(b, conf=f'rspamd {{ address = "{spamd.address}" }}\nspamd {{ address = "{rspamd.address}" }}', code=1)
+        said(found["daemon rspamd"], "FAIL", "it answers what no rspamd says|does not answer")
+        said(found["daemon spamd"], "FAIL", "it answers what no spamd says|does not answer")
+    finally:
+        rspamd.stop()
+        spamd.stop()
 
 
 def test_directory(live, scripted, tmp_path):
