@@ -8,6 +8,8 @@
 static const char *const directions[] = { "inbound", "outbound", "internal", "retrieval", NULL };
 static const char *const greylist_words[] = { "pass", "wait", "unavailable", NULL };
 
+static const char *const milter_words[] = { "none", "accept", "reject", "tempfail", NULL };
+
 static const struct fact_def envelope_facts[] = {
 	{ "sender", FACT_ADDRESS, false, STAGE_MAIL, NULL, "envelope sender; empty for the null sender" },
 	{ "sender.domain", FACT_DOMAIN, false, STAGE_MAIL, NULL, "its domain; empty for the null sender" },
@@ -24,6 +26,7 @@ const struct fact_def recipient_facts[] = {
 	{ "class", FACT_TEXT, true, STAGE_RCPT, NULL, "classes that the recipient is in" },
 	{ "rate.over", FACT_TEXT, true, STAGE_RCPT, NULL, "rates (gatepost.conf) that one of ours is over with this recipient; of strangers none" },
 	{ "greylist", FACT_WORD, false, STAGE_RCPT, greylist_words, "what a greylist rule found" },
+	{ "milter.rcpt", FACT_WORD, false, STAGE_RCPT, milter_words, "what milters make of the recipient, of the sender, the greeting or the client" },
 	{ "temperror.expired", FACT_BOOL, false, STAGE_RCPT, NULL, "deferred too long for a check that fails" },
 	{ "regex.gave_up", FACT_BOOL, false, STAGE_DATA, NULL, "a regular expression of the policy was too much work for this message" },
 	{ 0 },

@@ -19,6 +19,7 @@
 #include "filters/helo.h"
 #include "filters/known.h"
 #include "filters/login.h"
+#include "filters/milter.h"
 #include "filters/rspamd.h"
 #include "filters/spamd.h"
 #include "filters/spf.h"
@@ -52,6 +53,7 @@ const struct filter *const filters[] = {
 	&filter_clamd,
 	&filter_rspamd,
 	&filter_spamd,
+	&filter_milter,
 	NULL,
 };
 

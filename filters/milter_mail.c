@@ -366,7 +366,21 @@ struct message *milter_mail_body(const struct milter_mail *m, size_t *off)
 	return body;
 }
 
-struct message *milter_mail_message(const struct milter_mail *m)
+static struct header_field as_field(const struct milter_field *f)
+{
+	struct header_field h = { .raw = f->raw, .raw_len = f->len, .name = f->raw, .name_len = f->name_len };
+	const char *end = f->raw + f->len;
+
+	h.body = (const char *)memchr(f->raw + f->name_len, ':', f->len - f->name_len) + 1;
+	if (end > h.body && end[-1] == '\n')
+		end--;
+	if (end > h.body && end[-1] == '\r')
+		end--;
+	h.body_len = (size_t)(end - h.body);
+	return h;
+}
+
+struct message *milter_mail_message(const struct milter_mail *m, bool (*stays)(void *arg, const struct header_field *h), void *arg)
 {
 	AUTO(buf) struct buf header = BUF_INIT(m->bytes + 4);
 	size_t off;
@@ -374,7 +388,10 @@ struct message *milter_mail_message(const struct milter_mail *m)
 
 	for (size_t i = 0; i < m->count; i++) {
 		const struct milter_field *f = &m->field[i];
+		struct header_field h = as_field(f);
 
+		if (stays && !f->own && !stays(arg, &h))
+			continue;
 		buf_add(&header, f->raw, f->len);
 		/* The last line of a message that is all header may have no end. */
 		if (f->raw[f->len - 1] != '\n')

@@ -60,7 +60,10 @@ size_t milter_mail_left(const struct milter_mail *m);   /* recipients, those tha
 
 /* Where the body lies now, and from which octet on. */
 struct message *milter_mail_body(const struct milter_mail *m, size_t *off);
-/* The whole as a message, of which this and the first must outlive it. NULL: no memory, or too large a header. */
-struct message *milter_mail_message(const struct milter_mail *m);
+/*
+ * The whole as a message, of which this and the first must outlive it; stays(arg): whether a field that came is to stay, NULL: all. NULL: no memory, or too
+ * large a header.
+ */
+struct message *milter_mail_message(const struct milter_mail *m, bool (*stays)(void *arg, const struct header_field *h), void *arg);
 
 #endif

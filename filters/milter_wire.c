@@ -363,8 +363,8 @@ bool milter_reply_text(const char *text, char *out, size_t size)
 		p += enhanced(p, class);
 		if (!first && n + 1 < size && p < end)
 			out[n++] = ' ';
-		/* "%%" is how a filter that took printf's way said one: libmilter has undone it already. */
-		for (; p < end && n + 1 < size; p++)
+		/* libmilter has "%" said as "%%", and passes it on so (smfi_setreply): seen on the wire. */
+		for (; p < end && n + 1 < size; p += p[0] == '%' && p[1] == '%' ? 2 : 1)
 			out[n++] = *p >= 0x20 && *p <= 0x7e ? *p : '?';
 		line = *end ? end + strspn(end, "\r\n") : NULL;
 		if (line && !*line)

@@ -125,7 +125,7 @@ bool milter_is_final(enum milter_answer a);
 
 /*
  * The text of a REPLY_CODE as one line "550 5.7.1 text" into out[0..size): code, enhanced code (given where it has none), text, of several lines joined by
- * blanks; nothing but printable ASCII. false: it is no reply of 4xx or 5xx.
+ * blanks; "%%" is "%"; nothing but printable ASCII. false: it is no reply of 4xx or 5xx.
  */
 bool milter_reply_text(const char *text, char *out, size_t size);
 

@@ -19,6 +19,7 @@
 enum { FILTER_MAX = 32 };
 
 struct daemons;         /* filters/daemon.h */
+struct milters;         /* filters/milter.h */
 struct site;            /* policy/conf.h: the configuration in force, shared and read-only */
 
 /* What filters found and what they are still doing, for one connection or one transaction. */
@@ -73,9 +74,11 @@ struct txn {
 	struct dns *dns;
 	struct state *state;            /* policy/state.h: greylist and the like; may be NULL */
 	struct daemons *daemons;        /* filters/daemon.h: who else can be asked; may be NULL */
+	struct milters *milters;        /* mail filters of this session; NULL: none */
 	struct client *client;
 	struct envelope env;
 	struct message *message;        /* NULL before DATA */
+	bool cleaned;                   /* it is a copy in which nothing pretends to be ours */
 	enum stage stage;               /* how far the session is */
 	struct evidence evidence;       /* of filters whose scope is the transaction */
 	uint32_t wanted;                /* bit i: some rule or header may ask for filter i (filters_start) */

@@ -24,6 +24,7 @@ const struct conf_section *const conf_sections[] = {
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
 	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
 	&conf_clamd, &conf_rspamd, &conf_spamd,
+	&conf_milter,
 	NULL,
 };
 
@@ -221,6 +222,7 @@ static void policy_read(struct conf *c)
 	conf_rate_check(c);
 	conf_mailbox_policy(c);
 	conf_relays_check(c);
+	conf_milter_policy(c);
 }
 
 /* What concerns several sections, and the policy. */
@@ -235,6 +237,7 @@ static void site_check(struct conf *c)
 	conf_user_map_check(c);
 	conf_domain_check(c);
 	conf_listener_check(c);
+	conf_milter_check(c);
 	conf_outbound_check(c);
 	conf_directory_check(c);
 	conf_client_limits_check(c);
@@ -450,6 +453,7 @@ void site_free(struct site *s)
 	user_map_free(s->users);
 	conf_dkim_sign_free(s);
 	conf_srs_free(s);
+	conf_milter_free(s);
 	list_free(s->domains, s->domain_count);
 	list_free(s->verify_list, s->verify_list_count);
 	policy_free(s->policy);

@@ -19,6 +19,7 @@
 #include "base/tls_peer.h"
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
+#include "filters/milter_wire.h"
 #include "policy/client_use.h"
 #include "policy/directory_conf.h"
 #include "policy/key_list.h"
@@ -279,6 +280,17 @@ struct spamd_conf {
 	char *user;                     /* whose settings count; or NULL */
 };
 
+struct milter_conf {                    /* a mail filter of the milter kind (filters/milter.h) */
+	struct daemon_conf daemon;
+	int command_ms, content_ms;     /* for its answer to a command (30 s), to the message (4 min) */
+	int protocol;                   /* the version that is offered, 2 to 6 */
+	unsigned directions;            /* bit i: enum listener_direction i */
+	char **listeners;               /* names; none: all */
+	size_t listener_count;
+	char *daemon_name;              /* {daemon_name}; NULL: the listener's name */
+	char *macros[MILTER_MOMENTS];   /* "i {mail_addr}" */
+};
+
 struct auth_conf {                      /* logins by SASL, base/sasl.h */
 	bool offer;                     /* on submission listeners */
 	bool inbound;                   /* on inbound ones, too */
@@ -379,6 +391,8 @@ struct site {
 	struct spamd_conf spamd;
 	const struct daemon_conf **daemon;      /* all that there are: of each a pool, and their unix sockets are what the parent connects to */
 	size_t daemon_count;
+	struct milter_conf **milter;    /* in the order of the file */
+	size_t milter_count;
 
 	char *policy_path;
 	char *allow_path;               /* the file of the list `allowed`; it need not exist */

@@ -63,6 +63,7 @@ extern const struct conf_section conf_sni;
 extern const struct conf_section conf_clamd, conf_rspamd, conf_spamd;
 extern const struct conf_section conf_domain;
 extern const struct conf_section conf_directory;
+extern const struct conf_section conf_milter;
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
@@ -171,6 +172,10 @@ const struct conf_option *conf_option_find(const struct conf_section *s, const c
 /* conf_dkim_sign.c, conf_srs.c: for site_free. */
 void conf_dkim_sign_free(struct site *s);
 void conf_srs_free(struct site *s);
+/* conf_milter.c: when listeners are known, when the policy is there, and for site_free. */
+void conf_milter_check(struct conf *c);
+void conf_milter_policy(struct conf *c);
+void conf_milter_free(struct site *s);
 /* conf_client_limits.c: when all is known. */
 void conf_client_limits_check(struct conf *c);
 /*

@@ -8,6 +8,7 @@
 #include "base/task.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
+#include "filters/milter.h"
 #include "policy/greylist.h"
 #include "policy/rate.h"
 #include "policy/refusal.h"
@@ -35,6 +36,10 @@ int judge_init(struct judge *j, struct txn *t, const struct recipient *rcpt)
 
 	*j = (struct judge){ .txn = t, .rcpt = rcpt, .verdict.temporary_fact = FACT_NONE };
 	rc = recipient_facts_set(rcpt, &j->facts);
+	if (rc == 0 && !t->milters)
+		rc = facts_set(&j->facts, "milter.rcpt", "none");
+	if (rc == 0 && !t->milters)
+		rc = facts_set(&j->facts, "milter.action", "none");
 	return rc < 0 || !t->site->policy ? rc : class_facts_set(t->site->policy, rcpt->address, &j->facts);
 }
 
@@ -52,10 +57,46 @@ static int rate_fact(void)
 	return id;
 }
 
+/* What milters say of a recipient, and of the message: where they refuse one, the other is known with it. */
+static bool is_milter_fact(int id)
+{
+	static int rcpt = FACT_NONE, action;
+
+	if (rcpt == FACT_NONE) {
+		action = fact_find("milter.action", 13);
+		rcpt = fact_find("milter.rcpt", 11);
+	}
+	return id == rcpt || id == action;
+}
+
+/* At RCPT they would be asked. */
+static bool asks_milters(const struct judge *j, int id)
+{
+	return j->txn->milters && !j->milters_told && j->txn->stage == STAGE_RCPT && is_milter_fact(id);
+}
+
+void judge_tell_milters(struct judge *j)
+{
+	int rc;
+
+	if (j->milters_told || !j->txn->milters)
+		return;
+	j->milters_told = true;
+	rc = milters_rcpt(j->txn->milters, j->txn, j->rcpt, &j->facts);
+	if (rc < 0) {
+		facts_temperror(&j->facts, "milter.rcpt", "out of memory");
+		facts_temperror(&j->facts, "milter.action", "out of memory");
+	}
+}
+
 const struct fact *judge_fact(struct judge *j, int id)
 {
 	const struct fact *own = facts_get(&j->facts, id);
 
+	if (!own && !j->early && asks_milters(j, id)) {
+		judge_tell_milters(j);
+		own = facts_get(&j->facts, id);
+	}
 	/* Counted once for each recipient that a rule asks it of; in a command that only looks there is no state. */
 	if (!own && id == rate_fact() && j->txn->stage >= STAGE_RCPT && rate_count(j->txn, &j->facts) == 0)
 		own = facts_get(&j->facts, id);
@@ -66,7 +107,7 @@ static const struct fact *get_fact(void *arg, int id, bool *final)
 {
 	struct judge *j = arg;
 
-	*final = filters_can_know(j->txn, id);
+	*final = filters_can_know(j->txn, id) && !(j->early && asks_milters(j, id));
 	return judge_fact(j, id);
 }
 
@@ -84,7 +125,7 @@ static bool at_hand(void *arg, int id)
 {
 	struct judge *j = arg;
 
-	return facts_get(&j->facts, id) || (id != rate_fact() && filters_at_hand(j->txn, id));
+	return facts_get(&j->facts, id) || (id != rate_fact() && !asks_milters(j, id) && filters_at_hand(j->txn, id));
 }
 
 /* All recipients, and all rules, may have the same long text matched: whoever has run for a while lets others run. */
@@ -251,6 +292,7 @@ bool judge_step(struct judge *j, enum judge_how how)
 {
 	enum policy_event event;
 
+	j->early = how == JUDGE_BEFORE_GREYLIST;
 	if (j->verdict.certain && j->run.waiting)       /* effects, that a later stage may make known */
 		next(j, how);
 	while (!j->verdict.certain) {

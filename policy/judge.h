@@ -38,6 +38,8 @@ struct judge {
 	const struct recipient *rcpt;
 	struct facts facts;             /* of this recipient */
 	struct policy_run run;
+	bool milters_told;              /* of this recipient: milter.rcpt is known */
+	bool early;                     /* this step is JUDGE_BEFORE_GREYLIST: milters hear only of recipients that the backend takes */
 	bool waits_for_greylist;        /* JUDGE_BEFORE_GREYLIST stopped at run.rule */
 	bool temperror_expired;
 	struct verdict verdict;
@@ -52,6 +54,9 @@ bool judge_step(struct judge *j, enum judge_how how);
 
 /* What is needed for the site's policy and headers: bits of filters. */
 uint32_t judge_filters(const struct site *s);
+
+/* Milters hear of the recipient, if they have not: milter.rcpt becomes known. may wait */
+void judge_tell_milters(struct judge *j);
 
 /* A fact as the judge of j sees it (the recipient's own first); for explain and headers. may wait */
 const struct fact *judge_fact(struct judge *j, int id);

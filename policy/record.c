@@ -253,6 +253,7 @@ void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *
 		"client.fcrdns", "helo.kind", "from.domain", "greylist",     "client.early_talker",
 		"temperror.expired", "regex.gave_up", "rate.over", "virus.name", "clamd.away", "clamd.skipped",
 		"rspamd.action", "rspamd.score", "rspamd.away", "rspamd.skipped", "spamd.score", "spamd.away", "spamd.skipped",
+		"milter.name", "milter.reason", "milter.changes", "milter.away",
 	};
 
 	for (size_t i = 0; i < sizeof(brief) / sizeof(*brief); i++) {

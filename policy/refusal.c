@@ -261,6 +261,12 @@ static int say_resolves(struct words *w)
 	return 0;
 }
 
+/* A rule without a text that asks what milters think says it with their words. */
+static int say_milter(struct words *w)
+{
+	return 0;
+}
+
 /* --- all of them --- */
 
 /* Facts by name, or, with a dot at the end, by how the name begins. What is not here is the site's own affair. */
@@ -284,6 +290,8 @@ static const struct {
 	{ "helo.literal_mismatch", say_mismatch },
 	{ "helo.ours", say_ours },
 	{ "helo.resolves", say_resolves },
+	{ "milter.rcpt", say_milter },
+	{ "milter.action", say_milter },
 };
 
 struct noted {
@@ -339,6 +347,17 @@ static void append(struct buf *reply, const struct buf *piece, bool first)
 		buf_adds(reply, "...");
 }
 
+static bool milter_words(const struct policy_facts *known, char class, char *out, size_t size)
+{
+	struct words w = { .known = known };
+	const char *reply = value(&w, "milter.reply", "");
+
+	if (reply[0] != class)
+		return false;
+	snprintf(out, size, "%s", reply);
+	return true;
+}
+
 void refusal_reply(const struct policy *p, const struct rule *r, const struct policy_facts *known, const char *ip, char *out, size_t size)
 {
 	const char *plain = r->reply ? r->reply : r->action == ACTION_DEFER ? "451 4.7.1 deferred by policy, try again later"
@@ -351,6 +370,8 @@ void refusal_reply(const struct policy *p, const struct rule *r, const struct po
 	const int codes = (int)(text - plain);
 
 	policy_reasons(p, r, known, note, &noted);
+	if (!r->reply && noted.count == 1 && noted.say[0] == say_milter && milter_words(known, plain[0], out, size))
+		return;
 	/* room is measured with the longest code */
 	buf_addf(&reply, "%.6s0.00%s", plain, text);
 	for (size_t i = 0; i < noted.count; i++) {

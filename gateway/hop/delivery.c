@@ -291,6 +291,11 @@ void delivery_pause(struct delivery *d)
 	drop_session(d);
 }
 
+void delivery_begin_anew(struct delivery *d)
+{
+	forget_held(d);
+}
+
 static bool holds_exactly(const struct delivery *d, const struct delivery_target *target, size_t count)
 {
 	size_t held = 0;

@@ -58,6 +58,9 @@ void delivery_limit(struct delivery *d, int wait_ms);
 int delivery_spare_ms(const struct delivery *d);
 void delivery_pause(struct delivery *d);
 
+/* The sender is another from now on: what the transaction there holds does not count. */
+void delivery_begin_anew(struct delivery *d);
+
 /* The moment until which all that is done with one message has time, of clock_ms(). */
 int64_t delivery_until(const struct txn *t);
 

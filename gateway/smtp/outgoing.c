@@ -105,7 +105,7 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ef
 		const struct header_field *h = message_field(m, i);
 
 		fields_end += h->raw_len;
-		if (outgoing_is_forged(h, t->site))
+		if (!t->cleaned && outgoing_is_forged(h, t->site))
 			continue;
 		if (is_removed(h, t->site->hostname, effects, effect_count))
 			continue;

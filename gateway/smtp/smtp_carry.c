@@ -22,7 +22,7 @@
 enum { REPLY_MAX = DELIVERY_REPLY_MAX };
 
 /* What Authentication-Results and the quarantine's record tell is established even where no rule asked for it. may wait */
-static void know_for_header(struct smtp_session *s)
+void smtp_carry_know(struct smtp_session *s)
 {
 	static const char *const names[] = { "spf", "dkim", "dmarc", "client.fcrdns" };
 
@@ -161,6 +161,23 @@ static const char *none(struct smtp_session *s, struct smtp_groups *groups, cons
 	return groups->group[0].reply;
 }
 
+const char *smtp_carry_none(struct smtp_session *s, struct smtp_groups *groups, const char *reply)
+{
+	char text[REPLY_MAX];
+
+	return none(s, groups, "defer", smtp_with_id(s, reply, text));
+}
+
+/* All of the group were deleted by milters, and others get it. */
+static bool nobody_left(struct smtp_session *s, struct smtp_group *g)
+{
+	if (g->target_count)
+		return false;
+	smtp_with_id(s, "250 2.0.0 accepted", g->reply);
+	smtp_log_group(s, g, "deleted", g->reply, NULL);
+	return true;
+}
+
 /* Its part is on stable storage before the client hears of it. may wait */
 static void spool_one(struct smtp_session *s, struct smtp_group *g)
 {
@@ -182,7 +199,7 @@ static const char *spool_all(struct smtp_session *s, struct smtp_groups *groups,
 	for (size_t i = 0; i < groups->count; i++) {
 		struct smtp_group *g = &groups->group[i];
 
-		if (g->fate != ACTION_ACCEPT)
+		if (g->fate != ACTION_ACCEPT || nobody_left(s, g))
 			continue;
 		spool_one(s, g);
 		if (g->result != DELIVERY_TAKEN && !each)
@@ -348,7 +365,7 @@ static const char *deliver_all(struct smtp_session *s, struct smtp_groups *group
 	for (size_t i = 0; i < groups->count && !failed; i++) {
 		struct smtp_group *g = &groups->group[place[i]];
 
-		if (g->fate != ACTION_ACCEPT)
+		if (g->fate != ACTION_ACCEPT || nobody_left(s, g))
 			continue;
 		if (smtp_ways_leg(s, g)->spooled)
 			spool_one(s, g);
@@ -396,7 +413,7 @@ const char *smtp_carry_out(struct smtp_session *s, struct smtp_groups *groups, b
 	const char *failed = NULL;
 	int draft = -1;
 
-	know_for_header(s);
+	smtp_carry_know(s);
 	if (held) {
 		draft = draft_of(s, held);
 		if (draft < 0 && !each)

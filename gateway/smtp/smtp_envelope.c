@@ -13,6 +13,7 @@
 #include "filters/boundary.h"
 #include "filters/envelope.h"
 #include "filters/filter.h"
+#include "filters/milter.h"
 #include "hop/backend.h"
 #include "hop/delivery.h"
 #include "hop/return_path.h"
@@ -81,6 +82,7 @@ static int begin_transaction(struct smtp_session *s, struct smtp_command *c, con
 	txn_init(&t->txn, s->svc->site, s->svc->dns, t->origin ? t->origin : &s->client);
 	t->txn.state = s->svc->state;
 	t->txn.daemons = s->svc->daemons;
+	t->txn.milters = s->milters;
 	t->number = ++s->transactions;
 	t->start_ms = clock_ms();
 	snprintf(t->txn.id, sizeof(t->txn.id), "%s-%u", s->id, t->number);
@@ -123,6 +125,8 @@ int smtp_do_mail(struct smtp_session *s, struct smtp_command *c)
 		smtp_history_mail(s, c->path.text, reply);
 		return smtp_refuse(s, reply);
 	}
+	if (smtp_milter_begin(s) < 0)
+		return put_off(s, "452 4.3.1 out of memory, try again later");
 	if (begin_transaction(s, c, &caps) < 0) {
 		smtp_transaction_end(s);
 		return put_off(s, "452 4.3.1 out of memory, try again later");
@@ -405,6 +409,8 @@ static const char *judge_recipient(struct smtp_session *s, struct judge *j, cons
 		refusal = backend_refusal(s, j, route, a, reply);
 	if (!refusal)
 		refusal = policy_refusal(s, j, JUDGE_ALL, smtp_leg_backend(a->leg), reply);
+	if (!refusal)
+		judge_tell_milters(j);
 	return refusal;
 }
 
@@ -439,6 +445,8 @@ int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c)
 		if (judge_init(&j, &s->t->txn, &r) == 0)
 			refusal = judge_recipient(s, &j, &c->path, &route, &a, reply);
 	}
+	if (refusal && s->milters && !j.milters_told && r.address && refusal != split_reply && refusal != other_way_reply)
+		milters_refused(s->milters, &s->t->txn, r.address, r.params, refusal);
 	if (!refusal && keep_recipient(s->t, &r, &j, a.leg) < 0)
 		refusal = "452 4.3.1 out of memory, try again later";
 	if (!refusal) {

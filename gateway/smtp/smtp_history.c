@@ -98,7 +98,7 @@ static void add_timings(struct history_record *r, const struct smtp_txn *t)
 static void add_transaction(struct making *m, const struct smtp_txn *t, const struct client *c)
 {
 	m->r.code = t->txn.id;
-	m->r.from = t->txn.env.from;
+	m->r.from = t->arrived_from ? t->arrived_from : t->txn.env.from;
 	m->r.stage = t->txn.stage;
 	m->r.facts[0] = &c->evidence.facts;
 	m->r.facts[1] = &t->txn.evidence.facts;

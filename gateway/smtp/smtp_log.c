@@ -106,7 +106,7 @@ static void add_who(struct log_line *l, struct smtp_session *s)
 	if (s->t) {
 		AUTO(buf) struct buf from = BUF_INIT(600);
 
-		buf_addf(&from, "<%s>", s->t->txn.env.from);
+		buf_addf(&from, "<%s>", s->t->arrived_from ? s->t->arrived_from : s->t->txn.env.from);
 		log_str(l, "from", buf_str(&from));
 	}
 }

@@ -15,6 +15,7 @@
 #include "base/sasl.h"
 #include "base/tls.h"
 #include "filters/filter.h"
+#include "filters/milter.h"
 #include "hop/auth_hop.h"
 #include "hop/backend.h"
 #include "hop/backend_domains.h"
@@ -457,6 +458,7 @@ static void serve(struct smtp_session *s)
 static void session_free(struct smtp_session *s)
 {
 	smtp_transaction_end(s);
+	milters_free(s->milters);
 	smtp_answer_free(s);
 	smtp_auth_forget(s);
 	smtp_onward_free(s->ahead);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filters/milter.h"
 #include "hop/backend.h"
 #include "hop/backend_domains.h"
 #include "hop/delivery.h"
@@ -129,6 +130,8 @@ void smtp_transaction_end(struct smtp_session *s)
 	s->put_off = false;
 	if (s->state & (SMTP_MAIL | SMTP_RCPT | SMTP_BDAT))
 		s->state = SMTP_READY;
+	if (s->milters)
+		milters_reset(s->milters);
 	if (!t)
 		return;
 	stream_set_deadline(s->stream, s->deadline_ms);

@@ -53,6 +53,8 @@ struct smtp_txn {
 	struct smtp_data data;
 	struct ledger_entry *earlier;   /* who has this message from an earlier attempt; NULL: nobody */
 	struct client *origin;          /* of a session with a trusted relay: whose message it is (filters/boundary.h), txn.client; NULL: the session's */
+	struct message *arrived;        /* while milters' copy stands in its place; NULL: none does */
+	char *arrived_from, *arrived_params;    /* and the sender; NULL: as it was */
 	bool *has;                      /* who has it now, by place in the envelope; NULL: nobody */
 };
 
@@ -85,6 +87,7 @@ struct smtp_session {
 	struct destination_line line;   /* inline, outbound: the connection with the destination, until it is needed */
 	struct pump *passing;           /* inline: what passes untouched goes through it; NULL: nothing does */
 	struct destination_ahead *ahead;        /* inline, tls = own-ca: the session with the destination that TLS began with; NULL: there was none */
+	struct milters *milters;        /* mail filters of the site that hear what the client says; NULL: none */
 	struct smtp_login *login;       /* the session with a backend in which the user has authenticated; NULL: nobody has */
 	struct smtp_answer *answer;     /* the last message was taken, and whether the client heard it is not known; NULL: none */
 	struct task *task;
@@ -150,6 +153,16 @@ bool smtp_reply_unknown(const char *reply);
 int smtp_do_mail(struct smtp_session *s, struct smtp_command *c);
 int smtp_do_rcpt(struct smtp_session *s, struct smtp_command *c);
 
+/*
+ * smtp_milter.c: what milters have changed. smtp_milter_begin: a transaction begins. smtp_milter_change: the verdicts are there: the copy that leaves takes the
+ * place of the message until smtp_milter_restore, as does the sender; of the groups that get it those whom milters have added or deleted. NULL, or the reply:
+ * they could not be asked, and nobody gets it now. may wait
+ */
+struct smtp_groups;
+int smtp_milter_begin(struct smtp_session *s);
+const char *smtp_milter_change(struct smtp_session *s, struct smtp_groups *groups);
+void smtp_milter_restore(struct smtp_session *s);
+
 /* smtp_receive.c: the message arrives, filters see it; then smtp_judge_message. may wait */
 int smtp_do_data(struct smtp_session *s, struct smtp_command *c);
 int smtp_do_bdat(struct smtp_session *s, struct smtp_command *c);
@@ -188,6 +201,10 @@ void smtp_spool_relayed(struct smtp_session *s, const struct smtp_group *g);
 /* smtp_etrn.c: RFC 1985, from the servers behind and other hosts of ours. may wait */
 bool smtp_may_etrn(const struct smtp_session *s);
 int smtp_do_etrn(struct smtp_session *s, struct smtp_command *c);
+
+/* What the header tells is established; and nobody gets anything: all hear this reply, which is logged for each and returned. may wait */
+void smtp_carry_know(struct smtp_session *s);
+const char *smtp_carry_none(struct smtp_session *s, struct smtp_groups *groups, const char *reply);
 
 /* smtp_prdr.c: the reply for each recipient, and the one for the message. may wait */
 int smtp_prdr_say(struct smtp_session *s, const struct smtp_groups *groups);

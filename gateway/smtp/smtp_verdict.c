@@ -163,9 +163,13 @@ static bool *who_has_it(const struct smtp_groups *groups, bool *delivered)
 
 static int act(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
-	const char *failed = smtp_carry_out(s, groups, each);
+	const char *failed = smtp_milter_change(s, groups);
 	bool delivered, early;
 	int rc;
+
+	if (!failed)
+		failed = smtp_carry_out(s, groups, each);
+	smtp_milter_restore(s);
 
 	s->t->has = who_has_it(groups, &delivered);
 	/* The client comes again for all: those who have it are skipped then. */

@@ -49,7 +49,7 @@ static int change(void *arg, const struct milter_reply *r)
 
 static void check(const struct milter_mail *m)
 {
-	AUTO(message) struct message *out = milter_mail_message(m);
+	AUTO(message) struct message *out = milter_mail_message(m, NULL, NULL);
 	size_t off;
 
 	assert(out);

@@ -85,7 +85,7 @@ static void read_all(struct message *m, struct buf *out)
 
 static void comes_out(struct made *m, const char *want)
 {
-	AUTO(message) struct message *made = milter_mail_message(&m->mail);
+	AUTO(message) struct message *made = milter_mail_message(&m->mail, NULL, NULL);
 	AUTO(buf) struct buf all = BUF_INIT(100000);
 
 	assert_non_null(made);
@@ -195,7 +195,7 @@ static void test_body(void **state)
 		assert_int_equal(body(&m, "12345678", 8), 0);
 	assert_int_equal(milter_mail_settle(&m.mail), 0);
 	{
-		AUTO(message) struct message *made = milter_mail_message(&m.mail);
+		AUTO(message) struct message *made = milter_mail_message(&m.mail, NULL, NULL);
 		AUTO(buf) struct buf all = BUF_INIT(100000);
 
 		read_all(made, &all);
