@@ -60,6 +60,11 @@ static const char everything[] =
 	"	timeout = 2s idle_timeout = 3s max_size = 4M away = pass }\n"
 	"rspamd { address = { \"127.0.0.1:11333\" } max_connections = 4 connect_timeout = 2s timeout = 3s idle_timeout = 4s max_size = 5M password_file = redis-password away = pass }\n"
 	"spamd { address = { \"127.0.0.1:783\" } max_connections = 5 connect_timeout = 3s timeout = 4s idle_timeout = 5s max_size = 6M user = mail away = pass }\n"
+	"milter one { address = { \"inet:8891@localhost\", \"inet6:8892@::1\", \"inet:127.0.0.1:8893\", \"local:/run/x.sock\" } max_connections = 4 connect_timeout = 2s\n"
+	"	command_timeout = 3s content_timeout = 5s protocol = 4 away = accept directions = { submission, outbound } listeners = { two } daemon_name = ORIGINATING\n"
+	"	connect_macros = { j } helo_macros = { \"{cipher}\" } mail_macros = { \"i\", \"{mail_addr}\" } rcpt_macros = { \"{rcpt_addr}\" } data_macros = { i }\n"
+	"	end_of_header_macros = { j } end_of_data_macros = { \"i\", \"{auth_authen}\" } }\n"
+	"milter two { address = { \"unix:/run/y.sock\" } }\n"
 	"auth { offer = yes inbound = yes plaintext = yes mechanisms = { LOGIN, \"gssapi\" } slow_after = 4 slow_by = 3s refuse_after = 11\n"
 	"	refuse_for = 20m forget_after = 2h account_slow_after = 12 account_refuse_after = 13 trust_for = 7d exempt = { \"10.0.0.7\", \"2001:db8::/48\" }\n"
 	"	exempt_users = { scanner, \"A\\\\fax\" } }\n"
@@ -114,11 +119,45 @@ static void check_outbound(const struct site *s)
 	assert_int_equal(o->bench_ms, 8000);
 }
 
+static void check_milters(const struct site *s)
+{
+	const struct milter_conf *m = s->milter[0];
+
+	assert_int_equal(s->milter_count, 2);
+	assert_string_equal(m->daemon.name, "one");
+	assert_int_equal(m->daemon.address_count, 4);
+	assert_string_equal(m->daemon.address[0].host, "localhost");
+	assert_int_equal(m->daemon.address[0].port, 8891);
+	assert_string_equal(m->daemon.address[1].host, "::1");
+	assert_int_equal(m->daemon.address[1].port, 8892);
+	assert_string_equal(m->daemon.address[2].host, "127.0.0.1");
+	assert_string_equal(m->daemon.address[3].path, "/run/x.sock");
+	assert_true(m->daemon.max_connections == 4 && m->daemon.connect_timeout_ms == 2000 && m->command_ms == 3000 && m->content_ms == 5000 && m->protocol == 4);
+	assert_int_equal(m->daemon.away, DAEMON_AWAY_PASS);
+	assert_int_equal(m->directions, 1 << DIRECTION_SUBMISSION | 1 << DIRECTION_OUTBOUND);
+	assert_true(m->listener_count == 1 && strcmp(m->listeners[0], "two") == 0);
+	assert_string_equal(m->daemon_name, "ORIGINATING");
+	assert_string_equal(m->macros[MILTER_AT_CONNECT], "j");
+	assert_string_equal(m->macros[MILTER_AT_HELO], "{cipher}");
+	assert_string_equal(m->macros[MILTER_AT_MAIL], "i {mail_addr}");
+	assert_string_equal(m->macros[MILTER_AT_RCPT], "{rcpt_addr}");
+	assert_string_equal(m->macros[MILTER_AT_DATA], "i");
+	assert_string_equal(m->macros[MILTER_AT_HEADER_END], "j");
+	assert_string_equal(m->macros[MILTER_AT_END], "i {auth_authen}");
+	m = s->milter[1];
+	assert_true(m->protocol == 6 && m->daemon.away == DAEMON_AWAY_DEFER && m->daemon.max_connections == 1000 && !m->daemon_name && m->listener_count == 0);
+	assert_string_equal(m->macros[MILTER_AT_CONNECT], "j {daemon_name} {daemon_addr} v _");
+}
+
 static void check_scanners(const struct site *s)
 {
 	const struct daemon_conf *d = &s->clamd.daemon;
 
-	assert_true(s->daemon_count >= 1 && s->daemon[0] == d);
+	bool listed = false;
+
+	for (size_t i = 0; i < s->daemon_count; i++)
+		listed |= s->daemon[i] == d;
+	assert_true(listed);
 	assert_string_equal(d->name, "clamd");
 	assert_int_equal(d->address_count, 4);
 	assert_string_equal(d->address[0].path, "/run/clamav/clamd.ctl");
@@ -325,6 +364,7 @@ static void test_everything(void **state)
 	assert_int_equal(s->known_s, 30 * 86400);
 	assert_int_equal(s->dnsbl_test_interval_s, 1800);
 	check_wire(s);
+	check_milters(s);
 	check_scanners(s);
 	check_outbound(s);
 	check_dns(s);
