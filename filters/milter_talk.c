@@ -6,7 +6,8 @@
 
 #include "base/clock.h"
 
-enum { OUT_MAX = 4 * 1024 * 1024, FLUSH_AT = 128 * 1024, READ_MAX = 64 * 1024 };
+/* A connection that waits for its session holds next to nothing: KEPT_MAX. */
+enum { OUT_MAX = 4 * 1024 * 1024, FLUSH_AT = 128 * 1024, READ_MAX = 16 * 1024, KEPT_MAX = 1024 };
 
 /* What Sendmail and Postfix say for a filter that gives no words. */
 static const char reject_reply[] = "550 5.7.1 Command rejected";
@@ -58,7 +59,7 @@ int milter_talk_flush(struct milter_talk *t, bool in_message)
 		return 0;
 	rc = t->io.write(t->io.arg, t->out.data, t->out.len, deadline(t, in_message));
 	buf_clear(&t->out);
-	if (t->out.cap > FLUSH_AT)
+	if (t->out.cap > KEPT_MAX)
 		buf_release(&t->out);
 	return rc < 0 ? io_failed(t, rc) : 0;
 }
@@ -95,7 +96,7 @@ static int nothing_left(struct milter_talk *t)
 	t->eaten = 0;
 	if (t->in.len)
 		return broken(t, -EPROTO, "answers more than it was asked");
-	if (t->in.cap > READ_MAX)
+	if (t->in.cap > KEPT_MAX)
 		buf_release(&t->in);
 	return 0;
 }

@@ -36,10 +36,6 @@ int judge_init(struct judge *j, struct txn *t, const struct recipient *rcpt)
 
 	*j = (struct judge){ .txn = t, .rcpt = rcpt, .verdict.temporary_fact = FACT_NONE };
 	rc = recipient_facts_set(rcpt, &j->facts);
-	if (rc == 0 && !t->milters)
-		rc = facts_set(&j->facts, "milter.rcpt", "none");
-	if (rc == 0 && !t->milters)
-		rc = facts_set(&j->facts, "milter.action", "none");
 	return rc < 0 || !t->site->policy ? rc : class_facts_set(t->site->policy, rcpt->address, &j->facts);
 }
 
@@ -69,6 +65,16 @@ static bool is_milter_fact(int id)
 	return id == rcpt || id == action;
 }
 
+/* Where there are none they have nothing to say, at any stage; no record need tell that. */
+static const struct fact *no_milters(int id)
+{
+	static char word[] = "none", *text[] = { word };
+	static struct fact f = { .state = FACT_KNOWN, .count = 1, .text = text };
+
+	f.id = (int16_t)id;
+	return &f;
+}
+
 /* At RCPT they would be asked. */
 static bool asks_milters(const struct judge *j, int id)
 {
@@ -93,6 +99,8 @@ const struct fact *judge_fact(struct judge *j, int id)
 {
 	const struct fact *own = facts_get(&j->facts, id);
 
+	if (!own && !j->txn->milters && is_milter_fact(id))
+		return no_milters(id);
 	if (!own && !j->early && asks_milters(j, id)) {
 		judge_tell_milters(j);
 		own = facts_get(&j->facts, id);
