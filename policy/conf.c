@@ -237,11 +237,11 @@ static void site_check(struct conf *c)
 	conf_user_map_check(c);
 	conf_domain_check(c);
 	conf_listener_check(c);
-	conf_milter_check(c);
 	conf_outbound_check(c);
 	conf_directory_check(c);
 	conf_client_limits_check(c);
 	conf_scanners_check(c);
+	conf_milter_check(c);
 	if (!instance(c, &conf_backend, 0))
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "

@@ -186,7 +186,7 @@ static void milter_close(struct conf *c, void *at, int line)
 	for (int i = 0; i < MILTER_MOMENTS; i++)
 		if (!m->macros[i])
 			m->macros[i] = conf_copy(default_macros[i]);
-	conf_daemon_add(c, &m->daemon, m->daemon.name, line);
+	m->daemon.line = line;
 }
 
 const struct conf_section conf_milter = { "milter", "name", milter_options, milter_open, milter_close };
@@ -204,8 +204,9 @@ void conf_milter_check(struct conf *c)
 	const struct site *s = c->site;
 
 	for (size_t i = 0; i < s->milter_count; i++) {
-		const struct milter_conf *m = s->milter[i];
+		struct milter_conf *m = s->milter[i];
 
+		conf_daemon_add(c, &m->daemon, m->daemon.name, m->daemon.line);
 		for (size_t k = 0; k < m->listener_count; k++)
 			if (!is_smtp_listener(s, m->listeners[k]))
 				conf_error(c, m->daemon.line, "milter %s: \"%.80s\" is no listener that speaks SMTP", m->daemon.name, m->listeners[k]);
