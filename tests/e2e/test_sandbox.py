@@ -20,9 +20,13 @@ from lab.smtp import Client, mail
 
 PLAIN = os.environ.get("GATEPOST_PLAIN", BINARY)
 FORGER = "billing@bank.example"
-USERS = {"user": "nobody", "keeper_user": "daemon", "key_user": "mail"}         # on every Debian
+USERS = {"user": "nobody", "keeper_user": "daemon", "key_user": "mail", "directory_user": "games"}         # on every Debian
 # CHOWN KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT
 PARENT_CAPABILITIES = sum(1 << n for n in (0, 5, 6, 7, 8, 10, 13, 18))
+# One that is away, and knows everybody: the process that asks it is there.
+DIRECTORY = """recipients { verify = directory }
+directory away { server = { "ldap://127.0.0.1:1" } base = "" tls = off catch_all = { example.com } }
+"""
 KEEPERS = {"gp-state": "state", "gp-store": "quarantine", "gp-history": "history", "gp-spool": "spool"}
 
 pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="only root has something to give up"),
@@ -79,14 +83,14 @@ def network_inodes(pid):
 
 @pytest.fixture(scope="module")
 def confined(scratch, dns, postfix_shared):
-    g = Gateway(scratch / "in-sandboxes", [postfix_shared.port], dns=dns.server, binary=PLAIN, policy="quarantine words: if header.subject ~ /fapiao/\n" + POLICY)
+    g = Gateway(scratch / "in-sandboxes", [postfix_shared.port], dns=dns.server, binary=PLAIN, conf=DIRECTORY, policy="quarantine words: if header.subject ~ /fapiao/\n" + POLICY)
     g.conf_path.write_text("".join(f'{option} = "{name}"\n' for option, name in USERS.items()) + g.conf_path.read_text())
     with g:
         yield g
 
 
 def uid_of(name):
-    option = "keeper_user" if name in KEEPERS else "key_user" if name.startswith("gp-keys") else "user"
+    option = "keeper_user" if name in KEEPERS else "key_user" if name.startswith("gp-keys") else "directory_user" if name.startswith("gp-directory") else "user"
     return pwd.getpwnam(USERS[option])
 
 
@@ -105,7 +109,7 @@ def test_what_proc_tells(confined, postfix):
     g = confined
     check_mail(g, postfix)
     procs = descendants(g.process.pid)
-    assert {*KEEPERS, "gp-worker 1", "gp-box"} <= set(procs)
+    assert {*KEEPERS, "gp-worker 1", "gp-box", "gp-directory"} <= set(procs)
     for name, pid in procs.items():
         status, who = status_of(pid), uid_of(name)
         assert status["Uid"].split() == [str(who.pw_uid)] * 4, name
@@ -157,10 +161,12 @@ def test_descriptors(confined, postfix):
             if name.startswith("gp-worker"):
                 assert inet, "it serves"
                 assert all(re.fullmatch(r".*/(quarantine|spool)/.*#\d+ \(deleted\)|/#\d+ \(deleted\)", to) for to in files), files
-            else:
+            elif name != "gp-directory":
                 assert not inet, (name, found)
             if name in KEEPERS:
                 assert all(to.startswith(str(g.state / KEEPERS[name])) for to in files), (name, files)
+            elif name == "gp-directory":
+                assert sorted(files) == [str(g.state / "directory" / f"addresses.{ab}") for ab in "ab"]
             elif not name.startswith("gp-worker"):
                 assert not files, (name, files)
         assert len(descriptors(procs["gp-box"])) == 1
@@ -187,7 +193,7 @@ ROUNDS = 5              # of deadly calls tried in each process, which is starte
 
 
 def kinds(name):
-    return ("all", "worker", "no files") if name.startswith("gp-worker") else ("all", "no network") if name in KEEPERS else \
+    return ("all", "worker", "no files") if name.startswith(("gp-worker", "gp-directory")) else ("all", "no network") if name in KEEPERS else \
         ("all", "no network", "no files")
 
 
@@ -214,7 +220,7 @@ def test_deadly_from_inside(confined, postfix):
     """Each of them is the end of the process; the parent says so, loudly, and another takes its place. Mail flows afterwards."""
     g, tried = confined, set()
     parent_of = {"gp-worker 1": "worker 1", "gp-state": "state keeper", "gp-store": "store keeper", "gp-history": "history keeper", "gp-spool": "spool keeper",
-                 "gp-keys": "key process"}
+                 "gp-keys": "key process", "gp-directory": "directory process"}
     for turn in range(ROUNDS):
         procs = {n: p for n, p in descendants(g.process.pid).items() if n != "gp-box"}
         since = g.mark()
