@@ -182,10 +182,10 @@ static void table_swap(struct directory_service *s, struct directory *d, struct 
 	d->table = *fresh;
 	*fresh = (struct directory_table){ .text = NULL };
 	d->refreshed_ms = asked_ms;
-	line_say(LOG_LEVEL_NOTICE, d, d->doubted ? "refreshed: fewer addresses, seen twice" : "refreshed", NULL);
-	d->doubted = 0;
 	d->suspect = false;
 	copy_write(s);
+	line_say(LOG_LEVEL_NOTICE, d, d->doubted ? "refreshed: fewer addresses, seen twice" : "refreshed", NULL);
+	d->doubted = 0;
 }
 
 /* Unless another one has been asked for meanwhile. */
