@@ -94,6 +94,7 @@ class Stand:
             self.credulous_gate = Gateway(directory / "blind", [self.servers["blind"].port], dns=dns, policy="accept\n", domains=[self.domain]).start()
             self.ports["blind"] = self.credulous_gate.port
         self.port = self.ports["smtp"]
+        self.live = directory / "live.conf"
         self.cell = ""
 
     def stop(self):
@@ -763,6 +764,23 @@ def auth(t):
         assert c.data_block(mail()).code == 250
     m = t.only()
     assert m.user == "ann" and m.tls
+
+
+@behaviour("what gatepost check --live says before it goes live")
+def check_live(t):
+    """With nothing said about the server but its address: what an admin has to know of it stands on the page."""
+    blind = t.servers["blind"]
+    t.live.write_text(re.sub(r"(?m)^(listener|backend|recipients) .*\n", "", t.g.conf_path.read_text()) .replace("example.com", t.domain)
+                      + f'backend server {{ address = "127.0.0.1:{blind.port}" }}\n')
+    page = t.g.command("check", "--live", "-c", str(t.live), check=False).stdout.decode()
+    part = page.partition("\nbackend server\n")[2].partition("\n\n")[0]
+    assert f"127.0.0.1:{blind.port} answers" in part, page
+    says = {"accept-all": "accept-all", "max_sessions = 20": "max_sessions = 20", "clear": "clear text"}
+    found = {word for word, text in says.items() if text in part}
+    assert ("accept-all" in found) == t.credulous, part
+    assert ("max_sessions = 20" in found) == bool(blind.per_source), part
+    assert ("clear" in found) == (t.persona is Domino9), part
+    return ", ".join(sorted(found)) or "all is well"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
