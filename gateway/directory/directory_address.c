@@ -194,7 +194,7 @@ static void terms_add(const struct directory_conf *c, const char *attribute, con
 {
 	char blank[DIRECTORY_ADDRESS_MAX];
 
-	/* Each with its kind; equal whatever the case, as its syntax says (String(Unicode), not String(Teletex) case-sensitive). */
+	/* With its kind; the main one, "SMTP:", is found by it, too: case plays no part in the comparison of that attribute. */
 	term_add(out, attribute, strcasecmp(attribute, "proxyAddresses") == 0 ? "smtp:" : "", form);
 	if (strchr(form, '@') || !strchr(form, '_'))
 		return;

@@ -15,7 +15,6 @@ enum {
 	IDLE_MS = 60 * 1000,            /* a line is kept; Active Directory closes them after 15 minutes */
 	RESTS_MAX = 10000,              /* attributes with more values than come at once */
 	VALUES_MAX = 10000,             /* of one attribute, in one piece */
-	YIELD_EVERY = 256,              /* entries */
 };
 
 static const char restricted_attribute[] = "msExchRequireAuthToSendTo";

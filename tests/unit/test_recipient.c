@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "directory/directory_ask.h"
 #include "base/log.h"
 #include "base/task.h"
 #include "hop/backend.h"
@@ -129,6 +130,47 @@ static void file_task(void *arg)
 static void test_file(void **state)
 {
 	task_check_run(file_task);
+}
+
+static enum directory_answer directory_says;
+static char directory_heard[600];
+
+static enum directory_answer directory_ask(void *arg, const char *local, const char *domain, int64_t deadline_ms)
+{
+	snprintf(directory_heard, sizeof(directory_heard), "%s|%s", local, domain);
+	return directory_says;
+}
+
+static void directory_task(void *arg)
+{
+	static const struct { enum directory_answer said; enum recipient_answer want; const char *reply; } rows[] = {
+		{ DIRECTORY_KNOWN, RECIPIENT_YES, "0 " },
+		{ DIRECTORY_UNKNOWN, RECIPIENT_NO, "550 5.1.1 " },
+		{ DIRECTORY_KNOWN_RESTRICTED, RECIPIENT_RESTRICTED, "550 5.7.1 " },
+		{ DIRECTORY_ELSEWHERE, RECIPIENT_ASK, "0 " },
+		{ DIRECTORY_LATER, RECIPIENT_LATER, "451 4.3.0 " },
+		{ DIRECTORY_ANSWERS, RECIPIENT_LATER, "451 4.3.0 " },
+	};
+	const struct directory_asker asker = { directory_ask, NULL };
+	char text[200];
+
+	begin(VERIFY_DIRECTORY);
+	CHECK(ask("a@x.example", text, sizeof(text)) == RECIPIENT_LATER);       /* nobody to ask yet */
+	CHECK(strncmp(text, "451 4.3.0 ", 10) == 0);
+	recipient_check_directory(check, &asker);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		directory_says = rows[i].said;
+		CHECK(ask("\"A b\"@X.example", text, sizeof(text)) == rows[i].want);
+		CHECK(strncmp(text, rows[i].reply, strlen(rows[i].reply)) == 0);
+		CHECK(strcmp(directory_heard, "A b|x.example") == 0);
+		CHECK(ask("postmaster@x.example", NULL, 0) == RECIPIENT_YES);
+	}
+	end();
+}
+
+static void test_directory(void **state)
+{
+	task_check_run(directory_task);
 }
 
 static void callout_task(void *arg)
@@ -337,7 +379,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_file), cmocka_unit_test(test_directory),
 		cmocka_unit_test(test_callout),
 		cmocka_unit_test(test_accept_all),
 		cmocka_unit_test(test_odd_source),
