@@ -312,6 +312,8 @@ static void skip_tls(struct access_session *s)
 {
 	struct access_backend *b = &s->backend;
 
+	if (b->conf && b->link.backend && b->conf->tls != TLS_OPPORTUNISTIC)
+		backend_tls_seen(b->conf, tcp_link_weak(&b->link), NULL);
 	if (b->tls != TLS_OPPORTUNISTIC || b->implicit || !b->link.backend || guarded(s))
 		return;
 	b->tls_failed = b->tls_skipped = tls_weak_skip(tcp_link_weak(&b->link));

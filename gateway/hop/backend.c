@@ -199,7 +199,7 @@ void backend_tls_note(struct backend *b, const struct smtp_client *c)
 {
 	if (c->tls_failed[0] && !c->tls_skipped)
 		backend_tls_seen(b->conf, &b->shared->tls_weak, c->tls_failed);
-	else if (stream_is_tls(c->stream))
+	else if (stream_is_tls(c->stream) || b->conf->tls == TLS_OFF)
 		backend_tls_seen(b->conf, &b->shared->tls_weak, NULL);
 }
 

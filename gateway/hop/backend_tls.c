@@ -16,8 +16,11 @@ int backend_tls_ctx(const struct backend_conf *b, struct ssl_ctx_st **out, struc
 
 void backend_tls_seen(const struct backend_conf *b, struct tls_weak *w, const char *why)
 {
-	if (b->tls != TLS_OPPORTUNISTIC)
+	/* What was remembered under another configuration counts no more. */
+	if (b->tls != TLS_OPPORTUNISTIC) {
+		(void)tls_weak_worked(w);
 		return;
+	}
 	if (why && tls_weak_failed(w))
 		log_warning("backend-tls", "backend", b->name, "error", "TLS failed: in clear text, and TLS is tried again every 5 minutes", "why", why, NULL);
 	else if (!why && tls_weak_worked(w))

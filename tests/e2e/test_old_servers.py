@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import re
+import signal
 import ssl
 import subprocess
 
@@ -128,6 +129,12 @@ def test_retry_in_clear_is_remembered(lab, old):
     assert "in clear text" in g.wait_line("event=backend-tls")
     shown = status(g)["tls_failed"]
     assert [s["backend"] for s in shown] == ["b0"] and shown[0]["sessions"] >= 4 and shown[0]["since_s"] > 0
+    # what another configuration has no use for is forgotten
+    g.write_conf(backend_options="reuse = no tls = off")
+    g.process.send(signal.SIGHUP)
+    g.wait_notify("READY=1")
+    assert transaction(g).code == 250
+    assert status(g)["tls_failed"] == []
 
 
 def test_nothing_is_remembered_where_tls_works(lab, old):
