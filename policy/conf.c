@@ -220,6 +220,7 @@ static void policy_read(struct conf *c)
 	if (policy_set_allowed(s->policy, s->allow_path, c->other) == -ENOMEM)
 		conf_error(c, 0, "allow_list: no memory for it");
 	conf_rate_check(c);
+	conf_scanners_policy(c);
 	conf_mailbox_policy(c);
 	conf_relays_check(c);
 	conf_milter_policy(c);

@@ -103,6 +103,33 @@ void conf_scanners_check(struct conf *c)
 	conf_daemon_add(c, &s->spamd.daemon, "spamd", s->spamd.daemon.line);
 }
 
+/* Whether a text speaks of facts that begin so: "spamd." is not in "rspamd.score". */
+static bool speaks_of(const char *text, const char *fact)
+{
+	for (const char *p = text; (p = strstr(p, fact)); p++)
+		if (p == text || !strchr("abcdefghijklmnopqrstuvwxyz0123456789_.-", p[-1]))
+			return true;
+	return false;
+}
+
+static void asked(struct conf *c, const struct daemon_conf *d, const char *first, const char *second)
+{
+	const struct site *s = c->site;
+
+	for (size_t i = 0; i < policy_rule_count(s->policy); i++)
+		if (speaks_of(policy_rule(s->policy, i)->text, first) || speaks_of(policy_rule(s->policy, i)->text, second))
+			return;
+	if (d->address_count > 0)
+		conf_warning(c, d->line, "%s: no rule of the policy asks for %s, so no message is shown to it", d->name, first);
+}
+
+void conf_scanners_policy(struct conf *c)
+{
+	asked(c, &c->site->clamd.daemon, "virus", "clamd.");
+	asked(c, &c->site->rspamd.daemon, "rspamd.score", "rspamd.");
+	asked(c, &c->site->spamd.daemon, "spamd.score", "spamd.");
+}
+
 void conf_scanners_free(struct site *s)
 {
 	conf_daemon_free(&s->clamd.daemon);

@@ -229,6 +229,7 @@ void conf_daemon_add(struct conf *c, struct daemon_conf *d, const char *name, in
 void conf_daemon_free(struct daemon_conf *d);
 /* conf_scanners.c: when all is known; for site_free. */
 void conf_scanners_check(struct conf *c);
+void conf_scanners_policy(struct conf *c);      /* when the policy is there */
 void conf_scanners_free(struct site *s);
 
 /* Whether the title of a section is a word for logs; else said. */

@@ -8,7 +8,10 @@ import pytest
 
 from lab.clamd import CLAMD, EICAR, WORD, Clamd
 from lab.gateway import BINARY
+from lab.mailserver import PASSWORD
+from lab.pop3_server import Pop3Server
 from lab.smtp import Client, mail
+from lab.wire import Pop3
 
 PLAIN = os.environ.get("GATEPOST_PLAIN", BINARY)
 needs_clamd = pytest.mark.skipif(not os.path.exists(CLAMD), reason="clamav-daemon is not installed")
@@ -173,6 +176,32 @@ def test_reload(lab, backend, scratch, clamd):
         assert send(g, INFECTED).code == 550
     finally:
         server.stop()
+
+
+@needs_clamd
+def test_fetched(access_gate, clamd):
+    """Of mail that users fetch the rules can ask, too: a notice is shown in place of the message."""
+    server = Pop3Server(None, messages=(INFECTED, mail()))
+    g = access_gate({"pop3": server.port}, "scan = yes", "tls = off", kinds=("pop3",), conf=section(clamd.unix), policy="quarantine virus: if virus\naccept\n")
+    try:
+        with Pop3(g.ports["pop3"]) as c:
+            c.ok(b"USER anna")
+            c.ok(b"PASS " + PASSWORD.encode())
+            assert WORD not in c.ok(b"RETR 1", lines=True)
+            assert b"A line." in c.ok(b"RETR 2", lines=True)
+        assert "virus.name=Gatepost-Test.UNOFFICIAL" in g.wait_line("event=retrieval .*verdict=notice")
+    finally:
+        server.stop()
+
+
+@needs_clamd
+def test_explain(lab, backend, clamd):
+    """The command that shows what would be asks the scanner, too; check says who is asked by no rule."""
+    g = lab([backend().port], conf=section(clamd.unix), policy=VIRUS)
+    facts = g.explain_json(INFECTED)[0]["facts"]
+    assert facts["virus"] is True and facts["virus.name"] == "Gatepost-Test.UNOFFICIAL", facts
+    g.policy_path.write_text("accept\n")
+    assert b"clamd: no rule of the policy asks for virus" in g.command("check", "-c", str(g.conf_path), check=False).stderr
 
 
 @needs_clamd

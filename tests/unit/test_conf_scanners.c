@@ -1,10 +1,12 @@
 /* gatepost.conf: daemons that look at what a message has in it */
+#include "filters/fact.h"
 #include "policy/conf_table.h"
 #include "tests/unit/conf_lab.h"
 
 static int setup(void **state)
 {
 	dir_make();
+	fact_register_all();
 	return 0;
 }
 
@@ -81,9 +83,40 @@ static void test_none(void **state)
 	site_free(s);
 }
 
+/* Who is asked by no rule sees no message: the warning says so. */
+static void test_nobody_asks(void **state)
+{
+	static const char all[] = "clamd { address = { \"127.0.0.1:1\" } }\nrspamd { address = { \"127.0.0.1:1\" } }\nspamd { address = { \"127.0.0.1:1\" } }\n";
+	static const struct { const char *policy, *who; } rows[] = {
+		{ "accept\n", "clamd rspamd spamd " },
+		{ "reject if virus\nreject if rspamd.action = reject\nreject if spamd.spam\naccept\n", "" },
+		{ "reject if clamd.away\nreject if rspamd.symbols = A\naccept\n", "spamd " },
+		{ "reject if not virus.name ~ /x/\nreject if spamd.score >= 5\naccept\n", "rspamd " },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536), who = BUF_INIT(100);
+		struct site *s;
+
+		put("policy.conf", rows[i].policy);
+		s = load_rest(all, &errors, &warnings);
+		assert_string_equal(buf_str(&errors), "");
+		for (const char *p = buf_str(&warnings); (p = strstr(p, ": no rule of the policy asks")); p++) {
+			const char *word = p;
+
+			while (word[-1] != ' ')
+				word--;
+			buf_addf(&who, "%.*s ", (int)(p - word), word);
+		}
+		assert_string_equal(buf_str(&who), rows[i].who);
+		site_free(s);
+	}
+	put("policy.conf", "accept\n");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_mistakes), cmocka_unit_test(test_bounds), cmocka_unit_test(test_none) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_mistakes), cmocka_unit_test(test_bounds), cmocka_unit_test(test_none), cmocka_unit_test(test_nobody_asks) };
 
 	return cmocka_run_group_tests(tests, setup, dir_remove);
 }
