@@ -217,7 +217,6 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 	const struct smtp_client_conf *conf = bs ? session_conf(bs, b, w) : NULL;
 	int64_t begun = clock_ms();
 	int rc = -ENOMEM;
-	bool full;
 	size_t n = addr && bs ? host_addresses(b->group->dns, b->conf->host, b->conf->port, b->conf->connect_timeout_ms, addr, why) : 0;
 
 	if (n > 0) {
@@ -250,6 +249,8 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 		snprintf(why, sizeof(why), "%s", bs->client->why);
 		backend_session_free(bs);
 	} else {
+		bool full;
+
 		if (bs)
 			free(bs->helo);
 		free(bs);

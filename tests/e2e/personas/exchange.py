@@ -57,7 +57,7 @@ class Exchange(Persona):
         return b"250 2.1.5 Recipient OK\r\n"                            # [TELNET]
 
     def no_user(self, line):
-        # the Recipient Filter agent: exchangeserverpro.com/exchange-internal-relay-ndr-550
+        # recipient filtering: exchangeserverpro.com/exchange-internal-relay-ndr-550
         return b"550 5.1.1 User unknown\r\n"
 
     def chunk_ok(self, size):
