@@ -23,7 +23,7 @@ IO_SHARDS = 2 if LONG else 1
 ROUNDS = 3              # error paths reach sites that nothing else does
 GOOD_EVERY = 1 if LONG else 15  # failures; then the same session goes well without one
 TRIES = 3 if LONG else 2        # kinds of sessions that are tried when a site was not reached again
-BEGINNINGS_S = 300 if LONG else 3
+BEGINNINGS_S = 240 if LONG else 3
 # At least so many sites are met, or the recording is at fault; and for a hundred failures in workers and boxes at most so many are missed that later sessions
 # had met. What keepers do comes at their own pace: SQLite's log of writes is copied and begins anew now and then.
 FLOOR = {True: 3000 if LONG else 1000, False: 220 if LONG else 110}
@@ -83,7 +83,7 @@ class Tally:
             if time.monotonic() > end:
                 self.missed.append((site, error, kinds))
                 continue
-            self.rooms.renew(site.role)
+            self.checked(self.rooms.renew, site.role)
             if self.one(site, error, kinds[:TRIES]):
                 self.done += 1
             else:

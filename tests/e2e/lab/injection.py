@@ -19,7 +19,6 @@ from .backend import KEYWORDS, Backend
 from .faulty import Faulty, describe, where_died
 from .gateway import BINARY, Gateway
 from .knot import Knot
-from .load import kill
 from .process import free_port
 from .sign import KEY, key_record, signed
 from .smtp import Client, Closed, insecure, mail
@@ -463,12 +462,15 @@ class Rooms:
         self.gate.wait_line("name=b0 .*state=up", mark)
 
     def renew(self, role):
-        """A new process of that role: keepers are killed, with the others a reload does it."""
-        if role in ("gp-state", "gp-store", "gp-spool", "gp-history"):
-            kill(self.gate, role)
-            self.good(self.kinds[0])
-        else:
-            self.reload()
+        """A new process of that role: with keepers a new gateway (one that were killed so often would come back ever later), with the others a reload does it."""
+        if role not in ("gp-state", "gp-store", "gp-spool", "gp-history"):
+            return self.reload()
+        self.faulty.off()
+        status = self.gate.stop()
+        if status != 0:
+            raise Wrong(f"it ends with {status}: {self.gate.process.output()[-1500:]}")
+        self.gate.start()
+        self.gate.wait_line("name=b0 .*state=up")
 
     def held(self):
         """{process: how many descriptors it has}"""
