@@ -65,6 +65,7 @@ static char *title(const char *fmt, ...)
 static void parts_new(struct live *l)
 {
 	const struct site *s = l->site;
+	size_t named = 0, domains = 0;
 
 	for (size_t i = 0; i < s->backend_count; i++)
 		live_add(l, title("backend %s", s->backend[i].name), live_backend)->backend = &s->backend[i];
@@ -74,12 +75,13 @@ static void parts_new(struct live *l)
 		live_add(l, title("directory %s", s->directory[i].name), live_directory)->arg = &s->directory[i];
 	for (size_t i = 0; i < s->daemon_count; i++)
 		live_add(l, title("daemon %s", s->daemon[i]->name), live_daemon)->arg = s->daemon[i];
+	named = l->count;
 	live_add(l, title("name %s", s->hostname), live_name);
-	for (size_t i = 0, n = 0; i < s->domain_count && n < LIVE_DOMAINS_MAX; i++)
-		if (s->domains[i][0] != '.') {
+	for (size_t i = 0; i < s->domain_count; i++)
+		if (s->domains[i][0] != '.' && domains++ < LIVE_DOMAINS_MAX)
 			live_add(l, title("domain %s", s->domains[i]), live_domain)->domain = s->domains[i];
-			n++;
-		}
+	if (domains > LIVE_DOMAINS_MAX)
+		live_say(&l->part[named], LIVE_OK, "%zu more domains are not looked at: gatepost advise looks at any", domains - LIVE_DOMAINS_MAX);
 	live_add(l, title("dns"), live_dns);
 	if (s->dnsbl_count)
 		live_add(l, title("dnsbl"), live_lists);

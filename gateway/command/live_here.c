@@ -50,11 +50,11 @@ static void look_at_ports(struct live_part *p)
 	struct listen_set set = { 0 };
 
 	if (p->live->running) {
-		live_say(p, LIVE_OK, "its %zu listeners have their ports", s->listener_count);
+		live_say(p, LIVE_OK, "its listeners have their ports (%zu)", s->listener_count);
 	} else if (listen_open(s->path, s->listener, s->listener_count, NULL, &set, &err) < 0) {
 		live_say(p, LIVE_FAIL, "%.*s", (int)strcspn(buf_str(&err), "\n"), buf_str(&err));
 	} else {
-		live_say(p, LIVE_OK, "the ports of its %zu listeners are free", s->listener_count);
+		live_say(p, LIVE_OK, "the listeners' ports are free (%zu)", s->listener_count);
 		listen_close(&set);
 	}
 }
