@@ -516,11 +516,13 @@ class Flaky(Backend):
         return next(m for m in reversed(self.messages) if m.session is session).to
 
 
-def test_nothing_is_lost_under_load(lab, request):
+@pytest.mark.parametrize("options", ["", "max_sessions = 2 max_sessions_wait = 200ms"])
+def test_nothing_is_lost_under_load(lab, request, options):
+    """With few sessions, messages hold one and wait for the other's: not for ever."""
     servers = [Flaky(n) for n in (1, 2)]
     for s in servers:
         request.addfinalizer(s.stop)
-    g = lab([s.port for s in servers], domains=DOMAINS, policy=POLICY, conf=ROUTES, workers=2, backend_options="probe_interval = 1s")
+    g = lab([s.port for s in servers], domains=DOMAINS, policy=POLICY, conf=ROUTES, workers=2, backend_options=f"probe_interval = 1s {options}")
     books = Accounts()
 
     def attempt(entry):
@@ -548,7 +550,7 @@ def test_nothing_is_lost_under_load(lab, request):
 
     def client(number):
         for n in range(12):
-            entry = books.write(f"c{number}@sender.example", [f"u{n}@example.com", f"u{n}@example.org"])
+            entry = books.write(f"c{number}@sender.example", [f"u{n}@example.com", f"u{n}@example.org"][::1 if number % 2 else -1])
             for _ in range(30):
                 attempt(entry)
                 if not entry.left():
