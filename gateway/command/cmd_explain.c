@@ -430,6 +430,7 @@ int cmd_explain(int argc, char **argv)
 		status = prepare(x);
 		if (status == 0) {
 			loop_run();
+			loop_unwind();          /* connections to daemons that are kept */
 			status = x->status;
 		}
 		daemon_pool_free(x->daemons);

@@ -12,7 +12,7 @@
 /*
  * What the parent needs while it runs: bind ports below 1024; transparent sockets (NET_RAW); make children another user, with a root directory of
  * their own and nothing that a program could gain (SETPCAP); hand directories over to them; end children. Files of
- * others it reads as their owner (base/file.h).
+ * others it reads, and to their unix sockets it connects, as their owner (base/file.h).
  */
 extern const uint64_t capabilities_parent;
 

@@ -123,6 +123,20 @@ def test_away_and_hung(lab, backend, scratch, kind):
         server.stop()
 
 
+@needs_rspamd
+def test_explain(lab, backend, rspamd):
+    """The command asks all that there are, whether or not a rule does, and says who did not answer in time."""
+    slow = Slow()
+    try:
+        g = lab([backend().port], conf=f'rspamd {{ address = {{ "{rspamd.address}" }} }}\nspamd {{ address = {{ "127.0.0.1:{slow.port}" }} timeout = 500ms }}\n',
+                policy='reject if rspamd.action = reject\naccept\n')
+        facts = g.explain_json(mail(body="GATEPOST-REJECT-TEST\r\n"))[0]["facts"]
+        assert facts["rspamd.action"] == "reject" and "GATEPOST_REJECT" in facts["rspamd.symbols"], facts
+        assert facts["spamd.away"] is True and "spamd.skipped" in facts, facts
+    finally:
+        slow.close()
+
+
 class Slow:
     """Takes connections and says nothing; tells when so many are there at once."""
 
