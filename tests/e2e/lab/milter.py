@@ -128,5 +128,5 @@ class OpenDKIM:
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
+        self.process.kill()             # at SIGTERM libmilter takes seconds to end
         self.process.wait()
