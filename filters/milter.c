@@ -25,6 +25,7 @@ struct one {
 	struct milter_talk talk;
 	enum told told;
 	char *helo;                     /* that it has been told; NULL: none */
+	bool tls;                       /* and that was within TLS */
 	struct milter_said session, greeting, mail;     /* what it thinks of the client, its name, the message */
 	bool away;                      /* it could not be asked in this transaction */
 	char why[WHY_MAX];
@@ -207,8 +208,10 @@ static int say_helo(struct milters *m, struct one *o, const struct txn *t)
 	struct milter_scene s = scene(m, o, t);
 	const char *helo = m->client->helo ? m->client->helo : "";
 
-	if (o->helo && strcmp(o->helo, helo) == 0)
+	/* After STARTTLS it is said anew, as the client does (RFC 3207 4.2). */
+	if (o->helo && strcmp(o->helo, helo) == 0 && o->tls == (m->client->tls_version != NULL))
 		return 0;
+	o->tls = m->client->tls_version != NULL;
 	free(o->helo);
 	o->helo = strdup(helo);
 	if (!o->helo)

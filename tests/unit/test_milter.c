@@ -308,12 +308,35 @@ static void test_sticky(void **state)
 	milters_free(m);
 }
 
+/* A greeting within TLS is another one; the same again is not said. */
+static void test_greeting_again(void **state)
+{
+	static char version[] = "TLSv1.3";
+	struct facts f = { 0 };
+	struct milters *m;
+
+	site.milter_count = 1;
+	REEL(TERMS C C C C C C C C C);
+	m = make();
+	for (int i = 0; i < 3; i++) {
+		size_t before = fake.heard.len;
+
+		client.tls_version = i == 2 ? version : NULL;
+		assert_int_equal(milters_rcpt(m, &txn, &rcpt, &f), 0);
+		assert_string_equal(word(&f, "milter.rcpt"), "none");
+		assert_int_equal(memmem(fake.heard.data + before, fake.heard.len - before, "Hclient.example", 15) != NULL, i != 1);
+		milters_reset(m);
+	}
+	facts_release(&f);
+	milters_free(m);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_who_refuses_ends_it), TEST(test_message), TEST(test_away_defer), TEST(test_away_pass), TEST(test_dies_at_mail),
-		TEST(test_dies_while_it_changes), TEST(test_a_connection_that_broke), TEST(test_sticky),
+		TEST(test_dies_while_it_changes), TEST(test_a_connection_that_broke), TEST(test_sticky), TEST(test_greeting_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
