@@ -148,6 +148,11 @@ static const struct fact_def boundary_facts[] = {
 	{ 0 },
 };
 
+const char *boundary_word(const struct client *c)
+{
+	return c->boundary == BOUNDARY_PENDING ? NULL : words[c->boundary];
+}
+
 static int boundary_run(struct txn *t, int self, struct facts *out)
 {
 	return facts_set_why(out, "client.boundary", words[t->client->boundary], "%s", t->client->boundary_why);

@@ -32,7 +32,10 @@ int boundary_told(struct client *origin, const struct site *site, const struct r
 /* The header is there: a boundary that is still pending is found, or there is none. Never waits. */
 void boundary_settle(struct txn *t);
 
-/* For tests: the first client in the Received fields of m that is in none of these networks. True, or false and why in words. */
+/* "received", "xclient" ..., as of client.boundary; NULL: not known yet. */
+const char *boundary_word(const struct client *c);
+
+/* The first client in the Received fields of m that is in none of these networks. True, or false and why in words. */
 bool boundary_find(const struct message *m, const struct net_prefix *trusted, size_t count, struct received *out, char *why, size_t size);
 
 extern const struct filter filter_relayed, filter_boundary;

@@ -249,7 +249,7 @@ static const struct fact *find(const struct txn *t, const struct judge *j, const
 void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out)
 {
 	static const char *const brief[] = {
-		"client.boundary", "spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score",
+		"spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score", "uribl.score",
 		"client.fcrdns", "helo.kind", "from.domain", "greylist",     "client.early_talker",
 		"temperror.expired", "regex.gave_up", "rate.over", "virus.name", "clamd.away", "clamd.skipped",
 		"rspamd.action", "rspamd.score", "rspamd.away", "rspamd.skipped", "spamd.score", "spamd.away", "spamd.skipped",
@@ -260,8 +260,6 @@ void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *
 		const struct fact *f = find(t, j, brief[i]);
 
 		if (!f || (fact_def(f->id)->type == FACT_BOOL && !f->number) || (fact_def(f->id)->list && f->state == FACT_KNOWN && !f->count))
-			continue;
-		if (i == 0 && facts_word(&t->client->evidence.facts, brief[0]) && t->client->boundary == BOUNDARY_DIRECT)
 			continue;
 		buf_addf(out, "%s%s=", out->len ? " " : "", brief[i]);
 		record_fact_text(f, out);

@@ -10,6 +10,7 @@
 #include "hop/mx_hop.h"
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
+#include "smtp/smtp_told.h"
 
 static const char *const kinds[] = { "backend", "destination", "auth", "upstream", "mx", "owner" };
 
@@ -115,7 +116,7 @@ struct next_hop *route_hop(struct smtp_service *svc, struct smtp_session *s, con
 	switch (r->kind) {
 	case ROUTE_BACKEND:
 	case ROUTE_OWNER:
-		return behind ? backend_hop_new(behind, s ? &s->client : NULL, s ? &s->local : NULL) : NULL;
+		return behind ? backend_hop_new(behind, s ? smtp_told_client(s) : NULL, s ? &s->local : NULL) : NULL;
 	case ROUTE_AUTH:
 		return s && s->login ? auth_hop_new(s->login) : NULL;
 	case ROUTE_UPSTREAM:

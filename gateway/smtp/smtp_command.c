@@ -26,6 +26,8 @@ static const struct { const char *name; enum smtp_verb verb; enum takes takes; }
 	{ "STARTTLS", VERB_STARTTLS, NOTHING },
 	{ "AUTH", VERB_AUTH, AUTH },
 	{ "ETRN", VERB_ETRN, NEEDED },
+	{ "XCLIENT", VERB_XCLIENT, NEEDED },
+	{ "XFORWARD", VERB_XFORWARD, NEEDED },
 	{ "SEND", VERB_OBSOLETE, ANYTHING },
 	{ "SOML", VERB_OBSOLETE, ANYTHING },
 	{ "SAML", VERB_OBSOLETE, ANYTHING },

@@ -18,6 +18,7 @@ enum smtp_verb {
 	VERB_UNKNOWN,
 	VERB_EHLO, VERB_HELO, VERB_MAIL, VERB_RCPT, VERB_DATA, VERB_BDAT, VERB_RSET, VERB_NOOP, VERB_QUIT,
 	VERB_VRFY, VERB_EXPN, VERB_HELP, VERB_STARTTLS, VERB_AUTH, VERB_ETRN,
+	VERB_XCLIENT, VERB_XFORWARD,    /* of trusted relays: smtp_told.h */
 	VERB_OBSOLETE,                  /* SEND SOML SAML TURN, RFC 5321 F.1 and F.6; ATRN, RFC 2645: known, and not done */
 	VERB_HTTP,                      /* GET, POST...: a web client was sent here: close */
 	VERB_COUNT

@@ -21,6 +21,7 @@
 #include "smtp/smtp_auth.h"
 #include "smtp/smtp_history.h"
 #include "smtp/smtp_owner.h"
+#include "smtp/smtp_told.h"
 
 enum { PARAMS_MAX = 1024, CLASSES_MAX = 64 };
 
@@ -78,6 +79,8 @@ static int begin_transaction(struct smtp_session *s, struct smtp_command *c, con
 		if (!t->origin)
 			return -ENOMEM;
 		boundary_begin(t->origin, &s->client);
+		if (smtp_told_begin(s, t->origin) < 0)
+			return -ENOMEM;
 	}
 	txn_init(&t->txn, s->svc->site, s->svc->dns, t->origin ? t->origin : &s->client);
 	t->txn.state = s->svc->state;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "filters/boundary.h"
 #include "policy/record.h"
 #include "smtp/smtp_groups.h"
 #include "smtp/smtp_history.h"
@@ -101,6 +102,7 @@ static void add_who(struct log_line *l, struct smtp_session *s)
 	log_num(l, "tx", s->t ? s->t->number : s->transactions);
 	log_str(l, "client", c->ip[0] ? c->ip : NULL);
 	log_str(l, "relay", c->via ? c->via->ip : NULL);
+	log_str(l, "boundary", c->via ? boundary_word(c) : NULL);
 	log_str(l, "helo", c->helo);
 	log_str(l, "user", s->client.auth_user && s->client.auth_user[0] ? s->client.auth_user : NULL);
 	if (s->t) {

@@ -25,6 +25,7 @@
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_onward.h"
 #include "smtp/smtp_session.h"
+#include "smtp/smtp_told.h"
 
 enum { FIRST_PROBE_MS = 3000, ANSWER_REST_MS = 1000, TLS_HANDSHAKE_MS = 60 * 1000, REPLY_MAX = 1024 };
 
@@ -171,6 +172,10 @@ static int say_extensions(struct smtp_session *s)
 	smtp_auth_offer(s, &out);
 	offer(&out, false, "ENHANCEDSTATUSCODES");
 	offer(&out, false, "CHUNKING");
+	if (s->trusted && !s->client.relay) {
+		offer(&out, false, "XCLIENT ADDR HELO PROTO NAME PORT");
+		offer(&out, false, "XFORWARD ADDR HELO PROTO NAME PORT IDENT SOURCE");
+	}
 	if (site->prdr)
 		offer(&out, false, "PRDR");
 	if (smtp_may_etrn(s))
@@ -299,6 +304,8 @@ static const struct command {
 	{ VERB_VRFY, do_vrfy, IDLE, "503 5.5.1 not now" },
 	{ VERB_HELP, do_help, IDLE, "503 5.5.1 not now" },
 	{ VERB_ETRN, smtp_do_etrn, SMTP_READY, "503 5.5.1 EHLO first, and not during a transaction" },
+	{ VERB_XCLIENT, smtp_do_xclient, SMTP_GREETED | SMTP_READY, "503 5.5.1 not during a transaction" },
+	{ VERB_XFORWARD, smtp_do_xforward, SMTP_READY, "503 5.5.1 EHLO first, and not during a transaction" },
 	{ VERB_HTTP, do_http, ANY, NULL },
 };
 
@@ -464,6 +471,7 @@ static void session_free(struct smtp_session *s)
 	smtp_onward_free(s->ahead);
 	stream_free(s->line.stream);
 	client_release(&s->client);
+	free(s->told);
 	if (s->admitted)
 		limit_seat_leave(s->svc->limits, &s->admission.seat);
 	smtp_room_leave(s->svc);

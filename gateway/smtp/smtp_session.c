@@ -11,6 +11,7 @@
 #include "hop/delivery.h"
 #include "hop/destination_hop.h"
 #include "policy/state.h"
+#include "smtp/smtp_told.h"
 
 enum { REPLY_MAX = 1024, ADDED_BYTES = 4096 };
 
@@ -128,6 +129,7 @@ void smtp_transaction_end(struct smtp_session *s)
 	struct smtp_txn *t = s->t;
 
 	s->put_off = false;
+	smtp_told_end(s);
 	if (s->state & (SMTP_MAIL | SMTP_RCPT | SMTP_BDAT))
 		s->state = SMTP_READY;
 	if (s->milters)

@@ -73,6 +73,7 @@ struct smtp_session {
 	struct client client;
 	struct net_addr peer;           /* who has connected: the client, or a load balancer that tells who that is */
 	struct net_addr local;          /* where the client has connected to */
+	struct smtp_told *told;         /* what a trusted relay has said by XCLIENT, XFORWARD (smtp_told.h); NULL: nothing */
 	bool trusted;                   /* the client is one of trusted_relays: it brings mail of others */
 	bool check;                     /* a load balancer has connected for itself */
 	bool admitted;                  /* the client is known, and there is room for it: */

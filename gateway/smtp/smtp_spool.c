@@ -1,5 +1,6 @@
 /* When a message goes to the spool instead of its next hop, and how it is kept there. */
 #include "smtp/smtp_session.h"
+#include "smtp/smtp_told.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -117,8 +118,8 @@ static struct spool_envelope *envelope_make(const struct smtp_session *s, const 
 	e->direction = s->client.relay ? SPOOL_OUTBOUND : s->listener->direction == DIRECTION_SUBMISSION ? SPOOL_SUBMISSION : SPOOL_INBOUND;
 	e->listener = copy(s->listener->name);
 	e->user = copy(s->client.auth_user);
-	e->client = copy(s->client.ip);
-	e->helo = copy(s->client.helo);
+	e->client = copy(smtp_told_client(s)->ip);
+	e->helo = copy(smtp_told_client(s)->helo);
 	e->txn = copy(t->txn.id);
 	e->credible = s->client.relay ? t->txn.env.from[0] != '\0' : dsn_credible(&t->txn);
 	ok = e->sender && e->params && e->listener && e->client && e->txn;

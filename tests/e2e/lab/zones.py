@@ -36,6 +36,9 @@ pool.example TXT "v=spf1 ip4:127.0.0.41 ip4:127.0.5.41 -all"
 66.0.0.127.in-addr.arpa PTR listed.example.
 listed.example A 127.0.0.66
 
+# a relay of ours, 127.0.0.50, that a list has: nobody may ask for it
+50.0.0.127.dnsbl.example A 127.0.0.2
+
 # a list that lists everything, and one that answers errors
 *.wild.dnsbl.example A 127.0.0.2
 *.error.dnsbl.example A 127.255.255.254
