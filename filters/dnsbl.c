@@ -3,14 +3,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
-#include "base/task.h"
-#include "filters/dnsbl_health.h"
+#include "filters/dnsbl_zone.h"
 #include "policy/conf.h"
-
-enum { PENDING_STEP_MS = 10, TIMEOUT_DEFAULT_MS = 5000, WHY_MAX = 480 };
 
 static const struct fact_def facts[] = {
 	{ "dnsbl.score", FACT_NUMBER, false, STAGE_CONNECT, NULL, "the sum of the weights of all zones that list the client" },
@@ -26,11 +22,6 @@ struct dnsbl {
 	struct dns_lookup *l[];         /* by zone; NULL: not asked */
 };
 
-static int timeout_of(const struct dnsbl_conf *z)
-{
-	return z->timeout_ms > 0 ? z->timeout_ms : TIMEOUT_DEFAULT_MS;
-}
-
 static int zone_ask(struct txn *t, const struct dnsbl_conf *z, struct dns_lookup **out)
 {
 	struct sockaddr_storage sa;
@@ -39,7 +30,7 @@ static int zone_ask(struct txn *t, const struct dnsbl_conf *z, struct dns_lookup
 	net_to_sockaddr(&t->client->addr, &sa);
 	if (dns_reverse((struct sockaddr *)&sa, z->zone, name, sizeof(name)) < 0)
 		return 0;                       /* a zone too long to be asked: lists nobody */
-	return dns_start_within(t->dns, name, DNS_A, timeout_of(z), out);
+	return dns_start_within(t->dns, name, DNS_A, dnsbl_zone_timeout(z), out);
 }
 
 static int begin(struct txn *t, int self)
@@ -57,7 +48,7 @@ static int begin(struct txn *t, int self)
 		const struct dnsbl_conf *z = &site->dnsbl[i];
 
 		/* One whose first test is under way is asked: by the time of run it may be well. */
-		if ((v6 ? z->ipv6 : z->ipv4) && (!dnsbl_health_benched(i) || dnsbl_health_pending(i)))
+		if (!z->use && (v6 ? z->ipv6 : z->ipv4) && (!dnsbl_health_benched(i) || dnsbl_health_pending(i)))
 			rc = zone_ask(t, z, &d->l[i]);
 	}
 	t->client->evidence.filter[self] = d;
@@ -69,93 +60,49 @@ static void start(struct txn *t, int self)
 	begin(t, self);
 }
 
-/* The weight of one accepted code; *weight is written if it is one. */
-static bool code_weight(const struct dnsbl_conf *z, const struct dns_rr *rr, int *weight)
-{
-	struct net_addr code = { .family = AF_INET };
+struct coding {
+	struct facts *out;
+	const char *zone;
+};
 
-	if (!dnsbl_code_ok(rr))
-		return false;
-	if (z->code_count == 0) {
-		*weight = z->weight;
-		return true;
-	}
-	memcpy(code.ip, rr->data, 4);
-	for (size_t k = 0; k < z->code_count; k++) {
-		if (net_in(&code, &z->code[k].codes)) {
-			*weight = z->code[k].weight;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Before a zone has been tested for the first time its answer is worth nothing: wait for that, no longer than for an answer. may wait */
-static bool trusted(size_t i, int64_t deadline_ms)
+static int code_add(void *arg, const struct dns_rr *rr)
 {
-	while (dnsbl_health_pending(i) && task_self() && clock_ms() < deadline_ms)
-		if (task_sleep(PENDING_STEP_MS) < 0)
-			break;
-	return !dnsbl_health_benched(i);
-}
-
-/* "zone: what", behind what is there. */
-static void why_add(struct buf *why, const char *zone, const char *what)
-{
-	buf_addf(why, "%s%s: %s", why->len > 0 ? ", " : "", zone, what);
-}
-
-static int code_add(struct facts *out, const char *zone, const struct dns_rr *rr)
-{
+	const struct coding *c = arg;
 	char text[DNS_NAME_MAX + 20];
 
-	snprintf(text, sizeof(text), "%s=%u.%u.%u.%u", zone, rr->data[0], rr->data[1], rr->data[2], rr->data[3]);
-	return facts_add(out, "dnsbl.codes", text);
+	snprintf(text, sizeof(text), "%s=%u.%u.%u.%u", c->zone, rr->data[0], rr->data[1], rr->data[2], rr->data[3]);
+	return facts_add(c->out, "dnsbl.codes", text);
 }
 
 /* What zone i said: adds to score and lists. */
 static int zone_count(const struct dnsbl_conf *z, size_t i, const struct dns_answer *a, struct facts *out, int64_t *score, struct buf *why)
 {
-	enum dnsbl_answer kind = dnsbl_answer_kind(a);
-	const struct dns_rr *best = NULL;
-	int weight = 0, best_weight = 0, rc = 0;
+	struct coding c = { .out = out, .zone = z->zone };
+	const struct dns_rr *best;
+	int weight, rc = dnsbl_zone_weigh(z, i, a, code_add, &c, &best, &weight, why);
 	char said[48];
 
-	if (kind == DNSBL_ERROR || kind == DNSBL_FOREIGN) {
-		dnsbl_health_suspect(i);
-		why_add(why, z->zone, dnsbl_health_text(kind == DNSBL_ERROR ? DNSBL_ERRORS : DNSBL_STRANGE));
-		return 0;
-	}
-	if (a->status == DNS_TEMPFAIL)
-		why_add(why, z->zone, a->why);
-	for (size_t k = 0; k < a->count && rc == 0; k++) {
-		if (!code_weight(z, &a->rr[k], &weight))
-			continue;
-		rc = code_add(out, z->zone, &a->rr[k]);
-		if (!best || abs(weight) > abs(best_weight)) {
-			best = &a->rr[k];
-			best_weight = weight;
-		}
-	}
 	if (!best || rc < 0)
 		return rc;
-	*score += best_weight;
-	snprintf(said, sizeof(said), "%u.%u.%u.%u counts %+d", best->data[0], best->data[1], best->data[2], best->data[3], best_weight);
-	why_add(why, z->zone, said);
+	*score += weight;
+	snprintf(said, sizeof(said), "%u.%u.%u.%u counts %+d", best->data[0], best->data[1], best->data[2], best->data[3], weight);
+	dnsbl_why_add(why, z->zone, said);
 	return facts_add(out, "dnsbl.zones", z->zone);
 }
 
 static int count_all(struct txn *t, struct dnsbl *d, struct facts *out)
 {
-	AUTO(buf) struct buf why = BUF_INIT(WHY_MAX), benched = BUF_INIT(WHY_MAX);
+	AUTO(buf) struct buf why = BUF_INIT(DNSBL_WHY_MAX), benched = BUF_INIT(DNSBL_WHY_MAX);
 	int64_t score = 0;
 	int rc = 0;
 
 	for (size_t i = 0; i < d->count && rc == 0; i++) {
 		const struct dnsbl_conf *z = &t->site->dnsbl[i];
 
-		if (!trusted(i, d->start_ms + timeout_of(z))) {
-			why_add(&benched, z->zone, dnsbl_health_text(dnsbl_health_state(i)));
+		if (z->use)
+			continue;
+		if (!dnsbl_zone_trusted(i, d->start_ms + dnsbl_zone_timeout(z))) {
+			dnsbl_why_add(&benched, z->zone, dnsbl_health_text(dnsbl_health_state(i)));
 			rc = facts_add(out, "dnsbl.benched", z->zone);
 		} else if (d->l[i]) {
 			rc = zone_count(z, i, dns_wait(d->l[i]), out, &score, &why);
@@ -205,7 +152,7 @@ static bool ready(struct txn *t, int self)
 	const struct dnsbl *d = t->client->evidence.filter[self];
 
 	for (size_t i = 0; d && i < d->count; i++)
-		if (dnsbl_health_pending(i) || (d->l[i] && !d->l[i]->future.done))
+		if ((!t->site->dnsbl[i].use && dnsbl_health_pending(i)) || (d->l[i] && !d->l[i]->future.done))
 			return false;
 	return d != NULL;
 }

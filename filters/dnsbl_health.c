@@ -1,5 +1,6 @@
 #include "filters/dnsbl_health.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -96,6 +97,16 @@ enum dnsbl_answer dnsbl_answer_kind(const struct dns_answer *a)
 	return foreign ? DNSBL_FOREIGN : listed ? DNSBL_LISTED : DNSBL_NOT_LISTED;
 }
 
+enum dnsbl_answer dnsbl_answer_of(const struct dnsbl_conf *z, const struct dns_answer *a)
+{
+	static const uint8_t no_address[] = { 127, 0, 1, 255 };         /* of DBL: "IP queries prohibited" */
+
+	for (size_t i = 0; z->use && i < a->count; i++)
+		if (a->rr[i].len == 4 && memcmp(a->rr[i].data, no_address, 4) == 0)
+			return DNSBL_ERROR;
+	return dnsbl_answer_kind(a);
+}
+
 /* ---- tests ---- */
 
 struct test {
@@ -109,8 +120,14 @@ static struct dns_lookup *point_start(const struct dnsbl_conf *z, struct dns *dn
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
 	const uint8_t point[16] = { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = last };
 	struct dns_lookup *l = NULL;
-	char name[DNS_NAME_MAX];
+	char name[DNS_NAME_MAX], domain[2 * DNS_NAME_MAX];
 
+	if (z->use) {
+		snprintf(domain, sizeof(domain), "%s.%s", last == 2 ? z->listed : z->clean, z->zone);
+		if (strlen(domain) < DNS_NAME_MAX)
+			dns_start(dns, domain, DNS_A, &l);
+		return l;
+	}
 	memcpy(&v4.sin_addr, point + 12, 4);
 	memcpy(&v6.sin6_addr, point, 16);
 	if (dns_reverse(z->ipv4 || !z->ipv6 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6, z->zone, name, sizeof(name)) == 0)
@@ -118,9 +135,9 @@ static struct dns_lookup *point_start(const struct dnsbl_conf *z, struct dns *dn
 	return l;
 }
 
-static enum dnsbl_state judge(const struct dns_answer *listed, const struct dns_answer *clean)
+static enum dnsbl_state judge(const struct dnsbl_conf *z, const struct dns_answer *listed, const struct dns_answer *clean)
 {
-	enum dnsbl_answer l = dnsbl_answer_kind(listed), c = dnsbl_answer_kind(clean);
+	enum dnsbl_answer l = dnsbl_answer_of(z, listed), c = dnsbl_answer_of(z, clean);
 
 	if (l == DNSBL_ERROR || c == DNSBL_ERROR)
 		return DNSBL_ERRORS;
@@ -168,7 +185,7 @@ void dnsbl_health_test(const struct site *site, struct dns *dns, const bool *whi
 			const struct dns_answer *listed = dns_wait(tests[i].listed), *clean = dns_wait(tests[i].clean);
 
 			if (!task_self() || !task_cancelled())
-				state_set(&site->dnsbl[i], i, judge(listed, clean), listed->status == DNS_TEMPFAIL ? listed->why : "");
+				state_set(&site->dnsbl[i], i, judge(&site->dnsbl[i], listed, clean), listed->status == DNS_TEMPFAIL ? listed->why : "");
 		}
 		dns_drop(tests[i].listed);
 		dns_drop(tests[i].clean);

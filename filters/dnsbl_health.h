@@ -1,7 +1,8 @@
 /*
  * dnsbl_health - whether the site's DNSBL zones can be trusted at the moment, RFC 5782 section 5
  *
- * A zone must list 127.0.0.2 and must not list 127.0.0.1 (a zone for IPv6 clients only: ::FFFF:7F00:2 and ::FFFF:7F00:1). One that lists
+ * A zone must list 127.0.0.2 and must not list 127.0.0.1 (a zone for IPv6 clients only: ::FFFF:7F00:2 and ::FFFF:7F00:1), one of domains TEST and INVALID, or what it names
+ * instead. One that lists
  * everything, lists nothing, or answers 127.255.255.x or anything outside 127.0.0.0/8 is benched: it counts nothing until it is well again.
  * Every change is a log line.
  *
@@ -17,6 +18,7 @@
 
 #include "base/dns.h"
 
+struct dnsbl_conf;
 struct site;
 
 enum { DNSBL_ZONES_MAX = 64 };
@@ -60,6 +62,8 @@ void dnsbl_health_run(const struct site *site, struct dns *dns);
 /* What the addresses of one answer mean; for the filter too. */
 enum dnsbl_answer { DNSBL_NOT_LISTED, DNSBL_LISTED, DNSBL_ERROR, DNSBL_FOREIGN };
 enum dnsbl_answer dnsbl_answer_kind(const struct dns_answer *a);
+/* The same of a list of domains, too: 127.0.1.255 is an error there. */
+enum dnsbl_answer dnsbl_answer_of(const struct dnsbl_conf *z, const struct dns_answer *a);
 bool dnsbl_code_ok(const struct dns_rr *rr);    /* one address that says "listed" */
 
 #endif

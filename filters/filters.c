@@ -18,6 +18,7 @@
 #include "filters/from.h"
 #include "filters/helo.h"
 #include "filters/known.h"
+#include "filters/links.h"
 #include "filters/login.h"
 #include "filters/milter.h"
 #include "filters/rspamd.h"
@@ -26,6 +27,7 @@
 #include "filters/text.h"
 #include "filters/time.h"
 #include "filters/unpack.h"
+#include "filters/uribl.h"
 
 const struct filter *const filters[] = {
 	&filter_client,
@@ -45,6 +47,7 @@ const struct filter *const filters[] = {
 	&filter_mime,
 	&filter_text,
 	&filter_archive,
+	&filter_links,
 	&filter_from,
 	&filter_spf,
 	&filter_spf_helo,
@@ -54,6 +57,7 @@ const struct filter *const filters[] = {
 	&filter_rspamd,
 	&filter_spamd,
 	&filter_milter,
+	&filter_uribl,
 	NULL,
 };
 

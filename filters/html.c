@@ -9,11 +9,11 @@
 #include "base/utf8.h"
 #include "filters/html_entity.h"
 
-enum { NAME_MAX_BYTES = 15, STYLE_MAX = 512, META_WITHIN = 1024 };
+enum { NAME_MAX_BYTES = 15, STYLE_MAX = 512, META_WITHIN = 1024, TAG_LINKS_MAX = 4 };
 
 struct reader {
 	const char *p, *end;
-	struct buf *out, *hidden;
+	struct buf *out, *hidden, *links;       /* links may be NULL */
 	char hiding[NAME_MAX_BYTES + 1];        /* the element that hides, "": none */
 	unsigned nested;                        /* elements of that name that are open, it included */
 };
@@ -24,6 +24,8 @@ struct tag {
 	bool closing, hides;
 	const char *alt;
 	size_t alt_len;
+	struct { const char *p; size_t len; } link[TAG_LINKS_MAX];
+	size_t link_count;
 };
 
 static char lower(char c)
@@ -63,10 +65,8 @@ static void add_character(struct buf *out, uint32_t c)
 }
 
 /* Text with its references resolved; line ends are blanks. */
-static void add_text(struct reader *r, const char *p, size_t len)
+static void add_resolved(struct buf *out, const char *p, size_t len)
 {
-	struct buf *out = target(r);
-
 	for (size_t i = 0; i < len && !out->failed;) {
 		size_t run = 0, used = 1;
 		uint32_t c;
@@ -85,6 +85,22 @@ static void add_text(struct reader *r, const char *p, size_t len)
 		i += used;
 		add_character(out, c);
 	}
+}
+
+static void add_text(struct reader *r, const char *p, size_t len)
+{
+	add_resolved(target(r), p, len);
+}
+
+/* A line of its own; of several addresses in <meta> there is but one, behind "url=". */
+static void add_link(struct buf *links, const char *p, size_t len)
+{
+	if (len > HTML_LINK_MAX)
+		len = HTML_LINK_MAX;
+	if (len == 0 || links->len + len + 1 > links->max)
+		return;
+	add_resolved(links, p, len);
+	buf_addc(links, '\n');
 }
 
 /* Just behind needle, or the end. */
@@ -127,6 +143,26 @@ static bool is_attribute(const char *p, size_t len, const char *name)
 	return strlen(name) == len && strncasecmp(p, name, len) == 0;
 }
 
+/* Whether the attribute leads somewhere; of <meta http-equiv=refresh content="0; url=..."> it is what stands behind "url=". */
+static bool leads(const char *tag, const char *name, size_t name_len, const char **value, size_t *len)
+{
+	static const char *const names[] = { "href", "src", "action", "formaction", "background" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (is_attribute(name, name_len, names[i]))
+			return true;
+	if (strcmp(tag, "meta") != 0 || !is_attribute(name, name_len, "content"))
+		return false;
+	for (size_t i = 0; i + 4 < *len && i < STYLE_MAX; i++) {
+		if (strncasecmp(*value + i, "url=", 4) != 0)
+			continue;
+		*value += i + 4;
+		*len -= i + 4;
+		return true;
+	}
+	return false;
+}
+
 static void note_attribute(struct tag *tag, const char *name, size_t name_len, const char *value, size_t len)
 {
 	if (is_attribute(name, name_len, "style"))
@@ -136,6 +172,9 @@ static void note_attribute(struct tag *tag, const char *name, size_t name_len, c
 	else if (is_attribute(name, name_len, "alt") && !tag->alt) {
 		tag->alt = value;
 		tag->alt_len = len;
+	} else if (tag->link_count < TAG_LINKS_MAX && leads(tag->name, name, name_len, &value, &len)) {
+		tag->link[tag->link_count].p = value;
+		tag->link[tag->link_count++].len = len;
 	}
 }
 
@@ -251,6 +290,8 @@ static const char *element(struct reader *r, const char *p, bool closing)
 	note_hiding(r, &tag);
 	if (!closing)
 		leave_mark(r, tag.name);
+	for (size_t i = 0; r->links && !closing && i < tag.link_count; i++)
+		add_link(r->links, tag.link[i].p, tag.link[i].len);
 	if (tag.alt && !closing && strcmp(tag.name, "img") == 0) {
 		add_text(r, tag.alt, tag.alt_len);
 		buf_addc(target(r), ' ');
@@ -301,7 +342,12 @@ static const char *markup(struct reader *r, const char *p)
 
 int html_text(const char *p, size_t len, struct buf *out, struct buf *hidden)
 {
-	struct reader r = { .end = p + len, .out = out, .hidden = hidden };
+	return html_text_links(p, len, out, hidden, NULL);
+}
+
+int html_text_links(const char *p, size_t len, struct buf *out, struct buf *hidden, struct buf *links)
+{
+	struct reader r = { .end = p + len, .out = out, .hidden = hidden, .links = links };
 
 	while (p < r.end && !out->failed && !hidden->failed) {
 		const char *lt = memchr(p, '<', (size_t)(r.end - p));

@@ -20,6 +20,13 @@
 int html_text(const char *p, size_t len, struct buf *out, struct buf *hidden);
 
 /*
+ * The same; and where its attributes lead to (href, src, action, formaction, background, the content of <meta>), references resolved, the first HTML_LINK_MAX octets of each, in a line each: appended to
+ * links as far as its bound allows. NULL: not wanted.
+ */
+enum { HTML_LINK_MAX = 512 };
+int html_text_links(const char *p, size_t len, struct buf *out, struct buf *hidden, struct buf *links);
+
+/*
  * The charset that p[0..len), octets, names in a <meta> element among its first 1,024: *label, its length given back. 0: none.
  */
 size_t html_charset(const char *p, size_t len, const char **label);

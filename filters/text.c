@@ -17,6 +17,7 @@ enum kind { NO_TEXT, PLAIN, HTML };
 struct reader {
 	int (*on_text)(void *arg, const char *p, size_t len);
 	void *arg;
+	struct buf *links;              /* where links in HTML lead to, a line each; NULL: not wanted */
 	struct buf *names;              /* of attachments, a line each; NULL: not wanted */
 	enum kind kind;                 /* of the present part */
 	char charset[MIME_CHARSET_MAX + 1];
@@ -175,7 +176,7 @@ static int decode(struct reader *r, struct buf *out)
 		len = html_charset(p, r->octets.len, &label);
 	rc = charset_decode_body(label, len, p, r->octets.len, &source);
 	if (rc == 0)
-		rc = html_text(buf_str(&source), source.len, out, &hidden);
+		rc = html_text_links(buf_str(&source), source.len, out, &hidden, r->links);
 	if (rc == 0 && hidden.len)
 		rc = buf_add(out, hidden.data, hidden.len);
 	return rc;
@@ -226,7 +227,12 @@ static int read_text(struct reader *r, struct message *m)
 
 int text_parts(struct message *m, int (*on_text)(void *arg, const char *p, size_t len), void *arg, const char **cut)
 {
-	struct reader r = { .on_text = on_text, .arg = arg };
+	return text_parts_links(m, on_text, arg, NULL, cut);
+}
+
+int text_parts_links(struct message *m, int (*on_text)(void *arg, const char *p, size_t len), void *arg, struct buf *links, const char **cut)
+{
+	struct reader r = { .on_text = on_text, .arg = arg, .links = links };
 	int rc = read_text(&r, m);
 
 	*cut = r.cut;

@@ -30,6 +30,9 @@ extern const struct filter filter_text;
 /* Tells each text part that is not empty, in their order; *cut: what was left out first, in words, or NULL. 0, or the first error. */
 int text_parts(struct message *m, int (*on_text)(void *arg, const char *p, size_t len), void *arg, const char **cut);
 
+/* The same; and where links in HTML lead to, a line each, is appended to links (html_text_links); NULL: not wanted. */
+int text_parts_links(struct message *m, int (*on_text)(void *arg, const char *p, size_t len), void *arg, struct buf *links, const char **cut);
+
 /*
  * Appends to out at most max octets to search in: From, To and Subject decoded, names of attachments, then the text parts; a line end behind each.
  * charset_setup() must have been called. 0, -ENOMEM, or an error of reading the message. It takes its time: unpack_text() does it in a box.

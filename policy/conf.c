@@ -19,7 +19,7 @@
 
 const struct conf_section *const conf_sections[] = {
 	&conf_top,  &conf_listener, &conf_backend,  &conf_domain, &conf_outbound, &conf_tls_policy, &conf_recipients, &conf_directory,
-	&conf_tls,  &conf_sni, &conf_dns,      &conf_zone,     &conf_dnsbl,
+	&conf_tls,  &conf_sni, &conf_dns,      &conf_zone,     &conf_dnsbl, &conf_uribl,
 	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
 	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
@@ -440,8 +440,12 @@ void site_free(struct site *s)
 		free(s->backend[i].host);
 		conf_backend_tls_free(&s->backend[i]);
 	}
-	for (size_t i = 0; i < s->dnsbl_count; i++)
+	for (size_t i = 0; i < s->dnsbl_count; i++) {
 		free(s->dnsbl[i].zone);
+		free(s->dnsbl[i].listed);
+		free(s->dnsbl[i].clean);
+		list_free(s->dnsbl[i].skip, s->dnsbl[i].skip_count);
+	}
 	free(s->listener);
 	free(s->backend);
 	free(s->daemon);

@@ -129,14 +129,23 @@ enum bare_lf { BARE_NORMALISE, BARE_REFUSE };
 enum state_away { AWAY_OPEN, AWAY_DEFER };
 enum site_mode { MODE_ENFORCE, MODE_OBSERVE };
 
+/* What a list of domains is asked for. */
+enum dnsbl_use { DNSBL_USE_LINKS = 1, DNSBL_USE_FROM = 2, DNSBL_USE_HELO = 4, DNSBL_USE_DKIM = 8, DNSBL_USE_RDNS = 16 };
+
 struct dnsbl_conf {
 	char *zone;                     /* "zen.example.org" */
 	int weight;                     /* of any accepted code; negative for an allow list */
-	struct { struct net_prefix codes; int weight; } code[16];   /* accepted answers; none: 127.0.0.0/8 */
+	struct { struct net_prefix codes; int weight; unsigned char bit; } code[16];   /* accepted answers; none: 127.0.0.0/8 */
 	size_t code_count;
 	bool ipv4, ipv6;                /* asked for which clients */
 	int timeout_ms;
 	bool test;                      /* RFC 5782 test points (default yes) */
+	unsigned use;                   /* a list of domains (uribl): bits of enum dnsbl_use; 0: of the client's address */
+	int registrable;                /* asked for the registrable domain (1), or for the whole name (0) */
+	bool addresses;                 /* for addresses in links, too */
+	char *listed, *clean;           /* names that it must have, and must not have */
+	char **skip;                    /* domains that it is not asked for, sorted */
+	size_t skip_count;
 	int line;
 };
 

@@ -158,13 +158,26 @@ const struct conf_section conf_zone = { "zone", "domain", zone_options, zone_ope
 
 enum { WEIGHT_MAX = 1000 };
 
-/* "127.0.0.2", "127.0.0.10/31", either with "=3" behind it: a weight of its own. */
-static void code_read(struct conf *c, void *at, const char *value, int line)
+/* "&64": an answer whose last octet has that bit, or those bits. */
+static bool bits_parse(const char *text, unsigned char *out)
+{
+	char *end;
+	unsigned long n = text[0] == '&' && text[1] >= '0' && text[1] <= '9' ? strtoul(text + 1, &end, 10) : 0;
+
+	if (n == 0 || n > 255 || *end)
+		return false;
+	*out = (unsigned char)n;
+	return true;
+}
+
+/* "127.0.0.2", "127.0.0.10/31", "&64", any with "=3" behind it: a weight of its own. */
+void conf_dnsbl_code_read(struct conf *c, void *at, const char *value, int line)
 {
 	struct dnsbl_conf *d = at;
 	char text[NET_TEXT_MAX + 16], *equals, *end;
 	long weight = 0;
-	struct net_prefix p;
+	struct net_prefix p = { 0 };
+	unsigned char bit = 0;
 
 	snprintf(text, sizeof text, "%s", value);
 	equals = strchr(text, '=');
@@ -172,8 +185,8 @@ static void code_read(struct conf *c, void *at, const char *value, int line)
 		*equals = '\0';
 		weight = strtol(equals + 1, &end, 10);
 	}
-	if (net_parse_prefix(text, &p) < 0 || p.addr.family != AF_INET || p.bits < 8 ||
-	    p.addr.ip[0] != 127) {
+	if (!bits_parse(text, &bit) && (net_parse_prefix(text, &p) < 0 || p.addr.family != AF_INET || p.bits < 8 ||
+	    p.addr.ip[0] != 127)) {
 		conf_error(c, line,
 		           "codes: \"%s\" is no answer of a DNS list, expected one in 127.0.0.0/8 "
 		           "such as \"127.0.0.2\" or \"127.0.0.10/31=3\"",
@@ -186,6 +199,7 @@ static void code_read(struct conf *c, void *at, const char *value, int line)
 		           d->code_count);
 	} else {
 		d->code[d->code_count].codes = p;
+		d->code[d->code_count].bit = bit;
 		/* INT_MIN: the zone's own weight, which may stand further down; set in close. */
 		d->code[d->code_count].weight = equals ? (int)weight : INT_MIN;
 		d->code_count++;
@@ -194,7 +208,7 @@ static void code_read(struct conf *c, void *at, const char *value, int line)
 
 static const struct conf_option dnsbl_options[] = {
 	CONF_NUMBER("weight", CONF_INT, DNSBL(weight), "5", -WEIGHT_MAX, WEIGHT_MAX),
-	{ "codes", CONF_LIST, 0, .read = code_read },
+	{ "codes", CONF_LIST, 0, .read = conf_dnsbl_code_read },
 	CONF_OPTION("ipv4", CONF_BOOL, DNSBL(ipv4), "yes"),
 	CONF_OPTION("ipv6", CONF_BOOL, DNSBL(ipv6), "yes"),
 	CONF_NUMBER("timeout", CONF_DURATION_MS, DNSBL(timeout_ms), "4s", 100, 60000),
@@ -202,7 +216,7 @@ static const struct conf_option dnsbl_options[] = {
 	{ 0 },
 };
 
-static void *dnsbl_open(struct conf *c, const char *title, int line)
+struct dnsbl_conf *conf_dnsbl_add(struct conf *c, const char *section, const char *title, int line)
 {
 	struct site *s = c->site;
 	struct dnsbl_conf *d;
@@ -212,8 +226,8 @@ static void *dnsbl_open(struct conf *c, const char *title, int line)
 	if (domain_canonical(title, strlen(title), zone) < 0 ||
 	    strlen(zone) > DOMAIN_MAX - 1 - 64) {
 		conf_error(c, line,
-		           "dnsbl: \"%s\" is no domain, expected one such as \"zen.example.org\"",
-		           title);
+		           "%s: \"%s\" is no domain, expected one such as \"zen.example.org\"",
+		           section, title);
 		return NULL;
 	}
 	s->dnsbl = conf_grow(s->dnsbl, &s->dnsbl_count, sizeof *s->dnsbl);
@@ -223,13 +237,23 @@ static void *dnsbl_open(struct conf *c, const char *title, int line)
 	return d;
 }
 
+void conf_dnsbl_weights(struct dnsbl_conf *d)
+{
+	for (size_t i = 0; i < d->code_count; i++)
+		if (d->code[i].weight == INT_MIN)
+			d->code[i].weight = d->weight;
+}
+
+static void *dnsbl_open(struct conf *c, const char *title, int line)
+{
+	return conf_dnsbl_add(c, "dnsbl", title, line);
+}
+
 static void dnsbl_close(struct conf *c, void *at, int line)
 {
 	struct dnsbl_conf *d = at;
 
-	for (size_t i = 0; i < d->code_count; i++)
-		if (d->code[i].weight == INT_MIN)
-			d->code[i].weight = d->weight;
+	conf_dnsbl_weights(d);
 	if (!d->ipv4 && !d->ipv6)
 		conf_error(c, line, "dnsbl %s: neither ipv4 nor ipv6, expected at least one",
 		           d->zone);

@@ -59,11 +59,15 @@ struct conf_section {
 	void (*close)(struct conf *c, void *at, int line);
 };
 
-extern const struct conf_section conf_sni;
 extern const struct conf_section conf_clamd, conf_rspamd, conf_spamd;
 extern const struct conf_section conf_domain;
 extern const struct conf_section conf_directory;
 extern const struct conf_section conf_milter;
+extern const struct conf_section conf_sni, conf_uribl;
+/* conf_dns.c, for both kinds of DNS lists: one more (NULL: said), a code, and what codes without a weight weigh. */
+struct dnsbl_conf *conf_dnsbl_add(struct conf *c, const char *section, const char *title, int line);
+void conf_dnsbl_code_read(struct conf *c, void *at, const char *value, int line);
+void conf_dnsbl_weights(struct dnsbl_conf *d);
 extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,

@@ -23,6 +23,7 @@ static inline int conf_full_setup(void **state)
 	dir_make();
 	put("bad-policy.conf", "accept\nnonsense here\n");
 	put("recipients", "# known\nb@Example.com\n  A@example.com  # the boss\n\n@example.org\r\n");
+	put("domains", "# ours\nB.example\r\n\n a.example\t# partner\n");
 	put("bad-recipients", "a@example.com\nno address\n\n@\n");
 	assert_int_equal(tls_self_signed("mx.example.com", &cert, &key), 0);
 	assert_int_equal(tls_self_signed("mx.example.com", &cert2, &key2), 0);

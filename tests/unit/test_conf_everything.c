@@ -51,6 +51,8 @@ static const char everything[] =
 	"zone internal.example { servers = { \"10.0.0.53\", \"10.0.0.54:54\" } }\n"
 	"dnsbl Zen.example.org { codes = { 127.0.0.2, \"127.0.0.10/31=3\", \"127.0.1.0/24=-2\" } weight = 4 ipv4 = no ipv6 = yes timeout = 900ms test = no }\n"
 	"dnsbl wl.example.org { weight = -3 }\n"
+	"uribl Dbl.example.org { codes = { \"127.0.1.0/24\", \"&64=2\" } weight = 4 use = { links, dkim } names = registrable addresses = yes skip = domains timeout = 800ms test = no"
+	" test_listed = DBLtest.com test_clean = clean.example }\n"
 	"spf { engine = libspf2 timeout = 15s received_spf = yes }\n"
 	"dkim { max_signatures = 4 }\n"
 	"dkim_sign example.com { keys = { \"a=dkim.pem\" } subdomains = yes headers = { Subject } oversign = { Subject } canonicalization = simple/simple expire = 2d }\n"
@@ -259,7 +261,14 @@ static void check_dns(const struct site *s)
 	assert_int_equal(s->dns.local_data_count, 2);
 	assert_string_equal(s->dns.local_data[0], "www.example. A 192.0.2.1");
 	assert_string_equal(s->dns.local_data[1], "example. TXT \"v=spf1 -all\"");
-	assert_int_equal(s->dnsbl_count, 2);
+	assert_int_equal(s->dnsbl_count, 3);
+	d = &s->dnsbl[2];
+	assert_true(d->use == (DNSBL_USE_LINKS | DNSBL_USE_DKIM) && d->registrable && d->addresses && d->timeout_ms == 800 && !d->test && d->weight == 4);
+	assert_true(d->code_count == 2 && d->code[0].weight == 4 && !d->code[0].bit && d->code[1].bit == 64 && d->code[1].weight == 2);
+	assert_string_equal(d->listed, "dbltest.com");
+	assert_string_equal(d->clean, "clean.example");
+	assert_true(d->skip_count == 2 && strcmp(d->skip[0], "a.example") == 0 && strcmp(d->skip[1], "b.example") == 0);
+	d = &s->dnsbl[0];
 	assert_string_equal(d->zone, "zen.example.org");
 	assert_int_equal(d->weight, 4);
 	assert_int_equal(d->code_count, 3);
