@@ -103,10 +103,11 @@ int directory_value(enum directory_schema schema, const char *p, size_t len, cha
 /* One more, unless it is there. */
 static void form_add(struct directory_forms *f, const char *local, size_t len, const char *domain)
 {
-	char *to = f->text[f->count];
+	char *to;
 
 	if (f->count == DIRECTORY_FORMS_MAX || len == 0)
 		return;
+	to = f->text[f->count];
 	if (snprintf(to, DIRECTORY_ADDRESS_MAX, "%.*s%s", (int)len, local, domain) >= DIRECTORY_ADDRESS_MAX)
 		return;
 	for (size_t i = 0; i < f->count; i++)
