@@ -285,9 +285,10 @@ static sfsistat on_close(SMFICTX *ctx)
 {
 	struct script *s = smfi_getpriv(ctx);
 
+	if (!s)                 /* nobody has spoken: who waited for it to start */
+		return SMFIS_CONTINUE;
 	note(NULL, "close", NULL, NULL, NULL);
-	if (s)
-		free(s->text);
+	free(s->text);
 	free(s);
 	smfi_setpriv(ctx, NULL);
 	return SMFIS_CONTINUE;
