@@ -26,7 +26,7 @@ TRIES = 3 if LONG else 2        # kinds of sessions that are tried when a site w
 BEGINNINGS_S = 240 if LONG else 3
 # At least so many sites are met, or the recording is at fault; and for a hundred failures in workers and boxes at most so many are missed that later sessions
 # had met. What keepers do comes at their own pace: SQLite's log of writes is copied and begins anew now and then.
-FLOOR = {True: 3000 if LONG else 1000, False: 220 if LONG else 110}
+FLOOR = {True: 2600 if LONG else 1000, False: 190 if LONG else 110}
 MISSED_PERCENT = 15 if LONG else 5      # the long form has the ways after a failure, too, which the next one need not take
 
 
