@@ -24,6 +24,7 @@
 #include "policy/judge.h"
 #include "policy/policy.h"
 #include "policy/record.h"
+#include "policy/regdomain.h"
 #include "retrieval/retrieval.h"
 #include "smtp/smtp_address.h"
 
@@ -426,6 +427,7 @@ int cmd_explain(int argc, char **argv)
 		status = history_explain(x->conf, x->code, x->json);
 	} else if (status == 0) {
 		log_open("gatepost explain", LOG_LEVEL_WARNING);
+		(void)regdomain_init(NULL);
 		fact_register_all();
 		status = prepare(x);
 		if (status == 0) {
