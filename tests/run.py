@@ -23,8 +23,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PLAIN = ROOT / "build"
 FUZZ = PLAIN / "fuzz"
-FUZZ_RUNS = 20000
-FUZZ_RUNS_SLOW = 1500            # a whole session each, a file with all that it names, ...
+FUZZ_RUNS = 10000
+FUZZ_RUNS_SLOW = 800             # a whole session each, a file with all that it names, ...
 FUZZ_SLOW = {"archive_answer", "charset", "conf", "control", "far_names", "mime_param", "regex", "release"}
 
 CLOSING = re.compile(r"^[a-z0-9-]+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
