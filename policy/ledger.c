@@ -151,16 +151,18 @@ static int address_order(const void *a, const void *b)
 	return order ? order : x < y ? -1 : x > y;
 }
 
-/* Places in the envelope, in the order of the addresses. The caller frees them. */
-static size_t *sorted(const struct envelope *env)
+/* Places in the envelope, in the order of the addresses; only: of these alone, or NULL. The caller frees them. */
+static size_t *sorted(const struct envelope *env, const bool *only, size_t *count)
 {
 	size_t *at = calloc(env->rcpt_count, sizeof(*at));
 
+	*count = 0;
 	for (size_t i = 0; at && i < env->rcpt_count; i++)
-		at[i] = i;
+		if (!only || only[i])
+			at[(*count)++] = i;
 	sorting = env->rcpt;
 	if (at)
-		qsort(at, env->rcpt_count, sizeof(*at), address_order);
+		qsort(at, *count, sizeof(*at), address_order);
 	return at;
 }
 
@@ -169,7 +171,7 @@ bool ledger_can_tell(const struct txn *t)
 	return message_find(t->message, "Message-ID", 0) || message_find(t->message, "Date", 0);
 }
 
-static int names_hash(const struct txn *t, const size_t *order, char out[HEX_MAX])
+static int names_hash(const struct txn *t, const size_t *order, size_t count, char out[HEX_MAX])
 {
 	AUTO(buf) struct buf names = BUF_INIT(NAMES_MAX);
 	const struct header_field *h = message_find(t->message, "Message-ID", 0);
@@ -177,7 +179,7 @@ static int names_hash(const struct txn *t, const size_t *order, char out[HEX_MAX
 	unsigned md_len;
 
 	buf_add(&names, t->env.from, strlen(t->env.from) + 1);
-	for (size_t i = 0; i < t->env.rcpt_count; i++)
+	for (size_t i = 0; i < count; i++)
 		buf_add(&names, t->env.rcpt[order[i]].address, strlen(t->env.rcpt[order[i]].address) + 1);
 	if (h)
 		buf_add(&names, h->body, h->body_len);
@@ -187,10 +189,10 @@ static int names_hash(const struct txn *t, const size_t *order, char out[HEX_MAX
 	return 0;
 }
 
-static int make_key(struct txn *t, const size_t *order, struct state_op *op)
+static int make_key(struct txn *t, const size_t *order, size_t count, struct state_op *op)
 {
 	char sender[STATE_KEY_MAX], names[HEX_MAX];
-	int rc = names_hash(t, order, names);
+	int rc = names_hash(t, order, count, names);
 
 	if (rc < 0)
 		return rc;
@@ -299,13 +301,13 @@ struct ledger_entry *ledger_find(struct ledger *l, struct txn *t)
 {
 	struct ledger_entry *found = NULL;
 	struct state_op *op;
-	size_t *order;
+	size_t *order, count;
 
 	if (!may_have_one(l) || !ledger_can_tell(t))
 		return NULL;
 	op = calloc(2, sizeof(*op));            /* 900 bytes each: too much for a task's stack */
-	order = sorted(&t->env);
-	if (op && order && make_key(t, order, op) == 0 && ask(l, op) == 0 && op->found)
+	order = sorted(&t->env, NULL, &count);
+	if (op && order && make_key(t, order, count, op) == 0 && ask(l, op) == 0 && op->found)
 		found = compare(t, order, op);
 	free(op);
 	free(order);
@@ -314,14 +316,14 @@ struct ledger_entry *ledger_find(struct ledger *l, struct txn *t)
 
 int ledger_make(const struct ledger *l, struct txn *t, const bool *has, struct state_op *out)
 {
-	size_t count = t->env.rcpt_count, *order = sorted(&t->env);
-	bool *bits = calloc(count, sizeof(*bits));
+	size_t count, *order = sorted(&t->env, NULL, &count);
+	bool *bits = calloc(t->env.rcpt_count, sizeof(*bits));
 	char hash[HEX_MAX];
 	int rc = order && bits ? 0 : -ENOMEM;
 
 	if (rc == 0) {
 		*out = (struct state_op){ .verb = STATE_PUT, .ttl_s = l->ttl_s };
-		rc = make_key(t, order, out);
+		rc = make_key(t, order, count, out);
 	}
 	if (rc == 0)
 		rc = message_hash(t->message, hash);
@@ -331,6 +333,30 @@ int ledger_make(const struct ledger *l, struct txn *t, const bool *has, struct s
 		rc = ledger_text(hash, t->id, bits, count, out->text, sizeof(out->text));
 	free(bits);
 	free(order);
+	return rc;
+}
+
+/* The key of what is sent again to those alone. may wait */
+static int part_key(struct txn *t, const bool *has, struct state_op *op)
+{
+	size_t count, *order = sorted(&t->env, has, &count);
+	int rc = order ? make_key(t, order, count, op) : -ENOMEM;
+
+	free(order);
+	return rc;
+}
+
+int ledger_make_part(struct txn *t, const bool *has, const struct state_op *whole, struct state_op *out)
+{
+	const char *bits = strrchr(whole->text, ' ');
+	int rc;
+
+	if (!bits)
+		return -EINVAL;
+	*out = (struct state_op){ .verb = whole->verb, .ttl_s = whole->ttl_s };
+	rc = part_key(t, has, out);
+	if (rc == 0)
+		snprintf(out->text, sizeof(out->text), "%.*s *", (int)(bits - whole->text), whole->text);
 	return rc;
 }
 
@@ -356,11 +382,18 @@ int ledger_write(struct ledger *l, struct state_op *op)
 	return rc;
 }
 
-void ledger_forget(struct ledger *l, const struct ledger_entry *e)
+void ledger_forget(struct ledger *l, struct txn *t, const struct ledger_entry *e)
 {
-	struct state_op op = { .verb = STATE_DELETE };
+	struct state_op *op = calloc(2, sizeof(*op));
+	size_t count = 1;
 
-	memcpy(op.space, e->key.space, sizeof(op.space));
-	memcpy(op.key, e->key.key, sizeof(op.key));
-	state_run(l->state, &op, 1);
+	if (!op)
+		return;
+	op[0].verb = op[1].verb = STATE_DELETE;
+	memcpy(op[0].space, e->key.space, sizeof(op[0].space));
+	memcpy(op[0].key, e->key.key, sizeof(op[0].key));
+	if (!e->all && part_key(t, e->has, &op[1]) == 0)
+		count = 2;
+	state_run(l->state, op, count);
+	free(op);
 }

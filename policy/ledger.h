@@ -2,7 +2,8 @@
  * ledger - who has a message already, though its sender will send it again (RFC 1047)
  *
  * A client that never got our reply sends the message again; so does one that was told 451 when some recipients had it and others not.
- * Then an entry names those who have it, and the retry is not delivered to them a second time. One entry serves one retry: a message that
+ * Then an entry names those who have it, and the retry is not delivered to them a second time. (In the second case another one does for a retry to them alone: the
+ * server of the others may be away by then, and those hear 4xx at RCPT.) One entry serves one retry: a message that
  * is sent again on purpose is delivered again.
  *
  * A message that has neither Message-ID nor Date is not in it: a device that says the same whenever there is something to say, and closes as it
@@ -50,11 +51,16 @@ struct ledger_entry *ledger_find(struct ledger *l, struct txn *t);
 
 /* An entry that names those with has[i] (one at least), ready to be written: t is not needed any more. 0, -ENOSPC: too many recipients, -errno. may wait */
 int ledger_make(const struct ledger *l, struct txn *t, const bool *has, struct state_op *out);
+/*
+ * And from it one more, for a retry whose other recipients are put off before the message comes: of those with has[i] alone, who all have it. 0 or -errno.
+ * may wait
+ */
+int ledger_make_part(struct txn *t, const bool *has, const struct state_op *whole, struct state_op *out);
 /* 0 or -errno. may wait */
 int ledger_write(struct ledger *l, struct state_op *op);
 
-/* It has served. may wait */
-void ledger_forget(struct ledger *l, const struct ledger_entry *e);
+/* It has served the retry t, and with it what was made by ledger_make_part. may wait */
+void ledger_forget(struct ledger *l, struct txn *t, const struct ledger_entry *e);
 
 /* The two texts that an entry consists of; pure. bits: of `count` recipients in the order of their addresses. */
 int ledger_text(const char *hash, const char *id, const bool *bits, size_t count, char *out, size_t size);

@@ -58,10 +58,14 @@ static bool ledger_is_off(const struct smtp_session *s)
 
 void smtp_answer_partial(struct smtp_session *s)
 {
-	struct state_op *op = ledger_is_off(s) ? NULL : entry_of(s, s->t);
+	struct state_op *op = ledger_is_off(s) ? NULL : entry_of(s, s->t), *part = op ? calloc(1, sizeof(*part)) : NULL;
 
 	if (op)
 		log_entry("some have it, others not yet", s->t->txn.id, ledger_write(&s->svc->ledger, op));
+	/* The retry may be to those who have it alone: the others' server is away, and they hear so at RCPT. */
+	if (part && ledger_make_part(&s->t->txn, s->t->has, op, part) == 0)
+		ledger_write(&s->svc->ledger, part);
+	free(part);
 	free(op);
 }
 

@@ -176,7 +176,7 @@ static int act(struct smtp_session *s, struct smtp_groups *groups, bool each)
 	if (failed && failed[0] == '4' && s->t->has)
 		smtp_answer_partial(s);
 	if (!failed && s->t->earlier)
-		ledger_forget(&s->svc->ledger, s->t->earlier);
+		ledger_forget(&s->svc->ledger, &s->t->txn, s->t->earlier);
 	early = !failed && s->t->has && stream_spoken_to(s->stream);
 	rc = each ? smtp_prdr_say(s, groups) : smtp_say(s, failed ? failed : success(groups));
 	if (failed || !s->t->has)

@@ -163,6 +163,34 @@ def test_one_defers_after_the_other_took_it(two, bdat):
     assert to(a) == [BOB] and to(b) == [ORG]
 
 
+def test_one_is_away_at_the_retry(two):
+    """Those who have it are alone in the retry, and get it no second time; nor is the same mail kept from them when it is sent again after all."""
+    g, a, b = two()
+    b.script["."] = b.script["BDAT"] = LATER
+    assert send(g, BOB, ORG)[1].code == 451
+    b.script["RCPT"] = LATER
+    codes, reply = send(g, BOB, ORG)
+    assert codes == [250, 451] and reply.code == 250
+    assert to(a) == [BOB]
+    b.script.clear()
+    b.messages.clear()
+    assert send(g, ORG)[1].code == 250
+    assert to(a) == [BOB] and to(b) == [ORG]
+    assert send(g, BOB)[1].code == 250
+    assert to(a) == [BOB, BOB]
+
+
+def test_a_retry_that_was_served_leaves_no_entry(two):
+    g, a, b = two()
+    b.script["."] = b.script["BDAT"] = LATER
+    assert send(g, BOB, ORG)[1].code == 451
+    b.script.clear()
+    assert send(g, BOB, ORG)[1].code == 250
+    assert to(a) == [BOB]
+    assert send(g, BOB)[1].code == 250
+    assert to(a) == [BOB, BOB]
+
+
 def test_one_defers_before_anybody_has_it(two):
     g, a, b = two()
     a.script["."] = a.script["BDAT"] = LATER

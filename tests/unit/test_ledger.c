@@ -147,7 +147,7 @@ static void find_entry(const struct attempt *a, bool forget, char out[8])
 		assert_string_equal(e->id, "5f3c-2");
 		assert_int_equal(e->all, !strchr(out, '0'));
 		if (forget)
-			ledger_forget(&fx.ledger, e);
+			ledger_forget(&fx.ledger, &w.t, e);
 	}
 	free(e);
 	world_release(&w);
