@@ -33,7 +33,8 @@ static bool is_inside(const struct net_addr *a)
 bool boundary_find(const struct message *m, const struct net_prefix *trusted, size_t count, struct received *out, char *why, size_t size)
 {
 	static const char *const words[] = {
-		[RECEIVED_ORIGIN] = "says that the message began there", [RECEIVED_UNREADABLE] = "has no address that can be read",
+		[RECEIVED_ORIGIN] = "says that the message began there", [RECEIVED_SILENT] = "does not say from where it came",
+		[RECEIVED_UNREADABLE] = "has no address that can be read",
 	};
 	unsigned line = 0;
 

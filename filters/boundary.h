@@ -7,8 +7,9 @@
  *
  * Of the Received fields the topmost were written by trusted relays, each above that of the host before it. We go down from the top while the address in a field
  * is that of a trusted relay, or the host's own loopback address (it has handed the message to a scanner and back); the first other one is the client's. What is below
- * has been written by who knows whom and is never read. A field that cannot be read, one that says that the message began there, an address that
- * nobody has on the Internet, too many fields: there is no boundary, and all facts that hang on the client stay unknown for good. They are never the relay's.
+ * has been written by who knows whom and is never read. A field that cannot be read, one that says that the message began there, one that does not say
+ * from where it came (a user of such a service may have written what is below), an address that nobody has on the Internet, too many fields: there is no boundary, and all facts that hang
+ * on the client stay unknown for good. They are never the relay's.
  */
 #ifndef BOUNDARY_H
 #define BOUNDARY_H

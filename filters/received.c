@@ -349,7 +349,7 @@ void received_parse(const char *body, size_t len, struct received *out)
 		return;
 	}
 	if (!from || (rest.with && !rest.smtp)) {
-		enum received_kind kind = rest.with && rest.smtp ? RECEIVED_HANDED_ON : RECEIVED_ORIGIN;
+		enum received_kind kind = rest.with && rest.smtp ? RECEIVED_SILENT : RECEIVED_ORIGIN;
 
 		*out = (struct received){ .kind = kind };
 		return;

@@ -26,7 +26,8 @@ enum { RECEIVED_MAX = 4096, RECEIVED_NAME_MAX = 256 };
 
 enum received_kind {
 	RECEIVED_CLIENT,        /* it came by SMTP from addr */
-	RECEIVED_HANDED_ON,     /* by SMTP within the system that wrote it, which does not say from where: the line below says more */
+	RECEIVED_HANDED_ON,     /* qmail's line above that of its SMTP server, which always writes one: the line below says who it was */
+	RECEIVED_SILENT,        /* by SMTP, and it does not say from where (Google): what is below may be a host's of theirs, or what their user has written */
 	RECEIVED_ORIGIN,        /* it began there: written on that host, or not come by SMTP */
 	RECEIVED_UNREADABLE,    /* none of the forms above */
 };

@@ -81,8 +81,8 @@ static const struct {
 	const char *name, *in;
 	enum received_kind kind;
 } others[] = {
-	{ "google inside", " by 2002:a05:6000:1a8f:b0:37d:1 with SMTP id f15csp1" DATE, RECEIVED_HANDED_ON },
-	{ "google out", " by mail-ej1-f53.google.com with SMTP id a640c23a62f3a" DATE, RECEIVED_HANDED_ON },
+	{ "google inside", " by 2002:a05:6000:1a8f:b0:37d:1 with SMTP id f15csp1" DATE, RECEIVED_SILENT },
+	{ "google out", " by mail-ej1-f53.google.com with SMTP id a640c23a62f3a" DATE, RECEIVED_SILENT },
 	{ "qmail first", " (qmail 12345 invoked from network); 22 Nov 2026 10:00:00 -0000", RECEIVED_HANDED_ON },
 	{ "qmail local", " (qmail 12345 invoked by uid 1000); 22 Nov 2026 10:00:00 -0000", RECEIVED_ORIGIN },
 	{ "qmail alias", " (qmail 12345 invoked by alias); 22 Nov 2026 10:00:00 -0000", RECEIVED_ORIGIN },
