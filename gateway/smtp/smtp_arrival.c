@@ -106,9 +106,9 @@ bool smtp_session_arrive(struct smtp_session *s)
 	if (connection_proxied(s->stream, s->listener->name, &s->peer, &told) < 0)
 		return false;
 	if (!told.told) {
-		/* Whether it looks how we are or speaks for somebody whom it cannot name: it is nobody who may relay, and not counted. */
+		/* Whether it looks how we are or speaks for somebody whom it cannot name: it is nobody who may relay or bring mail of others, and not counted. */
 		s->check = true;
-		s->client.relay = false;
+		s->client.relay = s->trusted = false;
 		return true;
 	}
 	smtp_session_know(s, &told.source);

@@ -218,6 +218,7 @@ static int do_starttls(struct smtp_session *s, struct smtp_command *c)
 		return rc;
 	smtp_transaction_end(s);
 	smtp_auth_forget(s);
+	smtp_told_forget(s);
 	stream_set_secret(s->stream, smtp_auth_expected(s));
 	free(s->client.helo);
 	s->client.helo = NULL;

@@ -171,6 +171,12 @@ void smtp_told_end(struct smtp_session *s)
 		memset(s->told, 0, sizeof(*s->told));
 }
 
+void smtp_told_forget(struct smtp_session *s)
+{
+	free(s->told);
+	s->told = NULL;
+}
+
 const struct client *smtp_told_client(const struct smtp_session *s)
 {
 	const struct client *c = s->t ? s->t->origin : NULL;

@@ -34,6 +34,8 @@ int smtp_do_xforward(struct smtp_session *s, struct smtp_command *c);
 /* A transaction begins: whose it is. 0 or -ENOMEM. And ends: what held for it alone is forgotten. */
 int smtp_told_begin(struct smtp_session *s, struct client *origin);
 void smtp_told_end(struct smtp_session *s);
+/* TLS begins: who could speak before it may not be the relay (RFC 3207 4.2). */
+void smtp_told_forget(struct smtp_session *s);
 /* Who a server behind is told that it is: the client, where that was known at MAIL, else who has connected. */
 const struct client *smtp_told_client(const struct smtp_session *s);
 

@@ -143,6 +143,17 @@ def test_what_a_balancer_cannot_name_does_not_relay(proxied, postfix):
             assert (reply.code == code and "relaying" in reply.text) if code else "relaying" not in reply.text
 
 
+def test_what_a_balancer_cannot_name_is_no_relay(proxied, postfix):
+    """Although the balancer's network is one of trusted relays: XCLIENT and Received fields of such a client mean nothing."""
+    g = proxied(postfix.port, conf=f'trusted_relays = {{ "{BALANCER}", "192.0.2.7" }}')
+    for first, code in ((b"PROXY UNKNOWN\r\n", 502), (SIGNATURE + b"\x20\0\0\0", 502), (b"PROXY TCP4 192.0.2.8 127.0.0.1 1 25\r\n", 502),
+                        (b"PROXY TCP4 192.0.2.7 127.0.0.1 1 25\r\n", 220)):
+        with Raw(g.proxied, first) as c:
+            assert c.reply().code == 220
+            assert ("XCLIENT" in c.ehlo().keywords()) == (code == 220)
+            c.expect("XCLIENT ADDR=127.0.0.25", code)
+
+
 @pytest.mark.parametrize("first", [b"EHLO client.example\r\n", b"PROXY TCP4 192.0.2.7 198.51.100.1 0 70000\r\n", SIGNATURE + b"\x31\x11\0\x0c" + bytes(12),
                                    b"PROXY " + b"x" * 200, b"\x16\x03\1"])
 def test_a_balancer_without_a_header(proxied, postfix, first):

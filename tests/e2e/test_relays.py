@@ -164,6 +164,21 @@ def test_xclient(gate, at):
         assert "client" not in line and line["boundary"] == "none" and "spf=" not in line["facts"]
 
 
+def test_what_was_said_before_tls_is_forgotten(gate, at):
+    """Somebody on the way could have said it (RFC 3207 4.2)."""
+    for words, greeting in (("XCLIENT ADDR=127.0.0.25", 220), ("XFORWARD ADDR=127.0.0.25", 250)):
+        mark = gate.mark()
+        with Client(at, source=RELAY) as c:
+            c.ehlo()
+            c.expect(words, greeting)
+            if greeting == 220:
+                c.ehlo()
+            c.starttls()
+            c.ehlo()
+            assert c.message("alice@good.example", "bob@example.com", mail()).code == 250
+        assert "boundary=none" in gate.wait_line(r"verdict=.*relay=", mark)
+
+
 def test_a_relay_is_not_limited(lab, backend, at):
     """Neither connections nor unknown recipients nor errors of a session are its own doing; nor does it wait for the greylist."""
     g = lab([backend().port], policy="greylist\naccept\n", conf=CONF + "client_limits { connections = 3 unknown_recipients = 2 errors = 3 }\nlimits { errors = 3 }\n",
