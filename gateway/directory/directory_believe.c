@@ -6,7 +6,7 @@ bool directory_believe(size_t before, size_t doubted, size_t now)
 		return false;
 	if (before == 0 || now >= before - before / 2)
 		return true;
-	return doubted > 0 && now >= doubted - doubted / 2;
+	return doubted > 0 && (now > doubted ? now - doubted : doubted - now) <= doubted / 16;
 }
 
 int64_t directory_retry_ms(int failures, int refresh_s)

@@ -2,7 +2,8 @@
  * directory_believe - whether what a refresh has brought is believed, and when the next one is due
  *
  * A refresh that brings no address at all, or less than half of what was known, may be a directory that is being rebuilt, a base that was moved, a password whose rights
- * were taken away: it would refuse everybody's mail. Half is believed when it has been seen twice; nothing never is. Pure.
+ * were taken away: it would refuse everybody's mail. Half is believed when it has been seen twice, and nearly the same: one that is being filled gives more each
+ * time. Nothing never is. Pure.
  */
 #ifndef DIRECTORY_BELIEVE_H
 #define DIRECTORY_BELIEVE_H

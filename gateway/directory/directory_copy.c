@@ -9,10 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "directory/directory_table.h"
 
-static const char magic[16] = "gatepost-dir 1\n";
+static const char magic[16] = "gatepost-dir 2\n";
 
 struct head {
 	char magic[16];
@@ -22,7 +23,7 @@ struct head {
 
 struct part_head {
 	char name[DIRECTORY_NAME_MAX];
-	unsigned char conf[DIRECTORY_HASH];
+	unsigned char conf[DIRECTORY_HASH], who[DIRECTORY_HASH];
 	int64_t refreshed_ms;
 	uint64_t len;
 };
@@ -36,23 +37,47 @@ static void hash_text(EVP_MD_CTX *md, const char *p)
 	EVP_DigestUpdate(md, "", 1);
 }
 
-void directory_copy_hash(const struct directory_conf *c, unsigned char out[DIRECTORY_HASH])
+static void hash_question(EVP_MD_CTX *md, const struct directory_conf *c)
 {
-	EVP_MD_CTX *md = EVP_MD_CTX_new();
-	unsigned n = 0;
-
-	memset(out, 0, DIRECTORY_HASH);
-	if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) {
-		EVP_MD_CTX_free(md);
-		return;
-	}
 	hash_text(md, c->base);
 	hash_text(md, c->filter);
 	hash_text(md, c->schema == DIRECTORY_DOMINO ? "names" : "");
 	for (size_t i = 0; i < c->attribute_count; i++)
 		hash_text(md, c->attribute[i]);
-	EVP_DigestFinal_ex(md, out, &n);
+}
+
+static void hash_who(EVP_MD_CTX *md, const struct directory_conf *c)
+{
+	hash_text(md, c->bind_dn);
+	for (size_t i = 0; i < c->server_count; i++) {
+		const unsigned char more[] = { (unsigned char)(c->server[i].port >> 8), (unsigned char)c->server[i].port };
+
+		hash_text(md, c->server[i].host);
+		EVP_DigestUpdate(md, more, sizeof(more));
+	}
+}
+
+static void hash_of(void (*what)(EVP_MD_CTX *, const struct directory_conf *), const struct directory_conf *c, unsigned char out[DIRECTORY_HASH])
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	unsigned n = 0;
+
+	memset(out, 0, DIRECTORY_HASH);
+	if (md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1) {
+		what(md, c);
+		EVP_DigestFinal_ex(md, out, &n);
+	}
 	EVP_MD_CTX_free(md);
+}
+
+void directory_copy_hash(const struct directory_conf *c, unsigned char out[DIRECTORY_HASH])
+{
+	hash_of(hash_question, c, out);
+}
+
+void directory_copy_who(const struct directory_conf *c, unsigned char out[DIRECTORY_HASH])
+{
+	hash_of(hash_who, c, out);
 }
 
 static bool part_read(const unsigned char **p, size_t *len, struct directory_part *out)
@@ -68,6 +93,7 @@ static bool part_read(const unsigned char **p, size_t *len, struct directory_par
 		return false;
 	memcpy(out->name, h.name, sizeof(out->name));
 	memcpy(out->conf, h.conf, sizeof(out->conf));
+	memcpy(out->who, h.who, sizeof(out->who));
 	out->refreshed_ms = h.refreshed_ms;
 	out->text = (const char *)*p;
 	out->len = (size_t)h.len;
@@ -163,7 +189,8 @@ static int older(const int fd[DIRECTORY_COPIES], int64_t born_ms, uint64_t *seri
 
 		if (pread(fd[i], &h, sizeof(h), 0) != (ssize_t)sizeof(h) || memcmp(h.magic, magic, sizeof(magic)) != 0)
 			continue;
-		if (h.born_ms > born_ms)
+		/* Of a clock that went wrong, whoever will be started says so for ever. */
+		if (h.born_ms > born_ms && h.born_ms <= clock_wall_ms())
 			return -ESTALE;
 		number[i] = h.serial;
 	}
@@ -190,6 +217,7 @@ static int all_put(int fd, EVP_MD_CTX *md, const struct directory_copy *c)
 
 		memcpy(ph.name, c->part[i].name, sizeof(ph.name));
 		memcpy(ph.conf, c->part[i].conf, sizeof(ph.conf));
+		memcpy(ph.who, c->part[i].who, sizeof(ph.who));
 		rc = put(fd, md, &ph, sizeof(ph));
 		if (rc == 0)
 			rc = put(fd, md, c->part[i].text, c->part[i].len);

@@ -4,8 +4,8 @@
  * Two files by turns, each with a number and a hash over all of it: what was being written when the power went away is seen to be none, and the one before counts. So
  * nothing waits for the disk. They are opened before the process is confined; it opens no path.
  *
- *     head: "gatepost-dir 1\n" NUL, born_ms, serial, count; of each directory: a head (name, hash of its configuration, refreshed_ms, length), and
- *     its texts as directory_table.h has them; SHA-256 of all before it. Numbers as this machine writes them.
+ *     head: "gatepost-dir 2\n" NUL, born_ms, serial, count; of each directory: a head (name, hashes of what it is asked and of who is asked, refreshed_ms,
+ *     length), and its texts as directory_table.h has them; SHA-256 of all before it. Numbers as this machine writes them.
  */
 #ifndef DIRECTORY_COPY_H
 #define DIRECTORY_COPY_H
@@ -21,6 +21,7 @@ enum { DIRECTORY_NAME_MAX = 64, DIRECTORY_HASH = 32, DIRECTORY_COPIES = 2 };
 struct directory_part {
 	char name[DIRECTORY_NAME_MAX];
 	unsigned char conf[DIRECTORY_HASH];     /* of what its addresses depend on */
+	unsigned char who[DIRECTORY_HASH];      /* of its servers, and of who asks */
 	int64_t refreshed_ms;                   /* wall clock */
 	const char *text;
 	size_t len;
@@ -36,6 +37,8 @@ struct directory_copy {
 
 /* Of what is asked of a directory: another one than before makes what was kept worth nothing. */
 void directory_copy_hash(const struct directory_conf *c, unsigned char out[DIRECTORY_HASH]);
+/* Of its servers and of who asks: with others than before, who was in it is known still; that somebody was not says nothing. */
+void directory_copy_who(const struct directory_conf *c, unsigned char out[DIRECTORY_HASH]);
 
 /* 0 and *out, which points into p; -EBADMSG: it is none, or damaged. Pure. */
 int directory_copy_parse(const void *p, size_t len, struct directory_copy *out);

@@ -14,7 +14,9 @@ enum {
 	STEP_TIMEOUTS = 6,              /* a page may take so many times as long as one entry */
 	IDLE_MS = 60 * 1000,            /* a line is kept; Active Directory closes them after 15 minutes */
 	RESTS_MAX = 10000,              /* attributes with more values than come at once */
-	VALUES_MAX = 10000,             /* of one attribute, in one piece */
+	VALUES_MAX = 10000,             /* of one attribute, in one piece; */
+	ADDRESSES_MAX = 2 * VALUES_MAX, /* of one entry */
+	DN_BYTES = 4096,
 };
 
 static const char restricted_attribute[] = "msExchRequireAuthToSendTo";
@@ -88,7 +90,8 @@ struct finding {
 	const struct directory_conf *conf;
 	struct directory_table *table;
 	const struct directory_forms *forms;    /* looked for; NULL: all */
-	bool found;
+	bool here, found;                       /* in the present entry, in any */
+	size_t entries;
 	unsigned flags, found_flags;
 	char (*address)[DIRECTORY_ADDRESS_MAX]; /* of the present entry */
 	size_t count, room;
@@ -99,6 +102,8 @@ struct finding {
 
 static int address_note(struct finding *f, const char *address)
 {
+	if (f->count == ADDRESSES_MAX)
+		return -EFBIG;
 	if (f->count == f->room) {
 		size_t room = f->room ? 2 * f->room : 16;
 		void *more = reallocarray(f->address, room, sizeof(*f->address));
@@ -110,7 +115,7 @@ static int address_note(struct finding *f, const char *address)
 	}
 	memcpy(f->address[f->count++], address, strlen(address) + 1);
 	for (size_t i = 0; f->forms && i < f->forms->count; i++)
-		f->found |= strcmp(f->forms->text[i], address) == 0;
+		f->here |= strcmp(f->forms->text[i], address) == 0;
 	return 0;
 }
 
@@ -118,7 +123,7 @@ static int rest_note(struct finding *f, const char *attribute, long from)
 {
 	struct rest *more;
 
-	if (f->rest_count == RESTS_MAX)
+	if (f->rest_count == RESTS_MAX || strlen(f->dn) >= DN_BYTES)
 		return -EFBIG;
 	more = reallocarray(f->rest, f->rest_count + 1, sizeof(*more));
 	if (!more)
@@ -137,6 +142,8 @@ static int on_entry(void *arg, const char *dn)
 
 	f->count = 0;
 	f->flags = 0;
+	f->here = false;
+	f->entries++;
 	f->dn = dn;
 	return 0;
 }
@@ -181,9 +188,18 @@ static int on_end(void *arg)
 
 	for (size_t i = 0; rc >= 0 && i < f->count; i++)
 		rc = directory_table_add(f->table, f->address[i], f->flags);
-	if (f->found)
-		f->found_flags = f->flags;
+	/* Of two who have the same one, he who takes mail of anybody counts. */
+	if (f->here)
+		f->found_flags = f->found ? f->found_flags & f->flags : f->flags;
+	f->found |= f->here;
 	return rc < 0 ? rc : 0;
+}
+
+/* Another server is asked the next time: this one may take connections, and answer nothing or nonsense. */
+static void server_leave(struct directory *d)
+{
+	directory_fetch_tidy(d, true);
+	d->server = (d->server + 1) % d->conf->server_count;
 }
 
 static void finding_release(struct finding *f)
@@ -226,6 +242,8 @@ int directory_fetch_all(struct directory_service *s, struct directory *d, struct
 		rc = directory_line_search(l, d->conf->base, false, d->conf->filter, d->wanted, DIRECTORY_PAGE, step_ms, now_ms + REFRESH_MS, &visit, why);
 	if (rc == 0)
 		rc = rests_fetch(l, &f, step_ms, now_ms + REFRESH_MS, why);
+	if (rc < 0 && l && rc != -ECANCELED)
+		server_leave(d);
 	finding_release(&f);
 	return rc;
 }
@@ -252,6 +270,9 @@ int directory_fetch_one(struct directory_service *s, struct directory *d, const 
 		if (!used || rc != -EPIPE)
 			break;
 		directory_line_free(l); /* it was idle, and the server did not wait: once more, with one that is new */
+		finding_release(&f);
+		directory_table_release(&found);
+		f = (struct finding){ .conf = d->conf, .table = &found, .forms = forms };
 		l = NULL;
 		used = false;
 	}
@@ -262,13 +283,18 @@ int directory_fetch_one(struct directory_service *s, struct directory *d, const 
 	/* Half an answer is none. */
 	if (rc == 0 && f.found)
 		(void)directory_table_merge(&d->table, &found); /* without memory: asked again the next time */
+	if (rc == 0 && f.found && d->refreshing)
+		(void)directory_table_merge(&d->late, &found);
 	directory_table_release(&found);
 	if (rc == 0)
 		idle_give(d, l);
-	else
+	else if (l && rc != -ECANCELED)
+		server_leave(d);
+	if (rc < 0)
 		directory_line_free(l);
 	if (rc == -ENOENT)
 		rc = -EIO;              /* the base is not there: that says nothing about a recipient */
 	*flags = f.found_flags;
-	return rc < 0 ? rc : f.found;
+	/* A server compares as it sees fit: whom it finds is somebody, even if none of his addresses reads like this one. */
+	return rc < 0 ? rc : f.found || f.entries > 0;
 }

@@ -20,9 +20,11 @@ struct directory {
 	const struct directory_conf *conf;
 	char *password;
 	struct ssl_ctx_st *ctx;
-	unsigned char hash[DIRECTORY_HASH];
+	unsigned char hash[DIRECTORY_HASH], who[DIRECTORY_HASH];
 	char **wanted;                  /* attributes that are asked for, NULL last */
 	struct directory_table table;
+	struct directory_table late;    /* whom a question has found while all are being fetched */
+	bool shown;                     /* these servers have shown all of theirs to whom we are: only then does it mean anything that somebody is not there */
 	int64_t refreshed_ms, tried_ms; /* wall */
 	int64_t due_ms, alone_until_ms; /* clock_ms: the next refresh; no live question before */
 	int failures;

@@ -30,6 +30,7 @@ static int directory_make(struct directory *d, const struct directory_conf *c, c
 	d->conf = c;
 	d->password = password;
 	directory_copy_hash(c, d->hash);
+	directory_copy_who(c, d->who);
 	for (size_t i = 0; i < c->server_count; i++)
 		tls = tls || c->server[i].implicit;
 	d->wanted = calloc(c->attribute_count + 2, sizeof(*d->wanted));
@@ -77,6 +78,7 @@ void directory_service_free(struct directory_service *s)
 
 		directory_fetch_tidy(d, true);
 		directory_table_release(&d->table);
+		directory_table_release(&d->late);
 		tls_ctx_free(d->ctx);
 		if (d->password)
 			explicit_bzero(d->password, strlen(d->password));
@@ -104,6 +106,7 @@ static void copy_take(struct directory_service *s)
 			    directory_table_read(&d->table, c.part[k].text, c.part[k].len) < 0 || d->table.count == 0)
 				continue;
 			d->refreshed_ms = c.part[k].refreshed_ms;
+			d->shown = memcmp(d->who, c.part[k].who, sizeof(d->who)) == 0;
 		}
 	free(c.bytes);
 }
@@ -122,6 +125,9 @@ static void copy_write(struct directory_service *s)
 			continue;
 		snprintf(p->name, sizeof(p->name), "%s", s->d[i].conf->name);
 		memcpy(p->conf, s->d[i].hash, sizeof(p->conf));
+		/* Of a copy that others had made: nobody's, until these servers have been seen. */
+		if (s->d[i].shown)
+			memcpy(p->who, s->d[i].who, sizeof(p->who));
 		p->refreshed_ms = s->d[i].refreshed_ms;
 		p->text = s->d[i].table.text;
 		p->len = s->d[i].table.used;
@@ -178,9 +184,12 @@ static void came(struct directory *d)
 
 static void table_swap(struct directory_service *s, struct directory *d, struct directory_table *fresh, int64_t asked_ms)
 {
+	/* Whom a question has found while this was under way may be newer than it. Without memory he is asked for again. */
+	(void)directory_table_merge(fresh, &d->late);
 	directory_table_release(&d->table);
 	d->table = *fresh;
 	*fresh = (struct directory_table){ .text = NULL };
+	d->shown = true;
 	d->refreshed_ms = asked_ms;
 	d->suspect = false;
 	copy_write(s);
@@ -206,6 +215,7 @@ static void refresh(struct directory_service *s, struct directory *d)
 	d->tried_ms = asked_ms;
 	if (rc == -ECANCELED || task_cancelled()) {
 		directory_table_release(&fresh);
+		directory_table_release(&d->late);
 		return;
 	}
 	if (rc < 0) {
@@ -228,6 +238,7 @@ static void refresh(struct directory_service *s, struct directory *d)
 		d->suspect = true;
 	}
 	directory_table_release(&fresh);
+	directory_table_release(&d->late);
 }
 
 struct refreshing {
@@ -315,7 +326,7 @@ static bool usable(const struct directory *d)
 
 static bool fresh(const struct directory *d)
 {
-	return not_older(d, directory_fresh_ms(d->conf->refresh_s)) && usable(d);
+	return d->shown && not_older(d, directory_fresh_ms(d->conf->refresh_s)) && usable(d);
 }
 
 static void verdict(struct directory_verdict *v, enum directory_answer answer, const struct directory *d, const char *by)
@@ -431,7 +442,7 @@ static int live(struct directory_service *s, struct directory *d, const char *ad
 		d->alone_until_ms = clock_ms() + (alone_ms < ALONE_MAX_MS ? alone_ms : ALONE_MAX_MS);
 	}
 	/* Who sees nothing of a directory finds nobody in it: that it does show its entries is known when all have been fetched once. */
-	return rc < 0 || (rc == 0 && (d->suspect || d->refreshed_ms == 0)) ? -1 : rc;
+	return rc < 0 || (rc == 0 && (d->suspect || !d->shown)) ? -1 : rc;
 }
 
 void directory_service_ask(struct directory_service *s, const char *address, struct directory_verdict *out)

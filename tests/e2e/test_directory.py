@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -354,6 +355,82 @@ def test_values_in_pieces(gate):
         for i in range(1, 5):
             assert code(g, f"a{i}@example.com") == 250
         assert code(g, "a5@example.com") == 550
+
+
+def whole(r):
+    """Whether all addresses are asked for, not those of one."""
+    return b"smtp:" not in r.body
+
+
+def test_found_during_a_refresh(gate):
+    """Whom a question has found while all were being fetched is known afterwards, too, though he is not among them."""
+    begun, go = threading.Event(), threading.Event()
+    fetched = []
+
+    def answer(r):
+        if not whole(r):
+            return [ldap.entry("CN=new", proxyAddresses=["smtp:new@example.com"]), ldap.DONE] if b"new@example.com" in r.body else [ldap.DONE]
+        fetched.append(r)
+        if len(fetched) > 1:
+            begun.set()
+            assert go.wait(10)
+        return [*PAIR, ldap.DONE]
+
+    with ldap.Liar(answer) as liar:
+        g = gate(liar, "timeout = 10s")
+        refreshed(g)
+        mark = g.mark()
+        g.command("recipients", "-c", str(g.conf_path), "refresh")
+        assert begun.wait(10)
+        assert code(g, "new@example.com") == 250
+        go.set()
+        assert "addresses=3" in refreshed(g, mark)
+        before = liar.searches
+        assert code(g, "new@example.com") == 250 and liar.searches == before
+
+
+def test_other_servers(gate, lab):
+    """Servers that were not asked before, or somebody else who asks: those who were known are; nobody is refused before all have been seen there."""
+    with ldap.Liar(lambda r: [*PAIR, ldap.DONE] if whole(r) else [ldap.DONE]) as old, ldap.Liar(lambda r: [ldap.DONE]) as blind:
+        g = gate(old)
+        refreshed(g)
+        assert code(g, "nobody@example.com") == 550
+        mark = g.mark()
+        g.conf_path.write_text(g.conf_path.read_text().replace(old.url(), blind.url()))
+        g.process.send(signal.SIGHUP)
+        g.wait_line("event=reload what=done", mark)
+        g.wait_line("what=DOUBTED", mark)
+        assert code(g, "anna@example.com") == 250 and code(g, "later@example.com") == 451
+
+
+def test_stands_in_for_one_that_hangs(gate):
+    """A server that takes connections and lets us in, and then says nothing."""
+    with ldap.Liar(lambda r: None) as silent, ldap.Liar(lambda r: [*PAIR, ldap.DONE] if whole(r) else [ldap.DONE]) as good:
+        g = gate(good, "timeout = 100ms", url=f'{silent.url()}", "{good.url()}')
+        assert "addresses=2" in refreshed(g)
+        assert silent.searches == 1
+
+
+def test_found_by_another_reading(gate):
+    """Who is found is somebody, even if his address is written in a way that only the server compares like that."""
+    with ldap.Liar(lambda r: [*PAIR, ldap.DONE] if whole(r) else [ldap.entry("CN=x", proxyAddresses=["smtp:J\u00d6RG@example.com"]), ldap.DONE]) as liar:
+        g = gate(liar)
+        refreshed(g)
+        assert code(g, "joerg@example.com") == 250
+
+
+MEASURELESS = {
+    "addresses": ldap.entry("CN=x", **{f"mail;x-{i}": [f"a{i}.{k}@example.com" for k in range(1000)] for i in range(25)}),
+    "name": ldap.entry("CN=" + 8000 * "x", **{"mail;range=0-1": ["a@example.com"]}),
+}
+
+
+@pytest.mark.parametrize("what", MEASURELESS)
+def test_entry_without_measure(gate, what):
+    with ldap.Liar(lambda r: [MEASURELESS[what], *PAIR, ldap.DONE]) as liar:
+        g = gate(liar)
+        assert "an entry cannot be taken" in g.wait_line("event=directory name=ad what=away"), what
+        assert status(g)["addresses"] == 0
 
 
 # the process

@@ -134,6 +134,11 @@ static void test_copy(void **state)
 	/* Who was started earlier does not write over what a later one has. */
 	c.born_ms = 4;
 	assert_int_equal(directory_copy_write(fd, &c), -ESTALE);
+	/* But for one of a day to come, whose clock was wrong. */
+	c.born_ms = INT64_MAX;
+	assert_int_equal(directory_copy_write(fd, &c), 0);
+	c.born_ms = 6;
+	assert_int_equal(directory_copy_write(fd, &c), 0);
 	unmake(fd);
 }
 
@@ -164,6 +169,7 @@ static void test_hash(void **state)
 {
 	char *one[] = { "mail" }, *two[] = { "mail", "uid" };
 	struct directory_conf c = { .base = "DC=a", .filter = "(a=b)", .attribute = one, .attribute_count = 1 }, d = c;
+	struct directory_server server = { .host = "dc1.example.com", .port = 389 };
 	unsigned char a[DIRECTORY_HASH], b[DIRECTORY_HASH];
 
 	directory_copy_hash(&c, a);
@@ -176,6 +182,22 @@ static void test_hash(void **state)
 	directory_copy_hash(&d, b);
 	assert_memory_not_equal(a, b, sizeof a);
 	d = c;
+	d.bind_dn = "CN=x";
+	directory_copy_who(&c, a);
+	directory_copy_who(&d, b);
+	assert_memory_not_equal(a, b, sizeof a);
+	d.attribute = two;
+	directory_copy_who(&d, a);
+	assert_memory_equal(a, b, sizeof a);
+	d.server = &server;
+	d.server_count = 1;
+	directory_copy_who(&d, a);
+	assert_memory_not_equal(a, b, sizeof a);
+	server.port = 636;
+	directory_copy_who(&d, b);
+	assert_memory_not_equal(a, b, sizeof a);
+	directory_copy_hash(&c, a);
+	d = c;
 	d.base = "DC=a(a=b)";
 	d.filter = "";
 	directory_copy_hash(&d, b);
@@ -185,9 +207,11 @@ static void test_hash(void **state)
 static void test_believe(void **state)
 {
 	static const struct { size_t before, doubted, now; bool want; } rows[] = {
-		{ 0, 0, 1, true }, { 10, 0, 10, true }, { 10, 0, 5, true }, { 10, 0, 4, false }, { 10, 4, 4, true }, { 10, 4, 5, true }, { 10, 4, 2, true },
+		{ 0, 0, 1, true }, { 10, 0, 10, true }, { 10, 0, 5, true }, { 10, 0, 4, false }, { 10, 4, 4, true }, { 10, 4, 5, true }, { 10, 4, 2, false },
 		{ 10, 4, 1, false }, { 10, 0, 100, true }, { 0, 0, 0, false }, { 10, 0, 0, false }, { 10, 1, 0, false }, { 1, 0, 1, true }, { 3, 0, 2, true },
-		{ 3, 0, 1, false }, { 100, 1, 30, true },
+		{ 3, 0, 1, false }, { 100, 1, 30, false },
+		{ 1000, 100, 106, true }, { 1000, 100, 94, true }, { 1000, 100, 107, false }, { 1000, 100, 93, false }, { 1000, 400, 499, false },
+		{ 1000, 400, 500, true },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
