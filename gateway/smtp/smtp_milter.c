@@ -52,12 +52,24 @@ static const char *door(const struct smtp_session *s, const char *address)
 	return to.trick && local && !s->login ? "a second address in the local part" : NULL;
 }
 
-static bool is_target(const struct smtp_group *g, const char *address)
+static struct delivery_target *target_of(const struct smtp_group *g, const char *address)
 {
 	for (size_t i = 0; i < g->target_count; i++)
 		if (strcasecmp(g->target[i].address, address) == 0)
-			return true;
-	return false;
+			return &g->target[i];
+	return NULL;
+}
+
+/* Who was to have a copy is a recipient now: a copy may get lost. */
+static void add_one(struct smtp_group *g, const struct milter_rcpt *to)
+{
+	struct delivery_target *t = target_of(g, to->address);
+
+	if (!t)
+		t = &g->target[g->target_count++];
+	else if (!t->copy)
+		return;
+	*t = (struct delivery_target){ .address = to->address, .params = to->params, .instead_of = g->rcpt[0]->address };
 }
 
 static int add_all(const struct smtp_session *s, struct smtp_group *g, const struct milter_mail *mail)
@@ -74,21 +86,37 @@ static int add_all(const struct smtp_session *s, struct smtp_group *g, const str
 			why = "too many recipients";
 		if (why)
 			log_added(s, address, why);
-		else if (!is_target(g, address))
-			g->target[g->target_count++] =
-				(struct delivery_target){ .address = address, .params = mail->added[i].params, .instead_of = g->rcpt[0]->address };
+		else
+			add_one(g, &mail->added[i]);
 	}
 	return 0;
 }
 
+static bool is_deleted_rcpt(const struct smtp_session *s, const struct milter_mail *mail, const struct recipient *r)
+{
+	return mail->deleted && mail->deleted[r - s->t->txn.env.rcpt];
+}
+
+/* Several may be redirected to one address, which is there once, in the name of the first. */
+static bool others_want(const struct smtp_session *s, const struct smtp_group *g, const struct milter_mail *mail, const char *address)
+{
+	for (size_t i = 0; i < g->count; i++) {
+		const char *to = is_deleted_rcpt(s, mail, g->rcpt[i]) ? NULL : smtp_redirect(g->judge[i]);
+
+		if (to && strcasecmp(to, address) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Whether a target is there for a recipient that milters have deleted: himself, or what the policy has put in his place. */
-static bool is_deleted(const struct smtp_session *s, const struct milter_mail *mail, const struct delivery_target *t)
+static bool is_deleted(const struct smtp_session *s, const struct smtp_group *g, const struct milter_mail *mail, const struct delivery_target *t)
 {
 	const struct envelope *env = &s->t->txn.env;
 
 	for (size_t i = 0; mail->deleted && i < env->rcpt_count; i++)
 		if (mail->deleted[i] && !t->copy && (t->address == env->rcpt[i].address || t->instead_of == env->rcpt[i].address))
-			return true;
+			return !others_want(s, g, mail, t->address);
 	return false;
 }
 
@@ -97,12 +125,22 @@ static void delete_all(const struct smtp_session *s, struct smtp_group *g, const
 	size_t n = 0;
 
 	for (size_t i = 0; i < g->target_count; i++) {
-		if (is_deleted(s, mail, &g->target[i]))
+		if (is_deleted(s, g, mail, &g->target[i]))
 			log_notice("milter-recipient-deleted", "tx", s->t->txn.id, "recipient", g->target[i].address, NULL);
 		else
 			g->target[n++] = g->target[i];
 	}
 	g->target_count = n;
+}
+
+/* Who gets it when milters have had their way: those they have left, and of those they have added whom the doors let in. */
+static size_t left(const struct smtp_session *s, const struct milter_mail *mail)
+{
+	size_t n = milter_mail_left(mail);
+
+	for (size_t i = 0; i < mail->added_count; i++)
+		n -= door(s, mail->added[i].address) != NULL;
+	return n;
 }
 
 static int change_recipients(const struct smtp_session *s, struct smtp_groups *groups, const struct milter_mail *mail)
@@ -111,8 +149,8 @@ static int change_recipients(const struct smtp_session *s, struct smtp_groups *g
 
 	if (!first || (!mail->added_count && !mail->deleted))
 		return 0;
-	/* Milters want it thrown away, and policy has not: it goes where it was to go. */
-	if (milter_mail_left(mail) == 0) {
+	/* Milters want it thrown away, and policy has not, or those in whose place it was to go are none whom it may go to: it goes where it was to go. */
+	if (left(s, mail) == 0) {
 		log_notice("milter-left-nobody", "tx", s->t->txn.id, NULL);
 		return 0;
 	}

@@ -119,6 +119,7 @@ enum delivery_result smtp_ways_send(struct smtp_session *s, struct smtp_group *g
 	enum delivery_result result = DELIVERY_TAKEN;
 	char copy_reply[DELIVERY_REPLY_MAX];
 
+	snprintf(reply, DELIVERY_REPLY_MAX, "250 2.0.0 accepted");     /* where there are none but copies */
 	for (size_t i = own; i < g->target_count; i++) {
 		if (g->target[i].copy)
 			continue;

@@ -226,6 +226,31 @@ def test_envelope_changes(gate, one, recorder):
     assert "all recipients were deleted" in g.verdict("quarantine")["facts"]
 
 
+def test_nobody_left(lab, gate, one, recorder):
+    """Who is deleted, while all who were to get it instead may not: nothing is thrown away that policy lets through. Copies alone."""
+    g = gate(one)
+    one.script(("eom", "delrcpt", "<bob@example.com>"), ("eom", "addrcpt", "<x@elsewhere.example>"))
+    assert send(g).code == 250 and addresses(recorder) == ["bob@example.com"]
+    assert g.wait_line("event=milter-left-nobody")
+    # Two are redirected to one address: it is the other's, too.
+    g = gate(one, policy='redirect to "box@example.com"\n' + POLICY)
+    one.script(("eom", "delrcpt", "<bob@example.com>"))
+    assert send(g, rcpts=("bob@example.com", "carol@example.com")).code == 250 and addresses(recorder) == ["box@example.com"]
+    one.script(("eom", "delrcpt", "<bob@example.com>"), ("eom", "addrcpt", "<dave@example.com>"))
+    recorder.empty()
+    assert send(g).code == 250 and addresses(recorder) == ["dave@example.com"]
+    # A copy, to another server than theirs, is all that is left of one group; and one who was to have a copy is a recipient.
+    g = lab([recorder.port, recorder.port], domains=("example.com", "other.example"), conf=section(one) + 'domain "other.example" { backends = { "b1" } }\n',
+            policy='copy to "archive@other.example" if rcpt = "bob@example.com"\ntag "[X] " if rcpt = "bob@example.com"\n' + POLICY)
+    for script, count in ((("delrcpt", "<bob@example.com>"),), 2), ((("delrcpt", "<bob@example.com>"), ("addrcpt", "<archive@other.example>")), 1):
+        recorder.empty()
+        one.script(*(("eom", *line) for line in script))
+        reply = send(g, rcpts=("bob@example.com", "carol@example.com")[:count])
+        assert reply.code == 250 and "2.0.0" in reply.text, reply
+        assert sorted(addresses(recorder, n + 1)[0] for n in range(count)) == ["archive@other.example", "carol@example.com"][:count]
+    assert b"NOTIFY=NEVER" not in recorder.wait().rcpts[0]
+
+
 def test_quarantine_and_discard(gate, one, recorder):
     g = gate(one)
     one.script(("eom", "addheader", "X-Spam", "yes"), ("eom", "quarantine", "looks like spam"))
