@@ -102,7 +102,7 @@ static int count_all(struct txn *t, struct dnsbl *d, struct facts *out)
 		if (z->use)
 			continue;
 		if (!dnsbl_zone_trusted(i, d->start_ms + dnsbl_zone_timeout(z))) {
-			dnsbl_why_add(&benched, z->zone, dnsbl_health_text(dnsbl_health_state(i)));
+			dnsbl_why_add(&benched, z->zone, dnsbl_health_text(z, dnsbl_health_state(i)));
 			rc = facts_add(out, "dnsbl.benched", z->zone);
 		} else if (d->l[i]) {
 			rc = zone_count(z, i, dns_wait(d->l[i]), out, &score, &why);

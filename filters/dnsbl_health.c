@@ -49,7 +49,7 @@ void dnsbl_health_suspect(size_t zone)
 		atomic_store(&health->zone[zone].suspect, 1);
 }
 
-const char *dnsbl_health_text(enum dnsbl_state s)
+const char *dnsbl_health_text(const struct dnsbl_conf *z, enum dnsbl_state s)
 {
 	switch (s) {
 	case DNSBL_UNTESTED:
@@ -57,9 +57,9 @@ const char *dnsbl_health_text(enum dnsbl_state s)
 	case DNSBL_WELL:
 		return "well";
 	case DNSBL_LISTS_ALL:
-		return "lists everything (127.0.0.1 too)";
+		return z->use ? "lists everything (test_clean, too)" : "lists everything (127.0.0.1, too)";
 	case DNSBL_LISTS_NONE:
-		return "lists nothing (not even 127.0.0.2)";
+		return z->use ? "lists nothing (not even test_listed)" : "lists nothing (not even 127.0.0.2)";
 	case DNSBL_ERRORS:
 		return "answers 127.255.255.x (error: refused or over its limit)";
 	case DNSBL_STRANGE:
@@ -159,11 +159,11 @@ static void state_set(const struct dnsbl_conf *z, size_t i, enum dnsbl_state s, 
 		return;
 	atomic_store(&health->zone[i].state, s);
 	if (s != DNSBL_WELL)
-		log_warning("dnsbl", "zone", z->zone, "state", "benched", "why", dnsbl_health_text(s), why[0] ? "detail" : NULL, why, NULL);
+		log_warning("dnsbl", "zone", z->zone, "state", "benched", "why", dnsbl_health_text(z, s), why[0] ? "detail" : NULL, why, NULL);
 	else if (before == DNSBL_UNTESTED)
 		log_info("dnsbl", "zone", z->zone, "state", "well", NULL);
 	else
-		log_notice("dnsbl", "zone", z->zone, "state", "well", "was", dnsbl_health_text(before), NULL);
+		log_notice("dnsbl", "zone", z->zone, "state", "well", "was", dnsbl_health_text(z, before), NULL);
 }
 
 void dnsbl_health_test(const struct site *site, struct dns *dns, const bool *which)

@@ -48,7 +48,7 @@ enum dnsbl_state dnsbl_health_state(size_t zone);
 bool dnsbl_health_benched(size_t zone);         /* it counts nothing now */
 bool dnsbl_health_pending(size_t zone);         /* its first test has not ended */
 void dnsbl_health_suspect(size_t zone);         /* a live lookup gave an error answer */
-const char *dnsbl_health_text(enum dnsbl_state s);      /* "lists everything", ... */
+const char *dnsbl_health_text(const struct dnsbl_conf *z, enum dnsbl_state s);         /* "lists everything", ... */
 
 /* Test these zones (which NULL: all that are to be tested), all side by side, and log what has changed. may wait */
 void dnsbl_health_test(const struct site *site, struct dns *dns, const bool *which);

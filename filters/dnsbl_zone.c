@@ -68,7 +68,7 @@ int dnsbl_zone_weigh(const struct dnsbl_conf *z, size_t i, const struct dns_answ
 	*weight = 0;
 	if (kind == DNSBL_ERROR || kind == DNSBL_FOREIGN) {
 		dnsbl_health_suspect(i);
-		dnsbl_why_add(why, z->zone, dnsbl_health_text(kind == DNSBL_ERROR ? DNSBL_ERRORS : DNSBL_STRANGE));
+		dnsbl_why_add(why, z->zone, dnsbl_health_text(z, kind == DNSBL_ERROR ? DNSBL_ERRORS : DNSBL_STRANGE));
 		return 0;
 	}
 	if (a->status == DNS_TEMPFAIL)

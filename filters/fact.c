@@ -203,6 +203,8 @@ static int set_why(struct fact *e, const char *fmt, va_list ap)
 	if (!fmt)
 		return 0;
 	vsnprintf(why, sizeof(why), fmt, ap);
+	if (!why[0])
+		return 0;
 	free(e->why);
 	e->why = strdup(why);
 	return e->why ? 0 : -ENOMEM;

@@ -69,7 +69,7 @@ void facts_release(struct facts *f);                            /* zeroed struct
 
 /*
  * Set by name (asserts that it is defined and of that type). Strings are copied and cut at 64 KiB. A second setting replaces. 0 or -ENOMEM.
- * why, and the printf forms, may be NULL.
+ * why, and the printf forms, may be NULL; one that comes out empty is none.
  */
 int facts_set(struct facts *f, const char *name, const char *value);
 int facts_set_why(struct facts *f, const char *name, const char *value, const char *why_fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -255,7 +255,7 @@ static int count_all(struct uribl *u, struct txn *t, struct facts *out)
 		if (dnsbl_zone_trusted(i, u->start_ms + dnsbl_zone_timeout(z))) {
 			rc = zone_count(u, t, i, out, &score, &why);
 		} else {
-			dnsbl_why_add(&benched, z->zone, dnsbl_health_text(dnsbl_health_state(i)));
+			dnsbl_why_add(&benched, z->zone, dnsbl_health_text(z, dnsbl_health_state(i)));
 			rc = facts_add(out, "uribl.benched", z->zone);
 		}
 	}

@@ -59,6 +59,6 @@ void live_lists(struct live_part *p)
 		else if (state == DNSBL_UNTESTED || state == DNSBL_AWAY)
 			live_say(p, LIVE_FAIL, "%s does not answer", zone);
 		else
-			live_say(p, LIVE_FAIL, "%s counts nothing: it %s", zone, dnsbl_health_text(state));
+			live_say(p, LIVE_FAIL, "%s counts nothing: it %s", zone, dnsbl_health_text(&s->dnsbl[i], state));
 	}
 }

@@ -28,7 +28,7 @@ static const struct command {
 	{ "quarantine", cmd_quarantine, "work in the quarantine: list, show, release, delete and more" },
 	{ "history", cmd_history, "what happened to the mail from X to Y" },
 	{ "login", cmd_login, "failed logins: what is counted of a user or an address, and to unlock them" },
-	{ "recipients", cmd_recipients, "forget what is cached of recipients" },
+	{ "recipients", cmd_recipients, "who is a known recipient and who says so; forget what is remembered, ask the directories anew" },
 	{ "replay", cmd_replay, "what another policy would have done with the mail of the last days" },
 	{ "routes", cmd_routes, "the ip and nft commands that bring connections to the transparent listeners" },
 	{ "spool", cmd_spool, "what is still to be delivered: list, show, retry, delete" },

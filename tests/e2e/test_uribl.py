@@ -126,7 +126,7 @@ def test_ten_thousand_links_cost_few_questions(lab, lists, backend):
 def test_lists_that_fail_their_tests_count_nothing(lab, lists, backend):
     """One that has everything, one that has nothing: said once each, and no message is held against anybody."""
     g = lab([backend().port], policy=POLICY, conf="uribl all.lists.example { } uribl none.lists.example { } uribl dbl.lists.example { weight = 1 test_listed = dbltest.com }", dns=lists.server)
-    for zone, why in (("all", "lists everything"), ("none", "lists nothing")):
+    for zone, why in (("all", "lists everything (test_clean, too)"), ("none", "lists nothing (not even test_listed)")):
         assert why in g.wait_line(rf"event=dnsbl zone={zone}\.lists\.example state=benched")
     with Client(g.port, source="127.0.0.9") as c:
         c.ehlo()

@@ -191,7 +191,7 @@ static void health(void **state)
 		assert_true(dnsbl_health_benched(0));
 		dnsbl_health_test(&b.site, dns_table_dns(b.dns), NULL);
 		if (dnsbl_health_state(0) != rows[i].want)
-			fail_msg("%s: %s", rows[i].name, dnsbl_health_text(dnsbl_health_state(0)));
+			fail_msg("%s: %s", rows[i].name, dnsbl_health_text(&z, dnsbl_health_state(0)));
 		assert_false(dnsbl_health_pending(0));
 		assert_int_equal(dnsbl_health_benched(0), rows[i].want != DNSBL_WELL);
 		assert_int_equal(dns_table_asked(b.dns), 2);

@@ -49,6 +49,8 @@ static void test_values(void **state)
 	facts_set(&f, "t.word", "blue");
 	assert_string_equal(facts_word(&f, "t.word"), "blue");
 	assert_null(facts_get_name(&f, "t.word")->why);
+	facts_set_why(&f, "t.word", "red", "%s", "");
+	assert_null(facts_get_name(&f, "t.word")->why);
 	facts_set_num(&f, "t.number", -5);
 	facts_set_bool(&f, "t.bool", true);
 	assert_int_equal(facts_get_name(&f, "t.number")->number, -5);
