@@ -98,6 +98,7 @@ struct finding {
 	const char *dn;
 	struct rest *rest;
 	size_t rest_count;
+	char elsewhere[DIRECTORY_WHY_MAX];
 };
 
 static int address_note(struct finding *f, const char *address)
@@ -195,6 +196,23 @@ static int on_end(void *arg)
 	return rc < 0 ? rc : 0;
 }
 
+/*
+ * Active Directory refers to its own partitions, which hold no recipients, in every answer for a whole domain: CN=Configuration, DC=DomainDnsZones,
+ * DC=ForestDnsZones. Any other name is a domain or a part of one.
+ */
+static void on_elsewhere(void *arg, const char *url)
+{
+	static const char *const none[] = { "CN=Configuration,", "DC=DomainDnsZones,", "DC=ForestDnsZones," };
+	struct finding *f = arg;
+	const char *host = strstr(url, "://"), *name = host ? strchr(host + 3, '/') : NULL;
+
+	for (size_t i = 0; name && i < sizeof(none) / sizeof(*none); i++)
+		if (strncasecmp(name + 1, none[i], strlen(none[i])) == 0)
+			return;
+	if (!f->elsewhere[0])
+		snprintf(f->elsewhere, sizeof(f->elsewhere), "%s", url);
+}
+
 /* Another server is asked the next time: this one may take connections, and answer nothing or nonsense. */
 static void server_leave(struct directory *d)
 {
@@ -232,7 +250,7 @@ static int rests_fetch(struct directory_line *l, struct finding *f, int step_ms,
 int directory_fetch_all(struct directory_service *s, struct directory *d, struct directory_table *out, char *why)
 {
 	struct finding f = { .conf = d->conf, .table = out };
-	const struct directory_visit visit = { .entry = on_entry, .values = on_values, .end = on_end, .arg = &f };
+	const struct directory_visit visit = { .entry = on_entry, .values = on_values, .end = on_end, .elsewhere = on_elsewhere, .arg = &f };
 	int step_ms = STEP_TIMEOUTS * d->conf->timeout_ms;
 	int64_t now_ms = clock_ms();
 	AUTO(directory_line) struct directory_line *l = NULL;
@@ -244,6 +262,7 @@ int directory_fetch_all(struct directory_service *s, struct directory *d, struct
 		rc = rests_fetch(l, &f, step_ms, now_ms + REFRESH_MS, why);
 	if (rc < 0 && l && rc != -ECANCELED)
 		server_leave(d);
+	memcpy(d->elsewhere, f.elsewhere, sizeof(d->elsewhere));
 	finding_release(&f);
 	return rc;
 }

@@ -38,6 +38,7 @@ struct directory {
 	int64_t turns, turns_ms;        /* questions that may be put now, in thousandths, and when that was counted */
 	uint64_t asked, found, spared;
 	char why[DIRECTORY_SAID_MAX];
+	char elsewhere[DIRECTORY_WHY_MAX];      /* a server that has a part of it, and is not asked; "" */
 };
 
 struct directory_service {

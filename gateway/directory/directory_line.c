@@ -344,6 +344,16 @@ static int entry_take(struct search *s, LDAPMessage *msg)
 	return rc;
 }
 
+/* RFC 4511 4.5.3: what is below some names is on other servers. Any of those that it names has it. */
+static void reference_take(struct search *s, LDAPMessage *msg)
+{
+	char **url = NULL;
+
+	if (s->visit->elsewhere && ldap_parse_reference(s->line->ldap, msg, &url, NULL, 0) == LDAP_SUCCESS && url && url[0])
+		s->visit->elsewhere(s->visit->arg, url[0]);
+	ldap_memvfree((void **)url);
+}
+
 /* Entries up to the end of one page; *controls of that. may wait */
 static int page_read(struct search *s, LDAPControl ***controls)
 {
@@ -357,7 +367,9 @@ static int page_read(struct search *s, LDAPControl ***controls)
 			return result_take(s->line, msg, controls, "search", s->why);
 		if (type == LDAP_RES_SEARCH_ENTRY)
 			rc = entry_take(s, msg);
-		ldap_msgfree(msg);      /* a reference to another server, too: not followed */
+		else if (type == LDAP_RES_SEARCH_REFERENCE)
+			reference_take(s, msg);
+		ldap_msgfree(msg);
 		if (rc < 0) {
 			s->line->broken = true; /* the rest of it is still to come */
 			return rc;
@@ -366,15 +378,19 @@ static int page_read(struct search *s, LDAPControl ***controls)
 }
 
 /* Where the next page begins, into cookie; empty: there is none. */
-static int cookie_take(struct directory_line *l, LDAPControl **controls, struct berval *cookie)
+static int cookie_take(struct directory_line *l, LDAPControl **controls, struct berval *cookie, char *why)
 {
 	LDAPControl *page = controls ? ldap_control_find(LDAP_CONTROL_PAGEDRESULTS, controls, NULL) : NULL;
+	bool further = cookie->bv_len > 0;
 	ber_int_t estimate;
 
 	ber_memfree(cookie->bv_val);
 	*cookie = (struct berval){ .bv_val = NULL };
-	if (page && ldap_parse_pageresponse_control(l->ldap, page, &estimate, cookie) != LDAP_SUCCESS)
+	/* Who has given pages says of the last one that it is that (RFC 2696 section 3). */
+	if (page ? ldap_parse_pageresponse_control(l->ldap, page, &estimate, cookie) != LDAP_SUCCESS : further) {
+		why_set(why, "it does not say whether there are more pages", NULL);
 		return -EPROTO;
+	}
 	return 0;
 }
 
@@ -414,7 +430,7 @@ int directory_line_search(struct directory_line *l, const char *base, bool base_
 		if (rc == 0)
 			rc = page_read(&s, &controls);
 		if (rc == 0)
-			rc = cookie_take(l, controls, &cookie);
+			rc = cookie_take(l, controls, &cookie, why);
 		ldap_controls_free(controls);
 	} while (rc == 0 && cookie.bv_len > 0 && ++pages < PAGES_MAX);
 	ber_memfree(cookie.bv_val);

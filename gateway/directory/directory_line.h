@@ -42,6 +42,7 @@ struct directory_visit {
 	int (*entry)(void *arg, const char *dn);                                        /* before its attributes; may be NULL */
 	int (*values)(void *arg, const char *attribute, struct berval *const *values);  /* NULL last */
 	int (*end)(void *arg);                                                          /* behind them; may be NULL */
+	void (*elsewhere)(void *arg, const char *url);                                  /* a part is on another server, which is not asked; may be NULL */
 	void *arg;
 };
 

@@ -227,6 +227,9 @@ static void refresh(struct directory_service *s, struct directory *d)
 		came(d);
 		due_set(d, directory_next_ms(believed, d->conf->refresh_s, chance));
 	}
+	/* Whoever is there would be refused. */
+	if (rc == 0 && d->elsewhere[0])
+		line_say(LOG_LEVEL_ERROR, d, "a part of it is on another server, which is not asked: server = a global catalog, or domains = those of this one", d->elsewhere);
 	if (believed) {
 		table_swap(s, d, &fresh, asked_ms);
 	} else if (rc == 0) {

@@ -433,6 +433,34 @@ def test_entry_without_measure(gate, what):
         assert status(g)["addresses"] == 0
 
 
+def page(cookie):
+    """The control of a page, as a part of its result (RFC 2696)."""
+    value = ldap.tlv(0x30, ldap.tlv(2, b"\0"), ldap.text(cookie))
+    return ldap.tlv(0xa0, ldap.tlv(0x30, ldap.text("1.2.840.113556.1.4.319"), ldap.text(value)))
+
+
+def test_pages_without_a_last_one(gate):
+    """A page that does not say whether it is the last one is no end: half of a directory is not all of it."""
+    with ldap.Liar(lambda r: [ldap.DONE] if b"more" in r.body_and_controls else [*PAIR, (ldap.DONE, page("more"))]) as liar:
+        g = gate(liar)
+        assert "does not say whether there are more pages" in g.wait_line("event=directory name=ad what=away")
+        assert code(g, "nobody@example.com") == 451
+
+
+def test_a_part_elsewhere(gate):
+    """Active Directory's own partitions are nobody's loss; another domain is said."""
+    parts = ["ldap://ForestDnsZones.example.com/DC=ForestDnsZones,DC=example,DC=com", "ldap://example.com/cn=configuration,DC=example,DC=com"]
+    with ldap.Liar(lambda r: [*PAIR, *(ldap.tlv(0x73, ldap.text(p)) for p in parts), ldap.DONE]) as liar:
+        g = gate(liar)
+        refreshed(g)
+        assert "on another server" not in g.process.output()
+        parts.append("ldap://child.example.com/DC=child,DC=example,DC=com")
+        mark = g.mark()
+        g.command("recipients", "-c", str(g.conf_path), "refresh")
+        assert "DC=child" in g.wait_line("a part of it is on another server", mark)
+        refreshed(g, mark)
+
+
 # the process
 
 def test_commands(gate, slapd):

@@ -90,7 +90,7 @@ static void copy_hashed(const uint8_t *p, size_t len)
 {
 	unsigned char *whole = malloc(16 + len + SHA256_DIGEST_LENGTH);
 
-	memcpy(whole, "gatepost-dir 1\n", 16);
+	memcpy(whole, "gatepost-dir 2\n", 16);
 	memcpy(whole + 16, p, len);
 	SHA256(whole, 16 + len, whole + 16 + len);
 	copy(whole, 16 + len + SHA256_DIGEST_LENGTH);

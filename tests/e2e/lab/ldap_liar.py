@@ -35,6 +35,7 @@ class Request:
         self.id = int.from_bytes(raw[at:at + n], "big")
         self.tag, at, n = self._head(raw, at + n)
         self.body = raw[at:at + n]
+        self.body_and_controls = raw[at:]
 
     @staticmethod
     def _head(raw, at):
@@ -46,7 +47,7 @@ class Request:
 
 
 class Liar:
-    """answer(request) of a search: a list of operations that are sent, or octets that are sent as they are and are the end; None: silence."""
+    """answer(request) of a search: a list of operations, or pairs of one and its controls, that are sent, or octets that are sent as they are and are the end; None: silence."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -103,5 +104,6 @@ class Liar:
             sock.sendall(out)
             return False
         for op in out or []:
-            sock.sendall(tlv(0x30, tlv(2, bytes([r.id])), op))
+            op, controls = op if isinstance(op, tuple) else (op, b"")
+            sock.sendall(tlv(0x30, tlv(2, bytes([r.id])), op, controls))
         return True
