@@ -43,9 +43,15 @@ struct uribl {
 
 /* ---- what is looked up ---- */
 
+/* One of our domains, or below it: www.example.com. */
 static bool is_ours(const struct site *site, const char *domain)
 {
-	return site_accepts(site, domain) || (site->hostname && domain_within(domain, site->hostname));
+	for (const char *p = domain; p; p = strchr(p, '.')) {
+		p += *p == '.';
+		if (site_accepts(site, p))
+			return true;
+	}
+	return site->hostname && domain_within(domain, site->hostname);
 }
 
 static void add_name(struct uribl *u, const struct site *site, const char *domain, unsigned use, const char *where)
