@@ -323,7 +323,7 @@ static void tested(void **state)
 		dns_table_zone(b.dns, tests_of[i].records);
 		dnsbl_health_test(&b.site, dns_table_dns(b.dns), NULL);
 		if (dnsbl_health_state(0) != tests_of[i].want)
-			fail_msg("%s: %s", tests_of[i].name, dnsbl_health_text(dnsbl_health_state(0)));
+			fail_msg("%s: %s", tests_of[i].name, dnsbl_health_text(&z, dnsbl_health_state(0)));
 		assert_int_equal(dns_table_asked(b.dns), 2);
 		/* what is benched is not asked, counts nothing, and is said */
 		dns_table_forget(b.dns);
