@@ -1,8 +1,10 @@
 /* live_daemons - what stands beside us: scanners and other filters, and the directories that know the recipients */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -112,21 +114,25 @@ void live_daemon(struct live_part *p)
 
 /* --- directories --- */
 
-/* The first line. NULL: not for this user, or there is none. */
-static char *password_read(const struct directory_conf *c)
+/* The first line, all of it: without a password a bind means something else (RFC 4513 5.1.2). NULL: not for this user, or there is none. */
+static char *password_read(const struct directory_conf *c, bool *readable)
 {
 	char *text = calloc(1, PASSWORD_MAX + 2);
-	FILE *f = text ? fopen(c->password_path, "re") : NULL;
+	int fd = open(c->password_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	ssize_t n = fd < 0 || !text ? -1 : read(fd, text, PASSWORD_MAX + 1);
+	size_t len = n > 0 ? strcspn(text, "\r\n") : 0;
 
-	if (!f || !fgets(text, PASSWORD_MAX + 2, f)) {
-		free(text);
-		text = NULL;
-	} else {
-		text[strcspn(text, "\r\n")] = '\0';
+	*readable = n >= 0;
+	if (fd >= 0)
+		close(fd);
+	if (text && len > 0 && len <= PASSWORD_MAX) {
+		explicit_bzero(text + len, PASSWORD_MAX + 2 - len);
+		return text;
 	}
-	if (f)
-		fclose(f);
-	return text;
+	if (text)
+		explicit_bzero(text, PASSWORD_MAX + 2);
+	free(text);
+	return NULL;
 }
 
 static int count_entry(void *arg, const char *dn)
@@ -161,11 +167,16 @@ void live_directory(struct live_part *p)
 {
 	const struct directory_conf *c = p->arg;
 	AUTO(buf) struct buf err = BUF_INIT(1024);
-	char *password = c->password_path ? password_read(c) : NULL;
+	const struct rlimit no_core = { 0, 0 };
+	bool readable = false;
+	char *password;
 	struct ssl_ctx_st *ctx = NULL;
 
+	(void)setrlimit(RLIMIT_CORE, &no_core);
+	password = c->password_path ? password_read(c, &readable) : NULL;
 	if (c->password_path && !password)
-		live_say(p, LIVE_WARN, "%s cannot be read by this user: start as root", c->password_path);
+		live_say(p, readable ? LIVE_FAIL : LIVE_WARN, readable ? "%s: its first line is no password, expected 1 to 512 octets" :
+			 "%s cannot be read by this user: start as root", c->password_path);
 	else if (directory_library_init() < 0 || tls_client_ctx(true, c->tls_ca_pem, &ctx, &err) < 0)
 		live_say(p, LIVE_FAIL, "TLS: %s", buf_str(&err));
 	for (size_t i = 0; ctx && i < c->server_count && !task_cancelled(); i++)

@@ -91,7 +91,7 @@ static void look_at_clock(struct live_part *p)
 static void look_at_users(struct live_part *p)
 {
 	const struct site *s = p->live->site;
-	const char *const users[] = { s->user, s->keeper_user, s->key_user };
+	const char *const users[] = { s->user, s->keeper_user, s->key_user, s->directory_user };
 
 	for (size_t i = 0; i < sizeof(users) / sizeof(*users); i++)
 		if (users[i] && !getpwnam(users[i]))

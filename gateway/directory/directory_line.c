@@ -113,6 +113,7 @@ static int next(struct directory_line *l, int id, int step_ms, int64_t deadline_
 {
 	for (;;) {
 		struct timeval at_once = { 0, 0 };
+		LDAPMessage *notice = NULL;
 		int rc = ldap_result(l->ldap, id, LDAP_MSG_ONE, &at_once, out);
 
 		if (rc > 0)
@@ -122,6 +123,11 @@ static int next(struct directory_line *l, int id, int step_ms, int64_t deadline_
 		rc = feed(l, left_ms(deadline_ms, step_ms));
 		if (rc < 0)
 			return broken(l, rc, why, "the directory");
+		/* What nobody has asked for says that it is over (RFC 4511 4.4.1). libldap would keep one after the other, without end. */
+		if (ldap_result(l->ldap, LDAP_RES_UNSOLICITED, LDAP_MSG_ONE, &at_once, &notice) > 0) {
+			ldap_msgfree(notice);
+			return broken(l, -EPIPE, why, "the directory");
+		}
 	}
 }
 

@@ -288,12 +288,14 @@ def test_directory(live, scripted, tmp_path):
     secret = tmp_path / "password"
     try:
         for password, base, code, level, words in ((PASSWORD, BASE, 0, "ok", f"lets us in, and shows us {BASE}"), ("wrong", BASE, 1, "FAIL", "redentials"),
-                                                   (PASSWORD, f"ou=nowhere,{BASE}", 1, "FAIL", "does not show us ou=nowhere")):
+                                                   (PASSWORD, f"ou=nowhere,{BASE}", 1, "FAIL", "does not show us ou=nowhere"),
+                                                   ("\n" + PASSWORD, BASE, 1, "FAIL", "its first line is no password")):
             secret.write_text(password + "\n")
             secret.chmod(0o600)
             found = live(backend(scripted().port), code=code, conf="recipients { verify = directory }\n"
                          f'directory ad {{ server = {{ "{slapd.url()}" }} base = "{base}" bind_dn = "{USER}" password_file = "{secret}" tls = off }}')
             said(found["directory ad"], level, words)
+            assert PASSWORD not in str(found)
     finally:
         slapd.stop()
 

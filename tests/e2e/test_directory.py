@@ -447,6 +447,14 @@ def test_pages_without_a_last_one(gate):
         assert code(g, "nobody@example.com") == 451
 
 
+def test_notice_of_disconnection(gate):
+    """Nobody waits for more than that; and such messages are not kept, however many there are."""
+    notice = ldap.tlv(0x30, ldap.tlv(2, b"\0"), ldap.tlv(0x78, ldap.tlv(10, b"\x34"), ldap.text(""), ldap.text(1000 * "x"), ldap.text("1.3.6.1.4.1.1466.20036", 0x8a)))
+    with ldap.Liar(lambda r: [bytearray(20 * notice)]) as liar:
+        g = gate(liar, "timeout = 5s")
+        assert "it has closed the connection" in g.wait_line("event=directory name=ad what=away", timeout=10)
+
+
 def test_a_part_elsewhere(gate):
     """Active Directory's own partitions are nobody's loss; another domain is said."""
     parts = ["ldap://ForestDnsZones.example.com/DC=ForestDnsZones,DC=example,DC=com", "ldap://example.com/cn=configuration,DC=example,DC=com"]

@@ -47,7 +47,7 @@ class Request:
 
 
 class Liar:
-    """answer(request) of a search: a list of operations, or pairs of one and its controls, that are sent, or octets that are sent as they are and are the end; None: silence."""
+    """answer(request) of a search: a list of operations, pairs of one and its controls, or whole messages (bytearray), that are sent, or octets that are sent as they are and are the end; None: silence."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -104,6 +104,9 @@ class Liar:
             sock.sendall(out)
             return False
         for op in out or []:
+            if isinstance(op, bytearray):
+                sock.sendall(op)
+                continue
             op, controls = op if isinstance(op, tuple) else (op, b"")
             sock.sendall(tlv(0x30, tlv(2, bytes([r.id])), op, controls))
         return True
