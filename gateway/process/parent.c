@@ -71,8 +71,8 @@ static void advance(struct parent *p)
 
 	switch (p->phase) {
 	case PHASE_KEEPERS:
-		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready && p->child[SPOOL].ready && parent_keys_ready(p, p->now.number) &&
-		    parent_directory_ready(p, p->now.number)) {
+		if (p->child[STATE].ready && p->child[STORE].ready && p->child[HISTORY].ready && p->child[SPOOL].ready &&
+		    parent_beside_ready(p, ROLE_KEYS, p->now.number) && parent_beside_ready(p, ROLE_DIRECTORY, p->now.number)) {
 			p->phase = PHASE_WORKERS;
 			p->phase_deadline_ms = clock_ms() + PARENT_START_S * 1000;
 			if (parent_workers_start(p, &p->now) < 0)
@@ -107,8 +107,8 @@ static void advance(struct parent *p)
 	case PHASE_RELOADING:
 		if (late)
 			parent_reload_give_up(p);
-		else if (parent_workers_ready(p, p->next.number) && parent_keys_ready(p, p->next.number) &&
-			 parent_directory_ready(p, p->next.number))
+		else if (parent_workers_ready(p, p->next.number) && parent_beside_ready(p, ROLE_KEYS, p->next.number) &&
+			 parent_beside_ready(p, ROLE_DIRECTORY, p->next.number))
 			parent_reload_done(p);
 		break;
 	case PHASE_STOPPING:
@@ -138,12 +138,8 @@ static void died(struct parent *p, struct child *c, int status)
 		return;
 	if (c->draining || (p->phase == PHASE_STOPPING && c->role == ROLE_WORKER)) {
 		c->restart_ms = 0;      /* but keepers are there until the last session is over */
-		if (c->role == ROLE_WORKER)
+		if (c >= &p->child[KEEPERS])
 			parent_place_release(p, c);
-		else if (c->role == ROLE_KEYS)
-			parent_keys_release(p, c);
-		else if (c->role == ROLE_DIRECTORY)
-			parent_directory_release(c);
 	} else if (coming) {
 		c->restart_ms = 0;
 		parent_reload_give_up(p);
@@ -325,8 +321,8 @@ static void loop(struct parent *p)
 				on_signal(p);
 		}
 		timers(p);
-		parent_keys_look(p);
-		parent_directory_look(p);
+		parent_beside_look(p, ROLE_KEYS);
+		parent_beside_look(p, ROLE_DIRECTORY);
 		advance(p);
 	}
 }

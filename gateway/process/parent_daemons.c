@@ -14,22 +14,13 @@ struct parent_daemon {
 	unsigned generation;
 };
 
-static bool wanted(const struct parent *p, unsigned generation)
-{
-	bool any = generation == p->now.number || generation == p->next.number;
-
-	for (int i = WORKERS; !any && i < CHILDREN_MAX; i++)
-		any = p->child[i].role == ROLE_WORKER && p->child[i].generation == generation && p->child[i].pid > 0;
-	return any;
-}
-
 /* Those of generations that have no workers any more. */
 static void forget(struct parent *p)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->daemon_count; i++) {
-		if (wanted(p, p->daemon[i].generation))
+		if (parent_generation_lives(p, p->daemon[i].generation))
 			p->daemon[n++] = p->daemon[i];
 		else
 			free(p->daemon[i].path);

@@ -2,7 +2,8 @@
  * parent_impl - what the files of the parent share
  *
  * parent.c begins, waits and ends; parent_workers.c starts and ends processes; parent_reload.c
- * makes configurations into generations of workers, one after the other; parent_keys.c sees to the processes that have their keys; parent_lists.c watches
+ * makes configurations into generations of workers, one after the other; parent_beside.c sees to the processes beside these, parent_keys.c to those that have their keys and
+ * parent_directory.c to those that ask directories; parent_lists.c watches
  * the list files of the policy; parent_sockets.c makes transparent sockets; parent_daemons.c connects to unix sockets of daemons; parent_upgrade.c executes a new program, parent_succession.c
  * is what that does first.
  */
@@ -115,26 +116,30 @@ int parent_workers_start(struct parent *p, const struct generation *g);
 bool parent_workers_ready(const struct parent *p, unsigned generation);
 
 /*
+ * Processes beside the workers, role: ROLE_KEYS or ROLE_DIRECTORY; parent_beside.c. There are places for KEYS_MAX of each; place: a free one, now of this role
+ * and generation, or NULL; find: that of a generation, or NULL. ready: it has said that it serves, or there is none. look: those whose workers have all gone
+ * get to end.
+ */
+struct child *parent_beside_place(struct parent *p, enum channel_role role, unsigned generation);
+struct child *parent_beside_find(struct parent *p, enum channel_role role, unsigned generation);
+bool parent_beside_room(const struct parent *p, enum channel_role role);
+bool parent_beside_ready(struct parent *p, enum channel_role role, unsigned generation);
+void parent_beside_look(struct parent *p, enum channel_role role);
+bool parent_generation_lives(const struct parent *p, unsigned generation);      /* there are, or will be again, workers of it */
+
+/*
  * The key process of a generation, parent_keys.c. start: before its workers; the list of keys goes from its site to the process' place; 0 (where there are
- * keys to hold), or -errno. ready: it has said that it serves, or none is needed. look: those whose workers have all gone get to end.
+ * keys to hold), or -errno.
  */
 int parent_keys_start(struct parent *p, struct generation *g);
-bool parent_keys_ready(const struct parent *p, unsigned generation);
-bool parent_keys_room(const struct parent *p);
-void parent_keys_look(struct parent *p);
-void parent_keys_release(struct parent *p, struct child *c);    /* its process is gone for good */
 bool parent_keys_lost(struct parent *p, struct child *c);       /* it has died, and nobody knows its keys: it was a former program's. Released, said */
 struct parent_keys *parent_keys_of(struct parent *p, const struct child *c);
 
 /*
- * The directory process of a generation, parent_directory.c: as above, but what it needs is in the site of its generation; without that it is not started again. asked: whether
- * this worker asks it, its own generation's or, where that is gone, the present one.
+ * The directory process of a generation, parent_directory.c: as above, but what it needs is in the site of its generation; without that it is not started
+ * again. asked: whether this worker asks it, its own generation's or, where that is gone, the present one.
  */
 int parent_directory_start(struct parent *p, const struct generation *g);
-bool parent_directory_ready(struct parent *p, unsigned generation);
-bool parent_directory_room(const struct parent *p);
-void parent_directory_look(struct parent *p);
-void parent_directory_release(struct child *c);
 bool parent_directory_lost(struct parent *p, struct child *c);
 bool parent_directory_asked(struct parent *p, const struct child *worker, const struct child *c);
 

@@ -146,7 +146,7 @@ bool parent_reload_room(const struct parent *p)
 
 	for (int i = WORKERS; i < CHILDREN_MAX; i++)
 		room += p->child[i].role != ROLE_WORKER;
-	return !p->now.site || (room >= parent_workers_wanted(p->now.site) && parent_keys_room(p) && parent_directory_room(p));
+	return !p->now.site || (room >= parent_workers_wanted(p->now.site) && parent_beside_room(p, ROLE_KEYS) && parent_beside_room(p, ROLE_DIRECTORY));
 }
 
 /* Workers of older configurations, which still have connections, take the places that new ones need: they get the time that they have at a stop. */

@@ -182,6 +182,8 @@ void parent_place_release(struct parent *p, struct child *c)
 {
 	if (c->slot >= 0)
 		shared_slot_clear(p->shared, c->slot);
+	if (c->role == ROLE_KEYS)
+		key_list_release(&parent_keys_of(p, c)->list);
 	*c = (struct child){ .role = ROLE_PARENT, .fd = -1, .slot = -1 };
 }
 
