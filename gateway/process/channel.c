@@ -134,6 +134,15 @@ int channel_send(int sock, const struct channel_msg *m)
 	return rc;
 }
 
+void channel_answer_fd(int sock, const struct channel_msg *request, int fd)
+{
+	struct channel_msg reply = { .type = request->type, .reply = true, .id = request->id, .status = fd < 0 ? fd : 0, .fd = fd < 0 ? -1 : fd };
+
+	(void)channel_send(sock, &reply);
+	if (fd >= 0)
+		close(fd);
+}
+
 /*
  * The payload from a peer's memfd: read, never mapped, so that a peer that shrinks it does us no
  * harm.
@@ -579,6 +588,20 @@ int channel_call(struct channel *c, enum channel_type type, const void *data, si
 	}
 	*reply = answer;
 	return 0;
+}
+
+int channel_ask_fd(struct channel *c, enum channel_type type, const void *data, size_t len, int timeout_ms)
+{
+	AUTO(channel_msg) struct channel_msg reply = CHANNEL_MSG_INIT;
+	int fd, rc = channel_call(c, type, data, len, -1, timeout_ms, &reply);
+
+	if (rc < 0)
+		return rc;
+	if (reply.status < 0)
+		return reply.status;
+	fd = reply.fd;
+	reply.fd = -1;
+	return fd >= 0 ? fd : -EPROTO;
 }
 
 int channel_notify(struct channel *c, enum channel_type type, const void *data, size_t len, int fd)

@@ -112,6 +112,9 @@ int channel_pair(int fd[2]);
  */
 int channel_send(int sock, const struct channel_msg *m);
 
+/* The answer to a request for a descriptor: fd, which is closed, or -errno. Who does not read its answers goes without: its calls have a deadline. */
+void channel_answer_fd(int sock, const struct channel_msg *request, int fd);
+
 /*
  * 0 and *m, to be released; or -EAGAIN, -EPIPE (the peer is gone), -EPROTO (it sent rubbish),
  * -ENOMEM: the message is lost, but for its type, reply and id. Only -EPIPE and -EPROTO are the end.
@@ -170,6 +173,9 @@ int channel_await_peer(struct channel *c, int timeout_ms);
  */
 int channel_call(struct channel *c, enum channel_type type, const void *data, size_t len, int fd,
 		 int timeout_ms, struct channel_msg *reply);
+
+/* Ask for a descriptor: it, now the caller's, or what channel_call or the peer says; -EPROTO: it says neither. may wait */
+int channel_ask_fd(struct channel *c, enum channel_type type, const void *data, size_t len, int timeout_ms);
 
 /* Send a notice. Never waits: 0, -EAGAIN (not sent), -EPIPE. */
 int channel_notify(struct channel *c, enum channel_type type, const void *data, size_t len, int fd);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 
@@ -87,10 +86,5 @@ static int make(const struct parent *p, struct child *c, const struct channel_ms
 
 void parent_daemon(struct parent *p, struct child *c, const struct channel_msg *m)
 {
-	int fd = make(p, c, m);
-	struct channel_msg reply = { .type = CHANNEL_DAEMON, .reply = true, .id = m->id, .status = fd < 0 ? fd : 0, .fd = fd < 0 ? -1 : fd };
-
-	(void)channel_send(c->fd, &reply);      /* who does not read its answers goes without: its calls have a deadline */
-	if (fd >= 0)
-		close(fd);
+	channel_answer_fd(c->fd, m, make(p, c, m));
 }

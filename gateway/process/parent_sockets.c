@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/transparent.h"
@@ -50,10 +49,5 @@ bool parent_socket_may(struct child *c)
 
 void parent_socket(struct parent *p, struct child *c, const struct channel_msg *m)
 {
-	int fd = make(p, c, m);
-	struct channel_msg reply = { .type = CHANNEL_SOCKET, .reply = true, .id = m->id, .status = fd < 0 ? fd : 0, .fd = fd < 0 ? -1 : fd };
-
-	(void)channel_send(c->fd, &reply);      /* who does not read its answers goes without: its calls have a deadline */
-	if (fd >= 0)
-		close(fd);
+	channel_answer_fd(c->fd, m, make(p, c, m));
 }

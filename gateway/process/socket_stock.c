@@ -13,17 +13,9 @@ enum { FILL_TIMEOUT_MS = 60 * 1000 };
 /* fd or -errno. may wait */
 static int ask(struct socket_stock *s, int family, int timeout_ms)
 {
-	AUTO(channel_msg) struct channel_msg reply = CHANNEL_MSG_INIT;
 	int32_t want = family;
-	int fd, rc = channel_call(s->parent, CHANNEL_SOCKET, &want, sizeof(want), -1, timeout_ms, &reply);
 
-	if (rc < 0)
-		return rc;
-	if (reply.status < 0)
-		return reply.status;
-	fd = reply.fd;
-	reply.fd = -1;
-	return fd >= 0 ? fd : -EPROTO;
+	return channel_ask_fd(s->parent, CHANNEL_SOCKET, &want, sizeof(want), timeout_ms);
 }
 
 static void fill(struct socket_stock *s, int i)
