@@ -42,7 +42,7 @@ def send(g, message, **kw):
 
 
 @needs_clamd
-@pytest.mark.parametrize("way", ["unix", "tcp"])
+@pytest.mark.parametrize("way", ["unix", "address"])
 def test_virus(lab, backend, clamd, way):
     """What it finds is refused, with its name in the log; the connection serves for the next message; attachments it decodes by itself."""
     b = backend()
@@ -91,7 +91,7 @@ def test_hung(lab, backend, scratch):
     """It takes connections and says nothing: the time limit ends that, for the message, and after some for all until it answers again."""
     server = Clamd(scratch / "hung")
     try:
-        g = lab([backend().port], conf=section(server.tcp, timeout="300ms"), policy=VIRUS)
+        g = lab([backend().port], conf=section(server.address, timeout="300ms"), policy=VIRUS)
         assert send(g, mail()).code == 250
         server.freeze()
         for _ in range(3):
@@ -110,7 +110,7 @@ def test_too_large(lab, backend, clamd):
     """Beyond our bound it is not sent; beyond clamd's own it says so. Either way the message is not put off for ever, and a rule can tell."""
     b = backend()
     big = mail(body="x" * 70 + "\r\n" + ("y" * 76 + "\r\n") * 40000 + WORD.decode() + "\r\n")
-    for bound, address in (("1M", clamd.unix), ("25M", clamd.unix), ("25M", clamd.tcp)):
+    for bound, address in (("1M", clamd.unix), ("25M", clamd.unix), ("25M", clamd.address)):
         g = lab([b.port], conf=section(address, max_size=bound), policy=VIRUS)
         assert send(g, big).code == 250
         assert b"X-Scan: skipped" in b.messages[-1].data
@@ -146,7 +146,7 @@ def test_stand_in(lab, backend, scratch, clamd):
     """Two addresses: the second takes over, no message waits for the first."""
     server = Clamd(scratch / "first")
     try:
-        g = lab([backend().port], conf=section(server.unix, clamd.tcp), policy=VIRUS, workers=2)
+        g = lab([backend().port], conf=section(server.unix, clamd.address), policy=VIRUS, workers=2)
         assert send(g, INFECTED).code == 550
         server.kill()
         for _ in range(6):

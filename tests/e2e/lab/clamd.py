@@ -2,9 +2,9 @@
 import os
 import pathlib
 import pwd
-import signal
 
 from .process import Process, free_port
+from .scanner import Scanner
 
 CLAMD = "/usr/sbin/clamd"
 WORD = b"GATEPOST-VIRUS-TEST"           # what the first signature finds; the other is EICAR's
@@ -12,7 +12,7 @@ WORD = b"GATEPOST-VIRUS-TEST"           # what the first signature finds; the ot
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD" + rb"-ANTIVIRUS-TEST-FILE!$H+H*"
 
 
-class Clamd:
+class Clamd(Scanner):
     """user: a name, then the socket is that user's and its group's alone, unless mode says otherwise."""
 
     def __init__(self, directory, user=None, mode="666", conf=""):
@@ -42,25 +42,7 @@ StreamMaxLength 1M
     def unix(self):
         return f"unix:{self.socket}"
 
-    @property
-    def tcp(self):
-        return f"127.0.0.1:{self.port}"
-
     def start(self):
         self.socket.unlink(missing_ok=True)
         self.process = Process([CLAMD, "-c", str(self.dir / "clamd.conf")])
         self.process.wait_line("Self checking every")
-
-    def kill(self):
-        self.process.kill()
-
-    def freeze(self):
-        os.killpg(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self):
-        os.killpg(self.process.pid, signal.SIGCONT)
-
-    def stop(self):
-        if self.process.proc.poll() is None:
-            self.thaw()
-        self.process.kill()

@@ -1,10 +1,9 @@
 """Rspamd with two rules of our own and nothing else: no Redis, no network, no maps, one language; so it starts in a moment."""
-import os
 import pathlib
 import shutil
-import signal
 
 from .process import Process, free_port, wait_for_port
+from .scanner import Scanner
 
 RSPAMD = "/usr/bin/rspamd"
 WORD = "GATEPOST-SPAM-TEST"             # 6.5 points; GATEPOST-REJECT-TEST: 20
@@ -29,7 +28,7 @@ told('QUEUE_ID', function(task) return task:get_queue_id() ~= 'undef' end)
 """
 
 
-class Rspamd:
+class Rspamd(Scanner):
     def __init__(self, directory, worker=""):
         self.dir = pathlib.Path(directory)
         (self.dir / "languages").mkdir(parents=True)
@@ -56,24 +55,6 @@ lua = "{self.dir}/own.lua";
 """)
         self.start()
 
-    @property
-    def address(self):
-        return f"127.0.0.1:{self.port}"
-
     def start(self):
         self.process = Process([RSPAMD, "-c", str(self.dir / "rspamd.conf"), "-f", "-i"], cwd=str(self.dir))
         wait_for_port(self.port)
-
-    def freeze(self):
-        os.killpg(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self):
-        os.killpg(self.process.pid, signal.SIGCONT)
-
-    def kill(self):
-        self.process.kill()
-
-    def stop(self):
-        if self.process.proc.poll() is None:
-            self.thaw()
-        self.process.kill()

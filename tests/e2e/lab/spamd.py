@@ -1,14 +1,13 @@
 """SpamAssassin's spamd with two tests of our own and no network."""
-import os
 import pathlib
-import signal
 
 from .process import Process, free_port, wait_for_port
+from .scanner import Scanner
 
 SPAMD = "/usr/sbin/spamd"
 
 
-class Spamd:
+class Spamd(Scanner):
     def __init__(self, directory):
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True)
@@ -24,25 +23,7 @@ score GATEPOST_HAM -0.5
         self.port = free_port()
         self.start()
 
-    @property
-    def address(self):
-        return f"127.0.0.1:{self.port}"
-
     def start(self):
         self.process = Process([SPAMD, "-L", "-x", "-i", "127.0.0.1", "-p", str(self.port), "--min-children=2", "--max-children=2",
                                 "--min-spare=1", "--max-spare=2", "-C", str(self.dir), f"--siteconfigpath={self.dir}", "-u", "nobody", "-s", "stderr"])
         wait_for_port(self.port)
-
-    def freeze(self):
-        os.killpg(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self):
-        os.killpg(self.process.pid, signal.SIGCONT)
-
-    def kill(self):
-        self.process.kill()
-
-    def stop(self):
-        if self.process.proc.poll() is None:
-            self.thaw()
-        self.process.kill()
