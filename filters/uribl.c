@@ -191,6 +191,7 @@ static int ask_all(struct uribl *u, struct txn *t)
 {
 	int rc = 0;
 
+	u->lookups = 0;
 	for (size_t i = 0; i < t->site->dnsbl_count && rc == 0; i++) {
 		if (!t->site->dnsbl[i].use || (dnsbl_health_benched(i) && !dnsbl_health_pending(i)))
 			continue;
@@ -274,12 +275,11 @@ static int count_all(struct uribl *u, struct txn *t, struct facts *out)
 	return rc;
 }
 
+/* The score comes last: without it nobody takes half a look for "not listed". */
 static int nothing(struct facts *out)
 {
-	int rc = facts_set_num(out, "uribl.score", 0);
+	int rc = facts_set_empty(out, "uribl.zones");
 
-	if (rc == 0)
-		rc = facts_set_empty(out, "uribl.zones");
 	if (rc == 0)
 		rc = facts_set_empty(out, "uribl.names");
 	return rc < 0 ? rc : facts_set_empty(out, "uribl.benched");
@@ -289,6 +289,8 @@ static int ours(struct txn *t, struct facts *out)
 {
 	int rc = nothing(out);
 
+	if (rc == 0)
+		rc = facts_set_num(out, "uribl.score", 0);
 	return rc < 0 ? rc : facts_why(out, "uribl.score", "one of ours: does not apply");
 }
 
@@ -304,7 +306,7 @@ static int run(struct txn *t, int self, struct facts *out)
 		lists += t->site->dnsbl[i].use != 0;
 	}
 	if (rc < 0 || !use)
-		return rc;
+		return rc < 0 ? rc : facts_set_num(out, "uribl.score", 0);
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;

@@ -1,4 +1,5 @@
 /* uribl: which names of a message the lists of domains are asked for, in which order, and what their answers count; RFC 5782 section 5: TEST and INVALID */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -283,6 +284,25 @@ static void dropped(void **state)
 	filter_bench_close(&b);
 }
 
+static int start_nothing(struct dns *d, const char *name, enum dns_type type, int timeout_ms, struct dns_lookup **out)
+{
+	return -ENOMEM;
+}
+
+/* What could not be looked up is never taken for what is not listed. */
+static void no_memory(void **state)
+{
+	static const struct dns_ops ops = { .start = start_nothing };
+	struct dnsbl_conf z = zone_conf("l.example", 4, DNSBL_USE_LINKS);
+	struct dns none = { .ops = &ops };
+	struct filter_bench b;
+
+	open_with(&b, &z, 1, HEAD "http://b.example/\r\n");
+	b.txn.dns = &none;
+	check(&b, "no memory", "uribl.score", "TEMPERROR");
+	filter_bench_close(&b);
+}
+
 /* ---- RFC 5782 section 5: a list of domains has TEST, and has not INVALID; or what its conf names instead ---- */
 
 static const struct { const char *name, *records; enum dnsbl_state want; bool own_points; } tests_of[] = {
@@ -357,6 +377,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(asks),	  cmocka_unit_test(skips),  cmocka_unit_test(bounded), cmocka_unit_test(too_long),
 		cmocka_unit_test(counts), cmocka_unit_test(weighs), cmocka_unit_test(dropped), cmocka_unit_test(tested),
+		cmocka_unit_test(no_memory),
 	};
 
 	return cmocka_run_group_tests_name("uribl", tests, setup, teardown);
