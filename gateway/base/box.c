@@ -186,11 +186,12 @@ static pid_t make_box(void)
 
 static void serve(void)
 {
+	const struct sigaction ended = { .sa_handler = on_end, .sa_flags = SA_RESTART };
 	struct sock_fprog calls;
 	struct box_job job;
 	int fds[FD_COUNT];
 
-	signal(SIGCHLD, on_end);
+	sigaction(SIGCHLD, &ended, NULL);
 	limit(RLIMIT_NPROC, PROCESSES_MAX, PROCESSES_MAX);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
