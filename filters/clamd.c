@@ -73,7 +73,8 @@ static int clamd_talk(struct daemon_line *l, void *arg)
 	if (rc < 0)
 		return rc;
 	c->result = clamd_reply(buf_str(&reply), reply.len, l->uses + 1, c->name);
-	if (c->result == CLAMD_NONSENSE)
+	/* What it finds in a part is there; that there is nothing it cannot know. */
+	if (c->result == CLAMD_NONSENSE || (sent < 0 && c->result == CLAMD_CLEAN))
 		return -EPROTO;
 	return sent == 0 && c->result != CLAMD_TOO_LARGE ? DAEMON_AGAIN : DAEMON_DONE;
 }

@@ -45,13 +45,13 @@ static void field(struct buf *out, const char *name, const char *value)
 }
 
 /* rspamd.com/doc/developers/protocol.html: fields of a request */
-static int request(const struct txn *t, const struct daemon_line *l, struct buf *out)
+static int request(const struct txn *t, const struct message *m, struct buf *out)
 {
 	const struct client *c = t->client;
 	const struct envelope *e = &t->env;
 	const char *fcrdns = facts_word(&c->evidence.facts, "client.fcrdns");
 
-	buf_addf(out, "POST /checkv2 HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: %zu\r\n", message_size(t->message));
+	buf_addf(out, "POST /checkv2 HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: %zu\r\n", message_size(m));
 	field(out, "Password", t->site->rspamd.password);
 	field(out, "Ip", c->ip);
 	field(out, "Helo", c->helo);
@@ -122,7 +122,7 @@ static int rspamd_talk(struct daemon_line *l, void *arg)
 		return -ECANCELED;
 	rspamd_reply_release(&x->reply);
 	*x->failed = '\0';
-	sent = request(x->scan.txn, l, &head);
+	sent = request(x->scan.txn, x->scan.message, &head);
 	if (sent == 0)
 		sent = daemon_write(l, head.data, head.len);
 	buf_release(&head);
@@ -134,6 +134,9 @@ static int rspamd_talk(struct daemon_line *l, void *arg)
 	end = read_reply(l, &r);
 	rc = end < 0 ? end : take(x, &r);
 	http_reply_release(&r);
+	/* A verdict on a part of the message is none. */
+	if (rc == 0 && sent < 0 && !*x->failed)
+		return -EPROTO;
 	return rc < 0 ? rc : sent == 0 ? end : DAEMON_DONE;
 }
 

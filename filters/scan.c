@@ -9,7 +9,7 @@
 
 ssize_t scan_read(struct scan *s, size_t *off, size_t room)
 {
-	ssize_t n = s->txn && s->txn->message ? message_copy(s->txn->message, *off, s->chunk + room, SCAN_CHUNK - room) : -ECANCELED;
+	ssize_t n = s->txn && s->txn->message ? message_copy(s->message, *off, s->chunk + room, SCAN_CHUNK - room) : -ECANCELED;
 
 	if (n > 0)
 		*off += (size_t)n;
@@ -79,7 +79,7 @@ void scan_begin(const struct scan_kind *kind, struct txn *t, int self)
 	if (!s)
 		return;
 	filter_evidence(t, self)->filter[self] = s;
-	*s = (struct scan){ .kind = kind, .conf = c, .txn = t, .daemons = t->daemons, .deadline_ms = clock_ms() + c->timeout_ms };
+	*s = (struct scan){ .kind = kind, .conf = c, .txn = t, .message = t->message, .daemons = t->daemons, .deadline_ms = clock_ms() + c->timeout_ms };
 	if (message_size(t->message) > c->max_size) {
 		s->skipped = "longer than max_size";
 		future_resolve(&s->done, 0);

@@ -35,6 +35,7 @@ struct scan {
 	const struct scan_kind *kind;
 	const struct daemon_conf *conf;
 	struct txn *txn;                /* NULL: released, and the task is about to see that */
+	struct message *message;        /* as it came: meanwhile the transaction may have one that milters have changed */
 	struct daemons *daemons;
 	int64_t deadline_ms;
 	bool running;

@@ -66,7 +66,7 @@ static int spamd_talk(struct daemon_line *l, void *arg)
 		return -ECANCELED;
 	x->text.max = SPAMD_REPLY_MAX;
 	buf_clear(&x->text);
-	buf_addf(&head, "SYMBOLS SPAMC/1.5\r\nContent-length: %zu\r\n", message_size(t->message));
+	buf_addf(&head, "SYMBOLS SPAMC/1.5\r\nContent-length: %zu\r\n", message_size(x->scan.message));
 	if (t->site->spamd.user)
 		buf_addf(&head, "User: %s\r\n", t->site->spamd.user);
 	buf_adds(&head, "\r\n");
@@ -83,7 +83,8 @@ static int spamd_talk(struct daemon_line *l, void *arg)
 	/* Cut before its end it tells nothing: symbols that are missing would count as none. */
 	if (spamd_reply_read(buf_str(&x->text), x->text.len, &x->reply) < 0 || x->text.len < spamd_reply_length(buf_str(&x->text), x->text.len))
 		return -EPROTO;
-	return DAEMON_DONE;
+	/* A verdict on a part of the message is none. */
+	return sent < 0 && x->reply.code == 0 ? -EPROTO : DAEMON_DONE;
 }
 
 static int spamd_found(struct scan *s, struct facts *out)
