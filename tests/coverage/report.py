@@ -37,6 +37,10 @@ policy/released.c policy/state_redis.c policy/state_redis_script.c gateway/base/
 gateway/retrieval/reading.c gateway/retrieval/retrieval_keep.c gateway/hop/mta_sts_cache.c gateway/imap/imap_upstream.c gateway/pop3/pop3_hop.c gateway/access/access_client.c
 filters/archive.c filters/dkim_verify.c filters/dnsbl.c filters/fact_wire.c filters/unpack.c
 policy/srs.c policy/state_wire.c policy/store_events.c policy/store_meta.c policy/store_id.c policy/user_map.c
+filters/received.c filters/boundary.c gateway/smtp/smtp_told.c filters/link.c filters/links.c filters/uribl.c filters/dnsbl_zone.c filters/dnsbl_health.c
+filters/milter_wire.c filters/milter_talk.c filters/milter_macro.c filters/milter_mail.c filters/clamd_reply.c filters/rspamd_reply.c filters/spamd_reply.c
+gateway/directory/directory_address.c gateway/directory/directory_believe.c gateway/directory/directory_copy.c gateway/directory/directory_line.c gateway/directory/directory_table.c
+gateway/process/directory_wire.c
 """
 
 
