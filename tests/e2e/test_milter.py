@@ -1,5 +1,6 @@
 """Milters: what they hear, each verdict at each stage, each change, octet for octet; OpenDKIM; the same session through Postfix."""
 import os
+import pathlib
 import pwd
 import re
 import time
@@ -473,3 +474,16 @@ def cut(octets):
     head, _, body = octets.partition(b"\r\n\r\n")
     fields = re.split(rb"\r\n(?![ \t])", head)
     return [f for f in fields if not re.match(rb"(Received|Authentication-Results|Return-Path|Message-Id|Date):", f, re.I)], body
+
+
+def test_what_is_shipped_makes_no_relay_bounce(gate, one):
+    """By conf/policy.conf: what a milter rejects of a trusted relay's mail is kept; a stranger's is refused."""
+    shipped = (pathlib.Path(__file__).resolve().parents[2] / "conf/policy.conf").read_text()
+    g = gate(one, conf='trusted_relays = { "127.0.0.50" }\n', policy=shipped)
+    field = b"Received: from mail.good.example (unknown [127.0.0.25])\r\n\tby relay.example.com (Postfix) with ESMTP id 1; x\r\n"
+    message = HEAD.replace(b"sender.example", b"good.example") + b"\r\n" + BODY
+    for moment, rule in (("eom", "milter-relayed"), ("rcpt", "milter-rcpt-relayed")):
+        one.script((moment, "reject"))
+        assert send(g, message=field + message, sender="alice@good.example", source="127.0.0.50").code == 250
+        assert g.verdict("quarantine", f"rule={rule} ")["relay"] == "127.0.0.50"
+        assert send(g, message=message, sender="alice@good.example", source="127.0.0.25").code == 550

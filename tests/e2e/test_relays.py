@@ -1,5 +1,7 @@
 """Behind another hop: a real Postfix as backup MX in front; whose mail it brings is in its Received fields, or said by XFORWARD and XCLIENT."""
+import json
 import re
+import time
 
 import pytest
 
@@ -200,3 +202,48 @@ def test_check_says_what_bounces(lab, backend, tmp_path):
     g = lab([backend().port], policy="reject if spf = fail\naccept\n", conf=CONF + 'relay_networks = { "127.0.0.48/28" }\n')
     said = g.command("check", "-c", str(g.conf_path)).stderr.decode()
     assert "bounces to its sender" in said and "127.0.0.50/32 is in relay_networks" in said
+
+
+def test_history_and_replay(lab, backend, at):
+    """Both are recorded: who it was, and who has brought it; another policy is tried on what was said of the client."""
+    g = lab([backend().port], policy=POLICY, conf=CONF, listeners=f'listener smtp {{ address = "127.0.0.1:{at}" }}')
+    field = "Received: from mail.good.example (unknown [127.0.0.25])\r\n\tby relay.example.com (Postfix) with ESMTP id 1; x\r\n"
+    with Client(at, source=RELAY) as c:
+        c.ehlo("relay.example.com")
+        assert c.message("alice@good.example", "bob@example.com", field.encode() + mail()).code == 250
+    g.verdict("accept")
+    end = time.monotonic() + 20
+    while not (found := json.loads(g.command("history", "-c", str(g.conf_path), "--json", check=False).stdout)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    (one,) = found
+    assert (one["client"], one["helo"], one["facts"]["client.via"], one["facts"]["client.boundary"]) == ("127.0.0.25", "mail.good.example", RELAY, "received")
+    assert one["why"]["client.boundary"] == "Received field 1"
+    text = g.command("history", "-c", str(g.conf_path), "-v").stdout.decode()
+    assert re.search(r"client +127\.0\.0\.25, HELO mail\.good\.example", text) and re.search(r"client\.via +127\.0\.0\.50", text)
+    assert json.loads(g.command("history", "-c", str(g.conf_path), "--client", "127.0.0.25", "--json").stdout) and not json.loads(
+        g.command("history", "-c", str(g.conf_path), "--client", RELAY, "--json", check=False).stdout)
+    new = g.dir / "new.conf"
+    new.write_text("quarantine mine: if client.relayed and client.ip = 127.0.0.25 and spf = pass\naccept\n")
+    out = json.loads(g.command("replay", "-c", str(g.conf_path), "--policy", str(new), "--json").stdout)
+    assert (out["verdicts"], out["changed"], out["cannot_be_known"]) == (1, 1, 0), out
+    assert (out["changes"][0]["rule"]["name"], out["changes"][0]["examples"][0]["client"]) == ("mine", "127.0.0.25")
+
+
+def test_the_server_hears_of_the_client_that_xforward_told(lab, scratch, at):
+    """By XCLIENT there, where it is told who the client is; without XFORWARD it is the relay, since nothing else is known at MAIL."""
+    port = free_port()
+    server = Postfix(scratch / "postfix-told", services=f"127.0.0.1:{port} inet n - n - - smtpd -o smtpd_authorized_xclient_hosts=127.0.0.1\n")
+    try:
+        lab([port], policy="accept\n", conf=CONF, backend_options="xclient = yes", listeners=f'listener smtp {{ address = "127.0.0.1:{at}" }}')
+        with Client(at, source=RELAY) as c:
+            c.ehlo("relay.example.com")
+            for said in ("ADDR=127.0.0.25 HELO=mail.good.example", "ADDR=[UNAVAILABLE]", None, "ADDR=127.0.0.66"):
+                if said:
+                    c.expect("XFORWARD " + said, 250)
+                assert [r.code for r in c.envelope("alice@good.example", "bob@example.com")] == [250]
+                assert c.data_block(mail()).code == 250
+        server.wait_message("bob@example.com", 4)
+        assert re.findall(r": client=\S+\[(\S+)\]", (server.dir / "log").read_text()) == ["127.0.0.25", RELAY, RELAY, "127.0.0.66"]
+    finally:
+        server.stop()

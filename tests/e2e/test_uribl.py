@@ -1,5 +1,9 @@
 """Lists of domains: where a domain stands in a message, what the lists answer, and what they count."""
 import base64
+import collections
+import select
+import socket
+import threading
 
 import pytest
 
@@ -112,15 +116,85 @@ def test_in_a_session(gate, backend):
         assert "uribl.score=3" in gate.verdict("accept")["facts"]
 
 
+class Counting:
+    """A resolver before another one that counts the names it is asked for; what ends with one of silent it does not answer."""
+
+    def __init__(self, port, silent=()):
+        self.asked, self.silent, self.to = collections.Counter(), silent, ("127.0.0.1", port)
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.server = f"127.0.0.1:{self.sock.getsockname()[1]}"
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+        self.sock.close()
+
+    def run(self):
+        waiting = {}
+        while not self.ended.is_set():
+            for s in select.select([self.sock, *waiting], [], [], 0.1)[0]:
+                if s is not self.sock:
+                    self.sock.sendto(s.recv(65535), waiting.pop(s))
+                    s.close()
+                    continue
+                message, who = s.recvfrom(65535)
+                name = self.name(message)
+                self.asked[name] += 1
+                if not name.endswith(tuple(self.silent)):
+                    on = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                    on.sendto(message, self.to)
+                    waiting[on] = who
+        for s in waiting:
+            s.close()
+
+    @staticmethod
+    def name(message):
+        at, labels = 12, []
+        while message[at]:
+            labels.append(message[at + 1:at + 1 + message[at]].decode().lower())
+            at += 1 + message[at]
+        return ".".join(labels)
+
+    def below(self, zone):
+        return {n[:-len(zone) - 1] for n in list(self.asked) if n.endswith("." + zone)}
+
+
 def test_ten_thousand_links_cost_few_questions(lab, lists, backend):
     """The first 40 names of a message, each once for a list."""
-    g = lab([backend().port], policy=POLICY, conf=CONF, dns=lists.server)
-    g.wait_line(r"event=dnsbl zone=bits\.lists\.example state=well")
-    body = "".join(f'<a href="http://n{i}.many{i}.example/">x</a>\r\n' for i in range(10000))
-    with Client(g.port, source="127.0.0.9") as c:
-        c.ehlo()
-        assert c.message("alice@sender.example", "bob@example.com", html(body + '<a href="http://bad.example">')).code == 250
-    assert "uribl.score=0" in g.verdict("accept")["facts"]
+    with Counting(lists.port) as dns:
+        g = lab([backend().port], policy=POLICY, conf=CONF, dns=dns.server)
+        g.wait_line(r"event=dnsbl zone=bits\.lists\.example state=well")
+        g.wait_line(r"event=dnsbl zone=dbl\.lists\.example state=well")
+        dns.asked.clear()
+        body = "".join(f'<a href="http://n{i}.many{i}.example/">x</a>\r\n' for i in range(10000))
+        with Client(g.port, source="127.0.0.9") as c:
+            c.ehlo("client.sender.example")
+            assert c.message("alice@sender.example", "bob@example.com", html(body + '<a href="http://bad.example">')).code == 250
+        assert "uribl.score=0" in g.verdict("accept")["facts"]
+        whole, short = dns.below("dbl.lists.example"), dns.below("bits.lists.example")
+        assert {n for n in whole if ".many" in n} < {f"n{i}.many{i}.example" for i in range(40)} and 30 < len(whole) <= 40, whole
+        assert {n for n in short if n.startswith("many")} < {f"many{i}.example" for i in range(40)} and 30 < len(short) <= 40, short
+        assert sum(dns.asked.values()) < 200, dns.asked
+
+
+def test_a_silent_list_is_benched(lab, lists, backend):
+    """Once its test has had no answer it is not asked any more; the others count."""
+    with Counting(lists.port, silent=("none.lists.example",)) as dns:
+        g = lab([backend().port], policy=POLICY, conf="uribl none.lists.example { timeout = 500ms }\n" + CONF, dns=dns.server)
+        assert "does not answer" in g.wait_line(r"event=dnsbl zone=none\.lists\.example state=benched")
+        dns.asked.clear()
+        with Client(g.port, source="127.0.0.9") as c:
+            c.ehlo("client.sender.example")
+            assert c.message("alice@sender.example", "bob@example.com", ROWS["text"][0]).code == 250
+        assert "uribl.score=5" in g.verdict("quarantine")["facts"]
+        assert "bad.example" not in dns.below("none.lists.example") and "bad.example" in dns.below("dbl.lists.example")
 
 
 def test_lists_that_fail_their_tests_count_nothing(lab, lists, backend):
