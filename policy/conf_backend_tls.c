@@ -69,14 +69,15 @@ static void weaker(struct conf *c, const struct backend_conf *b, int line)
 
 void conf_backend_tls_check(struct conf *c, const struct backend_conf *b, int line)
 {
-	bool any = conf_given(c, "tls_min") || conf_given(c, "tls_security_level") || conf_given(c, "tls_ciphers");
+	bool any = b->tls_pin_count || conf_given(c, "tls_min") || conf_given(c, "tls_security_level") || conf_given(c, "tls_ciphers");
 
 	if (b->tls_pin_count && b->tls != TLS_REQUIRED)
 		conf_error(c, line, "backend %s: tls_pin without tls = required: who is in the way would leave TLS out, expected tls = required", b->name);
 	if (b->tls_pin_count && (b->tls_ca_pem || conf_given(c, "tls_name")))
 		conf_warning(c, line, "backend %s: tls_ca and tls_name play no part with tls_pin: what is pinned needs no CA and no name", b->name);
 	if (any && (b->tls == TLS_OFF || b->protocol == LISTENER_TCP))
-		conf_warning(c, line, "backend %s: tls_min, tls_security_level and tls_ciphers play no part without TLS", b->name);
+		conf_warning(c, line, "backend %s: tls_min, tls_security_level, tls_ciphers and tls_pin play no part without TLS%s", b->name,
+			     b->protocol == LISTENER_TCP ? ", which is the client's own with protocol = tcp" : "");
 	else
 		weaker(c, b, line);
 }

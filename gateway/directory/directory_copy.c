@@ -158,13 +158,16 @@ int directory_copy_read(const int fd[DIRECTORY_COPIES], struct directory_copy *o
 	int rc = -ENOENT;
 
 	for (int i = 0; i < DIRECTORY_COPIES; i++) {
-		int got = file_read(fd[i], &c);
+		int got = fd[i] < 0 ? -EBADF : flock(fd[i], LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 
+		/* That another process is writing: what is half of it now is whole soon, and no damage. */
+		if (got < 0)
+			continue;
+		got = file_read(fd[i], &c);
 		/* Damaged: emptied, so that its number does not make it the newer one, and the good one is not written over next. */
-		if (got == -EBADMSG && flock(fd[i], LOCK_EX | LOCK_NB) == 0) {
+		if (got == -EBADMSG)
 			(void)!ftruncate(fd[i], 0);
-			(void)flock(fd[i], LOCK_UN);
-		}
+		(void)flock(fd[i], LOCK_UN);
 		if (got < 0)
 			continue;
 		if (rc == 0 && c.serial <= out->serial) {

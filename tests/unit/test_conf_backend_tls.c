@@ -60,7 +60,10 @@ static void test_weakenings(void **state)
 		  "@:4: backend b: tls_security_level = 1 is below this system's 2: weaker keys and signatures are taken\n" },
 		{ BACKEND("tls_ciphers = \"ECDHE+AESGCM:AES128-SHA\""), "@:4: backend b: tls_ciphers has AES128-SHA, which is without forward secrecy: " },
 		{ BACKEND("tls_ciphers = \"ALL\""), "@:4: backend b: tls_ciphers has " },
-		{ BACKEND("tls = off tls_min = 1.0"), "@:4: backend b: tls_min, tls_security_level and tls_ciphers play no part without TLS\n" },
+		{ BACKEND("tls = off tls_min = 1.0"), "@:4: backend b: tls_min, tls_security_level, tls_ciphers and tls_pin play no part without TLS\n" },
+		{ BACKEND("protocol = tcp tls = required tls_pin = { " PIN " }"),
+		  "@:4: backend b: tls_min, tls_security_level, tls_ciphers and tls_pin play no part without TLS, which is the client's own with protocol = tcp\n"
+		  "@:4: backend b: no listener leads to it, expected one with backends = { \"b\" }\n" },
 		{ BACKEND("tls = required tls_ca = cert.pem tls_pin = { " PIN " }"),
 		  "@:4: backend b: tls_ca and tls_name play no part with tls_pin: what is pinned needs no CA and no name\n" },
 		{ BACKEND("tls = required tls_name = x.example tls_pin = { " PIN " }"), "@:4: backend b: tls_ca and tls_name play no part with tls_pin" },

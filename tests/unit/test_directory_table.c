@@ -6,9 +6,11 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -98,10 +100,18 @@ static void unmake(int fd[DIRECTORY_COPIES])
 		close(fd[i]);
 }
 
+/* To open what it is once more: a lock is of whoever has opened it. */
+static const char *self_path(int fd, char path[64])
+{
+	snprintf(path, 64, "/proc/self/fd/%d", fd);
+	return path;
+}
+
 static void test_copy(void **state)
 {
 	struct directory_copy c = { .born_ms = 5, .count = 2 }, in;
-	int fd[DIRECTORY_COPIES];
+	int fd[DIRECTORY_COPIES], other;
+	char path[64];
 
 	make(fd);
 	part_set(&c.part[0], "ad", "\0a@b\0\1c@d", 10);
@@ -133,6 +143,13 @@ static void test_copy(void **state)
 	}
 	/* Who was started earlier does not write over what a later one has. */
 	c.born_ms = 4;
+	/* What another one is just writing is no damage: it is left alone. */
+	other = open(self_path(fd[0], path), O_RDWR | O_CLOEXEC);
+	assert_true(other >= 0 && flock(other, LOCK_EX) == 0 && ftruncate(fd[0], 60) == 0);
+	assert_int_equal(directory_copy_read(fd, &in), 0);
+	free(in.bytes);
+	assert_true(lseek(fd[0], 0, SEEK_END) == 60);
+	close(other);
 	assert_int_equal(directory_copy_write(fd, &c), -ESTALE);
 	/* But for one of a day to come, whose clock was wrong. */
 	c.born_ms = INT64_MAX;
