@@ -79,8 +79,15 @@ static void look_at_xclient(struct backend *b)
 	b->lacks_xclient = lacks;
 }
 
+/* For others to see; of a group that is given up nobody looks any more how its members are. */
+static void health_tell(struct backend *b, signed char health)
+{
+	atomic_store(&b->shared->health[b->self], (signed char)(b->group->ending ? 0 : health));
+}
+
 void backend_up(struct backend *b, const struct smtp_caps *caps)
 {
+	health_tell(b, 1);
 	if (b->state != UP) {
 		changed(b, "up", b->state == AWAY ? "it answers again" : NULL);
 		if (b->group->on_up && !b->group->ending)
@@ -117,6 +124,7 @@ void backend_away(struct backend *b, const char *why)
 	b->backoff_ms = news ? BACKOFF_MIN_MS : b->backoff_ms * 2 > most ? (int)most : b->backoff_ms * 2;
 	b->retry_at_ms = clock_ms() + b->backoff_ms;
 	b->state = AWAY;
+	health_tell(b, -1);
 	b->probed = true;
 	if (news)
 		changed(b, "away", why);

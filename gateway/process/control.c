@@ -66,6 +66,28 @@ static void limits_describe(const struct shared *s, json_t *answer)
 							places_held(&s->smtp_sessions), "unplaced", (json_int_t)atomic_load(&s->presence.unplaced)));
 }
 
+/* How many workers have found each server up, and how many away; those of no use to a worker, or not asked yet, it has no word of. */
+static void backends_describe(const struct shared *s, json_t *answer)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < SHARED_PLACES; i++) {
+		int up = 0, away = 0;
+
+		if (!s->backend_names.name[i][0])
+			continue;
+		for (int k = 0; k < SHARED_SLOTS; k++) {
+			int health = atomic_load(&s->backend[i].health[k]);
+
+			up += health > 0;
+			away += health < 0;
+		}
+		json_array_append_new(list, json_pack("{s:s,s:s,s:i,s:i}", "backend", s->backend_names.name[i], "state",
+						      away ? "away" : up ? "up" : "unknown", "up", up, "away", away));
+	}
+	json_object_set_new(answer, "backends", list);
+}
+
 /* Servers that are spoken to in clear text since TLS with them fails. */
 static void tls_failed_describe(const struct shared *s, json_t *answer)
 {
@@ -116,6 +138,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 						       "routes", (json_int_t)atomic_load(&s->spool_routes), "routes_down",
 						       (json_int_t)atomic_load(&s->spool_routes_down)));
 	load_describe(&s->load, answer);
+	backends_describe(s, answer);
 	tls_failed_describe(s, answer);
 	directory_describe(&s->directory, answer);
 	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));

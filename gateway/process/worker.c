@@ -210,6 +210,9 @@ static void drain(struct worker *w, const struct channel_drain *d)
 		for (int i = 0; w->env->protocols[i]; i++)
 			if (w->env->protocols[i]->retire)
 				w->env->protocols[i]->retire(w->service[i]);
+		/* how servers are is the business of those who come after it */
+		for (int i = 0; i < SHARED_PLACES; i++)
+			atomic_store(&w->env->shared->backend[i].health[w->env->slot], 0);
 		(void)tick_start(w, TICK_DRAINING_MS);
 	}
 	if (d->patience_s <= 0)
@@ -379,9 +382,10 @@ static int backends_new(struct worker *w)
 	w->backends = tcp_backends_new(w->site, w->dns);
 	for (size_t i = 0; w->backends && i < w->site->backend_count; i++) {
 		int at = shared_names_find(&w->env->shared->backend_names, w->site->backend[i].name);
+		struct backend_shared *s = at >= 0 ? &w->env->shared->backend[at] : NULL;
 
-		if (at >= 0)
-			tcp_backends_share(w->backends, i, &w->env->shared->backend[at].inside, &w->env->shared->backend[at].tls_weak, w->env->slot);
+		if (s)
+			tcp_backends_share(w->backends, i, &s->inside, &s->tls_weak, &s->health[w->env->slot], w->env->slot);
 	}
 	return w->backends ? 0 : -ENOMEM;
 }

@@ -20,6 +20,7 @@ struct tcp_backend {
 	const struct backend_conf *conf;
 	struct places own, *places;
 	struct tls_weak own_weak, *weak;
+	_Atomic signed char *health;    /* for others to see: 1 up, -1 away; or NULL */
 	int self;
 	bool away;
 	int backoff_ms;
@@ -102,12 +103,13 @@ void tcp_backends_free(struct tcp_backends *b)
 	free(b);
 }
 
-void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, int self)
+void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, _Atomic signed char *health, int self)
 {
 	if (i >= b->count)
 		return;
 	b->member[i].places = places;
 	b->member[i].weak = weak;
+	b->member[i].health = health;
 	b->member[i].self = self;
 }
 
@@ -128,6 +130,8 @@ static void changed(const struct tcp_backend *m, const char *why)
 
 static void is_up(struct tcp_backend *m)
 {
+	if (m->health)
+		atomic_store(m->health, 1);
 	if (!m->away)
 		return;
 	m->away = false;
@@ -142,6 +146,8 @@ static void is_away(struct tcp_backend *m, const char *why)
 	m->backoff_ms = news ? BACKOFF_MIN_MS : m->backoff_ms > most / 2 ? most : m->backoff_ms * 2;
 	m->retry_at_ms = clock_ms() + m->backoff_ms;
 	m->away = true;
+	if (m->health)
+		atomic_store(m->health, -1);
 	if (news)
 		changed(m, why);
 }

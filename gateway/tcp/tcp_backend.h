@@ -36,8 +36,8 @@ struct tcp_backends *tcp_backends_new(const struct site *site, struct dns *dns);
 void tcp_backends_free(struct tcp_backends *b);         /* all links have been released */
 AUTO_DEFINE(tcp_backends)
 
-/* Where site->backend[i] counts its connections, in slot self, and remembers what came of TLS. Default: for itself. */
-void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, int self);
+/* Where site->backend[i] counts its connections, in slot self, remembers what came of TLS, and says how it is (NULL: nowhere). Default: for itself. */
+void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, _Atomic signed char *health, int self);
 
 /* A connection with one of them. */
 struct tcp_link {

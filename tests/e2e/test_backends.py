@@ -1,4 +1,6 @@
 """Several backends as one group: TLS to them, fail-over and health, sessions that are bounded and used again."""
+import json
+import signal
 import threading
 
 from lab.backend import Held, hang_up
@@ -119,10 +121,18 @@ def test_lost_between_rcpt_and_data(lab, backend):
     assert one.messages == []
 
 
+def found(g):
+    """What the status says of the first backend: state, workers that found it so."""
+    b = json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["backends"][0]
+    assert b["backend"] == "b0"
+    return b["state"], b["up"], b["away"]
+
+
 def test_none_reachable_and_back(lab, backend):
     server = backend()
     g = lab([server.port])
     g.wait_line(UP.format(0))
+    assert found(g) == ("up", 1, 0)
     mark = g.mark()
     server.stop()
     with Client(g.port) as c:
@@ -130,8 +140,17 @@ def test_none_reachable_and_back(lab, backend):
         assert {"8BITMIME", "SMTPUTF8", "DSN"} <= words         # as it was when last seen
         reply = c.envelope("a@sender.example", "bob@example.com")[0]
         assert reply.code == 451 and reply.text.startswith("4.4.1")
-    server.listen()
-    g.wait_line(UP.format(0), mark)
+        assert found(g) == ("away", 0, 1)
+        # a worker on its way out has no word in that any more
+        mark = g.mark()
+        g.process.send(signal.SIGHUP)
+        g.wait_line(AWAY.format(0), mark)
+        g.wait_notify("READY=1")
+        assert found(g) == ("away", 0, 1)
+        mark = g.mark()
+        server.listen()
+        g.wait_line(UP.format(0), mark)
+        assert found(g) == ("up", 1, 0)
     assert transaction(g).code == 250
 
 

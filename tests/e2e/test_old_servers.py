@@ -127,6 +127,7 @@ def test_retry_in_clear_is_remembered(lab, old):
     assert sum("STARTTLS" in s.commands for s in server.sessions) == 1
     assert len([line for line in g.process.lines if "event=backend-tls" in line]) == 1
     assert "in clear text" in g.wait_line("event=backend-tls")
+    assert status(g)["backends"] == [{"backend": "b0", "state": "up", "up": 1, "away": 0}]
     shown = status(g)["tls_failed"]
     assert [s["backend"] for s in shown] == ["b0"] and shown[0]["sessions"] >= 4 and shown[0]["since_s"] > 0
     # what another configuration has no use for is forgotten

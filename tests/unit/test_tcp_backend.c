@@ -188,12 +188,15 @@ static void other_workers(void)
 {
 	static struct places places;
 	static struct tls_weak weak;
+	static _Atomic signed char health;
 
-	tcp_backends_share(all, B + 1, &places, &weak, 0);
+	tcp_backends_share(all, B + 1, &places, &weak, &health, 0);
 	assert_true(places_enter(&places, 1, 1));
 	assert_string_equal(once(SET(B)), "full: all are full");
 	places_leave(&places, 1);
+	assert_int_equal(health, 0);
 	assert_string_equal(once(SET(B)), "b");
+	assert_int_equal(health, 1);
 	assert_int_equal(places_held(&places), 0);
 }
 
