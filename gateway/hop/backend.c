@@ -16,6 +16,7 @@
 enum {
 	BACKOFF_MIN_MS = 1000,
 	TICK_MS = 1000,                 /* idle sessions are looked at */
+	FULL_MS = 100,                  /* others have all its sessions: whether it can be probed is looked at so often */
 	MEMBERS_MAX = 64,
 };
 
@@ -257,7 +258,8 @@ static void idle_expire(struct backend *b)
 	}
 }
 
-static void probe(struct backend *b)
+/* false: others have all its sessions. may wait */
+static bool probe(struct backend *b)
 {
 	struct backend_session *bs;
 	int64_t budget = b->group->site->timeouts.budget_ms;
@@ -266,7 +268,7 @@ static void probe(struct backend *b)
 
 	if (!backend_slot_try(b)) {
 		b->seen_ms = clock_ms();        /* all its sessions are at work: it is well */
-		return;
+		return false;
 	}
 	if (b->state == AWAY)
 		b->retry_at_ms = clock_ms() + b->backoff_ms;
@@ -278,6 +280,7 @@ static void probe(struct backend *b)
 		b->seen_ms = clock_ms();        /* it serves others of ours, and takes no more */
 		break;
 	}
+	return true;
 }
 
 static void watch_task(void *arg)
@@ -290,8 +293,10 @@ static void watch_task(void *arg)
 		int64_t left = due - clock_ms();
 
 		if (left <= 0 && (b->state != UP || b->conf->probe_interval_ms > 0)) {
-			probe(b);
-			continue;
+			if (probe(b))
+				continue;
+			/* Another group with this server, or another worker, has them: without a wait here it could not give them back. */
+			left = FULL_MS;
 		}
 		idle_expire(b);
 		memset(&b->wake, 0, sizeof(b->wake));

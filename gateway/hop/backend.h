@@ -86,6 +86,9 @@ bool backend_group_is(const struct backend_group *g, const struct domain_owner *
 void backend_group_refused(struct backend_group *g);
 int64_t backend_group_refused_ms(const struct backend_group *g);
 
+/* Whether who asks for a session now would have to wait for that of another: the best of those that answer have all theirs at work. Never waits. */
+bool backend_group_full(struct backend_group *g);
+
 size_t backend_group_count(const struct backend_group *g);
 const char *backend_group_name(const struct backend_group *g, size_t i);
 

@@ -25,15 +25,38 @@ void backend_shared_forget(struct backend_shared *shared, int worker)
 	atomic_store(&shared->health[worker], 0);
 }
 
-bool backend_slot_try(struct backend *b)
+/* How many it takes; 0: no limit. */
+static int most(struct backend *b)
 {
 	int max = b->conf->max_sessions;
 
 	if (b->learned && clock_ms() >= b->learned_until_ms)
 		b->learned = 0;
-	if (b->learned && (max == 0 || b->learned < max))
-		max = b->learned;
-	return places_enter(&b->shared->inside, b->self, max);
+	return b->learned && (max == 0 || b->learned < max) ? b->learned : max;
+}
+
+bool backend_slot_try(struct backend *b)
+{
+	return places_enter(&b->shared->inside, b->self, most(b));
+}
+
+bool backend_group_full(struct backend_group *g)
+{
+	const struct backend *full = NULL;
+	bool room = false;
+
+	for (size_t i = 0; i < g->count; i++) {
+		struct backend *b = &g->member[i];
+		int max = most(b);
+
+		if (b->state == AWAY || (full && b->conf->priority > full->conf->priority))
+			continue;
+		if (!full || b->conf->priority < full->conf->priority)
+			room = false;
+		full = b;
+		room |= b->idle || max == 0 || places_held(&b->shared->inside) < max;
+	}
+	return full && !room;
 }
 
 /*

@@ -400,6 +400,40 @@ static void test_max_sessions_over_workers(void **state)
 	task_check_run(wait_task);
 }
 
+/* Two groups with one server that takes one session, which the first has: the second cannot look how it is, and others go on all the same. */
+static void full_at_start_task(void *arg)
+{
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	static struct backend_shared shared;
+	struct backend_group *second;
+	struct backend_session *bs;
+
+	memset(&shared, 0, sizeof(shared));
+	set_up(1);
+	script_server_add(&server[0], S(EHLO, "C:QUIT", "S:221 bye\r\n"));
+	script_server_add(&server[0], S(EHLO, "C:QUIT", "S:221 bye\r\n"));
+	conf[0].max_sessions = 1;
+	begin();
+	CHECK(!backend_group_full(group));
+	CHECK(backend_group_new(&site, NULL, NULL, &second, &err) == 0);
+	backend_group_share(group, 0, &shared, 1);
+	backend_group_share(second, 0, &shared, 1);
+	CHECK(backend_take(group, soon(), &bs) == 0);
+	CHECK(backend_group_full(group) && backend_group_full(second));
+	CHECK(backend_group_start(second) == 0);
+	CHECK(backend_group_ready(second, 50) == -ETIMEDOUT);
+	backend_give(bs, false);
+	CHECK(backend_group_ready(second, 3000) == 0);
+	CHECK(!backend_group_full(group) && !backend_group_full(second));
+	backend_group_free(second);
+	end(1);
+}
+
+static void test_full_at_start(void **state)
+{
+	task_check_run(full_at_start_task);
+}
+
 /* 421 at the greeting while `others` sessions are at work: whether it is full then, and what is said later waits for them. */
 static void full_task(void *arg)
 {
@@ -712,6 +746,7 @@ int main(void)
 		cmocka_unit_test(test_max_sessions),
 		cmocka_unit_test(test_max_sessions_with_reuse),
 		cmocka_unit_test(test_max_sessions_over_workers),
+		cmocka_unit_test(test_full_at_start),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_trouble_in_use),
 		cmocka_unit_test(test_ourselves),
