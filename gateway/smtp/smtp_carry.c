@@ -143,6 +143,8 @@ static int verify(struct smtp_session *s, const struct smtp_groups *groups, stru
 			if (!g->target[k].copy && smtp_ways_own(s, g, &g->target[k]))
 				all[n++] = g->target[k];
 	}
+	if (n > 0)
+		smtp_legs_make_room(s, leg, &leg->route);
 	rc = n > 0 ? delivery_verify(leg->delivery, all, n, until, reply) : 0;
 	free(all);
 	return rc;

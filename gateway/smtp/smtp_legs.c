@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hop/backend.h"
 #include "smtp/smtp_inline.h"
 #include "smtp/smtp_session.h"
 
@@ -79,6 +80,26 @@ struct smtp_leg *smtp_legs_get(struct smtp_txn *t, const struct route *route, bo
 	return leg;
 }
 
+static bool has_session(const struct smtp_leg *leg)
+{
+	return leg->delivery && delivery_spare_ms(leg->delivery) >= 0;
+}
+
+void smtp_legs_make_room(struct smtp_session *s, const struct smtp_leg *leg, const struct route *route)
+{
+	struct backend_group *behind = route_group(s->svc, s, route);
+
+	if ((!leg || !has_session(leg)) && behind && backend_group_full(behind))
+		smtp_legs_pause(s->t);
+}
+
+void smtp_legs_tidy(struct smtp_txn *t)
+{
+	for (size_t i = 0; i < t->leg_count; i++)
+		if (t->leg[i]->rcpts == 0 && has_session(t->leg[i]))
+			delivery_pause(t->leg[i]->delivery);
+}
+
 enum delivery_result smtp_leg_ask(struct smtp_session *s, struct smtp_leg *leg, const struct recipient *r, char *reply)
 {
 	struct smtp_txn *t = s->t;
@@ -94,6 +115,7 @@ enum delivery_result smtp_leg_ask(struct smtp_session *s, struct smtp_leg *leg, 
 	}
 	if (leg->route.kind == ROUTE_DESTINATION && leg->rcpts > 0 && !smtp_inline_suits(s, leg->route.domain, r, reply))
 		return DELIVERY_LATER;
+	smtp_legs_make_room(s, leg, &leg->route);
 	return delivery_rcpt(leg->delivery, r, reply);
 }
 
@@ -118,7 +140,7 @@ int smtp_legs_spare_ms(const struct smtp_txn *t)
 void smtp_legs_pause(struct smtp_txn *t)
 {
 	for (size_t i = 0; i < t->leg_count; i++)
-		if (t->leg[i]->delivery && delivery_spare_ms(t->leg[i]->delivery) >= 0)
+		if (has_session(t->leg[i]))
 			delivery_pause(t->leg[i]->delivery);
 }
 

@@ -49,6 +49,15 @@ const char *smtp_leg_backend(const struct smtp_leg *leg);
 int smtp_legs_spare_ms(const struct smtp_txn *t);
 void smtp_legs_pause(struct smtp_txn *t);
 
+/*
+ * Before a session by this route is taken, for leg, which may hold it already, or (NULL) for a delivery of its own: if it would have to be waited for, those that the
+ * transaction holds are given back. Two messages of which each holds what the other waits for would both hear 451, as would one whose legs share a server that
+ * takes one session. Never waits.
+ */
+void smtp_legs_make_room(struct smtp_session *s, const struct smtp_leg *leg, const struct route *route);
+/* The recipients are known: whoever was asked and has none gives its session back. */
+void smtp_legs_tidy(struct smtp_txn *t);
+
 /* The sessions are given back; what was asked stays known. */
 void smtp_leg_end(struct smtp_leg *leg);
 void smtp_legs_end(struct smtp_txn *t);

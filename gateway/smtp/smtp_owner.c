@@ -113,6 +113,7 @@ static enum delivery_result ask(struct asking *a, size_t owner, char *reply)
 	route_of_owner(a->d, owner, &route);
 	if (a->aside) {
 		delivery_free(a->delivery);
+		smtp_legs_make_room(a->s, NULL, &route);
 		a->delivery = delivery_new(route_hop(a->s->svc, a->s, &route), &a->s->t->txn);
 		if (a->delivery)
 			return delivery_rcpt(a->delivery, a->r, reply);

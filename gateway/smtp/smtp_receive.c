@@ -137,6 +137,7 @@ static int begin_message(struct smtp_session *s, bool bdat)
 
 	assert(t);
 	t->bdat = bdat;
+	smtp_legs_tidy(t);
 	smtp_limit_note(s, USE_MESSAGES);
 	if (site->timeouts.transaction_ms) {
 		int64_t end = clock_ms() + site->timeouts.transaction_ms;

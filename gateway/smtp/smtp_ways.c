@@ -79,6 +79,8 @@ static enum delivery_result send_aside(struct smtp_session *s, struct smtp_group
 	only.copy = false;              /* in a delivery that it is alone in there is nobody else to be held up */
 	way_of(s, g, target, &way);
 	several = to_learn(s, &way, target->address);
+	if (!several)
+		smtp_legs_make_room(s, NULL, &way);
 	if (several)
 		result = find_owner(s, several, target, &d, reply);
 	else
@@ -127,6 +129,8 @@ enum delivery_result smtp_ways_send(struct smtp_session *s, struct smtp_group *g
 		if (result != DELIVERY_TAKEN)
 			return result;
 	}
+	if (own > 0)
+		smtp_legs_make_room(s, smtp_ways_leg(s, g), &smtp_ways_leg(s, g)->route);
 	if (own > 0)
 		result = delivery_send(smtp_ways_leg(s, g)->delivery, g->target, own, header, until_ms, reply);
 	for (size_t i = own; i < g->target_count && result == DELIVERY_TAKEN; i++)

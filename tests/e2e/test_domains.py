@@ -544,6 +544,45 @@ class Flaky(Backend):
         return next(m for m in reversed(self.messages) if m.session is session).to
 
 
+ONE_EACH = "max_sessions = 1 max_sessions_wait = 2s"
+
+
+def test_two_that_wait_for_each_other(two):
+    """Each holds the one session that the other needs: what is held is given back, and both arrive."""
+    g, a, b = two(backend_options=ONE_EACH)
+    with Client(g.port) as first, Client(g.port) as second:
+        first.ehlo()
+        second.ehlo()
+        first.envelope("alice@sender.example", BOB)
+        second.envelope("alice@sender.example", ORG)
+        first.send(f"RCPT TO:<{ORG}>\r\n".encode())
+        second.send(f"RCPT TO:<{BOB}>\r\n".encode())
+        assert first.reply().code == 250 and second.reply().code == 250
+        for c in (first, second):
+            c.send(b"DATA\r\n")
+        for c in (first, second):
+            assert c.reply().code == 354
+        for n, c in enumerate((first, second)):
+            c.send(mail(subject=f"of {n}") + b".\r\n")
+        for c in (first, second):
+            assert c.reply().code == 250
+    assert to(a) == [BOB, BOB] and to(b) == [ORG, ORG]
+
+
+def test_two_legs_that_share_a_server(two):
+    """It takes one session: the second leg does not wait for the first one's."""
+    g, a, b = two(backend_options=ONE_EACH.replace("2s", "10s"), routes='domain "example.org" { backends = { "b0", "b1" } }\ndomain "example.com" { backends = { "b0" } }\n')
+    assert send(g, BOB, ORG)[1].code == 250
+    assert sorted(m.to for m in a.messages) == [[BOB], [ORG]] and not b.messages
+
+
+def test_a_redirect_to_a_server_that_is_held(two):
+    """The transaction holds the one session there itself."""
+    g, a, b = two(policy=f'redirect to "new@example.org" if rcpt = "{BOB}"\ncopy to "archive@example.org" if rcpt = "{BOB}"\naccept\n', backend_options=ONE_EACH)
+    assert send(g, BOB, "z@example.com", ORG)[1].code == 250
+    assert to(a) == ["z@example.com"] and to(b) == ["archive@example.org", ORG, "new@example.org"]
+
+
 @pytest.mark.parametrize("options", ["", "max_sessions = 2 max_sessions_wait = 200ms"])
 def test_nothing_is_lost_under_load(lab, request, options):
     """With few sessions, messages hold one and wait for the other's: not for ever."""
