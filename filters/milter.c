@@ -26,6 +26,7 @@ struct one {
 	enum told told;
 	char *helo;                     /* that it has been told; NULL: none */
 	bool tls;                       /* and that was within TLS */
+	struct net_addr client;         /* that it has been told */
 	struct milter_said session, greeting, mail;     /* what it thinks of the client, its name, the message */
 	bool away;                      /* it could not be asked in this transaction */
 	char why[WHY_MAX];
@@ -175,9 +176,15 @@ static int broke(struct milters *m, struct one *o, const struct txn *t, int rc)
 	return gone(m, o, t, rc, o->talk.why && o->talk.why[0] ? o->talk.why : strerror(-rc));
 }
 
+/* A relay that we trust has said whose message it is (XCLIENT); what the header will tell comes too late. */
+static const struct client *who(const struct milters *m, const struct txn *t)
+{
+	return t->client->addr.family ? t->client : m->client;
+}
+
 static struct milter_scene scene(const struct milters *m, const struct one *o, const struct txn *t)
 {
-	return (struct milter_scene){ .txn = t, .daemon_name = o->conf->daemon_name ? o->conf->daemon_name : m->listener, .local = &m->local };
+	return (struct milter_scene){ .txn = t, .client = who(m, t), .daemon_name = o->conf->daemon_name ? o->conf->daemon_name : m->listener, .local = &m->local };
 }
 
 static int macros(struct one *o, const struct milter_scene *s, enum milter_moment at, enum milter_command c)
@@ -192,26 +199,28 @@ static int macros(struct one *o, const struct milter_scene *s, enum milter_momen
 static int say_connect(struct milters *m, struct one *o, const struct txn *t)
 {
 	struct milter_scene s = scene(m, o, t);
-	const char *name = milter_client_name(m->client);
+	const struct client *c = s.client;
+	const char *name = milter_client_name(c);
 	char literal[NET_TEXT_MAX + 8];
 
+	o->client = c->addr;
 	if (!milter_talk_wants(&o->talk, MILTER_NO_CONNECT))
 		return 0;
-	snprintf(literal, sizeof(literal), m->client->addr.family == AF_INET6 ? "[IPv6:%s]" : "[%s]", m->client->ip);
+	snprintf(literal, sizeof(literal), c->addr.family == AF_INET6 ? "[IPv6:%s]" : "[%s]", c->ip);
 	macros(o, &s, MILTER_AT_CONNECT, MILTER_CONNECT);
-	milter_put_connect(milter_talk_out(&o->talk), name ? name : literal, m->client->addr.family == AF_INET6 ? '6' : '4', m->client->addr.port, m->client->ip);
+	milter_put_connect(milter_talk_out(&o->talk), name ? name : literal, c->addr.family == AF_INET6 ? '6' : '4', c->addr.port, c->ip);
 	return milter_talk_ask(&o->talk, MILTER_QUIET_CONNECT, false, &o->session);
 }
 
 static int say_helo(struct milters *m, struct one *o, const struct txn *t)
 {
 	struct milter_scene s = scene(m, o, t);
-	const char *helo = m->client->helo ? m->client->helo : "";
+	const char *helo = s.client->helo ? s.client->helo : "";
 
 	/* After STARTTLS it is said anew, as the client does (RFC 3207 4.2). */
-	if (o->helo && strcmp(o->helo, helo) == 0 && o->tls == (m->client->tls_version != NULL))
+	if (o->helo && strcmp(o->helo, helo) == 0 && o->tls == (s.client->tls_version != NULL))
 		return 0;
-	o->tls = m->client->tls_version != NULL;
+	o->tls = s.client->tls_version != NULL;
 	free(o->helo);
 	o->helo = strdup(helo);
 	if (!o->helo)
@@ -313,17 +322,28 @@ static int dial(struct milters *m, struct one *o, const struct txn *t, int64_t u
 	return rc;
 }
 
+/* What it has heard, and said, of the client of an earlier message is nothing to this one. may wait */
+static void another_client(struct milters *m, struct one *o, const struct txn *t)
+{
+	if (!o->line || o->told != TOLD_CLIENT || t->stage > STAGE_RCPT || net_same_ip(&o->client, &who(m, t)->addr))
+		return;
+	milter_talk_quit(&o->talk, clock_ms() + QUIT_MS);
+	hang_up(o, DAEMON_DONE);
+}
+
 /*
  * All that stands before a recipient. A connection of an earlier message that has broken meanwhile (the filter was started anew) is replaced. 0 or -errno:
  * it is away. may wait
  */
 static int reach(struct milters *m, struct one *o, struct txn *t, int64_t until_ms)
 {
-	bool had = o->line != NULL;
+	bool had;
 	int rc = 0;
 
 	if (o->away)
 		return -EHOSTUNREACH;
+	another_client(m, o, t);
+	had = o->line != NULL;
 	if (o->told == TOLD_SENDER || (had && ends_it(&o->session)))
 		return 0;
 	if (had) {

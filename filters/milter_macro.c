@@ -36,7 +36,7 @@ static const char *refusal_part(const char *reply, bool code, char *scratch)
 
 static const char *of_connection(const struct milter_scene *s, const char *name, char *scratch)
 {
-	const struct client *c = s->txn->client;
+	const struct client *c = s->client ? s->client : s->txn->client;
 	const char *host = milter_client_name(c);
 
 	if (strcmp(name, "j") == 0)

@@ -12,6 +12,7 @@
 /* What is known at a moment. */
 struct milter_scene {
 	const struct txn *txn;
+	const struct client *client;            /* of whom the filter hears; NULL: the transaction's */
 	const char *daemon_name;
 	const struct net_addr *local;           /* where the client has connected to; family 0: not known */
 	const char *rcpt, *rcpt_host;           /* the recipient in question, or NULL */

@@ -331,12 +331,49 @@ static void test_greeting_again(void **state)
 	milters_free(m);
 }
 
+/* A relay that tells whose message it is: each client is told in a connection of its own, and what was said of one does not hold for the next. */
+static void test_another_client(void **state)
+{
+	struct client second = { .ip = "192.0.2.2", .addr = { .family = AF_INET, .ip = { 192, 0, 2, 2 } } }, unknown = { .boundary = BOUNDARY_PENDING };
+	struct facts f = { 0 };
+	struct milters *m;
+
+	site.milter_count = 1;
+	second.evidence.ran = unknown.evidence.ran = ~0u;
+	REEL(TERMS "\0\0\0\1r");
+	REEL(TERMS C C C C C C C);
+	REEL(TERMS C C C C);
+	m = make();
+	assert_int_equal(milters_rcpt(m, &txn, &rcpt, &f), 0);
+	assert_string_equal(word(&f, "milter.rcpt"), "reject");
+	milters_reset(m);
+	fake.heard.len = 0;
+	for (int i = 0; i < 2; i++) {
+		txn.client = &second;
+		assert_int_equal(milters_rcpt(m, &txn, &rcpt, &f), 0);
+		assert_string_equal(word(&f, "milter.rcpt"), "none");
+		milters_reset(m);
+	}
+	assert_int_equal(fake.takes, 2);
+	assert_non_null(memmem(fake.heard.data, fake.heard.len, "192.0.2.2", 10));
+	assert_null(memmem(fake.heard.data, fake.heard.len, "192.0.2.1", 9));
+	/* One whose client the header will tell: until then it is the relay's. */
+	txn.client = &unknown;
+	fake.heard.len = 0;
+	assert_int_equal(milters_rcpt(m, &txn, &rcpt, &f), 0);
+	assert_int_equal(fake.takes, 3);
+	assert_non_null(memmem(fake.heard.data, fake.heard.len, "192.0.2.1", 10));
+	txn.client = &client;
+	facts_release(&f);
+	milters_free(m);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_who_refuses_ends_it), TEST(test_message), TEST(test_away_defer), TEST(test_away_pass), TEST(test_dies_at_mail),
-		TEST(test_dies_while_it_changes), TEST(test_a_connection_that_broke), TEST(test_sticky), TEST(test_greeting_again),
+		TEST(test_dies_while_it_changes), TEST(test_a_connection_that_broke), TEST(test_sticky), TEST(test_greeting_again), TEST(test_another_client),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
