@@ -339,11 +339,15 @@ static void verdict(struct directory_verdict *v, enum directory_answer answer, c
 		snprintf(v->directory, sizeof(v->directory), "%s", d->conf->name);
 }
 
+/* He wants mail of authenticated senders only. */
+static bool is_refused(const struct directory *d, unsigned flags)
+{
+	return flags & DIRECTORY_RESTRICTED && d->conf->restricted == DIRECTORY_RESTRICTED_REFUSE;
+}
+
 static void known(struct directory_verdict *v, const struct directory *d, unsigned flags, const char *by)
 {
-	bool refused = flags & DIRECTORY_RESTRICTED && d->conf->restricted == DIRECTORY_RESTRICTED_REFUSE;
-
-	verdict(v, refused ? DIRECTORY_KNOWN_RESTRICTED : DIRECTORY_KNOWN, d, by);
+	verdict(v, is_refused(d, flags) ? DIRECTORY_KNOWN_RESTRICTED : DIRECTORY_KNOWN, d, by);
 }
 
 static bool table_has(const struct directory *d, const struct directory_forms *f, unsigned *flags)
@@ -386,7 +390,8 @@ bool directory_service_quick(struct directory_service *s, const char *address, s
 			return true;
 		}
 		directory_forms(d->conf, address, &forms);
-		if (usable(d) && table_has(d, &forms, &flags)) {
+		/* What is old is believed where it says yes alone. */
+		if (usable(d) && table_has(d, &forms, &flags) && (fresh(d) || !is_refused(d, flags))) {
 			known(out, d, flags, "table");
 			return true;
 		}

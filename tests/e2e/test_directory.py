@@ -469,6 +469,21 @@ def test_a_part_elsewhere(gate):
         refreshed(g, mark)
 
 
+def test_old_restriction(gate):
+    """Who took mail of authenticated senders only, when the directory was last there, is put off: that may have changed, and nobody is refused for what is old."""
+    away = threading.Event()
+    restricted = ldap.entry("CN=list", proxyAddresses=["SMTP:list@example.com"], msExchRequireAuthToSendTo=["TRUE"])
+    with ldap.Liar(lambda r: b"" if away.is_set() else [restricted, *PAIR, ldap.DONE] if whole(r) else [ldap.DONE]) as liar:
+        g = gate(liar, "restricted = refuse", refresh="1s")
+        refreshed(g)
+        assert code(g, "list@example.com") == 550
+        away.set()
+        end = time.monotonic() + 15
+        while (said := code(g, "list@example.com")) == 550 and time.monotonic() < end:
+            time.sleep(0.2)
+        assert said == 451 and code(g, "anna@example.com") == 250
+
+
 # the process
 
 def test_commands(gate, slapd):
