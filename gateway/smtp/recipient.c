@@ -40,6 +40,7 @@ struct domain_test {
 	const struct backend_group *group;      /* that was asked; NULL: the call-out's host */
 	int64_t until_s;                /* 0: free */
 	bool accepts_all, pending;
+	bool running;                   /* it is being asked now */
 };
 
 struct recipient_check {
@@ -81,6 +82,25 @@ static struct domain_test *test_find(struct recipient_check *rc, const struct ba
 	return NULL;
 }
 
+/* One test at once: who writes to ever new subdomains shall not have all sessions asked about made-up addresses. */
+static bool test_running(const struct recipient_check *rc, const struct backend_group *g)
+{
+	for (size_t i = 0; i < DOMAINS_MAX; i++)
+		if (rc->test[i].running && rc->test[i].group == g)
+			return true;
+	return false;
+}
+
+/* The place of the next: the oldest, but none that is being asked. */
+static struct domain_test *test_place(struct recipient_check *rc)
+{
+	struct domain_test *t = NULL;
+
+	for (size_t i = 0; i < DOMAINS_MAX && (!t || t->running); i++)
+		t = &rc->test[rc->next_test++ % DOMAINS_MAX];
+	return t;
+}
+
 /* What it means that a server takes anybody. */
 static const char *accepts_all_why(const struct recipient_check *rc, const struct backend_group *g, const char *domain)
 {
@@ -98,12 +118,12 @@ static void test_note(struct recipient_check *rc, const struct backend_group *g,
 	struct domain_test *t = test_find(rc, g, domain);
 
 	if (!t)
-		t = &rc->test[rc->next_test++ % DOMAINS_MAX];
+		t = test_place(rc);
 	snprintf(t->domain, sizeof(t->domain), "%s", domain);
 	t->until_s = clock_wall_s() + DOMAIN_TEST_S;
 	t->group = g;
 	t->accepts_all = accepts_all;
-	t->pending = !source;
+	t->pending = t->running = !source;
 	if (accepts_all)
 		log_warning("recipient", "domain", domain, "source", source, "why", accepts_all_why(rc, g, domain), NULL);
 }
@@ -159,6 +179,8 @@ static void test_backend_task(void *arg)
 		test_note(rc, bg->group, bg->domain, said == 1, backend_name(bs->backend));
 	else if (test_find(rc, bg->group, bg->domain))
 		test_find(rc, bg->group, bg->domain)->until_s = clock_wall_s() + TEST_AGAIN_S;
+	for (size_t i = 0; i < DOMAINS_MAX; i++)
+		rc->test[i].running &= rc->test[i].group != bg->group;
 	if (bs && !bs->client->broken) {
 		backend_give(bs, true);
 		bs = NULL;
@@ -171,7 +193,7 @@ static void test_backend(struct recipient_check *rc, struct backend_group *g, co
 {
 	struct background *bg;
 
-	if (!g || test_find(rc, g, domain))
+	if (!g || test_running(rc, g) || test_find(rc, g, domain))
 		return;
 	bg = calloc(1, sizeof(*bg));
 	if (!bg)

@@ -363,6 +363,43 @@ static void test_backend(void **state)
 	task_check_run(backend_task);
 }
 
+/* Ever new domains (all below one of ours): the server is asked about one of them at a time, and the others wait for another occasion. */
+static void many_domains_task(void *arg)
+{
+	struct backend_conf conf = { .name = (char *)"a", .host = (char *)"127.0.0.1", .connect_timeout_ms = 300, .probe_interval_ms = 60000 };
+	struct backend_group *group;
+	AUTO(buf) struct buf err = BUF_INIT(1000);
+	char address[64];
+
+	begin(VERIFY_BACKEND);
+	recipient_check_free(check);
+	conf.port = server.addr.port;
+	site.backend = &conf;
+	site.backend_count = 1;
+	CHECK(backend_group_new(&site, NULL, NULL, &group, &err) == 0);
+	CHECK(recipient_check_new(&site, &store, group, &check, &err) == 0);
+	for (int i = 0; i < 3; i++)
+		script_server_add(&server, S(EHLO, "C:RCPT TO:<gatepost-", "S:550 no\r\n", "C:QUIT", "S:221 bye\r\n"));
+	for (int i = 0; i < 200; i++) {
+		snprintf(address, sizeof(address), "a@d%d.x.example", i);
+		CHECK(ask(address, NULL, 0) == RECIPIENT_ASK);
+	}
+	for (int64_t until = clock_ms() + 2000; (server.connections == 0 || server.open > 0) && clock_ms() < until;)
+		task_sleep(5);
+	CHECK(server.connections == 1);
+	CHECK(recipient_accepts_all(check, group, "d0.x.example") == 0 && recipient_accepts_all(check, group, "d1.x.example") == -1);
+	for (int64_t until = clock_ms() + 2000; recipient_accepts_all(check, group, "d1.x.example") < 0 && clock_ms() < until;)
+		task_sleep(5);
+	CHECK(recipient_accepts_all(check, group, "d1.x.example") == 0 && server.connections == 2);
+	backend_group_free(group);
+	end();
+}
+
+static void test_many_domains(void **state)
+{
+	task_check_run(many_domains_task);
+}
+
 static int setup(void **state)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -386,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_ourselves),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_backend),
+		cmocka_unit_test(test_many_domains),
 	};
 
 	return cmocka_run_group_tests_name("recipient", tests, setup, teardown);
