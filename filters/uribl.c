@@ -93,11 +93,12 @@ static const struct fact *known(struct txn *t, const char *name)
 	return f && f->state == FACT_KNOWN ? f : NULL;
 }
 
-static void add_fact(struct uribl *u, struct txn *t, const char *fact, unsigned use, const char *where)
+/* most: who writes many authors, or signs for many, leaves no room for the links else. */
+static void add_fact(struct uribl *u, struct txn *t, const char *fact, size_t most, unsigned use, const char *where)
 {
 	const struct fact *f = known(t, fact);
 
-	for (size_t i = 0; f && i < f->count; i++)
+	for (size_t i = 0; f && i < f->count && i < most; i++)
 		add_name(u, t->site, f->text[i], use, where);
 }
 
@@ -108,22 +109,22 @@ static void collect(struct uribl *u, struct txn *t, unsigned use)
 	struct helo h;
 
 	if (use & DNSBL_USE_FROM) {
-		add_fact(u, t, "from.domains", DNSBL_USE_FROM, "from");
+		add_fact(u, t, "from.domains", URIBL_OF_ONE_MAX, DNSBL_USE_FROM, "from");
 		if (t->env.from_domain)
 			add_name(u, t->site, t->env.from_domain, DNSBL_USE_FROM, "envelope");
 	}
 	if (use & DNSBL_USE_DKIM)
-		add_fact(u, t, "dkim.pass_domains", DNSBL_USE_DKIM, "dkim");
+		add_fact(u, t, "dkim.pass_domains", URIBL_OF_ONE_MAX, DNSBL_USE_DKIM, "dkim");
 	if (use & DNSBL_USE_HELO && t->client->helo) {
 		helo_parse(t->client->helo, &h);
 		if (h.kind == HELO_DOMAIN)
 			add_name(u, t->site, h.domain, DNSBL_USE_HELO, "helo");
 	}
 	if (use & DNSBL_USE_RDNS)
-		add_fact(u, t, "client.rdns", DNSBL_USE_RDNS, "rdns");
+		add_fact(u, t, "client.rdns", URIBL_OF_ONE_MAX, DNSBL_USE_RDNS, "rdns");
 	if (!(use & DNSBL_USE_LINKS))
 		return;
-	add_fact(u, t, "link.domains", DNSBL_USE_LINKS, "link");
+	add_fact(u, t, "link.domains", URIBL_NAMES_MAX, DNSBL_USE_LINKS, "link");
 	addresses = known(t, "link.addresses");
 	for (size_t i = 0; addresses && i < addresses->count; i++)
 		add_address(u, addresses->text[i]);

@@ -91,6 +91,8 @@ static const struct { const char *name, *text; unsigned use; bool registrable, a
 	{ "reverse name", HEAD, DNSBL_USE_RDNS, false, false, "rdns.example" },
 	{ "no signature", HEAD, DNSBL_USE_DKIM, false, false, "" },
 	{ "the sender's first", HEAD "http://b.example http://a.example\r\n", ALL, false, false, "author.example sender.example helo.example rdns.example b.example a.example" },
+	{ "many authors leave room for links", "From: a@a1.example, a@a2.example, a@a3.example, a@a4.example, a@a5.example, a@a6.example, a@a7.example\r\n\r\nhttp://b.example\r\n",
+	  DNSBL_USE_FROM | DNSBL_USE_LINKS, false, false, "a1.example a2.example a3.example a4.example a5.example sender.example b.example" },
 	{ "the same name twice", HEAD "http://b.example/1 http://B.example/2 http://b.example./3 https://b.example:8080\r\n", DNSBL_USE_LINKS, false, false, "b.example" },
 	{ "a link to the author", HEAD "http://author.example/ http://b.example/\r\n", ALL, false, false, "author.example sender.example helo.example rdns.example b.example" },
 	{ "a link to the author, links only", HEAD "http://author.example/\r\n", DNSBL_USE_LINKS, false, false, "author.example" },
