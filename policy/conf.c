@@ -224,6 +224,7 @@ static void policy_read(struct conf *c)
 	conf_mailbox_policy(c);
 	conf_relays_check(c);
 	conf_milter_policy(c);
+	conf_uribl_policy(c);
 }
 
 /* What concerns several sections, and the policy. */

@@ -180,6 +180,7 @@ void conf_srs_free(struct site *s);
 void conf_milter_check(struct conf *c);
 void conf_milter_policy(struct conf *c);
 void conf_milter_free(struct site *s);
+void conf_uribl_policy(struct conf *c);         /* when the policy is there */
 /* conf_client_limits.c: when all is known. */
 void conf_client_limits_check(struct conf *c);
 /*

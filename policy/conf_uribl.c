@@ -114,4 +114,18 @@ static void uribl_close(struct conf *c, void *at, int line)
 		conf_error(c, line, "uribl %s: addresses = yes is about addresses in links, and use has no links", d->zone);
 }
 
+void conf_uribl_policy(struct conf *c)
+{
+	const struct site *s = c->site;
+	int id = fact_find("uribl.score", 11);
+
+	if (!s->policy || id == FACT_NONE || (policy_filters(s->policy) & 1u << fact_owner(id)))
+		return;
+	for (size_t i = 0; i < s->dnsbl_count; i++)
+		if (s->dnsbl[i].use) {
+			conf_warning(c, 0, "uribl %s: no rule of the policy asks for uribl.score, so no domain is looked up", s->dnsbl[i].zone);
+			return;
+		}
+}
+
 const struct conf_section conf_uribl = { "uribl", "zone", uribl_options, uribl_open, uribl_close };

@@ -12,9 +12,9 @@ SECTIONS = ("listener", "backend", "outbound", "tls_policy", "recipients", "tls"
 OPTIONS = ("hostname", "domains", "relay_networks", "bypass", "client_header", "mode")
 CONF = re.compile(rf"({'|'.join(OPTIONS)}) *=|({'|'.join(SECTIONS)})( +[\w.\"-]+)? *{{")
 RULE = re.compile(r"(observe |)(accept|reject|defer|greylist|quarantine|discard|tag|add|remove|copy|redirect|log)\b[^{]* if ")
-#: What routes, packet filter and limits this machine has is none of the document's business; of passwords, of the rule for what is fetched, and of old TLS it speaks itself.
+#: What routes, packet filter and limits this machine has is none of the document's business; of passwords, of the rules for what is fetched and for domains, and of old TLS it speaks itself.
 EXPECTED = ("inline: ", " open files, ", ": passwords may come in clear text", ": scan = yes, and no rule holds back what is fetched",
-            ": tls_min = 1.0: ", ": tls_security_level = 0: ")
+            ": tls_min = 1.0: ", ": tls_security_level = 0: ", ": no rule of the policy asks for uribl.score")
 
 
 def blocks():

@@ -120,9 +120,35 @@ static void test_relays_warned(void **state)
 	}
 }
 
+/* Lists that no rule asks for. */
+static void test_lists_warned(void **state)
+{
+	static const struct { const char *text, *policy; bool warned; } rows[] = {
+		{ U(""), "accept\n", true },
+		{ "dnsbl a.example { }\n" U(""), "reject if dnsbl.score >= 5\naccept\n", true },
+		{ U(""), "reject if uribl.score >= 5\naccept\n", false },
+		{ U(""), "observe quarantine if uribl.zones ~ /./\naccept\n", false },
+		{ "dnsbl a.example { }\n", "accept\n", false },
+		{ "", "accept\n", false },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		AUTO(buf) struct buf errors = BUF_INIT(65536), warnings = BUF_INIT(65536);
+		struct site *s;
+
+		put("policy.conf", rows[i].policy);
+		s = load_rest(rows[i].text, &errors, &warnings);
+		assert_string_equal(buf_str(&errors), "");
+		if ((strstr(buf_str(&warnings), "uribl l.example: no rule of the policy asks for uribl.score") != NULL) != rows[i].warned)
+			fail_msg("%s: %s", rows[i].text, buf_str(&warnings));
+		site_free(s);
+	}
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_mistakes), cmocka_unit_test(test_defaults), cmocka_unit_test(test_relays_warned) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_mistakes), cmocka_unit_test(test_defaults), cmocka_unit_test(test_relays_warned),
+					  cmocka_unit_test(test_lists_warned) };
 
 	return cmocka_run_group_tests(tests, setup, dir_remove);
 }
