@@ -17,7 +17,7 @@ static const char *action_of(const char *text)
 	char word[32];
 	size_t i;
 
-	for (i = 0; text[i] && i < sizeof(word) - 1; i++)
+	for (i = 0; i < sizeof(word) - 1 && text[i]; i++)
 		word[i] = text[i] == ' ' ? '_' : text[i];
 	word[i] = '\0';
 	for (i = 0; strcmp(rspamd_actions[i], "custom") != 0; i++)
@@ -72,7 +72,7 @@ static void error_words(const char *text, struct rspamd_reply *out)
 {
 	size_t i;
 
-	for (i = 0; text[i] && i < RSPAMD_SYMBOL_MAX; i++)
+	for (i = 0; i < RSPAMD_SYMBOL_MAX && text[i]; i++)
 		out->error[i] = text[i] >= 0x20 && text[i] <= 0x7e ? text[i] : '?';
 	out->error[i] = '\0';
 }

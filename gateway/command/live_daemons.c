@@ -120,7 +120,7 @@ static char *password_read(const struct directory_conf *c, bool *readable)
 	char *text = calloc(1, PASSWORD_MAX + 2);
 	int fd = open(c->password_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	ssize_t n = fd < 0 || !text ? -1 : read(fd, text, PASSWORD_MAX + 1);
-	size_t len = n > 0 ? strcspn(text, "\r\n") : 0;
+	size_t len = text && n > 0 ? strcspn(text, "\r\n") : 0;
 
 	*readable = n >= 0;
 	if (fd >= 0)

@@ -34,12 +34,14 @@ static void look_at_gateway(struct live_part *p)
 	p->live->running = true;
 	live_say(p, LIVE_OK, "the gateway runs, version %s, since %lld s", json_string_value(json_object_get(answer, "version")),
 		 (long long)json_integer_value(json_object_get(answer, "up_s")));
-	json_array_foreach(json_object_get(answer, "tls_failed"), i, one)
+	json_array_foreach(json_object_get(answer, "tls_failed"), i, one) {
 		live_say(p, LIVE_WARN, "TLS with backend %s fails: %lld sessions were in clear text since", json_string_value(json_object_get(one, "backend")),
 			 (long long)json_integer_value(json_object_get(one, "sessions")));
-	json_array_foreach(json_object_get(answer, "directories"), i, one)
+	}
+	json_array_foreach(json_object_get(answer, "directories"), i, one) {
 		live_say(p, json_integer_value(json_object_get(one, "addresses")) > 0 ? LIVE_OK : LIVE_FAIL, "it knows %lld addresses of directory %s",
 			 (long long)json_integer_value(json_object_get(one, "addresses")), json_string_value(json_object_get(one, "name")));
+	}
 	json_decref(answer);
 }
 
