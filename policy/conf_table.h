@@ -204,7 +204,7 @@ void conf_rate_check(struct conf *c);
  * conf_way_out: a process of its own that a configuration is read with has none.
  */
 extern jmp_buf *conf_way_out;
-_Noreturn void conf_no_memory(void);
+__attribute__((noreturn)) void conf_no_memory(void);
 
 /* For the tables: a copy that is there (conf_no_memory else), a longer list. */
 char *conf_copy(const char *text);
