@@ -265,17 +265,18 @@ static bool cache_get(struct recipient_check *rc, const struct smtp_mailbox *to,
 	return true;
 }
 
-static void cache_put(struct recipient_check *rc, const struct smtp_mailbox *to, bool known, const struct smtp_reply *reply)
+/* refusal NULL: it is known. */
+static void cache_put(struct recipient_check *rc, const struct smtp_mailbox *to, const struct smtp_reply *refusal)
 {
-	struct state_op op = { .verb = STATE_PUT, .add = known };
+	struct state_op op = { .verb = STATE_PUT, .add = !refusal };
 	AUTO(buf) struct buf clean = BUF_INIT(64 * 1024);
 	size_t n;
 
 	if (!rc->state)
 		return;
 	cache_key(&op, to);
-	op.ttl_s = known ? rc->site->verify_positive_s : rc->site->verify_negative_s;
-	if (!known && smtp_reply_pass(&clean, reply, "5.1.1", NULL) == 0) {
+	op.ttl_s = !refusal ? rc->site->verify_positive_s : rc->site->verify_negative_s;
+	if (refusal && smtp_reply_pass(&clean, refusal, "5.1.1", NULL) == 0) {
 		n = strcspn(buf_str(&clean), "\r\n");
 		snprintf(op.text, sizeof(op.text), "%.*s", (int)n, buf_str(&clean));
 		if (n > 3 && op.text[3] == '-')
@@ -354,7 +355,7 @@ static enum recipient_answer converse(struct recipient_check *rc, struct smtp_cl
 		if (!t)
 			test_note(rc, NULL, to->domain, false, address);
 		reply_copy(reply, &c->reply);
-		cache_put(rc, to, false, &c->reply);
+		cache_put(rc, to, &c->reply);
 		return RECIPIENT_NO;
 	}
 	if (!t) {
@@ -364,7 +365,7 @@ static enum recipient_answer converse(struct recipient_check *rc, struct smtp_cl
 		if (said == 1)
 			return RECIPIENT_ASK;
 	}
-	cache_put(rc, to, true, NULL);
+	cache_put(rc, to, NULL);
 	return RECIPIENT_YES;
 }
 
