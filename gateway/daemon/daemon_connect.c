@@ -31,8 +31,11 @@ static int connect_path(const char *path, struct daemon_source *source, int64_t 
 			*out = stream_new(fd);
 			return *out ? 0 : -ENOMEM;
 		}
-		/* connect(2) of a unix socket does not wait when it must not block: the daemon is behind with accepting. */
-		if (fd != -EAGAIN)
+		/*
+		 * connect(2) of a unix socket does not wait when it must not block: the daemon is behind with accepting. And -EBUSY: the source has made so many
+		 * lately that it makes no more for a moment, which says nothing of the daemon.
+		 */
+		if (fd != -EAGAIN && fd != -EBUSY)
 			return fd;
 		if (left_ms(until_ms) == 0)
 			return -ETIMEDOUT;

@@ -19,7 +19,8 @@ struct site;
 
 enum { DAEMON_QUEUE_MAX = 256, DAEMON_REST_MS = 1000, DAEMON_REST_MAX_MS = 60 * 1000, DAEMON_FAILURES = 3 };
 
-/* Who connects to unix sockets: a descriptor, connected and non-blocking (the caller's), or -errno (-EAGAIN: its queue is full). May wait. */
+/* Who connects to unix sockets: a descriptor, connected and non-blocking (the caller's), or -errno (-EAGAIN: its queue is full; -EBUSY: it has made
+ * too many lately). May wait. */
 struct daemon_source {
 	int (*connect)(struct daemon_source *s, const char *path, int timeout_ms);
 };

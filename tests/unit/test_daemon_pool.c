@@ -470,6 +470,30 @@ static void unix_full(void *arg)
 	end();
 }
 
+static int source_busy(struct daemon_source *s, const char *to, int timeout_ms)
+{
+	return ++source_calls < 4 ? -EBUSY : file_connect(to);
+}
+
+/* The source has made too many lately: the daemon is not away for that. */
+static void unix_busy(void *arg)
+{
+	struct daemon_source source = { .connect = source_busy };
+	int fd = listen_on(0666, 5);
+	struct daemon_line *l = NULL;
+
+	begin(1);
+	address[0] = (struct daemon_address){ .text = "unix", .path = path };
+	daemon_pool_free(pool);
+	source_calls = 0;
+	pool = daemon_pool_new(&site, NULL, &source);
+	CHECK(daemon_take(all(), &conf, in(LONG_MS), false, &l) == 0 && source_calls == 4);
+	daemon_give(l, DAEMON_DONE);
+	end();
+	close(fd);
+	unlink(path);
+}
+
 static int loop_up(void **state)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -499,6 +523,7 @@ RUN(cancelled)
 RUN(last_words)
 RUN(unix_ways)
 RUN(unix_full)
+RUN(unix_busy)
 
 int main(void)
 {
@@ -507,6 +532,7 @@ int main(void)
 		cmocka_unit_test(test_mid_reply_kept), cmocka_unit_test(test_stand_in), cmocka_unit_test(test_refused), cmocka_unit_test(test_hung),
 		cmocka_unit_test(test_rubbish), cmocka_unit_test(test_too_long), cmocka_unit_test(test_queue), cmocka_unit_test(test_kept_for_a_while),
 		cmocka_unit_test(test_cancelled), cmocka_unit_test(test_last_words), cmocka_unit_test(test_unix_ways), cmocka_unit_test(test_unix_full),
+		cmocka_unit_test(test_unix_busy),
 	};
 
 	return cmocka_run_group_tests(tests, loop_up, loop_down);
