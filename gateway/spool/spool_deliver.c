@@ -15,6 +15,7 @@
 #include "hop/return_path.h"
 #include "hop/smtp_client.h"
 #include "policy/conf.h"
+#include "smtp/recipient.h"
 #include "smtp/route.h"
 #include "smtp/smtp_address.h"
 #include "smtp/smtp_server.h"
@@ -286,17 +287,24 @@ static void run_by(struct spool_work *w, const char *route)
 		settle_all(w, TRY_PENDING, SPOOL_LATER, "451 4.3.5 the configuration knows no way to where this goes", NULL);
 }
 
-/* The section domain of a recipient, or NULL. */
-static const struct domain_conf *section(const struct spool_work *w, const struct spool_try *t)
+/* The section domain of a recipient, or NULL; domain: SMTP_DOMAIN_MAX + 1, as it is looked up. */
+static const struct domain_conf *section(const struct spool_work *w, const struct spool_try *t, char *domain)
 {
 	const char *at = strrchr(recipient(w, t)->address, '@');
-	char domain[SMTP_DOMAIN_MAX + 1];
 
 	return at && smtp_domain_ascii(at + 1, domain) == 0 ? site_domain(w->svc->site, domain) : NULL;
 }
 
+/* Whether an owner is known not to say 250 to everybody: what another says means nothing while one who may have the mailbox does not answer (smtp_owner.h). */
+static bool says_no(const struct spool_work *w, const struct route *owner, const char *domain)
+{
+	struct backend_group *g = route_group(w->svc, NULL, owner);
+
+	return g && w->svc->recipients && recipient_accepts_all(w->svc->recipients, g, domain) == 0;
+}
+
 /* One whom the owner that he was kept for does not know: the others, up to the one who takes him. may wait */
-static void ask_others(struct spool_work *w, struct spool_try *t, const struct domain_conf *d)
+static void ask_others(struct spool_work *w, struct spool_try *t, const struct domain_conf *d, const char *domain)
 {
 	bool down = w->route_down, met = w->met;
 	char later[REPLY_MAX] = "", route_of[ROUTE_TEXT_MAX];
@@ -304,7 +312,7 @@ static void ask_others(struct spool_work *w, struct spool_try *t, const struct d
 
 	for (size_t i = 0; i < d->owner_count; i++) {
 		route_of_owner(d, i, &route);
-		if (strcmp(route_text(&route, route_of), w->lease->route) == 0)
+		if (strcmp(route_text(&route, route_of), w->lease->route) == 0 || (later[0] && !says_no(w, &route, domain)))
 			continue;
 		t->state = TRY_PENDING;
 		run_by(w, route_of);
@@ -350,9 +358,10 @@ void spool_deliver(struct spool_work *w)
 	else
 		run_by(w, w->lease->route);
 	for (size_t i = 0; owner && i < w->count; i++) {
-		const struct domain_conf *d = w->try[i].unknown ? section(w, &w->try[i]) : NULL;
+		char domain[SMTP_DOMAIN_MAX + 1];
+		const struct domain_conf *d = w->try[i].unknown ? section(w, &w->try[i], domain) : NULL;
 
 		if (d && d->owner_count > 1)
-			ask_others(w, &w->try[i], d);
+			ask_others(w, &w->try[i], d, domain);
 	}
 }

@@ -491,6 +491,32 @@ def test_one_moves_while_his_mail_waits(migration, tmp_path):
     assert to(new) == ["old@example.org"]
 
 
+def test_a_catch_all_gets_nothing_while_another_is_away(lab, backend, tmp_path):
+    """He has moved to one that does not answer: the word of the one that takes everybody means nothing until it does."""
+    user = "user@example.org"
+    first, second, catch_all = backend(users=[user]), backend(users=[]), backend()
+    g = lab([s.port for s in (first, second, catch_all)], domains=DOMAINS, policy=POLICY, backend_options="spool = yes probe_interval = 1s",
+            conf='domain "example.org" { backends = { "b0", "b1", "b2" } learn = yes }\n' + spool_conf(tmp_path, [user]))
+    assert send(g, user)[1].code == 250
+    g.wait_line("event=owner .*owner=b0 .*what=learnt")
+    first.stop()
+    assert send(g, user, message=mail(subject="waits"))[1].code == 250
+    g.verdict("spool")
+    second.stop()
+    second.users.append(user)
+    first.users.clear()
+    mark = g.mark()
+    first.listen()
+    g.wait_line("event=backend name=b0 .*state=up", mark)
+    while asked(first, user) < 2:       # at the attempt that it has come back for, or the next
+        assert "result=later" in g.wait_line("event=spool result=.*user@example.org", mark)
+        mark = g.mark()
+    assert not catch_all.messages
+    second.listen()
+    second.wait_messages(1)
+    assert to(second) == [user] and not catch_all.messages
+
+
 def test_spooled_for_a_domain_whose_servers_changed(two, tmp_path):
     g, a, b = two(conf=spool_conf(tmp_path, [BOB, ORG]), backend_options="spool = yes probe_interval = 1s")
     b.stop()
