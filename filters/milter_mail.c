@@ -68,22 +68,26 @@ static bool name_ok(const char *name)
 	return n > 0 && n <= 200 && !name[n];
 }
 
-/* Every line end becomes CRLF with a blank behind it; those at the end go. */
+/*
+ * Every line end becomes CRLF with a blank behind it; those at the end go. A line of nothing but blanks goes, too: some take it for the header's end, and RFC 5322
+ * section 3.2.2 has none made.
+ */
 static void fold(struct buf *out, const char *value)
 {
-	size_t len = strlen(value);
+	static const char ends[] = "\r\n", white[] = "\r\n \t";
 
-	while (len > 0 && (value[len - 1] == '\n' || value[len - 1] == '\r'))
-		len--;
-	for (size_t i = 0; i < len; i++) {
-		if (value[i] == '\r' && i + 1 < len && value[i + 1] == '\n')
-			continue;
-		if (value[i] != '\n' && value[i] != '\r') {
-			buf_addc(out, value[i]);
-			continue;
-		}
-		buf_adds(out, "\r\n");
-		if (value[i + 1] != ' ' && value[i + 1] != '\t')
+	for (const char *p = value; *p;) {
+		size_t n = strcspn(p, ends), gap = strspn(p + n, white), last = gap;
+
+		buf_add(out, p, n);
+		p += n + gap;
+		if (!*p)
+			break;
+		/* what stands behind the last line end of the gap begins the next line */
+		while (!strchr(ends, p[-(ptrdiff_t)(gap - last) - 1]))
+			last--;
+		buf_addf(out, "\r\n%.*s", (int)(gap - last), p - (gap - last));
+		if (gap == last)
 			buf_addc(out, '\t');
 	}
 	buf_adds(out, "\r\n");
