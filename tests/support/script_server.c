@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ struct visit {
 	struct script_server *server;
 	struct stream *stream;
 	const char **script;
+	struct visit *next, **prev;
 };
 
 /* Scripts are often compound literals: a copy outlives their block. */
@@ -141,8 +143,24 @@ static void visit_task(void *arg)
 		read_all(v);
 	stream_free(v->stream);
 	v->server->open--;
+	*v->prev = v->next;
+	if (v->next)
+		v->next->prev = v->prev;
 	free(v->script);
 	free(v);
+}
+
+/* Those whose client has closed do not count, though their turn to see that has not come yet. */
+static size_t open_visits(const struct script_server *s)
+{
+	size_t n = 0;
+
+	for (const struct visit *v = s->visits; v; v = v->next) {
+		struct pollfd p = { .fd = stream_fd(v->stream), .events = POLLRDHUP };
+
+		n += poll(&p, 1, 0) == 0;
+	}
+	return n;
 }
 
 static void accept_event(evutil_socket_t fd, short what, void *arg)
@@ -157,13 +175,19 @@ static void accept_event(evutil_socket_t fd, short what, void *arg)
 	v = calloc(1, sizeof(*v));
 	n = s->connections++;
 	s->open++;
-	if (s->open > s->most)
-		s->most = s->open;
+	v->next = s->visits;
+	v->prev = &s->visits;
+	if (v->next)
+		v->next->prev = &v->next;
+	s->visits = v;
 	v->server = s;
 	v->script = script_copy(s->script_count ? s->script[n < s->script_count ? n : s->script_count - 1] : NULL);
 	v->stream = stream_new(c);
 	if (!v->stream || task_spawn("script", visit_task, v, NULL) < 0)
 		abort();
+	n = open_visits(s);
+	if (n > s->most)
+		s->most = n;
 }
 
 void script_server_start(struct script_server *s, unsigned short port)

@@ -24,6 +24,7 @@
 #include "base/net.h"
 
 struct event;
+struct visit;
 
 enum { SCRIPTS_MAX = 16 };
 
@@ -33,7 +34,8 @@ struct script_server {
 	size_t script_count;
 	size_t connections;             /* so far */
 	size_t open;                    /* now */
-	size_t most;                    /* open at once */
+	struct visit *visits;           /* those */
+	size_t most;                    /* open at once, as the clients see it */
 	struct buf received;
 	char failed[300];               /* "" if all is well */
 	struct ssl_ctx_st *tls;         /* made when first needed */

@@ -408,6 +408,15 @@ static inline int world_end(void **unused)
 	return 0;
 }
 
+/* tests/e2e/test_valgrind.py has all processes of the gateway under it. */
+static inline bool under_valgrind(void)
+{
+	if (!getenv("UNDER_VALGRIND"))
+		return false;
+	puts("skipped: valgrind knows neither seccomp(2) nor pidfd_open(2)");
+	return true;
+}
+
 static inline void start(int drain_stop_s)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };

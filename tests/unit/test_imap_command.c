@@ -7,6 +7,15 @@
 #include <string.h>
 #include <cmocka.h>
 
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
+#ifndef VALGRIND_MAKE_MEM_DEFINED
+#define VALGRIND_MAKE_MEM_DEFINED(at, len) ((void)0)
+#endif
+
 #include "base/buf.h"
 #include "imap/imap_command.h"
 
@@ -312,6 +321,7 @@ static void test_overwritten(void **state)
 
 	imap_command_init(&c);
 	assert_int_equal(imap_command_line(&c, "a LOGIN ann secret extra\r\n", 26), IMAP_BAD);
+	VALGRIND_MAKE_MEM_DEFINED(c.text, c.cap);       /* what has never been written is looked at, too */
 	assert_null(memmem(c.text, c.cap, "secret", 6));
 	imap_command_release(&c);
 }

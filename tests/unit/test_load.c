@@ -199,6 +199,10 @@ static void test_memory(void **state)
 	const struct load_bounds b = { .memory_bytes = 4ull << 30, .from = 75 };
 	struct scene s;
 
+	if (getenv("UNDER_VALGRIND")) {
+		print_message("             skipped: under valgrind memory says nothing\n");
+		skip();
+	}
 	given = (struct load_figures){ 0 };
 	begin(&s, &b);
 	assert_false(load_memory_short(s.load));
@@ -219,8 +223,8 @@ static void test_own_memory(void **state)
 	uint64_t before = load_memory_read(fd);
 	char *p;
 
-	if (UNDER_ASAN) {
-		print_message("             skipped: under AddressSanitizer memory says nothing\n");
+	if (UNDER_ASAN || getenv("UNDER_VALGRIND")) {
+		print_message("             skipped: under AddressSanitizer or valgrind memory says nothing\n");
 		skip();
 	}
 	assert_true(fd >= 0);
