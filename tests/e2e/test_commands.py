@@ -21,7 +21,7 @@ def g(lab, recorder):
 ROWS = [
     ("NOOP", 250), ("NOOP with words", 250), ("noop", 250), ("RSET", 250), ("RSET now", 501), ("HELP", 214), ("HELP MAIL", 214),
     ("VRFY bob", 252), ("VRFY", 501), ("EXPN list", 502), ("EXPN", 501), ("ETRN example.com", (251, 502)), ("AUTH PLAIN AGEAYg==", 502),
-    ("TURN", 502), ("SEND FROM:<a@sender.example>", 502), ("XCLIENT ADDR=192.0.2.1", 500), ("XFORWARD NAME=x", 500), ("XEXCH50 1 2", 500),
+    ("TURN", 502), ("SEND FROM:<a@sender.example>", 502), ("XCLIENT ADDR=192.0.2.1", 502), ("XFORWARD NAME=x", 502), ("XEXCH50 1 2", 500),
     ("PROXY TCP4 192.0.2.1 192.0.2.2 1 2", 500), ("", 500), (" ", 500), (" NOOP", 500), ("NO\x01OP", 500), (b"NOOP \xff", 250),
     (b"\x80\x81\x82", 500), (b"NOOP\0", 500), (b"NO\0OP", 500), (b"NOOP\r", 500), (b"RSET\rMAIL FROM:<a@b.example>", 500),
     ("MAILFROM:<a@sender.example>", 500), ("MAIL", 501), ("MAIL FROM", 501), ("MAIL FROM:", 501), ("MAIL TO:<a@sender.example>", 501),

@@ -300,7 +300,7 @@ def test_slowed_sessions_are_few(lab, recorder):
             c.sock.settimeout(1 if c is not more else 10)
             with contextlib.suppress(TimeoutError):
                 codes.append(c.reply().code)
-        assert codes in ([421], [220, 421], [220, 220, 421]), codes
+        assert codes.pop() == 421 and set(codes) <= {220}, codes         # those who wait get through in the end
         unharmed(g)
     assert status(g)["refused"]["connections"] == 1
 
