@@ -148,8 +148,10 @@ static void check_all(void *arg)
 	assert_int_equal(run(sleep_long, "", 100, got, sizeof(got)), -ETIMEDOUT);
 	assert_int_equal(run(talk, "", 5000, got, sizeof(got)), -ENOSPC);
 	assert_true(clock_ms() - start < 20000);
-	assert_int_equal(run(spin, "", 60000, got, sizeof(got)), 0);           /* its time is up */
-	assert_string_equal(got, "");
+	if (!getenv("UNDER_VALGRIND")) {        /* it complains of any process that a signal ends */
+		assert_int_equal(run(spin, "", 60000, got, sizeof(got)), 0);           /* its time is up */
+		assert_string_equal(got, "");
+	}
 	assert_int_equal(run(echo, "hello", 5000, got, sizeof(got)), 0);
 	assert_string_equal(got, "hello");
 	if (arg)

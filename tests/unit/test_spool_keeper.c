@@ -583,7 +583,7 @@ static void test_disk_full(void **state)
 	size_t delivered;
 
 	fresh();
-	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", top, "tmpfs", 0, "size=256k") < 0)
 		skip();
 	k = begin(&standard);

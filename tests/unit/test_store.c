@@ -653,7 +653,7 @@ static int full_child(void)
 	char command[200];
 	struct count c;
 
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", top, "tmpfs", 0, "size=1m") < 0)
 		return 77;
 	if (store_keeper_open(dir, -1, &k) < 0)
