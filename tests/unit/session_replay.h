@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -61,6 +62,7 @@ static inline void replay(const struct replay *r)
 {
 	static const struct pace whole, single = { .each = 1 };
 	AUTO(buf) struct buf want = BUF_INIT(TRANSCRIPT_MAX), got = BUF_INIT(TRANSCRIPT_MAX);
+	const uint64_t step = getenv("UNDER_VALGRIND") ? 29 : 1;        /* there, a session takes some tenths of a second */
 	uint64_t said, answered, cuts = 0;
 
 	play(r, whole, whole, &want, &said, &answered);
@@ -72,18 +74,18 @@ static inline void replay(const struct replay *r)
 	same(r, "the server octet by octet", 0, &want, &got);
 	play(r, single, single, &got, NULL, NULL);
 	same(r, "both octet by octet", 0, &want, &got);
-	for (uint64_t i = 1; i < said; i++, cuts++) {
+	for (uint64_t i = 1; i < said; i += step, cuts++) {
 		play(r, (struct pace){ .split = i }, whole, &got, NULL, NULL);
 		same(r, "the client cut at", i, &want, &got);
 	}
-	for (uint64_t i = 1; i < answered; i++, cuts++) {
+	for (uint64_t i = 1; i < answered; i += step, cuts++) {
 		play(r, whole, (struct pace){ .split = i }, &got, NULL, NULL);
 		same(r, "the server cut at", i, &want, &got);
 	}
 	print_message("%-40s client %5llu octets, server %5llu: %5llu places\n", r->name, (unsigned long long)said, (unsigned long long)answered,
 		      (unsigned long long)cuts);
 	assert_true(said > 1 && answered > 1);
-	assert_int_equal(cuts, said - 1 + answered - 1);
+	assert_int_equal(cuts, (said - 2) / step + 1 + (answered - 2) / step + 1);
 }
 
 #endif
