@@ -443,10 +443,11 @@ static void test_stack(void **state)
 }
 #endif
 
-enum { MANY = 60 };
+/* Under valgrind no box is quick: they go two at a time, and wait no longer than ARCHIVE_TIME_MS for that. */
+enum { MANY = 60, MANY_SLOW = 6 };
 
 static struct message *with_zip;
-static int looked_at;
+static int left_to_look;
 
 static void look_at_one(void *arg)
 {
@@ -456,7 +457,7 @@ static void look_at_one(void *arg)
 	assert_int_equal(filter_archive.run(&t, 0, &f), 0);
 	assert_string_equal(facts_word(&f, "archive.extension"), "exe");
 	facts_release(&f);
-	if (++looked_at == MANY)
+	if (--left_to_look == 0)
 		loop_stop();
 }
 
@@ -473,7 +474,8 @@ static void test_many(void **state)
 	assert_int_equal(message_add(with_zip, zip.data, zip.len), 0);
 	assert_int_equal(message_end(with_zip), 0);
 	assert_int_equal(loop_init(), 0);
-	for (int i = 0; i < MANY; i++)
+	left_to_look = getenv("UNDER_VALGRIND") ? MANY_SLOW : MANY;
+	for (int i = left_to_look; i > 0; i--)
 		assert_int_equal(task_spawn("one", look_at_one, NULL, NULL), 0);
 	loop_run();
 	loop_release();
