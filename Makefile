@@ -239,7 +239,7 @@ soak: deps-test
 	@$(MAKE) -s -j$(JOBS) all
 	@env LOAD=full GATEPOST=$(abspath $(BUILD))/gatepost GATEPOST_PLAIN=$(abspath $(BUILD))/gatepost SOAK_SECONDS=$(SOAK_SECONDS) \
 		$(PYTHON) -m pytest -q -s -p no:cacheprovider tests/e2e/test_load.py tests/e2e/test_load_content.py tests/e2e/test_soak.py
-# Half an hour on two cores.
+# Some twenty minutes on two cores that have nothing else to do. Leaks are looked for by LeakSanitizer, in the same programs of "unit".
 valgrind: deps-test
 	@$(MAKE) -s -j$(JOBS) all units
 	@$(RUN) valgrind
