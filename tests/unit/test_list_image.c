@@ -279,7 +279,7 @@ static void test_no_image(void **state)
 	good = load();
 	fd = policy_list_take_fd(good);
 	len = (size_t)lseek(fd, 0, SEEK_END);
-	copy = malloc(len + 8);
+	copy = calloc(1, len + 8);
 	assert_non_null(copy);
 	assert_int_equal(pread(fd, copy, len, 0), (ssize_t)len);
 	assert_int_equal(write(fd, "x", 1), -1);        /* sealed */

@@ -36,8 +36,8 @@ static void set_up(size_t n)
 
 	memset(&site, 0, sizeof(site));
 	site.hostname = hostname;
-	site.timeouts = (struct smtp_timeouts){ .greeting_ms = 2000, .helo_ms = 2000, .mail_ms = 2000, .rcpt_ms = 2000, .data_ms = 2000,
-						.block_ms = 2000, .dot_ms = 2000, .quit_ms = 200 };
+	site.timeouts = (struct smtp_timeouts){ .greeting_ms = 20000, .helo_ms = 20000, .mail_ms = 20000, .rcpt_ms = 20000, .data_ms = 20000,
+						.block_ms = 20000, .dot_ms = 20000, .quit_ms = 200 };
 	site.outbound = (struct outbound_conf){ .via = via, .via_count = n, .port = 25, .max_sessions = 2, .max_sessions_wait_ms = 100,
 						.connect_timeout_ms = 300, .reuse_idle_ms = 30000, .reuse_max = 3, .bench_ms = 60000 };
 	dns = dns_table_new();
@@ -61,7 +61,7 @@ static void end(size_t n)
 
 static int64_t soon(void)
 {
-	return clock_ms() + 3000;
+	return clock_ms() + 30000;
 }
 
 static void order_task(void *arg)
@@ -213,7 +213,7 @@ static void expiry_task(void *arg)
 	h = mx_hop_new(outbound, NULL, false);
 	CHECK(next_hop_take(h, soon()) == 0);
 	next_hop_give(h, true);
-	for (int i = 0; i < 100 && server[0].open; i++)
+	for (int i = 0; i < 1000 && server[0].open; i++)
 		task_sleep(20);
 	CHECK(server[0].open == 0);
 	CHECK(server[0].failed[0] == '\0');
