@@ -98,7 +98,7 @@ CHECKS = [                      # records, what is said, exit status
     (lambda k: (k["sel"][1], 'ed._domainkey.example.com. TXT "v=DKIM1; p="'), ["ed._domainkey.example.com: the key is revoked"], 1),
     (lambda k: (k["sel"][1].replace("sel.", "ed."), k["spare"][1].replace("spare.", "sel.")),
      ["sel._domainkey.example.com: another key is published, of 1024 bits", "ed._domainkey.example.com: another key is published, of 2048 bits"], 1),
-    (lambda k: (k["sel"][1], k["ed"][1].replace("k=", "t=y; k=")), ["only trying (t=y)"], 0),
+    (lambda k: (k["sel"][1], k["ed"][1].replace("k=", "t=y; k=", 1)), ["only trying (t=y)"], 0),
     (lambda k: (k["sel"][1], 'ed._domainkey.example.com. TXT "v=spf1 -all"'), ["ed._domainkey.example.com: the record is no key that can be used"], 1),
     (lambda k: (k["sel"][1], k["ed"][1], 'ed._domainkey.example.com. TXT "v=DKIM1; p="'), ["there are 2 records"], 0),
     (lambda k: (k["sel"][1], "ed._domainkey.example.com. CNAME key.host.example.", k["ed"][1].replace("ed._domainkey.example.com", "key.host.example")), [], 0),
