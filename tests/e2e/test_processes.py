@@ -209,7 +209,8 @@ def test_confined(scratch, dns, postfix):
     g = Gateway(scratch / "confined", [postfix.port], dns=dns.server, policy="quarantine fapiao: if header.subject ~ /逾期/\n" + POLICY)
     g.conf_path.write_text(g.conf_path.read_text().replace("workers =", 'user = "nobody"\nworkers ='))
     nobody = pwd.getpwnam("nobody").pw_uid
-    sanitized = b"__asan_init" in pathlib.Path(BINARY).read_bytes()
+    octets = pathlib.Path(BINARY).read_bytes()
+    sanitized = b"__asan_init" in octets or b"__gcov_" in octets          # these write files, and are not confined
     with g:
         procs = children(g)
         assert set(procs) == {"gp-state", "gp-store", "gp-history", "gp-spool", "gp-keys", "gp-worker 1"}
