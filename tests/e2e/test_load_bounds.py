@@ -24,7 +24,7 @@ def gate(lab, load_sink):
     """Two workers, which know GOOD by its mail."""
     def make(limits, conf="", workers=2, **kw):
         g = lab([load_sink], binary=os.environ.get("GATEPOST_PLAIN"), policy="accept\n", workers=workers,
-                conf=f"limits {{ sessions_per_client = 10000 {limits} }} {WANTED} {conf}", **kw)
+                conf=f"limits {{ sessions_per_client = 10000 transactions = 100000 {limits} }} {WANTED} {conf}", **kw)
         assert message(g, GOOD) == 250
         return g
     return make
