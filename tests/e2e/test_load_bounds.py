@@ -59,14 +59,14 @@ def test_memory(gate, record_property):
         highest.append(memory_mib(g, "Pss_Anon"))
         return highest[-1]
 
-    with Client(g.port, source=OURS, timeout=60) as inside, Attackers("idle", g.port, 6000, processes=2, pace=0.1, step=60) as strangers:
+    with Client(g.port, source=OURS, timeout=60) as inside, Attackers("idle", g.port, 6000, processes=2, pace=0.1, step=20) as strangers:
         inside.ehlo()
         strangers.wait("busy", 300)
         begun(g, "memory")
         told = status(g)["load"]
         assert told["turned_away_wanted"] == 0 and held() < TOTAL_MIB
         inside.expect("NOOP", 250)
-        assert message(g, GOOD) == 250 and message(g, OURS) == 250
+        until(lambda: message(g, GOOD) == 250 and message(g, OURS) == 250, 10)        # a crowd may overshoot between two looks
         sessions = strangers.figures()["open"]
         with Attackers("idle", g.port, 6000, near=True, pace=0.1, step=20) as ours:
             until(lambda: held() and inside.cmd("MAIL FROM:<a@good.example>").code == 452 or inside.cmd("RSET").code != 250)
@@ -90,7 +90,7 @@ def test_descriptors(gate):
         a.wait("busy", 50)
         begun(g, "descriptors")
         assert 230 <= a.figures()["open"] <= 362
-        assert message(g, GOOD) == 250 and message(g, OURS) == 250
+        until(lambda: message(g, GOOD) == 250 and message(g, OURS) == 250, 10)        # a crowd may overshoot between two looks
         inside.ehlo()
         assert status(g)["load"]["turned_away_wanted"] == 0
     until(lambda: message(g, "127.8.8.8") == 250)
