@@ -57,6 +57,10 @@ enum channel_type {
 
 	/* To the history keeper. */
 	CHANNEL_HISTORY_ADD = 96,       /* notice: records, policy/history_channel.h */
+	CHANNEL_RUA_DUE,                /* of aggregate reports, policy/rua_wire.h */
+	CHANNEL_RUA_DOMAINS,
+	CHANNEL_RUA_REPORT,
+	CHANNEL_RUA_DONE,
 
 	/* To the spool's keeper, policy/spool_wire.h. */
 	CHANNEL_SPOOL_OPEN = 128,
