@@ -4,8 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "filters/dkim_tag.h"
-
 enum { CLOCK_DRIFT_S = 300 };           /* section 3.5, x=: allow for clocks that differ */
 enum { SHA1_BYTES = 20, SHA256_BYTES = 32 };
 enum { ADDRESS_MAX = 1024 };
@@ -54,7 +52,7 @@ static const char *version_read(const struct dkim_tags *t)
 	return v->len == 1 && v->value[0] == '1' ? NULL : "v= is not 1";
 }
 
-static const char *names_read(const struct dkim_tags *t, struct dkim_sig *out)
+const char *dkim_sig_names(const struct dkim_tags *t, struct dkim_sig *out)
 {
 	const struct dkim_tag *d = dkim_tags_find(t, "d"), *s = dkim_tags_find(t, "s");
 
@@ -121,7 +119,7 @@ static const char *identity_read(const struct dkim_tags *t, struct dkim_sig *out
 	return NULL;
 }
 
-static const char *algorithm_read(const struct dkim_tags *t, struct dkim_sig *out)
+const char *dkim_sig_algorithm(const struct dkim_tags *t, struct dkim_sig *out)
 {
 	const struct dkim_tag *a = dkim_tags_find(t, "a");
 
@@ -140,7 +138,7 @@ static int canon_word(const char *p, size_t len)
 	return len == 7 && strncasecmp(p, "relaxed", 7) == 0 ? 1 : -1;
 }
 
-static const char *canon_read(const struct dkim_tags *t, struct dkim_sig *out)
+const char *dkim_sig_canon(const struct dkim_tags *t, struct dkim_sig *out)
 {
 	const struct dkim_tag *c = dkim_tags_find(t, "c");
 	const char *slash;
@@ -159,7 +157,7 @@ static const char *canon_read(const struct dkim_tags *t, struct dkim_sig *out)
 }
 
 /* ftext of RFC 5322 3.6.8; a semicolon cannot come here. */
-static bool field_name_ok(const char *p, size_t len)
+bool dkim_sig_field_name(const char *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)p[i] <= 0x20 || (unsigned char)p[i] >= 0x7f)
@@ -176,7 +174,7 @@ static const char *fields_read(const struct dkim_tags *t, struct dkim_sig *out)
 	if (!h)
 		return "no h=";
 	while (dkim_tag_item(h, &pos, &item, &len)) {
-		if (!field_name_ok(item, len))
+		if (!dkim_sig_field_name(item, len))
 			return "h= holds what is no field name";
 		if (++count > DKIM_FIELDS_MAX)
 			return "h= names too many fields";
@@ -185,19 +183,28 @@ static const char *fields_read(const struct dkim_tags *t, struct dkim_sig *out)
 	return out->from_count > 0 ? NULL : "h= does not name From";         /* section 5.4 */
 }
 
-static const char *hashes_read(const struct dkim_tags *t, struct dkim_sig *out)
+const char *dkim_sig_value(const struct dkim_tags *t, struct dkim_sig *out)
 {
-	const struct dkim_tag *b = dkim_tags_find(t, "b"), *bh = dkim_tags_find(t, "bh");
+	const struct dkim_tag *b = dkim_tags_find(t, "b");
 	unsigned char raw[2048];
-	ptrdiff_t n;
 
-	if (!b || !bh)
-		return b ? "no bh=" : "no b=";
+	if (!b)
+		return "no b=";
 	if (dkim_tag_base64(b->value, b->len, raw, sizeof(raw)) <= 0)
 		return "b= is not base64";
 	for (size_t i = 0, k = 0; i < b->len && k < sizeof(out->start) - 1; i++)
 		if (!strchr(" \t\r\n", b->value[i]))
 			out->start[k++] = b->value[i];
+	return NULL;
+}
+
+const char *dkim_sig_body_hash(const struct dkim_tags *t, struct dkim_sig *out)
+{
+	const struct dkim_tag *bh = dkim_tags_find(t, "bh");
+	ptrdiff_t n;
+
+	if (!bh)
+		return "no bh=";
 	n = dkim_tag_base64(bh->value, bh->len, out->body_hash, sizeof(out->body_hash));
 	if (n != (out->algorithm == DKIM_ALG_RSA_SHA1 ? SHA1_BYTES : SHA256_BYTES))
 		return "bh= is not a hash of the algorithm's length";
@@ -205,17 +212,11 @@ static const char *hashes_read(const struct dkim_tags *t, struct dkim_sig *out)
 	return NULL;
 }
 
-static const char *rest_read(const struct dkim_tags *t, struct dkim_sig *out)
+const char *dkim_sig_times(const struct dkim_tags *t, struct dkim_sig *out)
 {
-	const struct dkim_tag *l = dkim_tags_find(t, "l"), *q = dkim_tags_find(t, "q");
 	const struct dkim_tag *signed_at = dkim_tags_find(t, "t"), *x = dkim_tags_find(t, "x");
 	uint64_t from_s = 0;
 
-	if (l && dkim_tag_number(l, LIMIT_DIGITS, &out->limit) < 0)
-		return "l= is not a length";
-	out->limited = l != NULL;
-	if (q && !dkim_tag_has(q, "dns/txt"))
-		return "q= does not name dns/txt";
 	if (signed_at && dkim_tag_number(signed_at, 12, &from_s) < 0)
 		return "t= is not a time";
 	if (x && dkim_tag_number(x, 12, &out->expires_s) < 0)
@@ -223,6 +224,31 @@ static const char *rest_read(const struct dkim_tags *t, struct dkim_sig *out)
 	if (x && signed_at && out->expires_s <= from_s)
 		return "x= is not after t=";
 	return NULL;
+}
+
+enum dkim_sig_state dkim_sig_age(const struct dkim_sig *sig, int64_t now_s, const char **why)
+{
+	if (sig->algorithm == DKIM_ALG_RSA_SHA1) {
+		*why = "rsa-sha1 is no longer trusted (RFC 8301)";
+		return DKIM_SIG_HISTORIC;
+	}
+	if (sig->expires_s && now_s > (int64_t)sig->expires_s + CLOCK_DRIFT_S) {
+		*why = "the signature has expired (x=)";
+		return DKIM_SIG_EXPIRED;
+	}
+	return DKIM_SIG_GOOD;
+}
+
+static const char *rest_read(const struct dkim_tags *t, struct dkim_sig *out)
+{
+	const struct dkim_tag *l = dkim_tags_find(t, "l"), *q = dkim_tags_find(t, "q");
+
+	if (l && dkim_tag_number(l, LIMIT_DIGITS, &out->limit) < 0)
+		return "l= is not a length";
+	out->limited = l != NULL;
+	if (q && !dkim_tag_has(q, "dns/txt"))
+		return "q= does not name dns/txt";
+	return dkim_sig_times(t, out);
 }
 
 enum dkim_sig_state dkim_sig_parse(const char *p, size_t len, int64_t now_s, struct dkim_sig *out, const char **why)
@@ -236,17 +262,19 @@ enum dkim_sig_state dkim_sig_parse(const char *p, size_t len, int64_t now_s, str
 		return DKIM_SIG_BAD;
 	/* All are read whatever the others say, so that even a bad signature has its names; the first error counts. */
 	bad = version_read(&tags);
-	w = names_read(&tags, out);
+	w = dkim_sig_names(&tags, out);
 	bad = bad ? bad : w;
-	w = algorithm_read(&tags, out);
+	w = dkim_sig_algorithm(&tags, out);
 	bad = bad ? bad : w;
 	w = out->domain[0] ? identity_read(&tags, out) : NULL;
 	bad = bad ? bad : w;
-	w = canon_read(&tags, out);
+	w = dkim_sig_canon(&tags, out);
 	bad = bad ? bad : w;
 	w = fields_read(&tags, out);
 	bad = bad ? bad : w;
-	w = hashes_read(&tags, out);
+	w = dkim_sig_value(&tags, out);
+	bad = bad ? bad : w;
+	w = dkim_sig_body_hash(&tags, out);
 	bad = bad ? bad : w;
 	w = rest_read(&tags, out);
 	bad = bad ? bad : w;
@@ -254,13 +282,5 @@ enum dkim_sig_state dkim_sig_parse(const char *p, size_t len, int64_t now_s, str
 		*why = bad;
 		return DKIM_SIG_BAD;
 	}
-	if (out->algorithm == DKIM_ALG_RSA_SHA1) {
-		*why = "rsa-sha1 is no longer trusted (RFC 8301)";
-		return DKIM_SIG_HISTORIC;
-	}
-	if (out->expires_s && now_s > (int64_t)out->expires_s + CLOCK_DRIFT_S) {
-		*why = "the signature has expired (x=)";
-		return DKIM_SIG_EXPIRED;
-	}
-	return DKIM_SIG_GOOD;
+	return dkim_sig_age(out, now_s, why);
 }

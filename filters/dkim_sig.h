@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "filters/dkim_tag.h"
+
 enum { DKIM_NAME_MAX = 254, DKIM_IDENTITY_MAX = 320, DKIM_HASH_MAX = 32, DKIM_FIELDS_MAX = 256 };
 
 enum dkim_algorithm { DKIM_ALG_NONE, DKIM_ALG_RSA_SHA1, DKIM_ALG_RSA_SHA256, DKIM_ALG_ED25519_SHA256 };
@@ -44,6 +46,20 @@ struct dkim_sig {
  * GOOD (a literal). What could be read is in out for every state, so that a bad signature can be named.
  */
 enum dkim_sig_state dkim_sig_parse(const char *p, size_t len, int64_t now_s, struct dkim_sig *out, const char **why);
+
+/*
+ * Parts of that, for fields that are written alike (ARC's, arc_set.h): d= and s=; a=; c=; b=, of which start is kept; bh=; t= and x=. out is zeroed
+ * before. NULL, or what is wrong (a literal).
+ */
+const char *dkim_sig_names(const struct dkim_tags *t, struct dkim_sig *out);
+const char *dkim_sig_algorithm(const struct dkim_tags *t, struct dkim_sig *out);
+const char *dkim_sig_canon(const struct dkim_tags *t, struct dkim_sig *out);
+const char *dkim_sig_value(const struct dkim_tags *t, struct dkim_sig *out);
+const char *dkim_sig_body_hash(const struct dkim_tags *t, struct dkim_sig *out);         /* its length is that of a= */
+const char *dkim_sig_times(const struct dkim_tags *t, struct dkim_sig *out);
+bool dkim_sig_field_name(const char *p, size_t len);            /* whether it can be the name of a header field, for h= */
+/* Of a signature without fault: GOOD, HISTORIC or EXPIRED, with why. */
+enum dkim_sig_state dkim_sig_age(const struct dkim_sig *sig, int64_t now_s, const char **why);
 
 /* "rsa-sha256"; "" for NONE. */
 const char *dkim_algorithm_name(enum dkim_algorithm a);
