@@ -244,6 +244,7 @@ static void site_check(struct conf *c)
 	conf_client_limits_check(c);
 	conf_scanners_check(c);
 	conf_milter_check(c);
+	conf_rua_check(c);
 	if (!instance(c, &conf_backend, 0))
 		conf_error(c, 0,
 		           "backend: there is none, expected at least one: backend main { address "
@@ -459,6 +460,7 @@ void site_free(struct site *s)
 	user_map_free(s->users);
 	conf_dkim_sign_free(s);
 	conf_srs_free(s);
+	conf_rua_free(s);
 	conf_milter_free(s);
 	list_free(s->domains, s->domain_count);
 	list_free(s->verify_list, s->verify_list_count);

@@ -244,6 +244,17 @@ struct outbound_conf {                  /* mail of ours to domains that are not 
 	int bench_ms;                   /* a host that does not answer is left alone for so long (2 min) */
 };
 
+struct rua_conf {                       /* aggregate reports to the owners of domains, RFC 9990 */
+	bool send;
+	char *from;                     /* their author, "postmaster@mx.example.com"; always there */
+	char *org;                      /* who we are; always there */
+	char *contact;                  /* how else one can reach us; NULL: not said */
+	int destinations;               /* of one report, at most (5) */
+	size_t max_bytes;               /* a larger message is sent to nobody (10 MiB) */
+	int spread_s;                   /* the day's reports are sent within so long after its end (6 h) */
+	int line;                       /* of section dmarc; 0: there is none */
+};
+
 struct history_conf {
 	bool record;                    /* new ones */
 	int keep_s;                     /* 30 days */
@@ -377,6 +388,7 @@ struct site {
 	struct state_redis_conf redis;  /* no address: the state keeper of this machine */
 	enum state_away state_away;
 	struct history_conf history;
+	struct rua_conf rua;
 	struct store_retention quarantine;      /* 30 days, no bound */
 	struct spool_settings spool;
 

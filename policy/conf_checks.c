@@ -1,4 +1,4 @@
-/* conf_checks - gatepost.conf: SPF, DKIM, DMARC, greylisting, and how SMTP treats what is odd */
+/* conf_checks - gatepost.conf: SPF, DKIM, greylisting, and how SMTP treats what is odd */
 #include <stddef.h>
 
 #include "policy/conf_table.h"
@@ -6,7 +6,6 @@
 #define SITE(field) offsetof(struct site, field)
 
 static const char *const spf_engines[] = { "native", "libspf2", NULL };
-static const char *const dmarc_engines[] = { "native", "libopendmarc", NULL };
 
 static const struct conf_option spf_options[] = {
 	{ "engine", CONF_WORD, SITE(spf_engine), "native", .words = spf_engines },
@@ -23,13 +22,6 @@ static const struct conf_option dkim_options[] = {
 };
 
 const struct conf_section conf_dkim = { "dkim", NULL, dkim_options, NULL, NULL };
-
-static const struct conf_option dmarc_options[] = {
-	{ "engine", CONF_WORD, SITE(dmarc_engine), "native", .words = dmarc_engines },
-	{ 0 },
-};
-
-const struct conf_section conf_dmarc = { "dmarc", NULL, dmarc_options, NULL, NULL };
 
 static const struct conf_option greylist_options[] = {
 	CONF_NUMBER("delay", CONF_DURATION_S, SITE(greylist.delay_s), "5m", 0, 86400),

@@ -181,6 +181,9 @@ void conf_milter_check(struct conf *c);
 void conf_milter_policy(struct conf *c);
 void conf_milter_free(struct site *s);
 void conf_uribl_policy(struct conf *c);         /* when the policy is there */
+/* conf_rua.c: when all is known, and for site_free. */
+void conf_rua_check(struct conf *c);
+void conf_rua_free(struct site *s);
 /* conf_client_limits.c: when all is known. */
 void conf_client_limits_check(struct conf *c);
 /*
