@@ -126,7 +126,7 @@ def test_offered_as_the_site_says(gate):
     with Client(g.smtp) as c:
         c.ehlo()
         c.expect(f"AUTH LOGIN {b64('ann')}", 235)
-        c.message("ann@example.com", "bob@elsewhere.example", mail())
+        assert c.message("ann@example.com", "bob@elsewhere.example", mail()).code == 250
         c.starttls()                                    # RFC 3207 4.2: the login is forgotten, too
         c.ehlo()
         assert c.envelope("ann@example.com", "bob@elsewhere.example")[0].code == 550

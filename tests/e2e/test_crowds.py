@@ -74,7 +74,7 @@ def test_a_good_client_among_bad_ones(lab):
         ending = threading.Event()
         try:
             with Client(g.port) as c:
-                c.message("a@sender.example", "bob@example.com", mail())
+                assert c.message("a@sender.example", "bob@example.com", mail()).code == 250
             before = memory_mib(g.process.pid)
             crowd.join(IDLE, b"EHLO client.example\r\n", 2)
             in_data = [sock for _ in range((STALLED + SLOW) // 100) for sock in crowd.join(100, TO_DATA + b"Subject: s\r\n", 5)]

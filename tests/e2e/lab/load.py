@@ -2,6 +2,7 @@
 import operator
 import threading
 import time
+import traceback
 
 from .process import WAIT_S
 from .smtp import Closed
@@ -16,11 +17,19 @@ class Load:
     def __init__(self, deliver, senders, finish=False):
         self.deliver, self.finish = deliver, finish
         self.acknowledged, self.tries, self.each_done = [], 0, [0] * senders
-        self.changed = threading.Condition()
+        self.changed, self.broken = threading.Condition(), []
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.sender, args=(k,), daemon=True) for k in range(senders)]
 
     def sender(self, k):
+        try:
+            self.send(k)
+        except BaseException:
+            with self.changed:
+                self.broken.append(f"sender {k}: {traceback.format_exc()}")
+                self.changed.notify_all()
+
+    def send(self, k):
         i = 0
         while not self.over.is_set():
             i += 1
@@ -53,26 +62,34 @@ class Load:
         self.over.set()
         for t in self.threads:
             t.join(WAIT_S)
-        assert not (kind is None and self.finish and any(t.is_alive() for t in self.threads)), "the last messages are not taken"
+        if kind is None:
+            assert not self.broken, "\n".join(self.broken)
+            assert not (self.finish and any(t.is_alive() for t in self.threads)), "the last messages are not taken"
+
+    def wait(self, what, seconds):
+        """Whether it has become true; a sender that has failed is told at once."""
+        found = self.changed.wait_for(lambda: self.broken or what(), seconds)
+        assert not self.broken, "\n".join(self.broken)
+        return found
 
     def more(self, count):
         """Wait until so many more were acknowledged."""
         with self.changed:
             want = len(self.acknowledged) + count
-            assert self.changed.wait_for(lambda: len(self.acknowledged) >= want, WAIT_S), "the load stands still"
+            assert self.wait(lambda: len(self.acknowledged) >= want, WAIT_S), "the load stands still"
 
     def each(self, count=1):
         """Wait until so many more of each sender were."""
         with self.changed:
             want = [n + count for n in self.each_done]
-            assert self.changed.wait_for(lambda: all(map(operator.ge, self.each_done, want)), 2 * WAIT_S), (
+            assert self.wait(lambda: all(map(operator.ge, self.each_done, want)), 2 * WAIT_S), (
                 f"senders stand still: {[k for k, n in enumerate(want) if self.each_done[k] < n]}")
 
     def tried(self, count):
         """Wait until so many more attempts were made, whatever came of them."""
         with self.changed:
             want = self.tries + count
-            assert self.changed.wait_for(lambda: self.tries >= want, WAIT_S), "nobody tries any more"
+            assert self.wait(lambda: self.tries >= want, WAIT_S), "nobody tries any more"
 
 
 def kill(g, name):

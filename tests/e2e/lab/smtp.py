@@ -103,6 +103,10 @@ class Client:
     def data_block(self, message):
         """DATA with dots stuffed; the reply to the final dot."""
         self.expect("DATA", 354)
+        return self.text(message)
+
+    def text(self, message):
+        """After 354."""
         stuffed = message.replace(b"\r\n.", b"\r\n..")
         if stuffed.startswith(b"."):
             stuffed = b"." + stuffed
@@ -112,14 +116,16 @@ class Client:
         return self.reply()
 
     def message(self, sender, rcpts, message, helo="client.example"):
-        """A whole transaction: the last reply that mattered."""
-        self.ehlo(helo)
-        if isinstance(rcpts, str):
-            rcpts = [rcpts]
-        replies = self.envelope(sender, *rcpts)
+        """A whole transaction: the reply that decided, be it to EHLO, MAIL, the first RCPT if none was taken, DATA, or the message."""
+        for text, code in ((f"EHLO {helo}", 250), (f"MAIL FROM:<{sender}>", 250)):
+            if (reply := self.cmd(text)).code != code:
+                return reply
+        replies = [self.cmd(f"RCPT TO:<{r}>") for r in ([rcpts] if isinstance(rcpts, str) else rcpts)]
         if not any(r.code == 250 for r in replies):
             return replies[0]
-        return self.data_block(message)
+        if (reply := self.cmd("DATA")).code != 354:
+            return reply
+        return self.text(message)
 
 
 def insecure():
