@@ -20,7 +20,7 @@
 const struct conf_section *const conf_sections[] = {
 	&conf_top,  &conf_listener, &conf_backend,  &conf_domain, &conf_outbound, &conf_tls_policy, &conf_recipients, &conf_directory,
 	&conf_tls,  &conf_sni, &conf_dns,      &conf_zone,     &conf_dnsbl, &conf_uribl,
-	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_dmarc,    &conf_greylist,
+	&conf_auth, &conf_spf,  &conf_dkim,     &conf_dkim_sign, &conf_arc_seal, &conf_dmarc,    &conf_greylist,
 	&conf_state, &conf_smtp,    &conf_limits,   &conf_client_limits, &conf_site_limits, &conf_timeouts,
 	&conf_rate, &conf_srs, &conf_history, &conf_quarantine, &conf_quarantine_class, &conf_spool,
 	&conf_clamd, &conf_rspamd, &conf_spamd,
@@ -235,6 +235,7 @@ static void site_check(struct conf *c)
 	listeners_default(c);
 	conf_keys_check(c);
 	conf_dkim_sign_check(c);
+	conf_arc_seal_check(c);
 	conf_sni_check(c);
 	conf_user_map_check(c);
 	conf_domain_check(c);
@@ -459,6 +460,7 @@ void site_free(struct site *s)
 	conf_directory_free(s);
 	user_map_free(s->users);
 	conf_dkim_sign_free(s);
+	conf_arc_seal_free(s);
 	conf_srs_free(s);
 	conf_rua_free(s);
 	conf_milter_free(s);

@@ -17,6 +17,7 @@
 #include "base/proxy_header.h"
 #include "base/tls.h"
 #include "base/tls_peer.h"
+#include "filters/arc_sealer.h"
 #include "filters/dkim_signer.h"
 #include "filters/message.h"
 #include "filters/milter_wire.h"
@@ -381,6 +382,7 @@ struct site {
 	int dkim_max_signatures;        /* 10 */
 	struct dkim_sign_conf *dkim_sign;       /* domains that are signed for */
 	size_t dkim_sign_count;
+	struct arc_seal_conf *arc_seal; /* NULL: nothing is sealed */
 	struct rate_conf rate[RATES_MAX];       /* how much one of ours may send */
 	size_t rate_count;
 	struct srs_conf srs;

@@ -31,7 +31,7 @@ static bool is_unstable(const char *name)
 }
 
 /* RFC 5322 section 3.6.8; no semicolon, which h= could not hold. */
-static bool is_field_name(const char *name)
+bool conf_field_name(const char *name)
 {
 	size_t len = strlen(name);
 
@@ -43,7 +43,7 @@ static bool is_field_name(const char *name)
 
 static void name_add(struct conf *c, const char *option, char ***list, size_t *count, const char *name, int line)
 {
-	if (!is_field_name(name))
+	if (!conf_field_name(name))
 		conf_error(c, line, "%s: \"%.100s\" is no name of a header field, expected one such as \"Subject\"", option, name);
 	else if (is_unstable(name))
 		conf_error(c, line, "%s: %s is changed on the way, expected fields that stay as they are", option, name);
@@ -91,7 +91,7 @@ static void keys_read(struct conf *c, void *at, const char *value, int line)
 		return;
 	}
 	/* Commands that work on what is on disk may sign by themselves; else another process has the key. */
-	if (c->command && !(key = conf_dkim_key(c, equals + 1, line)))
+	if (c->command && !(key = conf_dkim_key(c, "keys", equals + 1, line)))
 		return;
 	d->key = conf_grow(d->key, &d->key_count, sizeof(*d->key));
 	d->key[d->key_count - 1] = (struct dkim_sign_key){ .selector = conf_copy(selector), .key = key,

@@ -188,35 +188,35 @@ static void ca_key_look(struct conf *c, const struct conf_key *k, size_t i, cons
 		put_public(tls_ca_key(ca), i, out);
 }
 
-static void dkim_warn(struct conf *c, const char *path, const struct dkim_private *key, int line)
+static void dkim_warn(struct conf *c, const char *option, const char *path, const struct dkim_private *key, int line)
 {
 	char *full = conf_path(c, path);
 	struct stat st;
 
 	if (stat(full, &st) == 0 && (st.st_mode & S_IRWXO))
-		conf_warning(c, line, "keys: %s: everybody on this machine may read it, expected mode 0600", full);
+		conf_warning(c, line, "%s: %s: everybody on this machine may read it, expected mode 0600", option, full);
 	if (dkim_private_type(key) == DKIM_KEY_RSA && dkim_private_bits(key) < DKIM_PRIVATE_BITS_GOOD)
-		conf_warning(c, line, "keys: %s: has %u bits, expected at least %d", full, dkim_private_bits(key), DKIM_PRIVATE_BITS_GOOD);
+		conf_warning(c, line, "%s: %s: has %u bits, expected at least %d", option, full, dkim_private_bits(key), DKIM_PRIVATE_BITS_GOOD);
 	free(full);
 }
 
-static struct dkim_private *dkim_read(struct conf *c, const char *path, const char *text, int line)
+static struct dkim_private *dkim_read(struct conf *c, const char *option, const char *path, const char *text, int line)
 {
 	const char *why;
 	struct dkim_private *key = dkim_private_read(text, strlen(text), &why);
 
 	if (!key)
-		conf_error(c, line, "keys: %s: %s, expected one that \"gatepost dkim-key\" makes", path, why);
+		conf_error(c, line, "%s: %s: %s, expected one that \"gatepost dkim-key\" makes", option, path, why);
 	else
-		dkim_warn(c, path, key, line);
+		dkim_warn(c, option, path, key, line);
 	return key;
 }
 
-struct dkim_private *conf_dkim_key(struct conf *c, const char *path, int line)
+struct dkim_private *conf_dkim_key(struct conf *c, const char *option, const char *path, int line)
 {
 	size_t len;
-	char *text = conf_file(c, "keys", path, line, &len);
-	struct dkim_private *key = text ? dkim_read(c, path, text, line) : NULL;
+	char *text = conf_file(c, option, path, line, &len);
+	struct dkim_private *key = text ? dkim_read(c, option, path, text, line) : NULL;
 
 	if (text)
 		explicit_bzero(text, len);
@@ -226,7 +226,7 @@ struct dkim_private *conf_dkim_key(struct conf *c, const char *path, int line)
 
 static void dkim_key_look(struct conf *c, const struct conf_key *k, size_t i, const char *text, struct buf *out)
 {
-	AUTO(dkim_private) struct dkim_private *key = dkim_read(c, k->path, text, k->line);
+	AUTO(dkim_private) struct dkim_private *key = dkim_read(c, k->option, k->path, text, k->line);
 	AUTO(buf) struct buf der = BUF_INIT(KEY_PUBLIC_MAX);
 
 	if (key && dkim_private_public(key, &der) == 0)

@@ -68,7 +68,7 @@ extern const struct conf_section conf_sni, conf_uribl;
 struct dnsbl_conf *conf_dnsbl_add(struct conf *c, const char *section, const char *title, int line);
 void conf_dnsbl_code_read(struct conf *c, void *at, const char *value, int line);
 void conf_dnsbl_weights(struct dnsbl_conf *d);
-extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_rate, conf_srs;
+extern const struct conf_section conf_outbound, conf_tls_policy, conf_dkim_sign, conf_arc_seal, conf_rate, conf_srs;
 extern const struct conf_section conf_top, conf_listener, conf_backend, conf_recipients, conf_tls,
 	conf_dns, conf_zone, conf_dnsbl, conf_spf, conf_dkim, conf_dmarc, conf_greylist, conf_smtp, conf_auth,
 	conf_state, conf_history, conf_quarantine, conf_quarantine_class, conf_spool, conf_limits, conf_client_limits, conf_site_limits, conf_timeouts;
@@ -173,8 +173,9 @@ const struct conf_section *conf_section_find(const char *name, size_t len);
 const struct conf_option *conf_option_find(const struct conf_section *s, const char *name,
                                            size_t len);
 
-/* conf_dkim_sign.c, conf_srs.c: for site_free. */
+/* conf_dkim_sign.c, conf_arc_seal.c, conf_srs.c: for site_free. */
 void conf_dkim_sign_free(struct site *s);
+void conf_arc_seal_free(struct site *s);
 void conf_srs_free(struct site *s);
 /* conf_milter.c: when listeners are known, when the policy is there, and for site_free. */
 void conf_milter_check(struct conf *c);
@@ -196,9 +197,12 @@ void conf_keys_check(struct conf *c);
 /* What is in a file, as conf_file, but private keys; *out is freed first. */
 void conf_certificate(struct conf *c, const char *option, const char *path, int line, char **out);
 /* The key itself, for a command that signs; NULL: said, or not readable for this user. */
-struct dkim_private *conf_dkim_key(struct conf *c, const char *path, int line);
-/* conf_dkim_sign.c: when keys have been looked at. */
+struct dkim_private *conf_dkim_key(struct conf *c, const char *option, const char *path, int line);
+/* conf_dkim_sign.c, conf_arc_seal.c: when keys have been looked at. */
 void conf_dkim_sign_check(struct conf *c);
+void conf_arc_seal_check(struct conf *c);
+/* Whether that can be the name of a header field which a signature names. */
+bool conf_field_name(const char *name);
 /* conf_rate.c: when the policy is there. */
 void conf_rate_check(struct conf *c);
 

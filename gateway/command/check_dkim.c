@@ -13,8 +13,8 @@
 enum { ANSWER_MS = 10000, WHY_MAX = 256 };
 
 struct question {
-	const struct dkim_sign_conf *conf;
-	const struct dkim_sign_key *key;
+	const char *section, *domain, *option;
+	const struct dkim_private *key;
 	struct dns_lookup *lookup;
 	char name[DOMAIN_MAX];
 };
@@ -33,23 +33,29 @@ static size_t key_count(const struct site *s)
 
 	for (size_t i = 0; i < s->dkim_sign_count; i++)
 		n += s->dkim_sign[i].key_count;
-	return n;
+	return n + (s->arc_seal != NULL);
+}
+
+static void question_start(struct asking *a, struct question q, const char *selector)
+{
+	if (dkim_published_name(selector, q.domain, q.name) < 0 || dns_start_within(a->dns, q.name, DNS_TXT, ANSWER_MS, &q.lookup) < 0)
+		q.lookup = NULL;
+	a->question[a->count++] = q;
 }
 
 static void questions_start(struct asking *a)
 {
 	const struct site *s = a->site;
 
-	for (size_t i = 0; i < s->dkim_sign_count; i++)
-		for (size_t k = 0; k < s->dkim_sign[i].key_count; k++) {
-			struct question *q = &a->question[a->count++];
+	for (size_t i = 0; i < s->dkim_sign_count; i++) {
+		const struct dkim_sign_conf *d = &s->dkim_sign[i];
 
-			q->conf = &s->dkim_sign[i];
-			q->key = &q->conf->key[k];
-			if (dkim_published_name(q->key->selector, q->conf->domain, q->name) < 0 ||
-			    dns_start_within(a->dns, q->name, DNS_TXT, ANSWER_MS, &q->lookup) < 0)
-				q->lookup = NULL;
-		}
+		for (size_t k = 0; k < d->key_count; k++)
+			question_start(a, (struct question){ .section = "dkim_sign", .domain = d->domain, .option = "keys", .key = d->key[k].key }, d->key[k].selector);
+	}
+	if (s->arc_seal)
+		question_start(a, (struct question){ .section = "arc_seal", .domain = s->arc_seal->domain, .option = "key", .key = s->arc_seal->key },
+			       s->arc_seal->selector);
 }
 
 static bool is_bad(enum dkim_published p)
@@ -68,10 +74,10 @@ static void ask_task(void *arg)
 		char why[WHY_MAX] = "it could not be looked up";
 
 		if (q->lookup)
-			p = dkim_published_judge(dns_wait(q->lookup), q->key->key, why, sizeof(why));
+			p = dkim_published_judge(dns_wait(q->lookup), q->key, why, sizeof(why));
 		if (p != DKIM_PUBLISHED_GOOD)
-			fprintf(stderr, "%s: dkim_sign %s: TXT %s: %s%s\n", a->site->path, q->conf->domain, q->name, why,
-				is_bad(p) && p != DKIM_PUBLISHED_MISSING ? ", expected the one of keys" : "");
+			fprintf(stderr, "%s: %s %s: TXT %s: %s%s%s\n", a->site->path, q->section, q->domain, q->name, why,
+				is_bad(p) && p != DKIM_PUBLISHED_MISSING ? ", expected the one of " : "", is_bad(p) && p != DKIM_PUBLISHED_MISSING ? q->option : "");
 		a->bad |= is_bad(p);
 		dns_drop(q->lookup);
 	}

@@ -72,7 +72,7 @@ static int mint(void *arg, const unsigned char *point, const unsigned char *name
 void key_client_init(struct key_client *k, const struct site *site)
 {
 	*k = (struct key_client){ .signer = { sign, k }, .minter = { mint, k }, .ca = (uint32_t)site->tls_ca_key,
-				  .needed = site->tls_offer || site->tls_ca_cert_pem || site->dkim_sign_count > 0 };
+				  .needed = site->tls_offer || site->tls_ca_cert_pem || site->dkim_sign_count > 0 || site->arc_seal };
 	channel_init(&k->channel, NULL, NULL);
 	dkim_private_holder(dkim, k);
 }

@@ -105,6 +105,23 @@ CHECKS = [                      # records, what is said, exit status
 ]
 
 
+def test_check_of_a_seal(keys, zone, tmp_path):
+    conf = tmp_path / "gatepost.conf"
+    (tmp_path / "policy.conf").write_text("accept\n")
+    conf.write_text(f"""
+hostname = gate.example
+domains = {{ example.com }}
+backend b {{ address = "127.0.0.1:25" }}
+dns {{ forward = {{ "{zone.server}" }} dnssec = no timeout = 5s }}
+arc_seal example.com {{ selector = sel key = "{keys["sel"][0]}" }}
+""")
+    other = keys["spare"][1].replace("spare.", "sel.")
+    for record, words, code in ((keys["sel"][1], "no errors", 0), (other, "arc_seal example.com: TXT sel._domainkey.example.com: another key is published", 1),
+                                ("", "arc_seal example.com: TXT sel._domainkey.example.com: there is no such record", 1)):
+        zone.change(record)
+        assert words in run("check", "-c", conf, code=code)
+
+
 def test_check(keys, zone, tmp_path):
     conf = tmp_path / "gatepost.conf"
     (tmp_path / "policy.conf").write_text("accept\n")

@@ -7,7 +7,7 @@ from lab.gateway import BINARY, ROOT
 
 README = ROOT / "README.md"
 MANUAL = ROOT / "conf/gatepost.conf.5"
-SECTIONS = ("listener", "backend", "outbound", "tls_policy", "recipients", "tls", "auth", "dns", "zone", "dnsbl", "spf", "dkim", "dkim_sign", "dmarc",
+SECTIONS = ("listener", "backend", "outbound", "tls_policy", "recipients", "tls", "auth", "dns", "zone", "dnsbl", "spf", "dkim", "dkim_sign", "arc_seal", "dmarc",
             "greylist", "state_store", "smtp", "rate", "srs", "quarantine", "quarantine_class", "history", "spool", "limits", "timeouts")
 OPTIONS = ("hostname", "domains", "relay_networks", "bypass", "client_header", "mode")
 CONF = re.compile(rf"({'|'.join(OPTIONS)}) *=|({'|'.join(SECTIONS)})( +[\w.\"-]+)? *{{")
@@ -51,10 +51,10 @@ def etc(scratch):
     place = scratch / "documents"
     place.mkdir()
     records = []
-    for selector, kind in (("2026a", "rsa"), ("2026e", "ed25519")):
+    for selector, kind in (("2026a", "rsa"), ("2026e", "ed25519"), ("arc1", "rsa")):
         done = subprocess.run([BINARY, "dkim-key", "--type", kind, "-o", place / f"{selector}.pem", "example.com", selector], check=True,
                               capture_output=True, text=True)
-        records.append(" ".join(re.search(r"(?s)^2026\w\._domainkey.*? IN TXT \((.*?)\)$", done.stdout, re.M)[1].split()))
+        records.append(" ".join(re.search(r"(?s)^\w+\._domainkey.*? IN TXT \((.*?)\)$", done.stdout, re.M)[1].split()))
     command = re.search(r"(?m)^    (openssl req -x509(?:.*\\\n)*[^#\n]*)", README.read_text())[1]
     subprocess.run(["sh", "-ec", command], cwd=place, check=True, capture_output=True)
     (place / "srs-secret").write_text("0123456789abcdef0123456789abcdef\n")
@@ -62,7 +62,7 @@ def etc(scratch):
     (place / "ad-password").write_text("secret\n")
     (place / "ad-password").chmod(0o600)
     (place / "ad-ca.pem").write_text((place / "own-ca.pem").read_text())
-    data = ", ".join('"%s._domainkey.example.com. TXT %s"' % (s, r.replace('"', '\\"')) for s, r in zip(("2026a", "2026e"), records))
+    data = ", ".join('"%s._domainkey.example.com. TXT %s"' % (s, r.replace('"', '\\"')) for s, r in zip(("2026a", "2026e", "arc1"), records))
     place.joinpath("dns.conf").write_text(f'dns {{ local_zone = {{ ". static" }} local_data = {{ {data} }} }}\n')
     return place
 

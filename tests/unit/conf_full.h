@@ -34,6 +34,7 @@ static inline int conf_full_setup(void **state)
 	put_bytes("binary", "a\0b", 3);
 	put("empty", "");
 	put_key("dkim.pem", DKIM_KEY_ED25519, 0, 0600);
+	put_key("seal.pem", DKIM_KEY_RSA, 1024, 0600);
 	put("srs-secret", "0123456789abcdef\n\nfedcba9876543210\r\n");
 	put_ca();
 	put("users", "alice@example.com store\n");
