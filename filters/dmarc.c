@@ -1,13 +1,17 @@
 #include "filters/dmarc.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "filters/dmarc_eval.h"
 #include "filters/from.h"
 
-enum { SIGNATURES_READ = 10 };          /* as many as are verified at most */
+enum {
+	SIGNATURES_READ = 10,           /* as many as are verified at most */
+	RUA_MAX = 16, RUA_OCTETS = 512, /* addresses for reports that are kept */
+};
 
 static const char *const outcome_words[] = {
 	"none", "pass", "fail", "temperror", "permerror", NULL,
@@ -25,6 +29,9 @@ static const struct fact_def dmarc_facts[] = {
 	{ "dmarc.aligned", FACT_WORD, true, STAGE_DATA, aligned_words,
 	  "what passed for an aligned domain" },
 	{ "dmarc.testing", FACT_BOOL, false, STAGE_DATA, NULL, "the policy is being tested (t=y)" },
+	{ "dmarc.published", FACT_TEXT, true, STAGE_DATA, NULL,
+	  "the tags of the record that count, but for those with their default value" },
+	{ "dmarc.rua", FACT_TEXT, true, STAGE_DATA, NULL, "where the record's owner wants reports" },
 	{ 0 },
 };
 
@@ -221,6 +228,49 @@ static int dmarc_run_author(struct txn *t, struct dmarc_state *s, struct identif
 	return dmarc_check(t->site ? t->site->dmarc_engine : ENGINE_NATIVE, &q, s->walks, r);
 }
 
+/* "p=reject", "adkim=s"... What is there for certain is p; without a valid one the record counts as p=none
+ * alone (RFC 9989 4.7, 4.10.1). */
+static int published_set(struct facts *out, const struct dmarc_record *r)
+{
+	char fo[DMARC_FO_TEXT_MAX], text[24];
+	const struct {
+		bool there;
+		const char *tag, *value;
+	} tags[] = {
+		{ true, "p", dmarc_policy_name(r->has_p ? r->p : DMARC_P_NONE) },
+		{ r->has_p && r->has_sp, "sp", dmarc_policy_name(r->has_sp ? r->sp : DMARC_P_NONE) },
+		{ r->has_p && r->has_np, "np", dmarc_policy_name(r->has_np ? r->np : DMARC_P_NONE) },
+		{ r->strict_dkim, "adkim", "s" },
+		{ r->strict_spf, "aspf", "s" },
+		{ r->testing, "t", "y" },
+		{ r->fo != DMARC_FO_ALL, "fo", dmarc_fo_text(r->fo, fo) },
+	};
+	int rc = 0;
+
+	for (size_t i = 0; i < sizeof tags / sizeof *tags && rc == 0; i++) {
+		snprintf(text, sizeof text, "%s=%s", tags[i].tag, tags[i].value);
+		rc = tags[i].there ? facts_add(out, "dmarc.published", text) : 0;
+	}
+	return rc;
+}
+
+static int rua_set(struct facts *out, const struct dmarc_result *r)
+{
+	struct dmarc_uri uri[RUA_MAX];
+	size_t n = r->published.rua && r->text ? dmarc_record_rua(r->text, r->text_len, uri, RUA_MAX) : 0;
+	char text[RUA_OCTETS + 1];
+	int rc = facts_set_empty(out, "dmarc.rua");
+
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		if (uri[i].len > RUA_OCTETS)
+			continue;       /* a piece of it would be another address */
+		memcpy(text, uri[i].p, uri[i].len);
+		text[uri[i].len] = '\0';
+		rc = facts_add(out, "dmarc.rua", text);
+	}
+	return rc;
+}
+
 static int result_set(const struct txn *t, struct facts *out, const struct dmarc_result *r)
 {
 	int rc;
@@ -248,6 +298,10 @@ static int result_set(const struct txn *t, struct facts *out, const struct dmarc
 	rc = facts_set(out, "dmarc.record_domain", r->record_domain);
 	if (rc == 0)
 		rc = facts_set_bool(out, "dmarc.testing", r->testing);
+	if (rc == 0)
+		rc = published_set(out, &r->published);
+	if (rc == 0)
+		rc = rua_set(out, r);
 	if (rc < 0)
 		return rc;
 	if (r->policy_temperror)

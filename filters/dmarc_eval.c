@@ -207,6 +207,9 @@ int dmarc_check(enum engine engine, const struct dmarc_query *q, struct dmarc_wa
 	}
 	c.record = &found->record;
 	out->has_policy = true;
+	out->published = found->record;
+	out->text = found->text;
+	out->text_len = found->text_len;
 	strcpy(out->record_domain, found->name);
 	policy_choose(&c, own.found);
 	identifiers_compare(&c);

@@ -35,6 +35,9 @@ struct dmarc_result {
 	enum dmarc_policy policy;               /* applies to a failure: p, sp or np, after t= */
 	bool policy_temperror;                  /* which of them could not be found out */
 	bool testing;                           /* t=y */
+	struct dmarc_record published;          /* what the record says */
+	const char *text;                       /* and how: text_len octets that live as long as the walks, or NULL */
+	size_t text_len;
 	char record_domain[DOMAIN_MAX];         /* where the record stands; "" */
 	char org_domain[DOMAIN_MAX];            /* of the author domain; "": not to be found out */
 	bool aligned_spf, aligned_dkim;

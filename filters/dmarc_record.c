@@ -240,6 +240,46 @@ int dmarc_record_parse(const char *p, size_t len, struct dmarc_record *out)
 	return 0;
 }
 
+size_t dmarc_record_rua(const char *p, size_t len, struct dmarc_uri *out, size_t max)
+{
+	struct span rest = { p, len };
+	size_t n = 0;
+
+	while (rest.len > 0) {
+		struct span value = cut(&rest, ';'), name;
+
+		if (!memchr(value.p, '=', value.len))
+			continue;
+		name = trim(cut(&value, '='));
+		if (tag_find(name) != TAG_RUA)
+			continue;
+		while (value.len > 0 && n < max) {
+			struct span uri = trim(cut(&value, ','));
+
+			if (uri_ok(uri))
+				out[n++] = (struct dmarc_uri){ uri.p, uri.len };
+		}
+		break;
+	}
+	return n;
+}
+
+const char *dmarc_fo_text(unsigned fo, char out[DMARC_FO_TEXT_MAX])
+{
+	static const char letters[] = "01ds";
+	size_t n = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (!(fo & 1u << i))
+			continue;
+		if (n > 0)
+			out[n++] = ':';
+		out[n++] = letters[i];
+	}
+	out[n] = '\0';
+	return out;
+}
+
 bool dmarc_record_applies(const struct dmarc_record *r)
 {
 	return r->has_p || r->rua;

@@ -31,6 +31,19 @@ struct dmarc_record {
 /* 0, or -EBADMSG when p[0..len) is no DMARC record. *out is written on 0 only. */
 int dmarc_record_parse(const char *p, size_t len, struct dmarc_record *out);
 
+/* A piece of a record's text. */
+struct dmarc_uri {
+	const char *p;
+	size_t len;
+};
+
+/* The valid addresses of rua= in p[0..len), the text of a record, with the size that may follow one ("mailto:a@example.com!10m"), in order: at most max of them. Their number. */
+size_t dmarc_record_rua(const char *p, size_t len, struct dmarc_uri *out, size_t max);
+
+/* "1:d:s" for the bits of fo. Returns out. */
+enum { DMARC_FO_TEXT_MAX = 8 };
+const char *dmarc_fo_text(unsigned fo, char out[DMARC_FO_TEXT_MAX]);
+
 /* Whether it says anything about policy: a valid p, or a valid rua, which stands for p=none (RFC
  * 9989 4.10.1). */
 bool dmarc_record_applies(const struct dmarc_record *r);

@@ -16,6 +16,7 @@ struct node {
 	bool read;
 	bool nxdomain;                  /* of _dmarc.name */
 	struct dmarc_name result;
+	char *text;                     /* of the record */
 	struct dns_lookup *existence;   /* A of name, when wanted */
 	bool want_existence;
 	struct dmarc_walks *walks;
@@ -53,6 +54,7 @@ void dmarc_walks_free(struct dmarc_walks *w)
 	for (size_t i = 0; i < w->count; i++) {
 		dns_drop(w->node[i]->record);
 		dns_drop(w->node[i]->existence);
+		free(w->node[i]->text);
 		free(w->node[i]);
 	}
 	free(w);
@@ -107,8 +109,9 @@ static struct node *node_get(struct dmarc_walks *w, const char *name)
 
 /* 4.10, step 2: of the TXT records those that begin with the version count, and only when there is
  * one of them. */
-static void records_read(struct dmarc_name *out, const struct dns_answer *a)
+static void records_read(struct node *n, const struct dns_answer *a)
 {
+	struct dmarc_name *out = &n->result;
 	size_t records = 0;
 
 	for (size_t i = 0; i < a->count; i++) {
@@ -127,9 +130,14 @@ static void records_read(struct dmarc_name *out, const struct dns_answer *a)
 		if (dmarc_record_parse(text, len, &r) == 0) {
 			records++;
 			out->record = r;
+			out->text_len = len;
+			free(n->text);
+			n->text = text;
+			text = NULL;
 		}
 		free(text);
 	}
+	out->text = n->text;
 	out->found = records == 1;
 	if (records > 1)
 		out->why = "several DMARC records at one name";
@@ -156,7 +164,7 @@ static void node_read(struct node *n)
 		n->result.temperror = true;
 		n->result.why = a->why;         /* lives as long as the lookup, which is kept */
 	} else if (a->status == DNS_OK) {
-		records_read(&n->result, a);
+		records_read(n, a);
 	}
 }
 

@@ -25,6 +25,8 @@ struct dmarc_name {
 	const char *name;
 	bool found;                     /* exactly one record stands there: */
 	struct dmarc_record record;
+	const char *text;               /* and as it was published: text_len octets, or NULL where there is no memory for it */
+	size_t text_len;
 	bool temperror;                 /* could not be asked; why says so */
 	const char *why;                /* or: what was there and does not count; "" */
 };

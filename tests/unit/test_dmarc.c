@@ -121,6 +121,57 @@ static void test_pass(void **state)
 	fixture_close(&f);
 }
 
+static const struct { const char *record, *published, *rua; } published[] = {
+	{ "v=DMARC1; p=reject", "p=reject", "" },
+	{ "v=DMARC1; p=none; sp=quarantine; np=reject; adkim=s; aspf=s; t=y; fo=d:1:s; rua=mailto:a@b.example",
+	  "p=none sp=quarantine np=reject adkim=s aspf=s t=y fo=1:d:s", "mailto:a@b.example" },
+	{ "v=DMARC1; p=quarantine; adkim=r; aspf=r; t=n; fo=0; pct=50", "p=quarantine", "" },
+	{ "v=DMARC1; p=reject; rua= mailto:a@b.example!10m , nonsense,https://c.example/x,mailto:@d.example ,mailto:E@f.example ;ruf=mailto:g@h.example", "p=reject",
+	  "mailto:a@b.example!10m https://c.example/x mailto:E@f.example" },
+	/* No valid p: as p=none, and of the others nothing counts. */
+	{ "v=DMARC1; p=bogus; sp=reject; rua=mailto:a@b.example", "p=none", "mailto:a@b.example" },
+};
+
+static const char *list(struct fixture *f, const char *name, char *out, size_t room)
+{
+	const struct fact *v = fact(f, name);
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; v && i < v->count; i++)
+		n += (size_t)snprintf(out + n, room - n, "%s%s", i ? " " : "", v->text[i]);
+	return v ? out : "unknown";
+}
+
+static void test_published(void **state)
+{
+	struct fixture f;
+	char text[2048], record[4096];
+	size_t n;
+
+	for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+		fixture_open(&f, "From: a@example.com\r\n");
+		dns_table_add(f.dns, "_dmarc.example.com", "TXT", published[i].record);
+		assert_string_equal(list(&f, "dmarc.published", text, sizeof text), published[i].published);
+		assert_string_equal(list(&f, "dmarc.rua", text, sizeof text), published[i].rua);
+		fixture_close(&f);
+	}
+	/* None: nothing is said of it. */
+	fixture_open(&f, "From: a@example.com\r\n");
+	assert_string_equal(list(&f, "dmarc.published", text, sizeof text), "unknown");
+	assert_string_equal(list(&f, "dmarc.rua", text, sizeof text), "unknown");
+	fixture_close(&f);
+	/* Too long, and too many: those that are kept are whole. */
+	fixture_open(&f, "From: a@example.com\r\n");
+	n = (size_t)snprintf(record, sizeof record, "v=DMARC1; p=none; rua=mailto:%0600d@b.example", 1);
+	for (int i = 0; i < 20; i++)
+		n += (size_t)snprintf(record + n, sizeof record - n, ",mailto:%d@b.example", i);
+	dns_table_add(f.dns, "_dmarc.example.com", "TXT", record);
+	assert_int_equal(fact(&f, "dmarc.rua")->count, 15);
+	assert_string_equal(word(&f, "dmarc.rua"), "mailto:0@b.example");
+	fixture_close(&f);
+}
+
 /* Only a pass counts, and the null sender's is the HELO's. */
 static void test_spf(void **state)
 {
@@ -277,7 +328,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fail),      cmocka_unit_test(test_pass),  cmocka_unit_test(test_spf),            cmocka_unit_test(test_temperror),
 		cmocka_unit_test(test_no_author), cmocka_unit_test(test_prefetch), cmocka_unit_test(test_stage),       cmocka_unit_test(test_library_engine),
-		cmocka_unit_test(test_signature_domain),
+		cmocka_unit_test(test_signature_domain), cmocka_unit_test(test_published),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
