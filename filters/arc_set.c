@@ -95,6 +95,13 @@ static const char *fields_read(const struct dkim_tags *t, struct dkim_sig *out)
 	return NULL;
 }
 
+/* Without c= relaxed, both: the public suite has it so, and who writes none signs so; DKIM's simple would come to a signature that does not fit. */
+static const char *canon_read(const struct dkim_tags *t, struct dkim_sig *out)
+{
+	out->header_relaxed = out->body_relaxed = true;
+	return dkim_sig_canon(t, out);
+}
+
 static const char *rest_read(const struct dkim_tags *t, struct dkim_sig *out)
 {
 	const struct dkim_tag *l = dkim_tags_find(t, "l"), *q = dkim_tags_find(t, "q");
@@ -125,7 +132,7 @@ const char *arc_ams_parse(const char *p, size_t len, struct arc_sig *out)
 	bad = instance_read(&tags, &out->instance);
 	bad = first_of(bad, dkim_sig_names(&tags, &out->sig));
 	bad = first_of(bad, dkim_sig_algorithm(&tags, &out->sig));
-	bad = first_of(bad, dkim_sig_canon(&tags, &out->sig));
+	bad = first_of(bad, canon_read(&tags, &out->sig));
 	bad = first_of(bad, fields_read(&tags, &out->sig));
 	bad = first_of(bad, dkim_sig_value(&tags, &out->sig));
 	bad = first_of(bad, dkim_sig_body_hash(&tags, &out->sig));

@@ -42,6 +42,23 @@ void dkim_hash_add(struct dkim_hash *h, const char *p, size_t len)
 	h->len += len;
 }
 
+int dkim_hash_copy(struct dkim_hash *to, const struct dkim_hash *from)
+{
+	int rc = dkim_hash_begin(to);
+
+	if (rc < 0)
+		return rc;
+	if (EVP_MD_CTX_copy_ex(to->ctx, from->ctx) != 1) {
+		ERR_clear_error();
+		dkim_hash_release(to);
+		return -ENOMEM;
+	}
+	to->len = from->len;
+	to->failed = from->failed;
+	memcpy(to->out, from->out, from->len);
+	return 0;
+}
+
 int dkim_hash_end(struct dkim_hash *h, unsigned char out[DKIM_HASH_BYTES])
 {
 	bool good;

@@ -31,6 +31,8 @@ struct dkim_hash {                      /* SHA-256 */
 /* Zeroed: nothing to release. begin: 0 or -ENOMEM. What fails later is told at the end. */
 int dkim_hash_begin(struct dkim_hash *h);
 void dkim_hash_add(struct dkim_hash *h, const char *p, size_t len);
+/* What has been added to from so far; to is begun, and ended on its own. 0 or -ENOMEM. */
+int dkim_hash_copy(struct dkim_hash *to, const struct dkim_hash *from);
 /* Nothing can be added after. 0 or -ENOMEM. */
 int dkim_hash_end(struct dkim_hash *h, unsigned char out[DKIM_HASH_BYTES]);
 void dkim_hash_release(struct dkim_hash *h);

@@ -7,10 +7,11 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "filters/dkim_answer.h"
 #include "filters/dkim_body.h"
 #include "filters/dkim_engine.h"
 
-enum { SIGNATURES_DEFAULT = 10, BODY_HASHES_DEFAULT = 4, FIELDS_MAX = 10000, KEY_RECORDS_MAX = 8 };
+enum { SIGNATURES_DEFAULT = 10, BODY_HASHES_DEFAULT = 4, FIELDS_MAX = 10000 };
 
 struct field {
 	const char *raw;
@@ -306,63 +307,23 @@ int dkim_verify_body(struct dkim_verify *v, const char *p, size_t len)
 
 /* The end. */
 
-static void key_refuse(struct dkim_result *r, enum dkim_key_state state, const char *why)
-{
-	say(r, state == DKIM_KEY_WEAK ? DKIM_RESULT_FAIL : DKIM_RESULT_PERMERROR, why);
-}
-
-/* The records of one answer: one that is good is enough (the RFC leaves several undefined), else the first one's fault counts. */
-static bool key_choose(const struct dns_answer *a, struct signature *s, struct dkim_result *r)
-{
-	for (size_t i = 0; i < a->count && i < KEY_RECORDS_MAX; i++) {
-		enum dkim_key_state state;
-		const char *why = "";
-		char *text = NULL;
-		size_t len = 0;
-		struct dkim_key key;
-		int rc = dns_txt(&a->rr[i], &text, &len);
-
-		if (rc == -ENOMEM) {
-			say(r, DKIM_RESULT_TEMPERROR, "no memory for the key");
-			return false;
-		}
-		if (rc < 0)
-			continue;
-		state = dkim_key_parse(text, len, &key, &why);
-		free(text);
-		if (state == DKIM_KEY_GOOD) {
-			s->key = key;
-			return true;
-		}
-		if (r->word == DKIM_RESULT_NONE) {
-			key_refuse(r, state, why);
-			r->key_bits = key.bits;
-		}
-	}
-	if (r->word == DKIM_RESULT_NONE)
-		say(r, DKIM_RESULT_PERMERROR, "the key record cannot be read");
-	return false;
-}
-
 /* Wait for the key of s and look at it. True: it may be used. may wait */
 static bool key_get(struct signature *s, struct dkim_result *r)
 {
 	const struct dns_answer *a = dns_wait(s->lookup);
+	char why[DKIM_ANSWER_WHY];
 
 	r->secure = a->secure;
-	if (a->status == DNS_TEMPFAIL) {
-		say(r, DKIM_RESULT_TEMPERROR, "");
-		snprintf(r->why, sizeof(r->why), "the key could not be looked up: %.80s", a->why && a->why[0] ? a->why : "no answer");
-		return false;
+	s->key.bits = 0;
+	switch (dkim_answer_key(a, &s->key, why)) {
+	case DKIM_ANSWER_KEY: break;
+	case DKIM_ANSWER_LATER: say(r, DKIM_RESULT_TEMPERROR, why); return false;
+	case DKIM_ANSWER_NONE: say(r, DKIM_RESULT_PERMERROR, why); break;
+	case DKIM_ANSWER_WEAK: say(r, DKIM_RESULT_FAIL, why); break;
 	}
-	if (a->status != DNS_OK) {
-		say(r, DKIM_RESULT_PERMERROR, "there is no key for this selector");
-		return false;
-	}
-	if (!key_choose(a, s, r))
-		return false;
-	r->word = DKIM_RESULT_NONE;
 	r->key_bits = s->key.bits;
+	if (r->word != DKIM_RESULT_NONE)
+		return false;
 	r->testing = s->key.testing;
 	if ((s->key.type == DKIM_KEY_ED25519) != (s->sig.algorithm == DKIM_ALG_ED25519_SHA256)) {
 		say(r, DKIM_RESULT_PERMERROR, "the key is not one for a=");

@@ -1,0 +1,458 @@
+#include "filters/arc_verify.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/task.h"
+#include "filters/dkim_answer.h"
+#include "filters/dkim_body.h"
+#include "filters/dkim_canon.h"
+#include "filters/dkim_crypto.h"
+#include "filters/dkim_header.h"
+#include "filters/dkim_tag.h"
+
+enum { KEYS_MAX = 64, OLDER_BYTES_MAX = 1 << 20, CHECKS_AT_A_STRETCH = 8, NO_KEY = -1 };
+
+/* The question for one key; signatures with the same d= and s= share it. */
+struct asked {
+	const struct arc_sig *first;    /* whose it is: its d= and s= */
+	struct dns_lookup *lookup;
+};
+
+/* A message signature or seal. */
+struct signature {
+	struct arc_sig arc;
+	const char *why;                /* it cannot hold, whatever key and body are: why (a literal). NULL: it may */
+	int key;                        /* its place among those asked for, or NO_KEY */
+	unsigned char hash[DKIM_HASH_BYTES];
+	unsigned char value[DKIM_KEY_BYTES_MAX];        /* b=, decoded */
+	size_t value_len;
+};
+
+struct arc_verify {
+	struct dns *dns;
+	struct dkim_header *header;     /* until header_end */
+	struct arc_sets sets;
+	size_t from_fields;
+	bool live;                      /* the chain may pass */
+	struct signature *seal, *ams;   /* of instance i at i - 1; sets.count of them while the chain is well-formed */
+	struct asked asked[KEYS_MAX];
+	size_t asked_count;
+	struct dkim_body *body[2];      /* simple, relaxed; NULL: no signature has that */
+	unsigned char body_hash[2][DKIM_BODY_HASH];
+	uint64_t body_bytes[2];
+};
+
+const char *arc_state_name(enum arc_state s)
+{
+	static const char *const names[] = { [ARC_NONE] = "none", [ARC_PASS] = "pass", [ARC_FAIL] = "fail", [ARC_TEMPERROR] = "temperror" };
+
+	return names[s];
+}
+
+struct arc_verify *arc_verify_new(struct dns *dns)
+{
+	struct arc_verify *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->dns = dns;
+	v->header = dkim_header_new();
+	if (!v->header) {
+		free(v);
+		return NULL;
+	}
+	return v;
+}
+
+void arc_verify_free(struct arc_verify *v)
+{
+	if (!v)
+		return;
+	for (size_t i = 0; i < v->asked_count; i++)
+		dns_drop(v->asked[i].lookup);
+	dkim_body_free(v->body[0]);
+	dkim_body_free(v->body[1]);
+	dkim_header_free(v->header);
+	free(v->seal);
+	free(v->ams);
+	free(v);
+}
+
+/* The header. */
+
+int arc_verify_field(struct arc_verify *v, const char *raw, size_t len)
+{
+	int rc = dkim_header_add(v->header, raw, len);
+
+	if (rc < 0)
+		return rc;
+	v->from_fields += dkim_field_is(dkim_header_at(v->header, dkim_header_count(v->header) - 1), "From");
+	arc_sets_field(&v->sets, raw, len);
+	return 0;
+}
+
+const struct arc_sets *arc_verify_sets(const struct arc_verify *v)
+{
+	return &v->sets;
+}
+
+/* What of a signature can be read without the message: its names, its age, its octets. */
+static void signature_read(struct signature *s, const struct arc_field *f, enum arc_kind kind)
+{
+	const struct dkim_tag *b;
+	struct dkim_tags tags;
+	size_t len;
+	const char *body = arc_field_body(f, &len);
+	ptrdiff_t n;
+
+	s->key = NO_KEY;
+	s->why = (kind == ARC_KIND_AMS ? arc_ams_parse : arc_seal_parse)(body, len, &s->arc);
+	if (s->why || dkim_sig_age(&s->arc.sig, clock_wall_s(), &s->why) != DKIM_SIG_GOOD)
+		return;
+	if (dkim_tags_parse(body, len, &tags) || !(b = dkim_tags_find(&tags, "b")))
+		n = -1;
+	else
+		n = dkim_tag_base64(b->value, b->len, s->value, sizeof(s->value));
+	if (n < 0)
+		s->why = "b= is longer than any signature";
+	s->value_len = n < 0 ? 0 : (size_t)n;
+}
+
+/* Seals, section 5.1.1: all sets up to their own, in order, relaxed; the seal itself without the value of its b=. */
+static int seals_hash(struct arc_verify *v)
+{
+	__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash all = { .ctx = NULL };
+	int rc = dkim_hash_begin(&all);
+
+	for (size_t i = 0; i < v->sets.count && rc == 0; i++) {
+		const struct arc_set *set = &v->sets.set[i];
+		__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash own = { .ctx = NULL };
+
+		dkim_canon_field(&all, set->aar.raw, set->aar.len, true, 0);
+		dkim_canon_field(&all, set->ams.raw, set->ams.len, true, 0);
+		rc = dkim_hash_copy(&own, &all);
+		if (rc < 0)
+			break;
+		dkim_canon_field(&own, set->as.raw, set->as.len, true, DKIM_CANON_NO_B | DKIM_CANON_LAST);
+		rc = dkim_hash_end(&own, v->seal[i].hash);
+		dkim_canon_field(&all, set->as.raw, set->as.len, true, 0);
+	}
+	return rc;
+}
+
+/* The place of a field in the header. */
+static size_t place_of(const struct dkim_header *h, const char *raw)
+{
+	for (size_t i = 0; i < dkim_header_count(h); i++)
+		if (dkim_header_at(h, i)->raw == raw)
+			return i;
+	return SIZE_MAX;
+}
+
+/* A message signature, as one of DKIM: the fields of h= from the bottom up, then its own. *octets: what was read for it is added. */
+static int ams_hash(struct arc_verify *v, size_t i, size_t *octets)
+{
+	__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash hash = { .ctx = NULL };
+	const struct arc_field *f = &v->sets.set[i].ams;
+	bool relaxed = v->ams[i].arc.sig.header_relaxed;
+	const struct dkim_field *next;
+	const struct dkim_tag *h;
+	struct dkim_tags tags;
+	const char *body, *item;
+	size_t pos = 0, len;
+	int rc = dkim_hash_begin(&hash);
+
+	if (rc < 0)
+		return rc;
+	body = arc_field_body(f, &len);
+	h = dkim_tags_parse(body, len, &tags) ? NULL : dkim_tags_find(&tags, "h");
+	dkim_header_rewind(v->header, place_of(v->header, f->raw));
+	while (h && dkim_tag_item(h, &pos, &item, &len)) {
+		next = len > 0 ? dkim_header_up(v->header, item, len) : NULL;
+		if (!next)
+			continue;
+		dkim_canon_field(&hash, next->raw, next->len, relaxed, 0);
+		*octets += next->len;
+	}
+	dkim_canon_field(&hash, f->raw, f->len, relaxed, DKIM_CANON_NO_B | DKIM_CANON_LAST);
+	*octets += f->len;
+	return dkim_hash_end(&hash, v->ams[i].hash);
+}
+
+/* From the newest on; older ones within the bound. */
+static int messages_hash(struct arc_verify *v)
+{
+	size_t octets = 0, unused = 0;
+	int rc = 0;
+
+	for (size_t i = v->sets.count; i-- > 0 && rc == 0;) {
+		struct signature *s = &v->ams[i];
+
+		if (!s->why && octets > OLDER_BYTES_MAX)
+			s->why = "not looked at: too much header";
+		if (!s->why)
+			rc = ams_hash(v, i, i == v->sets.count - 1 ? &unused : &octets);
+	}
+	return rc;
+}
+
+static int key_ask(struct arc_verify *v, struct signature *s)
+{
+	const struct dkim_sig *sig = &s->arc.sig;
+	char name[2 * DKIM_NAME_MAX + 16];
+	struct asked *a;
+
+	for (size_t k = 0; k < v->asked_count; k++) {
+		const struct dkim_sig *first = &v->asked[k].first->sig;
+
+		if (strcmp(first->domain, sig->domain) != 0 || strcmp(first->selector, sig->selector) != 0)
+			continue;
+		s->key = (int)k;
+		return 0;
+	}
+	if (v->asked_count == KEYS_MAX) {
+		s->why = "not looked at: too many keys";
+		return 0;
+	}
+	a = &v->asked[v->asked_count];
+	snprintf(name, sizeof(name), "%s._domainkey.%s", sig->selector, sig->domain);
+	if (dns_start(v->dns, name, DNS_TXT, &a->lookup) < 0)
+		return -ENOMEM;
+	a->first = &s->arc;
+	s->key = (int)v->asked_count++;
+	return 0;
+}
+
+/* Those that must hold first. A chain of which one cannot asks nothing. */
+static int keys_ask(struct arc_verify *v)
+{
+	size_t n = v->sets.count;
+	int rc = key_ask(v, &v->ams[n - 1]);
+
+	for (size_t i = n; i-- > 0 && rc == 0;)
+		rc = key_ask(v, &v->seal[i]);
+	for (size_t i = n - 1; i-- > 0 && rc == 0 && !v->ams[i].why;)
+		rc = key_ask(v, &v->ams[i]);
+	return rc;
+}
+
+/* A body hash for each canonicalization that a signature has. */
+static int bodies_make(struct arc_verify *v)
+{
+	for (size_t i = v->sets.count; i-- > 0 && !v->ams[i].why;) {
+		bool relaxed = v->ams[i].arc.sig.body_relaxed;
+
+		if (v->body[relaxed])
+			continue;
+		v->body[relaxed] = dkim_body_new(relaxed, false, 0);
+		if (!v->body[relaxed])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int chain_read(struct arc_verify *v)
+{
+	size_t n = v->sets.count;
+	int rc;
+
+	v->seal = calloc(n, sizeof(*v->seal));
+	v->ams = calloc(n, sizeof(*v->ams));
+	if (!v->seal || !v->ams)
+		return -ENOMEM;
+	v->live = v->sets.why[0] == '\0';
+	for (size_t i = 0; i < n; i++) {
+		if (v->sets.set[i].as.raw)
+			signature_read(&v->seal[i], &v->sets.set[i].as, ARC_KIND_AS);
+		if (v->sets.set[i].ams.raw)
+			signature_read(&v->ams[i], &v->sets.set[i].ams, ARC_KIND_AMS);
+		v->live = v->live && !v->seal[i].why;
+	}
+	v->live = v->live && !v->ams[n - 1].why;
+	if (!v->live)
+		return 0;
+	rc = dkim_header_ready(v->header);
+	if (rc == 0)
+		rc = seals_hash(v);
+	if (rc == 0)
+		rc = messages_hash(v);
+	if (rc == 0)
+		rc = keys_ask(v);
+	return rc < 0 ? rc : bodies_make(v);
+}
+
+int arc_verify_header_end(struct arc_verify *v)
+{
+	int rc = 0;
+
+	arc_sets_end(&v->sets);
+	if (v->sets.count > 0)
+		rc = chain_read(v);
+	dkim_header_free(v->header);
+	v->header = NULL;
+	return rc;
+}
+
+const char *arc_verify_domain(const struct arc_verify *v, size_t instance)
+{
+	return v->seal && instance >= 1 && instance <= v->sets.count ? v->seal[instance - 1].arc.sig.domain : "";
+}
+
+const char *arc_verify_selector(const struct arc_verify *v, size_t instance)
+{
+	return v->seal && instance >= 1 && instance <= v->sets.count ? v->seal[instance - 1].arc.sig.selector : "";
+}
+
+/* The body. */
+
+int arc_verify_body(struct arc_verify *v, const char *p, size_t len)
+{
+	int rc = 0;
+
+	for (int i = 0; i < 2 && rc == 0; i++)
+		if (v->body[i])
+			rc = dkim_body_add(v->body[i], p, len);
+	return rc;
+}
+
+/* The end. */
+
+enum check { CHECK_GOOD, CHECK_BAD, CHECK_LATER };
+
+struct judging {
+	struct arc_verify *v;
+	struct arc_result *out;
+	size_t checked;
+	int rc;                         /* -ENOMEM */
+};
+
+static void tell(struct arc_result *out, enum arc_state state, enum arc_kind kind, size_t instance, const char *why)
+{
+	out->state = state;
+	snprintf(out->why, sizeof(out->why), "%s i=%zu: %s", arc_kind_name(kind), instance, why);
+}
+
+/* b= against the hash of the header and the key. why: of others than GOOD. may wait */
+static enum check value_check(struct judging *j, const struct signature *s, char why[DKIM_ANSWER_WHY])
+{
+	struct dkim_key key;
+	int good;
+
+	if (s->why || s->key == NO_KEY) {
+		snprintf(why, DKIM_ANSWER_WHY, "%s", s->why ? s->why : "not looked at");
+		return CHECK_BAD;
+	}
+	switch (dkim_answer_key(dns_wait(j->v->asked[s->key].lookup), &key, why)) {
+	case DKIM_ANSWER_KEY: break;
+	case DKIM_ANSWER_LATER: return CHECK_LATER;
+	default: return CHECK_BAD;
+	}
+	snprintf(why, DKIM_ANSWER_WHY, "the key is not one for a=");
+	if ((key.type == DKIM_KEY_ED25519) != (s->arc.sig.algorithm == DKIM_ALG_ED25519_SHA256))
+		return CHECK_BAD;
+	if (++j->checked % CHECKS_AT_A_STRETCH == 0 && task_self())
+		task_yield();
+	good = dkim_crypto_check(&key, s->hash, s->value, s->value_len);
+	if (good < 0)
+		j->rc = good;
+	snprintf(why, DKIM_ANSWER_WHY, "the signature does not fit the header");
+	return good == 1 ? CHECK_GOOD : CHECK_BAD;
+}
+
+/* The body first: that costs nothing any more. l= may leave nothing unsigned: who has the chain could add to the message what he likes. */
+static enum check ams_check(struct judging *j, size_t i, char why[DKIM_ANSWER_WHY])
+{
+	const struct signature *s = &j->v->ams[i];
+	const struct dkim_sig *sig = &s->arc.sig;
+
+	if (!s->why && sig->limited && sig->limit != j->v->body_bytes[sig->body_relaxed]) {
+		snprintf(why, DKIM_ANSWER_WHY, "l= is not the length of the body");
+		return CHECK_BAD;
+	}
+	if (!s->why && memcmp(j->v->body_hash[sig->body_relaxed], sig->body_hash, DKIM_BODY_HASH) != 0) {
+		snprintf(why, DKIM_ANSWER_WHY, "the body is not what was signed");
+		return CHECK_BAD;
+	}
+	return value_check(j, s, why);
+}
+
+/* Section 5.2, steps 4 and 6. What has failed for certain counts more than what could not be looked up. may wait */
+static bool chain_holds(struct judging *j)
+{
+	size_t n = j->v->sets.count;
+	char why[DKIM_ANSWER_WHY];
+	enum check c = ams_check(j, n - 1, why);
+
+	j->out->state = ARC_PASS;
+	if (c != CHECK_GOOD)
+		tell(j->out, c == CHECK_BAD ? ARC_FAIL : ARC_TEMPERROR, ARC_KIND_AMS, n, why);
+	for (size_t i = n; i-- > 0 && j->out->state != ARC_FAIL && j->rc == 0;) {
+		c = value_check(j, &j->v->seal[i], why);
+		if (c == CHECK_BAD)
+			tell(j->out, ARC_FAIL, ARC_KIND_AS, i + 1, why);
+		else if (c == CHECK_LATER && j->out->state == ARC_PASS)
+			tell(j->out, ARC_TEMPERROR, ARC_KIND_AS, i + 1, why);
+	}
+	return j->out->state == ARC_PASS;
+}
+
+/* Step 5: the oldest of the message signatures that hold without a gap. may wait */
+static void oldest_find(struct judging *j)
+{
+	char why[DKIM_ANSWER_WHY];
+
+	for (size_t i = j->v->sets.count - 1; i-- > 0 && j->rc == 0;) {
+		if (ams_check(j, i, why) == CHECK_GOOD)
+			continue;
+		j->out->oldest_pass = (unsigned)i + 2;
+		tell(j->out, ARC_PASS, ARC_KIND_AMS, i + 1, why);
+		return;
+	}
+}
+
+/* Why a chain that is not live has failed. */
+static void dead_tell(const struct arc_verify *v, struct arc_result *out)
+{
+	size_t n = v->sets.count;
+
+	out->state = ARC_FAIL;
+	if (v->sets.why[0]) {
+		snprintf(out->why, sizeof(out->why), "%s", v->sets.why);
+		return;
+	}
+	if (v->ams[n - 1].why) {
+		tell(out, ARC_FAIL, ARC_KIND_AMS, n, v->ams[n - 1].why);
+		return;
+	}
+	for (size_t i = n; i-- > 0;)
+		if (v->seal[i].why) {
+			tell(out, ARC_FAIL, ARC_KIND_AS, i + 1, v->seal[i].why);
+			return;
+		}
+}
+
+int arc_verify_finish(struct arc_verify *v, struct arc_result *out)
+{
+	struct judging j = { .v = v, .out = out };
+
+	memset(out, 0, sizeof(*out));
+	out->count = v->sets.count;
+	if (v->sets.fields == 0)
+		return 0;
+	if (!v->live) {
+		dead_tell(v, out);
+		return 0;
+	}
+	for (int i = 0; i < 2; i++)
+		if (v->body[i] && dkim_body_end(v->body[i], v->body_hash[i], &v->body_bytes[i]) < 0)
+			return -ENOMEM;
+	out->from_signed = v->from_fields > 0 && v->ams[out->count - 1].arc.sig.from_count >= v->from_fields;
+	if (chain_holds(&j))
+		oldest_find(&j);
+	return j.rc;
+}
