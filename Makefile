@@ -15,7 +15,7 @@ DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev lib
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf python3-srs \
 	postfix dovecot-core dovecot-imapd dovecot-pop3d isync fetchmail \
 	haproxy opendkim libmilter-dev knot redis-server clamav-daemon rspamd spamd slapd ldap-utils swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr valgrind \
-	openssl ca-certificates iproute2 nftables procps strace e2fsprogs mount systemd
+	openssl ca-certificates iproute2 nftables procps strace e2fsprogs mount systemd libxml2-utils
 DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyflakes git
 DEPS_BENCH := haproxy clamav-daemon postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
 	nginx libnginx-mod-mail perdition dovecot-imapd dovecot-pop3d openssl

@@ -25,7 +25,7 @@ const struct dmarc_report_words dmarc_report_aligned_words = { { "pass", "fail" 
 const struct dmarc_report_words dmarc_report_override_words = { { "local_policy", "mailing_list", "other", "policy_test_mode", "trusted_forwarder",
 								  "forwarded", "sampled_out" } };
 const struct dmarc_report_words dmarc_report_dkim_words = { { "none", "pass", "fail", "policy", "neutral", "temperror", "permerror" } };
-const struct dmarc_report_words dmarc_report_spf_words = { { "none", "pass", "fail", "softfail", "neutral", "temperror", "permerror" } };
+const struct dmarc_report_words dmarc_report_spf_words = { { "none", "pass", "fail", "softfail", "neutral", "temperror", "permerror", "policy" } };
 const struct dmarc_report_words dmarc_report_scope_words = { { "mfrom", "helo" } };
 
 const char *dmarc_report_word(const struct dmarc_report_words *w, unsigned value)
@@ -212,22 +212,25 @@ static int records_reserve(struct dmarc_report *r)
 
 struct dmarc_report_record *dmarc_report_record(struct dmarc_report *r, const char *ip, uint64_t count, int *err)
 {
-	struct dmarc_report_record *rec = NULL;
-	const char *copy = NULL;
-	char text[INET6_ADDRSTRLEN];
-	int rc = address_canonical(ip, text);
+	struct dmarc_report_record one = { .source_ip = "", .count = count };
+	int rc = ip ? dmarc_report_source(r, &one, ip) : 0;
 
 	if (!rc)
 		rc = records_reserve(r);
-	if (!rc)
-		rc = text_copy(r, &copy, text);
-	if (!rc) {
-		rec = &r->records[r->record_count++];
-		*rec = (struct dmarc_report_record){ .source_ip = copy, .count = count };
-	}
 	if (err)
 		*err = rc;
-	return rec;
+	if (rc)
+		return NULL;
+	r->records[r->record_count] = one;
+	return &r->records[r->record_count++];
+}
+
+int dmarc_report_source(struct dmarc_report *r, struct dmarc_report_record *rec, const char *ip)
+{
+	char text[INET6_ADDRSTRLEN];
+	int rc = address_canonical(ip, text);
+
+	return rc ? rc : text_copy(r, &rec->source_ip, text);
 }
 
 int dmarc_report_reason(struct dmarc_report *r, struct dmarc_report_record *rec, enum dmarc_report_override type, const char *comment)

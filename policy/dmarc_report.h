@@ -63,7 +63,7 @@ enum dmarc_report_dkim_result {
 };
 enum dmarc_report_spf_result {
 	DMARC_REPORT_SPF_NONE = 1, DMARC_REPORT_SPF_PASS, DMARC_REPORT_SPF_FAIL, DMARC_REPORT_SPF_SOFTFAIL, DMARC_REPORT_SPF_NEUTRAL,
-	DMARC_REPORT_SPF_TEMPERROR, DMARC_REPORT_SPF_PERMERROR,
+	DMARC_REPORT_SPF_TEMPERROR, DMARC_REPORT_SPF_PERMERROR, DMARC_REPORT_SPF_POLICY,
 };
 enum dmarc_report_scope { DMARC_REPORT_SCOPE_MFROM = 1, DMARC_REPORT_SCOPE_HELO };              /* helo: RFC 7489 only */
 
@@ -107,7 +107,7 @@ struct dmarc_report_spf {
 
 /* So many messages of one source that fared the same. */
 struct dmarc_report_record {
-	const char *source_ip;          /* an address as inet_ntop() writes it, IPv4 never as part of IPv6 */
+	const char *source_ip;          /* an address as inet_ntop() writes it, IPv4 never as part of IPv6; "": a reporter gave none */
 	uint64_t count;
 	enum dmarc_report_disposition disposition;
 	enum dmarc_report_aligned dkim_aligned, spf_aligned;
@@ -141,10 +141,13 @@ int dmarc_report_text(struct dmarc_report *r, const char **member, const char *p
 int dmarc_report_error(struct dmarc_report *r, const char *text);
 
 /*
- * One more record; all but these two is zero. ip: an address in text ("::ffff:192.0.2.1" becomes "192.0.2.1"). NULL, with the error in *err if that is
- * not NULL: -EINVAL (no address), -ENOSPC, -ENOMEM. Good until the next one is added: records move.
+ * One more record; all but these two is zero. ip: an address in text ("::ffff:192.0.2.1" becomes "192.0.2.1"), or NULL: not known. NULL, with the error in
+ * *err if that is not NULL: -EINVAL (no address), -ENOSPC, -ENOMEM. Good until the next one is added: records move.
  */
 struct dmarc_report_record *dmarc_report_record(struct dmarc_report *r, const char *ip, uint64_t count, int *err);
+
+/* The address of a record anew. 0, -EINVAL: ip is none, -ENOSPC or -ENOMEM. */
+int dmarc_report_source(struct dmarc_report *r, struct dmarc_report_record *rec, const char *ip);
 
 /* One more row of a list of a record; strings may be NULL. 0, -ENOSPC (its bound, or the report's) or -ENOMEM: nothing is added. */
 int dmarc_report_reason(struct dmarc_report *r, struct dmarc_report_record *rec, enum dmarc_report_override type, const char *comment);
