@@ -40,7 +40,8 @@ static struct dkim_state *state_of(struct txn *t, int self)
 
 static int header_read(struct dkim_state *s, struct txn *t)
 {
-	struct dkim_limits lim = { .signatures = t->site ? (size_t)t->site->dkim_max_signatures : 0 };
+	struct dkim_limits lim = { .signatures = t->site ? (size_t)t->site->dkim_max_signatures : 0,
+				   .engine = t->site ? site_dkim_engine(t->site) : NULL };
 	int rc = 0;
 
 	s->verify = dkim_verify_new(t->dns, &lim);

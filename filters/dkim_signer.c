@@ -308,10 +308,11 @@ static int put_signature(const struct dkim_sign_key *key, const unsigned char ha
 }
 
 /* The hash that is to be signed of the field that is unfinished in text. */
-static int header_hash(const struct dkim_signer *s, const struct buf *text, unsigned char hash[DKIM_HASH_MAX], const char **why)
+static int header_hash(const struct dkim_signer *s, const struct dkim_engine *ops, bool relaxed, const struct buf *text, unsigned char hash[DKIM_HASH_MAX],
+		       const char **why)
 {
-	const struct dkim_engine *ops = &dkim_engine_opendkim;
 	AUTO(buf) struct buf field = BUF_INIT(SIGNATURE_TEXT_MAX);
+	struct dkim_sig sig = { .header_relaxed = relaxed };
 	struct dkim_job job = { .key = NULL };
 	void *e = ops->start();
 	int rc = e ? 0 : -ENOMEM;
@@ -320,10 +321,10 @@ static int header_hash(const struct dkim_signer *s, const struct buf *text, unsi
 	if (rc == 0)
 		rc = buf_adds(&field, "AAAA");          /* what stands behind b= does not count, but something must */
 	if (rc == 0)
-		rc = ops->field(e, field.data, field.len);
+		rc = ops->field(e, field.data, field.len, &sig);
 	for (size_t i = 0; i < s->field_count && rc == 0; i++)
 		if (!is_named(&s->field[i], "DKIM-Signature"))          /* others are not signed: who verifies may leave them out */
-			rc = ops->field(e, s->field[i].raw, s->field[i].len);
+			rc = ops->field(e, s->field[i].raw, s->field[i].len, NULL);
 	if (rc == 0)
 		rc = ops->header_end(e, 1);
 	if (rc == 0)
@@ -334,9 +335,10 @@ static int header_hash(const struct dkim_signer *s, const struct buf *text, unsi
 	return rc;
 }
 
-int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, struct message *m, int64_t now_s, struct buf *out,
-		     const char **why)
+int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, const struct dkim_engine *engine, struct message *m, int64_t now_s,
+		     struct buf *out, const char **why)
 {
+	bool header_relaxed = conf->form == DKIM_FORM_RELAXED || conf->form == DKIM_FORM_RELAXED_SIMPLE;
 	bool relaxed = conf->form == DKIM_FORM_RELAXED || conf->form == DKIM_FORM_SIMPLE_RELAXED;
 	unsigned char hash[DKIM_BODY_HASH];
 	unsigned char bh[DKIM_BODY_HASH * 2];
@@ -352,10 +354,12 @@ int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, s
 	EVP_EncodeBlock(bh, hash, sizeof(hash));
 	*why = "no memory, or a header that is too large";
 	for (size_t i = 0; i < conf->key_count && rc == 0; i++) {
+		bool ed25519 = dkim_private_type(conf->key[i].key) == DKIM_KEY_ED25519;
+		const struct dkim_engine *by = engine && !ed25519 ? engine : &dkim_engine_native;
 		AUTO(buf) struct buf text = BUF_INIT(SIGNATURE_TEXT_MAX);
 
 		put_field(s, conf, &conf->key[i], (const char *)bh, now_s, &text);
-		rc = text.failed ? -EMSGSIZE : header_hash(s, &text, hash, why);
+		rc = text.failed ? -EMSGSIZE : header_hash(s, by, header_relaxed, &text, hash, why);
 		if (rc == 0)
 			rc = put_signature(&conf->key[i], hash, &text, why);
 		if (rc == 0)

@@ -4,15 +4,15 @@
  *     struct dkim_signer *s = dkim_signer_new(header, len);   // the header as it is sent, our own fields in it
  *     domain = dkim_signer_author(s);                         // whose message it is
  *     conf = dkim_sign_find(all, count, domain);
- *     rc = dkim_signer_sign(s, conf, message, now_s, &out, &why);
+ *     rc = dkim_signer_sign(s, conf, engine, message, now_s, &out, &why);
  *     dkim_signer_free(s);
  *
  * One DKIM-Signature field per key: they go above the header. All are over the same body hash, which is made in one pass. What is signed is the message
  * as it is sent by DATA: where a CR or LF stands alone there is a CRLF on the wire, and here. (A message with such bytes must not leave by
  * BDAT then.) 8-bit bytes are signed as they are. There is never an l=.
  *
- * The canonical header and its hash are libopendkim's (dkim_engine.h), the same as for a signature that is verified; the hash is signed with
- * OpenSSL (dkim_private.h), as the library leaks memory for each Ed25519 signature and reads an RSA key from its PEM text for each message.
+ * The canonical header and its hash are the engine's (dkim_engine.h), the same as for a signature that is verified; for Ed25519 always our own. The hash is
+ * signed with OpenSSL (dkim_private.h), as libopendkim leaks memory for each Ed25519 signature and reads an RSA key from its PEM text for each message.
  */
 #ifndef DKIM_SIGNER_H
 #define DKIM_SIGNER_H
@@ -23,6 +23,7 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "filters/dkim_engine.h"
 #include "filters/dkim_private.h"
 #include "filters/message.h"
 
@@ -66,9 +67,9 @@ const char *dkim_signer_author(const struct dkim_signer *s);
 
 /*
  * Add a DKIM-Signature field per key to out. The body is that of m, from message_body_offset() on. 0, or -errno: *why in words (static), and out is not
- * to be used. may wait
+ * to be used. engine: NULL for native. may wait
  */
-int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, struct message *m, int64_t now_s, struct buf *out,
-		     const char **why);
+int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, const struct dkim_engine *engine, struct message *m, int64_t now_s,
+		     struct buf *out, const char **why);
 
 #endif

@@ -16,8 +16,8 @@ enum { SIGNATURES_DEFAULT = 10, BODY_HASHES_DEFAULT = 4, FIELDS_MAX = 10000 };
 struct field {
 	const char *raw;
 	size_t len;
-	bool handed;                            /* a signature that the engine gets */
 	bool signature;
+	size_t job;                             /* a signature that is verified: its place in sig, plus 1 */
 };
 
 struct signature {                              /* one that may pass */
@@ -81,7 +81,7 @@ struct dkim_verify *dkim_verify_new(struct dns *dns, const struct dkim_limits *l
 	v->dns = dns;
 	v->max_signatures = lim && lim->signatures ? lim->signatures : SIGNATURES_DEFAULT;
 	v->max_body_hashes = lim && lim->body_hashes ? lim->body_hashes : BODY_HASHES_DEFAULT;
-	v->ops = &dkim_engine_opendkim;
+	v->ops = lim && lim->engine ? lim->engine : &dkim_engine_native;
 	return v;
 }
 
@@ -218,7 +218,7 @@ static int signatures_read(struct dkim_verify *v)
 		if (!v->field[i].signature)
 			continue;
 		if (seen++ < max)
-			v->field[i].handed = signature_take(v, &v->field[i]);
+			v->field[i].job = signature_take(v, &v->field[i]) ? v->sig_count : 0;
 		else
 			say(result_new(v, &unread), DKIM_RESULT_POLICY, "not looked at: too many signatures");
 	}
@@ -249,8 +249,7 @@ static void engine_begin(struct dkim_verify *v)
 	if (!v->engine)
 		v->broken = -ENOMEM;
 	for (size_t i = 0; i < v->field_count && !v->broken; i++)
-		if (!v->field[i].signature || v->field[i].handed)
-			v->broken = v->ops->field(v->engine, v->field[i].raw, v->field[i].len);
+		v->broken = v->ops->field(v->engine, v->field[i].raw, v->field[i].len, v->field[i].job ? &v->sig[v->field[i].job - 1].sig : NULL);
 	if (!v->broken)
 		v->broken = v->ops->header_end(v->engine, v->sig_count);
 }
@@ -274,10 +273,8 @@ int dkim_verify_header_end(struct dkim_verify *v)
 {
 	int rc = signatures_read(v);
 
-	for (size_t i = 0; i < v->sig_count && rc == 0; i++) {
-		v->job[i].sig = &v->sig[i].sig;
+	for (size_t i = 0; i < v->sig_count && rc == 0; i++)
 		rc = lookup_start(v, i);
-	}
 	if (rc == 0)
 		rc = bodies_make(v);
 	if (rc == 0 && v->sig_count > 0)

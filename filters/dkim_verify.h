@@ -12,8 +12,8 @@
  * hashed here (dkim_body.h); the header and its signature are the engine's (dkim_engine.h). Work is bounded: so many signatures, so many
  * different body hashes; what is beyond has the result `policy`. A message without a signature that could pass is not hashed.
  *
- * A signature may cover other DKIM-Signature fields (h=dkim-signature); those that are not verified themselves are not
- * seen by the library then, and such a signature fails.
+ * A signature may cover other DKIM-Signature fields (h=dkim-signature). Where libopendkim is the engine it does not see those that are not verified
+ * themselves, and such a signature fails.
  */
 #ifndef DKIM_VERIFY_H
 #define DKIM_VERIFY_H
@@ -23,6 +23,7 @@
 
 #include "base/auto.h"
 #include "base/dns.h"
+#include "filters/dkim_engine.h"
 #include "filters/dkim_sig.h"
 
 /* The words of RFC 8601 section 2.7.1, in the order in which the best of several signatures speaks for the message. */
@@ -54,6 +55,7 @@ struct dkim_result {
 struct dkim_limits {
 	size_t signatures;              /* looked at (10); 0 means 10 */
 	size_t body_hashes;             /* different ones, by c= and l= (4); 0 means 4 */
+	const struct dkim_engine *engine;       /* NULL: native */
 };
 
 enum { DKIM_RESULTS_MAX = 64 };         /* told of; the number of all is in dkim_verify_signatures */

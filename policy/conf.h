@@ -377,7 +377,7 @@ struct site {
 	size_t dnsbl_count;
 	int dnsbl_test_interval_s;      /* 3600 */
 
-	enum engine spf_engine, dmarc_engine;
+	enum engine spf_engine, dkim_engine, dmarc_engine;
 	int spf_timeout_ms;             /* the whole check (20 s) */
 	int dkim_max_signatures;        /* 10 */
 	struct dkim_sign_conf *dkim_sign;       /* domains that are signed for */
@@ -454,6 +454,12 @@ bool site_offers_auth(const struct site *s, const struct listener_conf *l);
 
 /* Whether an address is in one of these networks. */
 bool site_in_networks(const struct net_prefix *list, size_t count, const struct net_addr *a);
+
+/* Who does the site's DKIM: for dkim_verify.h and dkim_signer.h. */
+static inline const struct dkim_engine *site_dkim_engine(const struct site *s)
+{
+	return s->dkim_engine == ENGINE_LIBRARY ? &dkim_engine_opendkim : &dkim_engine_native;
+}
 
 /* Whether a lower-case domain is one of ours. */
 bool site_accepts(const struct site *s, const char *domain);

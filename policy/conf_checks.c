@@ -6,6 +6,7 @@
 #define SITE(field) offsetof(struct site, field)
 
 static const char *const spf_engines[] = { "native", "libspf2", NULL };
+static const char *const dkim_engines[] = { "native", "libopendkim", NULL };
 
 static const struct conf_option spf_options[] = {
 	{ "engine", CONF_WORD, SITE(spf_engine), "native", .words = spf_engines },
@@ -17,6 +18,7 @@ static const struct conf_option spf_options[] = {
 const struct conf_section conf_spf = { "spf", NULL, spf_options, NULL, NULL };
 
 static const struct conf_option dkim_options[] = {
+	{ "engine", CONF_WORD, SITE(dkim_engine), "native", .words = dkim_engines },
 	CONF_NUMBER("max_signatures", CONF_INT, SITE(dkim_max_signatures), "10", 1, 50),
 	{ 0 },
 };

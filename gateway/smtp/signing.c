@@ -103,7 +103,7 @@ static int make(const struct site *site, struct message *m, const char *id, cons
 	conf = domain ? dkim_sign_find(site->dkim_sign, site->dkim_sign_count, domain) : NULL;
 	if (!conf)
 		return 0;
-	rc = dkim_signer_sign(s, conf, m, clock_wall_s(), signatures, &why);
+	rc = dkim_signer_sign(s, conf, site_dkim_engine(site), m, clock_wall_s(), signatures, &why);
 	if (rc < 0)
 		log_failed(id, conf->domain, rc, why);
 	else

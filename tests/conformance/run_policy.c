@@ -78,6 +78,7 @@ static struct site site = {
 	.dnsbl = lists,
 	.dnsbl_count = sizeof(lists) / sizeof(*lists),
 	.spf_engine = ENGINE_NATIVE,
+	.dkim_engine = ENGINE_NATIVE,
 	.dmarc_engine = ENGINE_NATIVE,
 	.spf_timeout_ms = 20000,
 	.dkim_max_signatures = 10,

@@ -101,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	(void)dkim_signer_author(s);
 	conf.form = (enum dkim_sign_form)(data[0] % 4);
-	if (dkim_signer_sign(s, &conf, m, NOW_S, &signatures, &why) < 0) {
+	if (dkim_signer_sign(s, &conf, NULL, m, NOW_S, &signatures, &why) < 0) {
 		assert(why);
 		return 0;
 	}

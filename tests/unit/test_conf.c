@@ -229,6 +229,7 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	{ "huge number", "workers = 99999999999999999999\n", "@:4: workers: \"99999999999999999999\" is no number, expected one such as 20\n" },
 	{ "true for yes", "dns { dnssec = true }\n", "@:4: dnssec: \"true\" is neither yes nor no, expected one of them\n" },
 	{ "unknown word of three", "backend b { address = \"10.0.0.6\" tls = on }\n", "@:4: tls: \"on\" is not known, expected off, opportunistic or required\n" },
+	{ "unknown engine of DKIM", "dkim { engine = opendkim }\n", "@:4: engine: \"opendkim\" is not known, expected native or libopendkim\n" },
 	{ "unknown engine", "dmarc { engine = opendmarc }\n", "@:4: engine: \"opendmarc\" is not known, expected native or libopendmarc\n" },
 	{ "eightbit", "smtp { eightbit = convert }\n", "@:4: eightbit: \"convert\" is not known, expected refuse or pass\n" },
 	{ "host name", "authserv_id = \"a b\"\n", "@:4: authserv_id: \"a b\" is no name, expected letters, digits, dots and hyphens\n" },

@@ -54,7 +54,7 @@ static const char everything[] =
 	"uribl Dbl.example.org { codes = { \"127.0.1.0/24\", \"&64=2\" } weight = 4 use = { links, dkim } names = registrable addresses = yes skip = domains timeout = 800ms test = no"
 	" test_listed = DBLtest.com test_clean = clean.example }\n"
 	"spf { engine = libspf2 timeout = 15s received_spf = yes }\n"
-	"dkim { max_signatures = 4 }\n"
+	"dkim { engine = libopendkim max_signatures = 4 }\n"
 	"dkim_sign example.com { keys = { \"a=dkim.pem\" } subdomains = yes headers = { Subject } oversign = { Subject } canonicalization = simple/simple expire = 2d }\n"
 	"arc_seal Example.org { selector = ARC1 key = seal.pem when = always headers = { Subject } }\n"
 	"srs { domain = Example.com secret_file = srs-secret life = 3d }\ndmarc { engine = libopendmarc rua = no rua_from = \"Reports.d@Example.COM\" rua_org = \"Example & S\303\266hne\" rua_contact = \"https://example.com/?a\" rua_destinations = 3 rua_max_size = 2M rua_spread = 90m }\nrate hour { by = sender count = messages limit = 30 period = 2h }\n"
@@ -399,6 +399,8 @@ static void test_everything(void **state)
 	assert_int_equal(s->spf_engine, ENGINE_LIBRARY);
 	assert_int_equal(s->spf_timeout_ms, 15000);
 	assert_true(s->add_received_spf);
+	assert_int_equal(s->dkim_engine, ENGINE_LIBRARY);
+	assert_ptr_equal(site_dkim_engine(s), &dkim_engine_opendkim);
 	assert_int_equal(s->dkim_max_signatures, 4);
 	assert_true(strcmp(s->arc_seal->domain, "example.org") == 0 && strcmp(s->arc_seal->selector, "arc1") == 0 && s->arc_seal->when == ARC_SEAL_ALWAYS);
 	assert_true(s->arc_seal->field_count == 1 && s->arc_seal->key);

@@ -20,6 +20,7 @@
 static struct dns_table *dns;
 static struct site site;
 static int self;
+static enum engine engine;      /* every test is run with each */
 
 static char *file_read(const char *path, size_t *len)
 {
@@ -46,6 +47,7 @@ static int setup(void **state)
 	char *keys = file_read(VECTORS "keys.txt", &len), *line, *save = NULL;
 
 	fact_register_all();
+	self = 0;
 	while (filters[self] != &filter_dkim)
 		self++;
 	dns = dns_table_new();
@@ -85,6 +87,7 @@ static void begin_bytes(struct fixture *x, char *bytes, size_t len)
 	memset(x, 0, sizeof(*x));
 	memset(&site, 0, sizeof(site));
 	site.dkim_max_signatures = 10;
+	site.dkim_engine = engine;
 	dns_table_forget(dns);
 	txn_init(&x->txn, &site, dns_table_dns(dns), &x->client);
 	x->bytes = bytes;
@@ -501,5 +504,8 @@ int main(void)
 		cmocka_unit_test(keys_that_come_later),
 	};
 
-	return cmocka_run_group_tests_name("dkim", tests, setup, teardown);
+	int failed = cmocka_run_group_tests_name("native", tests, setup, teardown);
+
+	engine = ENGINE_LIBRARY;
+	return failed + cmocka_run_group_tests_name("libopendkim", tests, setup, teardown);
 }
