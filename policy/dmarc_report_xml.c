@@ -195,7 +195,7 @@ static void put_spf(struct buf *out, const struct dmarc_report_spf *spf)
 	put_close(out, 3, "spf");
 }
 
-static void put_record(struct buf *out, const struct dmarc_report_record *rec)
+void dmarc_report_xml_record(const struct dmarc_report_record *rec, struct buf *out)
 {
 	put_open(out, 1, "record");
 	put_row(out, rec);
@@ -213,19 +213,29 @@ static void put_record(struct buf *out, const struct dmarc_report_record *rec)
 	put_close(out, 1, "record");
 }
 
+void dmarc_report_xml_begin(const struct dmarc_report *r, struct buf *out)
+{
+	buf_adds(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<feedback xmlns=\"" DMARC_REPORT_NAMESPACE "\">\n");
+	put(out, 1, "version", "1.0");
+	put_metadata(out, r);
+	put_policy(out, &r->policy);
+}
+
+void dmarc_report_xml_end(struct buf *out)
+{
+	buf_adds(out, "</feedback>\n");
+}
+
 int dmarc_report_xml(const struct dmarc_report *r, struct buf *out)
 {
 	size_t before = out->len;
 
 	if (!r->record_count)
 		return -EINVAL;
-	buf_adds(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<feedback xmlns=\"" DMARC_REPORT_NAMESPACE "\">\n");
-	put(out, 1, "version", "1.0");
-	put_metadata(out, r);
-	put_policy(out, &r->policy);
+	dmarc_report_xml_begin(r, out);
 	for (size_t i = 0; i < r->record_count && !out->failed; i++)
-		put_record(out, &r->records[i]);
-	buf_adds(out, "</feedback>\n");
+		dmarc_report_xml_record(&r->records[i], out);
+	dmarc_report_xml_end(out);
 	if (!out->failed)
 		return 0;
 	out->len = before;

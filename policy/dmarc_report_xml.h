@@ -21,4 +21,12 @@
    in it than before. */
 int dmarc_report_xml(const struct dmarc_report *r, struct buf *out);
 
+/*
+ * The same in pieces, for who lets others have their turn between them and does not want all of it in memory: the beginning, each record, the end. Whether
+ * out has failed is the caller's to see.
+ */
+void dmarc_report_xml_begin(const struct dmarc_report *r, struct buf *out);
+void dmarc_report_xml_record(const struct dmarc_report_record *rec, struct buf *out);
+void dmarc_report_xml_end(struct buf *out);
+
 #endif
