@@ -169,8 +169,7 @@ static int body_put(void *arg, const char *p, size_t len)
 	return dkim_body_add(arg, p, len);
 }
 
-/* may wait */
-static int body_hash(struct message *m, bool relaxed, unsigned char hash[DKIM_BODY_HASH])
+int dkim_signer_body(struct message *m, bool relaxed, unsigned char hash[DKIM_HASH_MAX])
 {
 	AUTO(dkim_body) struct dkim_body *b = dkim_body_new(relaxed, false, 0);
 	struct crlf lines = { .put = body_put, .arg = b };
@@ -348,7 +347,7 @@ int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, c
 	if (conf->key_count == 0)
 		return -ENOKEY;
 	*why = "the body could not be read";
-	rc = body_hash(m, relaxed, hash);
+	rc = dkim_signer_body(m, relaxed, hash);
 	if (rc < 0)
 		return rc;
 	EVP_EncodeBlock(bh, hash, sizeof(hash));

@@ -25,6 +25,7 @@
 #include "base/buf.h"
 #include "filters/dkim_engine.h"
 #include "filters/dkim_private.h"
+#include "filters/dkim_sig.h"
 #include "filters/message.h"
 
 enum { DKIM_SIGN_KEYS_MAX = 8, DKIM_SIGN_NAMES_MAX = 64, DKIM_SIGN_SAME_MAX = 16 };
@@ -52,6 +53,9 @@ struct dkim_sign_conf {
 
 /* The configuration for an author's domain (canonical): the closest one at it or above. NULL: not signed. */
 const struct dkim_sign_conf *dkim_sign_find(const struct dkim_sign_conf *all, size_t count, const char *domain);
+
+/* The hash of the body of m, from message_body_offset() on, as it is sent by DATA. 0 or -errno. may wait */
+int dkim_signer_body(struct message *m, bool relaxed, unsigned char hash[DKIM_HASH_MAX]);
 
 struct dkim_signer;
 

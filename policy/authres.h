@@ -22,4 +22,11 @@ int authres_received_spf(const struct txn *t, const char *receiver, struct buf *
    contains the id counts as claiming it. */
 bool authres_claims(const char *body, size_t len, const char *authserv_id);  /* authres_claims.c */
 
+/*
+ * What our Authentication-Results fields of one message say, as one list for an ARC-Authentication-Results (RFC 8617 section 4.1.1): to be called with the body of
+ * each field. False: it is not ours, or cannot be read. out begins empty, and is the authserv-id and the results of each, folded; the id alone when none
+ * says anything.
+ */
+bool authres_gather(const char *body, size_t len, const char *authserv_id, struct buf *out);
+
 #endif

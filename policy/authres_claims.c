@@ -143,3 +143,34 @@ bool authres_claims(const char *body, size_t len, const char *authserv_id)
 	}
 	return contains_somehow(body, len, ours) || contains_somehow(body, len, authserv_id);
 }
+
+/* Behind the authserv-id and its version, which have been read. */
+static void results_of(struct cursor *c)
+{
+	while (c->p < c->end && (*c->p == ';' || is_blank(*c->p)))
+		c->p++;
+	while (c->end > c->p && (c->end[-1] == ';' || is_blank(c->end[-1])))
+		c->end--;
+}
+
+bool authres_gather(const char *body, size_t len, const char *authserv_id, struct buf *out)
+{
+	struct cursor c = { body, body + len };
+	char raw[ID_MAX] = "", theirs[ID_MAX], ours[ID_MAX];
+	size_t n;
+
+	normalize(authserv_id, ours);
+	if (!skip_cfws(&c) || !read_id(&c, raw, &n) || !read_rest(&c))
+		return false;
+	normalize(raw, theirs);
+	if (strcmp(theirs, ours) != 0)
+		return false;
+	results_of(&c);
+	if (out->len == 0)
+		buf_adds(out, authserv_id);
+	if (c.p < c.end && !(c.end - c.p == 4 && strncasecmp(c.p, "none", 4) == 0)) {
+		buf_adds(out, ";\r\n\t");
+		buf_add(out, c.p, (size_t)(c.end - c.p));
+	}
+	return true;
+}
