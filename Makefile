@@ -11,7 +11,8 @@ PYTHON  := /usr/bin/python3
 
 # Debian packages: to build, to test, to compare with in the bench. What each library is for: README, "Parts".
 DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev libspf2-dev libopendkim-dev libopendmarc-dev \
-	libpsl-dev libidn2-dev libunistring-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev libarchive-dev zlib1g-dev libseccomp-dev libldap-dev publicsuffix curl
+	libpsl-dev libidn2-dev libunistring-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev libarchive-dev \
+	zlib1g-dev libexpat1-dev libseccomp-dev libldap-dev publicsuffix curl
 DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf python3-srs \
 	postfix dovecot-core dovecot-imapd dovecot-pop3d isync fetchmail \
 	haproxy opendkim libmilter-dev knot redis-server clamav-daemon rspamd spamd slapd ldap-utils swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr valgrind \
@@ -20,7 +21,7 @@ DEPS_LINT := clang clang-tidy cppcheck mandoc libcmocka-dev python3 python3-pyfl
 DEPS_BENCH := haproxy clamav-daemon postfix opendkim opendkim-tools opendmarc postgrey postfix-policyd-spf-python knot python3-dkim python3-dnspython \
 	nginx libnginx-mod-mail perdition dovecot-imapd dovecot-pop3d openssl
 
-PACKAGES := libevent openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson hiredis libarchive libseccomp ldap lber zlib
+PACKAGES := libevent openssl opendkim libpsl libidn2 libpcre2-8 libconfuse sqlite3 jansson hiredis libarchive libseccomp ldap lber zlib expat
 # Asked once, and only when something is compiled.
 pkg_config = $(if $(shell pkg-config --exists $(PACKAGES) && echo yes),$(shell pkg-config $(1) $(PACKAGES)),\
 	$(error libraries are missing: "make deps" installs them as root, and names them for others))
