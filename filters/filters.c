@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filters/arc.h"
 #include "filters/archive.h"
 #include "filters/attachment.h"
 #include "filters/boundary.h"
@@ -52,6 +53,7 @@ const struct filter *const filters[] = {
 	&filter_spf,
 	&filter_spf_helo,
 	&filter_dkim,
+	&filter_arc,
 	&filter_dmarc,
 	&filter_clamd,
 	&filter_rspamd,

@@ -134,6 +134,37 @@ static void add_dmarc(const struct txn *t, struct authres_text *x)
 		authres_text_pair(x, "header.from", from, VALUE_MAX);
 }
 
+/* Domains between colons, within max. */
+static void domains_join(const struct fact *f, char *out, size_t max)
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; f && f->state == FACT_KNOWN && i < f->count && n + strlen(f->text[i]) + 2 < max; i++)
+		n += (size_t)snprintf(out + n, max - n, "%s%s", i ? ":" : "", f->text[i]);
+}
+
+/*
+ * RFC 8617 section 10.1. Without a chain there is nothing to say. The chain: the domains of the seals, the newest first; a
+ * value is quoted where it has colons.
+ */
+static void add_arc(const struct txn *t, struct authres_text *x)
+{
+	const struct fact *f = known(t, "arc"), *oldest = known(t, "arc.oldest_pass");
+	char number[24], chain[VALUE_MAX];
+
+	if (!word_of(f) || strcmp(word_of(f), "none") == 0)
+		return;
+	result_begin(x, "arc", word_of(f), f->why);
+	if (oldest && oldest->state == FACT_KNOWN) {
+		snprintf(number, sizeof(number), "%lld", (long long)oldest->number);
+		authres_text_pair(x, "header.oldest-pass", number, VALUE_MAX);
+	}
+	domains_join(known(t, "arc.sealers"), chain, sizeof(chain));
+	if (chain[0])
+		authres_text_pair(x, "arc.chain", chain, VALUE_MAX);
+}
+
 /* RFC 8601 section 2.7.3: a client without a name is a permerror. */
 static void add_iprev(const struct txn *t, struct authres_text *x)
 {
@@ -157,6 +188,7 @@ int authres_make(const struct txn *t, const char *authserv_id, struct buf *out)
 	add_spf(t, &x);
 	add_dkim(t, &x);
 	add_dmarc(t, &x);
+	add_arc(t, &x);
 	add_iprev(t, &x);
 	if (x.lines == 0)
 		authres_text_none(&x);

@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "filters/txn.h"
 
-/* The whole field with folds and final CRLF, from the facts of t that are known (spf, dkim, dmarc, iprev; "none" when nothing). 0 or -ENOSPC. */
+/* The whole field with folds and final CRLF, from the facts of t that are known (spf, dkim, dmarc, arc, iprev; "none" when nothing). 0 or -ENOSPC. */
 int authres_make(const struct txn *t, const char *authserv_id, struct buf *out);
 
 /* The Received-SPF field, RFC 7208 9.1, with its final CRLF. */

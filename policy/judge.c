@@ -326,7 +326,7 @@ bool judge_step(struct judge *j, enum judge_how how)
 
 uint32_t judge_filters(const struct site *s)
 {
-	static const char *const headers[] = { "spf", "dkim", "dmarc", "client.fcrdns" };
+	static const char *const headers[] = { "spf", "dkim", "dmarc", "arc", "client.fcrdns" };
 	uint32_t needed = policy_filters(s->policy);
 
 	for (size_t i = 0; i < sizeof(headers) / sizeof(*headers); i++) {

@@ -410,7 +410,7 @@ static enum expr_op operator_of(const struct token *t)
 	case TOKEN_MATCH:
 		return EXPR_MATCH;
 	default:
-		return token_is(t, "in") ? EXPR_IN : EXPR_IS;
+		return token_is(t, "in") || token_is(t, "all") ? EXPR_IN : EXPR_IS;
 	}
 }
 
@@ -464,7 +464,7 @@ static bool class_rest(struct parser *ps, struct expr *e)
 	char show[PARSER_SHOW_MAX];
 
 	e->op = operator_of(&ps->t);
-	if (e->op != EXPR_EQ && e->op != EXPR_NE && e->op != EXPR_IN)
+	if ((e->op != EXPR_EQ && e->op != EXPR_NE && e->op != EXPR_IN) || token_is(&ps->t, "all"))
 		return parser_fail(ps, &ps->t, "%s after class, expected =, != or in, and the name of a class", parser_show(&ps->t, show));
 	parser_next(ps);
 	if (e->op != EXPR_IN)
@@ -478,6 +478,20 @@ static bool class_rest(struct parser *ps, struct expr *e)
 	} while (ps->t.kind == TOKEN_COMMA);
 	if (ps->t.kind != TOKEN_CLOSE)
 		return parser_fail(ps, &ps->t, "%s among the classes, expected , or )", parser_show(&ps->t, show));
+	parser_next(ps);
+	return true;
+}
+
+/* all has been read: in comes, and the fact has several values. */
+static bool all_in(struct parser *ps, struct expr *e, const struct fact_def *d, const struct token *all)
+{
+	char show[PARSER_SHOW_MAX];
+
+	if (!d->list)
+		return parser_fail(ps, all, "all after %s, which has one value, expected in", d->name);
+	if (!token_is(&ps->t, "in"))
+		return parser_fail(ps, &ps->t, "%s after all, expected in", parser_show(&ps->t, show));
+	e->all = true;
 	parser_next(ps);
 	return true;
 }
@@ -509,6 +523,8 @@ static bool compare_rest(struct parser *ps, struct expr *e, const struct token *
 		return parser_fail(ps, &op, "%s after %s, which is %s, expected %s", op_sign[e->op],
 				   d->name, type_noun(d), type_operators(d));
 	parser_next(ps);
+	if (token_is(&op, "all") && !all_in(ps, e, d, &op))
+		return false;
 	if (e->op == EXPR_MATCH)
 		return regex(ps, e);
 	if (e->op != EXPR_IN)

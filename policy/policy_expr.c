@@ -227,6 +227,15 @@ static enum truth compare_gave_up(const struct expr *e, struct expr_eval *ev)
 	return gave_up == asked ? TRUTH_TRUE : TRUTH_FALSE;
 }
 
+/* Any value of a fact that is a list, or, with all in, every one. may wait */
+static bool values_hold(const struct expr *e, const struct fact_def *d, const struct fact *f, struct expr_eval *ev, bool *limit)
+{
+	for (size_t i = 0; i < f->count; i++)
+		if (value_holds(e, d, f->text[i], ev, limit) != e->all)
+			return !e->all;
+	return e->all && f->count > 0;
+}
+
 static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf *why)
 {
 	const struct fact_def *d = fact_def(e->fact);
@@ -247,6 +256,11 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 			buf_addf(why, "temperror.expired is %s",
 				 ev->facts->temperror_expired ? "true" : "false");
 		return holds ? TRUTH_TRUE : TRUTH_FALSE;
+	}
+	if (e->op == EXPR_IN && e->list && policy_list_count(e->list) + policy_list_regexes(e->list) == 0) {
+		if (why)            /* nothing is looked up for it, nor waited for */
+			buf_addf(why, "nothing is in the list of %s", e->source);
+		return TRUTH_FALSE;
 	}
 	assert(!ev->at_hand_only || ev->facts->at_hand);
 	if (ev->at_hand_only && !ev->facts->at_hand(ev->facts->arg, e->fact)) {
@@ -279,8 +293,8 @@ static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf
 		holds = number_holds(e, f->number);
 	else if (d->type == FACT_TIME)
 		holds = f->count && expr_minutes(f->text[0]) >= 0 && number_holds(e, expr_minutes(f->text[0]));
-	for (size_t i = 0; d->type < FACT_NUMBER && i < f->count && !holds; i++)
-		holds = value_holds(e, d, f->text[i], ev, &limit);
+	else
+		holds = values_hold(e, d, f, ev, &limit);
 	why_fact(why, d, f);
 	if (limit && ev->gave_up)
 		*ev->gave_up = true;

@@ -51,6 +51,7 @@ struct expr {
 	char *text;                     /* texts, domains, mailboxes with = and != */
 	struct net_addr ip;
 	const struct policy_list *list; /* in */
+	bool all;                       /* all in: of a fact that is a list, every value, and there is one */
 	struct policy_list *list_own;   /* in (...): its list, freed with it */
 	struct policy_regex *regex;
 	char *source;                   /* as written: "dnsbl.score >= 5" */

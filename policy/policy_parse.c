@@ -96,7 +96,7 @@ static bool compared(const struct parser *ps)
 	if (fact_find(ps->t.text, ps->t.len) == FACT_NONE)
 		return false;
 	policy_lex_next(&ahead, &t);
-	return (t.kind >= TOKEN_EQ && t.kind <= TOKEN_MATCH) || token_is(&t, "in");
+	return (t.kind >= TOKEN_EQ && t.kind <= TOKEN_MATCH) || token_is(&t, "in") || token_is(&t, "all");
 }
 
 bool parser_at_statement(const struct parser *ps)

@@ -249,7 +249,7 @@ static const struct fact *find(const struct txn *t, const struct judge *j, const
 void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out)
 {
 	static const char *const brief[] = {
-		"spf",           "dkim",      "dmarc",       "dmarc.policy", "dnsbl.score", "uribl.score",
+		"spf",           "dkim",      "dmarc",       "dmarc.policy", "arc", "arc.sealer", "arc.dmarc_sealers", "dnsbl.score", "uribl.score",
 		"client.fcrdns", "helo.kind", "from.domain", "greylist",     "client.early_talker",
 		"temperror.expired", "regex.gave_up", "rate.over", "virus.name", "clamd.away", "clamd.skipped",
 		"rspamd.action", "rspamd.score", "rspamd.away", "rspamd.skipped", "spamd.score", "spamd.away", "spamd.skipped",
@@ -261,6 +261,8 @@ void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *
 
 		if (!f || (fact_def(f->id)->type == FACT_BOOL && !f->number) || (fact_def(f->id)->list && f->state == FACT_KNOWN && !f->count))
 			continue;
+		if (strcmp(brief[i], "arc") == 0 && f->state == FACT_KNOWN && strcmp(f->text[0], "none") == 0)
+			continue;       /* most messages have no chain */
 		buf_addf(out, "%s%s=", out->len ? " " : "", brief[i]);
 		record_fact_text(f, out);
 	}

@@ -251,6 +251,46 @@ static void everything_known(void **state)
 	end(&x);
 }
 
+/* A chain is told of where there is one. */
+static void chains(void **state)
+{
+	struct fixture x;
+	struct facts *f = &x.txn.evidence.facts;
+
+	begin(&x, "a@example.org");
+	facts_set(f, "arc", "none");
+	facts_set_empty(f, "arc.sealers");
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	assert_string_equal(buf_str(&x.out), "Authentication-Results: mx.example.com; none\r\n");
+	buf_clear(&x.out);
+	facts_set_why(f, "arc", "pass", "i=2 d=lists.example s=s1");
+	facts_add(f, "arc.sealers", "lists.example");
+	facts_add(f, "arc.sealers", "first.example");
+	facts_set_num(f, "arc.oldest_pass", 2);
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	assert_string_equal(buf_str(&x.out),
+		"Authentication-Results: mx.example.com;\r\n"
+		"\tarc=pass (i=2 d=lists.example s=s1) header.oldest-pass=2\r\n"
+		"\tarc.chain=\"lists.example:first.example\"\r\n");
+	check_form(&x.out);
+	buf_clear(&x.out);
+	for (int i = 0; i < 48; i++)            /* cut at a whole name */
+		facts_add(f, "arc.sealers", "a-name-of-some-length.example");
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	assert_non_null(strstr(buf_str(&x.out), ":a-name-of-some-length.example\"\r\n"));
+	end(&x);
+	begin(&x, "a@example.org");
+	facts_set_why(&x.txn.evidence.facts, "arc", "fail", "%s", "ARC-Seal i=1: no cv=");
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	assert_string_equal(buf_str(&x.out), "Authentication-Results: mx.example.com;\r\n\tarc=fail (ARC-Seal i=1: no cv=)\r\n");
+	end(&x);
+	begin(&x, "a@example.org");
+	facts_temperror(&x.txn.evidence.facts, "arc", "ARC-Seal i=1: timeout");
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	assert_string_equal(buf_str(&x.out), "Authentication-Results: mx.example.com;\r\n\tarc=temperror (ARC-Seal i=1: timeout)\r\n");
+	end(&x);
+}
+
 /* The field is made, and as it should be, or it is not. */
 static void no_memory(void **state)
 {
@@ -371,6 +411,7 @@ int main(void)
 		cmocka_unit_test(claimed_idn),
 		cmocka_unit_test(nothing_known),
 		cmocka_unit_test(everything_known),
+		cmocka_unit_test(chains),
 		cmocka_unit_test(no_memory),
 		cmocka_unit_test(null_sender),
 		cmocka_unit_test(odd_values),

@@ -26,6 +26,11 @@ static const struct { const char *text, *errors; } bad[] = {
 	{ "quarantine \"hello\" if tls", "p:1:12: a text after quarantine, expected if or the end of the rule\n" },
 	{ "reject;", "p:1:7: a rule ends with its line, expected no ;\n" },
 	{ "reject 'no'", "p:1:8: a text stands between double quotes, expected \"\n" },
+	{ "accept if spf all in (pass)", "p:1:15: all after spf, which has one value, expected in\n" },
+	{ "accept if from.domains all = a.example", "p:1:28: \"=\" after all, expected in\n" },
+	{ "accept if from.domains all", "p:1:27: the end of the file after all, expected in\n" },
+	{ "accept if from.domains all in", "p:1:30: the end of the file after in, expected a list or values in parentheses\n" },
+	{ "class c = recipients { a.example }\naccept if class all in (c)", "p:2:17: \"all\" after class, expected =, != or in, and the name of a class\n" },
 	{ "accept if tls accept", "p:1:15: \"accept\" after the condition, expected and, or or a new line\n" },
 	{ "accept if tls spf = pass", "p:1:15: \"spf\" after the condition, expected and, or or a new line\n" },
 	/* labels */

@@ -155,6 +155,18 @@ static const struct { const char *cond, *facts; enum truth want; const char *why
 	{ "dmarc.aligned != spf", "dmarc.aligned=dkim", T, NULL },
 	{ "from.domains = d.example", "from.domains=a.example,b.example,c.example,d.example,e.example", T,
 	  "from.domains is \"a.example\", \"b.example\", \"c.example\" and 2 more" },
+	/* all in: every value, and there is one */
+	{ "from.domains all in (c.example, b.example)", "from.domains=b.example,x.c.example", T, "from.domains is \"b.example\", \"x.c.example\"" },
+	{ "from.domains all in (c.example, b.example)", "from.domains=b.example", T, NULL },
+	{ "from.domains all in (c.example, b.example)", "from.domains=a.example,b.example", F, NULL },
+	{ "from.domains all in (c.example, b.example)", "from.domains=b.example,a.example", F, NULL },
+	{ "from.domains all in (c.example, b.example)", "from.domains=a.example", F, NULL },
+	{ "from.domains all in (c.example, b.example)", "from.domains=", F, "from.domains is empty" },
+	{ "from.domains all in (c.example, b.example)", "", F, NULL },
+	{ "from.domains all in (c.example, b.example)", "from.domains=TEMPERROR", TEMP, NULL },
+	{ "not from.domains all in (b.example)", "from.domains=a.example,b.example", T, NULL },
+	{ "dmarc.aligned all in (spf)", "dmarc.aligned=dkim,spf", F, NULL },
+	{ "dmarc.aligned all in (spf, dkim)", "dmarc.aligned=dkim,spf", T, NULL },
 	/* temperror: definite where it is named, else temporary */
 	{ "spf = fail", "spf=temperror", TEMP, "spf is temperror" },
 	{ "spf != fail", "spf=temperror", TEMP, NULL },
@@ -256,6 +268,27 @@ static void test_expired(void **state)
 	check("temperror.expired and spf = temperror", "spf=temperror", STAGE_DATA, true, T, NULL);
 }
 
+/* Where a list is empty the fact does not matter: nothing is asked for, deferred or waited for. */
+static void test_empty_list(void **state)
+{
+	static const struct { const char *facts; enum stage stage; } all[] = {
+		{ "from.domains=a.example", STAGE_DATA }, { "from.domains=TEMPERROR", STAGE_DATA }, { "", STAGE_DATA }, { "", STAGE_CONNECT },
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+		for (int k = 0; k < 2; k++) {
+			struct policy_facts_source source = { .stage = all[i].stage };
+			struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+			AUTO(policy) struct policy *p = policy_facts_parse(k ? "list none = { }\nreject if from.domains all in none\n"
+									     : "list none = { }\nreject if from.domains in none\n");
+
+			policy_facts_set(&source.facts, all[i].facts);
+			assert_int_equal(policy_truth(p, policy_rule(p, 0), &f, NULL), F);
+			assert_int_equal(source.asked, 0);
+			facts_release(&source.facts);
+		}
+}
+
 static void test_local(void **state)
 {
 	char *domains[] = { "example.com", ".branch.example" };
@@ -355,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_expired),
+		cmocka_unit_test(test_empty_list),
 		cmocka_unit_test(test_local),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_regex),
