@@ -1,10 +1,13 @@
 /* Reading the store of the history: what is asked for, newest first, and all in the order of time. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy/history_impl.h"
 #include "policy/sqlite_file.h"
+
+enum { LATE_MS = 60 * 1000 };
 
 struct range {
 	int64_t first, last;
@@ -202,6 +205,48 @@ int history_store_each(struct history_store *s, int64_t since_ms, int64_t until_
 		walk(&x, HISTORY_UP, range[i]);
 	free(range);
 	return x.rc;
+}
+
+int history_store_begin(struct history_store *s, int64_t since_ms, int64_t until_ms, int64_t *next, int64_t *last)
+{
+	struct range *range = NULL;
+	int64_t most = 0;
+	size_t n = 0;
+	int rc = ranges(s, since_ms, until_ms, &range, &n);
+
+	if (rc == 0)
+		rc = sqlite_number(s->sql, "SELECT ifnull(max(id), 0) FROM record", &most);
+	/* What has no index yet: whether it is all of a later time. Records come in the order of time, but for a second. */
+	if (rc == 0 && n > 1) {
+		int64_t at = 0;
+		char text[96];
+
+		snprintf(text, sizeof(text), "SELECT at FROM record WHERE id >= %lld ORDER BY id LIMIT 1", (long long)range[n - 1].first);
+		rc = sqlite_number(s->sql, text, &at);
+		if (at == 0 || (until_ms && at >= until_ms + LATE_MS))
+			most = range[n - 2].last;
+	}
+	if (rc == 0) {
+		*next = range[0].first;
+		*last = most;
+	}
+	free(range);
+	return rc;
+}
+
+int history_store_step(struct history_store *s, int64_t since_ms, int64_t until_ms, size_t count, int64_t *next, int64_t last, history_fn *fn, void *arg)
+{
+	struct history_query q = { .since_ms = since_ms, .until_ms = until_ms };
+	struct search x = { .s = s, .q = &q, .fn = fn, .arg = arg };
+	int64_t first = *next, end = last - first < (int64_t)count ? last : first + (int64_t)count - 1;
+
+	if (first > last)
+		return 0;
+	walk(&x, HISTORY_UP, (struct range){ first, end });
+	if (x.rc)
+		return x.rc;
+	*next = end + 1;
+	return end < last;
 }
 
 int64_t history_store_count(struct history_store *s)

@@ -31,4 +31,8 @@ struct history_store {
 	size_t uncommitted;
 };
 
+/* history_store.c: before something is written, and when that has failed (which returns rc). 0 or -errno. */
+int history_begin(struct history_store *s);
+int history_failed(struct history_store *s, int rc);
+
 #endif

@@ -30,6 +30,8 @@ enum {
 	HISTORY_RECORD_MAX = 256 * 1024,
 };
 
+#define HISTORY_RETRY "retry of "
+
 struct history_record {
 	int64_t at_ms;                  /* of the wall clock, when the verdict was given */
 	const char *code;               /* "5f3c-2": session and transaction, as replies and the log have it */
@@ -53,8 +55,8 @@ struct history_record {
 	/* Names of the filters that had looked, NULL last (or NULL: none): a fact of theirs that is not below does not exist; one of another filter was
 	   never asked for. replay tells the two apart. */
 	const char *const *ran;
-	/* What rules that decide nothing did, or under observe would have done, a line for each ("tag external: [EXTERNAL]", "observe strict: reject");
-	   NULL: nothing. Stands last, and only if there is something: records of before have none. */
+	/* What rules that decide nothing did, or under observe would have done, a line for each ("tag external: [EXTERNAL]", "observe strict: reject"), and
+	   HISTORY_RETRY with a code: some have this message from that transaction. NULL: nothing. Stands last, and only if there is something: records of before have none. */
 	const char *notes;
 	/* What was known: client's, transaction's and recipient's. Encoding takes up to three sets; decoding fills the first. */
 	const struct facts *facts[3];

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "policy/history_impl.h"
+#include "policy/rua_store.h"
 #include "policy/sqlite_file.h"
 
 enum {
@@ -86,6 +87,8 @@ static int connect_db(struct history_store *s)
 		return -EPROTONOSUPPORT;
 	if (rc == 0 && version == 0)
 		rc = s->writes ? sqlite_exec(s->sql, schema) : -ENOENT;
+	if (rc == 0 && s->writes)
+		rc = sqlite_exec(s->sql, rua_store_schema);
 	return rc < 0 ? rc : prepare(s);
 }
 
@@ -152,14 +155,14 @@ void history_store_close(struct history_store *s)
 /* Writing */
 
 /* After an error nothing of it can be trusted any more: it is to be closed, and opened anew. */
-static int failed(struct history_store *s, int rc)
+int history_failed(struct history_store *s, int rc)
 {
 	s->damaged = s->damaged || rc == -EBADMSG;
 	s->broken = true;
 	return rc;
 }
 
-static int begin(struct history_store *s)
+int history_begin(struct history_store *s)
 {
 	int rc = s->broken ? -EIO : s->begun ? 0 : sqlite_exec(s->sql, "BEGIN IMMEDIATE");
 
@@ -175,7 +178,7 @@ int history_store_commit(struct history_store *s)
 		return s->broken ? -EIO : 0;
 	rc = sqlite_exec(s->sql, "COMMIT");
 	if (rc < 0)
-		return failed(s, rc);
+		return history_failed(s, rc);
 	s->begun = false;
 	s->uncommitted = 0;
 	return 0;
@@ -284,7 +287,7 @@ static int tail_load(struct history_store *s)
 	s->tail_first = s->next_id = last + 1;
 	s->tail_count = 0;
 	if (rc == 0)
-		rc = begin(s);
+		rc = history_begin(s);
 	if (rc < 0)
 		return rc;
 	sqlite3_bind_int64(st, 1, last + 1);
@@ -316,9 +319,9 @@ int history_store_add(struct history_store *s, const char *p, size_t len)
 
 	if (history_decode(p, len, s->memory, &r, NULL, NULL) < 0)
 		return -EINVAL;
-	rc = begin(s);
+	rc = history_begin(s);
 	if (rc < 0)
-		return failed(s, rc);
+		return history_failed(s, rc);
 	sqlite3_bind_int64(st, 1, s->next_id);
 	sqlite3_bind_int64(st, 2, r.at_ms);
 	sqlite3_bind_blob(st, 3, p, (int)len, SQLITE_STATIC);
@@ -326,7 +329,7 @@ int history_store_add(struct history_store *s, const char *p, size_t len)
 	if (rc == 0)
 		rc = tail_add(s, &r);
 	if (rc < 0)
-		return failed(s, rc);
+		return history_failed(s, rc);
 	s->uncommitted++;
 	return 0;
 }
@@ -385,7 +388,7 @@ static int remove_spent(struct history_store *s)
 int history_store_sweep(struct history_store *s, int64_t now_ms, int64_t keep_ms, uint64_t max_bytes)
 {
 	int64_t all = 0, spare = 0, size = 0;
-	int rc = begin(s), n = 0, spent = 0;
+	int rc = history_begin(s), n = 0, spent = 0;
 	bool vacuum = false;
 
 	if (rc == 0)
@@ -403,6 +406,6 @@ int history_store_sweep(struct history_store *s, int64_t now_ms, int64_t keep_ms
 	if (rc >= 0)
 		rc = history_store_commit(s);
 	if (rc < 0)
-		return failed(s, rc);
+		return history_failed(s, rc);
 	return n == REMOVE_ROWS || spent || vacuum;
 }

@@ -4,6 +4,7 @@
  *     record  (id, at, data)                  as they came; data: history_record.h
  *     segment (first, last, at_min, at_max)   of records that have an index
  *     posting (segment, key, records)         where in the segment that key is: two octets each, from its first
+ *     report_day, report                      rua_store.h
  *
  * What is found by key is found by index, and yet one record costs one row: an index over all records would have each one touch a dozen
  * pages of a large tree. The keys of up to HISTORY_SEGMENT records are kept in memory instead, then sorted and written one after the
@@ -54,6 +55,13 @@ int history_store_find(struct history_store *s, const struct history_query *q, h
  * while this runs may be missing. 0, what fn returned, or -errno.
  */
 int history_store_each(struct history_store *s, int64_t since_ms, int64_t until_ms, history_fn *fn, void *arg);
+
+/*
+ * The same in steps, for who has other things to do in between: *next and *last are ids. Begin finds where records of that time begin and end (what comes later
+ * is not among them); step gives those of the next count of ids to fn: 1: there may be more; 0, what fn returned (which is less than 0), or -errno.
+ */
+int history_store_begin(struct history_store *s, int64_t since_ms, int64_t until_ms, int64_t *next, int64_t *last);
+int history_store_step(struct history_store *s, int64_t since_ms, int64_t until_ms, size_t count, int64_t *next, int64_t last, history_fn *fn, void *arg);
 
 /* How many records there are, about (ids from the first to the last), and of when the oldest is (0: none). */
 int64_t history_store_count(struct history_store *s);

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "policy/history_channel.h"
 #include "policy/history_store.h"
+#include "process/keeper_rua.h"
 #include "process/shared.h"
 
 enum {
@@ -30,7 +31,9 @@ struct history_keeper {
 	char path[1100];
 	int64_t since_ms;               /* when the first was added that is not committed */
 	int64_t complained_ms, reopen_ms;
+	int64_t turn_ms;                /* of the reading of a day */
 	uint64_t dropped, said;
+	struct rua_keeper rua;
 };
 
 static void drop(struct keeper *k, size_t count)
@@ -64,6 +67,7 @@ static void give_up(struct keeper *k, const char *what, int rc)
 
 	drop(k, history_store_uncommitted(h->store));
 	complain(h, what, rc);
+	rua_keeper_drop(&h->rua);
 	history_store_close(h->store);
 	h->store = NULL;
 }
@@ -97,7 +101,10 @@ static void history_notice(struct keeper *k, struct keeper_peer *p, const struct
 
 static void history_request(struct keeper *k, struct keeper_peer *p, struct channel_msg *m)
 {
-	keeper_answer(p, m->type, m->id, -ENOSYS, NULL, 0, -1);
+	struct history_keeper *h = k->data;
+
+	if (!rua_keeper_request(&h->rua, p, m, h->store))
+		keeper_answer(p, m->type, m->id, -ENOSYS, NULL, 0, -1);
 }
 
 static void commit(struct keeper *k)
@@ -110,8 +117,30 @@ static void commit(struct keeper *k)
 		give_up(k, "records cannot be written: they are dropped, mail goes on", rc);
 }
 
+/* Some of the reading of a day, when it is its turn. */
+static void read_day(struct keeper *k)
+{
+	struct history_keeper *h = k->data;
+	int64_t now_ms = clock_ms();
+	int in_ms;
+
+	if (!h->rua.job)
+		return;
+	if (now_ms >= h->turn_ms) {
+		in_ms = rua_keeper_turn(&h->rua, h->store);
+		if (in_ms < -1 && h->store)
+			give_up(k, "a day's reports cannot be written", in_ms);
+		if (in_ms < 0)
+			return;
+		h->turn_ms = now_ms = clock_ms();
+		h->turn_ms += in_ms;
+	}
+	if (k->round_in_ms < 0 || k->round_in_ms > h->turn_ms - now_ms)
+		k->round_in_ms = (int)(h->turn_ms - now_ms);
+}
+
 /* What is written waits for company, but no longer than COMMIT_MS. */
-static void history_round(struct keeper *k)
+static void commit_some(struct keeper *k)
 {
 	struct history_keeper *h = k->data;
 	size_t count = h->store ? history_store_uncommitted(h->store) : 0;
@@ -125,6 +154,12 @@ static void history_round(struct keeper *k)
 		commit(k);
 	else
 		k->round_in_ms = (int)(COMMIT_MS - (now_ms - h->since_ms));
+}
+
+static void history_round(struct keeper *k)
+{
+	commit_some(k);
+	read_day(k);
 }
 
 static int64_t wall_ms(void)
@@ -154,6 +189,8 @@ static void history_tick(struct keeper *k)
 		if (rc < 0)
 			give_up(k, "old records cannot be removed", rc);
 	}
+	if (h->store && rua_keeper_tick(&h->rua, h->store) < 0)
+		give_up(k, "what became of old reports cannot be forgotten", -EIO);
 	if (h->store)
 		atomic_store(&k->env->shared->history_records, history_store_count(h->store));
 }
@@ -162,6 +199,7 @@ static void history_close(struct keeper *k)
 {
 	struct history_keeper *h = k->data;
 
+	rua_keeper_drop(&h->rua);
 	history_store_close(h->store);
 	free(h);
 	k->data = NULL;
@@ -177,6 +215,7 @@ static int history_open(struct keeper *k, const char *dir)
 	k->data = h;
 	fact_register_all();
 	snprintf(h->path, sizeof(h->path), "%s/history.db", strcmp(dir, "/") == 0 ? "" : dir);
+	h->rua.path = h->path;
 	reopen(h);
 	return 0;
 }

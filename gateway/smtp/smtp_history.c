@@ -7,6 +7,7 @@
 #include "filters/filter.h"
 #include "filters/rfc2047.h"
 #include "policy/history_channel.h"
+#include "policy/ledger.h"
 
 enum { FEW = 32, NOTES_MAX = 4096, FIELD_MAX = HISTORY_TEXT_MAX };
 
@@ -144,6 +145,8 @@ static void add_notes(struct making *m, const struct smtp_session *s, const stru
 	}
 	for (size_t i = 0; i < j->run.observed_count; i++)
 		buf_addf(&m->notes, "%sobserve %s: %s", m->notes.len ? "\n" : "", j->run.observed[i]->name, action_name(j->run.observed[i]->action));
+	if (s->t->earlier)
+		buf_addf(&m->notes, "%s" HISTORY_RETRY "%s", m->notes.len ? "\n" : "", s->t->earlier->id);
 	if (m->notes.len)
 		m->r.notes = buf_str(&m->notes);
 }

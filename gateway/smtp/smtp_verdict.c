@@ -10,6 +10,7 @@
 #include "filters/known.h"
 #include "hop/backend.h"
 #include "policy/greylist.h"
+#include "policy/history_channel.h"
 #include "policy/recent.h"
 #include "policy/state.h"
 #include "smtp/smtp_groups.h"
@@ -47,6 +48,18 @@ static const char *plain_refusal(struct smtp_session *s)
 	return NULL;
 }
 
+/*
+ * What an aggregate report tells (RFC 9990) is established of each message from outside, whether a rule asks or not: the record of the history has it then. Its
+ * lookups began with the header. A retry of what some have already was counted when they got it. may wait
+ */
+static void establish(struct smtp_session *s)
+{
+	struct smtp_txn *t = s->t;
+
+	if (s->svc->site->rua.send && s->svc->history && s->svc->history->records && !s->client.relay && !t->earlier)
+		filters_fact(&t->txn, fact_find("dmarc", strlen("dmarc")));
+}
+
 /* A retry of what all have already needs no verdict: it is delivered, and a refusal now would be a lie. may wait */
 static void judge_all(struct smtp_session *s)
 {
@@ -56,6 +69,7 @@ static void judge_all(struct smtp_session *s)
 	t->earlier = ledger_find(&s->svc->ledger, &t->txn);
 	for (size_t i = 0; i < t->txn.env.rcpt_count && !(t->earlier && t->earlier->all); i++)
 		judge_step(&t->judge[i], JUDGE_FINAL);
+	establish(s);
 	t->time_ms[SMTP_TIME_CHECKED] = clock_ms();
 }
 
