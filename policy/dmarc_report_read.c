@@ -89,7 +89,7 @@ struct dmarc_report_reader {
 	size_t head_len;
 	char rest[4];                   /* repair: the beginning of a sequence that has not come yet */
 	size_t rest_len;
-	char feed[FEED + 4];
+	char feed[FEED];
 	size_t feed_len;
 	char prefix[PREFIX_MAX + 1];    /* of <feedback>: others are other namespaces' */
 	enum element stack[DMARC_REPORT_READ_DEPTH_MAX];
@@ -591,12 +591,21 @@ static int flush(struct dmarc_report_reader *rd)
 	return rc;
 }
 
-/* One character, or an octet of another encoding, to the parser. */
-static int feed(struct dmarc_report_reader *rd, const char *p, size_t len)
+/* To the parser. */
+static void feed(struct dmarc_report_reader *rd, const char *p, size_t len)
 {
-	memcpy(rd->feed + rd->feed_len, p, len);
-	rd->feed_len += len;
-	return rd->feed_len >= FEED ? flush(rd) : rd->rc;
+	for (size_t n; len && !rd->rc && !rd->done; p += n, len -= n) {
+		n = FEED - rd->feed_len < len ? FEED - rd->feed_len : len;
+		memcpy(rd->feed + rd->feed_len, p, n);
+		rd->feed_len += n;
+		if (rd->feed_len == FEED)
+			flush(rd);
+	}
+}
+
+static bool is_plain(char c)
+{
+	return ((unsigned char)c >= 0x20 && (unsigned char)c < 0x80) || is_blank(c);
 }
 
 /* p begins a sequence of UTF-8 that needs more octets than len to be told from what is none. */
@@ -620,6 +629,14 @@ static int feed_repaired(struct dmarc_report_reader *rd, const char *p, size_t l
 		const char *q = p;
 		size_t have = len, held = rd->rest_len;
 
+		for (n = 0; !held && n < len && is_plain(p[n]); n++)
+			;
+		if (n) {
+			feed(rd, p, n);
+			p += n;
+			len -= n;
+			continue;
+		}
 		if (held) {                                     /* what was kept, and as much as it may take */
 			n = len < sizeof(joined) - held ? len : sizeof(joined) - held;
 			memcpy(joined, rd->rest, held);
@@ -633,7 +650,7 @@ static int feed_repaired(struct dmarc_report_reader *rd, const char *p, size_t l
 			rd->rest_len = have;
 			return rd->rc;
 		}
-		if (n && (n > 1 || (unsigned char)*q >= 0x20 || is_blank(*q)))
+		if (n && (n > 1 || is_plain(*q)))
 			feed(rd, q, n);
 		else
 			feed(rd, UTF8_REPLACEMENT, 3);
@@ -654,8 +671,7 @@ static int feed_all(struct dmarc_report_reader *rd, const char *p, size_t len)
 {
 	if (rd->repair)
 		return feed_repaired(rd, p, len);
-	for (size_t i = 0; i < len && !rd->rc && !rd->done; i++)
-		feed(rd, p + i, 1);
+	feed(rd, p, len);
 	return rd->rc;
 }
 
