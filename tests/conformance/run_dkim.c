@@ -9,8 +9,8 @@
  *     pass(l)             valid, and l= leaves text unsigned
  *     pass(from2)         valid, and there is a From field that it does not cover
  *
- * Every message is brought whole, in chunks of 1, 7 and 1000 bytes: all must say the same. Beside our column stands what the library
- * says when it is used as it comes.
+ * Both engines are judged. To each every message is brought whole, in chunks of 1, 7 and 1000 bytes: all must say the same. Beside the engines' columns
+ * stands what the library says when it is used as it comes.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -26,11 +26,37 @@
 
 enum { WORDS_MAX = 512, PUBLIC_CASES = 54 };
 
+enum { ENGINES = 2 };
+
+static const struct dkim_engine *const engines[ENGINES] = { &dkim_engine_native, &dkim_engine_opendkim };
+
 static struct {
-	int passed, failed, skipped;
+	int passed, failed, skipped;    /* messages that both engines have right, and others */
+	int cases, right[ENGINES];      /* of one directory, as the next two are */
 	int raw_passed;
-	char raw_missed[1024];
+	char raw_missed[1024], missed[ENGINES][1024];
 } score;
+
+static void score_begin(void)
+{
+	score.cases = score.raw_passed = 0;
+	score.raw_missed[0] = '\0';
+	for (size_t i = 0; i < ENGINES; i++) {
+		score.right[i] = 0;
+		score.missed[i][0] = '\0';
+	}
+}
+
+static void miss(char list[1024], const char *name)
+{
+	snprintf(list + strlen(list), 1024 - strlen(list), " %s", name);
+}
+
+static void score_engines(const char *dir)
+{
+	for (size_t i = 0; i < ENGINES; i++)
+		printf("%s: engine %s: %d of %d; missed:%s\n", dir, engines[i]->name, score.right[i], score.cases, score.missed[i][0] ? score.missed[i] : " none");
+}
 
 static char *file_read(const char *dir, const char *name, size_t *len)
 {
@@ -94,9 +120,9 @@ static void body_feed(struct dkim_verify *v, const char *p, size_t len, size_t c
 }
 
 /* Our results, as the vectors write them. why: the first reason. */
-static void ours(struct dns_table *t, const char *p, size_t len, size_t chunk, char out[WORDS_MAX], char why[160])
+static void ours(struct dns_table *t, const struct dkim_engine *engine, const char *p, size_t len, size_t chunk, char out[WORDS_MAX], char why[160])
 {
-	struct dkim_limits lim = { .signatures = 64, .body_hashes = 64 };
+	struct dkim_limits lim = { .signatures = 64, .body_hashes = 64, .engine = engine };
 	AUTO(message) struct message *m = message_of(p, len);
 	AUTO(dkim_verify) struct dkim_verify *v = dkim_verify_new(dns_table_dns(t), &lim);
 	const struct dkim_result *r;
@@ -233,17 +259,17 @@ static size_t words_in(const char *list)
 }
 
 /* All chunk sizes must agree; the answer of the whole. False, with a line, if not. */
-static bool verified(struct dns_table *t, const char *name, const char *p, size_t len, char out[WORDS_MAX], char why[160])
+static bool verified(struct dns_table *t, const struct dkim_engine *engine, const char *name, const char *p, size_t len, char out[WORDS_MAX], char why[160])
 {
 	static const size_t chunks[] = { 1, 7, 1000 };
 	char other[WORDS_MAX], other_why[160];
 
-	ours(t, p, len, len ? len : 1, out, why);
+	ours(t, engine, p, len, len ? len : 1, out, why);
 	for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
-		ours(t, p, len, chunks[i], other, other_why);
+		ours(t, engine, p, len, chunks[i], other, other_why);
 		if (strcmp(other, out) == 0 && strcmp(other_why, why) == 0)
 			continue;
-		printf("%-40s chunks of %zu: %s (%s), whole: %s (%s)\n", name, chunks[i], other, other_why, out, why);
+		printf("%-40s %s: chunks of %zu: %s (%s), whole: %s (%s)\n", name, engine->name, chunks[i], other, other_why, out, why);
 		return false;
 	}
 	return true;
@@ -251,19 +277,28 @@ static bool verified(struct dns_table *t, const char *name, const char *p, size_
 
 static void compare(struct dns_table *t, const char *name, const char *p, size_t len, const char *want, const char *note, bool with_raw)
 {
-	char have[WORDS_MAX], lib[WORDS_MAX] = "", why[160];
-	bool ok = verified(t, name, p, len, have, why) && fits(want, have, false), raw_ok = true;
+	char have[ENGINES][WORDS_MAX], lib[WORDS_MAX] = "", why[160];
+	bool ok = true, raw_ok = true;
 
+	for (size_t i = ENGINES; i-- > 0;) {
+		bool right = verified(t, engines[i], name, p, len, have[i], why) && fits(want, have[i], false);
+
+		score.right[i] += right;
+		if (!right)
+			miss(score.missed[i], name);
+		ok = ok && right;
+	}
+	score.cases++;
 	if (with_raw) {
 		raw(t, p, len, words_in(want), lib);
 		raw_ok = fits(want, lib, true);
 		score.raw_passed += raw_ok;
 		if (!raw_ok)
-			snprintf(score.raw_missed + strlen(score.raw_missed), sizeof(score.raw_missed) - strlen(score.raw_missed), " %s", name);
+			miss(score.raw_missed, name);
 	}
 	score.passed += ok;
 	score.failed += !ok;
-	printf("%-4s %-40s %-14.14s %-14.14s %-14.14s%s %s%s%s\n", ok ? "ok" : "FAIL", name, want, have, lib, with_raw ? raw_ok ? "     " : " MISS" : "",
+	printf("%-4s %-40s %-14.14s %-14.14s %-14.14s %-14.14s%s %s%s%s\n", ok ? "ok" : "FAIL", name, want, have[0], have[1], lib, with_raw ? raw_ok ? "     " : " MISS" : "",
 	       note, note[0] && why[0] ? "; " : "", why);
 }
 
@@ -306,7 +341,6 @@ static void keys_add(struct dns_table *t, char *text)
 
 static void run_generated(const char *dir)
 {
-	int before = score.passed + score.failed;
 	AUTO(dns_table) struct dns_table *t = dns_table_new();
 	size_t len;
 	char *keys = file_read(dir, "keys.txt", &len), *list = file_read(dir, "expected.tsv", &len), *pos = list, *line;
@@ -316,9 +350,8 @@ static void run_generated(const char *dir)
 		exit(1);
 	}
 	keys_add(t, keys);
-	score.raw_passed = 0;
-	score.raw_missed[0] = '\0';
-	printf("%-4s %-40s %-14s %-14s %-14s\n", "", "message", "expected", "gatepost", "library raw");
+	score_begin();
+	printf("%-4s %-40s %-14s %-14s %-14s %-14s\n", "", "message", "expected", engines[0]->name, engines[1]->name, "library raw");
 	while (lines_next(&pos, &line)) {
 		char *name = strtok(line, "\t"), *want = strtok(NULL, "\t"), *note = strtok(NULL, "\t"), file[256], *p;
 
@@ -332,8 +365,9 @@ static void run_generated(const char *dir)
 	}
 	free(keys);
 	free(list);
-	printf("\nlibopendkim as it comes: %d of %d; missed:%s\n\n", score.raw_passed, score.passed + score.failed - before,
-	       score.raw_missed[0] ? score.raw_missed : " none");
+	printf("\n");
+	score_engines(dir);
+	printf("%s: libopendkim as it comes: %d of %d; missed:%s\n\n", dir, score.raw_passed, score.cases, score.raw_missed[0] ? score.raw_missed : " none");
 }
 
 /*
@@ -348,11 +382,12 @@ static void run_corpus(const char *dir)
 
 	assert(keys && list);
 	keys_add(t, keys);
+	score_begin();
 	while (lines_next(&pos, &line)) {
 		char *name = strtok(line, "\t"), *said = strtok(NULL, "\t"), *v1 = strtok(NULL, "\t"), *bits = strtok(NULL, "\t"), *p, *file;
 		char have[WORDS_MAX], why[160], note[80];
 		size_t file_len;
-		bool can, ok;
+		bool can, ok = true;
 
 		if (!bits || *name == '#')
 			continue;
@@ -361,7 +396,15 @@ static void run_corpus(const char *dir)
 		p = with_crlf(file, file_len, &len);
 		can = strcmp(said, "pass") == 0 && strcmp(v1, "yes") == 0 && (atoi(bits) == 0 || atoi(bits) >= 1024) &&
 		      (strstr(p, "rsa-sha256") || strstr(p, "ed25519-sha256"));
-		ok = verified(t, name, p, len, have, why) && can == (strstr(have, "pass") != NULL);
+		for (size_t i = ENGINES; i-- > 0;) {
+			bool right = verified(t, engines[i], name, p, len, have, why) && can == (strstr(have, "pass") != NULL);
+
+			score.right[i] += right;
+			if (!right)
+				miss(score.missed[i], name);
+			ok = ok && right;
+		}
+		score.cases++;
 		snprintf(note, sizeof(note), "suite says %s, v=1: %s, bits %s", said, v1, bits);
 		score.passed += ok;
 		score.failed += !ok;
@@ -369,6 +412,7 @@ static void run_corpus(const char *dir)
 		free(file);
 		free(p);
 	}
+	score_engines("corpus");
 	free(keys);
 	free(list);
 }
@@ -380,6 +424,7 @@ static void run_stalwart(const char *dir)
 	char *list = file_read(dir, "expected.tsv", &len), *pos = list, *line;
 
 	assert(list);
+	score_begin();
 	while (lines_next(&pos, &line)) {
 		AUTO(dns_table) struct dns_table *t = dns_table_new();
 		char *name = strtok(line, "\t"), *want = strtok(NULL, "\t"), *note = strtok(NULL, "\t"), *file, *p, *gap, label[64];
@@ -401,6 +446,7 @@ static void run_stalwart(const char *dir)
 		free(file);
 		free(p);
 	}
+	score_engines("stalwart");
 	free(list);
 }
 
