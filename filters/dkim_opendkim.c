@@ -126,11 +126,25 @@ static int engine_field(void *arg, const char *p, size_t len, const struct dkim_
 	return result(e, st == DKIM_STAT_SYNTAX ? DKIM_STAT_OK : st);
 }
 
+/*
+ * It counts the fields and has a place for each; behind the last one that is chosen it writes once more when h= has a name left, past its memory where every
+ * field of the message has been chosen. So there is one more, of a name that h= cannot have (dkim_sig.h).
+ */
+static int spare_field(struct engine *e)
+{
+	static char field[] = "x x:";
+
+	errno = 0;
+	return result(e, dkim_header(e->dkim, (unsigned char *)field, sizeof(field) - 1));
+}
+
 static int engine_header_end(void *arg, size_t jobs)
 {
 	struct engine *e = arg;
-	int rc, n = 0;
+	int rc = spare_field(e), n = 0;
 
+	if (rc < 0)
+		return rc;
 	errno = 0;
 	rc = result(e, dkim_eoh(e->dkim));
 	if (rc < 0)

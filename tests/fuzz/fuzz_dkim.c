@@ -1,7 +1,7 @@
 /*
  * fuzz_dkim - a message and a key record through the whole verification
  *
- * Input: a byte that chooses the chunk size, the key record up to a NUL, the message. The same message in one piece must have the same results.
+ * Input: a byte that chooses the chunk size and, if it is odd, libopendkim as the engine, the key record up to a NUL, the message. The same message in one piece must have the same results.
  * The canonical body hashed by us and by the library must agree: a message that passes in one way passes in the other.
  */
 #include <assert.h>
@@ -59,9 +59,9 @@ static void feed(struct dkim_verify *v, const char *p, size_t len, size_t chunk)
 		assert(dkim_verify_body(v, p + at, len - at < chunk ? len - at : chunk) == 0);
 }
 
-static size_t verify(struct message *m, const char *body, size_t len, size_t chunk, struct dkim_result out[DKIM_RESULTS_MAX])
+static size_t verify(struct message *m, const struct dkim_engine *engine, const char *body, size_t len, size_t chunk, struct dkim_result out[DKIM_RESULTS_MAX])
 {
-	struct dkim_limits lim = { .signatures = 8, .body_hashes = 3 };
+	struct dkim_limits lim = { .signatures = 8, .body_hashes = 3, .engine = engine };
 	AUTO(dkim_verify) struct dkim_verify *v = dkim_verify_new(&dns, &lim);
 	const struct dkim_result *r;
 	size_t count;
@@ -83,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct dkim_result whole[DKIM_RESULTS_MAX], pieces[DKIM_RESULTS_MAX];
 	struct message_limits lim = { .memory_bytes = 1 << 20, .header_bytes = 1 << 18, .header_fields = 2000 };
 	const uint8_t *nul;
+	const struct dkim_engine *engine;
 	struct message *m;
 	const char *mail;
 	size_t len, off, n;
@@ -96,13 +97,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	record_len = (size_t)(nul - data) - 1;
 	mail = (const char *)nul + 1;
 	len = size - (size_t)(nul - data) - 1;
+	engine = data[0] % 2 ? &dkim_engine_opendkim : &dkim_engine_native;
 	m = message_new(&lim, NULL, NULL);
 	assert(m);
 	if (message_add(m, mail, len) == 0) {
 		message_end(m);
 		off = message_body_offset(m);
-		n = verify(m, mail + off, len - off, len + 1, whole);
-		assert(verify(m, mail + off, len - off, data[0] ? data[0] : 1, pieces) == n);
+		n = verify(m, engine, mail + off, len - off, len + 1, whole);
+		assert(verify(m, engine, mail + off, len - off, data[0] ? data[0] : 1, pieces) == n);
 		for (size_t i = 0; i < n; i++) {
 			assert(whole[i].word == pieces[i].word && strcmp(whole[i].why, pieces[i].why) == 0);
 			assert(whole[i].partial == pieces[i].partial);
