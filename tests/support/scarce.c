@@ -4,11 +4,11 @@
 #include <stddef.h>
 
 static int left; /* calls until one fails; 0: none does */
-static bool failed;
+static bool failed, paused;
 
 static bool fails(void)
 {
-	if (left == 0 || --left > 0)
+	if (paused || left == 0 || --left > 0)
 		return false;
 	failed = true;
 	errno = ENOMEM;
@@ -18,7 +18,7 @@ static bool fails(void)
 bool scarce_begin(int nth)
 {
 	left = nth;
-	failed = false;
+	failed = paused = false;
 	return true;
 }
 
@@ -26,6 +26,11 @@ bool scarce_end(void)
 {
 	left = 0;
 	return failed;
+}
+
+void scarce_pause(bool pause)
+{
+	paused = pause;
 }
 
 #define WRAP(name, types, values) \

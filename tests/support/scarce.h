@@ -19,4 +19,6 @@
 bool scarce_begin(int nth);     /* always true */
 bool scarce_end(void);          /* nothing fails any more; whether one has failed */
 
+void scarce_pause(bool pause);  /* what is called now is the test's own, and does not count */
+
 #endif
