@@ -13,7 +13,7 @@ PYTHON  := /usr/bin/python3
 DEPS := gcc libc6-dev make pkg-config libevent-dev libunbound-dev libssl-dev libspf2-dev libopendkim-dev libopendmarc-dev \
 	libpsl-dev libidn2-dev libunistring-dev libpcre2-dev libconfuse-dev libsqlite3-dev libjansson-dev libhiredis-dev libarchive-dev \
 	zlib1g-dev libexpat1-dev libseccomp-dev libldap-dev publicsuffix curl
-DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-spf python3-srs \
+DEPS_TEST := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml python3-dkim python3-authres python3-spf python3-srs \
 	postfix dovecot-core dovecot-imapd dovecot-pop3d isync fetchmail \
 	haproxy opendkim libmilter-dev knot redis-server clamav-daemon rspamd spamd slapd ldap-utils swaks libnet-ssleay-perl libdigest-hmac-perl libarchive-tools gcovr valgrind \
 	openssl ca-certificates iproute2 nftables procps strace e2fsprogs mount systemd libxml2-utils
