@@ -173,6 +173,6 @@ int main(void)
 	printf("%u headers: %u without a signature that can be read; different for a known reason:\n", count, unread);
 	for (size_t k = 0; k < DKIM_DIFF_KNOWN; k++)
 		printf("%8u %-8s %s\n", known[k], dkim_diff_known[k].name, dkim_diff_known[k].what);
-	printf("dkim_diff: %u passed, %u failed, 0 skipped\n", passed, failed);
+	printf("dkim-diff: %u passed, %u failed, 0 skipped\n", passed, failed);
 	return failed ? 1 : 0;
 }
