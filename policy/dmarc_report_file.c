@@ -169,15 +169,13 @@ static void open_archive(struct opener *o, const char *p, size_t len, bool zip)
 	struct archive_entry *e;
 	size_t before = o->reports;
 	int rc = ARCHIVE_FATAL;
-	bool going = a != NULL;
+	bool going = true;
 
-	while (going && !o->stop && ((rc = archive_read_next_header(a, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN))
+	while (a && going && !o->stop && ((rc = archive_read_next_header(a, &e)) == ARCHIVE_OK || rc == ARCHIVE_WARN))
 		if (is_file(e, zip) && one_more(o))
 			going = open_entry(o, a, len);
 	if (going && !o->stop && rc != ARCHIVE_EOF)
 		say_wrong(o, "it cannot be unpacked: it is damaged, or cut off");
-	else if (!a)
-		say_wrong(o, "no memory");
 	else if (!o->stop && o->reports == before)
 		say_wrong(o, "the archive is empty");
 	archive_read_free(a);

@@ -572,6 +572,8 @@ static int parse(struct dmarc_report_reader *rd, const char *p, size_t len, bool
 
 		if (error == XML_ERROR_NO_MEMORY)
 			return full(rd, -ENOMEM);
+		if (last && (error == XML_ERROR_UNCLOSED_TOKEN || error == XML_ERROR_PARTIAL_CHAR || error == XML_ERROR_UNCLOSED_CDATA_SECTION))
+			error = XML_ERROR_NO_ELEMENTS;
 		if (error == XML_ERROR_NO_ELEMENTS)
 			return rd->fed + len ? wrong(rd, -EBADMSG, "it ends in the middle") : wrong(rd, -EBADMSG, "it is empty");
 		return wrong(rd, -EBADMSG, "line %lu: %s", XML_GetCurrentLineNumber(rd->parser), XML_ErrorString(error));

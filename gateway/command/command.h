@@ -22,6 +22,7 @@ int cmd_dkim_key(int argc, char **argv);
 int cmd_login(int argc, char **argv);
 int cmd_recipients(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_routes(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);

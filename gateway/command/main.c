@@ -30,6 +30,7 @@ static const struct command {
 	{ "login", cmd_login, "failed logins: what is counted of a user or an address, and to unlock them" },
 	{ "recipients", cmd_recipients, "who is a known recipient and who says so; forget what is remembered, ask the directories anew" },
 	{ "replay", cmd_replay, "what another policy would have done with the mail of the last days" },
+	{ "report", cmd_report, "what the DMARC reports mean that others send about your domains" },
 	{ "routes", cmd_routes, "the ip and nft commands that bring connections to the transparent listeners" },
 	{ "spool", cmd_spool, "what is still to be delivered: list, show, retry, delete" },
 	{ "status", cmd_status, "how the running gateway is" },

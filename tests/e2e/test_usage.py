@@ -6,7 +6,7 @@ import pytest
 
 from lab import gateway
 
-COMMANDS = ["run", "check", "routes", "advise", "dkim-key", "explain", "history", "recipients", "replay", "status", "sink", "upgrade", "version"]
+COMMANDS = ["run", "check", "routes", "advise", "dkim-key", "explain", "history", "recipients", "replay", "report", "status", "sink", "upgrade", "version"]
 QUARANTINE = ["list", "show", "search", "release", "delete", "allow", "export", "purge", "reindex"]
 SPOOL = ["list", "show", "retry", "delete"]
 LOGIN = ["show", "unlock"]
