@@ -15,6 +15,7 @@
 #include "filters/dkim.h"
 #include "filters/dmarc.h"
 #include "filters/dnsbl.h"
+#include "filters/domainkeys.h"
 #include "filters/envelope.h"
 #include "filters/from.h"
 #include "filters/helo.h"
@@ -53,6 +54,7 @@ const struct filter *const filters[] = {
 	&filter_spf,
 	&filter_spf_helo,
 	&filter_dkim,
+	&filter_domainkeys,
 	&filter_arc,
 	&filter_dmarc,
 	&filter_clamd,
