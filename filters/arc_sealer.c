@@ -43,39 +43,25 @@ static int header_put(void *arg, const char *p, size_t len)
 	return buf_add(arg, p, len);
 }
 
-/* Where the field at p ends: behind the first line that no folded one follows. */
-static const char *field_end(const char *p, const char *end)
-{
-	while ((p = memchr(p, '\n', (size_t)(end - p)))) {
-		p++;
-		if (p == end || (*p != ' ' && *p != '\t'))
-			return p;
-	}
-	return end;
-}
-
 /* 0 or -errno: a line that is no field would be the body's first, and nothing that stands behind it signed. */
 static int header_read(struct sealer *s)
 {
 	struct crlf lines = { .put = header_put, .arg = &s->header };
-	const char *p, *end;
+	int rc;
 
 	buf_init(&s->header, s->order->len * 2 + 2);
 	if (crlf_add(&lines, s->order->header, s->order->len) < 0 || crlf_end(&lines) < 0 || !(s->fields = dkim_header_new()))
 		return -ENOMEM;
-	p = s->header.data;
-	end = p + s->header.len;
-	while (p < end && !(end - p == 2 && memcmp(p, "\r\n", 2) == 0)) {
-		const char *next = field_end(p, end);
-		int rc = dkim_header_add(s->fields, p, (size_t)(next - p));
+	rc = dkim_header_add_text(s->fields, s->header.data, s->header.len);
+	for (size_t i = 0; rc == 0 && i < dkim_header_count(s->fields); i++) {
+		const struct dkim_field *f = dkim_header_at(s->fields, i);
 
-		if (rc < 0)
-			return rc;
-		if (dkim_header_at(s->fields, dkim_header_count(s->fields) - 1)->name_len == 0)
+		if (f->name_len == 0)
 			return -EPROTO;
-		(void)arc_sets_field(&s->chain, p, (size_t)(next - p));
-		p = next;
+		(void)arc_sets_field(&s->chain, f->raw, f->len);
 	}
+	if (rc < 0)
+		return rc;
 	arc_sets_end(&s->chain);
 	return dkim_header_count(s->fields) ? dkim_header_ready(s->fields) : -EPROTO;
 }

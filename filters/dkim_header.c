@@ -64,6 +64,32 @@ int dkim_header_add(struct dkim_header *h, const char *raw, size_t len)
 	return 0;
 }
 
+/* Where the field at p ends: behind the first line that no folded one follows. */
+static const char *field_end(const char *p, const char *end)
+{
+	while ((p = memchr(p, '\n', (size_t)(end - p)))) {
+		p++;
+		if (p == end || (*p != ' ' && *p != '\t'))
+			return p;
+	}
+	return end;
+}
+
+int dkim_header_add_text(struct dkim_header *h, const char *p, size_t len)
+{
+	const char *end = len > 0 ? p + len : p;
+
+	while (p < end && !(end - p >= 2 && memcmp(p, "\r\n", 2) == 0)) {
+		const char *next = field_end(p, end);
+		int rc = dkim_header_add(h, p, (size_t)(next - p));
+
+		if (rc < 0)
+			return rc;
+		p = next;
+	}
+	return 0;
+}
+
 static int name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
 {
 	int c = strncasecmp(a, b, a_len < b_len ? a_len : b_len);       /* in the C locale; a NUL ends no name that anybody signs */

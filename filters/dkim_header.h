@@ -36,6 +36,9 @@ AUTO_DEFINE(dkim_header)
 /* The next field from the top, with or without its final CRLF. 0, -ENOMEM or -EMSGSIZE: too many. */
 int dkim_header_add(struct dkim_header *h, const char *raw, size_t len);
 
+/* The fields of a header in one piece, up to its empty line or its end. As of add. */
+int dkim_header_add_text(struct dkim_header *h, const char *p, size_t len);
+
 /* All are there. 0 or -ENOMEM. */
 int dkim_header_ready(struct dkim_header *h);
 
