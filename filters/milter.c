@@ -684,6 +684,11 @@ int milters_made(struct milters *m, bool (*stays)(void *arg, const struct header
 	return m->made ? 0 : -ENOMEM;
 }
 
+bool milters_new_body(const struct milters *m)
+{
+	return milters_mail(m) && m->mail.body;
+}
+
 void milters_reset(struct milters *m)
 {
 	for (size_t i = 0; i < m->count; i++) {

@@ -42,6 +42,8 @@ const struct milter_mail *milters_mail(const struct milters *m);
  * 0 or -ENOMEM.
  */
 int milters_made(struct milters *m, bool (*stays)(void *arg, const struct header_field *h), void *arg, struct message **out);
+/* Whether in that its body is theirs. */
+bool milters_new_body(const struct milters *m);
 /* The transaction has ended, whatever became of it. may wait */
 void milters_reset(struct milters *m);
 

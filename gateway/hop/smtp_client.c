@@ -703,16 +703,22 @@ static int data_bdat(struct smtp_client *c, const struct smtp_content *content, 
 	return rc;
 }
 
-/* It was signed here (signing.h): the signature is over lines that end with CRLF. */
+static bool begins(const char *p, size_t len, const char *name)
+{
+	size_t n = strlen(name);
+
+	return len > n && strncasecmp(p, name, n) == 0;
+}
+
+/* It was signed or sealed here (signing.h, sealing.h): that is over lines that end with CRLF. */
 static bool is_signed(const struct smtp_content *content)
 {
-	static const char name[] = "DKIM-Signature:";
 	const struct smtp_edit *e = content->edit_count && content->edit[0].off == 0 && content->edit[0].text_len ? content->edit : NULL;
 	const struct header_field *h = e ? NULL : message_field(content->message, 0);
 	const char *p = content->as_it_came ? "" : e ? e->text : h ? h->raw : "";
 	size_t len = content->as_it_came ? 0 : e ? e->text_len : h ? h->raw_len : 0;
 
-	return len >= sizeof(name) && strncasecmp(p, name, sizeof(name) - 1) == 0;
+	return begins(p, len, "DKIM-Signature:") || begins(p, len, "ARC-Seal:");
 }
 
 int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, int64_t deadline_ms, enum smtp_outcome *outcome)

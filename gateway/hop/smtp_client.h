@@ -166,7 +166,7 @@ enum smtp_outcome {
 
 /*
  * DATA, the content with dots stuffed, CRLF.CRLF, and the answer. A message with bare CR or LF goes by BDAT, byte for byte, if the server offers
- * CHUNKING; else, and where it begins with a DKIM-Signature of ours (signing.h), bare ones leave as CRLF. The budgets: deadline_ms for DATA, the content and the answer together.
+ * CHUNKING; else, and where it begins with a signature or seal of ours (signing.h, sealing.h), bare ones leave as CRLF. The budgets: deadline_ms for DATA, the content and the answer together.
  */
 int smtp_client_data(struct smtp_client *c, const struct smtp_content *content, int64_t deadline_ms, enum smtp_outcome *outcome);
 

@@ -15,7 +15,6 @@
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "smtp/route.h"
-#include "smtp/signing.h"
 #include "smtp/smtp_session.h"
 #include "smtp/smtp_address.h"
 
@@ -394,48 +393,6 @@ static void choose_way(struct release *r, bool ours, struct route *way)
 	}
 }
 
-/* The header as it leaves: without what the edits leave out. */
-static int header_of(struct release *r, struct buf *out)
-{
-	size_t edit = 0, at = 0;
-
-	for (size_t i = 0; i < message_field_count(r->message); i++) {
-		const struct header_field *h = message_field(r->message, i);
-
-		if (edit < r->edit_count && r->edit[edit].off == at)
-			edit++;
-		else
-			buf_add(out, h->raw, h->raw_len);
-		at += h->raw_len;
-	}
-	return out->failed ? -ENOMEM : 0;
-}
-
-/* The signatures, as the first edit. Once. may wait */
-static int sign(struct release *r)
-{
-	AUTO(buf) struct buf header = BUF_INIT(message_body_offset(r->message) + 1);
-	struct smtp_edit *edit;
-	int rc;
-
-	if (r->signatures.len || message_field_count(r->message) == 0)
-		return 0;
-	buf_init(&r->signatures, SIGNING_MAX);
-	rc = header_of(r, &header);
-	if (rc == 0 && header.len)
-		rc = signing_make(r->site, r->message, r->id, header.data, header.len, &r->signatures);
-	if (rc < 0 || !r->signatures.len)
-		return rc;
-	edit = reallocarray(r->edit, r->edit_count + 1, sizeof(*edit));
-	if (!edit)
-		return -ENOMEM;
-	memmove(edit + 1, edit, r->edit_count * sizeof(*edit));
-	*edit = (struct smtp_edit){ .off = 0, .text = r->signatures.data, .text_len = r->signatures.len };
-	r->edit = edit;
-	r->edit_count++;
-	return 0;
-}
-
 void release_run(struct release *r, struct backend_group *g, const struct backend_domains *domains, struct outbound *o)
 {
 	bool ours = release_is_ours(r);
@@ -443,7 +400,7 @@ void release_run(struct release *r, struct backend_group *g, const struct backen
 
 	if (release_count(r, RELEASE_PENDING) == 0 || record_begin(r) < 0)
 		return;
-	if (ours && sign(r) < 0) {
+	if (release_sign(r) < 0) {
 		settle(r, RELEASE_PENDING, RELEASE_LATER, "451 4.3.0 it could not be signed: see the log");
 		record_failed(r);
 		return;

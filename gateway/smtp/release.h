@@ -3,7 +3,8 @@
  *
  * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). Two exceptions, as in
  * any delivery: what the server would take for our words is left out (outgoing_is_forged), and the site's client_header is added. Bare CR and LF are
- * kept where the server offers CHUNKING, and leave as CRLF elsewhere. What one of ours has sent is signed as it would have been (smtp/signing.h).
+ * kept where the server offers CHUNKING, and leave as CRLF elsewhere. What one of ours has sent is signed as it would have been (smtp/signing.h), what came from
+ * outside sealed (smtp/sealing.h), by what was found of it then.
  *
  * Once: what is done is written to the message's events (policy/store_events.h) before it is done. The message's lock is held as long as a
  * struct release lives.
@@ -79,7 +80,7 @@ struct release {
 	struct smtp_edit *edit;
 	size_t edit_count;
 	struct buf client_field;        /* text of the first edit; or empty */
-	struct buf signatures;          /* of what goes out for one of ours; empty: it is not signed */
+	struct buf signatures;          /* of what goes out for one of ours, or the seal of what goes to the servers behind; empty: there is none */
 	/* what became of it */
 	struct backend_session *session;        /* or */
 	struct next_hop *hop;
@@ -119,6 +120,12 @@ bool release_is_ours(const struct release *r);
 
 /* How it stood with a recipient (by his name in events) when the message was loaded. */
 enum store_state release_before(const struct release *r, const char *name);
+
+/*
+ * Signatures or a seal, as the first edit, where there are to be any; once (release_sign.c). 0; -errno: it must not leave without. After fact_register_all.
+ * may wait
+ */
+int release_sign(struct release *r);
 
 /* Those with that result. */
 size_t release_count(const struct release *r, enum release_result result);

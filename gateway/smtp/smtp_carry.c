@@ -11,10 +11,12 @@
 #include "base/json_whole.h"
 #include "base/log.h"
 #include "filters/filter.h"
+#include "filters/milter.h"
 #include "hop/backend.h"
 #include "policy/record.h"
 #include "policy/store.h"
 #include "smtp/outgoing.h"
+#include "smtp/sealing.h"
 #include "smtp/signing.h"
 #include "smtp/smtp_groups.h"
 #include "smtp/smtp_ways.h"
@@ -54,6 +56,7 @@ static int make_header(struct smtp_session *s, const struct smtp_group *g, struc
 		snprintf(reply, REPLY_MAX, "451 4.3.0 the message could not be signed, try again later");
 		return -EIO;
 	}
+	sealing_apply(&t->txn, t->arrived, t->arrived && milters_new_body(s->milters), header);
 	return 0;
 }
 

@@ -13,7 +13,7 @@
 #include "policy/state.h"
 #include "smtp/smtp_told.h"
 
-enum { REPLY_MAX = 1024, ADDED_BYTES = 4096 };
+enum { REPLY_MAX = 1024, ADDED_BYTES = 4096, SEAL_BYTES = 6144 };
 
 void smtp_session_know(struct smtp_session *s, const struct net_addr *client)
 {
@@ -102,10 +102,10 @@ void smtp_offered(const struct smtp_session *s, struct smtp_caps *out)
 
 uint64_t smtp_size_max(const struct smtp_session *s, const struct smtp_caps *caps)
 {
-	uint64_t ours = s->svc->site->limits.message_bytes, theirs = caps->size_max;
+	uint64_t ours = s->svc->site->limits.message_bytes, theirs = caps->size_max, added = ADDED_BYTES + (s->svc->site->arc_seal ? SEAL_BYTES : 0);
 
 	/* Room for the header lines that we add: a message just within their bound would hear 552 after all. */
-	theirs -= theirs > 16 * ADDED_BYTES ? ADDED_BYTES : theirs / 16;
+	theirs -= theirs > 16 * added ? added : theirs / 16;
 	return theirs && theirs < ours ? theirs : ours;
 }
 
