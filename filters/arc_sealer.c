@@ -117,8 +117,8 @@ static void name_cover(struct sealer *s, const char *name, struct dkim_hash *h, 
 
 	buf_adds(out, *line ? ":" : "");
 	if (*line + n > FOLD) {
-		buf_adds(out, "\r\n\t ");
-		*line = 9;
+		buf_adds(out, "\r\n  ");
+		*line = 2;
 	}
 	buf_adds(out, name);
 	*line += n;
@@ -172,13 +172,13 @@ static int field_make(const struct sealer *s, const char *name, const struct buf
 	int rc;
 
 	buf_init(out, tags->len + sizeof(text) + 128);
-	buf_addf(out, "%s: a=rsa-sha256;\r\n\tb=%s", name, buf_str(tags));
+	buf_addf(out, "%s: a=rsa-sha256;\r\n b=%s", name, buf_str(tags));
 	if (out->failed || tags->failed)
 		return -ENOMEM;
 	dkim_canon_field(h, out->data, out->len, true, DKIM_CANON_NO_B | DKIM_CANON_LAST);
 	rc = sign(s, h, text, why);
 	out->len = 0;
-	return rc < 0 ? rc : buf_addf(out, "%s: a=rsa-sha256;\r\n\tb=%s%s\r\n", name, (const char *)text, buf_str(tags));
+	return rc < 0 ? rc : buf_addf(out, "%s: a=rsa-sha256;\r\n b=%s%s\r\n", name, (const char *)text, buf_str(tags));
 }
 
 /* Section 4.1.2. may wait */
@@ -193,9 +193,9 @@ static int ams_make(struct sealer *s, const char **why)
 	if (rc < 0)
 		return rc;
 	EVP_EncodeBlock(bh, s->order->body_hash, DKIM_HASH_BYTES);
-	buf_addf(&tags, ";\r\n\tbh=%s; c=relaxed/relaxed;\r\n\td=%s;\r\n\th=", (const char *)bh, conf->domain);
+	buf_addf(&tags, ";\r\n bh=%s; c=relaxed/relaxed;\r\n d=%s;\r\n h=", (const char *)bh, conf->domain);
 	names_cover(s, &h, &tags);
-	buf_addf(&tags, ";\r\n\ti=%u; s=%s; t=%" PRId64, s->instance, conf->selector, s->order->now_s);
+	buf_addf(&tags, ";\r\n i=%u; s=%s; t=%" PRId64, s->instance, conf->selector, s->order->now_s);
 	return field_make(s, "ARC-Message-Signature", &tags, &h, &s->ams, why);
 }
 
@@ -226,7 +226,7 @@ static int as_make(struct sealer *s, const char **why)
 	}
 	cover_new(&h, &s->aar);
 	cover_new(&h, &s->ams);
-	buf_addf(&tags, ";\r\n\tcv=%s; d=%s;\r\n\ti=%u; s=%s; t=%" PRId64, cv_word(s->cv), conf->domain, s->instance, conf->selector, s->order->now_s);
+	buf_addf(&tags, ";\r\n cv=%s; d=%s;\r\n i=%u; s=%s; t=%" PRId64, cv_word(s->cv), conf->domain, s->instance, conf->selector, s->order->now_s);
 	return field_make(s, "ARC-Seal", &tags, &h, &s->as, why);
 }
 

@@ -5,7 +5,7 @@
  *
  * The set is over the message as it is sent by DATA, as a DKIM signature is (dkim_signer.h): all line ends are CRLF. Signatures are relaxed/relaxed, by
  * RSA with SHA-256: nothing else is defined for ARC. Tags stand in the order of the alphabet, with one blank or fold between them and none within b=, so that
- * the same message has the same signature whoever folds it.
+ * the same message has the same signature whoever folds it. Folds are a blank, not a tab: dkimpy looks for " i=1;" to find an ARC-Message-Signature.
  *
  * A chain that came is carried on if it passes. Where it is broken (it was found to be, or its sets are not whole) the new seal says cv=fail, and is over its own set
  * alone (section 5.1.2). None is put above one that says cv=fail itself, above ARC_SETS_MAX sets, above fields of which no number can be read, nor where it is
