@@ -2,6 +2,7 @@
  * A history of many records, and how fast it is written, asked and read.
  *
  *     history fill FILE COUNT      COUNT records over 30 days into a new FILE
+ *     history day FILE COUNT       COUNT records of one day into a new FILE, read for aggregate reports as the keeper does, while records come
  *     history ask FILE             each kind of question, twice
  *     history read FILE            all records, decoded
  *     history encode COUNT         what the message path pays: making the bytes
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "policy/history_store.h"
+#include "policy/rua_job.h"
 
 enum { COMMIT_EVERY = 200, SENDERS = 200000, RECIPIENTS = 2000, NETWORKS = 50000 };
 
@@ -60,6 +61,8 @@ static void client_facts(struct facts *f, const char *ip, const char *helo)
 
 static void message_facts(struct facts *f, const char *helo, const char *from, const char *domain, const char *subject, const char *id)
 {
+	char rua[128], result[128];
+
 	facts_set(f, "helo", helo);
 	facts_set(f, "helo.syntax", "ok");
 	facts_set_bool(f, "helo.bare", false);
@@ -96,6 +99,11 @@ static void message_facts(struct facts *f, const char *helo, const char *from, c
 	facts_set(f, "dmarc.record_domain", domain);
 	facts_set(f, "dmarc.org_domain", domain);
 	facts_set_bool(f, "dmarc.testing", false);
+	facts_add(f, "dmarc.aligned", "dkim");
+	facts_add(f, "dmarc.aligned", "spf");
+	facts_add(f, "dmarc.published", "p=reject");
+	facts_add(f, "dmarc.rua", text(rua, "mailto:dmarc@%.90s", domain));
+	facts_add(f, "dkim.results", text(result, "pass d=%.60s s=s2026 a=rsa-sha256 b=Qm9keQAA k=2048; ", domain));
 	facts_set_num(f, "message.size", 18233);
 	facts_set_bool(f, "message.8bit", false);
 	facts_set_num(f, "mime.parts", 2);
@@ -155,11 +163,10 @@ static void sample_make(struct sample *s, unsigned i, int64_t at_ms)
 	};
 }
 
-static int fill(const char *path, unsigned count)
+static int fill(const char *path, unsigned count, int64_t end_ms, int64_t span_ms)
 {
 	struct history_store *h;
 	AUTO(buf) struct buf out = BUF_INIT(HISTORY_RECORD_MAX);
-	int64_t end_ms = (int64_t)time(NULL) * 1000, span_ms = 30LL * 86400 * 1000;
 	double cpu = 0, bytes = 0, wall = now_s(CLOCK_MONOTONIC);
 	struct stat st = { 0 };
 
@@ -292,17 +299,72 @@ static int encode(unsigned count)
 	return 0;
 }
 
+static double larger(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+/* One record, as a worker's notice brings it. */
+static double write_one(struct history_store *h, const struct buf *record)
+{
+	double begun = now_s(CLOCK_MONOTONIC);
+
+	if (history_store_add(h, record->data, record->len) < 0 || history_store_commit(h) < 0)
+		exit(1);
+	return now_s(CLOCK_MONOTONIC) - begun;
+}
+
+/* A turn of the keeper, a record that is written, and so on. */
+static int read_day(const char *path, unsigned count)
+{
+	int64_t day = (int64_t)time(NULL) / RUA_DAY_S - 1;
+	AUTO(buf) struct buf record = BUF_INIT(HISTORY_RECORD_MAX);
+	double cpu, most = 0, written = 0, begun;
+	struct rua_job_sum sum;
+	struct history_store *h;
+	struct rua_job *j;
+	struct rusage before, after;
+	struct sample s;
+	int rc, turns = 0;
+
+	if (fill(path, count, (day + 1) * RUA_DAY_S * 1000, RUA_DAY_S * 1000LL))
+		return 1;
+	sample_make(&s, 1, (int64_t)time(NULL) * 1000);
+	if (history_encode(&s.r, &record) < 0 || history_store_open(path, true, &h) < 0 || rua_job_new(path, day, NULL, &j) < 0)
+		return 1;
+	getrusage(RUSAGE_SELF, &before);
+	cpu = now_s(CLOCK_PROCESS_CPUTIME_ID);
+	do {
+		begun = now_s(CLOCK_PROCESS_CPUTIME_ID);
+		rc = rua_job_step(j, h, 5);
+		most = larger(most, now_s(CLOCK_PROCESS_CPUTIME_ID) - begun);
+		turns++;
+		written = larger(written, write_one(h, &record));
+	} while (rc > 0);
+	cpu = now_s(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	getrusage(RUSAGE_SELF, &after);
+	rua_job_sum(j, &sum);
+	printf("read=%llu reports=%zu cpu_s=%.2f us_each=%.2f turns=%d most_cpu_of_a_turn_ms=%.1f longest_write_ms=%.1f more_kib=%ld\n", (unsigned long long)sum.records,
+	       sum.reports, cpu, cpu / count * 1e6, turns, most * 1e3, written * 1e3, after.ru_maxrss - before.ru_maxrss);
+	rua_job_free(j);
+	history_store_close(h);
+	sample_release(&s);
+	return rc < 0;
+}
+
 int main(int argc, char **argv)
 {
 	fact_register_all();
+	if (argc == 4 && strcmp(argv[1], "day") == 0)
+		return read_day(argv[2], (unsigned)atoi(argv[3]));
 	if (argc == 4 && strcmp(argv[1], "fill") == 0)
-		return fill(argv[2], (unsigned)atoi(argv[3]));
+		return fill(argv[2], (unsigned)atoi(argv[3]), (int64_t)time(NULL) * 1000, 30LL * 86400 * 1000);
 	if (argc == 3 && strcmp(argv[1], "ask") == 0)
 		return ask(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "read") == 0)
 		return read_all(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "encode") == 0)
 		return encode((unsigned)atoi(argv[2]));
-	fprintf(stderr, "usage: history fill FILE COUNT | ask FILE | read FILE | encode COUNT\n");
+	fprintf(stderr, "usage: history fill FILE COUNT | day FILE COUNT | ask FILE | read FILE | encode COUNT\n");
 	return 2;
 }
