@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json_whole.h"
 #include "command/command.h"
+#include "command/report_make.h"
 #include "command/report_show.h"
 #include "command/report_sum.h"
 #include "command/terminal.h"
@@ -29,7 +30,9 @@ static const char usage[] =
 	"      --json   for programs\n"
 	"  -h, --help   this text\n"
 	"\n"
-	"Exit status 1 if a file could not be read, or some of it not.\n";
+	"Exit status 1 if a file could not be read, or some of it not.\n"
+	"\n"
+	"gatepost report make DOMAIN DAY prints the report that this gateway makes: see its --help.\n";
 
 struct command_report {
 	bool all, json;
@@ -164,9 +167,15 @@ static int read_options(struct command_report *x, int argc, char **argv)
 
 int cmd_report(int argc, char **argv)
 {
+	static char make[] = "gatepost report make";
 	struct command_report x = { 0 };
-	int rc = read_options(&x, argc, argv);
+	int rc;
 
+	if (argc > 1 && strcmp(argv[1], "make") == 0) {
+		argv[1] = make;         /* getopt puts it before what it has to say */
+		return report_make(argc - 1, argv + 1);
+	}
+	rc = read_options(&x, argc, argv);
 	if (rc >= 0)
 		return rc;
 	rc = dmarc_report_file_setup();         /* while no octet of a report is in memory */

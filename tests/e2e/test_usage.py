@@ -10,7 +10,7 @@ COMMANDS = ["run", "check", "routes", "advise", "dkim-key", "explain", "history"
 QUARANTINE = ["list", "show", "search", "release", "delete", "allow", "export", "purge", "reindex"]
 SPOOL = ["list", "show", "retry", "delete"]
 LOGIN = ["show", "unlock"]
-ALL = [[c] for c in COMMANDS] + [["quarantine", c] for c in QUARANTINE] + [["spool", c] for c in SPOOL] + [["login", c] for c in LOGIN]
+ALL = [[c] for c in COMMANDS] + [["quarantine", c] for c in QUARANTINE] + [["spool", c] for c in SPOOL] + [["login", c] for c in LOGIN] + [["report", "make"]]
 NAMES = [" ".join(c) for c in ALL]
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 

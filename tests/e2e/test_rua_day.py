@@ -1,0 +1,163 @@
+"""What a day's mail becomes in aggregate reports (RFC 9990): real messages through the gateway, DNS of their own, and the report that is made from the history."""
+import collections
+import datetime
+import pathlib
+import re
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+
+from lab.sign import key_record, signed
+from lab.smtp import Client, mail
+
+SCHEMA = pathlib.Path(__file__).resolve().parents[1] / "conformance" / "dmarc" / "rfc9990.xsd"
+NS = "{urn:ietf:params:xml:ns:dmarc-2.0}"
+GOOD, BAD, OTHER = "127.0.0.25", "127.0.0.30", "127.0.0.31"
+
+ZONE = f"""
+strict.example TXT "v=spf1 ip4:{GOOD} -all"
+_dmarc.strict.example TXT "v=DMARC1; p=reject; sp=quarantine; aspf=s; fo=1:d; rua=mailto:d@strict.example!10m,mailto:e@strict.example"
+sub.strict.example TXT "v=spf1 ip4:{GOOD} -all"
+sel._domainkey.strict.example TXT {key_record()}
+tested.example TXT "v=spf1 ip4:{GOOD} -all"
+_dmarc.tested.example TXT "v=DMARC1; p=reject; t=y; rua=mailto:d@tested.example"
+open.example TXT "v=spf1 ip4:{GOOD} -all"
+_dmarc.open.example TXT "v=DMARC1; p=none"
+other.example TXT "v=spf1 ip4:{OTHER} -all"
+"""
+
+POLICY = """
+accept ours: if direction in (outbound, internal)
+reject virus: "550 5.7.1 malware" if header.subject ~ /virus/
+defer later: "451 4.7.1 later" if header.subject ~ /later/
+accept let-in: if header.subject ~ /let in/
+reject refused: if dmarc = fail and dmarc.policy = reject
+quarantine held: if dmarc = fail and dmarc.policy = quarantine
+quarantine dave: if rcpt = "dave@example.com"
+accept
+"""
+
+CONF = """
+dmarc { rua = yes rua_from = "reports@gate.example" rua_org = "Gate & Sons" rua_spread = 20h }
+relay_networks = { "127.0.0.40/32" }
+"""
+
+
+def today():
+    return datetime.datetime.now(datetime.timezone.utc).date()
+
+
+def send(g, author, subject="hello", source=GOOD, sender=None, rcpt="bob@example.com", sign=None):
+    message = mail(author, subject=subject)
+    if sign:
+        message = signed(message, domain=sign)
+    with Client(g.port, source=source) as c:
+        return c.message(author if sender is None else sender, rcpt, message)
+
+
+def recorded(g, count):
+    """Records come to the disk at their own pace."""
+    end = time.monotonic() + 20
+    while True:
+        out = g.command("history", "-c", str(g.conf_path), "--json", "--limit", "0", check=False).stdout
+        if len(re.findall(rb'"code":', out)) >= count:
+            return
+        assert time.monotonic() < end, out.decode()
+        time.sleep(0.02)
+
+
+def made(g, domain, day="today", check=True):
+    done = g.command("report", "make", "-c", str(g.conf_path), domain, day, check=False)
+    if check:
+        assert done.returncode == 0, done.stderr.decode()
+    return done
+
+
+def report(g, domain, tmp_path, day="today"):
+    """The report as a tree, valid by the schema."""
+    path = tmp_path / "report.xml"
+    path.write_bytes(made(g, domain, day).stdout)
+    subprocess.run(["xmllint", "--noout", "--nonet", "--schema", str(SCHEMA), str(path)], check=True, capture_output=True)
+    return ElementTree.parse(path).getroot()
+
+
+def text(element, path):
+    found = element.find("/".join(NS + p for p in path.split("/")))
+    return None if found is None else found.text or ""
+
+
+def rows(tree):
+    """{what is said of the messages: how many}"""
+    out = collections.Counter()
+    for record in tree.findall(f"{NS}record"):
+        reasons = [f"{text(r, 'type')}({text(r, 'comment')})" for r in record.findall(f"{NS}row/{NS}policy_evaluated/{NS}reason")]
+        dkim = [f"dkim:{text(d, 'domain')}/{text(d, 'selector')}={text(d, 'result')}" for d in record.findall(f"{NS}auth_results/{NS}dkim")]
+        said = [text(record, "row/source_ip"), text(record, "row/policy_evaluated/disposition"),
+                "dkim=" + text(record, "row/policy_evaluated/dkim"), "spf=" + text(record, "row/policy_evaluated/spf"), *reasons,
+                text(record, "identifiers/header_from"), text(record, "identifiers/envelope_from") or "-", *dkim,
+                f"spf:{text(record, 'auth_results/spf/domain')}={text(record, 'auth_results/spf/result')}"]
+        out[" ".join(said)] += int(text(record, "row/count"))
+    return dict(out)
+
+
+def test_a_day_of_mail(lab, backend, world, tmp_path):
+    g = lab([backend().port], dns=world.server, conf=CONF, policy=POLICY)
+    day = today()
+    assert send(g, "a@strict.example", sign="strict.example").code == 250                                   # both
+    assert send(g, "a@strict.example").code == 250                                                          # SPF alone
+    assert send(g, "a@strict.example", subject="a virus").code == 550                                       # the same to DMARC
+    assert send(g, "a@strict.example", rcpt=["bob@example.com", "carol@example.com", "dave@example.com"]).code == 250   # one message, partly held
+    assert send(g, "a@strict.example", source=OTHER, sender="x@other.example", sign="strict.example").code == 250       # DKIM alone
+    assert send(g, "a@strict.example", source=BAD).code == 550                                              # neither
+    assert send(g, "a@strict.example", source=BAD).code == 550
+    assert send(g, "a@strict.example", source=BAD, subject="let in").code == 250
+    assert send(g, "a@strict.example", source=BAD, subject="a virus").code == 550                            # refused before DMARC was asked for
+    assert send(g, "a@strict.example", source=BAD, subject="later").code == 451                             # will come again
+    assert send(g, "a@sub.strict.example", sender="b@strict.example").code == 250                           # aspf=s: not aligned; sp: held
+    assert send(g, "a@sub.strict.example").code == 250                                                      # equal
+    assert send(g, "a@strict.example", source=OTHER, sender="x@other.example").code == 550                   # SPF passes, for another
+    assert send(g, "a@strict.example", source="127.0.0.40").code == 250                                     # ours
+    assert send(g, "a@tested.example", source=BAD).code == 250
+    assert send(g, "a@open.example", source=BAD).code == 250
+    assert send(g, "a@other.example", source=BAD).code == 250                                               # no record
+    recorded(g, 18)
+    tree = report(g, "strict.example", tmp_path)
+    local = "local_policy(accepted by rules here)"
+    assert rows(tree) == {
+        f"{GOOD} pass dkim=pass spf=pass strict.example strict.example dkim:strict.example/sel=pass spf:strict.example=pass": 1,
+        f"{GOOD} pass dkim=fail spf=pass strict.example strict.example spf:strict.example=pass": 3,
+        f"{OTHER} pass dkim=pass spf=fail strict.example other.example dkim:strict.example/sel=pass spf:other.example=pass": 1,
+        f"{BAD} reject dkim=fail spf=fail strict.example strict.example spf:strict.example=fail": 3,
+        f"{BAD} none dkim=fail spf=fail {local} strict.example strict.example spf:strict.example=fail": 1,
+        f"{GOOD} quarantine dkim=fail spf=fail sub.strict.example strict.example spf:strict.example=pass": 1,
+        f"{GOOD} pass dkim=fail spf=pass sub.strict.example sub.strict.example spf:sub.strict.example=pass": 1,
+        f"{OTHER} reject dkim=fail spf=fail strict.example other.example spf:other.example=pass": 1,
+    }
+    begin = int(datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.timezone.utc).timestamp())
+    assert {p: text(tree, p) for p in ("report_metadata/org_name", "report_metadata/email", "report_metadata/report_id", "report_metadata/date_range/begin",
+                                       "report_metadata/date_range/end", "report_metadata/error")} == {
+        "report_metadata/org_name": "Gate & Sons", "report_metadata/email": "reports@gate.example",
+        "report_metadata/report_id": f"{begin}.strict.example@gate.example", "report_metadata/date_range/begin": str(begin),
+        "report_metadata/date_range/end": str(begin + 86399), "report_metadata/error": None}
+    assert {e.tag.removeprefix(NS): e.text for e in tree.find(f"{NS}policy_published")} == {
+        "domain": "strict.example", "discovery_method": "treewalk", "p": "reject", "sp": "quarantine", "adkim": "r", "aspf": "s", "testing": "n", "fo": "1:d"}
+    tree = report(g, "tested.example", tmp_path)
+    assert rows(tree) == {f"{BAD} quarantine dkim=fail spf=fail policy_test_mode(None) tested.example tested.example spf:tested.example=fail": 1}
+    assert text(tree, "policy_published/testing") == "y"
+    # Whether a report was asked for plays no part here; where there is no record there is none.
+    assert rows(report(g, "open.example", tmp_path)) == {f"{BAD} none dkim=fail spf=fail open.example open.example spf:open.example=fail": 1}
+    for domain, day, what in (("other.example", "today", "no mail of that day"), ("strict.example", "yesterday", "no mail of that day"),
+                              ("strict..example", "today", "no domain"), ("strict.example", "20261122", "no day"), ("strict.example", "2026-02-30x", "no day")):
+        refused = made(g, domain, day, check=False)
+        assert refused.returncode == 1 and what in refused.stderr.decode() and not refused.stdout, (domain, refused)
+    # Another program of ours reads it.
+    read = g.command("report", str(tmp_path / "report.xml"), check=False)
+    assert read.returncode == 0 and b"open.example" in read.stdout, read
+
+
+def test_nothing_is_asked_without_it(lab, backend, world):
+    """Without rua = yes a message that a rule refuses before DMARC is asked for costs no DMARC."""
+    g = lab([backend().port], dns=world.server, policy=POLICY)
+    assert send(g, "a@strict.example", source=BAD, subject="a virus").code == 550
+    recorded(g, 1)
+    assert made(g, "strict.example", check=False).returncode == 1
