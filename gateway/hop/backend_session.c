@@ -219,14 +219,15 @@ static void doubt(struct backend *b, const char *why)
 	future_resolve(&b->wake, 0);
 }
 
-static void session_failed(struct backend *b, const struct backend_want *w, int rc, int64_t begun_ms, const char *why)
+/* told: the server may have known by then for whom the session was. */
+static void session_failed(struct backend *b, const struct backend_want *w, int rc, bool told, int64_t begun_ms, const char *why)
 {
 	if (rc == -ECANCELED || rc == -ENOMEM)
 		return;
 	/* no time left is the caller's affair, a long silence is the backend's */
 	if (rc == -ETIMEDOUT && w->deadline_ms != 0 && clock_ms() >= w->deadline_ms && clock_ms() - begun_ms < FAULT_MS)
 		return;
-	if (w->who && (b->conf->proxy != PROXY_NO || b->conf->xclient))
+	if (told)
 		doubt(b, why);
 	else
 		backend_away(b, why);
@@ -241,6 +242,7 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 	const struct smtp_client_conf *conf = bs ? session_conf(bs, b, w) : NULL;
 	int64_t begun = clock_ms();
 	int rc = -ENOMEM;
+	bool told;
 	size_t n = addr && bs ? host_addresses(b->group->dns, b->conf->host, b->conf->port, b->conf->connect_timeout_ms, addr, why) : 0;
 
 	if (n > 0) {
@@ -272,6 +274,7 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 		}
 		snprintf(why, sizeof(why), "%s", bs->client->why);
 		backend_session_free(bs);
+		told = true;
 	} else {
 		bool full;
 
@@ -282,10 +285,12 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 		backend_slot_leave(b);
 		if (full)
 			return -EAGAIN;
+		/* Words are none here: so it was TCP that refused, and nobody listens. Before XCLIENT nothing was said of the client. */
+		told = begins_told(b, w) && rc != -ECONNREFUSED && rc != -EHOSTUNREACH;
 	}
 	if (words[0])
 		return refused_client(w, words);
-	session_failed(b, w, rc, begun, why);
+	session_failed(b, w, rc, told, begun, why);
 	return rc;
 }
 

@@ -700,6 +700,48 @@ static void test_xclient(void **state)
 	task_check_run(xclient_task);
 }
 
+/*
+ * Nobody listens, or the session is cut before anything was said of the client: that is no doing of his. The member is away at once, so that the spool can
+ * stand in; one that is cut after it has heard of him is looked at first.
+ */
+static void told_and_away_task(void *arg)
+{
+	static const struct { bool xclient; const char *cut; size_t up; } rows[] = {
+		{ false, NULL, 0 }, { true, NULL, 0 }, { false, AS_CLIENT, 1 }, { true, "S:220 mx\r\n", 0 }, { true, "C:XCLIENT", 1 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct smtp_identity who = client("c.example");
+		char refusal[SMTP_WHY_MAX];
+		struct backend_session *bs;
+
+		set_up(1);
+		conf[0].xclient = rows[i].xclient;
+		conf[0].proxy = rows[i].xclient ? PROXY_NO : PROXY_V1;
+		if (rows[i].xclient)
+			script_server_add(&server[0], S(EHLO));
+		else
+			script_server_add(&server[0], S("C:PROXY TCP4 127.0.0.1 127.0.0.1 ", EHLO));
+		if (i == 4)
+			script_server_add(&server[0], S("S:220 mx\r\n", "C:EHLO gw.example\r\n", "S:250-mx\r\n250 XCLIENT ADDR\r\n", rows[i].cut, "X"));
+		else if (rows[i].cut)
+			script_server_add(&server[0], S(rows[i].cut, "X"));
+		begin();
+		CHECK(backend_take(group, soon(), &bs) == 0);
+		backend_give(bs, false);
+		if (!rows[i].cut)
+			script_server_stop(&server[0]);
+		CHECK(backend_take_for(group, &who, soon(), &bs, refusal) < 0 && !refusal[0]);
+		CHECK(backend_group_up(group) == rows[i].up);
+		end(1);
+	}
+}
+
+static void test_told_and_away(void **state)
+{
+	task_check_run(told_and_away_task);
+}
+
 /* The group may go while a session is in use. */
 static void free_task(void *arg)
 {
@@ -755,6 +797,7 @@ int main(void)
 		cmocka_unit_test(test_proxy),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_xclient),
+		cmocka_unit_test(test_told_and_away),
 		cmocka_unit_test(test_free_in_use),
 	};
 
