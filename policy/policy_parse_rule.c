@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_TEXT_MAX = 400 };
+enum { SHOWN_TEXT_MAX = 2000 };        /* of a rule, for people; the longest of the shipped ones has 600 */
 
 /* What stands behind the action. */
 enum argument { ARGUMENT_NONE, ARGUMENT_REPLY, ARGUMENT_TEXT, ARGUMENT_SCORE };

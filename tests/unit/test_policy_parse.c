@@ -525,6 +525,29 @@ static void test_bounds(void **state)
 	}
 }
 
+/* What people are shown of a rule: all of it, or of one without end a part that says so. */
+static void test_shown(void **state)
+{
+	for (size_t len = 1900; len < 6000; len += 2000) {
+		AUTO(buf) struct buf errors = BUF_INIT(10000);
+		char text[6100];
+		size_t n = (size_t)sprintf(text, "accept if sender.null");
+		struct policy *p;
+
+		while (n < len)
+			n += (size_t)sprintf(text + n, " or sender.null");
+		p = policy_parse("p", text, n, NULL, &errors, NULL);
+		assert_non_null(p);
+		if (len < 2000) {
+			assert_string_equal(policy_rule(p, 0)->text, text);
+		} else {
+			assert_memory_equal(policy_rule(p, 0)->text, text, 2000);
+			assert_string_equal(policy_rule(p, 0)->text + 2000, "...");
+		}
+		policy_free(p);
+	}
+}
+
 static void test_many_errors(void **state)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(16 * 1024);
@@ -611,6 +634,7 @@ int main(void)
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_shown),
 		cmocka_unit_test(test_many_errors),
 		cmocka_unit_test(test_files),
 	};
