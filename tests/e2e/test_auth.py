@@ -46,7 +46,7 @@ def asking(*steps, end=b"235 2.7.0 welcome\r\n"):
 def gate(lab, backend):
     """A gateway with the three listeners before a scripted backend; both as attributes."""
     def make(conf="", step=asking(), listeners=LISTENERS, **kw):
-        b = backend({"AUTH": step}, keywords=kw.pop("keywords", OFFER))
+        b = backend({"AUTH": step, **kw.pop("script", {})}, keywords=kw.pop("keywords", OFFER))
         ports = [free_port() for _ in range(3)]
         g = lab([b.port], listeners=listeners.format(*ports), conf=conf, **kw)
         g.smtp, g.submission, g.submissions = ports
@@ -346,8 +346,7 @@ def test_login_begins_with_a_name(gate):
 @pytest.mark.parametrize("conf, code", [("", 454), ("auth { plaintext = yes }", 235)])
 def test_no_password_where_tls_fails(gate, conf, code):
     """Opportunistic TLS with the server is for mail; the server is well, and mail goes on in clear text."""
-    g = gate(conf, keywords=("STARTTLS", *OFFER))
-    g.backend.script["STARTTLS"] = b"220 2.0.0 go\r\n250 this is no handshake\r\n"
+    g = gate(conf, keywords=("STARTTLS", *OFFER), script={"STARTTLS": b"220 2.0.0 go\r\n250 this is no handshake\r\n"})
     with submit(g) as c:
         c.expect(f"AUTH PLAIN {plain()}", code)
     assert bool(auth_sessions(g)) == (code == 235)

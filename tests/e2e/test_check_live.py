@@ -147,6 +147,7 @@ def scripted():
         b.stop()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_certificates(live, scripted, certificates, tmp_path):
     """Expired, of another name, near its end, pinned; and TLS that does not come about."""
     expired = certificates.sign("live-expired", "backend.example", expired=True)
@@ -208,6 +209,7 @@ def test_exchange(live, certificates):
         transport.stop()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_domino_9(live, scratch):
     key, cert = scratch / "live-rsa.key", scratch / "live-rsa.pem"
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", 100, "-subj", "/CN=domino.example.com")

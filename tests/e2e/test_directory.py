@@ -253,17 +253,17 @@ def test_password(gate, slapd):
 def test_it_stands_still(gate, slapd):
     """SIGSTOP: those who are known are answered at once all the same; others after the timeout, then at once, too."""
     s = slapd()
-    g = gate(s, "timeout = 1s")
+    g = gate(s, "timeout = 3s")
     refreshed(g)
     s.freeze()
     started = time.monotonic()
     assert code(g, "anna@example.com") == 250
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
     assert code(g, "nobody@example.com") == 550, "what is known is fresh"
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 12
     started = time.monotonic()
     assert code(g, "nobody2@example.com") == 550
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 2.9
     g.wait_line(r"event=directory name=ad what=away why=\"the directory: it does not answer\"")
     s.thaw()
 

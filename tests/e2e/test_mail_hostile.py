@@ -120,7 +120,7 @@ def connect(g, **kw):
     return CLIENT[g.kind](g.port, **kw)
 
 
-def good_client(g, limit_s=5):
+def good_client(g, limit_s=15):
     """Comes, logs in, goes; how long it took."""
     begun, mark = time.monotonic(), g.mark()
     with connect(g) as c:
@@ -198,7 +198,10 @@ def test_all_before_tls_is_forgotten(gate, kind):
 
 def test_starttls_injection_by_the_server(gate, certificates, kind):
     """Octets behind its OK, before the handshake, are not its own under TLS (CVE-2011-0411): the session ends, and none of them reaches the client."""
+    asked = []
+
     def inject(conn, words):
+        asked.append(words)
         conn.send((words[0] + b" OK begin\r\n* CAPABILITY IMAP4rev1 EVIL\r\n") if kind == IMAP else b"+OK begin\r\n+OK EVIL\r\n")
         conn.begin_tls()
     g, server = gate(kind, "tls", on={"STARTTLS": inject, "STLS": inject}, tls=certificates.signed)
@@ -207,7 +210,7 @@ def test_starttls_injection_by_the_server(gate, certificates, kind):
         heard = c.rest()
     assert b"EVIL" not in heard and b"OK done" not in heard and unavailable(kind, heard), heard
     assert last_line(g)["end"]
-    assert not any(b"alice" in line for line in server.heard)
+    assert asked and not any(b"alice" in line for line in server.heard)
 
 
 def unavailable(kind, heard):

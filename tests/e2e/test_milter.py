@@ -348,22 +348,23 @@ def test_away(gate, binary, tmp_path, recorder):
 
 
 def test_time(gate, one, recorder):
-    g = gate(one, options="command_timeout = 300ms content_timeout = 400ms")
-    one.script(*[("eom", "wait", 150), ("eom", "progress")] * 5)
+    g = gate(one, options="command_timeout = 700ms content_timeout = 1s")
+    one.script(*[("eom", "wait", 300), ("eom", "progress")] * 5)
     assert send(g).code == 250
     recorder.empty()
     for moment in ("mail", "rcpt", "eom"):
-        one.script((moment, "wait", 1500))
+        one.script((moment, "wait", 8000))
         before = time.monotonic()
         assert send(g).code == 451
-        assert time.monotonic() - before < 1.4
+        assert time.monotonic() - before < 7
     assert not recorder.taken
 
 
 def test_directions(gate, one, recorder):
     g = gate(one, options="directions = { outbound }")
     one.script(("connect", "reject"))
-    assert send(g).code == 250 and not one.heard()
+    assert send(g).code == 250
+    assert not [h for h in one.heard() if h.what not in ("abort", "close")]          # a session of before, when its gateway ended
 
 
 def test_observe(gate, one, recorder):
@@ -487,3 +488,4 @@ def test_what_is_shipped_makes_no_relay_bounce(gate, one):
         assert send(g, message=field + message, sender="alice@good.example", source="127.0.0.50").code == 250
         assert g.verdict("quarantine", f"rule={rule} ")["relay"] == "127.0.0.50"
         assert send(g, message=message, sender="alice@good.example", source="127.0.0.25").code == 550
+    assert "and dkim != pass and not client.ip in forwarders)" in re.search(r"quarantine relayed: .*", g.explain(message))[0], "the longest rule is shown whole"

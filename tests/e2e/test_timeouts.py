@@ -15,7 +15,7 @@ def recorder():
         yield r
 
 
-def last_words(c, least=0.9, most=8):
+def last_words(c, least=0.9, most=20):
     """The replies until the end, and that it came neither too early nor too late."""
     begun, out = time.monotonic(), []
     try:
@@ -100,7 +100,7 @@ def test_slow_loris_in_data(lab, recorder):
 
 
 def test_the_session_has_a_budget(lab, recorder):
-    g = lab([recorder.port], conf='timeouts { command = "30s" session = "2s" }')
+    g = lab([recorder.port], conf='timeouts { command = "60s" session = "2s" }')
     begun = time.monotonic()
     with Client(g.port) as c:
         c.ehlo()
@@ -111,7 +111,7 @@ def test_the_session_has_a_budget(lab, recorder):
                     assert reply.text.startswith("4.4.2")
                     raise Closed
                 select.select([c.sock], [], [], 0.05)
-    assert 1.9 <= time.monotonic() - begun < 6
+    assert 1.9 <= time.monotonic() - begun < 20
 
 
 def test_a_message_given_up_gives_its_time_back(lab, recorder):

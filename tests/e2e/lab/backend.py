@@ -214,7 +214,7 @@ class Backend:
             lines = ["backend.example", *words]
             self._say(s, verb, line, "".join(f"250{' ' if i == len(lines) - 1 else '-'}{t}\r\n" for i, t in enumerate(lines)).encode())
         elif verb == "STARTTLS":
-            if self._say(s, verb, line, b"220 2.0.0 go\r\n"):
+            if self._say(s, verb, line, b"220 2.0.0 go\r\n" if self.context else b"454 4.7.0 no TLS here\r\n") and self.context:
                 s.sock = self.context.wrap_socket(s.sock, server_side=True)
                 s.tls = True
         elif verb == "MAIL":

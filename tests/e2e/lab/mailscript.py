@@ -16,7 +16,7 @@ class Conn(Wire):
         self.server, self.sock, self.peer = server, sock, peer
         self.heard, self.at = bytearray(), 0
         self.inflate = self.deflate = None
-        self.told, self.wrong = server.heard, server.errors
+        self.told, self.wrong, self.tls = server.heard, server.errors, server.tls       # of its own script: the next one may begin before it ends
         self.in_tls = self.ended = False
         sock.settimeout(WAIT_S)
 
@@ -27,7 +27,7 @@ class Conn(Wire):
 
     def begin_tls(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*map(str, self.server.tls))
+        context.load_cert_chain(*map(str, self.tls))
         self.sock = context.wrap_socket(self.sock, server_side=True)
         self.in_tls = True
 
