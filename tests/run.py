@@ -9,6 +9,7 @@ goes when all is done.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -52,6 +54,9 @@ class Sum:
         self.names += names if failed else ()
 
 
+RUNNING, OVER = set(), threading.Event()        # children; nothing more is begun
+
+
 def end(child):
     for number in (signal.SIGINT, signal.SIGKILL):
         try:
@@ -69,8 +74,13 @@ def run(argv, timeout):
     begin = time.monotonic()
     if not os.access(argv[0], os.X_OK):
         return -1, f"{argv[0]} is not built\n", 0
+    if OVER.is_set():
+        return -1, "", 0
     child = subprocess.Popen(argv, cwd=ROOT, env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              start_new_session=True)
+    RUNNING.add(child)
+    if OVER.is_set():                   # meanwhile
+        os.killpg(child.pid, signal.SIGKILL)
     late = ""
     try:
         for number in (signal.SIGINT, signal.SIGKILL, None):    # pytest ends its servers on the first
@@ -84,6 +94,8 @@ def run(argv, timeout):
     except BaseException:               # we are to end: it does, too
         end(child)
         raise
+    finally:
+        RUNNING.discard(child)
     return -1 if late else child.returncode, out.decode("utf-8", "replace") + late, time.monotonic() - begin
 
 
@@ -101,7 +113,15 @@ def programs(directory, prefix, only):
 def side_by_side(args, work, items):
     """The results of work(item), in the order of the items, as they come."""
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        yield from zip(items, pool.map(work, items))
+        try:
+            yield from zip(items, pool.map(work, items))
+        except BaseException:           # we are to end: what runs does, too, and what waits its turn never begins
+            OVER.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(RUNNING):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+            raise
 
 
 def cmocka(program):
@@ -225,7 +245,7 @@ def fuzz(total, args):
 
 
 def e2e(total, args):
-    argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-rsfE", "-p", "no:cacheprovider", "--durations=8", "-n", str(args.jobs),
+    argv = ["/usr/bin/python3", "-m", "pytest", "-q", "-rsfE", "-p", "no:cacheprovider", "--durations=12", "-n", str(args.jobs * 2), "--dist", "loadgroup",
             f"--basetemp={ENV['TMPDIR']}/e2e"]
     argv += ["-k", args.only] if args.only else []
     ENV.setdefault("GATEPOST", str(PLAIN / args.variant / "gatepost"))

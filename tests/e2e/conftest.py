@@ -21,6 +21,35 @@ from lab.table import show              # noqa: E402
 from lab.zones import ZONES                 # noqa: E402
 
 
+# Memory, lag and how long a good client waits: one after the other, whatever else goes on.
+MEASURED = ("test_load", "test_load_bounds", "test_load_content", "test_crowds", "test_soak")
+# These take longest, so they begin first: no worker is left with one of them at the end.
+LONG = ("test_faults.py", "test_injection.py", "test_cuts.py", "test_valgrind.py", "test_kills.py")
+
+
+def together(item):
+    """What one worker runs in a row: what is measured; what shares a server of its module's. None: it goes anywhere."""
+    if item.path.stem in MEASURED:
+        return "measured"
+    if not any(f.scope == "module" for found in item._fixtureinfo.name2fixturedefs.values() for f in found):
+        return None
+    if item.path.stem == "test_personas":
+        return f"personas {item.callspec.params['name']}" if hasattr(item, "callspec") else "personas"
+    return item.path.stem
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The order in which workers (pytest-xdist, --dist loadgroup) get them: what must be in a row, what is long, groups, and the rest to fill up with."""
+    ranks = {}
+    for item in items:
+        group = together(item)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+        ranks[item] = 0 if group == "measured" else 1 if item.path.name in LONG else 2 if group else 3
+    items.sort(key=ranks.get)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Counts that a test has noted (record_property("count", ...)), which are lost otherwise when tests run side by side."""
     for how in ("passed", "failed"):
