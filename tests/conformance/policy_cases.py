@@ -3,7 +3,7 @@
 
     /usr/bin/python3 tests/conformance/policy_cases.py > tests/conformance/policy_cases.txt
 
-Needs python3-dkim and python3-nacl for the signatures, and openssl for the keys, which are new at each run: the output is committed, they are not.
+Needs python3-dkim, python3-authres and python3-nacl for the signatures, and openssl for the keys, which are new at each run: the output is committed, they are not.
 """
 import base64
 import subprocess
@@ -102,6 +102,13 @@ def sign_until(message, domain, until):
         return d.sign(b's1', domain.encode(), keys[domain, 's1'], canonicalize=(b'relaxed', b'relaxed')) + message
     finally:
         dkim.DKIM.gen_header = plain
+
+
+def seal(message, domain, dmarc, arc='', selector='s1', author='good.example'):
+    """A set of ARC as a hop adds it, with what it has seen."""
+    results = '%s; spf=pass smtp.mailfrom=%s; dkim=pass header.d=%s; dmarc=%s header.from=%s%s' % (domain, author, author, dmarc, author, arc and '; arc=' + arc)
+    field = b'Authentication-Results: ' + results.encode() + b'\r\n'
+    return b''.join(dkim.arc_sign(field + message, selector.encode(), domain.encode(), keys[domain, selector], domain.encode())) + message
 
 
 def footer(message, text=b'_______________\r\nlist@lists.example\r\n'):
@@ -244,6 +251,12 @@ def good():
     ok('list with footer, author trying quarantine out (t=y)', '203.0.113.140', 'lists.example', 'friends-bounces@lists.example',
        LIST + footer(mail('t@trying.example', to='friends@lists.example')))
 
+    # sealed by those that run_policy puts into the list sealers
+    sealed = seal(LIST + footer(prefixed(sign(mail(a, to='friends@lists.example'), 'good.example'))), 'lists.example', 'pass')
+    ok('list with footer that seals, author p=reject', '203.0.113.140', 'lists.example', 'friends-bounces@lists.example', sealed)
+    ok('list that seals, forwarded and sealed again', '203.0.113.150', 'forward.example', 'friends-bounces@lists.example',
+       seal(sealed, 'forward.example', 'fail', 'pass'))
+
     # forwards
     ok('forwarded as it is, SPF fails, signature holds, p=reject', '203.0.113.150', 'forward.example', a, sign(mail(a, to='bob@alumni.example'), 'good.example'))
     ok('forwarded with a rewritten sender', '203.0.113.150', 'forward.example', 'SRS0=a=b=good.example=alice@forward.example',
@@ -379,6 +392,16 @@ def bad():
     refused('bank, subdomain that does not exist', 'dmarc', *vps, 'v@plain.example', mail('service@login.bank.example'))
     held('bank, p=reject, forger with SPF of his own', 'dmarc-failed', *cheap, mail('Your Bank <service@bank.example>'))
     held('bank, p=reject, forger with signature of his own', 'dmarc-failed', *cheap, sign(mail('Your Bank <service@bank.example>'), 'cheap.example'))
+    held('bank, sealed by the forger, who says that DMARC passed', 'dmarc-failed', *cheap,
+         seal(mail('service@bank.example'), 'cheap.example', 'pass', author='bank.example'))
+    held('bank, sealed by a list that saw DMARC fail', 'dmarc-failed', '203.0.113.140', 'lists.example', 'friends-bounces@lists.example',
+         seal(LIST + mail('service@bank.example'), 'lists.example', 'fail', author='bank.example'))
+    held('bank, forged set under that of a list', 'dmarc-failed', '203.0.113.140', 'lists.example', 'friends-bounces@lists.example',
+         seal(LIST + seal(mail('service@bank.example'), 'cheap.example', 'pass', author='bank.example'), 'lists.example', 'fail', 'pass', author='bank.example'))
+    held('good list mail, sealed again by a forger over another text', 'dmarc-failed', *cheap,
+         seal(seal(sign(mail('alice@good.example'), 'good.example'), 'lists.example', 'pass').replace(b'shall we meet', b'pay this'), 'cheap.example', 'fail', 'pass'))
+    held('good list mail, another text under its seal', 'dmarc-failed', *cheap,
+         seal(sign(mail('alice@good.example'), 'good.example'), 'lists.example', 'pass').replace(b'shall we meet', b'pay this'))
     held('bank, signed by a name that looks like it', 'dmarc-failed', *cheap,
          sign(mail('service@bank.example'), 'cheap.example', identity=b'@bank.cheap.example'))
     held('existing subdomain of the bank, sp=quarantine', 'dmarc-failed', *cheap, mail('service@shop.bank.example'))
@@ -442,7 +465,10 @@ bounce whose From has no domain
 raw GB18030
 our own domain, nobody vouches
 a bounce for many""",
-    'pass fail fail': """list with prefix and footer, author p=none
+    'pass fail fail': """list with footer that seals, author p=reject
+good list mail, sealed again by a forger over another text
+good list mail, another text under its seal
+list with prefix and footer, author p=none
 shop, real message with another body
 shop, real message with another Subject""",
     'pass pass none': """list with footer that signs, author without DMARC
@@ -450,7 +476,10 @@ our own user on a list that changes nothing
 authors of two domains
 our own domain, forger with SPF and signature of his own""",
     'pass fail none': "our own user on a list with a footer, we have no DMARC",
-    'pass none fail': """list with footer, author trying quarantine out (t=y)
+    'pass none fail': """bank, sealed by the forger, who says that DMARC passed
+bank, sealed by a list that saw DMARC fail
+bank, forged set under that of a list
+list with footer, author trying quarantine out (t=y)
 bank, p=reject, forger with SPF of his own
 existing subdomain of the bank, sp=quarantine
 shop, list fields do not help
@@ -484,7 +513,8 @@ SPF -all, another From
 null sender, HELO with SPF -all
 our own domain in sender and From""",
     'fail none fail': "domain that never sends",
-    'fail fail fail': """SPF -all, signature broken
+    'fail fail fail': """list that seals, forwarded and sealed again
+SPF -all, signature broken
 SPF -all, signature expired""",
     'fail fail none': """SPF -all, key of 512 bits
 SPF -all, rsa-sha1""",

@@ -365,6 +365,32 @@ static void take_line(struct mail *m, struct buf *world, char *line)
 	}
 }
 
+/* conf/policy.conf, which believes no sealer, with two that the cases know. */
+static struct policy *shipped(struct buf *errors, struct buf *warnings)
+{
+	static const char list[] = "\nlist sealers = { }\n";
+	AUTO(buf) struct buf text = BUF_INIT(1 << 20), whole = BUF_INIT(1 << 20);
+	char part[4096], *at;
+	FILE *f = fopen("conf/policy.conf", "re");
+	size_t n;
+
+	if (!f)
+		return NULL;
+	while ((n = fread(part, 1, sizeof(part), f)) > 0)
+		buf_add(&text, part, n);
+	fclose(f);
+	at = strstr(buf_str(&text), list);
+	if (!at) {
+		buf_adds(errors, "conf/policy.conf has no empty list sealers\n");
+		return NULL;
+	}
+	n = (size_t)(at - text.data);
+	buf_add(&whole, text.data, n);
+	buf_adds(&whole, "\nlist sealers = { lists.example, forward.example }\n");
+	buf_add(&whole, at + strlen(list), text.len - n - strlen(list));
+	return policy_parse("conf/policy.conf", buf_str(&whole), whole.len, "conf", errors, warnings);
+}
+
 int main(void)
 {
 	AUTO(buf) struct buf errors = BUF_INIT(64 * 1024), warnings = BUF_INIT(64 * 1024);
@@ -377,7 +403,7 @@ int main(void)
 	int rc;
 
 	fact_register_all();
-	site.policy = policy_load("conf/policy.conf", &errors, &warnings);
+	site.policy = shipped(&errors, &warnings);
 	fprintf(stderr, "%s%s", buf_str(&errors), buf_str(&warnings));
 	if (!site.policy || warnings.len || policy_set_local(site.policy, ours, 1) < 0)
 		return 1;

@@ -22,13 +22,31 @@ struct arc_key {
 	bool rsa;
 };
 
-struct arc_key *arc_key_new(const char *domain, const char *selector, int rsa_bits)
+static struct arc_key *key_new(const char *domain, const char *selector)
 {
 	struct arc_key *k = calloc(1, sizeof(*k));
 
 	assert(k);
 	snprintf(k->domain, sizeof(k->domain), "%s", domain);
 	snprintf(k->selector, sizeof(k->selector), "%s", selector);
+	return k;
+}
+
+struct arc_key *arc_key_fixed(const char *domain, const char *selector, unsigned char octet)
+{
+	struct arc_key *k = key_new(domain, selector);
+	unsigned char raw[32];
+
+	memset(raw, octet, sizeof(raw));
+	k->pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, raw, sizeof(raw));
+	assert(k->pkey);
+	return k;
+}
+
+struct arc_key *arc_key_new(const char *domain, const char *selector, int rsa_bits)
+{
+	struct arc_key *k = key_new(domain, selector);
+
 	k->rsa = rsa_bits > 0;
 	k->pkey = k->rsa ? EVP_RSA_gen((unsigned)rsa_bits) : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	assert(k->pkey);

@@ -18,6 +18,7 @@
 struct arc_key;
 
 struct arc_key *arc_key_new(const char *domain, const char *selector, int rsa_bits);     /* 0 bits: Ed25519. Asserts memory */
+struct arc_key *arc_key_fixed(const char *domain, const char *selector, unsigned char octet);   /* Ed25519, the same for the same octet */
 void arc_key_free(struct arc_key *k);
 void arc_key_publish(const struct arc_key *k, struct dns_table *t);
 
