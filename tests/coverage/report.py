@@ -27,6 +27,7 @@ gateway/imap/imap_wire.c gateway/imap/imap_after.c gateway/imap/imap_span.c gate
 gateway/pop3/pop3_command.c gateway/pop3/pop3_reply.c gateway/pop3/pop3_capa.c gateway/pop3/pop3_lines.c gateway/pop3/pop3_notice.c
 gateway/process/channel.c gateway/process/control.c gateway/process/handover.c gateway/process/keys_*.c gateway/command/number.c gateway/command/when.c
 gateway/retrieval/notice.c gateway/retrieval/retrieval_record.c gateway/spool/dsn_params.c gateway/spool/etrn.c
+filters/arc_claims.c filters/arc_set.c filters/arc_verify.c filters/authres_read.c filters/dkim_answer.c
 filters/archive_list.c filters/attachment.c filters/charset.c filters/crlf.c filters/dkim_key.c filters/dkim_sig.c filters/dkim_tag.c filters/dkim_body.c
 filters/dmarc_record.c filters/dmarc_eval.c filters/domain.c filters/envelope.c filters/from_parse.c filters/from.c filters/helo.c filters/html.c filters/html_entity.c filters/message.c
 filters/mime.c filters/mime_param.c filters/parts.c filters/rfc2047.c filters/spf_macro.c filters/spf_record.c filters/text.c filters/transfer.c
