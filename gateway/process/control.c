@@ -137,6 +137,8 @@ static void workers_describe(const struct shared *s, json_t *answer)
 						       (json_int_t)atomic_load(&s->spool_bytes), "leased", (json_int_t)atomic_load(&s->spool_leased),
 						       "routes", (json_int_t)atomic_load(&s->spool_routes), "routes_down",
 						       (json_int_t)atomic_load(&s->spool_routes_down)));
+	json_object_set_new(answer, "reports", json_pack("{s:I,s:I}", "sent", (json_int_t)atomic_load(&s->rua.sent), "given_up",
+							 (json_int_t)atomic_load(&s->rua.given_up)));
 	load_describe(&s->load, answer);
 	backends_describe(s, answer);
 	tls_failed_describe(s, answer);

@@ -130,6 +130,7 @@ void shared_slot_clear(struct shared *s, int slot)
 	}
 	places_forget(&s->smtp_sessions, slot);
 	presence_forget(&s->presence, slot);
+	rua_shared_forget(&s->rua, slot);
 	atomic_store(&l->pid, 0);
 }
 

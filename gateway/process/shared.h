@@ -22,6 +22,7 @@
 #include "policy/client_use.h"
 #include "policy/login_shared.h"
 #include "process/directory_wire.h"
+#include "rua/rua_run.h"
 
 enum {
 	SHARED_SLOTS = BACKEND_WORKERS_MAX, /* workers alive at once, all generations */
@@ -56,6 +57,7 @@ struct shared {
 	_Atomic uint64_t spool_messages, spool_bytes;   /* in the spool, */
 	_Atomic uint64_t spool_leased, spool_routes, spool_routes_down;         /* being delivered; where to, and what is put off as a whole */
 	_Atomic int64_t ledger_until_s;         /* policy/ledger.h */
+	struct rua_shared rua;                  /* aggregate reports */
 	struct destination_shared destinations;
 	struct login_shared login;              /* what need not be asked of the state */
 	struct load_shared load;

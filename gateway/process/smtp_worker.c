@@ -10,6 +10,7 @@
 #include "hop/outbound.h"
 #include "process/site_tls.h"
 #include "process/worker.h"
+#include "rua/rua_run.h"
 #include "smtp/recipient.h"
 #include "smtp/smtp_server.h"
 #include "spool/spool_run.h"
@@ -29,6 +30,7 @@ static void smtp_close(void *service)
 {
 	struct smtp_service *svc = service;
 
+	rua_run_free(svc->rua);
 	smtp_service_release(svc);
 	recipient_check_free(svc->recipients);
 	backend_domains_free(svc->domains);
@@ -145,6 +147,10 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 		rc = tls_mint_new(w->site->tls_ca_cert_pem, &w->keys.minter, &svc->mint, err);
 	if (rc == 0)
 		rc = site_tls_ctx(w->site, &w->keys.signer, &svc->tls, err);
+	if (rc == 0 && w->site->rua.send) {
+		svc->rua = rua_run_new(svc, w->history.channel, &w->env->shared->rua, w->env->slot);
+		rc = svc->rua ? 0 : -ENOMEM;
+	}
 	if (rc == 0)
 		rc = smtp_service_init(svc);
 	if (rc < 0) {
@@ -160,6 +166,8 @@ static int smtp_start(void *service)
 	struct smtp_service *svc = service;
 	int rc = spool_run_start(svc);
 
+	if (rc == 0)
+		rc = rua_run_start(svc->rua);
 	if (rc == 0)
 		rc = backend_group_start(svc->group);
 	for (size_t i = 0; rc == 0 && i < svc->site->listener_count; i++)
@@ -183,7 +191,10 @@ static void smtp_busy(const struct listener_conf *l, int fd)
 
 static void smtp_retire(void *service)
 {
-	spool_run_stop(service);
+	struct smtp_service *svc = service;
+
+	spool_run_stop(svc);
+	rua_run_stop(svc->rua);
 }
 
 static void smtp_drain(void *service)
@@ -195,7 +206,7 @@ static int smtp_sessions(const void *service)
 {
 	const struct smtp_service *svc = service;
 
-	return svc->sessions + svc->spool_busy;
+	return svc->sessions + svc->spool_busy + rua_run_busy(svc->rua);
 }
 
 const struct worker_protocol smtp_worker = {

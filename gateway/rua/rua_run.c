@@ -274,24 +274,24 @@ static void runner(void *arg)
 	turn_give(r);
 }
 
-int rua_run_start(struct smtp_service *svc, struct channel *history, struct rua_shared *shared, int slot, struct rua_run **out)
+struct rua_run *rua_run_new(struct smtp_service *svc, struct channel *history, struct rua_shared *shared, int slot)
 {
 	struct rua_run *r = calloc(1, sizeof(*r));
 
 	if (!r)
-		return -ENOMEM;
+		return NULL;
 	r->jobs.limit = JOBS;
 	r->large.limit = LARGE;
 	r->sender = (struct rua_sender){ .svc = svc, .history = history, .gate = &r->large };
 	r->site = svc->site;
 	r->shared = shared;
 	r->slot = slot;
-	if (task_spawn("rua-run", runner, r, &r->task) < 0) {
-		free(r);
-		return -ENOMEM;
-	}
-	*out = r;
-	return 0;
+	return r;
+}
+
+int rua_run_start(struct rua_run *r)
+{
+	return r ? task_spawn("rua-run", runner, r, &r->task) : 0;
 }
 
 void rua_run_stop(struct rua_run *r)

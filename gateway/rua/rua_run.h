@@ -29,8 +29,9 @@ void rua_shared_forget(struct rua_shared *shared, int slot);
 /* When the report of that day is due, in seconds since 1970. */
 int64_t rua_run_due_s(const struct site *site, int64_t day, const char *domain);
 
-/* svc->spool and what lies behind the history's channel outlive it. 0 or -ENOMEM. */
-int rua_run_start(struct smtp_service *svc, struct channel *history, struct rua_shared *shared, int slot, struct rua_run **out);
+/* All of it outlives the result. slot: this worker's. NULL: no memory. */
+struct rua_run *rua_run_new(struct smtp_service *svc, struct channel *history, struct rua_shared *shared, int slot);
+int rua_run_start(struct rua_run *r);   /* on the loop. 0 or -errno; NULL is fine */
 /* No further report is begun; when those that are under way are done its turn goes to others. NULL is fine. */
 void rua_run_stop(struct rua_run *r);
 /* How many are under way. NULL is fine. */

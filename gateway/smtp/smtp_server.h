@@ -26,6 +26,7 @@ struct socket_source;
 struct ssl_ctx_st;
 struct recent;
 struct recipient_check;
+struct rua_run;
 struct state;
 struct store;
 struct tls_mint;
@@ -67,6 +68,7 @@ struct smtp_service {
 	unsigned spool_ups;                     /* how often a backend has come back */
 	struct gate spool_gate;
 	int spool_busy;                         /* parts of it that are being delivered */
+	struct rua_run *rua;                    /* sends aggregate reports; NULL: this process does not */
 	bool draining;                          /* no further transactions: 421 */
 };
 

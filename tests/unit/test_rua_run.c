@@ -172,12 +172,18 @@ static int total(int k)
 	return n;
 }
 
+static void start(int slot, struct rua_run **out)
+{
+	*out = rua_run_new(&svc, NULL, &shared, slot);
+	CHECK(*out && rua_run_start(*out) == 0);
+}
+
 /* A worker from its beginning until it has looked once at everything. */
 static void look_once(int slot)
 {
 	struct rua_run *r = NULL;
 
-	CHECK(rua_run_start(&svc, NULL, &shared, slot, &r) == 0);
+	start(slot, &r);
 	for (int i = 0; i < 300 && (i < 5 || rua_run_busy(r)); i++)
 		task_sleep(1);
 	rua_run_stop(r);
@@ -257,7 +263,7 @@ static void stop_task(void *arg)
 
 	reset(DOMAINS);
 	sending.takes_ms = 100;
-	CHECK(rua_run_start(&svc, NULL, &shared, 4, &r) == 0);
+	start(4, &r);
 	task_sleep(20);
 	CHECK(rua_run_busy(r) == 16);
 	rua_run_stop(r);
@@ -276,7 +282,7 @@ static void away_task(void *arg)
 
 	reset(1);
 	history.due_rc = -EAGAIN;
-	CHECK(rua_run_start(&svc, NULL, &shared, 0, &r) == 0);
+	start(0, &r);
 	task_sleep(20);
 	CHECK(history.looks == 1);
 	history.due_rc = 0;
@@ -313,7 +319,7 @@ static void later_task(void *arg)
 	reset(1);
 	sending.what = RUA_SENT_LATER;
 	sending.noted = false;
-	CHECK(rua_run_start(&svc, NULL, &shared, 0, &r) == 0);
+	start(0, &r);
 	task_sleep(5);
 	CHECK(total(0) == 1);
 	pass(200 * 1000);
@@ -346,7 +352,7 @@ static void noted_task(void *arg)
 		sending.what = k ? RUA_SENT_NOT : RUA_SENT;
 		sending.noted = false;
 		history.done_rc = -EPIPE;
-		CHECK(rua_run_start(&svc, NULL, &shared, 0, &r) == 0);
+		start(0, &r);
 		task_sleep(5);
 		pass(1000 * 1000);
 		CHECK(total(0) == 1 && history.fate[0][0] == RUA_PENDING);
