@@ -58,7 +58,7 @@ static void add_header(const struct rua_mail *m, struct buf *out)
 	clean_id(m, id);
 	buf_addf(out, "Date: %s\r\nFrom: <%s>\r\n", trace_date(m->now_s, date), m->from);
 	add_to(m, out);
-	buf_addf(out, "Subject: Report Domain: %s\r\n\tSubmitter: %s\r\n\tReport-ID: <%s>\r\n", m->domain, submitter(m), id);
+	buf_addf(out, "Subject: Report Domain: %s\r\n Submitter: %s\r\n Report-ID: <%s>\r\n", m->domain, submitter(m), id);
 	buf_addf(out, "Message-ID: <%s", id);
 	if (!strchr(id, '@'))
 		buf_addf(out, "@%s", submitter(m));

@@ -17,10 +17,10 @@
 #include "smtp/smtp_server.h"
 
 enum {
-	TURN_MS = 5 * 1000,             /* how often who has not the turn looks */
+	TURN_MS = 1000,                 /* how often who has not the turn looks */
 	IDLE_MS = 60 * 1000,            /* at most, between two looks at what is due */
-	READING_MS = 1000,              /* the history reads a day */
-	AWAY_MS = 10 * 1000,            /* it is not there */
+	READING_MS = 250,               /* the history reads a day */
+	AWAY_MS = 1000,                 /* it is not there, or not yet */
 	RETRY_MS = 5 * 60 * 1000, RETRY_MAX_MS = 60 * 60 * 1000,
 	PATIENCE_S = 86400,             /* a report is tried for so long */
 	JOBS = 16,                      /* reports under way: most of their time they wait for the DNS, */

@@ -11,7 +11,6 @@ import pathlib
 import random
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ import pytest
 
 from lab import accounts
 from lab.accounts import Accounts
+from lab.clock import Clock
 from lab.counts import say
 from lab.disk import Disk
 from lab.dovecot import Dovecot
@@ -32,7 +32,6 @@ from lab.senders import Sender, deliver
 SECONDS = float(os.environ.get("FAULT_SECONDS", "0"))
 SEED = int(os.environ.get("FAULT_SEED") or 0) or (random.randrange(1, 1 << 30) if SECONDS else 1)
 PLAIN = os.environ.get("GATEPOST_PLAIN", str(ROOT / "build" / "gatepost"))      # the processes as they are, sandbox and all
-CLOCK = ROOT / "build" / "tests" / "preload" / "clock.so"
 
 LOCAL = ["bob@example.com", "carol@example.com", "ann@example.com"]
 WORLD = ["x@one.example", "y@two.example"]
@@ -55,19 +54,6 @@ greylist if rcpt = "ann@example.com" and direction = inbound
 accept
 """
 HOUR, DAY = 3600, 86400
-
-
-class Clock:
-    """The gateway's wall clock (tests/preload/clock.c)."""
-
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
-        self.move(0)
-        self.env = {"CLOCK_MOVED": str(self.path), "LD_PRELOAD": str(CLOCK)}
-
-    def move(self, seconds):
-        with open(self.path, "r+b" if self.path.exists() else "wb") as f:
-            f.write(struct.pack("=q", int(seconds * 1e9)))
 
 
 class Servfail(threading.Thread):

@@ -64,7 +64,7 @@ static void test_fields(void **state)
 	check_has(&out, "Date: Sun, 22 Nov 2026 01:00:00 +0000\r\n");
 	check_has(&out, "\r\nFrom: <postmaster@mx.example.org>\r\n");
 	check_has(&out, "\r\nTo: <dmarc@example.com>,\r\n\t<rua@reports.example.net>\r\n");
-	check_has(&out, "\r\nSubject: Report Domain: example.com\r\n\tSubmitter: mx.example.org\r\n\tReport-ID: <20779.example.com@mx.example.org>\r\n");
+	check_has(&out, "\r\nSubject: Report Domain: example.com\r\n Submitter: mx.example.org\r\n Report-ID: <20779.example.com@mx.example.org>\r\n");
 	check_has(&out, "\r\nMessage-ID: <20779.example.com@mx.example.org>\r\n");
 	check_has(&out, "\r\nAuto-Submitted: auto-generated\r\n");
 	check_has(&out, "\r\nContent-Type: multipart/mixed;\r\n");
