@@ -148,7 +148,10 @@ static int smtp_open(struct worker *w, void **service, struct buf *err)
 	if (rc == 0)
 		rc = site_tls_ctx(w->site, &w->keys.signer, &svc->tls, err);
 	if (rc == 0 && w->site->rua.send) {
-		svc->rua = rua_run_new(svc, w->history.channel, &w->env->shared->rua, w->env->slot);
+		struct shared *s = w->env->shared;
+
+		svc->rua = rua_run_new(&(struct rua_place){ .svc = svc, .history = w->history.channel, .shared = &s->rua, .slot = w->env->slot,
+							    .spool_messages = &s->spool_messages, .spool_bytes = &s->spool_bytes });
 		rc = svc->rua ? 0 : -ENOMEM;
 	}
 	if (rc == 0)

@@ -22,7 +22,9 @@ enum {
 	READING_MS = 250,               /* the history reads a day */
 	AWAY_MS = 1000,                 /* it is not there, or not yet */
 	RETRY_MS = 5 * 60 * 1000, RETRY_MAX_MS = 60 * 60 * 1000,
-	PATIENCE_S = 86400,             /* a report is tried for so long */
+	PATIENCE_S = 86400,             /* a report is tried for so long, */
+	LAST_PAUSE_MS = 4 * RETRY_MS,   /* and by each worker until it waits for so long between two tries */
+	SPOOL_SHARE = 4,                /* of the spool's bounds */
 	JOBS = 16,                      /* reports under way: most of their time they wait for the DNS, */
 	LARGE = 1,                      /* but for those whose message is made */
 };
@@ -41,15 +43,15 @@ struct job {
 };
 
 struct rua_run {
+	struct rua_place place;
 	struct rua_sender sender;
 	const struct site *site;
-	struct rua_shared *shared;
-	int slot;
 	struct task *task;              /* NULL: it has ended */
 	struct rua_later later;
 	struct gate jobs, large;
 	int busy;                       /* jobs */
 	bool waiting;                   /* the task, for their end */
+	bool crowded;                   /* the spool, when it was looked at last */
 };
 
 /* --- the turn --- */
@@ -58,7 +60,7 @@ static bool turn_take(struct rua_run *r)
 {
 	int nobody = 0;
 
-	return atomic_load(&r->shared->turn) == r->slot + 1 || atomic_compare_exchange_strong(&r->shared->turn, &nobody, r->slot + 1);
+	return atomic_load(&r->place.shared->turn) == r->place.slot + 1 || atomic_compare_exchange_strong(&r->place.shared->turn, &nobody, r->place.slot + 1);
 }
 
 void rua_shared_forget(struct rua_shared *shared, int slot)
@@ -72,7 +74,7 @@ void rua_shared_forget(struct rua_shared *shared, int slot)
 static void turn_give(struct rua_run *r)
 {
 	if (!r->task && !r->busy)
-		rua_shared_forget(r->shared, r->slot);
+		rua_shared_forget(r->place.shared, r->place.slot);
 }
 
 /* --- when --- */
@@ -94,9 +96,10 @@ int64_t rua_run_due_s(const struct site *site, int64_t day, const char *domain)
 	return (day + 1) * RUA_DAY_S + RUA_DAY_AFTER_S + (spread_s > 0 ? (int64_t)(hash(site, domain, 0) % (uint64_t)spread_s) : 0);
 }
 
-static bool is_last(const struct rua_run *r, int64_t day)
+/* Who comes after a time down has not tried yet. */
+static bool is_last(const struct rua_run *r, const struct rua_late *l, int64_t day)
 {
-	return clock_wall_s() >= (day + 1) * RUA_DAY_S + RUA_DAY_AFTER_S + r->site->rua.spread_s + PATIENCE_S;
+	return l->pause_ms >= LAST_PAUSE_MS && clock_wall_s() >= (day + 1) * RUA_DAY_S + RUA_DAY_AFTER_S + r->site->rua.spread_s + PATIENCE_S;
 }
 
 /* How long until it is to be tried; 0: now. */
@@ -133,13 +136,13 @@ static void report(struct rua_run *r, int64_t day, const struct rua_domain *d)
 		noted = rc == 0 || rc == -ENOENT;
 		sent = RUA_SENT_ELSEWHERE;
 	} else {
-		sent = rua_send(&r->sender, day, d, is_last(r, day), &noted);
+		sent = rua_send(&r->sender, day, d, is_last(r, l, day), &noted);
 		noted = noted || sent == RUA_SENT_ELSEWHERE;
 	}
 	if (sent == RUA_SENT)
-		atomic_fetch_add(&r->shared->sent, 1);
+		atomic_fetch_add(&r->place.shared->sent, 1);
 	else if (sent == RUA_SENT_NOT)
-		atomic_fetch_add(&r->shared->given_up, 1);
+		atomic_fetch_add(&r->place.shared->given_up, 1);
 	if (noted) {
 		rua_later_drop(&r->later, key);
 		return;
@@ -175,11 +178,26 @@ static void job_main(void *arg)
 	turn_give(j.run);
 }
 
+/* No room for reports. Said when it begins. */
+static bool is_crowded(struct rua_run *r)
+{
+	const struct spool_settings *bound = &r->site->spool;
+	uint64_t count = atomic_load(r->place.spool_messages), bytes = atomic_load(r->place.spool_bytes);
+	bool was = r->crowded;
+
+	r->crowded = count >= (uint64_t)bound->max_messages / SPOOL_SHARE || bytes >= bound->max_bytes / SPOOL_SHARE;
+	if (r->crowded && !was)
+		log_warning("rua-waits", "why", "the spool holds a quarter of what it may: no report is added until it is less", NULL);
+	return r->crowded;
+}
+
 /* When there is a place for it. 0 or -errno. may wait */
 static int job_start(struct rua_run *r, struct page *p, const struct rua_domain *d)
 {
 	struct job *j;
 
+	if (is_crowded(r))
+		return -ENOSPC;
 	if (gate_enter(&r->jobs, -1) < 0)
 		return -ECANCELED;
 	j = malloc(sizeof(*j));
@@ -258,7 +276,7 @@ static int64_t look(struct rua_run *r)
 	}
 	if (rc == -EAGAIN)
 		return READING_MS;
-	return rc == 0 || rc == -ENOENT ? next_ms : AWAY_MS;
+	return rc == 0 || rc == -ENOENT || rc == -ENOSPC ? next_ms : AWAY_MS;
 }
 
 static void runner(void *arg)
@@ -274,7 +292,7 @@ static void runner(void *arg)
 	turn_give(r);
 }
 
-struct rua_run *rua_run_new(struct smtp_service *svc, struct channel *history, struct rua_shared *shared, int slot)
+struct rua_run *rua_run_new(const struct rua_place *place)
 {
 	struct rua_run *r = calloc(1, sizeof(*r));
 
@@ -282,10 +300,9 @@ struct rua_run *rua_run_new(struct smtp_service *svc, struct channel *history, s
 		return NULL;
 	r->jobs.limit = JOBS;
 	r->large.limit = LARGE;
-	r->sender = (struct rua_sender){ .svc = svc, .history = history, .gate = &r->large };
-	r->site = svc->site;
-	r->shared = shared;
-	r->slot = slot;
+	r->sender = (struct rua_sender){ .svc = place->svc, .history = place->history, .gate = &r->large };
+	r->place = *place;
+	r->site = place->svc->site;
 	return r;
 }
 

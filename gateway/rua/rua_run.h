@@ -5,6 +5,9 @@
  * Each domain has its moment within rua_spread behind the end of the day, always the same here and another one at other sites, so that neither all
  * reports leave at once nor those of all the world arrive at once. What could not be sent is tried again, after five minutes and then ever more seldom, for a
  * day longer; then it is given up. After a time down the days that the history can still report are made up for.
+ *
+ * Reports are the last that the spool is there for: while a quarter of what it may hold is taken none is added. So domains that nobody reads reports of, as many as
+ * somebody may invent, never take the room of mail.
  */
 #ifndef RUA_RUN_H
 #define RUA_RUN_H
@@ -29,8 +32,17 @@ void rua_shared_forget(struct rua_shared *shared, int slot);
 /* When the report of that day is due, in seconds since 1970. */
 int64_t rua_run_due_s(const struct site *site, int64_t day, const char *domain);
 
-/* All of it outlives the result. slot: this worker's. NULL: no memory. */
-struct rua_run *rua_run_new(struct smtp_service *svc, struct channel *history, struct rua_shared *shared, int slot);
+/* What a worker has. */
+struct rua_place {
+	struct smtp_service *svc;
+	struct channel *history;
+	struct rua_shared *shared;
+	int slot;                       /* its own */
+	const _Atomic uint64_t *spool_messages, *spool_bytes;   /* what the spool holds */
+};
+
+/* All that place says outlives the result. NULL: no memory. */
+struct rua_run *rua_run_new(const struct rua_place *place);
 int rua_run_start(struct rua_run *r);   /* on the loop. 0 or -errno; NULL is fine */
 /* No further report is begun; when those that are under way are done its turn goes to others. NULL is fine. */
 void rua_run_stop(struct rua_run *r);

@@ -388,6 +388,11 @@ enum rua_sent rua_send(const struct rua_sender *sender, int64_t day, const struc
 	enum rua_sent sent = choose(&s);
 
 	*noted = false;
+	/* What was not waited for is no answer. */
+	if (task_cancelled()) {
+		s.why = "this worker ends";
+		sent = RUA_SENT_LATER;
+	}
 	if (sent == RUA_SENT)
 		sent = make(&s, sender->gate, id);
 	if (sent != RUA_SENT_ELSEWHERE)

@@ -145,9 +145,10 @@ enum rua_sent rua_send(const struct rua_sender *sender, int64_t day, const struc
 /* --- --- */
 
 static char hostname[] = "mx.example.com";
-static struct site site = { .hostname = hostname, .rua = { .send = true, .spread_s = SPREAD_S } };
+static struct site site = { .hostname = hostname, .rua = { .send = true, .spread_s = SPREAD_S }, .spool = { .max_messages = 1000, .max_bytes = 1 << 20 } };
 static struct smtp_service svc = { .site = &site };
 static struct rua_shared shared;
+static _Atomic uint64_t spool_messages, spool_bytes;
 
 static void reset(int count)
 {
@@ -158,6 +159,8 @@ static void reset(int count)
 	sending.what = RUA_SENT;
 	sending.noted = true;
 	site.rua.spread_s = SPREAD_S;
+	atomic_store(&spool_messages, 0);
+	atomic_store(&spool_bytes, 0);
 	for (int i = 0; i < DOMAINS; i++)
 		history.fate[1][i] = RUA_REPORTED;
 	wall_s = (DAY + 1) * RUA_DAY_S + RUA_DAY_AFTER_S + SPREAD_S;
@@ -174,7 +177,7 @@ static int total(int k)
 
 static void start(int slot, struct rua_run **out)
 {
-	*out = rua_run_new(&svc, NULL, &shared, slot);
+	*out = rua_run_new(&(struct rua_place){ .svc = &svc, .shared = &shared, .slot = slot, .spool_messages = &spool_messages, .spool_bytes = &spool_bytes });
 	CHECK(*out && rua_run_start(*out) == 0);
 }
 
@@ -239,8 +242,23 @@ static void days_task(void *arg)
 	wall_s += RUA_DAY_S;
 	look_once(0);
 	CHECK(total(0) == 3 && total(1) == 1);
-	CHECK(sending.last == 3);       /* a day later it is the last time */
+	CHECK(sending.last == 0);       /* it is late, but they have not been tried yet */
 	CHECK(atomic_load(&shared.sent) == 0 && atomic_load(&shared.given_up) == 0);
+}
+
+/* Mail comes first. */
+static void crowded_task(void *arg)
+{
+	reset(3);
+	atomic_store(&spool_messages, 250);
+	look_once(0);
+	atomic_store(&spool_messages, 249);
+	atomic_store(&spool_bytes, 1 << 18);
+	look_once(0);
+	CHECK(total(0) == 0);
+	atomic_store(&spool_bytes, (1 << 18) - 1);
+	look_once(0);
+	CHECK(total(0) == 3);
 }
 
 static void turn_task(void *arg)
@@ -329,8 +347,10 @@ static void later_task(void *arg)
 	pass(400 * 1000);
 	CHECK(total(0) == 2);
 	pass(400 * 1000);
-	CHECK(total(0) == 3);
+	CHECK(total(0) == 3 && sending.last == 0);
+	wall_s += RUA_DAY_S;            /* of the tries from now on each may be the last, */
 	pass(6 * 3600 * 1000);
+	CHECK(sending.last == total(0) - 3);
 	was = total(0);
 	CHECK(was >= 7 && was <= 11);
 	sending.what = RUA_SENT;
@@ -381,6 +401,11 @@ static void test_days(void **state)
 	task_check_run(days_task);
 }
 
+static void test_crowded(void **state)
+{
+	task_check_run(crowded_task);
+}
+
 static void test_turn(void **state)
 {
 	task_check_run(turn_task);
@@ -423,6 +448,7 @@ int main(void)
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_moments),
 		cmocka_unit_test(test_days),
+		cmocka_unit_test(test_crowded),
 		cmocka_unit_test(test_turn),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_away),
