@@ -30,7 +30,7 @@ enum { BLOCK = 64 * 1024, LOOK = 512, FEEDBACK_WITHIN = 4096, HEAD = 5, WHY_MAX 
 struct opener {
 	int out;
 	size_t unpacked;                /* octets that came out of archives */
-	size_t reports;                 /* found, or tried */
+	size_t reports, records;        /* found, or tried */
 	struct buf part;                /* of a message: what is decoded of the present one */
 	struct transfer transfer;
 	bool wanted, called_so;         /* it may be a report; it is called like one */
@@ -76,8 +76,13 @@ static void say_report(struct opener *o, struct dmarc_report_reader *rd, int rc)
 
 	if (!rc)
 		rc = dmarc_report_reader_end(rd, &r);
-	if (rc)
+	if (rc) {
 		say_wrong(o, dmarc_report_reader_why(rd));
+		return;
+	}
+	o->records += r->record_count;
+	if (o->records > DMARC_REPORT_FILE_RECORDS_MAX)
+		past_limit(o, "its reports have more records than are read of one file");
 	else if (dmarc_report_wire_write(r, &wire) == 0)
 		say(o, 'r', buf_str(&wire), wire.len);
 	else

@@ -6,7 +6,7 @@
  * several parts; parts that are neither called like a report nor look like one are none.
  *
  * Bounds: DMARC_REPORT_FILE_MAX octets of the file and of a part of a message; _UNPACKED_MAX that are unpacked of it, and of what is packed _RATIO_MAX times as
- * many; _ENTRIES_MAX reports in one file.
+ * many; _ENTRIES_MAX reports and _RECORDS_MAX records in one file.
  */
 #ifndef DMARC_REPORT_FILE_H
 #define DMARC_REPORT_FILE_H
@@ -19,6 +19,7 @@ enum {
 	DMARC_REPORT_FILE_RATIO_MAX = 200,
 	DMARC_REPORT_FILE_RATIO_FROM = 1 << 20,         /* octets unpacked before the ratio counts */
 	DMARC_REPORT_FILE_ENTRIES_MAX = 100,
+	DMARC_REPORT_FILE_RECORDS_MAX = 2 * DMARC_REPORT_RECORDS_MAX,
 	DMARC_REPORT_FILE_TIME_MS = 60 * 1000,
 };
 

@@ -11,6 +11,7 @@
 #include "base/json_whole.h"
 #include "command/command.h"
 #include "command/report_make.h"
+#include "command/report_names.h"
 #include "command/report_show.h"
 #include "command/report_sum.h"
 #include "command/terminal.h"
@@ -20,22 +21,25 @@
 enum { SOURCES_SHOWN = 50, BLOCK = 64 * 1024, WHY_MAX = 64 * 1024, FILE_MAX = 4096 };
 
 static const char usage[] =
-	"usage: gatepost report [--all] [--json] FILE...\n"
+	"usage: gatepost report [--all] [--names [-c FILE]] [--json] FILE...\n"
 	"\n"
 	"Reads DMARC aggregate reports, as others send them about your domains, and says what they mean: who reports, what passed and\n"
 	"what failed, from which addresses, why, and what to do about it. Reports about the same domain are added up.\n"
-	"A FILE is XML, or gzip or zip with it, or a whole mail message that carries one; - is standard input. No name is looked up.\n"
+	"A FILE is XML, or gzip or zip with it, or a whole mail message that carries one; - is standard input.\n"
 	"\n"
-	"      --all    all sources, not the 50 with most messages\n"
-	"      --json   for programs\n"
-	"  -h, --help   this text\n"
+	"      --all           all sources, not the 50 with most messages\n"
+	"      --names         ask the DNS for the names of the sources that are shown; without this nothing is asked\n"
+	"  -c, --config FILE   the resolver for that (" GATEPOST_CONFIG ", if it is there)\n"
+	"      --json          for programs: all sources\n"
+	"  -h, --help          this text\n"
 	"\n"
 	"Exit status 1 if a file could not be read, or some of it not.\n"
 	"\n"
 	"gatepost report make DOMAIN DAY prints the report that this gateway makes: see its --help.\n";
 
 struct command_report {
-	bool all, json;
+	bool all, json, names;
+	const char *conf;
 	struct report_sum *sum;
 	const char *file;               /* the present one */
 	json_t *wrong;
@@ -144,14 +148,19 @@ static void print_words(struct command_report *x)
 static int read_options(struct command_report *x, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "all", no_argument, NULL, 'a' }, { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "all", no_argument, NULL, 'a' }, { "names", no_argument, NULL, 'n' }, { "config", required_argument, NULL, 'c' },
+		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	int c;
 
 	optind = 1;
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		if (c == 'a') {
 			x->all = true;
+		} else if (c == 'n') {
+			x->names = true;
+		} else if (c == 'c') {
+			x->conf = optarg;
 		} else if (c == 'j') {
 			x->json = true;
 		} else {
@@ -187,11 +196,12 @@ int cmd_report(int argc, char **argv)
 	x.wrong = json_array();
 	for (int i = optind; x.sum && i < argc; i++)
 		read_file(&x, argv[i]);
-	if (!x.sum || report_sum_finish(x.sum) < 0)
-		x.starved = true;
-	else if (x.json)
+	x.starved |= !x.sum || report_sum_finish(x.sum) < 0;
+	if (!x.starved && x.names && report_names(x.sum, x.all || x.json ? 0 : SOURCES_SHOWN, x.conf) < 0)
+		x.status = 1;
+	if (!x.starved && x.json)
 		print_json(&x);
-	else
+	else if (!x.starved)
 		print_words(&x);
 	if (x.starved)
 		fprintf(stderr, "gatepost report: no memory for all of it\n");

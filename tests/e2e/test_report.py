@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from lab import gateway
+from lab.knot import Knot
 
 PLAIN = os.environ.get("GATEPOST_PLAIN", gateway.BINARY)
 BEGIN, DAY = 1795219200, 86400        # 2026-11-21
@@ -279,6 +280,31 @@ def test_the_plain_program_and_its_sandbox(tmp_path):
         (tmp_path / "r").write_bytes(content)
         done = run(tmp_path / "r", binary=PLAIN)
         assert (done.returncode, done.stderr) == (0, b"") and b"5 messages: 5 passed" in done.stdout
+
+
+ZONE = """
+4.100.51.198.in-addr.arpa PTR out.mailer.example.
+1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR \\027\\09131mred.example.
+"""
+
+
+def test_names_where_they_are_asked_for(tmp_path, scratch):
+    zone = Knot(scratch / "report-knot", ZONE)
+    try:
+        (tmp_path / "r").write_bytes(report(LIES))
+        conf = tmp_path / "gatepost.conf"
+        conf.write_text(f'hostname = gate.example\ndomains = {{ example.org }}\nbackend b {{ address = "127.0.0.1:25" }}\n'
+                        f'dns {{ forward = {{ "{zone.server}" }} dnssec = no }}\n')
+        done = run("--names", "-c", conf, tmp_path / "r")
+        assert done.returncode == 0, done.stderr
+        assert b"  198.51.100.4 (out.mailer.example): 40 messages, 40 failed\n" in done.stdout and b"  198.51.100.5: 7 messages" in done.stdout
+        assert b"\x1b" not in done.stdout and b"  2001:db8::1 (" in done.stdout
+        told = json.loads(run("--names", "--json", "-c", conf, tmp_path / "r").stdout)
+        assert {s["name"] for s in told["domains"][0]["sources"]} >= {"out.mailer.example", None}
+        done = run("--names", "-c", tmp_path / "none", tmp_path / "r")
+        assert done.returncode == 1 and b"No such file" in done.stderr and b"113 messages" in done.stdout
+    finally:
+        zone.stop()
 
 
 def test_colours_on_a_terminal_only(tmp_path):

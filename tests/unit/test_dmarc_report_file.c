@@ -264,9 +264,9 @@ static void messages(void **state)
 static void wrong_files(void **state)
 {
 	AUTO(buf) struct buf zip = BUF_INIT(8 << 20), gz = BUF_INIT(8 << 20), bomb = BUF_INIT(80 << 20), bombs = BUF_INIT(80 << 20), none = BUF_INIT(8 << 20),
-		many = BUF_INIT(16 << 20), mail = BUF_INIT(1 << 20);
+		many = BUF_INIT(16 << 20), rowsful = BUF_INIT(80 << 20), mail = BUF_INIT(1 << 20);
 	static struct entry entries[DMARC_REPORT_FILE_ENTRIES_MAX + 1];
-	char *blanks = malloc(70 << 20);
+	char *blanks = malloc(70 << 20), *rows = malloc(8 << 20);
 	struct found f;
 
 	f = look("", 0);
@@ -303,7 +303,7 @@ static void wrong_files(void **state)
 	f = look(none.data, none.len);
 	assert_string_equal(f.last, "the archive is empty");
 
-	assert_non_null(blanks);
+	assert_true(blanks && rows);
 	memset(blanks, ' ', 70 << 20);
 	memcpy(blanks, "<feedback>", 10);
 	pack(&bomb, false, &(struct entry){ "x", blanks, 70 << 20 }, 1);
@@ -318,6 +318,18 @@ static void wrong_files(void **state)
 	f = look(blanks, (64 << 20) + 1);
 	assert_string_equal(f.last, "it is larger than any report may be");
 	free(blanks);
+
+	for (size_t i = 0; i < 3; i++)
+		entries[i] = (struct entry){ "x", rows, (size_t)sprintf(rows, "<feedback>") };
+	for (size_t i = 0; i < DMARC_REPORT_RECORDS_MAX; i++)
+		entries[0].len += (size_t)sprintf(rows + entries[0].len, "<record><row><count>%zu</count></row></record>", i * 7919 % 100003 * 1000003);
+	entries[0].len += (size_t)sprintf(rows + entries[0].len, "</feedback>");
+	entries[1] = entries[2] = entries[0];
+	pack(&rowsful, true, entries, 3);
+	free(rows);
+	f = look(rowsful.data, rowsful.len);
+	assert_int_equal(f.reports, 2);
+	assert_string_equal(f.last, "its reports have more records than are read of one file");
 
 	for (size_t i = 0; i < DMARC_REPORT_FILE_ENTRIES_MAX + 1; i++)
 		entries[i] = one[0];
