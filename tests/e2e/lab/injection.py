@@ -69,6 +69,7 @@ greylist {{ delay = "1s" }}
 outbound {{ port = {port25} never = {{ none }} bench = "0s" }}
 spool {{ retry_min = "200ms" retry_max = "500ms" }}
 dkim_sign example.com {{ keys = {{ "sel={key}" }} }}
+arc_seal example.com {{ selector = sel key = "{key}" when = always }}
 auth {{ mechanisms = {{ "PLAIN", "LOGIN" }} slow_after = 1000 refuse_after = 1000 account_slow_after = 1000 account_refuse_after = 1000 }}
 rate all {{ by = client limit = 100000 }}
 limits {{ memory = "64K" sessions_per_client = 100 }}
