@@ -1,4 +1,6 @@
 """Messages from outside are sealed (ARC) for the servers behind, and dkimpy, which shares no code with us, verifies them there."""
+import os
+import pathlib
 import random
 import re
 
@@ -10,6 +12,7 @@ from lab.recorder import Recorder
 from lab.sign import KEY, public_key, signed
 from lab.smtp import Client, mail
 
+PLAIN = os.environ.get("GATEPOST_PLAIN")
 OURS, STRANGER, GOOD = "127.0.0.9", "127.0.0.1", "127.0.0.25"
 RULES = """
 quarantine hold: if header.subject ~ /hold/
@@ -325,3 +328,23 @@ def test_key_process(gate, recorder, tmp_path):
     mark = g.mark()
     assert sets(passed_on(g, recorder, mail(subject="tag"))) == 0
     g.wait_line("event=seal-failed .*the private key did not sign", mark)
+
+
+def worker_peak_kib(g):
+    (worker,) = [pid for name, pid in g.children().items() if name.startswith("gp-worker")]
+    status = pathlib.Path(f"/proc/{worker}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
+@pytest.mark.skipif(not PLAIN, reason="needs a plain build (GATEPOST_PLAIN)")
+def test_constant_memory(gate, recorder, record_property):
+    """50 MB with a chain, verified and sealed: the worker needs no more for it than for 1 MB."""
+    g = gate(binary=PLAIN, conf="limits { message_size = 60M }\n")
+    line, peaks = b"0123456789 " * 9 + b"\r\n", []
+    sealed = by_dkimpy(mail(body="x\r\n"))
+    for size in (1_000_000, 50_000_000):
+        octets = passed_on(g, recorder, sealed + line * (size // len(line)))
+        assert len(octets) > size and sets(octets) == 2
+        peaks.append(worker_peak_kib(g))
+    record_property("count", f"peak of the worker: {peaks[0]} KiB at 1 MB, {peaks[1]} KiB at 50 MB")
+    assert peaks[1] < peaks[0] + 2048, peaks
