@@ -33,7 +33,7 @@ def parse():
     p.add_argument("--latency", default="0,20")
     p.add_argument("--sessions", default="50,500")
     p.add_argument("--idle", type=int, default=10000)
-    p.add_argument("--part", default="speed,single,memory,clamd,mail", help="of speed, single, memory, history, clamd, mail")
+    p.add_argument("--part", default="speed,single,memory,clamd,mail", help="of speed, single, memory, history, clamd, seals, mail")
     p.add_argument("--mail", default="logins,fetch,idle")
     p.add_argument("--behind", default="scripted,dovecot")
     p.add_argument("--logins", type=int, default=8000)
@@ -137,6 +137,21 @@ class Bench:
         print(f"\nhistory: {(on - off) * 1e3:.0f} us of CPU a message in all processes, {(on - off) / off:.1%} of {off:.3f} ms; "
               f"of its keeper alone {statistics.median(keeper):.0f} us")
 
+    def seals(self):
+        """What it costs to seal every message (ARC, RSA 2048): the same with and without, by turns."""
+        for _ in range(self.a.rounds):
+            for key in (KEY, None):
+                system = systems.Gatepost(seals=key)
+                with self.running(system, 0) as dns:
+                    rig.load_run(system.address, "warm", self.a.sessions[0], self.a.messages // 4)
+                    self.one_pass(system, dns, "seals", "warm", self.a.sessions[0])
+
+        def middle(name):
+            return statistics.median(r["cpu_ms"] for r in self.results if r["pass"] == "seals" and r["system"] == name)
+
+        on, off = middle("Gatepost, seals"), middle("Gatepost")
+        print(f"\nseals: {(on - off) * 1e3:.0f} us of CPU a message, {(on - off) / off:.0%} of {off:.3f} ms", flush=True)
+
     def clamd(self):
         """What it costs to have clamd look at every message: the same with and without, by turns. clamd's own CPU time is told apart."""
         own = []
@@ -225,6 +240,8 @@ class Bench:
                         self.other_speed(make(), self.a.latency, self.a.sessions[:1])
             if "history" in self.a.part:
                 self.history()
+            if "seals" in self.a.part:
+                self.seals()
             if "clamd" in self.a.part:
                 self.clamd()
             if "single" in self.a.part:

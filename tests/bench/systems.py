@@ -16,12 +16,14 @@ class Gatepost:
     address = "127.0.0.1:2525"
     label = "all filters"
 
-    def __init__(self, workers=0, history=True, clamd=None):
-        self.workers, self.history, self.clamd = workers, history, clamd
+    def __init__(self, workers=0, history=True, clamd=None, seals=None):
+        self.workers, self.history, self.clamd, self.seals = workers, history, clamd, seals
         if not history:
             self.name = "Gatepost, no history"
         if clamd:
             self.name = "Gatepost, clamd"
+        if seals:
+            self.name = "Gatepost, seals"
 
     def start(self):
         self.dir = WORK / "gatepost"
@@ -44,6 +46,7 @@ limits {{ sessions = 12000 sessions_per_client = 12000 shed_from = 100 }}
 client_limits {{ connections = 1000000 commands = 1000000 errors = 1000000 recipients = 1000000 messages = 1000000 bytes = 60G logins = 1000000 slow_from = 100 }}
 history {{ record = {"yes" if self.history else "no"} }}
 {f'clamd {{ address = {{ "unix:{self.clamd.socket}" }} }}' if self.clamd else ""}
+{f'arc_seal {SITE} {{ selector = sel key = "{self.seals}" when = always }}' if self.seals else ""}
 """)
         path = str(self.dir / "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
