@@ -97,6 +97,7 @@ static void add_words(const struct rua_mail *m, struct buf *out)
 	bool plain;
 
 	words(m, &text);
+	out->failed |= text.failed;
 	plain = dsn_text_plain(buf_str(&text), text.len);
 	buf_addf(out, "Content-Type: text/plain; charset=%s\r\nContent-Transfer-Encoding: %s\r\n\r\n", plain ? "us-ascii" : "utf-8", plain ? "7bit" : "quoted-printable");
 	if (plain) {

@@ -21,6 +21,7 @@
 #include "rua/rua_send.h"
 #include "smtp/smtp_server.h"
 #include "support/dns_table.h"
+#include "support/scarce.h"
 #include "support/task_check.h"
 
 enum { DAY = 20778 };
@@ -46,6 +47,7 @@ int rua_day_report(struct channel *history, int64_t day, const char *domain, con
 
 	if (play.report_rc < 0)
 		return play.report_rc;
+	scarce_pause(true);
 	r = dmarc_report_new();
 	dmarc_report_text(r, &r->org_name, who->org_name, strlen(who->org_name));
 	dmarc_report_text(r, &r->email, who->email, strlen(who->email));
@@ -63,6 +65,7 @@ int rua_day_report(struct channel *history, int64_t day, const char *domain, con
 		dmarc_report_text(r, &rec->header_from, from, strlen(from));
 	}
 	*out = r;
+	scarce_pause(false);
 	return 0;
 }
 
@@ -179,7 +182,23 @@ static const struct row {
 
 static const struct row *now;
 
-static void row_task(void *arg)
+/* A table's answers need memory that is not the program's. */
+static struct dns *table;
+
+static int ask(struct dns *d, const char *qname, enum dns_type type, int timeout_ms, struct dns_lookup **out)
+{
+	int rc;
+
+	scarce_pause(true);
+	rc = table->ops->start(table, qname, type, timeout_ms, out);
+	scarce_pause(false);
+	return rc;
+}
+
+static const struct dns_ops asked = { .start = ask };
+
+/* The nth allocation fails; 0: none. *failed: it was made. */
+static enum rua_sent send_row(int nth, bool *noted, bool *failed)
 {
 	static char hostname[] = "mx.example.com", from[] = "dmarc@example.com", org[] = "Example & Co", ours[] = "example.com";
 	static char *domains[] = { ours };
@@ -189,13 +208,14 @@ static void row_task(void *arg)
 		.rua = { .send = true, .from = from, .org = org, .destinations = 3, .max_bytes = now->max_bytes ? now->max_bytes : 1 << 20 },
 	};
 	struct spool spool = { 0 };
-	struct smtp_service svc = { .site = &site, .dns = dns_table_dns(t), .spool = &spool };
+	struct dns dns = { .ops = &asked, .timeout_ms = 1000 };
+	struct smtp_service svc = { .site = &site, .dns = &dns, .spool = &spool };
 	struct gate gate = { .limit = 1 };
 	const struct rua_sender sender = { .svc = &svc, .gate = &gate };
 	const struct rua_domain d = { .name = "example.org", .rua = now->rua, .rua_count = now->count };
 	enum rua_sent sent;
-	bool noted = true;
 
+	table = dns_table_dns(t);
 	dns_table_zone(t, zone);
 	memset(&got, 0, sizeof(got));
 	play.report_rc = now->report_rc;
@@ -204,11 +224,23 @@ static void row_task(void *arg)
 	play.done_rc = now->done_rc;
 	play.done_fails = now->done_fails;
 	play.rows = now->rows;
-	sent = rua_send(&sender, DAY, &d, now->last, &noted);
+	if (nth)
+		scarce_begin(nth);
+	sent = rua_send(&sender, DAY, &d, now->last, noted);
+	*failed = nth && scarce_end();
+	CHECK(gate.inside == 0);
+	CHECK(got.kept == (sent == RUA_SENT));
+	dns_table_free(t);
+	return sent;
+}
+
+static void row_task(void *arg)
+{
+	bool noted = true, failed;
+	enum rua_sent sent = send_row(0, &noted, &failed);
+
 	CHECK(sent == now->sent);
 	CHECK(noted == now->noted);
-	CHECK(got.kept == (sent == RUA_SENT));
-	CHECK(gate.inside == 0);
 	if (now->noted)
 		CHECK(got.fate == (sent == RUA_SENT ? RUA_REPORTED : RUA_GIVEN_UP));
 	if (now->why)
@@ -224,7 +256,81 @@ static void row_task(void *arg)
 		for (size_t i = 0; i < now->count; i++)
 			CHECK(!strchr(now->rua[i], '!') || !strstr(got.text, "<s@example.org>"));
 	}
-	dns_table_free(t);
+}
+
+/* Without memory it is for later, or it is whole; it is never given up, and nobody is left out. */
+static void memory_task(void *arg)
+{
+	bool noted, failed = true;
+
+	now = &rows[1];
+	for (int n = 1; failed && n < 2000 && !wrong_line; n++) {
+		enum rua_sent sent = send_row(n, &noted, &failed);
+
+		CHECK(sent == RUA_SENT_LATER || (sent == RUA_SENT && strcmp(got.to, now->to) == 0));
+		if (sent == RUA_SENT)
+			CHECK(strstr(got.text, "filename=") && strstr(got.text, "aggregate report of DMARC") && strcmp(got.text + got.len - 4, "--\r\n") == 0);
+		if (wrong_line)
+			snprintf(wrong_text, sizeof(wrong_text), "allocation %d: %d %.200s", n, sent, got.to);
+	}
+	CHECK(!failed);
+}
+
+/* Cut off while it waits, for the DNS or for its turn: nothing is sent, and nothing given up. */
+static struct {
+	struct rua_sender sender;
+	enum rua_sent sent;
+	bool noted, ended;
+	struct task *task;
+} cut;
+
+static void cut_main(void *arg)
+{
+	const struct rua_domain d = { .name = "example.org", .rua = away, .rua_count = 2 };
+
+	cut.sent = rua_send(&cut.sender, DAY, &d, true, &cut.noted);
+	cut.ended = true;
+}
+
+static void cut_task(void *arg)
+{
+	static char hostname[] = "mx.example.com", from[] = "dmarc@example.com", org[] = "Example";
+	static struct site site = { .hostname = hostname, .rua = { .send = true, .from = from, .org = org, .destinations = 3, .max_bytes = 1 << 20 } };
+	struct spool spool = { 0 };
+	struct smtp_service svc = { .site = &site, .spool = &spool };
+	struct gate gate = { .limit = 1 };
+
+	for (int k = 0; k < 2; k++) {
+		struct dns_table *t = dns_table_new();
+
+		dns_table_zone(t, zone);
+		dns_table_hold(t, k == 0);
+		svc.dns = dns_table_dns(t);
+		gate.inside = k;
+		memset(&got, 0, sizeof(got));
+		memset(&play, 0, sizeof(play));
+		play.rows = 1;
+		cut.sender = (struct rua_sender){ .svc = &svc, .gate = &gate };
+		cut.ended = false;
+		CHECK(task_spawn("cut", cut_main, NULL, &cut.task) == 0);
+		task_sleep(10);
+		CHECK(!cut.ended);
+		task_cancel(cut.task);
+		task_sleep(10);
+		CHECK(cut.ended && cut.sent == RUA_SENT_LATER && !cut.noted);
+		CHECK(!got.kept && !got.done && !got.drafts);
+		dns_table_free(t);
+	}
+}
+
+static void test_cut(void **state)
+{
+	task_check_run(cut_task);
+}
+
+static void test_memory(void **state)
+{
+	task_check_run(memory_task);
 }
 
 static void test_rows(void **state)
@@ -253,6 +359,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_cut),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
