@@ -189,6 +189,11 @@ size_t history_store_uncommitted(const struct history_store *s)
 	return s->uncommitted;
 }
 
+bool history_store_broken(const struct history_store *s)
+{
+	return s->broken;
+}
+
 static int by_value(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;

@@ -37,6 +37,7 @@ void history_store_close(struct history_store *s);              /* commits */
 int history_store_add(struct history_store *s, const char *p, size_t len);
 int history_store_commit(struct history_store *s);              /* 0, or as above */
 size_t history_store_uncommitted(const struct history_store *s);
+bool history_store_broken(const struct history_store *s);       /* an error was one after which it is to be closed */
 
 /*
  * Remove a few of the oldest: those before keep_ms, and some more while the file holds more than max_bytes. Whether there may be more to

@@ -50,7 +50,7 @@ struct seen {
 };
 
 struct rua_aggregate {
-	const struct rua_bounds *bounds;
+	struct rua_bounds bounds;
 	struct siphash_key key;
 	char *only;
 	struct domain **domain;         /* in the order in which they were seen */
@@ -70,7 +70,7 @@ struct rua_aggregate *rua_aggregate_new(const char *only, const struct rua_bound
 
 	if (!a)
 		return NULL;
-	a->bounds = bounds ? bounds : &rua_bounds;
+	a->bounds = bounds ? *bounds : rua_bounds;
 	siphash_key_make(&a->key);
 	buf_init(&a->scratch, RUA_ROW_OCTETS_MAX);
 	a->only = only ? strdup(only) : NULL;
@@ -213,7 +213,7 @@ static int domain_of(struct rua_aggregate *a, const struct rua_message *m, struc
 		}
 	if (!asks && !a->only)
 		return -ENOENT;
-	if (a->domain_count >= a->bounds->domains || a->octets >= a->bounds->octets) {
+	if (a->domain_count >= a->bounds.domains || a->octets >= a->bounds.octets) {
 		a->strangers++;
 		return -ENOENT;
 	}
@@ -244,7 +244,7 @@ static struct row *row_new(struct rua_aggregate *a, struct domain *d, uint64_t h
 
 static bool has_room(const struct rua_aggregate *a, const struct domain *d, size_t variants)
 {
-	const struct rua_bounds *b = a->bounds;
+	const struct rua_bounds *b = &a->bounds;
 
 	return variants < b->variants && d->rows < b->rows && d->octets + a->scratch.len + NUMBERS_OCTETS <= b->domain_octets &&
 	       a->octets + sizeof(struct row) + a->scratch.len <= b->octets;

@@ -23,7 +23,7 @@ extern const struct rua_bounds rua_bounds;
 
 struct rua_aggregate;
 
-/* Of one domain, reports asked for or not; NULL: of all whose record has an rua=. bounds NULL: as above. NULL: no memory. */
+/* Of one domain, reports asked for or not; NULL: of all whose record has an rua=. bounds (copied) NULL: as above. NULL: no memory. */
 struct rua_aggregate *rua_aggregate_new(const char *only, const struct rua_bounds *bounds);
 void rua_aggregate_free(struct rua_aggregate *a);
 AUTO_DEFINE(rua_aggregate)

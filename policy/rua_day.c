@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/task.h"
 #include "policy/rua_wire.h"
 #include "process/channel.h"
 
-enum { ASK_TIMEOUT_MS = 30 * 1000, QUESTION_MAX = 1024 };
+enum { ASK_TIMEOUT_MS = 30 * 1000, QUESTION_MAX = 1024, ROWS_AT_ONCE = 500 };
 
 /* 0 and the answer; or what the keeper says, or why there is none. may wait */
 static int ask(struct channel *c, enum channel_type type, const struct buf *question, struct channel_msg *reply)
@@ -62,7 +63,7 @@ int rua_day_domains(struct channel *history, int64_t day, const char *after, str
 	return 0;
 }
 
-/* The answer to CHANNEL_RUA_REPORT as a report. */
+/* The answer to CHANNEL_RUA_REPORT as a report. Others get their turn between its rows. may wait */
 static int report_read(const struct channel_msg *m, const struct rua_reporter *who, int64_t day, struct dmarc_report *out)
 {
 	struct rua_reader r = rua_reader(m->data, m->len);
@@ -73,7 +74,11 @@ static int report_read(const struct channel_msg *m, const struct rua_reporter *w
 	head = rua_get_octets(&r, RUA_HEAD_OCTETS_MAX, &len);
 	if (!head)
 		return -EBADMSG;
-	rc = rua_get_report(head, len, r.p, (size_t)(r.end - r.p), out);
+	rc = rua_get_head(head, len, out);
+	while (rc == 0 && (rc = rua_get_rows(&r, ROWS_AT_ONCE, out)) > 0) {
+		task_yield();
+		rc = 0;
+	}
 	return rc < 0 ? rc : rua_sign_report(out, who, day);
 }
 

@@ -15,7 +15,8 @@
  * done. Nothing here keeps two workers from the same report: that is for who asks. Whoever dies between sending and saying so leads to the same
  * report once more, with the same report_id, by which its readers know it.
  *
- * Each call: -EPIPE when the keeper is away, -ETIMEDOUT, -ECANCELED, -ENOMEM, -EBADMSG: what it said is not to be understood. may wait
+ * Each call: -EPIPE when the keeper is away, -ETIMEDOUT, -ECANCELED, -ENOMEM, -EBADMSG: what it said is not to be understood; -ENOSYS: it is an older one, which another will follow. may
+ * wait
  */
 #ifndef RUA_DAY_H
 #define RUA_DAY_H

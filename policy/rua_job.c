@@ -106,6 +106,8 @@ static int write_some(struct rua_job *j, struct history_store *to, int64_t until
 {
 	int rc = j->begun ? 0 : rua_store_begin(to, j->day);
 
+	if (rc > 0)
+		return 1;
 	j->begun = true;
 	while (rc == 0 && j->written < rua_aggregate_count(j->sums)) {
 		rc = write_one(j, to);

@@ -7,12 +7,15 @@
 #include "policy/rua_wire.h"
 #include "policy/sqlite_file.h"
 
+enum { ROWS_AT_ONCE = 200 };            /* are changed or removed: others wait meanwhile */
+
 const char rua_store_schema[] =
 	"CREATE TABLE IF NOT EXISTS report_day (day INTEGER PRIMARY KEY, strangers INTEGER NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS report ("
 	"	id INTEGER PRIMARY KEY, day INTEGER NOT NULL, domain TEXT NOT NULL, fate INTEGER NOT NULL, at INTEGER NOT NULL, why TEXT,"
 	"	head BLOB, rows BLOB);"
-	"CREATE UNIQUE INDEX IF NOT EXISTS report_place ON report (day, domain);";
+	"CREATE UNIQUE INDEX IF NOT EXISTS report_place ON report (day, domain);"
+	"CREATE INDEX IF NOT EXISTS report_pending ON report (day, domain) WHERE fate = 0;";
 
 /* These are rare: a statement is made each time. */
 static int prepare(struct history_store *s, const char *text, int64_t day, sqlite3_stmt **out)
@@ -87,15 +90,24 @@ int rua_store_due(struct history_store *s, int64_t first, int64_t last, int64_t 
 	return 0;
 }
 
-int rua_store_begin(struct history_store *s, int64_t day)
+/* text with the day, and at most how many rows. 1: it did something; 0 or -errno. */
+static int run_some(struct history_store *s, const char *text, int64_t day)
 {
 	sqlite3_stmt *st = NULL;
 	int rc = history_begin(s);
 
 	if (rc < 0)
 		return history_failed(s, rc);
-	rc = prepare(s, "DELETE FROM report WHERE day = ?1", day, &st);
-	return run(s, st, rc);
+	rc = prepare(s, text, day, &st);
+	if (st)
+		sqlite3_bind_int(st, 2, ROWS_AT_ONCE);
+	rc = run(s, st, rc);
+	return rc < 0 ? rc : sqlite3_changes(s->sql) > 0;
+}
+
+int rua_store_begin(struct history_store *s, int64_t day)
+{
+	return run_some(s, "DELETE FROM report WHERE id IN (SELECT id FROM report WHERE day = ?1 LIMIT ?2)", day);
 }
 
 int rua_store_put(struct history_store *s, int64_t day, const char *domain, const struct buf *head, const struct buf *rows)
@@ -186,32 +198,32 @@ int rua_store_done(struct history_store *s, int64_t day, const char *domain, enu
 	return rc < 0 ? rc : history_store_commit(s);
 }
 
-/* text with the day, if there is anything for it to do; the history is written to for nothing else. */
-static int run_if(struct history_store *s, const char *whether, const char *text, int64_t day)
-{
-	sqlite3_stmt *st = NULL;
-	int rc = prepare(s, whether, day, &st);
-
-	rc = any(st, rc);
-	if (rc <= 0)
-		return rc;
-	rc = history_begin(s);
-	if (rc < 0)
-		return history_failed(s, rc);
-	st = NULL;
-	rc = prepare(s, text, day, &st);
-	rc = run(s, st, rc);
-	return rc < 0 ? rc : history_store_commit(s);
-}
-
 int rua_store_tidy(struct history_store *s, int64_t today)
 {
-	int rc = run_if(s, "SELECT 1 FROM report WHERE day < ?1 AND fate = 0 LIMIT 1",
-			"UPDATE report SET fate = 2, why = 'too late', head = NULL, rows = NULL WHERE day < ?1 AND fate = 0", today - RUA_DAYS_BACK);
+	static const struct {
+		int64_t days;
+		const char *whether, *text;
+	} steps[] = {
+		{ RUA_DAYS_BACK, "SELECT 1 FROM report WHERE day < ?1 AND fate = 0 LIMIT 1",
+		  "UPDATE report SET fate = 2, why = 'too late', head = NULL, rows = NULL WHERE id IN "
+		  "(SELECT id FROM report WHERE day < ?1 AND fate = 0 LIMIT ?2)" },
+		{ RUA_KEEP_DAYS, "SELECT 1 FROM report WHERE day < ?1 LIMIT 1", "DELETE FROM report WHERE id IN (SELECT id FROM report WHERE day < ?1 LIMIT ?2)" },
+		{ RUA_KEEP_DAYS, "SELECT 1 FROM report_day WHERE day < ?1 LIMIT 1",
+		  "DELETE FROM report_day WHERE day IN (SELECT day FROM report_day WHERE day < ?1 LIMIT ?2)" },
+	};
 
-	if (rc == 0)
-		rc = run_if(s, "SELECT 1 FROM report WHERE day < ?1 LIMIT 1", "DELETE FROM report WHERE day < ?1", today - RUA_KEEP_DAYS);
-	if (rc == 0)
-		rc = run_if(s, "SELECT 1 FROM report_day WHERE day < ?1 LIMIT 1", "DELETE FROM report_day WHERE day < ?1", today - RUA_KEEP_DAYS);
-	return rc;
+	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		sqlite3_stmt *st = NULL;
+		int rc = prepare(s, steps[i].whether, today - steps[i].days, &st);
+
+		/* The history is written to only if there is something. */
+		rc = any(st, rc);
+		if (rc > 0)
+			rc = run_some(s, steps[i].text, today - steps[i].days);
+		if (rc > 0)
+			rc = history_store_commit(s) < 0 ? -EIO : 1;
+		if (rc)
+			return rc;
+	}
+	return 0;
 }

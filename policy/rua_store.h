@@ -26,7 +26,7 @@ int rua_store_is_read(struct history_store *s, int64_t day);
 /* The oldest of first <= day <= last that has not been read or has reports that are pending. 1, 0: none, or -errno. */
 int rua_store_due(struct history_store *s, int64_t first, int64_t last, int64_t *day);
 
-/* Writing a day. None of it is there before the end; put: one report. 0 or -errno. */
+/* Writing a day. None of it is there before the end; put: one report. 0 or -errno. begin: 1: once more, it removes some of what was left in the middle. */
 int rua_store_begin(struct history_store *s, int64_t day);
 int rua_store_put(struct history_store *s, int64_t day, const char *domain, const struct buf *head, const struct buf *rows);
 int rua_store_end(struct history_store *s, int64_t day, uint64_t strangers);
@@ -38,7 +38,7 @@ int rua_store_report(struct history_store *s, int64_t day, const char *domain, s
 /* Committed. 0; -ENOENT: there is no such report; -errno. */
 int rua_store_done(struct history_store *s, int64_t day, const char *domain, enum rua_fate fate, const char *why, int64_t now_s);
 
-/* Today is this day: what can be reported no more is given up, what is old enough is forgotten. 0 or -errno. */
+/* Today is this day: of what can be reported no more some is given up, of what is old enough some is forgotten. 1: there may be more; 0 or -errno. */
 int rua_store_tidy(struct history_store *s, int64_t today);
 
 #endif

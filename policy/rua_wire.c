@@ -332,37 +332,42 @@ static int row_get(struct rua_reader *r, uint64_t count, struct dmarc_report *ou
 	return rc < 0 ? rc : r->bad || r->p != r->end ? -EBADMSG : 0;
 }
 
-static int rows_get(struct rua_reader *r, struct dmarc_report *out)
+int rua_get_rows(struct rua_reader *r, size_t count, struct dmarc_report *out)
 {
 	struct rooms room;
 	int rc = 0;
 
-	for (size_t rows = 0; rc == 0 && r->p < r->end; rows++) {
-		uint64_t count = rua_get_number(r), len = rua_get_number(r);
+	for (; rc == 0 && r->p < r->end && count; count--) {
+		uint64_t messages = rua_get_number(r), len = rua_get_number(r);
 		struct rua_reader row;
 
-		if (r->bad || rows == RUA_ROWS_MAX || len > RUA_ROW_OCTETS_MAX || len > (size_t)(r->end - r->p))
+		if (r->bad || out->record_count >= RUA_ROWS_MAX || len > RUA_ROW_OCTETS_MAX || len > (size_t)(r->end - r->p))
 			return -EBADMSG;
 		row = rua_reader(r->p, (size_t)len);
 		r->p += len;
-		rc = row_get(&row, count, out, &room);
+		rc = row_get(&row, messages, out, &room);
 	}
-	return rc;
+	return rc < 0 ? rc : r->p < r->end;
 }
 
-int rua_get_report(const void *head, size_t head_len, const void *rows, size_t rows_len, struct dmarc_report *out)
+int rua_get_head(const void *p, size_t len, struct dmarc_report *out)
 {
-	struct rua_reader r = rua_reader(head, head_len);
+	struct rua_reader r = rua_reader(p, len);
 	struct head h;
 	int rc = head_read(&r, &h);
 
 	if (rc < 0 || r.p != r.end)
 		return -EBADMSG;
 	rc = published_put(&h, out);
-	if (rc == 0)
-		rc = errors_put(&h, out);
-	r = rua_reader(rows, rows_len);
-	return rc < 0 ? rc : rows_get(&r, out);
+	return rc < 0 ? rc : errors_put(&h, out);
+}
+
+int rua_get_report(const void *head, size_t head_len, const void *rows, size_t rows_len, struct dmarc_report *out)
+{
+	struct rua_reader r = rua_reader(rows, rows_len);
+	int rc = rua_get_head(head, head_len, out);
+
+	return rc < 0 ? rc : rua_get_rows(&r, SIZE_MAX, out);
 }
 
 int rua_sign_report(struct dmarc_report *out, const struct rua_reporter *who, int64_t day)

@@ -59,7 +59,13 @@ void rua_put_row(struct buf *out, const struct rua_message *m, size_t *common);
 /* The next head, as one domain of a list: appended to d. 0; -ENOENT: that was all; -EBADMSG, -ENOMEM. */
 int rua_get_domain(struct rua_reader *r, struct rua_domains *d);
 
-/* All but the first members of a report and its rows, of which there may be none. 0, -EBADMSG or -ENOMEM. */
+/*
+ * What a head says, and of the rows the next count, so that others get their turn in between: 1: there may be more. Of the report all is set then but its first members, which
+ * rua_sign_report sets. 0, -EBADMSG or -ENOMEM.
+ */
+int rua_get_head(const void *p, size_t len, struct dmarc_report *out);
+int rua_get_rows(struct rua_reader *r, size_t count, struct dmarc_report *out);
+/* Both, all at once. */
 int rua_get_report(const void *head, size_t head_len, const void *rows, size_t rows_len, struct dmarc_report *out);
 
 /* 0 or -errno: who reports, and which day. */

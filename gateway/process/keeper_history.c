@@ -128,8 +128,8 @@ static void read_day(struct keeper *k)
 		return;
 	if (now_ms >= h->turn_ms) {
 		in_ms = rua_keeper_turn(&h->rua, h->store);
-		if (in_ms < -1 && h->store)
-			give_up(k, "a day's reports cannot be written", in_ms);
+		if (h->store && history_store_broken(h->store))
+			give_up(k, "a day's reports cannot be written", -EIO);
 		if (in_ms < 0)
 			return;
 		h->turn_ms = now_ms = clock_ms();
@@ -189,8 +189,10 @@ static void history_tick(struct keeper *k)
 		if (rc < 0)
 			give_up(k, "old records cannot be removed", rc);
 	}
-	if (h->store && rua_keeper_tick(&h->rua, h->store) < 0)
-		give_up(k, "what became of old reports cannot be forgotten", -EIO);
+	h->rua.max_bytes = k->settings.history_max_bytes;
+	rua_keeper_tick(&h->rua, h->store);
+	if (h->store && history_store_broken(h->store))
+		give_up(k, "what became of reports cannot be written", -EIO);
 	if (h->store)
 		atomic_store(&k->env->shared->history_records, history_store_count(h->store));
 }
@@ -216,6 +218,7 @@ static int history_open(struct keeper *k, const char *dir)
 	fact_register_all();
 	snprintf(h->path, sizeof(h->path), "%s/history.db", strcmp(dir, "/") == 0 ? "" : dir);
 	h->rua.path = h->path;
+	h->rua.max_bytes = k->settings.history_max_bytes;
 	reopen(h);
 	return 0;
 }

@@ -11,6 +11,8 @@ enum {
 	/* A quarter of one processor at most, and nobody waits for longer than a turn. */
 	TURN_MS = 5, PAUSE_MS = 15,
 	AGAIN_MS = 10 * 1000,
+	TIDY_MS = 10 * 60 * 1000,
+	SHARE = 16,                     /* of what the history may be in size, a day's reports at most */
 };
 
 static int64_t today(void)
@@ -32,12 +34,16 @@ static bool can_report(int64_t day)
 /* It is being read from now on, or soon. */
 static int begin(struct rua_keeper *r, int64_t day)
 {
+	struct rua_bounds bounds = rua_bounds;
 	int64_t now_ms = clock_ms();
 	int rc;
 
 	if (r->job || now_ms < r->again_ms)
 		return -EAGAIN;
-	rc = rua_job_new(r->path, day, NULL, &r->job);
+	/* They are in the same file as the records, which are removed when it is too large. */
+	if (bounds.octets > r->max_bytes / SHARE)
+		bounds.octets = (size_t)(r->max_bytes / SHARE);
+	rc = rua_job_new(r->path, day, &bounds, &r->job);
 	if (rc < 0) {
 		r->job = NULL;
 		r->again_ms = now_ms + AGAIN_MS;
@@ -180,10 +186,18 @@ int rua_keeper_turn(struct rua_keeper *r, struct history_store *store)
 	}
 	log_error("rua", "what", "the day's history cannot be read, it is tried again", "error", strerror(-rc), NULL);
 	rua_keeper_drop(r);
-	return rc < -1 ? rc : -EIO;
+	return -1;
 }
 
-int rua_keeper_tick(struct rua_keeper *r, struct history_store *store)
+void rua_keeper_tick(struct rua_keeper *r, struct history_store *store)
 {
-	return store ? rua_store_tidy(store, today()) : 0;
+	int64_t now_ms = clock_ms();
+	int rc;
+
+	if (!store || now_ms < r->tidy_ms)
+		return;
+	rc = rua_store_tidy(store, today());
+	r->tidy_ms = rc > 0 ? now_ms : now_ms + TIDY_MS;
+	if (rc < 0)
+		log_error("rua", "what", "old reports cannot be forgotten", "error", strerror(-rc), NULL);
 }

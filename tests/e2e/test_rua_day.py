@@ -1,8 +1,11 @@
 """What a day's mail becomes in aggregate reports (RFC 9990): real messages through the gateway, DNS of their own, and the report that is made from the history."""
 import collections
 import datetime
+import os
 import pathlib
 import re
+import signal
+import sqlite3
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
@@ -161,3 +164,57 @@ def test_nothing_is_asked_without_it(lab, backend, world):
     assert send(g, "a@strict.example", source=BAD, subject="a virus").code == 550
     recorded(g, 1)
     assert made(g, "strict.example", check=False).returncode == 1
+
+
+def earlier(data, by_ms):
+    """A record of the history, whose second member is its moment: seven bits an octet, the low ones first, the sign in the lowest (history_record.h)."""
+    end = next(i for i in range(1, len(data)) if data[i] < 128) + 1
+    number = sum((octet & 127) << 7 * i for i, octet in enumerate(data[1:end])) - 2 * by_ms
+    octets = []
+    while number >= 128:
+        octets.append(number & 127 | 128)
+        number >>= 7
+    return data[:1] + bytes([*octets, number]) + data[end:]
+
+
+def yesterday(g):
+    """What is recorded has happened a day earlier."""
+    day_ms = 86400000
+    g.stop()
+    with sqlite3.connect(g.state / "history" / "history.db") as db:
+        for number, data in db.execute("SELECT id, data FROM record").fetchall():
+            db.execute("UPDATE record SET at = at - ?, data = ? WHERE id = ?", (day_ms, earlier(data, day_ms), number))
+    db.close()
+
+
+def reports(g):
+    db = sqlite3.connect(g.state / "history" / "history.db")
+    try:
+        return {domain: fate for domain, fate in db.execute("SELECT domain, fate FROM report")}, [d for d, in db.execute("SELECT day FROM report_day")]
+    finally:
+        db.close()
+
+
+def test_the_keeper_reads_a_day_that_is_over(lab, backend, world, tmp_path):
+    """It is read once, whatever is killed; and a database from before has its records read, and lost none."""
+    g = lab([backend().port], dns=world.server, conf=CONF, policy=POLICY)
+    for _ in range(3):
+        assert send(g, "a@strict.example").code == 250
+    assert send(g, "a@open.example").code == 250
+    assert send(g, "a@tested.example", source=BAD).code == 250
+    recorded(g, 5)
+    yesterday(g)
+    with sqlite3.connect(g.state / "history" / "history.db") as db:
+        db.execute("DROP TABLE report")
+        db.execute("DROP TABLE report_day")
+    db.close()
+    g.start()
+    line = g.wait_line(r'event=rua-day .*records=5 reports=2')
+    os.kill(g.children()["gp-history"], signal.SIGKILL)
+    g.wait_line(r"event=died")
+    found, days = reports(g)
+    assert set(found) == {"strict.example", "tested.example"}
+    assert int(re.search(r"day=(\d+)", line)[1]) in days
+    assert set(rows(report(g, "strict.example", tmp_path, "yesterday")).values()) == {3}
+    assert send(g, "a@strict.example").code == 250
+    recorded(g, 6)
