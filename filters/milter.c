@@ -165,7 +165,9 @@ void milters_free(struct milters *m)
 static int gone(struct milters *m, struct one *o, const struct txn *t, int rc, const char *why)
 {
 	snprintf(o->why, sizeof(o->why), "milter %s: %s", o->conf->daemon.name, why);
-	log_warning("milter-failed", "tx", t->id, "milter", o->conf->daemon.name, "why", why, NULL);
+	/* That nobody is there is said once when it goes, and once when it is back (daemon_pool), not with each message. */
+	if (rc != -EHOSTUNREACH)
+		log_warning("milter-failed", "tx", t->id, "milter", o->conf->daemon.name, "why", why, NULL);
 	o->away = true;
 	hang_up(o, rc == -ECANCELED || rc == -ENOMEM ? DAEMON_DROPPED : DAEMON_FAILED);
 	return rc;

@@ -11,6 +11,7 @@ import pytest
 from lab.gateway import parse_logfmt
 from lab.milter import Milter, OpenDKIM, program
 from lab.postfix import Postfix
+from lab.process import WAIT_S
 from lab.recorder import Recorder
 from lab.sign import KEY, public_key, signed
 from lab.smtp import Client, mail
@@ -345,6 +346,22 @@ def test_away(gate, binary, tmp_path, recorder):
         m.script(("eom", "addheader", "A", "b"), ("eom", "progress"), ("eom", "die"))
         assert send(g).code == 451
     assert all(b"\r\nA: b" not in t.octets for t in recorder.taken)
+
+
+def test_away_is_said_once(gate, binary, tmp_path):
+    """When it goes, and when it is back; not with each message."""
+    m = Milter(binary, tmp_path / "m")
+    g = gate(m, options="away = pass")
+    for _ in range(4):
+        assert send(g).code == 250
+    with m:
+        end = time.monotonic() + WAIT_S
+        while not m.heard():
+            assert send(g).code == 250 and time.monotonic() < end
+            time.sleep(0.1)
+        g.wait_line("event=daemon .*state=up")
+    said = [line for line in g.process.output().splitlines() if "event=milter-failed" in line or "event=daemon " in line]
+    assert len(said) == 2 and "name=m0" in said[0] and "state=away" in said[0] and "state=up" in said[1], said
 
 
 def test_time(gate, one, recorder):
