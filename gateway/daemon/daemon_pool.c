@@ -14,6 +14,8 @@
 #include "daemon/daemon_connect.h"
 #include "policy/conf.h"
 
+_Static_assert(DAEMON_ADDRESSES_MAX <= 8, "an address is a bit of struct daemon_shared");
+
 enum {
 	TICK_MS = 500,                  /* how often kept lines are looked at */
 	LAST_MAX = 1024,
@@ -35,6 +37,8 @@ struct pool {                           /* of one daemon */
 	const struct daemon_conf *conf;
 	struct gate gate;
 	int waiting, kept;
+	struct daemon_shared *shared;   /* NULL: nobody asks how it is */
+	int self;
 	struct place place[DAEMON_ADDRESSES_MAX];
 };
 
@@ -65,6 +69,31 @@ static struct pool_line *line_of(struct daemon_line *l)
 	return (struct pool_line *)l;
 }
 
+/* How it is */
+
+void daemon_shared_forget(struct daemon_shared *shared, int worker)
+{
+	atomic_store(&shared->up[worker], 0);
+	atomic_store(&shared->away[worker], 0);
+	atomic_store(&shared->lines[worker], 0);
+}
+
+static void tell_place(const struct pool *p, const struct place *at)
+{
+	uint8_t bit = (uint8_t)(1 << (at - p->place));
+
+	if (!p->shared)
+		return;
+	atomic_fetch_and(at->away ? &p->shared->up[p->self] : &p->shared->away[p->self], (uint8_t)~bit);
+	atomic_fetch_or(at->away ? &p->shared->away[p->self] : &p->shared->up[p->self], bit);
+}
+
+static void tell_line(const struct pool *p, int more)
+{
+	if (p->shared)
+		atomic_fetch_add(&p->shared->lines[p->self], more);
+}
+
 /* Addresses that fail */
 
 static void say(const struct pool *p, const struct place *at, const char *why)
@@ -91,6 +120,7 @@ static void rest(struct pool *p, struct place *at, const char *why)
 	at->until_ms = clock_ms() + at->rest_ms;
 	at->away = true;
 	at->failures = 0;
+	tell_place(p, at);
 	while (at->kept)
 		kept_close(at->kept);
 	if (news)
@@ -103,6 +133,7 @@ static void well(struct pool *p, struct place *at)
 	if (at->away)
 		say(p, at, NULL);
 	at->away = false;
+	tell_place(p, at);
 }
 
 static bool usable(const struct place *at)
@@ -130,6 +161,7 @@ static void failed(struct pool *p, struct place *at)
 
 static void line_free(struct pool_line *l)
 {
+	tell_line(l->pool, -1);
 	stream_free(l->stream);
 	buf_release(&l->last);
 	free(l);
@@ -267,6 +299,7 @@ static int line_new(struct pool *p, struct place *at, int64_t deadline_ms, struc
 	at->tried |= l->trial;
 	rc = daemon_connect(at->address, p->all->dns, p->all->source, left < full ? left : full, &l->stream, why);
 	if (rc == 0) {
+		tell_line(p, 1);
 		*out = l;
 		return 0;
 	}
@@ -425,6 +458,12 @@ struct daemon_pool *daemon_pool_new(const struct site *site, struct dns *dns, st
 			all->pool[i].place[k].address = &c->address[k];
 	}
 	return all;
+}
+
+void daemon_pool_share(struct daemon_pool *all, size_t i, struct daemon_shared *shared, int self)
+{
+	all->pool[i].shared = shared;
+	all->pool[i].self = self;
 }
 
 void daemon_pool_free(struct daemon_pool *all)

@@ -8,10 +8,16 @@
  * An address that cannot be connected to is left alone for DAEMON_REST_MS, twice as long after each further failure, up to DAEMON_REST_MAX_MS. One that
  * is connected to but fails to answer is left alone at once where another one is well, else after DAEMON_FAILURES in a row: it may have been the message.
  * Then one line at a time finds out whether it is back. The log says it once each way.
+ *
+ * What each worker has found lies in memory that all processes share, for gatepost status (struct daemon_shared).
  */
 #ifndef DAEMON_POOL_H
 #define DAEMON_POOL_H
 
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/places.h"
 #include "filters/daemon.h"
 
 struct dns;
@@ -25,10 +31,21 @@ struct daemon_source {
 	int (*connect)(struct daemon_source *s, const char *path, int timeout_ms);
 };
 
+/* Of a daemon, by workers: which of its addresses (bits, in their order) have answered last, or have not; and its lines, those that are kept included. */
+struct daemon_shared {
+	_Atomic uint8_t up[PLACES_WORKERS_MAX], away[PLACES_WORKERS_MAX];
+	_Atomic int lines[PLACES_WORKERS_MAX];
+};
+
+/* A worker has died. */
+void daemon_shared_forget(struct daemon_shared *shared, int worker);
+
 struct daemon_pool;
 
 /* For all of site->daemon. dns: for host names, source: may be NULL. NULL: no memory. */
 struct daemon_pool *daemon_pool_new(const struct site *site, struct dns *dns, struct daemon_source *source);
+/* The i-th daemon of the site tells there how it is, as this worker. shared outlives the pool. */
+void daemon_pool_share(struct daemon_pool *p, size_t i, struct daemon_shared *shared, int self);
 /* No task has a line, or waits for one. */
 void daemon_pool_free(struct daemon_pool *p);
 

@@ -88,6 +88,34 @@ static void backends_describe(const struct shared *s, json_t *answer)
 	json_object_set_new(answer, "backends", list);
 }
 
+/* Scanners and milters: away are those none of whose addresses has answered a worker when it asked last. Nobody asks those that no rule needs. */
+static void daemons_describe(const struct shared *s, json_t *answer)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < SHARED_PLACES; i++) {
+		const struct daemon_shared *d = &s->daemon[i];
+		int up = 0, away = 0, lines = 0, addresses = 0;
+		unsigned bits = 0;
+
+		if (!s->daemon_names.name[i][0])
+			continue;
+		for (int k = 0; k < SHARED_SLOTS; k++) {
+			unsigned well = atomic_load(&d->up[k]), not = atomic_load(&d->away[k]);
+
+			up += well != 0;
+			away += not && !well;
+			bits |= not;
+			lines += atomic_load(&d->lines[k]);
+		}
+		for (; bits; bits &= bits - 1)
+			addresses++;
+		json_array_append_new(list, json_pack("{s:s,s:s,s:i,s:i,s:i,s:i}", "daemon", s->daemon_names.name[i], "state", away ? "away" : up ? "up" : "unknown",
+						      "up", up, "away", away, "addresses_away", addresses, "sessions", lines));
+	}
+	json_object_set_new(answer, "daemons", list);
+}
+
 /* Servers that are spoken to in clear text since TLS with them fails. */
 static void tls_failed_describe(const struct shared *s, json_t *answer)
 {
@@ -141,6 +169,7 @@ static void workers_describe(const struct shared *s, json_t *answer)
 							 (json_int_t)atomic_load(&s->rua.given_up)));
 	load_describe(&s->load, answer);
 	backends_describe(s, answer);
+	daemons_describe(s, answer);
 	tls_failed_describe(s, answer);
 	directory_describe(&s->directory, answer);
 	json_object_set_new(answer, "up_s", json_integer(clock_wall_s() - s->started_s));

@@ -56,6 +56,10 @@ static void share_keep(struct parent *p, const struct site *s)
 		if (s->listener[i].protocol != LISTENER_SMTP)
 			names[count++] = s->listener[i].name;
 	shared_names_keep(&p->shared->listener_names, names, count);
+	count = 0;
+	for (size_t i = 0; i < s->daemon_count && count < SHARED_PLACES; i++)
+		names[count++] = s->daemon[i]->name;
+	shared_names_keep(&p->shared->daemon_names, names, count);
 }
 
 static int share(struct parent *p, struct site *s, struct buf *err)
@@ -68,6 +72,8 @@ static int share(struct parent *p, struct site *s, struct buf *err)
 	for (size_t i = 0; i < s->listener_count; i++)
 		if (s->listener[i].protocol != LISTENER_SMTP && shared_listener_claim(p->shared, s->listener[i].name) < 0)
 			return too_many(s->path, s->listener[i].line, "listeners of protocols other than smtp", err);
+	for (size_t i = 0; i < s->daemon_count; i++)
+		(void)shared_daemon_claim(p->shared, s->daemon[i]->name);       /* one that has none is not seen by gatepost status */
 	return 0;
 }
 

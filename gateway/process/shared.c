@@ -104,6 +104,16 @@ int shared_listener_claim(struct shared *s, const char *name)
 	return at;
 }
 
+int shared_daemon_claim(struct shared *s, const char *name)
+{
+	bool new;
+	int at = claim(&s->daemon_names, name, &new);
+
+	if (new)
+		memset(&s->daemon[at], 0, sizeof(s->daemon[at]));
+	return at;
+}
+
 void shared_names_keep(struct shared_names *n, const char *const *names, size_t count)
 {
 	for (int i = 0; i < SHARED_PLACES; i++) {
@@ -126,6 +136,7 @@ void shared_slot_clear(struct shared *s, int slot)
 	load_shared_forget(&s->load, slot);
 	for (int i = 0; i < SHARED_PLACES; i++) {
 		backend_shared_forget(&s->backend[i], slot);
+		daemon_shared_forget(&s->daemon[i], slot);
 		places_forget(&s->listener[i], slot);
 	}
 	places_forget(&s->smtp_sessions, slot);

@@ -16,6 +16,7 @@
 
 #include "base/load.h"
 #include "base/presence.h"
+#include "daemon/daemon_pool.h"
 #include "filters/dnsbl_health.h"
 #include "hop/backend.h"
 #include "hop/destination_hop.h"
@@ -26,7 +27,7 @@
 
 enum {
 	SHARED_SLOTS = BACKEND_WORKERS_MAX, /* workers alive at once, all generations */
-	SHARED_PLACES = 64,     /* backends, and listeners */
+	SHARED_PLACES = 64,     /* backends, and listeners, and daemons beside us */
 	SHARED_NAME_MAX = 64,
 	SHARED_GENERATIONS = 8, /* that may have zones of their own at the same time */
 };
@@ -65,8 +66,9 @@ struct shared {
 	struct presence presence;               /* and what they have at once */
 	struct places smtp_sessions;
 	struct shared_slot slot[SHARED_SLOTS];
-	struct shared_names backend_names, listener_names;
+	struct shared_names backend_names, listener_names, daemon_names;
 	struct backend_shared backend[SHARED_PLACES];
+	struct daemon_shared daemon[SHARED_PLACES];
 	struct places listener[SHARED_PLACES];  /* connections of those that have max_connections */
 	struct dnsbl_health dnsbl[SHARED_GENERATIONS];
 	struct directory_shared directory;
@@ -90,6 +92,7 @@ int shared_withhold(struct shared *s);
 /* Parent only, before workers start: the place of that name, its counters zeroed when it is new. -1: all are taken. */
 int shared_backend_claim(struct shared *s, const char *name);
 int shared_listener_claim(struct shared *s, const char *name);
+int shared_daemon_claim(struct shared *s, const char *name);
 /* Forget those that are not in the list, so that their places can be taken. Parent only. */
 void shared_names_keep(struct shared_names *n, const char *const *names, size_t count);
 /* The place, by workers. -1: not claimed. */

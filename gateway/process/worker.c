@@ -411,6 +411,12 @@ static int worker_prepare(struct worker *w)
 	w->daemons = daemon_pool_new(w->site, w->dns, &w->daemon_sockets.source);
 	if (!w->daemons)
 		return failed("no memory", -ENOMEM, NULL);
+	for (size_t i = 0; i < w->site->daemon_count; i++) {
+		int at = shared_names_find(&w->env->shared->daemon_names, w->site->daemon[i]->name);
+
+		if (at >= 0)
+			daemon_pool_share(w->daemons, i, &w->env->shared->daemon[at], w->env->slot);
+	}
 	rc = load_prepare(w);
 	if (rc < 0)
 		return failed("no memory", rc, NULL);
