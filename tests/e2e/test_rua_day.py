@@ -10,7 +10,9 @@ import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 
-from lab.sign import key_record, signed
+import dkim
+
+from lab.sign import KEY, key_record, signed
 from lab.smtp import Client, mail
 
 SCHEMA = pathlib.Path(__file__).resolve().parents[1] / "conformance" / "dmarc" / "rfc9990.xsd"
@@ -27,6 +29,7 @@ _dmarc.tested.example TXT "v=DMARC1; p=reject; t=y; rua=mailto:d@tested.example"
 open.example TXT "v=spf1 ip4:{GOOD} -all"
 _dmarc.open.example TXT "v=DMARC1; p=none"
 other.example TXT "v=spf1 ip4:{OTHER} -all"
+sel._domainkey.list.example TXT {key_record()}
 """
 
 POLICY = """
@@ -34,6 +37,7 @@ accept ours: if direction in (outbound, internal)
 reject virus: "550 5.7.1 malware" if header.subject ~ /virus/
 defer later: "451 4.7.1 later" if header.subject ~ /later/
 accept let-in: if header.subject ~ /let in/
+accept forwarded: if dmarc = fail and arc.sealer in ("list.example")
 reject refused: if dmarc = fail and dmarc.policy = reject
 quarantine held: if dmarc = fail and dmarc.policy = quarantine
 quarantine dave: if rcpt = "dave@example.com"
@@ -50,10 +54,14 @@ def today():
     return datetime.datetime.now(datetime.timezone.utc).date()
 
 
-def send(g, author, subject="hello", source=GOOD, sender=None, rcpt="bob@example.com", sign=None):
+def send(g, author, subject="hello", source=GOOD, sender=None, rcpt="bob@example.com", sign=None, listed=False):
     message = mail(author, subject=subject)
     if sign:
         message = signed(message, domain=sign)
+    if listed:          # changed, and sealed, by a mailing list
+        message = message.replace(b"Subject: ", b"Subject: [list] ")
+        message = b"Authentication-Results: list.example; dmarc=pass header.from=strict.example\r\n" + message
+        message = b"".join(dkim.arc_sign(message, b"sel", b"list.example", KEY.read_bytes(), b"list.example", include_headers=[b"from", b"subject"])) + message
     with Client(g.port, source=source) as c:
         return c.message(author if sender is None else sender, rcpt, message)
 
@@ -119,11 +127,12 @@ def test_a_day_of_mail(lab, backend, world, tmp_path):
     assert send(g, "a@sub.strict.example", sender="b@strict.example").code == 250                           # aspf=s: not aligned; sp: held
     assert send(g, "a@sub.strict.example").code == 250                                                      # equal
     assert send(g, "a@strict.example", source=OTHER, sender="x@other.example").code == 550                   # SPF passes, for another
+    assert send(g, "a@strict.example", source=OTHER, sender="x@other.example", sign="strict.example", listed=True).code == 250      # neither, but ARC
     assert send(g, "a@strict.example", source="127.0.0.40").code == 250                                     # ours
     assert send(g, "a@tested.example", source=BAD).code == 250
     assert send(g, "a@open.example", source=BAD).code == 250
     assert send(g, "a@other.example", source=BAD).code == 250                                               # no record
-    recorded(g, 18)
+    recorded(g, 19)
     tree = report(g, "strict.example", tmp_path)
     local = "local_policy(accepted by rules here)"
     assert rows(tree) == {
@@ -135,6 +144,8 @@ def test_a_day_of_mail(lab, backend, world, tmp_path):
         f"{GOOD} quarantine dkim=fail spf=fail sub.strict.example strict.example spf:strict.example=pass": 1,
         f"{GOOD} pass dkim=fail spf=pass sub.strict.example sub.strict.example spf:sub.strict.example=pass": 1,
         f"{OTHER} reject dkim=fail spf=fail strict.example other.example spf:other.example=pass": 1,
+        f"{OTHER} none dkim=fail spf=fail local_policy(arc=pass as[1].d=list.example) strict.example other.example "
+        "dkim:strict.example/sel=fail spf:other.example=pass": 1,
     }
     begin = int(datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.timezone.utc).timestamp())
     assert {p: text(tree, p) for p in ("report_metadata/org_name", "report_metadata/email", "report_metadata/report_id", "report_metadata/date_range/begin",
@@ -156,6 +167,23 @@ def test_a_day_of_mail(lab, backend, world, tmp_path):
     # Another program of ours reads it.
     read = g.command("report", str(tmp_path / "report.xml"), check=False)
     assert read.returncode == 0 and b"open.example" in read.stdout, read
+
+
+def test_a_retry_is_the_same_message(lab, backend, world, tmp_path):
+    """Some had it at the first attempt, the others at the second."""
+    servers = [backend(), backend()]
+    g = lab([s.port for s in servers], domains=("example.com", "example.org"), dns=world.server, policy=POLICY,
+            conf=CONF + 'domain "example.org" { backends = { "b1" } }\n')
+    servers[1].script["."] = servers[1].script["BDAT"] = b"451 4.3.0 not now\r\n"
+    message = mail("a@strict.example")
+    for code in (451, 250):
+        with Client(g.port, source=GOOD) as c:
+            assert c.message("a@strict.example", ["bob@example.com", "carol@example.org"], message).code == code
+        servers[1].script.clear()
+    assert len(servers[0].messages) == 1
+    recorded(g, 4)
+    assert list(rows(report(g, "strict.example", tmp_path)).values()) == [1]
+    assert "retry of" in g.command("history", "-c", str(g.conf_path), "-v", "--to", "carol@example.org").stdout.decode()
 
 
 def test_nothing_is_asked_without_it(lab, backend, world):
