@@ -68,7 +68,7 @@ static void end(size_t n)
 
 static int64_t soon(void)
 {
-	return clock_ms() + 3000;
+	return clock_ms() + 20000;
 }
 
 static const char *take_name(struct backend_session **bs)
@@ -143,7 +143,7 @@ static void none_task(void *arg)
 	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
 	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
 	CHECK(server[1].connections == 1);
-	CHECK(clock_ms() - begun < 2000);
+	CHECK(clock_ms() - begun < 10000);
 	end(2);
 }
 
@@ -172,7 +172,7 @@ static void recovery_task(void *arg)
 	script_server_start(&server[0], port);
 	script_server_add(&server[0], S(EHLO, "C:QUIT", "S:221 bye\r\n"));
 	/* the probe finds it */
-	until = clock_ms() + 4000;
+	until = clock_ms() + 20000;
 	while (backend_group_up(group) == 0 && clock_ms() < until)
 		task_sleep(20);
 	CHECK(backend_group_up(group) == 1);
@@ -261,7 +261,7 @@ static void test_reuse(void **state)
 static void idle_task(void *arg)
 {
 	struct backend_session *bs;
-	int64_t until = clock_ms() + 4000;
+	int64_t until = clock_ms() + 20000;
 
 	set_up(1);
 	script_server_add(&server[0], S(EHLO));
@@ -316,7 +316,7 @@ static void limit_task(void *arg)
 		u[i] = (struct user){ .hold_ms = 40 };
 		task_spawn("user", user_task, &u[i], NULL);
 	}
-	for (int64_t until = clock_ms() + 4000; done < 12 && clock_ms() < until;) {
+	for (int64_t until = clock_ms() + 20000; done < 12 && clock_ms() < until;) {
 		task_sleep(10);
 		done = 0;
 		for (size_t i = 0; i < 12; i++)
@@ -350,7 +350,7 @@ static void reuse_limit_task(void *arg)
 		u[i] = (struct user){ .hold_ms = 10 };
 		task_spawn("user", user_task, &u[i], NULL);
 	}
-	for (int64_t until = clock_ms() + 4000; done < 12 && clock_ms() < until;) {
+	for (int64_t until = clock_ms() + 20000; done < 12 && clock_ms() < until;) {
 		task_sleep(10);
 		done = 0;
 		for (size_t i = 0; i < 12; i++)
@@ -385,7 +385,7 @@ static void wait_task(void *arg)
 	CHECK(shared.inside.held[1] == 1);
 	begun = clock_ms();
 	CHECK(backend_take(group, soon(), &other) == -EBUSY);
-	CHECK(clock_ms() - begun >= 290 && clock_ms() - begun < 1500);
+	CHECK(clock_ms() - begun >= 290 && clock_ms() - begun < 10000);
 	CHECK(shared.inside.held[1] == 1 && shared.wanted[1] == 0);
 	/* that worker dies */
 	backend_shared_forget(&shared, 0);
@@ -449,10 +449,10 @@ static void full_task(void *arg)
 			script_server_add(&server[0], S(EHLO));
 		script_server_add(&server[0], S("S:421 4.3.2 The maximum number of concurrent server connections has exceeded a per-source limit\r\n"));
 		script_server_add(&server[0], S(EHLO));
-		conf[0].max_sessions_wait_ms = 2000;
+		conf[0].max_sessions_wait_ms = 10000;
 		begin();
 		for (int i = 0; i < rows[r].others; i++) {
-			u[i] = (struct user){ .hold_ms = 200 };
+			u[i] = (struct user){ .hold_ms = 800 };         /* they are there when the late one comes */
 			task_spawn("user", user_task, &u[i], NULL);
 			while (server[0].connections <= (size_t)i)
 				task_sleep(2);
@@ -461,7 +461,7 @@ static void full_task(void *arg)
 			task_sleep(2);
 		task_sleep(20);
 		task_spawn("late", user_task, &late, NULL);
-		for (int64_t until = clock_ms() + 3000; (done < rows[r].others || !late.done) && clock_ms() < until;) {
+		for (int64_t until = clock_ms() + 20000; (done < rows[r].others || !late.done) && clock_ms() < until;) {
 			task_sleep(5);
 			done = 0;
 			for (int i = 0; i < rows[r].others; i++)
@@ -571,7 +571,7 @@ static void wanted_task(void *arg)
 {
 	static struct backend_shared shared;
 	struct backend_session *bs;
-	int64_t until = clock_ms() + 3000;
+	int64_t until = clock_ms() + 20000;
 
 	memset(&shared, 0, sizeof(shared));
 	set_up(1);

@@ -101,6 +101,15 @@ static int ask(struct question *q)
 	return daemon_ask(all(), &conf, in(LONG_MS), talk, q);
 }
 
+/* It has failed, at that moment or later, and is left alone: said at once, unless this machine has stood still for longer than that is so. */
+static bool left_alone(int64_t failed_ms)
+{
+	struct question q = { .how = DAEMON_AGAIN };
+	int rc = ask(&q);
+
+	return (rc == -EHOSTUNREACH && q.runs == 0) || clock_ms() - failed_ms >= DAEMON_REST_MS;
+}
+
 /* A line that is given back is used again; one that was not is closed. */
 static void again(void *arg)
 {
@@ -152,14 +161,16 @@ static void stale(void *arg)
 static void mid_reply(void *arg)
 {
 	struct question q = { .how = DAEMON_AGAIN };
+	int64_t failed_ms = 0;
 
 	begin(1);
 	SCRIPT(0, "C:ask", "S:on", "X");
-	for (int i = 0; i < DAEMON_FAILURES; i++)
+	for (int i = 0; i < DAEMON_FAILURES; i++) {
+		failed_ms = clock_ms();
 		CHECK(ask(&q) == -EPIPE && q.runs == 1);
+	}
 	CHECK(server[0].connections == DAEMON_FAILURES);
-	CHECK(ask(&q) == -EHOSTUNREACH && q.runs == 0);
-	CHECK(server[0].connections == DAEMON_FAILURES);
+	CHECK(left_alone(failed_ms));
 	end();
 }
 
@@ -231,17 +242,17 @@ static void refused(void *arg)
 static void hung(void *arg)
 {
 	struct question q = { 0 };
+	int64_t begun_ms = 0;
 
 	begin(1);
 	SCRIPT(0, "H");
 	for (int i = 0; i < DAEMON_FAILURES; i++) {
-		int64_t begun_ms = clock_ms();
-
+		begun_ms = clock_ms();
 		CHECK(daemon_ask(all(), &conf, in(SHORT_MS), talk, &q) == -ETIMEDOUT);
-		CHECK(clock_ms() - begun_ms >= SHORT_MS && clock_ms() - begun_ms < SHORT_MS + 5000);
+		CHECK(clock_ms() - begun_ms >= SHORT_MS && clock_ms() - begun_ms < SHORT_MS + 15000);
 	}
 	CHECK(q.runs == DAEMON_FAILURES);
-	CHECK(ask(&q) == -EHOSTUNREACH && q.runs == 0);
+	CHECK(left_alone(begun_ms));
 	end();
 }
 
@@ -250,6 +261,7 @@ static void rubbish(void *arg)
 {
 	struct question q = { .how = DAEMON_AGAIN };
 	struct daemon_line *l;
+	int64_t failed_ms = 0;
 
 	begin(1);
 	SCRIPT(0, "C:ask", "S:rubbish\n");
@@ -257,9 +269,11 @@ static void rubbish(void *arg)
 		CHECK(daemon_take(all(), &conf, in(LONG_MS), false, &l) == 0);
 		daemon_give(l, DAEMON_DROPPED);
 	}
-	for (int i = 0; i < DAEMON_FAILURES; i++)
+	for (int i = 0; i < DAEMON_FAILURES; i++) {
+		failed_ms = clock_ms();
 		CHECK(ask(&q) == -EPROTO);
-	CHECK(ask(&q) == -EHOSTUNREACH);
+	}
+	CHECK(left_alone(failed_ms));
 	CHECK(daemon_ask(NULL, &conf, in(LONG_MS), talk, &q) == -EHOSTUNREACH);
 	end();
 }
