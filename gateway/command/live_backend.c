@@ -18,7 +18,7 @@
 #include "hop/xclient.h"
 #include "policy/conf.h"
 
-enum { SESSIONS_MAX = 21, SESSIONS_MS = 10 * 1000 };       /* Exchange takes 20 from one source (MaxInboundConnectionPerSource) */
+enum { SESSIONS_MAX = 21, SESSIONS_MS = 10 * 1000, GOODBYE_MS = 300 };       /* Exchange takes 20 from one source (MaxInboundConnectionPerSource) */
 
 struct look {
 	struct live_part *p;
@@ -152,14 +152,21 @@ static void look_at_sessions(const struct look *k)
 	struct smtp_client *held[SESSIONS_MAX] = { NULL };
 	struct smtp_client_conf conf = k->conf;
 	int most = k->b->max_sessions > 0 && k->b->max_sessions < SESSIONS_MAX ? k->b->max_sessions : SESSIONS_MAX, n = 0, rc = 0;
-	int64_t until = clock_ms() + SESSIONS_MS;
+	int64_t until = clock_ms() + SESSIONS_MS < k->p->until_ms ? clock_ms() + SESSIONS_MS : k->p->until_ms;
 	char why[SMTP_WHY_MAX];
 
 	if (!conf.implicit)
 		conf.tls = TLS_OFF;
-	while (n < most && rc == 0 && clock_ms() < until && clock_ms() < k->p->until_ms)
-		rc = open_as(k, &conf, &held[n++], why);
-	if (rc < 0)
+	while (n < most && rc == 0 && clock_ms() < until) {
+		rc = open_as(k, &conf, &held[n], why);
+		/* A session that has said QUIT may count there for another moment. */
+		if (rc < 0 && clock_ms() < until && task_sleep(GOODBYE_MS) == 0)
+			rc = open_as(k, &conf, &held[n], why);
+		n++;
+	}
+	if (rc == 0 && n < most)
+		live_say(k->p, LIVE_OK, "it takes %d sessions from us at once; for more there was no time, since it is slow to greet", n);
+	else if (rc < 0)
 		live_say(k->p, LIVE_WARN, "session %d at once fails: %s; say max_sessions = %d, or let it take more from us", n, why, n > 1 ? n - 1 : 1);
 	else
 		live_say(k->p, LIVE_OK, "it takes %d sessions from us at once", n);
