@@ -15,7 +15,7 @@
 #include "filters/dkim_header.h"
 #include "filters/dkim_tag.h"
 
-enum { KEYS_MAX = 64, OLDER_BYTES_MAX = 1 << 20, CHECKS_AT_A_STRETCH = 8, NO_KEY = -1 };
+enum { KEYS_MAX = 64, OLDER_BYTES_MAX = 1 << 20, CHECKS_AT_A_STRETCH = 4, NO_KEY = -1 };
 
 /* The question for one key; signatures with the same d= and s= share it. */
 struct asked {

@@ -5,6 +5,8 @@
 #include "filters/dkim_tag.h"
 
 enum { RSA_BITS_MIN = 1024, RSA_BITS_MAX = 8192 };      /* RFC 8301 section 3.2: up to 4096 is a must */
+/* OpenSSL's own bound from 3,073 bits of modulus on. Below, one as long as the modulus takes 7 ms for a signature, a hundred times that of an honest key. */
+enum { EXPONENT_BITS_MAX = 64 };
 enum { ED25519_BYTES = 32 };                            /* RFC 8463 section 4 */
 
 /* DER, as much of it as a public key has (X.690; RFC 8017 A.1.1, RFC 5280 4.1.2.7). */
@@ -132,6 +134,10 @@ static enum dkim_key_state rsa_parse(const unsigned char *p, size_t len, struct 
 	if (out->bits < RSA_BITS_MIN) {
 		*why = "the key has fewer than 1024 bits";
 		return DKIM_KEY_WEAK;
+	}
+	if (bits_of(&e) > EXPONENT_BITS_MAX) {
+		*why = "the exponent of the key has more than 64 bits";
+		return DKIM_KEY_BAD;
 	}
 	out->len = out->bits > RSA_BITS_MAX ? 0 : rsa_wrap(&key, out->bytes);
 	if (out->len == 0) {

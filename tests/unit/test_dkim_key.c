@@ -71,6 +71,8 @@ static const struct {
 	{ "key cut off",             "v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GN",  DKIM_KEY_BAD, 0, false, false },
 	{ "ed25519 too short",       "v=DKIM1; k=ed25519; p=PTrB3N1S",           DKIM_KEY_BAD, 256, false, false },
 	{ "ed25519 in SPKI",         "k=ed25519; p=MCowBQYDK2VwAyEA3SUqa9UbfciWkk7tlcJ9P1VD5pXAasg0JUn/OgjVbKE=", DKIM_KEY_BAD, 256, false, false },
+	{ "exponent of 64 bits",     "p=MIGPAoGBAKFwszg5JjBZ8owQXR+xfCOQwZLP06yUrw8h3bZsrUomjRFuzhc499k9nBckEeILj2sNVJtvA2daFgCjWgmZUNg29nXMgedO9ejiXZQO2QR1lTGYXV2dyfgYGOgRiS+QK9I/CCQSiy8zDFx/0KajpFBlEycOJp4NN/KnTeRS5rQ5AgkAgAAAAAAAAAM=", DKIM_KEY_GOOD, 1024, false, false },
+	{ "exponent of 65 bits",     "p=MIGPAoGBAKFwszg5JjBZ8owQXR+xfCOQwZLP06yUrw8h3bZsrUomjRFuzhc499k9nBckEeILj2sNVJtvA2daFgCjWgmZUNg29nXMgedO9ejiXZQO2QR1lTGYXV2dyfgYGOgRiS+QK9I/CCQSiy8zDFx/0KajpFBlEycOJp4NN/KnTeRS5rQ5AgkBAAAAAAAAAAE=", DKIM_KEY_BAD, 1024, false, false },
 	{ "exponent 1",              "p=MAYCAQMCAQE=", DKIM_KEY_BAD, 0, false, false },
 	{ "exponent even",           "p=MAYCAQMCAQI=", DKIM_KEY_BAD, 0, false, false },
 	{ "modulus even",            "p=MAYCAQQCAQM=", DKIM_KEY_BAD, 0, false, false },
