@@ -11,6 +11,7 @@ static const char *const of_arc[] = { "ARC-Seal", "ARC-Message-Signature", "ARC-
 
 struct pair {
 	struct dkim_header *came, *sent;
+	size_t names, bytes;            /* how many of h= may still be looked at */
 };
 
 static void pair_cleanup(struct pair *p)
@@ -36,13 +37,9 @@ static int pair_read(struct pair *p, const struct message *came, const char *sen
 	return rc < 0 ? rc : dkim_header_ready(p->sent);
 }
 
-/* The next field of that name from below is the same in both; *end: there is none in either. */
-static bool same_next(struct pair *p, const char *name, size_t len, bool *end)
+static bool same_field(const struct dkim_field *a, const struct dkim_field *b)
 {
-	const struct dkim_field *a = dkim_header_up(p->came, name, len), *b = dkim_header_up(p->sent, name, len);
-
-	*end = !a && !b;
-	return *end || (a && b && a->len == b->len && memcmp(a->raw, b->raw, a->len) == 0);
+	return a == b || (a && b && a->len == b->len && memcmp(a->raw, b->raw, a->len) == 0);
 }
 
 static void rewind_both(struct pair *p)
@@ -53,40 +50,50 @@ static void rewind_both(struct pair *p)
 
 static bool same_name(struct pair *p, const char *name)
 {
-	bool end = false;
+	const struct dkim_field *a, *b;
 
 	rewind_both(p);
-	while (!end)
-		if (!same_next(p, name, strlen(name), &end))
+	do {
+		a = dkim_header_up(p->came, name, strlen(name));
+		b = dkim_header_up(p->sent, name, strlen(name));
+		if (!same_field(a, b))
 			return false;
+	} while (a);
 	return true;
 }
 
-/* What a signature covers is chosen anew. *names: how many may still be looked at. */
-static bool same_covered(struct pair *p, const struct dkim_field *signature, size_t *names)
+/* One more name of h=: within the bounds. */
+static bool same_named(struct pair *p, const char *name, size_t len)
+{
+	const struct dkim_field *a = dkim_header_up(p->came, name, len), *b = dkim_header_up(p->sent, name, len);
+
+	if (p->names-- == 0 || (a && a->len > p->bytes))
+		return false;
+	p->bytes -= a ? a->len : 0;
+	return same_field(a, b);
+}
+
+/* What a signature covers is chosen anew. */
+static bool same_covered(struct pair *p, const struct dkim_field *signature)
 {
 	struct dkim_tags tags;
 	const struct dkim_tag *h;
 	const char *body, *item;
 	size_t len, pos = 0;
-	bool end;
 
 	body = dkim_field_body(signature, &len);
 	if (dkim_tags_parse(body, len, &tags) || !(h = dkim_tags_find(&tags, "h")))
 		return true;            /* it is none */
 	rewind_both(p);
-	while (dkim_tag_item(h, &pos, &item, &len)) {
-		if (*names == 0 || !same_next(p, item, len, &end))
+	while (dkim_tag_item(h, &pos, &item, &len))
+		if (!same_named(p, item, len))
 			return false;
-		--*names;
-	}
 	return true;
 }
 
 int signed_change(const struct message *came, const char *sent, size_t len, char *const *name, size_t count)
 {
-	__attribute__((cleanup(pair_cleanup))) struct pair p = { NULL, NULL };
-	size_t names = SIGNED_CHANGE_NAMES_MAX;
+	__attribute__((cleanup(pair_cleanup))) struct pair p = { .names = SIGNED_CHANGE_NAMES_MAX, .bytes = SIGNED_CHANGE_BYTES_MAX };
 	int rc = pair_read(&p, came, sent, len);
 
 	if (rc < 0)
@@ -102,7 +109,7 @@ int signed_change(const struct message *came, const char *sent, size_t len, char
 	for (size_t i = 0; i < dkim_header_count(p.came); i++) {
 		const struct dkim_field *f = dkim_header_at(p.came, i);
 
-		if ((dkim_field_is(f, "DKIM-Signature") || dkim_field_is(f, "ARC-Message-Signature")) && !same_covered(&p, f, &names))
+		if ((dkim_field_is(f, "DKIM-Signature") || dkim_field_is(f, "ARC-Message-Signature")) && !same_covered(&p, f))
 			return 1;
 	}
 	return 0;
@@ -110,7 +117,7 @@ int signed_change(const struct message *came, const char *sent, size_t len, char
 
 int signed_change_chain(const struct message *came, const char *sent, size_t len, bool *any)
 {
-	__attribute__((cleanup(pair_cleanup))) struct pair p = { NULL, NULL };
+	__attribute__((cleanup(pair_cleanup))) struct pair p = { .names = SIGNED_CHANGE_NAMES_MAX, .bytes = SIGNED_CHANGE_BYTES_MAX };
 	int rc = pair_read(&p, came, sent, len), other = 0;
 
 	if (rc < 0)

@@ -13,7 +13,10 @@
 
 #include "filters/message.h"
 
-enum { SIGNED_CHANGE_NAMES_MAX = 10000 };       /* names in all h= that are looked at; beyond it is a change */
+enum {
+	SIGNED_CHANGE_NAMES_MAX = 10000,                /* in all h= that are looked at, */
+	SIGNED_CHANGE_BYTES_MAX = 4 * 1024 * 1024,      /* and of fields that are compared for these; beyond it is a change */
+};
 
 /* sent: the header, with or without its empty line. From is compared in any case. 1: it is other, 0: it is not, -ENOMEM, -EMSGSIZE. */
 int signed_change(const struct message *came, const char *sent, size_t len, char *const *name, size_t count);

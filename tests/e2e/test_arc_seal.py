@@ -129,10 +129,13 @@ def test_bodies(gate, recorder):
         octets = passed_on(g, recorder, head + body)
         assert verified(octets) == ("pass", 1), octets
         assert octets.startswith(b"ARC-Seal:")
+    for message in (b"From: a@b.example\r\nno field\r\nand so on\r\n", b"no header at all\r\n", b"Subject: no body\r\n"):
+        assert verified(passed_on(g, recorder, message)) == ("pass", 1)
     # BDAT keeps what stands alone; a message that is sealed leaves as lines.
     for body in [*BODIES, b"lone\nlf\rcr\r\n", b"\n"]:
         octets = passed_on(g, recorder, head + body, how="BDAT")
         assert verified(octets) == ("pass", 1) and recorder.taken[-1].how == "DATA", octets
+    assert verified(passed_on(g, recorder, head.replace(b"\r\n", b"\n") + b"lone\nlf\n", how="BDAT")) == ("pass", 1)
 
 
 def test_five_megabytes(gate, recorder):

@@ -115,6 +115,17 @@ static void test_bound(void **state)
 	m = message_of(buf_str(&text));
 	assert_int_equal(signed_change(m, text.data, text.len, names, 2), 1);
 	message_free(m);
+	/* Nor one field for each of many signatures. */
+	buf_clear(&text);
+	for (int i = 0; i < 200; i++)
+		buf_adds(&text, "DKIM-Signature: v=1; h=x\r\n");
+	buf_adds(&text, "X: ");
+	for (int i = 0; i < 30000; i++)
+		buf_addc(&text, 'x');
+	buf_adds(&text, "\r\n\r\n");
+	m = message_of(buf_str(&text));
+	assert_int_equal(signed_change(m, text.data, text.len, names, 2), 1);
+	message_free(m);
 }
 
 static void test_memory(void **state)
