@@ -18,7 +18,7 @@
 
 static const char *const comparisons[] = {
 	"spf = fail", "spf != pass", "spf in (none, softfail, temperror)", "spf = temperror", "dkim = pass", "dkim != fail", "dkim in (fail, temperror)",
-	"dmarc = fail", "dmarc != pass", "dmarc.policy = reject", "dmarc.policy in (quarantine, reject)", "dmarc.aligned = spf", "dmarc.aligned != dkim",
+	"dmarc = fail", "dmarc != pass", "dmarc.policy = reject", "dmarc.policy in (quarantine, reject)", "dmarc.aligned = spf", "dmarc.aligned != dkim", "dmarc.aligned all in (spf)",
 	"client.fcrdns != pass", "client.fcrdns = none", "client.ip in (192.0.2.0/25)", "client.ip = 192.0.2.1", "dnsbl.score >= 5", "dnsbl.score < 2",
 	"dnsbl.score in (1, 3)", "dnsbl.zones in (b.example)", "tls", "tls = false", "sender.null", "sender in (a.example)", "rcpt = x@a.example",
 	"from.domain in (a.example)", "from.domain != a.example", "from.domains = b.example", "from.domains != b.example", "from.count != 1",
