@@ -179,7 +179,7 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libgatepost.a $(TESTLIB)
 	$(CC) $(LDFLAGS) $(SCARCE) -o $@ $< $(MORE) $(TESTLIB) $(BUILD)/libgatepost.a -lcmocka $(LIBS)
 
 # Answers of a box that are the test's own.
-$(BUILD)/tests/unit/test_unpack: LDFLAGS += -Wl,--wrap=box_run
+$(BUILD)/tests/unit/test_unpack $(BUILD)/tests/unit/test_dmarc_report_file: LDFLAGS += -Wl,--wrap=box_run
 
 units: $(UNIT)
 conformances: $(CONFORM)

@@ -344,6 +344,11 @@ static void report_box(int in, int out, uint64_t arg)
 
 /* --- outside --- */
 
+struct answer {
+	const struct dmarc_report_file *found;
+	size_t pieces, records;
+};
+
 static void tell_wrong(const struct dmarc_report_file *found, const char *p, size_t len)
 {
 	char why[WHY_MAX];
@@ -352,29 +357,38 @@ static void tell_wrong(const struct dmarc_report_file *found, const char *p, siz
 	found->wrong(found->arg, why);
 }
 
-/* One piece of the answer. false: it is the last one, or none. */
-static bool take_piece(const struct dmarc_report_file *found, char kind, const char *p, size_t len)
+/* One piece of the answer. false: no box of ours says such a thing. */
+static bool take_piece(struct answer *a, char kind, const char *p, size_t len)
 {
-	struct dmarc_report *r = NULL;
+	AUTO(dmarc_report) struct dmarc_report *r = NULL;
 
-	if (kind == 'w')
-		tell_wrong(found, p, len);
-	else if (kind == 'r' && dmarc_report_wire_read(p, len, &r) == 0)
-		found->report(found->arg, r);
-	else
+	if (a->pieces++ > 2 * DMARC_REPORT_FILE_ENTRIES_MAX)
 		return false;
+	if (kind == 'w') {
+		tell_wrong(a->found, p, len);
+		return true;
+	}
+	if (kind != 'r' || dmarc_report_wire_read(p, len, &r) < 0)
+		return false;
+	a->records += r->record_count;
+	if (a->records > DMARC_REPORT_FILE_RECORDS_MAX)
+		return false;
+	a->found->report(a->found->arg, r);
+	r = NULL;
 	return true;
 }
 
 static void take_answer(const struct dmarc_report_file *found, const char *p, size_t len)
 {
+	struct answer a = { .found = found };
+
 	while (len >= HEAD) {
 		const unsigned char *q = (const unsigned char *)p;
 		size_t n = (size_t)q[1] << 24 | (size_t)q[2] << 16 | (size_t)q[3] << 8 | q[4];
 
-		if (*p == '$')
+		if (*p == '$' && !n)
 			return;
-		if (n > len - HEAD || !take_piece(found, *p, p + HEAD, n))
+		if (n > len - HEAD || !take_piece(&a, *p, p + HEAD, n))
 			break;
 		p += HEAD + n;
 		len -= HEAD + n;

@@ -153,8 +153,9 @@ static void show_prospect(const struct report_domain *d, struct buf *out)
 
 /* --- a row --- */
 
-static void show_signature(const struct dmarc_report_record *rec, const struct dmarc_report_dkim *sig, struct buf *out)
+static void show_signature(const struct report_row *row, const struct dmarc_report_dkim *sig, struct buf *out)
 {
+	bool aligned = row->rec->dkim_aligned == DMARC_REPORT_ALIGNED_PASS && report_related(sig->domain, row->rec, row->policy);
 	const char *result = dmarc_report_word(&dmarc_report_dkim_words, sig->result);
 
 	buf_adds(out, "DKIM of ");
@@ -165,7 +166,7 @@ static void show_signature(const struct dmarc_report_record *rec, const struct d
 		buf_addc(out, ')');
 	}
 	if (sig->result == DMARC_REPORT_DKIM_PASS)
-		buf_adds(out, rec->dkim_aligned == DMARC_REPORT_ALIGNED_PASS ? " passes" : " passes, not aligned");
+		buf_adds(out, aligned ? " passes" : " passes, not aligned");
 	else
 		buf_addf(out, ": %s", result ? result : "no result");
 	if (sig->result != DMARC_REPORT_DKIM_PASS && sig->human_result && *sig->human_result) {
@@ -175,13 +176,15 @@ static void show_signature(const struct dmarc_report_record *rec, const struct d
 	}
 }
 
-static void show_dkim(const struct dmarc_report_record *rec, struct buf *out)
+static void show_dkim(const struct report_row *row, struct buf *out)
 {
+	const struct dmarc_report_record *rec = row->rec;
+
 	if (!rec->dkim_count)
 		buf_adds(out, "no DKIM signature");
 	for (size_t i = 0; i < rec->dkim_count && i < SIGNATURES_SHOWN; i++) {
 		buf_adds(out, i ? ", " : "");
-		show_signature(rec, &rec->dkim[i], out);
+		show_signature(row, &rec->dkim[i], out);
 	}
 	if (rec->dkim_count > SIGNATURES_SHOWN)
 		buf_addf(out, " and %zu more signatures", rec->dkim_count - SIGNATURES_SHOWN);
@@ -240,7 +243,7 @@ static void show_row(const struct report_row *row, const char *domain, struct bu
 		text(out, *rec->header_from ? rec->header_from : "nobody", WORD_MAX);
 		buf_adds(out, ": ");
 	}
-	show_dkim(rec, out);
+	show_dkim(row, out);
 	buf_adds(out, "; ");
 	show_spf(rec, out);
 	show_reasons(rec, out);

@@ -115,12 +115,12 @@ int report_sum_add(struct report_sum *s, struct dmarc_report *r)
 
 /* --- what a row means --- */
 
-/* a and b are names of one owner, as far as can be told without looking: one is the other, or below it, or both are below the record's. */
-static bool related(const char *a, const char *b, const char *record)
+bool report_related(const char *domain, const struct dmarc_report_record *rec, const struct dmarc_report_policy_published *policy)
 {
+	const char *from = rec->header_from, *record = policy->domain;
 	char one[DOMAIN_MAX], other[DOMAIN_MAX], both[DOMAIN_MAX];
 
-	if (!a || !b || domain_canonical(a, strlen(a), one) < 0 || domain_canonical(b, strlen(b), other) < 0)
+	if (!domain || !from || domain_canonical(domain, strlen(domain), one) < 0 || domain_canonical(from, strlen(from), other) < 0)
 		return false;
 	if (domain_within(one, other) || domain_within(other, one))
 		return true;
@@ -153,7 +153,7 @@ static enum report_class class_of(const struct dmarc_report_record *rec, const s
 		return REPORT_FORWARDED;
 	for (size_t i = 0; i < rec->dkim_count; i++) {
 		const struct dmarc_report_dkim *sig = &rec->dkim[i];
-		bool own = related(sig->domain, rec->header_from, policy->domain);
+		bool own = report_related(sig->domain, rec, policy);
 
 		near |= own && sig->result == DMARC_REPORT_DKIM_PASS;
 		other |= !own && sig->result == DMARC_REPORT_DKIM_PASS;
@@ -161,8 +161,8 @@ static enum report_class class_of(const struct dmarc_report_record *rec, const s
 		broken |= own && sig->result != DMARC_REPORT_DKIM_PASS && sig->result != DMARC_REPORT_DKIM_NONE && sig->result != DMARC_REPORT_DKIM_TEMPERROR;
 	}
 	if (rec->spf.domain && rec->spf.result == DMARC_REPORT_SPF_PASS) {
-		near |= related(rec->spf.domain, rec->header_from, policy->domain);
-		other |= !related(rec->spf.domain, rec->header_from, policy->domain);
+		near |= report_related(rec->spf.domain, rec, policy);
+		other |= !report_related(rec->spf.domain, rec, policy);
 	}
 	return near ? REPORT_STRICT : broken ? REPORT_BROKEN : other ? REPORT_OTHER : dns ? REPORT_DNS : REPORT_NOTHING;
 }
@@ -299,17 +299,16 @@ static int domain_finish(struct report_domain *d)
 	rows = gather(d);
 	for (size_t i = 0; i < rows; i++) {
 		struct report_row *row = &d->row[i];
-		struct report_source *s = d->source_count ? &d->source[d->source_count - 1] : NULL;
+		struct report_source *s;
 
-		if (!s || strcmp(s->ip, row->rec->source_ip) != 0) {
-			s = &d->source[d->source_count++];
-			*s = (struct report_source){ .ip = row->rec->source_ip, .row = row };
-		}
+		if (!i || compare_text(row[-1].rec->source_ip, row->rec->source_ip) != 0)
+			d->source[d->source_count++] = (struct report_source){ .ip = row->rec->source_ip, .row = row };
+		s = &d->source[d->source_count - 1];
 		s->row_count++;
 		s->messages += row->count;
 		s->passed += row->class < REPORT_FORWARDED ? row->count : 0;
 	}
-	for (size_t i = 0; i < d->source_count; i++)
+	for (size_t i = 0; i < d->source_count && d->source[i].row; i++)
 		qsort(d->source[i].row, d->source[i].row_count, sizeof(struct report_row), by_count);
 	qsort(d->source, d->source_count, sizeof(*d->source), by_messages);
 	return 0;

@@ -30,6 +30,10 @@ enum report_class {
 
 const char *report_class_name(enum report_class c);     /* "pass", "pass-dkim", ... */
 
+/* domain belongs to whoever the mail of rec says it is from, as far as can be told without asking anybody: the same name, one below it or above, or both below
+   the record's. */
+bool report_related(const char *domain, const struct dmarc_report_record *rec, const struct dmarc_report_policy_published *policy);
+
 struct report_row {
 	const struct dmarc_report_record *rec;          /* one of those that say the same */
 	const struct dmarc_report_policy_published *policy;
