@@ -65,7 +65,9 @@ static const char *value_parse(const char *p, size_t len, struct dkim_tag *tag)
 			break;
 		if (!is_valchar(p[i]))
 			return "a character that no value may hold";
-		end = ++i;
+		do
+			end = ++i;
+		while (i < len && is_valchar(p[i]));
 	}
 	tag->value = p;
 	tag->len = end;
