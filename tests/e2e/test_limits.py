@@ -13,6 +13,7 @@ from lab.recorder import Recorder
 from lab.smtp import Client, Closed, mail
 
 BAD, GOOD = "127.0.0.11", "127.0.0.12"
+EARLY = 0.7     # an event loop that had to wait for the processor counts from when it was to begin
 OFF = dict(connections=0, commands=0, errors=0, recipients=0, unknown_recipients=0, messages=0, bytes=0, logins=0)
 
 
@@ -76,20 +77,20 @@ def server():
 @pytest.mark.parametrize("workers", [1, 2])
 def test_connections(lab, recorder, workers):
     """Six in a period, by whichever worker; slower from the fourth on. A period later it is as it was."""
-    g = lab([recorder.port], policy="accept\n", workers=workers, conf=limits(period="2s", connections=6, slow_max="200ms"))
+    g = lab([recorder.port], policy="accept\n", workers=workers, conf=limits(period="4s", connections=6, slow_max="200ms"))
     begin = time.monotonic()
     taken = 0
     while talk(g, BAD, [], False)[0] == 220:
         taken += 1
     assert 6 <= taken <= 8                      # a part of the period may have slid away meanwhile
-    assert time.monotonic() - begin > 0.2 + 0.13
+    assert time.monotonic() - begin > EARLY * (0.2 + 0.13)
     unharmed(g)
     line = parse_logfmt(g.wait_line(rf"event=limit what=connections client={BAD} .*action=slow"))
     assert line["limit"] == "6" and line["listener"] == "smtp"
     assert 1 <= len(lines(g, client=BAD)) <= 2  # one a minute, of four steps and more; a minute may have ended meanwhile
     s = status(g)
     assert s["refused"]["connections"] == 1 and s["slowed"]["connections"] >= 2
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while talk(g, BAD, [], False) != [220]:
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -146,7 +147,7 @@ def test_errors_in_one_session(lab, server):
             codes.append(c.cmd(f"RCPT TO:<x{i}@example.com>").code)
             took.append(time.monotonic() - began)
     assert codes == [550] * 8 + [421]
-    assert all(t >= ms / 1000 for t, ms in zip(took[5:], (100, 200, 300, 400))), took
+    assert all(t >= EARLY * ms / 1000 for t, ms in zip(took[5:], (100, 200, 300, 400))), took
     unharmed(g)
 
 
@@ -213,7 +214,7 @@ def test_bytes(lab, recorder):
 
 def test_a_harvest(lab, server):
     """After five that nobody knows, nothing is learnt any more: neither whom there is nor whom there is not, until the period is over."""
-    g = lab([server.port], policy="accept\n", workers=2, conf=limits(period="4s", unknown_recipients=5, slow_max="100ms"))
+    g = lab([server.port], policy="accept\n", workers=2, conf=limits(period="6s", unknown_recipients=5, slow_max="100ms"))
 
     def run(name, n=8):
         return talk(g, BAD, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<{name}{i}@example.com>" for i in range(n)])
@@ -234,7 +235,7 @@ def test_a_harvest(lab, server):
     g.wait_line(rf"event=limit what=unknown_recipients client={BAD} ")
     while True:
         codes = talk(g, BAD, ["MAIL FROM:<a@sender.example>", "RCPT TO:<bob@example.com>"])
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 30
         if codes == [220, 250, 250]:
             break
         assert codes == [220, 250, 450]
@@ -255,7 +256,7 @@ def test_exempt(lab, server):
                 assert talk(g, source, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x{i}@example.com>" for i in range(6)]) == [220, 250] + [550] * 6
     assert not lines(g)
     for want in (220, 220, 421):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while status(g)["smtp_sessions"]:       # those of before have ended
             assert time.monotonic() < end
         assert talk(g, "127.0.0.15", [], False)[0] == want
