@@ -137,7 +137,7 @@ static void show_prospect(const struct report_domain *d, struct buf *out)
 		return;
 	}
 	if (p == DMARC_REPORT_POLICY_REJECT)
-		buf_adds(out, "  p=reject is as strict as it gets");
+		buf_addf(out, "  p=reject asks that these %" PRIu64 " are refused", failed);
 	else if (p == DMARC_REPORT_POLICY_QUARANTINE)
 		buf_addf(out, "  with p=reject these %" PRIu64 " would have been refused", failed);
 	else

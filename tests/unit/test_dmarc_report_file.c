@@ -21,6 +21,7 @@
 #include "policy/dmarc_report_read.h"
 #include "policy/dmarc_report_wire.h"
 #include "policy/dmarc_report_xml.h"
+#include "rua/rua_mail.h"
 #include "support/scarce.h"
 
 #define REPORT "<?xml version=\"1.0\"?><feedback><report_metadata><org_name>example.net</org_name></report_metadata><policy_published><domain>example.org</domain>" \
@@ -276,6 +277,27 @@ static void messages(void **state)
 		}
 }
 
+/* The mail that we send, kept by whoever got it. */
+static void our_own_mail(void **state)
+{
+	static const char *const to[] = { "dmarc@example.org" };
+	const struct rua_mail m = { .from = "reports@example.net", .org = "example.net", .domain = "example.org", .report_id = "1@example.net", .begin_s = 1795219200,
+				    .end_s = 1795305599, .messages = 5, .rows = 1, .now_s = 1795310000, .to = to, .to_count = 1 };
+	AUTO(buf) struct buf xml = BUF_INIT(1 << 20), gz = BUF_INIT(8 << 20), mail = BUF_INIT(1 << 20);
+	AUTO(dmarc_report) struct dmarc_report *r = full_report();
+	struct found f;
+
+	assert_int_equal(dmarc_report_xml(r, &xml), 0);
+	pack(&gz, false, &(struct entry){ "x", xml.data, xml.len }, 1);
+	rua_mail_head(&m, &mail);
+	rua_mail_lines(gz.data, gz.len, &mail);
+	rua_mail_tail(&m, &mail);
+	assert_false(mail.failed);
+	f = look(mail.data, mail.len);
+	assert_string_equal(f.last, "");
+	assert_int_equal(f.reports, 1);
+}
+
 static void wrong_files(void **state)
 {
 	AUTO(buf) struct buf zip = BUF_INIT(8 << 20), gz = BUF_INIT(8 << 20), bomb = BUF_INIT(80 << 20), bombs = BUF_INIT(80 << 20), none = BUF_INIT(8 << 20),
@@ -441,6 +463,7 @@ int main(void)
 		cmocka_unit_test(the_wire_without_memory),
 		cmocka_unit_test(kinds_of_files),
 		cmocka_unit_test(messages),
+		cmocka_unit_test(our_own_mail),
 		cmocka_unit_test(wrong_files),
 		cmocka_unit_test(boxes_that_lie),
 	};
