@@ -62,7 +62,7 @@ static void past_limit(struct opener *o, const char *why)
 /* Its CPU time is over. */
 static void on_limit(int signo)
 {
-	static const char answer[] = "w\0\0\0\x12it takes too long\n$\0\0\0\0";
+	static const char answer[] = "w\0\0\0\x11it takes too long$\0\0\0\0";
 
 	(void)send(answer_fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL);
 	_exit(0);

@@ -207,5 +207,9 @@ int cmd_report(int argc, char **argv)
 		fprintf(stderr, "gatepost report: no memory for all of it\n");
 	report_sum_free(x.sum);
 	json_decref(x.wrong);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "gatepost report: output: %s\n", strerror(errno));
+		x.status = 1;
+	}
 	return x.status || x.starved;
 }

@@ -307,6 +307,14 @@ def test_names_where_they_are_asked_for(tmp_path, scratch):
         zone.stop()
 
 
+def test_a_full_disk(tmp_path):
+    (tmp_path / "r").write_bytes(GOOGLE)
+    with open("/dev/full", "wb") as full:
+        for options in ([], ["--json"]):
+            done = subprocess.run([gateway.BINARY, "report", *options, str(tmp_path / "r")], stdout=full, stderr=subprocess.PIPE)
+            assert done.returncode == 1 and done.stderr == b"gatepost report: output: No space left on device\n"
+
+
 def test_colours_on_a_terminal_only(tmp_path):
     (tmp_path / "r").write_bytes(report(LIES))
     assert b"\x1b" not in run(tmp_path / "r").stdout
