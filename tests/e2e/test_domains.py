@@ -468,8 +468,8 @@ def test_the_part_of_one_that_is_away_waits(two, tmp_path):
     assert "owner b1" in listed
     with Client(g.port) as c:
         c.ehlo()
-        assert " 1 pending" in c.expect("ETRN #backend", 253).text
-        assert " 1 pending" in c.expect("ETRN example.org", 253).text
+        for name in ("#backend", "example.org"):
+            assert " 1 pending" in c.etrn(name).text
     b.listen()
     b.wait_messages(1)
     assert to(b) == [ORG] and to(a) == [BOB]

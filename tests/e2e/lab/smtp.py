@@ -1,6 +1,7 @@
 """An SMTP client that says exactly what it is told, octet for octet."""
 import socket
 import ssl
+import time
 
 
 class Reply:
@@ -74,6 +75,15 @@ class Client:
 
     def ehlo(self, name="client.example"):
         return self.expect(f"EHLO {name}", 250)
+
+    def etrn(self, name, seconds=30):
+        """ETRN of something that waits: 253, at the latest when what is being tried just now is given back."""
+        end = time.monotonic() + seconds
+        while (reply := self.cmd(f"ETRN {name}")).code == 251:
+            assert time.monotonic() < end, reply
+            time.sleep(0.05)
+        assert reply.code == 253, reply
+        return reply
 
     def starttls(self, context=None):
         self.expect("STARTTLS", 220)
