@@ -232,13 +232,14 @@ static int as_make(struct sealer *s, const char **why)
 
 int arc_sealer_seal(const struct arc_seal_order *order, struct buf *out, const char **why)
 {
-	AUTO(sealer) struct sealer *s = calloc(1, sizeof(*s));
+	AUTO(sealer) struct sealer *s = NULL;
 	int rc;
 
 	*why = "there is no key";               /* its file could not be read by this user */
 	if (!order->conf->key)
 		return -ENOKEY;
 	*why = "no memory, or a header that cannot be sealed";
+	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->order = order;

@@ -1,9 +1,10 @@
 /*
  * sealing - whether a message from outside is sealed (ARC) for the servers behind, and the header with the seal above it
  *
- * The section arc_seal says it: never, where Gatepost has changed what a signature may cover (filters/signed_change.h, or the body), or always. What one of ours sends is signed
- * instead (signing.h). The seal is made last, over what is sent: it tells what our Authentication-Results in that header say, and of the chain that came what our own
- * verification has found (fact arc). A message that begins with an ARC-Seal was sealed here, and leaves as lines, as one that was signed does.
+ * The section arc_seal says it: never, where Gatepost has changed what a signature may cover (filters/signed_change.h, or the body), or always. What one of
+ * ours sends is signed instead (signing.h). The seal is made last, over what is sent: it tells what our Authentication-Results in that header say, and of the
+ * chain that came what our own verification has found (fact arc). A message that begins with an ARC-Seal was sealed here, and leaves as lines, as one that
+ * was signed does.
  *
  * Nobody needs a seal to get a message: where none can be made it leaves without, and the log says why.
  */
