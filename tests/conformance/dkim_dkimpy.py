@@ -12,7 +12,6 @@ import sys
 
 try:
     import dkim
-    import nacl.signing     # noqa: F401 (of Ed25519)
 except ImportError:
     sys.exit(3)
 

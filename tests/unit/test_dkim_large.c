@@ -75,7 +75,7 @@ static struct message *message_make(const struct buf *above, size_t body)
 				    "two  blanks \t and a tab \t\r\n \r\n\r\n\r\n.\r\nbase64base64base64base64base64base64base64base64base64base64base64base64==\r\n";
 	struct message *m = message_new(&lim, NULL, NULL);
 	int fd = memfd_create("message", MFD_CLOEXEC);
-	char chunk[64 * (sizeof(lines) - 1)];
+	static char chunk[64 * (sizeof(lines) - 1)];
 
 	for (size_t i = 0; i < 64; i++)
 		memcpy(chunk + i * (sizeof(lines) - 1), lines, sizeof(lines) - 1);

@@ -78,7 +78,7 @@ static void test_bounds(void **state)
 static void want(const char *header, const char *domains)
 {
 	static const struct message_limits lim = { .memory_bytes = 1 << 20, .header_bytes = 1 << 20, .header_fields = 3000 };
-	struct filter_bench b;
+	static struct filter_bench b;
 	const struct fact *f;
 
 	filter_bench_open(&b, "192.0.2.7");
