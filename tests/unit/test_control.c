@@ -58,11 +58,12 @@ static int ask(const char *words, struct buf *err, json_t **answer)
 
 	assert_true(child >= 0);
 	if (child == 0) {
-		char line[256];
+		char octet = 0;
 		int c = accept(fd, NULL, NULL);
 
-		if (recv(c, line, sizeof(line), 0) <= 0)
-			_exit(1);
+		while (octet != '\n')           /* all of it: who leaves before is told nothing more */
+			if (recv(c, &octet, 1, 0) <= 0)
+				_exit(1);
 		(void)!send(c, words, strlen(words), MSG_NOSIGNAL);
 		_exit(0);
 	}
