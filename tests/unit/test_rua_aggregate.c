@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "policy/rua_aggregate.h"
+#include "support/scarce.h"
 
 /* One record of the history. */
 struct mail {
@@ -362,12 +363,70 @@ static void test_list(void **state)
 	assert_int_equal(d->domain[1].rua_count, 0);
 }
 
+/* All of it, from a record to a report. 0, or the first error. */
+static int all_of_it(struct history_record *r, size_t count)
+{
+	static const struct rua_reporter who = { "Site", "postmaster@site.example", "https://site.example", "mx.site.example" };
+	AUTO(rua_aggregate) struct rua_aggregate *a = rua_aggregate_new(NULL, NULL);
+	AUTO(buf) struct buf head = BUF_INIT(RUA_HEAD_OCTETS_MAX), rows = BUF_INIT(RUA_REPORT_OCTETS_MAX);
+	AUTO(dmarc_report) struct dmarc_report *out = dmarc_report_new();
+	AUTO(rua_domains) struct rua_domains *list = calloc(1, sizeof(*list));
+	struct rua_reader in;
+	int rc = a && out && list ? 0 : -ENOMEM;
+
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = rua_aggregate_add(a, &r[i]);
+	if (rc == 0)
+		rc = rua_aggregate_head(a, 0, &head);
+	if (rc == 0)
+		rc = rua_aggregate_rows(a, 0, &rows);
+	if (rc == 0)
+		rc = rua_get_report(head.data, head.len, rows.data, rows.len, out);
+	if (rc == 0)
+		rc = rua_sign_report(out, &who, 20000);
+	in = rua_reader(head.data, head.len);
+	if (rc == 0)
+		rc = rua_get_domain(&in, list);
+	return rc;
+}
+
+/* Without memory there is an error, never half a report. */
+static void test_no_memory(void **state)
+{
+	struct facts f = { 0 };
+	struct history_record r[3];
+	int n;
+
+	facts_set(&f, "dmarc", "fail");
+	facts_set(&f, "dmarc.policy", "reject");
+	facts_add(&f, "dmarc.published", "p=reject");
+	facts_set(&f, "dmarc.record_domain", "a.example");
+	facts_set(&f, "from.domain", "a.example");
+	facts_add(&f, "dmarc.rua", "mailto:r@a.example");
+	facts_add(&f, "dmarc.rua", "mailto:s@a.example");
+	facts_add(&f, "dkim.results", "pass d=b.example s=s1");
+	for (int i = 0; i < 3; i++)
+		r[i] = (struct history_record){ .code = i ? "2-1" : "1-1", .client = "192.0.2.1", .helo = "h", .from = "x@b.example",
+						.verdict = i == 1 ? "reject" : "accept", .stage = STAGE_DATA, .facts = { &f } };
+	for (n = 1; scarce_begin(n); n++) {
+		int rc = all_of_it(r, 3);
+
+		if (!scarce_end()) {
+			assert_int_equal(rc, 0);
+			break;
+		}
+		assert_true(rc == -ENOMEM || rc == -ENOSPC);
+	}
+	assert_true(n > 15);
+	facts_release(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_merged), cmocka_unit_test(test_several_records), cmocka_unit_test(test_same_code), cmocka_unit_test(test_policy_changes),
 		cmocka_unit_test(test_only), cmocka_unit_test(test_bounds), cmocka_unit_test(test_octets), cmocka_unit_test(test_broken_octets),
-		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_list), cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
