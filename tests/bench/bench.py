@@ -33,7 +33,7 @@ def parse():
     p.add_argument("--latency", default="0,20")
     p.add_argument("--sessions", default="50,500")
     p.add_argument("--idle", type=int, default=10000)
-    p.add_argument("--part", default="speed,single,memory,clamd,mail", help="of speed, single, memory, history, clamd, seals, mail")
+    p.add_argument("--part", default="speed,single,memory,clamd,mail", help="of speed, single, memory, history, clamd, seals, dkim, mail")
     p.add_argument("--mail", default="logins,fetch,idle")
     p.add_argument("--behind", default="scripted,dovecot")
     p.add_argument("--logins", type=int, default=8000)
@@ -152,6 +152,21 @@ class Bench:
         on, off = middle("Gatepost, seals"), middle("Gatepost")
         print(f"\nseals: {(on - off) * 1e3:.0f} us of CPU a message, {(on - off) / off:.0%} of {off:.3f} ms", flush=True)
 
+    def dkim(self):
+        """What a message costs with each engine of DKIM, by turns."""
+        for _ in range(self.a.rounds):
+            for engine in ("native", "libopendkim"):
+                system = systems.Gatepost(dkim=engine)
+                with self.running(system, 0) as dns:
+                    rig.load_run(system.address, "warm", self.a.sessions[0], self.a.messages // 4)
+                    self.one_pass(system, dns, "dkim", "warm", self.a.sessions[0])
+
+        def middle(name):
+            return statistics.median(r["cpu_ms"] for r in self.results if r["pass"] == "dkim" and r["system"] == name)
+
+        native, library = middle("Gatepost"), middle("Gatepost, libopendkim")
+        print(f"\ndkim: {native:.3f} ms of CPU a message with native, {library:.3f} with libopendkim", flush=True)
+
     def clamd(self):
         """What it costs to have clamd look at every message: the same with and without, by turns. clamd's own CPU time is told apart."""
         own = []
@@ -240,6 +255,8 @@ class Bench:
                         self.other_speed(make(), self.a.latency, self.a.sessions[:1])
             if "history" in self.a.part:
                 self.history()
+            if "dkim" in self.a.part:
+                self.dkim()
             if "seals" in self.a.part:
                 self.seals()
             if "clamd" in self.a.part:

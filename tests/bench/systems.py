@@ -16,14 +16,16 @@ class Gatepost:
     address = "127.0.0.1:2525"
     label = "all filters"
 
-    def __init__(self, workers=0, history=True, clamd=None, seals=None):
-        self.workers, self.history, self.clamd, self.seals = workers, history, clamd, seals
+    def __init__(self, workers=0, history=True, clamd=None, seals=None, dkim="native"):
+        self.workers, self.history, self.clamd, self.seals, self.dkim = workers, history, clamd, seals, dkim
         if not history:
             self.name = "Gatepost, no history"
         if clamd:
             self.name = "Gatepost, clamd"
         if seals:
             self.name = "Gatepost, seals"
+        if dkim != "native":
+            self.name = f"Gatepost, {dkim}"
 
     def start(self):
         self.dir = WORK / "gatepost"
@@ -45,6 +47,7 @@ limits {{ sessions = 12000 sessions_per_client = 12000 shed_from = 100 }}
 # All clients are one here: counted as always, and not slowed down.
 client_limits {{ connections = 1000000 commands = 1000000 errors = 1000000 recipients = 1000000 messages = 1000000 bytes = 60G logins = 1000000 slow_from = 100 }}
 history {{ record = {"yes" if self.history else "no"} }}
+dkim {{ engine = {self.dkim} }}
 {f'clamd {{ address = {{ "unix:{self.clamd.socket}" }} }}' if self.clamd else ""}
 {f'arc_seal {SITE} {{ selector = sel key = "{self.seals}" when = always }}' if self.seals else ""}
 """)
