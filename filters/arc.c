@@ -177,14 +177,20 @@ static void author_get(struct txn *t, char out[DOMAIN_MAX])
 		out[0] = '\0';
 }
 
-/* The newest set, from the newest down, that says dmarc=pass for this author; 0: none does. */
+/*
+ * The newest set, from the newest down, that says dmarc=pass for this author; 0: none does. What an older one says is about the message only if each hop on the
+ * way could see from its signature that it still had that message.
+ */
 static size_t passed_at(const struct arc_filter *s, const struct arc_result *r, const char *author)
 {
 	if (!author[0] || !r->from_signed)
 		return 0;
-	for (size_t i = s->count; i > 0; i--)
+	for (size_t i = s->count; i > 0; i--) {
+		if (i < s->count && !arc_verify_binds(s->verify, i))
+			return 0;
 		if (strcmp(s->claims[i - 1].dmarc, "pass") == 0 && strcmp(s->claims[i - 1].from, author) == 0)
 			return i;
+	}
 	return 0;
 }
 

@@ -12,7 +12,8 @@
  * - arc.dmarc_sealers are all that must be believed before DMARC can be said to have passed somewhere on the way: the domains of the seals from
  *   the newest down to the first set that says dmarc=pass. When all of them are trusted, nobody between could have made it up.
  *
- * dmarc=pass counts only for the author's domain that the message has now, and only if the newest message signature covers From.
+ * dmarc=pass counts only for the author's domain that the message has now, and only if the newest message signature covers From; that of an older set, only
+ * if its message signature and those of the sets between cover From and have no l=.
  * When a key could not be looked up, arc is TEMPERROR and so is what it would have decided; what no outcome could make true is known all the same.
  */
 #ifndef ARC_FILTER_H

@@ -19,12 +19,19 @@ static const char *word_of(const char *const *table, const char *word)
 	return "none";
 }
 
-/* The author's domain, which some write with the whole address. */
+/* The author's domain, which some write with the whole address. Twice, it is none: one of them may be what the message said. */
 static void from_read(const struct authres_result *r, char out[DOMAIN_MAX])
 {
-	const char *value = authres_result_value(r, "header.from"), *at;
+	const char *value = NULL, *at;
 
 	out[0] = '\0';
+	for (size_t i = 0; i < r->count; i++) {
+		if (strcmp(r->property[i].name, "header.from") != 0)
+			continue;
+		if (value)
+			return;
+		value = r->property[i].value;
+	}
 	if (!value)
 		return;
 	at = strrchr(value, '@');

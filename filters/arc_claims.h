@@ -15,7 +15,7 @@ struct arc_claims {                     /* words: one of the tables below, liter
 	const char *spf;                /* of MAIL FROM, where there are several */
 	const char *dkim;               /* pass if any signature did, else the first */
 	const char *dmarc;
-	char from[DOMAIN_MAX];          /* header.from of dmarc, in canonical form; "" when it is not there */
+	char from[DOMAIN_MAX];          /* header.from of dmarc, in canonical form; "" when it is not there, or more than once */
 };
 
 /*

@@ -10,7 +10,7 @@
  *
  * The newest message signature and every seal must be valid; older message signatures are tried to find out since which hop the message is what it
  * is (oldest-pass). A chain whose newest seal says cv=fail, or that is not well-formed (arc_set.h), has failed, and nothing is looked up for it. Keys are
- * judged as for DKIM: RSA from 1024 bits on, Ed25519, no rsa-sha1.
+ * judged as for DKIM: RSA from 1024 bits on, Ed25519, no rsa-sha1; but not beyond 4096 bits: there may be a hundred signatures.
  *
  * Work is bounded: 50 sets; two body hashes, one for each canonicalization; header fields are read for older message signatures up to 1 MiB
  * together; a question for each key, 64 in all. What is beyond of older message signatures counts as not valid; a seal whose key would be the 65th cannot be.
@@ -59,6 +59,12 @@ int arc_verify_finish(struct arc_verify *v, struct arc_result *out);
 /* d= and s= of the seal of an instance, lower-case; "" when there is none that could be read. After header_end. */
 const char *arc_verify_domain(const struct arc_verify *v, size_t instance);
 const char *arc_verify_selector(const struct arc_verify *v, size_t instance);
+
+/*
+ * Whether the message signature of an older instance, as it is written, leaves nothing open to who had the message next: it covers From, and the body without l=.
+ * The next hop may have held to l=, and sealed what somebody had put behind it. False where it cannot be read. After header_end.
+ */
+bool arc_verify_binds(const struct arc_verify *v, size_t instance);
 
 const char *arc_state_name(enum arc_state s);   /* "none", "pass", "fail", "temperror" */
 

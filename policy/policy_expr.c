@@ -227,13 +227,13 @@ static enum truth compare_gave_up(const struct expr *e, struct expr_eval *ev)
 	return gave_up == asked ? TRUTH_TRUE : TRUTH_FALSE;
 }
 
-/* Any value of a fact that is a list, or, with all in, every one. may wait */
+/* Any value of a fact that is a list, or, with all in, every one; of one that is full there may have been more. may wait */
 static bool values_hold(const struct expr *e, const struct fact_def *d, const struct fact *f, struct expr_eval *ev, bool *limit)
 {
 	for (size_t i = 0; i < f->count; i++)
 		if (value_holds(e, d, f->text[i], ev, limit) != e->all)
 			return !e->all;
-	return e->all && f->count > 0;
+	return e->all && f->count > 0 && f->count < FACT_LIST_MAX;
 }
 
 static enum truth compare(const struct expr *e, struct expr_eval *ev, struct buf *why)

@@ -58,7 +58,7 @@ static int teardown(void **state)
 struct hop {
 	int key;
 	const char *results;
-	const char *h, *cv;
+	const char *h, *cv, *more;
 };
 
 static char *carried(const char *message, const struct hop *hops, size_t count, size_t *len)
@@ -68,7 +68,7 @@ static char *carried(const char *message, const struct hop *hops, size_t count, 
 	*len = strlen(p);
 	for (size_t i = 0; i < count && hops[i].results; i++) {
 		struct arc_hop hop = { .key = key[hops[i].key], .instance = (unsigned)i + 1, .cv = hops[i].cv ? hops[i].cv : i ? "pass" : "none",
-				       .results = hops[i].results, .h = hops[i].h };
+				       .results = hops[i].results, .h = hops[i].h, .more = hops[i].more };
 
 		sealed = arc_hop_seal(&hop, p, *len, len);
 		free(p);
@@ -186,6 +186,15 @@ static const struct {
 	{ "two From fields, both signed", "From: x@author.example\r\n" MESSAGE, { { .key = LIST, .results = SAYS("pass"), .h = "from:from" } }, NULL,
 	  "pass", "lists.example", "lists.example", "", "1", "0", "fail", "pass", "none" },
 	{ "From is not signed", MESSAGE, { { .key = LIST, .results = SAYS("pass"), .h = "to:subject" } }, NULL, "pass", "lists.example", "lists.example", "", "1", "0", "fail", "pass", "none" },
+	/* An older message signature that leaves something open: who had the message next could have put in what he liked, and an honest hop sealed it. */
+	{ "l= in an older set", MESSAGE, { { .key = LIST, .results = SAYS("pass"), .more = "l=5; " }, { .key = FORWARD, .results = SAYS("fail") } }, NULL,
+	  "pass", "forward.example", "forward.example,lists.example", "", "2", "2", "fail", "pass", "fail" },
+	{ "l= in a set between", MESSAGE, { { .key = LIST, .results = SAYS("pass") }, { .key = FORWARD, .results = SAYS("fail"), .more = "l=5; " }, { .key = FORWARD, .results = SAYS("fail") } }, NULL,
+	  "pass", "forward.example", "forward.example,forward.example,lists.example", "", "3", "3", "fail", "pass", "fail" },
+	{ "l= below the set that counts", MESSAGE, { { .key = LIST, .results = SAYS("fail"), .more = "l=5; " }, { .key = FORWARD, .results = SAYS("pass") } }, NULL,
+	  "pass", "forward.example", "forward.example,lists.example", "forward.example", "2", "2", "fail", "pass", "pass" },
+	{ "From is not signed in an older set", MESSAGE, { { .key = LIST, .results = SAYS("pass"), .h = "to:subject" }, { .key = FORWARD, .results = SAYS("fail") } }, NULL,
+	  "pass", "forward.example", "forward.example,lists.example", "", "2", "0", "fail", "pass", "fail" },
 	{ "in quotes", MESSAGE, { { .key = LIST, .results = "mx.x; spf=pass smtp.mailfrom=\"; dmarc=pass header.from=author.example; \"@x; dmarc=fail header.from=author.example" } }, NULL,
 	  "pass", "lists.example", "lists.example", "", "1", "0", "pass", "none", "fail" },
 	{ "smuggled without quotes", MESSAGE, { { .key = LIST, .results = "mx.x; spf=pass smtp.mailfrom=;dmarc=pass header.from=author.example;x@x; dmarc=fail header.from=author.example" } }, NULL,

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 #include <malloc.h>
+#include <openssl/evp.h>
 
 #include "base/buf.h"
 #include "base/task.h"
@@ -229,6 +230,34 @@ static void from_covered(void **state)
 	}
 }
 
+/* A key so long that a hundred signatures would keep the machine busy is not tried. */
+static void long_key(void **state)
+{
+	static const struct hop hops[] = { { .key = B } };
+	static const char *const wanted[] = { "the signature does not fit", "more than 4096 bits" };
+	char *p = carried(MESSAGE, hops, 1);
+
+	for (size_t i = 0; i < 2; i++) {
+		size_t bytes = 512 + i;         /* of the modulus, with a leading zero for its sign */
+		unsigned char der[600] = { 0x30, 0x82, (unsigned char)((bytes + 10) >> 8), (unsigned char)(bytes + 10), 0x02, 0x82, (unsigned char)((bytes + 1) >> 8), (unsigned char)(bytes + 1), 0 };
+		static const unsigned char exponent[] = { 0x02, 0x03, 0x01, 0x00, 0x01 };
+		char record[1000] = "v=DKIM1; k=rsa; p=";
+		struct arc_result r;
+
+		memset(der + 9, 0xb5, bytes);
+		memcpy(der + 9 + bytes, exponent, sizeof(exponent));
+		EVP_EncodeBlock((unsigned char *)record + strlen(record), der, (int)(9 + bytes + sizeof(exponent)));
+		dns_table_remove(dns, "s2._domainkey.b.example");
+		dns_table_add(dns, "s2._domainkey.b.example", "TXT", record);
+		verify(p, 1000, &r);
+		assert_int_equal(r.state, ARC_FAIL);
+		if (!strstr(r.why, wanted[i]))
+			fail_msg("%zu: %s", i, r.why);
+	}
+	free(p);
+	keys_publish();
+}
+
 static void none(void **state)
 {
 	struct arc_result r;
@@ -436,6 +465,7 @@ int main(void)
 		cmocka_unit_test(chains),
 		cmocka_unit_test(from_covered),
 		cmocka_unit_test(none),
+		cmocka_unit_test(long_key),
 		cmocka_unit_test(questions),
 		cmocka_unit_test(keys_away),
 		cmocka_unit_test(fifty),

@@ -155,6 +155,8 @@ static const struct {
 	{ "dmarc twice, the same", "mx.x; dmarc=pass header.from=b.c; dmarc=pass header.from=b.c", "none", "none", "pass", "b.c" },
 	{ "dmarc twice",        "mx.x; dmarc=fail header.from=b.c; dmarc=pass header.from=b.c", "none", "none", "none", "" },
 	{ "dmarc of two authors", "mx.x; dmarc=pass header.from=x.c; dmarc=pass header.from=b.c", "none", "none", "none", "" },
+	{ "two authors of one dmarc", "mx.x; dmarc=pass header.from=b.c header.from=x.c", "none", "none", "pass", "" },
+	{ "the same author twice", "mx.x; dmarc=pass header.from=b.c policy.x=y header.from=b.c", "none", "none", "pass", "" },
 	{ "broken behind it",   "mx.x; spf=pass; dmarc=pass header.from=b.c; x", "none", "none", "none", "" },
 	{ "broken before it",   "mx.x y; dmarc=pass header.from=b.c", "none", "none", "none", "" },
 	{ "in quotes",          "mx.x; spf=pass smtp.mailfrom=\"; dmarc=pass header.from=b.c ;\"@d.e; dmarc=fail header.from=b.c", "pass", "none", "fail", "b.c" },

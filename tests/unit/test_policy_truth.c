@@ -289,6 +289,24 @@ static void test_empty_list(void **state)
 		}
 }
 
+/* What is beyond FACT_LIST_MAX is not kept: nothing can be said of all any more. */
+static void test_full_list(void **state)
+{
+	struct policy_facts_source source = { .stage = STAGE_DATA };
+	struct policy_facts f = { .get = policy_facts_get, .arg = &source };
+	AUTO(policy) struct policy *all = policy_facts_parse("reject if from.domains all in (b.example)\n");
+	AUTO(policy) struct policy *any = policy_facts_parse("reject if from.domains in (b.example)\n");
+
+	for (int i = 0; i < FACT_LIST_MAX - 1; i++)
+		assert_int_equal(facts_add(&source.facts, "from.domains", "b.example"), 0);
+	assert_int_equal(policy_truth(all, policy_rule(all, 0), &f, NULL), T);
+	facts_add(&source.facts, "from.domains", "b.example");
+	facts_add(&source.facts, "from.domains", "a.example");
+	assert_int_equal(policy_truth(all, policy_rule(all, 0), &f, NULL), F);
+	assert_int_equal(policy_truth(any, policy_rule(any, 0), &f, NULL), T);
+	facts_release(&source.facts);
+}
+
 static void test_local(void **state)
 {
 	char *domains[] = { "example.com", ".branch.example" };
@@ -389,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_expired),
 		cmocka_unit_test(test_empty_list),
+		cmocka_unit_test(test_full_list),
 		cmocka_unit_test(test_local),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_regex),
