@@ -83,7 +83,7 @@ struct rua_aggregate *rua_aggregate_new(const char *only, const struct rua_bound
 
 static void rua_free(char **rua, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; rua && i < count; i++)
 		free(rua[i]);
 	free(rua);
 }

@@ -1,6 +1,7 @@
 #include "policy/rua_day.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,7 +113,7 @@ int rua_day_done(struct channel *history, int64_t day, const char *domain, enum 
 	char said[RUA_WHY_MAX] = "";
 
 	if (why)
-		strncat(said, why, sizeof(said) - 1);
+		snprintf(said, sizeof(said), "%s", why);
 	rua_put_number(&question, (uint64_t)day);
 	rua_put_text(&question, domain);
 	rua_put_number(&question, fate);

@@ -245,9 +245,8 @@ static void signatures_read(const struct history_record *r, struct rua_message *
 
 	m->signature_count = 0;
 	for (size_t i = 0; f && i < f->count; i++) {
-		struct rua_signature s;
+		struct rua_signature s = { .result = (enum dmarc_report_dkim_result)dmarc_report_value(&dmarc_report_dkim_words, f->text[i], strcspn(f->text[i], " ;")) };
 
-		s.result = (enum dmarc_report_dkim_result)dmarc_report_value(&dmarc_report_dkim_words, f->text[i], strcspn(f->text[i], " ;"));
 		/* A signature so broken that it does not say whose it is has no place in the schema. */
 		if (!s.result || !token(f->text[i], "d=", s.domain, sizeof(s.domain)) || !token(f->text[i], "s=", s.selector, sizeof(s.selector)))
 			continue;

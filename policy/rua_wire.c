@@ -73,14 +73,17 @@ void rua_put_row(struct buf *out, const struct rua_message *m, size_t *common)
 
 struct rua_reader rua_reader(const void *p, size_t len)
 {
-	return (struct rua_reader){ p, (const unsigned char *)p + len, false };
+	/* Of nothing there may be no address. */
+	const unsigned char *begin = p && len ? p : (const unsigned char *)"";
+
+	return (struct rua_reader){ begin, begin + (p ? len : 0), false };
 }
 
 uint64_t rua_get_number(struct rua_reader *r)
 {
 	uint64_t v = 0;
 
-	for (int shift = 0; shift < 64 && r->p < r->end; shift += 7) {
+	for (int shift = 0; shift < 64 && !r->bad && r->p < r->end; shift += 7) {
 		unsigned c = *r->p++;
 
 		if ((shift == 63 && c > 1) || (shift && c == 0))
@@ -141,8 +144,10 @@ struct text {
 static struct text get_piece(struct rua_reader *r, size_t max)
 {
 	struct text t = { "", 0 };
+	const char *p = rua_get_text(r, max, &t.len);
 
-	t.p = rua_get_text(r, max, &t.len);
+	if (p)
+		t.p = p;
 	return t;
 }
 
@@ -372,6 +377,7 @@ int rua_get_report(const void *head, size_t head_len, const void *rows, size_t r
 
 int rua_sign_report(struct dmarc_report *out, const struct rua_reporter *who, int64_t day)
 {
+	long long begin_s = day * RUA_DAY_S;
 	char text[2 * DOMAIN_MAX + 32];
 	int rc = dmarc_report_text(out, &out->org_name, who->org_name, strlen(who->org_name));
 
@@ -380,7 +386,7 @@ int rua_sign_report(struct dmarc_report *out, const struct rua_reporter *who, in
 	if (rc == 0 && who->contact)
 		rc = dmarc_report_text(out, &out->extra_contact, who->contact, strlen(who->contact));
 	/* The same for the same day, so that a report that comes twice is known to (RFC 9990, "Definition of Report-ID"). */
-	snprintf(text, sizeof(text), "%lld.%s@%s", (long long)(day * RUA_DAY_S), out->policy.domain, who->host);
+	snprintf(text, sizeof(text), "%lld.%s@%s", begin_s, out->policy.domain, who->host);
 	if (rc == 0)
 		rc = dmarc_report_text(out, &out->report_id, text, strlen(text));
 	snprintf(text, sizeof(text), "Gatepost %s", version_text());
