@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/siphash.h"
+#include "policy/regdomain.h"
 
 enum {
 	ROW_BUCKETS = 1 << 15, DOMAIN_BUCKETS = 1 << 12,
@@ -14,7 +15,8 @@ enum {
 };
 
 const struct rua_bounds rua_bounds = {
-	.domains = RUA_DOMAINS_MAX, .rows = RUA_ROWS_MAX, .variants = 100, .domain_octets = RUA_REPORT_OCTETS_MAX, .octets = 64 << 20,
+	.domains = RUA_DOMAINS_MAX, .rows = RUA_ROWS_MAX, .variants = 100, .domain_octets = RUA_REPORT_OCTETS_MAX, .octets = 64 << 20, .org_domains = 100,
+	.org_share = 16,
 };
 
 struct row {
@@ -27,9 +29,17 @@ struct row {
 	char data[];
 };
 
+/* Whoever has registered them. */
+struct org {
+	struct org *next;
+	char *name;
+	size_t domains, octets;
+};
+
 struct domain {
 	struct domain *next;
 	char *name;
+	struct org *org;
 	struct rua_published published;
 	char **rua;
 	size_t rua_count, rua_octets;
@@ -60,6 +70,7 @@ struct rua_aggregate {
 	struct rua_message message;     /* the one that is looked at */
 	struct buf scratch;
 	struct domain *by_name[DOMAIN_BUCKETS];
+	struct org *org[DOMAIN_BUCKETS];
 	struct row *bucket[ROW_BUCKETS];
 	struct seen seen[SEEN_SETS][SEEN_WAYS];
 };
@@ -105,10 +116,59 @@ void rua_aggregate_free(struct rua_aggregate *a)
 		free(d->name);
 		free(d);
 	}
+	for (size_t i = 0; i < DOMAIN_BUCKETS; i++) {
+		for (struct org *o = a->org[i], *next; o; o = next) {
+			next = o->next;
+			free(o->name);
+			free(o);
+		}
+	}
 	free(a->domain);
 	free(a->only);
 	buf_release(&a->scratch);
 	free(a);
+}
+
+/* Organizations */
+
+/* What it may hold in all: the less is free, the less each. One domain alone is all there is. */
+static size_t org_octets(const struct rua_aggregate *a)
+{
+	size_t left = a->octets < a->bounds.octets ? a->bounds.octets - a->octets : 0;
+
+	return a->only ? SIZE_MAX : left / a->bounds.org_share;
+}
+
+static void octets_add(struct rua_aggregate *a, struct org *o, size_t more, size_t less)
+{
+	a->octets += more - less;
+	o->octets += more - less;
+}
+
+/* Of the domain; NULL: no memory. */
+static struct org *org_of(struct rua_aggregate *a, const char *domain)
+{
+	const char *name = regdomain_of(domain);
+	struct org *o, **bucket;
+
+	if (!name)
+		name = domain_tail(domain, 2);
+	bucket = &a->org[siphash(&a->key, name, strlen(name)) % DOMAIN_BUCKETS];
+	for (o = *bucket; o; o = o->next)
+		if (strcmp(o->name, name) == 0)
+			return o;
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return NULL;
+	o->name = strdup(name);
+	if (!o->name) {
+		free(o);
+		return NULL;
+	}
+	o->next = *bucket;
+	*bucket = o;
+	octets_add(a, o, sizeof(*o) + strlen(name), 0);
+	return o;
 }
 
 /* Domains */
@@ -161,7 +221,7 @@ static int domain_policy(struct rua_aggregate *a, struct domain *d, const struct
 	if (rua_copy(m->rua, &rua, &count, &octets) < 0)
 		return -ENOMEM;
 	rua_free(d->rua, d->rua_count);
-	a->octets += octets - d->rua_octets;
+	octets_add(a, d->org, octets, d->rua_octets);
 	d->rua = rua;
 	d->rua_count = count;
 	d->rua_octets = octets;
@@ -170,7 +230,7 @@ static int domain_policy(struct rua_aggregate *a, struct domain *d, const struct
 	return 0;
 }
 
-static int domain_new(struct rua_aggregate *a, const struct rua_message *m, uint64_t hash, struct domain **out)
+static int domain_new(struct rua_aggregate *a, const struct rua_message *m, uint64_t hash, struct org *org, struct domain **out)
 {
 	struct domain *d = calloc(1, sizeof(*d)), **all = a->domain;
 
@@ -183,8 +243,10 @@ static int domain_new(struct rua_aggregate *a, const struct rua_message *m, uint
 			a->domain_cap = cap;
 		}
 	}
-	if (d)
+	if (d) {
+		d->org = org;
 		d->name = strdup(m->domain);
+	}
 	if (!all || !d || !d->name || domain_policy(a, d, m) < 0) {
 		free(d ? d->name : NULL);
 		free(d);
@@ -193,7 +255,8 @@ static int domain_new(struct rua_aggregate *a, const struct rua_message *m, uint
 	d->next = a->by_name[hash % DOMAIN_BUCKETS];
 	a->by_name[hash % DOMAIN_BUCKETS] = d;
 	a->domain[a->domain_count++] = d;
-	a->octets += sizeof(*d) + strlen(d->name);
+	octets_add(a, org, sizeof(*d) + strlen(d->name), 0);
+	org->domains++;
 	*out = d;
 	return 0;
 }
@@ -203,6 +266,7 @@ static int domain_of(struct rua_aggregate *a, const struct rua_message *m, struc
 {
 	uint64_t hash = siphash(&a->key, m->domain, strlen(m->domain));
 	bool asks = m->rua && m->rua->count > 0;
+	struct org *org;
 
 	if (a->only && strcmp(a->only, m->domain) != 0)
 		return -ENOENT;
@@ -217,7 +281,14 @@ static int domain_of(struct rua_aggregate *a, const struct rua_message *m, struc
 		a->strangers++;
 		return -ENOENT;
 	}
-	return domain_new(a, m, hash, out);
+	org = org_of(a, m->domain);
+	if (!org)
+		return -ENOMEM;
+	if (!a->only && org->domains && (org->domains >= a->bounds.org_domains || org->octets >= org_octets(a))) {
+		a->strangers++;
+		return -ENOENT;
+	}
+	return domain_new(a, m, hash, org, out);
 }
 
 /* Rows */
@@ -238,16 +309,17 @@ static struct row *row_new(struct rua_aggregate *a, struct domain *d, uint64_t h
 	d->last = r;
 	d->rows++;
 	d->octets += r->len + NUMBERS_OCTETS;
-	a->octets += sizeof(*r) + r->len;
+	octets_add(a, d->org, sizeof(*r) + r->len, 0);
 	return r;
 }
 
 static bool has_room(const struct rua_aggregate *a, const struct domain *d, size_t variants)
 {
 	const struct rua_bounds *b = &a->bounds;
+	size_t more = sizeof(struct row) + a->scratch.len;
 
 	return variants < b->variants && d->rows < b->rows && d->octets + a->scratch.len + NUMBERS_OCTETS <= b->domain_octets &&
-	       a->octets + sizeof(struct row) + a->scratch.len <= b->octets;
+	       a->octets + more <= b->octets && d->org->octets + more <= org_octets(a);
 }
 
 /* Count the message where it belongs. */

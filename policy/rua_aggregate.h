@@ -4,7 +4,8 @@
  * One report for each domain whose policy applied (RFC 9990); what its record said last stands in it. A message counts once, however many records it has made:
  * those of one transaction come within minutes of each other, and the best that it fared counts.
  *
- * Memory is bounded, whoever sends what. Beyond the bounds a message is counted in a row that has the source, the disposition, the alignment and the author domain in
+ * Memory is bounded, whoever sends what, and no organization (by the public suffix list: the DNS of a stranger says whatever he likes, and has a record at each of
+ * his subdomains) takes the room of others: it has so many domains at most, and no more octets than a part of what is still free. Beyond the bounds a message is counted in a row that has the source, the disposition, the alignment and the author domain in
  * common with it, or if there is none, in no row; the report says how many. Pure, but for the key of its hash.
  */
 #ifndef RUA_AGGREGATE_H
@@ -18,6 +19,8 @@ struct rua_bounds {
 	size_t variants;                /* rows with the same source and so on, that differ in details: 100 */
 	size_t domain_octets;           /* of one domain's rows: RUA_REPORT_OCTETS_MAX */
 	size_t octets;                  /* of everything: 64 MiB */
+	size_t org_domains;             /* of one organization: 100 */
+	size_t org_share;               /* and of its octets: what is left, divided by this: 16 */
 };
 extern const struct rua_bounds rua_bounds;
 

@@ -33,7 +33,7 @@ enum {
 	RUA_DAY_S = 86400,
 	RUA_DAY_AFTER_S = 60,           /* after its end a day can be read */
 	RUA_DAYS_BACK = 3,              /* an older one that has not been reported never is */
-	RUA_DOMAINS_MAX = 10000,        /* of one day: those seen first */
+	RUA_DOMAINS_MAX = 10000,        /* of one day: those seen first, but for one organization's hundred-and-first (rua_aggregate.h) */
 	RUA_ADDRESSES_MAX = 16,         /* URIs of one rua= */
 	RUA_URI_MAX = 512,              /* octets of one */
 	RUA_PAGE = 256,                 /* domains of one answer */

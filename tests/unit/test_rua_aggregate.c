@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/regdomain.h"
 #include "policy/rua_aggregate.h"
 #include "support/scarce.h"
 
@@ -23,6 +24,12 @@ static const struct mail plain = { "5f3c-1", "192.0.2.1", "x@b.example", "a.exam
 static int setup(void **state)
 {
 	fact_register_all();
+	return regdomain_init(NULL);
+}
+
+static int teardown(void **state)
+{
+	regdomain_release();
 	return 0;
 }
 
@@ -208,7 +215,7 @@ static uint64_t counted(const struct dmarc_report *r)
 
 static void test_bounds(void **state)
 {
-	static const struct rua_bounds few = { .domains = 2, .rows = 8, .variants = 3, .domain_octets = 1 << 20, .octets = 1 << 20 };
+	static const struct rua_bounds few = { .domains = 2, .rows = 8, .variants = 3, .domain_octets = 1 << 20, .octets = 1 << 20, .org_domains = 100, .org_share = 1 };
 	AUTO(rua_aggregate) struct rua_aggregate *a = rua_aggregate_new(NULL, &few);
 	char code[16], from[32], client[32], domain[32];
 	struct dmarc_report *r;
@@ -264,7 +271,7 @@ static void test_bounds(void **state)
 /* Octets: what does not fit is left out, and what is there is whole. */
 static void test_octets(void **state)
 {
-	static const struct rua_bounds small = { .domains = 100, .rows = 1000, .variants = 1000, .domain_octets = 2000, .octets = 5000 };
+	static const struct rua_bounds small = { .domains = 100, .rows = 1000, .variants = 1000, .domain_octets = 2000, .octets = 5000, .org_domains = 100, .org_share = 1 };
 	AUTO(rua_aggregate) struct rua_aggregate *a = rua_aggregate_new(NULL, &small);
 	char code[16], client[32], domain[32];
 	uint64_t sum = 0, strangers;
@@ -289,6 +296,41 @@ static void test_octets(void **state)
 		assert_true(r->error_count > 0 || counted(r) == 100);
 	}
 	assert_true(sum > 20 && sum + strangers <= 300);
+}
+
+/* Somebody with one domain and a record at each of its subdomains, and with messages of which no two are the same: others are reported all the same. */
+static void test_crowd(void **state)
+{
+	static const char *const names[] = { "s%d.evil.co.uk", "a.s%d.evil.co.uk", "s%d.evil.example" };
+	static const struct rua_bounds bounds = { .domains = 100, .rows = 1000, .variants = 100, .domain_octets = 1 << 20, .octets = 64 << 10,
+						  .org_domains = 10, .org_share = 8 };
+	AUTO(rua_aggregate) struct rua_aggregate *a = rua_aggregate_new(NULL, &bounds);
+	char code[16], client[32], domain[64], dkim[256];
+	struct dmarc_report *r;
+	struct mail m = plain;
+
+	m.code = code, m.client = client, m.domain = m.author = domain, m.dkim = dkim;
+	for (int i = 0; i < 3000; i++) {
+		snprintf(domain, sizeof(domain), names[i % 3], i / 3 % 500);
+		snprintf(code, sizeof(code), "%x-1", i);
+		snprintf(client, sizeof(client), "198.51.%d.%d", i / 250, i % 250);
+		snprintf(dkim, sizeof(dkim), "fail d=%0150d.example s=s", i);
+		assert_int_equal(add(a, &m), 0);
+	}
+	assert_int_equal(rua_aggregate_count(a), 20);
+	assert_int_equal(rua_aggregate_strangers(a) > 0, 1);
+	m.dkim = NULL;
+	for (int i = 0; i < 40; i++) {
+		snprintf(domain, sizeof(domain), i < 20 ? "good%d.co.uk" : "good%d.example", i);
+		snprintf(code, sizeof(code), "%x-2", i);
+		assert_int_equal(add(a, &m), 0);
+		r = report(a, domain);
+		assert_non_null(r);
+		assert_int_equal(counted(r), 1);
+		assert_int_equal(r->error_count, 0);
+		dmarc_report_free(r);
+	}
+	assert_int_equal(rua_aggregate_count(a), 60);
 }
 
 /* Every beginning of the octets, and every octet changed: refused or read, never past the end (the sanitizers watch). */
@@ -425,9 +467,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_merged), cmocka_unit_test(test_several_records), cmocka_unit_test(test_same_code), cmocka_unit_test(test_policy_changes),
-		cmocka_unit_test(test_only), cmocka_unit_test(test_bounds), cmocka_unit_test(test_octets), cmocka_unit_test(test_broken_octets),
-		cmocka_unit_test(test_list), cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_only), cmocka_unit_test(test_bounds), cmocka_unit_test(test_octets), cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_broken_octets), cmocka_unit_test(test_list), cmocka_unit_test(test_no_memory),
 	};
 
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, setup, teardown);
 }
