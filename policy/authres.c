@@ -36,6 +36,14 @@ static const char *text_of(const struct txn *t, const char *name)
 	return f && f->state == FACT_KNOWN && f->count > 0 && f->text ? f->text[0] : NULL;
 }
 
+/* The envelope sender that was checked: milters may have put another in its place since. "": the null sender. */
+static const char *sender_of(const struct txn *t)
+{
+	const char *checked = text_of(t, "sender");
+
+	return checked ? checked : t->env.from ? t->env.from : "";
+}
+
 /* "method=result (comment)", on a line of its own. */
 static void result_begin(struct authres_text *x, const char *method, const char *result, const char *comment)
 {
@@ -48,12 +56,13 @@ static void result_begin(struct authres_text *x, const char *method, const char 
 static void add_spf(const struct txn *t, struct authres_text *x)
 {
 	const struct fact *f = known(t, "spf"), *helo = known(t, "spf.helo");
-	bool null_sender = !t->env.from || !t->env.from[0];
+	const char *sender = sender_of(t);
+	bool null_sender = !sender[0];
 
 	if (word_of(f)) {
 		result_begin(x, "spf", word_of(f), f->why);
 		if (!null_sender)
-			authres_text_pair(x, "smtp.mailfrom", t->env.from, VALUE_MAX);
+			authres_text_pair(x, "smtp.mailfrom", sender, VALUE_MAX);
 		else if (t->client && t->client->helo)
 			authres_text_pair(x, "smtp.helo", t->client->helo, VALUE_MAX);
 	}
@@ -200,8 +209,8 @@ int authres_received_spf(const struct txn *t, const char *receiver, struct buf *
 {
 	struct authres_text x = { .out = out, .dot_atom = true };
 	const struct fact *f = known(t, "spf");
-	const char *word = word_of(f), *mechanism = text_of(t, "spf.mechanism");
-	bool null_sender = !t->env.from || !t->env.from[0];
+	const char *word = word_of(f), *mechanism = text_of(t, "spf.mechanism"), *sender = sender_of(t);
+	bool null_sender = !sender[0];
 	const char *helo = t->client ? t->client->helo : NULL;
 
 	if (!word)
@@ -217,7 +226,7 @@ int authres_received_spf(const struct txn *t, const char *receiver, struct buf *
 	if (t->client && t->client->ip[0])
 		authres_text_pair(&x, "client-ip", t->client->ip, VALUE_MAX);
 	if (t->env.from)
-		authres_text_pair(&x, "envelope-from", t->env.from, VALUE_MAX);
+		authres_text_pair(&x, "envelope-from", sender, VALUE_MAX);
 	if (helo)
 		authres_text_pair(&x, "helo", helo, VALUE_MAX);
 	if (mechanism)

@@ -26,7 +26,7 @@ enum { REPLY_MAX = DELIVERY_REPLY_MAX };
 /* What Authentication-Results and the quarantine's record tell is established even where no rule asked for it. may wait */
 void smtp_carry_know(struct smtp_session *s)
 {
-	static const char *const names[] = { "spf", "dkim", "dmarc", "arc", "client.fcrdns" };
+	static const char *const names[] = { "sender", "spf", "dkim", "dmarc", "arc", "client.fcrdns" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		int id = fact_find(names[i], strlen(names[i]));

@@ -305,6 +305,10 @@ def test_milters(gate, recorder, scratch):
             assert verified(octets)[1] == 2 and "cv=pass" in field(octets, "ARC-Seal"), (script, octets)
         m.script(("eom", "insheader", 0, "Authentication-Results", "gate.example; x-spam=no"))
         assert "x-spam=no" in field(passed_on(always, recorder, mail()), "ARC-Authentication-Results")
+        # SPF was checked for the sender that came, not for the one that a milter has put in its place.
+        m.script(("eom", "chgfrom", "<other@good.example>"))
+        results = field(passed_on(always, recorder, mail()), "ARC-Authentication-Results")
+        assert "smtp.mailfrom=alice@sender.example" in results and "good.example" not in results, results
         # One that takes the chain away: ours begins a new one. One that takes a part away: what is left is broken. One that seals: nobody has looked at that.
         names = ("ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results")
         m.script(*[("eom", "chgheader", 1, name, "") for name in names])

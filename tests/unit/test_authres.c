@@ -129,6 +129,7 @@ static void facts_define(void)
 {
 	static const char *const words[] = { "none", "pass", "fail", "temperror", NULL };
 	static const struct fact_def all[] = {
+		{ "sender", FACT_ADDRESS, false, STAGE_MAIL, NULL, "" },
 		{ "spf", FACT_WORD, false, STAGE_MAIL, words, "" },
 		{ "spf.helo", FACT_WORD, false, STAGE_MAIL, words, "" },
 		{ "spf.mechanism", FACT_TEXT, false, STAGE_MAIL, NULL, "" },
@@ -248,6 +249,27 @@ static void everything_known(void **state)
 		"\tidentity=mailfrom; client-ip=192.0.2.1; envelope-from=\"a@example.org\";\r\n"
 		"\thelo=mail.example.org; mechanism=\"ip4:192.0.2.0/24\"\r\n");
 	check_form(&x.out);
+	end(&x);
+}
+
+/* A milter has changed the sender: what was found is about the one that came. */
+static void another_sender(void **state)
+{
+	struct fixture x;
+	struct facts *f = &x.txn.evidence.facts;
+
+	begin(&x, "made@by.milter.example");
+	facts_set(f, "sender", "came@example.org");
+	facts_set(f, "spf", "pass");
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	assert_string_equal(buf_str(&x.out), "Authentication-Results: mx.example.com;\r\n\tspf=pass smtp.mailfrom=came@example.org\r\n");
+	buf_clear(&x.out);
+	assert_int_equal(authres_received_spf(&x.txn, OURS, &x.out), 0);
+	assert_non_null(strstr(buf_str(&x.out), "envelope-from=\"came@example.org\""));
+	facts_set(f, "sender", "");
+	buf_clear(&x.out);
+	assert_int_equal(authres_make(&x.txn, OURS, &x.out), 0);
+	assert_string_equal(buf_str(&x.out), "Authentication-Results: mx.example.com;\r\n\tspf=pass smtp.helo=mail.example.org\r\n");
 	end(&x);
 }
 
@@ -411,6 +433,7 @@ int main(void)
 		cmocka_unit_test(claimed_idn),
 		cmocka_unit_test(nothing_known),
 		cmocka_unit_test(everything_known),
+		cmocka_unit_test(another_sender),
 		cmocka_unit_test(chains),
 		cmocka_unit_test(no_memory),
 		cmocka_unit_test(null_sender),
