@@ -78,3 +78,13 @@ void rua_later_drop(struct rua_later *t, uint64_t key)
 	t->late[hole].key = 0;
 	t->used--;
 }
+
+void rua_later_tidy(struct rua_later *t, int64_t before_ms)
+{
+	for (size_t i = 0; i < t->size;) {
+		if (t->late[i].key && t->late[i].until_ms < before_ms)
+			rua_later_drop(t, t->late[i].key);      /* another may stand there now */
+		else
+			i++;
+	}
+}

@@ -32,5 +32,7 @@ struct rua_late *rua_later_find(const struct rua_later *t, uint64_t key);
 /* That, or a new one, zeroed. NULL: RUA_LATER_MAX, or no memory. */
 struct rua_late *rua_later_put(struct rua_later *t, uint64_t key);
 void rua_later_drop(struct rua_later *t, uint64_t key);
+/* Those go that could have been tried before before_ms, and were not: their day has passed. */
+void rua_later_tidy(struct rua_later *t, int64_t before_ms);
 
 #endif

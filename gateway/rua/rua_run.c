@@ -23,6 +23,7 @@ enum {
 	AWAY_MS = 1000,                 /* it is not there, or not yet */
 	RETRY_MS = 5 * 60 * 1000, RETRY_MAX_MS = 60 * 60 * 1000,
 	PATIENCE_S = 86400,             /* a report is tried for so long, */
+	FORGET_MS = (RUA_DAYS_BACK + 1) * RUA_DAY_S * 1000,     /* the history has given it up long ago */
 	LAST_PAUSE_MS = 4 * RETRY_MS,   /* and by each worker until it waits for so long between two tries */
 	SPOOL_SHARE = 4,                /* of the spool's bounds */
 	JOBS = 16,                      /* reports under way: most of their time they wait for the DNS, */
@@ -269,6 +270,7 @@ static int64_t look(struct rua_run *r)
 	int64_t next_ms = IDLE_MS, day;
 	int rc = rua_day_due(r->sender.history, &day);
 
+	rua_later_tidy(&r->later, clock_ms() - FORGET_MS);
 	/* Those behind the oldest do not wait until nothing of it is left. */
 	for (; rc == 0 && day < clock_wall_s() / RUA_DAY_S; day++) {
 		rc = look_at_day(r, day, &next_ms);

@@ -69,12 +69,30 @@ static void test_bound(void **state)
 	rua_later_release(&t);
 }
 
+/* What nobody comes back to does not keep others out for ever. */
+static void test_tidy(void **state)
+{
+	struct rua_later t = { .late = NULL };
+
+	rua_later_tidy(&t, 1000);
+	for (uint64_t i = 1; i <= RUA_LATER_MAX; i++)
+		rua_later_put(&t, i * 0x9e3779b97f4a7c15u | 1)->until_ms = i % 3 ? 999 : 1000;
+	assert_null(rua_later_put(&t, 2));
+	rua_later_tidy(&t, 1000);
+	assert_int_equal(t.used, RUA_LATER_MAX / 3);
+	for (uint64_t i = 1; i <= RUA_LATER_MAX; i++)
+		assert_int_equal(rua_later_find(&t, i * 0x9e3779b97f4a7c15u | 1) != NULL, i % 3 == 0);
+	assert_non_null(rua_later_put(&t, 2));
+	rua_later_release(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_bound),
+		cmocka_unit_test(test_tidy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
