@@ -16,7 +16,7 @@
 #include "filters/dkim_tag.h"
 
 /* KEY_BITS_MAX: what RFC 8301 section 3.2 demands. A hundred signatures with 8,192 bits and a long exponent take 140 ms. */
-enum { KEYS_MAX = 64, KEY_BITS_MAX = 4096, OLDER_BYTES_MAX = 1 << 20, CHECKS_AT_A_STRETCH = 4, NO_KEY = -1 };
+enum { KEYS_MAX = 64, SETS_AT_ONCE = 8, KEY_BITS_MAX = 4096, OLDER_BYTES_MAX = 1 << 20, CHECKS_AT_A_STRETCH = 4, NO_KEY = -1 };
 
 /* The question for one key; signatures with the same d= and s= share it. */
 struct asked {
@@ -229,16 +229,28 @@ static int key_ask(struct arc_verify *v, struct signature *s)
 	return 0;
 }
 
-/* Those that must hold first. A chain of which one cannot asks nothing. */
+/* Of the signatures at s from i down, as many as are asked for at once; an older message signature that cannot hold ends it. */
+static int some_ask(struct arc_verify *v, struct signature *s, size_t i)
+{
+	size_t end = i + 1 > SETS_AT_ONCE ? i + 1 - SETS_AT_ONCE : 0;
+	int rc = 0;
+
+	for (size_t k = i + 1; k-- > end && rc == 0 && !s[k].why;)
+		rc = key_ask(v, &s[k]);
+	return rc;
+}
+
+/*
+ * Those that must hold first. A chain of which one cannot asks nothing. One longer than any honest one is asks for the keys of its older sets only when those of
+ * the newer have been found good: whoever makes up a chain under names that do not answer has few questions of ours waiting.
+ */
 static int keys_ask(struct arc_verify *v)
 {
 	size_t n = v->sets.count;
-	int rc = key_ask(v, &v->ams[n - 1]);
+	int rc = some_ask(v, v->seal, n - 1);
 
-	for (size_t i = n; i-- > 0 && rc == 0;)
-		rc = key_ask(v, &v->seal[i]);
-	for (size_t i = n - 1; i-- > 0 && rc == 0 && !v->ams[i].why;)
-		rc = key_ask(v, &v->ams[i]);
+	if (rc == 0)
+		rc = some_ask(v, v->ams, n - 1);
 	return rc;
 }
 
@@ -403,6 +415,13 @@ static bool chain_holds(struct judging *j)
 	if (c != CHECK_GOOD)
 		tell(j->out, c == CHECK_BAD ? ARC_FAIL : ARC_TEMPERROR, ARC_KIND_AMS, n, why);
 	for (size_t i = n; i-- > 0 && j->out->state != ARC_FAIL && j->rc == 0;) {
+		if (j->v->seal[i].key == NO_KEY) {
+			if (j->out->state != ARC_PASS)
+				break;
+			j->rc = some_ask(j->v, j->v->seal, i);
+			if (j->rc < 0)
+				break;
+		}
 		c = value_check(j, &j->v->seal[i], why);
 		if (c == CHECK_BAD)
 			tell(j->out, ARC_FAIL, ARC_KIND_AS, i + 1, why);
@@ -417,7 +436,11 @@ static void oldest_find(struct judging *j)
 {
 	char why[DKIM_ANSWER_WHY];
 
-	for (size_t i = j->v->sets.count - 1; i-- > 0 && j->rc == 0;) {
+	for (size_t i = j->v->sets.count - 1; i-- > 0;) {
+		if (j->v->ams[i].key == NO_KEY && !j->v->ams[i].why)
+			j->rc = some_ask(j->v, j->v->ams, i);
+		if (j->rc < 0)
+			return;
 		if (ams_check(j, i, why) == CHECK_GOOD)
 			continue;
 		j->out->oldest_pass = (unsigned)i + 2;

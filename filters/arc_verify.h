@@ -3,7 +3,7 @@
  *
  *     struct arc_verify *v = arc_verify_new(dns);
  *     for each field: arc_verify_field(v, raw, len);
- *     arc_verify_header_end(v);                       // key lookups start here
+ *     arc_verify_header_end(v);                       // key lookups start here, those of the newest eight sets
  *     for each chunk: arc_verify_body(v, p, len);
  *     rc = arc_verify_finish(v, &result);             // may wait for the keys
  *     arc_verify_free(v);
@@ -13,7 +13,7 @@
  * judged as for DKIM: RSA from 1024 bits on, Ed25519, no rsa-sha1; but not beyond 4096 bits: there may be a hundred signatures.
  *
  * Work is bounded: 50 sets; two body hashes, one for each canonicalization; header fields are read for older message signatures up to 1 MiB
- * together; a question for each key, 64 in all. What is beyond of older message signatures counts as not valid; a seal whose key would be the 65th cannot be.
+ * together; a question for each key, 64 in all, those of eight sets at once and of the next when these are good. What is beyond of older message signatures counts as not valid; a seal whose key would be the 65th cannot be.
  */
 #ifndef ARC_VERIFY_H
 #define ARC_VERIFY_H

@@ -347,7 +347,7 @@ static void fifty(void **state)
 {
 	AUTO(buf) struct buf text = BUF_INIT(1 << 20);
 	struct arc_key *keys[50];
-	struct arc_result r;
+	struct arc_result r, later;
 	char *p, *sealed, domain[40];
 	size_t len;
 
@@ -374,6 +374,16 @@ static void fifty(void **state)
 	assert_int_equal(r.state, ARC_PASS);
 	assert_int_equal(r.count, 50);
 	assert_int_equal(dns_table_asked(dns), 52);
+	/* Names that do not answer, all under other keys: the newest eight sets are asked for, the others not. */
+	for (int i = 0; i < 50; i++) {
+		snprintf(domain, sizeof(domain), "s._domainkey.d%d.example", i);
+		dns_table_remove(dns, domain);
+		dns_table_add(dns, domain, "SERVFAIL", "");
+	}
+	dns_table_forget(dns);
+	verify(p, 4096, &later);
+	assert_int_equal(later.state, ARC_TEMPERROR);
+	assert_int_equal(dns_table_asked(dns), 9);
 	/* 50 times 60 KB is more than 1 MiB: the oldest are not looked at. */
 	assert_in_range(r.oldest_pass, 30, 34);
 	assert_non_null(strstr(r.why, "too much header"));
