@@ -5,7 +5,7 @@
 A case is a cmocka test, a case of a conformance suite, a fuzz target, a pytest test. A conformance program closes with exactly one line
 "name: N passed, N failed, N skipped", its tables above that are for reading; "skipped: ..." lines say what and why. Output is shown for
 what fails, and always for conformance. Programs run side by side, one for each processor, from the top of the tree, with a TMPDIR that
-goes when all is done.
+goes when all is done; pytest's tests two for each, since they wait more than they work.
 """
 import argparse
 import concurrent.futures
