@@ -249,6 +249,16 @@ int history_store_step(struct history_store *s, int64_t since_ms, int64_t until_
 	return end < last;
 }
 
+int history_store_whole(struct history_store *s, int64_t since_ms)
+{
+	int64_t id = 0, at = 0;
+	int rc = sqlite_number(s->sql, "SELECT id FROM record ORDER BY id LIMIT 1", &id);
+
+	if (rc == 0)
+		rc = sqlite_number(s->sql, "SELECT at FROM record ORDER BY id LIMIT 1", &at);
+	return rc < 0 ? rc : id <= 1 || at < since_ms;
+}
+
 int64_t history_store_count(struct history_store *s)
 {
 	int64_t n = 0;

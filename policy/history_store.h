@@ -64,6 +64,12 @@ int history_store_each(struct history_store *s, int64_t since_ms, int64_t until_
 int history_store_begin(struct history_store *s, int64_t since_ms, int64_t until_ms, int64_t *next, int64_t *last);
 int history_store_step(struct history_store *s, int64_t since_ms, int64_t until_ms, size_t count, int64_t *next, int64_t last, history_fn *fn, void *arg);
 
+/*
+ * Whether all records of since_ms and later are still there, as far as can be told: older ones are, or none has ever been removed, or there are none at all. 1, 0 or
+ * -errno.
+ */
+int history_store_whole(struct history_store *s, int64_t since_ms);
+
 /* How many records there are, about (ids from the first to the last), and of when the oldest is (0: none). */
 int64_t history_store_count(struct history_store *s);
 int64_t history_store_oldest_ms(struct history_store *s);

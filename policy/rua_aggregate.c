@@ -66,6 +66,7 @@ struct rua_aggregate {
 	struct domain **domain;         /* in the order in which they were seen */
 	size_t domain_count, domain_cap;
 	uint64_t strangers;
+	bool partial;
 	size_t octets;
 	struct rua_message message;     /* the one that is looked at */
 	struct buf scratch;
@@ -426,6 +427,11 @@ int rua_aggregate_add(struct rua_aggregate *a, const struct history_record *r)
 
 /* What came of it */
 
+void rua_aggregate_partial(struct rua_aggregate *a)
+{
+	a->partial = true;
+}
+
 size_t rua_aggregate_count(const struct rua_aggregate *a)
 {
 	return a->domain_count;
@@ -454,7 +460,7 @@ int rua_aggregate_head(struct rua_aggregate *a, size_t i, struct buf *head)
 {
 	const struct domain *d = a->domain[i];
 	struct rua_head h = { .domain = d->name, .published = d->published, .rua = (const char *const *)d->rua, .rua_count = d->rua_count,
-			      .messages = d->messages, .merged = d->merged, .left_out = d->left_out };
+			      .messages = d->messages, .merged = d->merged, .left_out = d->left_out, .partial = a->partial };
 
 	if (!has_report(a, d))
 		return -ENOENT;

@@ -34,6 +34,9 @@ AUTO_DEFINE(rua_aggregate)
 /* 0 or -ENOMEM: then it is of no use any more. */
 int rua_aggregate_add(struct rua_aggregate *a, const struct history_record *r);
 
+/* Not all of the day is there any more: all its reports say so. */
+void rua_aggregate_partial(struct rua_aggregate *a);
+
 /* Domains seen; how many messages had to be left out because there were too many domains. */
 size_t rua_aggregate_count(const struct rua_aggregate *a);
 uint64_t rua_aggregate_strangers(const struct rua_aggregate *a);

@@ -75,8 +75,12 @@ static int read_some(struct rua_job *j, int64_t until_ms)
 
 	if (!j->found)
 		rc = history_store_begin(j->from, since, since + DAY_MS, &j->next, &j->last);
+	if (rc >= 0 && !j->found)
+		rc = history_store_whole(j->from, since);
 	if (rc < 0)
 		return rc;
+	if (rc == 0)
+		rua_aggregate_partial(j->sums);
 	j->found = true;
 	do
 		rc = history_store_step(j->from, since, since + DAY_MS, RECORDS_AT_ONCE, &j->next, j->last, one, j);

@@ -41,6 +41,7 @@ void rua_put_head(struct buf *out, const struct rua_head *h)
 	rua_put_number(out, h->messages);
 	rua_put_number(out, h->merged);
 	rua_put_number(out, h->left_out);
+	rua_put_number(out, h->partial);
 	rua_put_number(out, h->rua_count);
 	for (size_t i = 0; i < h->rua_count; i++)
 		rua_put_text(out, h->rua[i]);
@@ -154,7 +155,7 @@ static struct text get_piece(struct rua_reader *r, size_t max)
 struct head {
 	struct text domain, fo, rua[RUA_ADDRESSES_MAX];
 	struct rua_published published;
-	uint64_t messages, merged, left_out, rua_count;
+	uint64_t messages, merged, left_out, partial, rua_count;
 };
 
 static int head_read(struct rua_reader *r, struct head *h)
@@ -175,8 +176,9 @@ static int head_read(struct rua_reader *r, struct head *h)
 	h->messages = rua_get_number(r);
 	h->merged = rua_get_number(r);
 	h->left_out = rua_get_number(r);
+	h->partial = rua_get_number(r);
 	h->rua_count = rua_get_number(r);
-	if (h->rua_count > RUA_ADDRESSES_MAX)
+	if (h->rua_count > RUA_ADDRESSES_MAX || h->partial > 1)
 		r->bad = true;
 	for (uint64_t i = 0; i < h->rua_count && !r->bad; i++)
 		h->rua[i] = get_piece(r, RUA_URI_MAX);
@@ -273,6 +275,8 @@ static int errors_put(const struct head *h, struct dmarc_report *out)
 		snprintf(text, sizeof(text), "%llu more messages are in no row: there were too many different ones", (unsigned long long)h->left_out);
 		rc = dmarc_report_error(out, text);
 	}
+	if (rc == 0 && h->partial)
+		rc = dmarc_report_error(out, "the day was read late, and there may have been more messages at its beginning");
 	return rc;
 }
 

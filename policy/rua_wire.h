@@ -35,6 +35,7 @@ struct rua_head {
 	uint64_t messages;
 	uint64_t merged;                /* messages in rows whose other details are those of another */
 	uint64_t left_out;              /* messages in no row */
+	bool partial;                   /* records of that day had been removed before they were read */
 };
 
 struct rua_reader {

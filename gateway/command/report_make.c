@@ -138,7 +138,11 @@ static int history_read(struct making *m)
 
 	if (rc < 0)
 		return fail(m->path, words(rc));
-	rc = history_store_each(store, m->day * RUA_DAY_S * 1000, (m->day + 1) * RUA_DAY_S * 1000, add, m);
+	rc = history_store_whole(store, m->day * RUA_DAY_S * 1000);
+	if (rc == 0)
+		rua_aggregate_partial(m->sums);
+	if (rc >= 0)
+		rc = history_store_each(store, m->day * RUA_DAY_S * 1000, (m->day + 1) * RUA_DAY_S * 1000, add, m);
 	history_store_close(store);
 	return rc < 0 ? fail(m->path, words(rc)) : 0;
 }

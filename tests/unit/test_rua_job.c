@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "policy/rua_job.h"
@@ -115,6 +116,46 @@ static size_t pending(struct history_store *s, const char *after, size_t count)
 	while (rua_get_domain(&in, d) == 0)
 		;
 	return d->count;
+}
+
+/* A day that is read when the oldest of its records are gone: its reports say so. */
+static void test_partial(void **state)
+{
+	static const struct { int64_t first_ms, keep_ms; int64_t count; size_t errors; } cases[] = {
+		{ -1000, 86402000, 30, 0 },     /* the history goes further back */
+		{ 1000, 86400000, 30, 0 },      /* it begins that day, with its first record */
+		{ -1000, 86400000 - 10500, 20, 1 },
+		{ -1000, 86400000 - 100000, -1, 0 },
+	};
+
+	for (size_t k = 0; k < sizeof(cases) / sizeof(*cases); k++) {
+		AUTO(buf) struct buf out = BUF_INIT(RUA_ANSWER_MAX);
+		AUTO(dmarc_report) struct dmarc_report *r = dmarc_report_new();
+		struct history_store *s = open_store();
+		struct rua_job_sum sum;
+		struct rua_reader in;
+		const char *head;
+		size_t len;
+
+		add(s, 99, 1, day_ms + cases[k].first_ms);
+		for (int i = cases[k].first_ms > 0; i < 30; i++)
+			add(s, i, 1, day_ms + 1000 * (int64_t)i + 1000);
+		assert_int_equal(history_store_commit(s), 0);
+		while (history_store_sweep(s, day_ms + 86400000, cases[k].keep_ms, UINT64_MAX) > 0)
+			;
+		assert_int_equal(run_job(s, DAY, &sum), 0);
+		assert_int_equal(reported(s, "d0.example"), cases[k].count);
+		if (cases[k].count >= 0) {
+			assert_int_equal(rua_store_report(s, DAY, "d0.example", &out), 0);
+			in = rua_reader(out.data, out.len);
+			head = rua_get_octets(&in, RUA_HEAD_OCTETS_MAX, &len);
+			assert_int_equal(rua_get_head(head, len, r), 0);
+			assert_int_equal(r->error_count, cases[k].errors);
+		}
+		history_store_close(s);
+		assert_int_equal(remove_dir(NULL), 0);
+		assert_int_equal(mkdir(dir, 0700), 0);
+	}
 }
 
 /* Exactly that day, over segments with an index and what has none. */
@@ -333,7 +374,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
 	const struct CMUnitTest tests[] = {
-		TEST(test_day), TEST(test_done), TEST(test_dropped), TEST(test_meanwhile), TEST(test_tidy), TEST(test_older), TEST(test_broken),
+		TEST(test_partial), TEST(test_day), TEST(test_done), TEST(test_dropped), TEST(test_meanwhile), TEST(test_tidy), TEST(test_older), TEST(test_broken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
