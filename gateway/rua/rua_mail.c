@@ -9,7 +9,8 @@
 #include "smtp/trace.h"
 #include "spool/dsn_text.h"
 
-enum { ID_MAX = 200, BOUNDARY_MAX = ID_MAX + 20, DATE_MAX = 40, WORDS_MAX = 8192 };
+/* ID_MAX: whole, as it stands in the report itself (rua_sign_report): two names of hosts, and a number. */
+enum { ID_MAX = 560, BOUNDARY_MAX = 80, DATE_MAX = 40, WORDS_MAX = 8192 };
 
 /* RFC 5322 section 3.2.3, and the @ of an id. */
 static bool is_id(char c)

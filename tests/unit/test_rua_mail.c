@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/evp.h>
@@ -113,6 +114,25 @@ static void test_texts(void **state)
 	}
 }
 
+/* Two domains that differ behind a long beginning only have two ids, each as it stands in the report. */
+static void test_long_id(void **state)
+{
+	AUTO(buf) struct buf out = BUF_INIT(BOUND), field = BUF_INIT(BOUND);
+	char name[254], id[560];
+	struct rua_mail m = plain;
+
+	for (size_t i = 0; i < sizeof(name) - 1; i++)
+		name[i] = i % 64 == 63 ? '.' : 'a';
+	name[sizeof(name) - 1] = '\0';
+	snprintf(id, sizeof(id), "1795219200.%s@%s", name, name);
+	m.domain = name;
+	m.report_id = id;
+	make(&m, "gz", 2, &out);
+	check_lines(&out);
+	buf_addf(&field, "\r\n Report-ID: <%s>\r\nMessage-ID: <%s>\r\n", id, id);
+	check_has(&out, buf_str(&field));
+}
+
 /* What is attached comes out as it went in, whatever its length. */
 static void test_base64(void **state)
 {
@@ -157,6 +177,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_long_id),
 		cmocka_unit_test(test_base64),
 		cmocka_unit_test(test_bound),
 	};
