@@ -79,6 +79,7 @@ struct txn {
 	struct envelope env;
 	struct message *message;        /* NULL before DATA */
 	bool cleaned;                   /* it is a copy in which nothing pretends to be ours */
+	bool seal_away;                 /* the key of the site's seal did not answer for this message */
 	enum stage stage;               /* how far the session is */
 	struct evidence evidence;       /* of filters whose scope is the transaction */
 	uint32_t wanted;                /* bit i: some rule or header may ask for filter i (filters_start) */

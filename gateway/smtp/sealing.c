@@ -89,19 +89,19 @@ static int make(const struct sealing *s, struct buf *set, const char **why)
 	return rc < 0 ? rc : arc_sealer_seal(&order, set, why);
 }
 
-void sealing_make(const struct sealing *s, struct buf *set)
+int sealing_make(const struct sealing *s, struct buf *set)
 {
 	const struct arc_seal_conf *conf = s->site->arc_seal;
 	const char *why = "no memory, or a header that is too large";
 	int rc = conf ? is_due(s) : 0;
 
 	if (rc == 0)
-		return;
+		return 0;
 	if (rc > 0)
 		rc = make(s, set, &why);
 	if (rc == 0) {
 		log_info("sealed", "tx", s->id, "domain", conf->domain, "selector", conf->selector, NULL);
-		return;
+		return 0;
 	}
 	buf_release(set);
 	buf_init(set, ARC_SEAL_MAX);
@@ -109,6 +109,7 @@ void sealing_make(const struct sealing *s, struct buf *set)
 		log_failed(s, rc, why);
 	else
 		log_info("not-sealed", "tx", s->id, "why", why, NULL);
+	return rc < 0 ? rc : 0;
 }
 
 enum arc_cv sealing_found(const struct fact *arc)
@@ -139,10 +140,10 @@ void sealing_apply(struct txn *t, const struct message *arrived, bool body_repla
 	struct sealing s = { .site = t->site, .id = t->id, .message = t->message, .arrived = arrived ? arrived : t->message, .body_replaced = body_replaced,
 			     .header = header->data, .len = header->len };
 
-	if (!t->site->arc_seal || t->client->relay)
+	if (!t->site->arc_seal || t->client->relay || t->seal_away)
 		return;
 	s.found = sealing_found(id == FACT_NONE ? NULL : filters_fact(t, id));
-	sealing_make(&s, &set);
+	t->seal_away = sealing_make(&s, &set) == -ETIMEDOUT;
 	if (!set.len)
 		return;
 	rc = put_above(&set, header);

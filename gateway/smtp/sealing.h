@@ -28,8 +28,8 @@ struct sealing {
 	enum arc_cv found;              /* of the chain that came; UNREAD: not known */
 };
 
-/* The set alone, into set (bound: ARC_SEAL_MAX); none if it is not to be sealed, or cannot be. may wait */
-void sealing_make(const struct sealing *s, struct buf *set);
+/* The set alone, into set (bound: ARC_SEAL_MAX); none if it is not to be sealed, or cannot be: then -errno, which the log has. may wait */
+int sealing_make(const struct sealing *s, struct buf *set);
 
 /* Behind what authres_gather has gathered of all fields: "none" where that is nothing. 0 or -ENOSPC. */
 int sealing_results_end(const struct site *site, struct buf *results);
@@ -38,7 +38,8 @@ int sealing_results_end(const struct site *site, struct buf *results);
 enum arc_cv sealing_found(const struct fact *arc);
 
 /*
- * t's message, whose header outgoing_header has made. arrived: as it was before milters; NULL: they have not changed it. The seal is put above it. may wait
+ * t's message, whose header outgoing_header has made. arrived: as it was before milters; NULL: they have not changed it. The seal is put above it. A process with the
+ * keys that has not answered is not waited for again for others of the message's recipients. may wait
  */
 void sealing_apply(struct txn *t, const struct message *arrived, bool body_replaced, struct buf *header);
 
