@@ -198,6 +198,9 @@ int rua_store_done(struct history_store *s, int64_t day, const char *domain, enu
 	return rc < 0 ? rc : history_store_commit(s);
 }
 
+/* Those of the last eight days that were read stay, whatever today is: a clock that was wrong for a while must not have them read, and sent, once more. */
+#define BEFORE "day < min(?1, ifnull((SELECT day FROM report_day ORDER BY day DESC LIMIT 1 OFFSET 7), 0))"
+
 int rua_store_tidy(struct history_store *s, int64_t today)
 {
 	static const struct {
@@ -207,9 +210,10 @@ int rua_store_tidy(struct history_store *s, int64_t today)
 		{ RUA_DAYS_BACK, "SELECT 1 FROM report WHERE day < ?1 AND fate = 0 LIMIT 1",
 		  "UPDATE report SET fate = 2, why = 'too late', head = NULL, rows = NULL WHERE id IN "
 		  "(SELECT id FROM report WHERE day < ?1 AND fate = 0 LIMIT ?2)" },
-		{ RUA_KEEP_DAYS, "SELECT 1 FROM report WHERE day < ?1 LIMIT 1", "DELETE FROM report WHERE id IN (SELECT id FROM report WHERE day < ?1 LIMIT ?2)" },
-		{ RUA_KEEP_DAYS, "SELECT 1 FROM report_day WHERE day < ?1 LIMIT 1",
-		  "DELETE FROM report_day WHERE day IN (SELECT day FROM report_day WHERE day < ?1 LIMIT ?2)" },
+		{ RUA_KEEP_DAYS, "SELECT 1 FROM report WHERE " BEFORE " LIMIT 1",
+		  "DELETE FROM report WHERE id IN (SELECT id FROM report WHERE " BEFORE " LIMIT ?2)" },
+		{ RUA_KEEP_DAYS, "SELECT 1 FROM report_day WHERE " BEFORE " LIMIT 1",
+		  "DELETE FROM report_day WHERE day IN (SELECT day FROM report_day WHERE " BEFORE " LIMIT ?2)" },
 	};
 
 	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {

@@ -5,7 +5,7 @@
  *     report     (day, domain, fate, at, why, head, rows)
  *
  * A day's reports are written by one and one, then the day itself: a day that has none of its own was left in the middle, and is begun anew. What a
- * report holds goes when it is sent or given up; the row stays, RUA_KEEP_DAYS long. A database that has no such tables gets them when it is opened; nothing else in
+ * report holds goes when it is sent or given up; the row stays, RUA_KEEP_DAYS long at least. A database that has no such tables gets them when it is opened; nothing else in
  * it changes, and who does not know them is not disturbed by them: HISTORY_SCHEMA is the same with and without.
  *
  * For who writes the history (history_store_open with writes). Errors are as those of history_store_add.

@@ -307,6 +307,16 @@ static void test_tidy(void **state)
 	assert_int_equal(pending(s, "", 10), 0);
 	assert_int_equal(rua_store_due(s, DAY, DAY, &day), 0);
 	assert_int_equal(rua_store_done(s, DAY, "d0.example", RUA_REPORTED, NULL, 1), 0);
+	/* The clock was years ahead for a while: nothing of the last days is forgotten. */
+	for (int64_t later = 10000; later < 10005; later++)
+		assert_int_equal(rua_store_end(s, DAY + later, 0), 0);
+	while (rua_store_tidy(s, DAY + 20000) > 0)
+		;
+	assert_int_equal(rua_store_is_read(s, DAY), 1);
+	assert_int_equal(rua_store_done(s, DAY, "d0.example", RUA_REPORTED, NULL, 1), 0);
+	for (int64_t later = 1; later < 4; later++)
+		assert_int_equal(rua_store_end(s, DAY + later, 0), 0);
+	assert_int_equal(rua_store_tidy(s, DAY + RUA_KEEP_DAYS), 0);
 	while (rua_store_tidy(s, DAY + RUA_KEEP_DAYS + 1) > 0)
 		;
 	assert_int_equal(rua_store_done(s, DAY, "d0.example", RUA_REPORTED, NULL, 1), -ENOENT);
