@@ -128,7 +128,8 @@ static int result_add(struct facts *out, const struct dkim_result *r)
 		buf_addf(&b, " b=%s", r->start);
 	if (r->key_bits)
 		buf_addf(&b, " k=%u", r->key_bits);
-	buf_addf(&b, "; %s", r->why);
+	if (r->why[0])
+		buf_addf(&b, "; %s", r->why);
 	if (b.failed)
 		return -ENOMEM;
 	if (r->domain[0])

@@ -12,7 +12,7 @@
  *
  *     "pass d=example.com s=sel a=rsa-sha256 b=dGhlIHF1 k=2048; reason in words"
  *
- * Tokens that could not be read are left out; k= is the size of the key; the reason may be empty. No value holds blanks.
+ * Tokens that could not be read are left out; k= is the size of the key; where there is no reason there is no semicolon. No value holds blanks.
  */
 #ifndef DKIM_FILTER_H
 #define DKIM_FILTER_H

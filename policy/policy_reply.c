@@ -282,6 +282,7 @@ int policy_log_text(const char *text, size_t len, char **out, struct buf *err)
 
 const char *policy_suggest(const char *word, size_t len, const char *const *candidates)
 {
+	const char *const *all = candidates;
 	const char *best = NULL;
 	size_t least = len < 4 ? 2 : len < 8 ? 3 : 4; /* more changes than that are another word */
 
@@ -293,5 +294,11 @@ const char *policy_suggest(const char *word, size_t len, const char *const *cand
 			best = *candidates;
 		}
 	}
-	return best;
+	if (best)
+		return best;
+	/* "client" for "client.ip": the beginning of names that go on. */
+	for (; *all; all++)
+		if (strncmp(*all, word, len) == 0 && (*all)[len] == '.')
+			return *all;
+	return NULL;
 }

@@ -18,8 +18,8 @@ static const char usage[] =
 	"usage: gatepost dkim-key [--type rsa|ed25519] [--bits N] [-o FILE] DOMAIN SELECTOR\n"
 	"       gatepost dkim-key --show FILE DOMAIN SELECTOR\n"
 	"\n"
-	"Makes a key that messages of DOMAIN are signed with, and prints the DNS record that publishes it and the lines\n"
-	"for gatepost.conf. A file that is there is never written over.\n"
+	"Makes a key that messages of DOMAIN are signed with (dkim_sign), or mail from outside is sealed with (arc_seal), and prints\n"
+	"the DNS record that publishes it and the lines for gatepost.conf. A file that is there is never written over.\n"
 	"\n"
 	"      --type TYPE     rsa (default: every receiver knows it), or ed25519 (short; as a second key beside RSA)\n"
 	"      --bits N        of an RSA key: 1024 to 4096 (2048)\n"
@@ -169,6 +169,8 @@ static int print(const struct dkim_key_command *x, const struct dkim_private *ke
 	printf("\n\nfor a zone file:\n\n%s", buf_str(&zone));
 	printf("\nfor a form, type TXT, name and value (in one line):\n\n%s\n%s\n", x->name, buf_str(&record));
 	printf("\nfor gatepost.conf, when the record can be looked up:\n\ndkim_sign %s {\n\tkeys = { \"%s=%s\" }\n}\n", x->domain, x->selector, x->path);
+	if (rsa)
+		printf("\nor, if it is for seals (ARC) of mail from outside:\n\narc_seal %s {\n\tselector = \"%s\"\n\tkey = \"%s\"\n}\n", x->domain, x->selector, x->path);
 	if (!rsa)
 		printf("\nNot every receiver knows Ed25519: keep an RSA key beside it.\n");
 	else if (dkim_private_bits(key) < DKIM_PRIVATE_BITS_GOOD)

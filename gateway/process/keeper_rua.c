@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -155,12 +156,17 @@ void rua_keeper_drop(struct rua_keeper *r)
 
 static void say(const struct rua_keeper *r)
 {
+	time_t begin = (time_t)(rua_job_day(r->job) * RUA_DAY_S);
+	char day[40] = "?";
 	struct rua_job_sum sum;
 	struct log_line l;
+	struct tm tm;
 
+	if (gmtime_r(&begin, &tm))
+		strftime(day, sizeof(day), "%Y-%m-%d", &tm);
 	rua_job_sum(r->job, &sum);
 	log_start(&l, sum.strangers ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "rua-day");
-	log_num(&l, "day", rua_job_day(r->job));
+	log_str(&l, "day", day);
 	log_num(&l, "records", (int64_t)sum.records);
 	log_num(&l, "reports", (int64_t)sum.reports);
 	if (sum.strangers)

@@ -27,6 +27,7 @@ def make(path, selector, *args):
     assert "".join(re.findall('"([^"]*)"', zone)) == value
     assert all(len(s) <= 255 for s in re.findall('"([^"]*)"', zone))
     assert f'keys = {{ "{selector}={path}" }}' in out
+    assert (f'arc_seal example.com {{\n\tselector = "{selector}"\n\tkey = "{path}"\n}}' in out) == ("ed25519" not in args)  # ARC knows RSA alone
     return zone.replace("\n", " "), value
 
 

@@ -179,7 +179,7 @@ def test_reports(site, host):
     s.gate.stop()
     s.clock.move((s.today + 2) * DAY + 120 - time.time())
     s.gate.start()
-    s.gate.wait_line(f"event=rua-day day={s.today + 1} records=[0-9]+ reports=0")
+    s.gate.wait_line(f"event=rua-day day={time.strftime('%Y-%m-%d', time.gmtime((s.today + 1) * DAY))} records=[0-9]+ reports=0")
     s.wait(lambda: s.status()["spool"]["messages"] == 0, "the spool is empty")
     assert len(one.messages) == len(two.messages) == 1 and not three.sessions and not s.lines("rua-sent") and not s.lines("rua-given-up")
 

@@ -174,7 +174,7 @@ static void two_signatures(void **state)
 	assert_int_equal(fact(&x, "dkim.from_added")->number, 0);
 	assert_int_equal(fact(&x, "dkim.testing")->number, 0);
 	assert_int_equal(strncmp(fact(&x, "dkim.results")->text[1], "pass d=example.com s=r2048 a=rsa-sha256 b=", 42), 0);
-	assert_non_null(strstr(fact(&x, "dkim.results")->text[0], " k=256; "));
+	assert_non_null(strstr(fact(&x, "dkim.results")->text[0], " k=256"));
 	end(&x);
 }
 

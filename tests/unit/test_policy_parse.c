@@ -135,6 +135,7 @@ static const struct { const char *text, *errors; } bad[] = {
 	/* conditions: facts and types */
 	{ "reject if spff = fail", "p:1:11: no fact is named \"spff\", expected one of gatepost-policy(5) (did you mean spf?)\n" },
 	{ "reject if dnsbl.socre > 5", "p:1:11: no fact is named \"dnsbl.socre\", expected one of gatepost-policy(5) (did you mean dnsbl.score?)\n" },
+	{ "reject if dnsbl > 5", "p:1:11: no fact is named \"dnsbl\", expected one of gatepost-policy(5) (did you mean dnsbl.score?)\n" },
 	{ "reject if zzzzz = 1", "p:1:11: no fact is named \"zzzzz\", expected one of gatepost-policy(5)\n" },
 	{ "reject if SPF = fail", "p:1:11: no fact is named \"SPF\", expected one of gatepost-policy(5)\n" },
 	{ "reject if spf", "p:1:11: spf is a word and stands alone, expected =, != or in and a value after it\n" },
