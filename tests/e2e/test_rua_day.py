@@ -242,7 +242,7 @@ def test_the_keeper_reads_a_day_that_is_over(lab, backend, world, tmp_path):
     g.wait_line(r"event=died")
     found, days = reports(g)
     assert set(found) == {"strict.example", "tested.example"}
-    assert int(re.search(r"day=(\d+)", line)[1]) in days
+    assert re.search(r"day=(\S+)", line)[1] in [time.strftime("%Y-%m-%d", time.gmtime(day * 86400)) for day in days]
     assert set(rows(report(g, "strict.example", tmp_path, "yesterday")).values()) == {3}
     assert send(g, "a@strict.example").code == 250
     recorded(g, 6)
