@@ -70,18 +70,36 @@ static bool can_be_sealed(const struct release *r)
 	return r->site->arc_seal && !release_fetched(r) && message_field_count(r->message) > 0 && !message_header_broken(r->message);
 }
 
+/*
+ * What was found of the chain that came. Where a milter had sealed the message, or taken seals away, before it was kept, the chain that it has is another one, of
+ * which nothing is known.
+ */
+static enum arc_cv found_of(const struct release *r, const struct facts *facts)
+{
+	int arc = fact_find("arc", 3), instance = fact_find("arc.instance", 12);
+	const struct fact *count = instance == FACT_NONE ? NULL : facts_get(facts, instance);
+	struct arc_sets *sets = calloc(1, sizeof(*sets));
+	bool same;
+
+	for (size_t i = 0; sets && i < message_field_count(r->message); i++)
+		arc_sets_field(sets, message_field(r->message, i)->raw, message_field(r->message, i)->raw_len);
+	same = sets && (!count || (count->state == FACT_KNOWN && count->number == (int64_t)sets->count));
+	free(sets);
+	return same && arc != FACT_NONE ? sealing_found(facts_get(facts, arc)) : ARC_CV_UNREAD;
+}
+
 /* may wait */
 static void seal(struct release *r, const struct buf *header)
 {
 	AUTO(buf) struct buf results = BUF_INIT(2 * RESULTS_MAX);
 	struct sealing s = { .site = r->site, .id = r->id, .message = r->message, .arrived = r->message, .header = header->data, .len = header->len };
 	struct facts facts = { 0 };
-	int rc = record_facts(r->meta, &facts), arc = fact_find("arc", 3);
+	int rc = record_facts(r->meta, &facts);
 
 	if (rc == 0)
 		rc = results_of(r, &facts, &results);
 	s.results = buf_str(&results);
-	s.found = sealing_found(arc == FACT_NONE ? NULL : facts_get(&facts, arc));
+	s.found = found_of(r, &facts);
 	facts_release(&facts);
 	if (rc == 0 && results.len)
 		sealing_make(&s, &r->signatures);
