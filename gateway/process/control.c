@@ -101,11 +101,11 @@ static void daemons_describe(const struct shared *s, json_t *answer)
 		if (!s->daemon_names.name[i][0])
 			continue;
 		for (int k = 0; k < SHARED_SLOTS; k++) {
-			unsigned well = atomic_load(&d->up[k]), not = atomic_load(&d->away[k]);
+			unsigned well = atomic_load(&d->up[k]), gone = atomic_load(&d->away[k]);
 
 			up += well != 0;
-			away += not && !well;
-			bits |= not;
+			away += gone && !well;
+			bits |= gone;
 			lines += atomic_load(&d->lines[k]);
 		}
 		for (; bits; bits &= bits - 1)

@@ -132,7 +132,7 @@ static void test_chain(void **state)
 /* A chain found broken is not covered by the new seal, and nothing is put above that. */
 static void test_failed(void **state)
 {
-	AUTO(buf) struct buf text = BUF_INIT(TEXT_MAX), more = BUF_INIT(TEXT_MAX), alone = BUF_INIT(TEXT_MAX);
+	AUTO(buf) struct buf text = BUF_INIT(TEXT_MAX), more = BUF_INIT(TEXT_MAX);
 	const char *why = "", *above;
 
 	put(&text, PLAIN);
