@@ -50,7 +50,9 @@ class Keys:
         self.dkim = {"sel": directory / "sel.pem", "ed": directory / "ed.pem"}
         openssl("genpkey", "-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:2048", "-out", self.dkim["sel"])
         openssl("genpkey", "-algorithm", "ed25519", "-out", self.dkim["ed"])
-        for path in self.dkim.values():
+        self.arc = directory / "arc.pem"
+        openssl("genpkey", "-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:2048", "-out", self.arc)
+        for path in (*self.dkim.values(), self.arc):
             path.chmod(0o600)
         self.records = {b"sel._domainkey.example.com.": public(self.dkim["sel"], "rsa"), b"ed._domainkey.example.com.": public(self.dkim["ed"], "ed25519")}
 
@@ -59,10 +61,11 @@ class Keys:
         tls = " ".join(f'{name} = "{path}"' for name, path in paths.items())
         sni = "".join(f'sni "{name}" {{ certificate = "{c}" key = "{k}" }}\n' for name, (c, k) in self.sni.items())
         signs = ", ".join(f'"{s}={path}"' for s, path in self.dkim.items())
-        return f'tls {{ {tls} }}\n{sni}relay_networks = {{ "{OURS}/32" }}\ndkim_sign example.com {{ keys = {{ {signs} }} }}\n'
+        seals = f'arc_seal example.com {{ selector = arc key = "{self.arc}" when = always }}\n'
+        return f'tls {{ {tls} }}\n{sni}relay_networks = {{ "{OURS}/32" }}\ndkim_sign example.com {{ keys = {{ {signs} }} }}\n{seals}'
 
     def files(self):
-        return [self.key, *(k for _, k in self.sni.values()), self.own.ca.parent / "ca.key", *self.dkim.values()]
+        return [self.key, *(k for _, k in self.sni.values()), self.own.ca.parent / "ca.key", *self.dkim.values(), self.arc]
 
 
 @pytest.fixture
@@ -107,6 +110,15 @@ def sign(g, recorder, keys, subject="s"):
         assert dkim.DKIM(message).verify(idx=i, dnsfunc=lambda name, **_: keys.records[name.encode() if isinstance(name, str) else name])
     assert message.count(b"DKIM-Signature:") == 2
     return message
+
+
+def seal(g, recorder):
+    """One from outside, as it arrives: sealed."""
+    recorder.empty()
+    with Client(g.port) as c:
+        c.ehlo()
+        assert c.message("carol@example.org", "bob@example.com", (HEAD.replace(FROM, "carol@example.org") + "\r\nHello\r\n").encode()).code == 250
+    assert recorder.wait().octets.count(b"ARC-Seal:") == 1
 
 
 # what is where
@@ -161,6 +173,7 @@ def test_nobody_else_has_them(gate, recorder, keys):
             with Client(g.port) as c:
                 shown(c, name)
         sign(g, recorder, keys)
+        seal(g, recorder)
 
     def search():
         return {who: held(pid, secrets) for who, pid in {"parent": g.process.pid, **g.children()}.items()}
