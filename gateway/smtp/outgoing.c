@@ -117,6 +117,8 @@ int outgoing_header(const struct txn *t, bool utf8, const struct rule *const *ef
 		}
 	}
 	if (subject_due) {
+		if (out->len > 0 && out->data[out->len - 1] != '\n')    /* a message (BDAT) that ends within its header */
+			buf_adds(out, "\r\n");
 		buf_adds(out, "Subject: ");
 		add_prefixes(effects, effect_count, out);
 		buf_adds(out, "\r\n");

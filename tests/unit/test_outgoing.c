@@ -65,6 +65,7 @@ static void test_header(void **state)
 		{ "prefix", "Subject: hi\r\nSubject: two\r\n\r\n", 1, "Subject: [EXTERNAL] hi\r\nSubject: two\r\n\r\n" },
 		{ "prefix, folded", "subject:\r\n hi\r\n\r\n", 1, "subject: [EXTERNAL] \r\n hi\r\n\r\n" },
 		{ "prefix, no subject", "A: 1\r\n\r\n", 1, "A: 1\r\nSubject: [EXTERNAL] \r\n\r\n" },
+		{ "prefix, no end of line", "A: 1", 1, "A: 1\r\nSubject: [EXTERNAL] \r\n" },
 		{ "field", "Subject: hi\r\n\r\n", 2, "X-Spam: yes\r\nSubject: [EXTERNAL] hi\r\n\r\n" },
 		{ "removed, all of the name, whatever its case", "x-spam: 1\r\nA: 1\r\nX-SPAM:\r\n 2\r\nX-Spam : 3\r\nX-Spammy: 4\r\nX-Spa: 5\r\n\r\nX-Spam: body",
 		  3, "X-Spam: yes\r\nA: 1\r\nX-Spammy: 4\r\nX-Spa: 5\r\nSubject: [EXTERNAL] \r\n\r\n" },
