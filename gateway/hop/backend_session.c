@@ -242,7 +242,7 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 	const struct smtp_client_conf *conf = bs ? session_conf(bs, b, w) : NULL;
 	int64_t begun = clock_ms();
 	int rc = -ENOMEM;
-	bool told;
+	bool told = false;
 	size_t n = addr && bs ? host_addresses(b->group->dns, b->conf->host, b->conf->port, b->conf->connect_timeout_ms, addr, why) : 0;
 
 	if (n > 0) {
@@ -259,6 +259,8 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 			continue;
 		}
 		rc = smtp_client_open_told(conf, &addr[i], NULL, w->deadline_ms, &bs->client, why, bs->identity ? words : NULL);
+		/* Words are none here: so it was TCP that refused, and nobody listens there. Before XCLIENT nothing was said of the client. */
+		told |= rc < 0 && begins_told(b, w) && rc != -ECONNREFUSED && rc != -EHOSTUNREACH;
 	}
 	free(addr);
 	if (rc == 0) {
@@ -285,8 +287,6 @@ int backend_session_open(struct backend *b, const struct backend_want *w, struct
 		backend_slot_leave(b);
 		if (full)
 			return -EAGAIN;
-		/* Words are none here: so it was TCP that refused, and nobody listens. Before XCLIENT nothing was said of the client. */
-		told = begins_told(b, w) && rc != -ECONNREFUSED && rc != -EHOSTUNREACH;
 	}
 	if (words[0])
 		return refused_client(w, words);

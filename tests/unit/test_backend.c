@@ -742,6 +742,40 @@ static void test_told_and_away(void **state)
 	task_check_run(told_and_away_task);
 }
 
+/* One of its addresses cuts the client's session, at the other nobody listens: that the last one refused says nothing of the first. */
+static void told_at_one_task(void *arg)
+{
+	static char host[] = "mx.example";
+	static const char *const order[][2] = { { "127.0.0.1", "127.0.0.2" }, { "127.0.0.2", "127.0.0.1" } };
+
+	for (size_t i = 0; i < 2; i++) {
+		AUTO(dns_table) struct dns_table *t = dns_table_new();
+		AUTO(buf) struct buf err = BUF_INIT(1000);
+		struct smtp_identity who = client("c.example");
+		char refusal[SMTP_WHY_MAX];
+		struct backend_session *bs;
+
+		for (size_t k = 0; k < 2; k++)
+			dns_table_add(t, host, "A", order[i][k]);
+		set_up(1);
+		conf[0].proxy = PROXY_V1;
+		conf[0].host = host;
+		script_server_add(&server[0], S("C:PROXY TCP4 127.0.0.1 127.0.0.1 ", EHLO));
+		script_server_add(&server[0], S(AS_CLIENT, "X"));
+		CHECK(backend_group_new(&site, NULL, dns_table_dns(t), &group, &err) == 0);
+		CHECK(backend_take(group, soon(), &bs) == 0);
+		backend_give(bs, false);
+		CHECK(backend_take_for(group, &who, soon(), &bs, refusal) < 0 && !refusal[0]);
+		CHECK(backend_group_up(group) == 1);
+		end(1);
+	}
+}
+
+static void test_told_at_one(void **state)
+{
+	task_check_run(told_at_one_task);
+}
+
 /* The group may go while a session is in use. */
 static void free_task(void *arg)
 {
@@ -798,6 +832,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_xclient),
 		cmocka_unit_test(test_told_and_away),
+		cmocka_unit_test(test_told_at_one),
 		cmocka_unit_test(test_free_in_use),
 	};
 
