@@ -117,11 +117,11 @@ static void show_totals(const struct report_domain *d, struct buf *out)
 		 terminal_colour(TERMINAL_PLAIN));
 	share(out, d->passed, d->messages);
 	buf_addf(out, ", %s%" PRIu64 " failed%s\n", failed ? terminal_colour(TERMINAL_RED) : "", failed, failed ? terminal_colour(TERMINAL_PLAIN) : "");
-	buf_addf(out, "  what was done by DMARC: %" PRIu64 " refused, %" PRIu64 " put aside, %" PRIu64 " nothing\n", d->disposition[DMARC_REPORT_DISPOSITION_REJECT],
+	buf_addf(out, "  done because of DMARC: %" PRIu64 " refused, %" PRIu64 " put aside, nothing with %" PRIu64 "\n", d->disposition[DMARC_REPORT_DISPOSITION_REJECT],
 		 d->disposition[DMARC_REPORT_DISPOSITION_QUARANTINE],
 		 d->disposition[0] + d->disposition[DMARC_REPORT_DISPOSITION_NONE] + d->disposition[DMARC_REPORT_DISPOSITION_PASS]);
 	if (d->overridden)
-		buf_addf(out, "  %" PRIu64 " of those that failed were spared by the reporters' own judgement\n", d->overridden);
+		buf_addf(out, "  spared by the reporters' own judgement: %" PRIu64 " of those that failed\n", d->overridden);
 }
 
 /* What a stricter policy would have done. */
@@ -137,18 +137,18 @@ static void show_prospect(const struct report_domain *d, struct buf *out)
 		return;
 	}
 	if (p == DMARC_REPORT_POLICY_REJECT)
-		buf_addf(out, "  p=reject asks that these %" PRIu64 " are refused", failed);
+		buf_addf(out, "  p=reject asks that what failed (%" PRIu64 ") is refused", failed);
 	else if (p == DMARC_REPORT_POLICY_QUARANTINE)
-		buf_addf(out, "  with p=reject these %" PRIu64 " would have been refused", failed);
+		buf_addf(out, "  with p=reject what failed (%" PRIu64 ") would have been refused", failed);
 	else
-		buf_addf(out, "  with p=quarantine these %" PRIu64 " would have been put aside, with p=reject refused", failed);
+		buf_addf(out, "  with p=quarantine what failed (%" PRIu64 ") would have been put aside, with p=reject refused", failed);
 	if (d->class[REPORT_FORWARDED])
 		buf_addf(out, ", but for some of the %" PRIu64 " that came by forwarders and lists", d->class[REPORT_FORWARDED]);
 	buf_adds(out, ".\n    ");
 	if (ours)
-		buf_addf(out, "%" PRIu64 " of them may be yours: something in them passes, or was signed. See to these first.\n", ours);
+		buf_addf(out, "Of what failed, %" PRIu64 " may be yours (something passes, or was signed): see to that first.\n", ours);
 	else
-		buf_adds(out, "Nothing in them shows that they are yours.\n");
+		buf_adds(out, "Nothing shows that any of it is yours.\n");
 }
 
 /* --- a row --- */

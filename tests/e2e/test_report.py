@@ -158,9 +158,9 @@ def test_words(tmp_path):
         "reported by reporter.example <dmarc@reporter.example>, 2026-11-21 00:00 to 2026-11-21 23:59 UTC: 113 messages",
         "policy they saw: p=none, sp=none, DKIM relaxed, SPF relaxed",
         "113 messages: 63 passed (55.7 %), 50 failed",
-        "2 refused, 0 put aside, 111 nothing",
-        "with p=quarantine these 50 would have been put aside, with p=reject refused, but for some of the 4 that came by forwarders and lists.",
-        "43 of them may be yours",
+        "2 refused, 0 put aside, nothing with 111",
+        "with p=quarantine what failed (50) would have been put aside, with p=reject refused, but for some of the 4 that came by forwarders and lists.",
+        "Of what failed, 43 may be yours",
         "DKIM of mailer.example (s1) passes, not aligned; SPF of bounce.mailer.example passes, not aligned",
         "let it sign with DKIM for your domain, or use an envelope sender below it",
         "DKIM carries it although SPF does not: forwarded mail",
@@ -195,7 +195,7 @@ def test_several_are_added_up(tmp_path):
     assert one["sources"][0] == {**one["sources"][0], "ip": "2001:db8::1", "messages": 100, "passed": 100} and len(one["sources"][0]["rows"]) == 1
     words = run(*names).stdout.decode()
     assert "policy they saw: p=none" in words and "policy they saw: p=reject" in words and "1 report came twice and counted once" in words
-    assert "p=reject asks that these 100 are refused, but for some of the 8 that came by forwarders and lists" in words
+    assert "p=reject asks that what failed (100) is refused, but for some of the 8 that came by forwarders and lists" in words
     assert run("-", stdin=names[1].read_bytes()).returncode == 0
 
 
