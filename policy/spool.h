@@ -22,6 +22,8 @@
  * What is leased when:
  *   - parts of a route in the order of arrival, at most `deliveries` (gatepost.conf, spool) of one route at once. Routes that begin with
  *     "backend" have one at a time, so that what waited there arrives in order.
+ *   - Of minor entries at most SPOOL_MINOR_MAX parts of all at once, whatever their routes: strangers name the hosts that these go to, as many as they like, and
+ *     each may take its time.
  *   - A part whose recipients were put off by the next hop (4xx to this message) waits alone: 1, 5, 15, 30 min, 1 h, 2 h ... up to
  *     retry_max. The others of the route go on.
  *   - A report with route_down (no connection, no greeting, 421: nothing of this message's) puts the whole route off by the same steps. When
@@ -54,6 +56,7 @@ enum {
 	SPOOL_REPLY_MAX = 1024,         /* of a reply: longer ones are cut */
 	SPOOL_RECORD_MAX = 12 * 1024 * 1024,    /* ID.json */
 	SPOOL_LEASE_MS = 60 * 60 * 1000,
+	SPOOL_MINOR_MAX = 10,
 	SPOOL_KEEP_TIMEOUT_MS = 120 * 1000,
 };
 
@@ -81,6 +84,7 @@ struct spool_envelope {
 	char *listener, *user, *client, *helo;  /* name, AUTH identity, IP address; NULL: none (a DSN of our own) */
 	char *txn;                      /* id of the transaction in the log; NULL */
 	bool credible;                  /* the return path: a DSN may be sent to it */
+	bool minor;                     /* of our own making, for strangers: never so much of it at once that mail of people waits for it */
 	int64_t created_s;              /* 0 when it is given to spool_keep: now */
 	struct spool_recipient *rcpt;
 	size_t rcpt_count, rcpt_room;   /* room: spool_envelope_add's */

@@ -56,7 +56,8 @@ json_t *spool_record_json(const struct spool_envelope *e)
 		  spool_json_put(o, "sender", e->sender ? e->sender : "", SPOOL_ADDRESS_MAX) &&
 		  spool_json_put(o, "params", e->params ? e->params : "", SPOOL_PARAMS_MAX) && spool_json_put(o, "listener", e->listener, NAME_BYTES) &&
 		  spool_json_put(o, "user", e->user, SPOOL_ADDRESS_MAX) && spool_json_put(o, "client", e->client, NAME_BYTES) &&
-		  spool_json_put(o, "helo", e->helo, SPOOL_ADDRESS_MAX) && spool_json_put(o, "txn", e->txn, NAME_BYTES);
+		  spool_json_put(o, "helo", e->helo, SPOOL_ADDRESS_MAX) && spool_json_put(o, "txn", e->txn, NAME_BYTES) &&
+		  (!e->minor || json_object_set_new(o, "minor", json_true()) == 0);
 
 	for (size_t i = 0; ok && i < e->rcpt_count; i++)
 		ok = json_array_append_new(list, recipient_json(&e->rcpt[i])) == 0;
@@ -158,7 +159,7 @@ static const char *read_all(const json_t *o, enum spool_record_kind kind, struct
 	e->bytes = (uint64_t)bytes;
 	if (!spool_json_get_text(o, "sender", SPOOL_ADDRESS_MAX, JSON_NEEDED, &e->sender) ||
 	    !spool_json_get_text(o, "params", SPOOL_PARAMS_MAX, JSON_NEEDED, &e->params) ||
-	    !spool_json_get_bool(o, "credible", JSON_NEEDED, &e->credible))
+	    !spool_json_get_bool(o, "credible", JSON_NEEDED, &e->credible) || !spool_json_get_bool(o, "minor", JSON_OPTIONAL, &e->minor))
 		return "its sender is not as it should be";
 	if (!spool_json_get_word(o, "direction", directions, &direction) ||
 	    !spool_json_get_text(o, "listener", NAME_BYTES, JSON_OPTIONAL, &e->listener) ||

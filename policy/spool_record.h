@@ -8,7 +8,7 @@
  *                   "attempts": 2, "tried": 1795310400, "reply": "451 4.7.1 later", "remote": "mx.y.example [198.51.100.7]:25", "told": false } ] }
  *
  * direction: inbound, submission, outbound. state: waiting, delivered, failed. tried, reply, remote: of the last attempt. told: the sender knows
- * of the delay. listener, user, client, helo, txn need not be there. Text is that of spool_json.h. A person may edit a file
+ * of the delay. listener, user, client, helo, txn need not be there, nor "minor": true. Text is that of spool_json.h. A person may edit a file
  * while Gatepost does not run: the reader is strict, and what it does not understand is put aside, not guessed at. Members that it does not know are
  * not looked at.
  *

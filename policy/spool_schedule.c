@@ -21,6 +21,7 @@ struct route {
 	uint64_t down_since;            /* the last lease that was given when it was put off: what these report is not counted again */
 	int64_t key_ms;                 /* when something of it can be leased */
 	uint64_t turn;                  /* of several: who had none for the longest time */
+	bool minor;                     /* of such entries; others to the same next hop have a route of their own */
 	size_t at_routes;
 };
 
@@ -45,13 +46,15 @@ struct item {           /* an entry (search.h has taken the word) */
 	char id[STORE_ID_MAX];
 	int64_t created_ms;
 	uint64_t bytes;
+	bool minor;
 	struct part *parts;
 };
 
 struct spool_schedule {
 	struct spool_settings set;
 	void *entries, *routes_by_text; /* search.h */
-	struct heap notices, leases, routes;
+	struct heap notices, leases, routes[2];         /* routes: [1] the minor ones */
+	size_t minor_active;
 	struct spool_totals total;
 	uint64_t number, turn;
 };
@@ -94,7 +97,10 @@ static int entry_order(const void *a, const void *b)
 
 static int route_order(const void *a, const void *b)
 {
-	return strcmp(((const struct route *)a)->text, ((const struct route *)b)->text);
+	const struct route *x = a, *y = b;
+	int c = strcmp(x->text, y->text);
+
+	return c ? c : x->minor - y->minor;
 }
 
 /* --- times --- */
@@ -162,7 +168,7 @@ static void route_changed(struct spool_schedule *s, struct route *r)
 		r->key_ms = r->not_before_ms;
 	else if (r->active < limit && later)
 		r->key_ms = later->due_ms > r->not_before_ms ? later->due_ms : r->not_before_ms;
-	heap_moved(&s->routes, r);
+	heap_moved(&s->routes[r->minor], r);
 }
 
 /* --- routes --- */
@@ -177,9 +183,9 @@ static void route_free(void *p)
 	free(r);
 }
 
-static struct route *route_make(struct spool_schedule *s, const char *text)
+static struct route *route_make(struct spool_schedule *s, const char *text, bool minor)
 {
-	struct route key = { .text = (char *)text }, *r;
+	struct route key = { .text = (char *)text, .minor = minor }, *r;
 	void *at = tfind(&key, &s->routes_by_text, route_order);
 
 	if (at)
@@ -187,13 +193,13 @@ static struct route *route_make(struct spool_schedule *s, const char *text)
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return NULL;
-	*r = (struct route){ .text = strdup(text), .ready = HEAP_INIT(struct part, at_queue, ready_before),
+	*r = (struct route){ .text = strdup(text), .minor = minor, .ready = HEAP_INIT(struct part, at_queue, ready_before),
 			     .later = HEAP_INIT(struct part, at_queue, later_before), .key_ms = INT64_MAX };
-	if (!r->text || heap_reserve(&s->routes, s->routes.count + 1) < 0 || !tsearch(r, &s->routes_by_text, route_order)) {
+	if (!r->text || heap_reserve(&s->routes[minor], s->routes[minor].count + 1) < 0 || !tsearch(r, &s->routes_by_text, route_order)) {
 		route_free(r);
 		return NULL;
 	}
-	heap_add(&s->routes, r);
+	heap_add(&s->routes[minor], r);
 	s->total.routes++;
 	return r;
 }
@@ -207,7 +213,7 @@ static void route_leave(struct spool_schedule *s, struct route *r)
 	}
 	s->total.routes--;
 	s->total.routes_down -= r->failures > 0;
-	heap_remove(&s->routes, r);
+	heap_remove(&s->routes[r->minor], r);
 	tdelete(r, &s->routes_by_text, route_order);
 	route_free(r);
 }
@@ -259,6 +265,7 @@ static void lease_drop(struct spool_schedule *s, struct part *p)
 	p->lease = 0;
 	p->holder = NULL;
 	p->route->active -= p->duty == SPOOL_DELIVER;
+	s->minor_active -= p->duty == SPOOL_DELIVER && p->route->minor;
 	s->total.leased--;
 }
 
@@ -330,7 +337,7 @@ struct spool_schedule *spool_schedule_new(const struct spool_settings *set, uint
 	if (s)
 		*s = (struct spool_schedule){ .set = *set, .number = number, .notices = HEAP_INIT(struct part, at_notices, notice_before),
 					      .leases = HEAP_INIT(struct part, at_leases, lease_before),
-					      .routes = HEAP_INIT(struct route, at_routes, route_before) };
+					      .routes = { HEAP_INIT(struct route, at_routes, route_before), HEAP_INIT(struct route, at_routes, route_before) } };
 	return s;
 }
 
@@ -355,7 +362,8 @@ void spool_schedule_free(struct spool_schedule *s)
 	tdestroy(s->routes_by_text, route_free);
 	heap_release(&s->notices);
 	heap_release(&s->leases);
-	heap_release(&s->routes);
+	heap_release(&s->routes[0]);
+	heap_release(&s->routes[1]);
 	free(s);
 }
 
@@ -397,6 +405,7 @@ static struct item *entry_make(struct spool_schedule *s, const struct spool_enve
 	/* What a wrong clock has put into the future comes of age nevertheless. */
 	n->created_ms = now_ms - (wall_ms > e->created_s * 1000 ? wall_ms - e->created_s * 1000 : 0);
 	n->bytes = e->bytes;
+	n->minor = e->minor;
 	if (!tsearch(n, &s->entries, entry_order)) {
 		free(n);
 		return NULL;
@@ -410,7 +419,7 @@ static struct item *entry_make(struct spool_schedule *s, const struct spool_enve
 static int put_recipient(struct spool_schedule *s, struct item *n, const struct spool_recipient *r, int64_t shift_ms, struct part **last)
 {
 	struct part *p = *last && strcmp((*last)->route->text, r->route) == 0 ? *last : NULL;
-	struct route *route = p ? p->route : route_make(s, r->route);
+	struct route *route = p ? p->route : route_make(s, r->route, n->minor);
 
 	for (struct part *i = p ? NULL : n->parts; i && route && !p; i = i->next)
 		p = i->route == route ? i : NULL;
@@ -493,6 +502,7 @@ static void lease_take(struct spool_schedule *s, struct part *p, uint64_t number
 	p->until_ms = until_ms;
 	heap_add(&s->leases, p);
 	p->route->active += duty == SPOOL_DELIVER;
+	s->minor_active += duty == SPOOL_DELIVER && p->route->minor;
 	p->route->turn = ++s->turn;
 	s->total.leased++;
 	route_changed(s, p->route);
@@ -570,6 +580,14 @@ static void route_advance(struct route *r, int64_t now_ms)
 	}
 }
 
+/* Where something can be leased first. */
+static struct route *first_route(const struct spool_schedule *s)
+{
+	struct route *r = heap_first(&s->routes[0]), *minor = s->minor_active < SPOOL_MINOR_MAX ? heap_first(&s->routes[1]) : NULL;
+
+	return !r || (minor && route_before(minor, r)) ? minor : r;
+}
+
 bool spool_schedule_lease(struct spool_schedule *s, const void *holder, int64_t now_ms, struct spool_grant *out)
 {
 	struct part *p;
@@ -584,7 +602,7 @@ bool spool_schedule_lease(struct spool_schedule *s, const void *holder, int64_t 
 	while ((p = heap_first(&s->notices)) && p->notice_ms <= now_ms)
 		if (notice(s, p, holder, now_ms, out))
 			return true;
-	r = heap_first(&s->routes);
+	r = first_route(s);
 	if (!r || r->key_ms > now_ms)
 		return false;
 	route_advance(r, now_ms);
@@ -600,7 +618,7 @@ bool spool_schedule_lease(struct spool_schedule *s, const void *holder, int64_t 
 int64_t spool_schedule_next_ms(const struct spool_schedule *s)
 {
 	const struct part *lease = heap_first(&s->leases), *tell = heap_first(&s->notices);
-	const struct route *r = heap_first(&s->routes);
+	const struct route *r = first_route(s);
 	int64_t at_ms = r ? r->key_ms : INT64_MAX;
 
 	if (lease && lease->until_ms < at_ms)

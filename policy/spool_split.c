@@ -51,6 +51,7 @@ static struct spool_envelope *empty_like(const struct spool_envelope *e, size_t 
 	n->txn = copy(e->txn, &rc);
 	n->direction = e->direction;
 	n->credible = e->credible;
+	n->minor = e->minor;
 	n->created_s = e->created_s;
 	n->rcpt = calloc(room, sizeof(*n->rcpt));
 	n->rcpt_room = room;

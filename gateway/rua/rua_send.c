@@ -297,6 +297,7 @@ static struct spool_envelope *envelope(const struct sending *s)
 	e->sender = strdup("");
 	e->params = strdup("");
 	e->direction = SPOOL_OUTBOUND;
+	e->minor = true;
 	for (size_t i = 0; e->sender && e->params && i < s->to_count; i++)
 		if (!spool_route_address(s->svc, s->to[i].address, route) || !spool_envelope_add(e, s->to[i].address, "NOTIFY=NEVER", route))
 			break;

@@ -36,7 +36,7 @@ static struct {
 	int drafts, kept, done;
 	enum rua_fate fate;
 	char why[200], to[500], sender[100], params[100];
-	bool credible;
+	bool credible, minor;
 	char text[200000];
 	size_t len;
 } got;
@@ -122,6 +122,7 @@ int spool_keep(struct spool *s, int fd, const struct spool_envelope *e, char id[
 	snprintf(got.sender, sizeof(got.sender), "<%s>", e->sender);
 	snprintf(got.params, sizeof(got.params), "%s", e->params);
 	got.credible = e->credible;
+	got.minor = e->minor;
 	snprintf(id, STORE_ID_MAX, "id");
 	return 0;
 }
@@ -249,7 +250,7 @@ static void row_task(void *arg)
 		CHECK(got.done == 0);
 	if (sent == RUA_SENT) {
 		CHECK(strcmp(got.to, now->to) == 0);
-		CHECK(strcmp(got.sender, "<>") == 0 && !got.params[0] && !got.credible);
+		CHECK(strcmp(got.sender, "<>") == 0 && !got.params[0] && !got.credible && got.minor);
 		CHECK(strstr(got.text, "\r\nSubject: Report Domain: example.org\r\n Submitter: example.com\r\n Report-ID: <20778.1@mx.example.com>\r\n"));
 		CHECK(strstr(got.text, "filename=\"example.com!example.org!1795219200!1795305599.xml.gz\"\r\n"));
 		CHECK(strcmp(got.text + got.len - 4, "--\r\n") == 0);

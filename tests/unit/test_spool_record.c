@@ -145,7 +145,12 @@ static void test_there_and_back(void **state)
 	char *text = spool_record_text(e), *again;
 
 	assert_non_null(text);
+	assert_null(strstr(text, "minor"));
+	free(text);
+	e->minor = true;
+	text = spool_record_text(e);
 	assert_int_equal(parse(text, strlen(text), RECORD_KEPT, &got), 0);
+	assert_true(got->minor);
 	assert_string_equal(got->sender, e->sender);
 	assert_string_equal(got->user, "müller");
 	assert_null(got->helo);

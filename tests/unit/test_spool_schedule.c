@@ -54,6 +54,45 @@ static unsigned lease(struct spool_schedule *s, int64_t now_ms, struct spool_gra
 	return (unsigned)(store_id_ms(g->id) - 1000000);
 }
 
+/* Reports to hosts that take their time, as many as a stranger likes: what people wrote goes out meanwhile, to the same hosts, too. */
+static void test_minor(void **state)
+{
+	struct spool_schedule *s = spool_schedule_new(&standard, 0);
+	struct spool_grant g, first;
+	char route[32];
+
+	for (unsigned n = 1; n <= 30; n++) {
+		AUTO(spool_envelope) struct spool_envelope *e = NULL;
+
+		snprintf(route, sizeof(route), "mx h%u.example", n);
+		e = entry(n, route);
+		e->minor = true;
+		assert_int_equal(spool_schedule_put(s, e, 0, WALL_MS), 0);
+	}
+	for (unsigned n = 0; n < SPOOL_MINOR_MAX; n++)
+		assert_true(lease(s, 0, n ? &g : &first) > 0);
+	assert_int_equal(lease(s, 0, &g), 0);
+	assert_true(spool_schedule_next_ms(s) > 1000);
+	for (unsigned n = 31; n <= 60; n++) {
+		snprintf(route, sizeof(route), "mx h%u.example", n - 30);
+		add(s, n, route, 0);
+	}
+	for (unsigned n = 31; n <= 60; n++)
+		assert_in_range(lease(s, 0, &g), 31, 60);
+	assert_int_equal(lease(s, 0, &g), 0);
+	/* One for one. */
+	assert_true(spool_schedule_end(s, first.id, first.number, SPOOL_END_DOWN, 0));
+	assert_int_equal(spool_schedule_next_ms(s), 0);
+	assert_in_range(lease(s, 0, &g), 1, 30);
+	assert_string_not_equal(g.id, first.id);
+	assert_int_equal(lease(s, 0, &g), 0);
+	assert_int_equal(spool_schedule_gone(s, &worker_a, 0), 40);
+	for (unsigned n = 0; n < SPOOL_MINOR_MAX + 30; n++)
+		assert_true(lease(s, 0, &g) > 0);
+	assert_int_equal(lease(s, 0, &g), 0);
+	spool_schedule_free(s);
+}
+
 static void test_pauses(void **state)
 {
 	static const int64_t want_min[] = { 0, 1, 5, 15, 30, 60, 120, 240, 240, 240 };
@@ -689,7 +728,8 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pauses), cmocka_unit_test(test_dead_route), cmocka_unit_test(test_closed_over_one), cmocka_unit_test(test_message_put_off),
+		cmocka_unit_test(test_minor), cmocka_unit_test(test_pauses), cmocka_unit_test(test_dead_route),
+		cmocka_unit_test(test_closed_over_one), cmocka_unit_test(test_message_put_off),
 		cmocka_unit_test(test_untried_keeps_its_place), cmocka_unit_test(test_deadly_message),
 		cmocka_unit_test(test_notices_of_a_dead_route), cmocka_unit_test(test_all_old), cmocka_unit_test(test_after_a_restart),
 		cmocka_unit_test(test_given_up), cmocka_unit_test(test_wake), cmocka_unit_test(test_parts), cmocka_unit_test(test_model), cmocka_unit_test(test_many),
