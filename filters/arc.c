@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/task.h"
 #include "filters/arc_claims.h"
 #include "filters/arc_verify.h"
+#include "filters/body_feed.h"
 
-enum { YIELD_BYTES = 256 * 1024 };      /* hashed at a stretch */
 
 static const char *const words[] = { "none", "pass", "fail", "temperror", NULL };
 
@@ -112,28 +111,9 @@ static int body(struct txn *t, int self, const char *p, size_t len)
 	return 0;
 }
 
-/* The whole body from the message. may wait */
-static int body_read(struct arc_filter *s, struct txn *t)
+static int body_add(void *arg, const char *p, size_t len)
 {
-	size_t off = message_body_offset(t->message), since = 0, len;
-	const char *p;
-	int rc;
-
-	while (s->verify) {
-		rc = message_read(t->message, off, &p, &len);
-		if (rc < 0 || len == 0)
-			return rc;
-		rc = arc_verify_body(s->verify, p, len);
-		if (rc < 0)
-			return rc;
-		off += len;
-		since += len;
-		if (since >= YIELD_BYTES && task_self()) {
-			task_yield();
-			since = 0;
-		}
-	}
-	return 0;
+	return arc_verify_body(arg, p, len);
 }
 
 static void release(struct evidence *e, int self)
@@ -161,7 +141,7 @@ static int state_complete(struct txn *t, int self)
 	s = state_of(t, self);
 	if (!s)
 		return -ENOMEM;
-	return s->rc < 0 ? s->rc : body_read(s, t);
+	return s->rc < 0 || !s->verify ? s->rc : body_feed(t->message, body_add, s->verify);
 }
 
 /* The one author domain of the message, in canonical form; "" if there is none, or more From fields than one. */

@@ -4,9 +4,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "filters/cfws.h"
 #include "filters/dkim_tag.h"
 
-enum { INSTANCE_DIGITS = 2, COMMENTS_DEEP = 16, LIMIT_DIGITS = 18 };
+enum { INSTANCE_DIGITS = 2, LIMIT_DIGITS = 18 };
 
 static const char *const names[] = {
 	[ARC_KIND_NONE] = "",
@@ -165,37 +166,14 @@ struct cursor {
 	const char *p, *end;
 };
 
-static bool skip_comment(struct cursor *c)
-{
-	int depth = 0;
-
-	for (; c->p < c->end; c->p++) {
-		if (*c->p == '\\' && c->end - c->p > 1)
-			c->p++;
-		else if (*c->p == '(' && ++depth > COMMENTS_DEEP)
-			return false;
-		else if (*c->p == ')' && --depth == 0) {
-			c->p++;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Past blanks, folds and comments; false if a comment does not end. */
+/* False: a comment does not end. */
 static bool skip_cfws(struct cursor *c)
 {
-	while (c->p < c->end) {
-		if (*c->p == '(') {
-			if (!skip_comment(c))
-				return false;
-		} else if (*c->p == ' ' || *c->p == '\t' || *c->p == '\r' || *c->p == '\n') {
-			c->p++;
-		} else {
-			break;
-		}
-	}
-	return true;
+	const char *to = cfws_skip(c->p, c->end);
+
+	if (to)
+		c->p = to;
+	return to != NULL;
 }
 
 static bool skip_char(struct cursor *c, char want)

@@ -4,42 +4,18 @@
 #include <string.h>
 #include <strings.h>
 
-enum { COMMENTS_DEEP = 16 };
+#include "filters/cfws.h"
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static bool skip_comment(struct authres_read *r)
-{
-	int depth = 0;
-
-	for (; r->p < r->end; r->p++) {
-		if (*r->p == '\\' && r->end - r->p > 1)
-			r->p++;
-		else if (*r->p == '(' && ++depth > COMMENTS_DEEP)
-			return false;
-		else if (*r->p == ')' && --depth == 0) {
-			r->p++;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Blanks, folds and comments. False, and broken: a comment that does not end or is too deep. */
+/* False, and broken: a comment does not end or is too deep. */
 static bool skip_cfws(struct authres_read *r)
 {
-	while (r->p < r->end && (is_blank(*r->p) || *r->p == '(')) {
-		if (*r->p != '(') {
-			r->p++;
-		} else if (!skip_comment(r)) {
-			r->broken = true;
-			return false;
-		}
-	}
-	return true;
+	const char *to = cfws_skip(r->p, r->end);
+
+	if (to)
+		r->p = to;
+	else
+		r->broken = true;
+	return to != NULL;
 }
 
 static bool is_keyword_char(char c)
@@ -84,7 +60,7 @@ static bool read_value(struct authres_read *r, char *out, size_t room)
 {
 	size_t n = 0;
 
-	while (r->p < r->end && !is_blank(*r->p) && *r->p != '(' && *r->p != ';') {
+	while (r->p < r->end && !cfws_blank(*r->p) && *r->p != '(' && *r->p != ';') {
 		if (*r->p == '"') {
 			if (!read_quoted(r, out, room, &n))
 				return false;
@@ -162,7 +138,7 @@ static bool read_result(struct authres_read *r, struct authres_result *out)
 	}
 	if (!skip_char(r, '=') || !skip_cfws(r) || !read_keyword(r, out->word, sizeof(out->word)))
 		return false;
-	if (r->p < r->end && !is_blank(*r->p) && *r->p != '(' && *r->p != ';')
+	if (r->p < r->end && !cfws_blank(*r->p) && *r->p != '(' && *r->p != ';')
 		return false;                   /* pass.but-not-really */
 	while (skip_cfws(r) && r->p < r->end && *r->p != ';')
 		if (!read_property(r, out))
@@ -183,7 +159,7 @@ bool authres_read_next(struct authres_read *r, struct authres_result *out)
 			return false;                   /* a final semicolon: against the grammar, and about */
 		if (*r->p == ';')
 			continue;
-		if (left >= 4 && strncasecmp(r->p, none, 4) == 0 && (left == 4 || is_blank(r->p[4]) || r->p[4] == '(' || r->p[4] == ';')) {
+		if (left >= 4 && strncasecmp(r->p, none, 4) == 0 && (left == 4 || cfws_blank(r->p[4]) || r->p[4] == '(' || r->p[4] == ';')) {
 			r->p += 4;
 			if (!skip_cfws(r) || r->p < r->end || r->count > 0)
 				r->broken = true;

@@ -4,11 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/task.h"
+#include "filters/body_feed.h"
 #include "filters/dkim_verify.h"
 #include "policy/conf.h"
-
-enum { YIELD_BYTES = 256 * 1024 };      /* hashed at a stretch */
 
 static const char *const words[] = { "none", "pass", "fail", "policy", "neutral", "temperror", "permerror", NULL };
 
@@ -76,27 +74,9 @@ static int body(struct txn *t, int self, const char *p, size_t len)
 	return 0;
 }
 
-/* The whole body from the message. may wait */
-static int body_read(struct dkim_state *s, struct txn *t)
+static int body_add(void *arg, const char *p, size_t len)
 {
-	size_t off = message_body_offset(t->message), since = 0, len;
-	const char *p;
-	int rc;
-
-	for (;;) {
-		rc = message_read(t->message, off, &p, &len);
-		if (rc < 0 || len == 0)
-			return rc;
-		rc = dkim_verify_body(s->verify, p, len);
-		if (rc < 0)
-			return rc;
-		off += len;
-		since += len;
-		if (since >= YIELD_BYTES && task_self()) {
-			task_yield();
-			since = 0;
-		}
-	}
+	return dkim_verify_body(arg, p, len);
 }
 
 /* Add to a list what it does not have yet. */
@@ -222,7 +202,7 @@ static int state_complete(struct txn *t, int self)
 	s = state_of(t, self);
 	if (!s)
 		return -ENOMEM;
-	return s->rc < 0 ? s->rc : body_read(s, t);
+	return s->rc < 0 ? s->rc : body_feed(t->message, body_add, s->verify);
 }
 
 static int run(struct txn *t, int self, struct facts *out)

@@ -8,7 +8,7 @@
 
 #include <openssl/evp.h>
 
-#include "base/task.h"
+#include "filters/body_feed.h"
 #include "filters/crlf.h"
 #include "filters/dkim_body.h"
 #include "filters/dkim_engine.h"
@@ -17,7 +17,6 @@
 
 enum {
 	FIELDS_MAX = 10000,
-	YIELD_BYTES = 256 * 1024,
 	FOLD = 76,                      /* RFC 5322 section 2.1.1: 78 at most, better */
 	SIGNATURE_TEXT_MAX = 128 * 1024,/* one field; its h= is bounded by names and their counts */
 };
@@ -169,34 +168,23 @@ static int body_put(void *arg, const char *p, size_t len)
 	return dkim_body_add(arg, p, len);
 }
 
+static int lines_put(void *arg, const char *p, size_t len)
+{
+	return crlf_add(arg, p, len);
+}
+
 int dkim_signer_body(struct message *m, bool relaxed, unsigned char hash[DKIM_HASH_MAX])
 {
 	AUTO(dkim_body) struct dkim_body *b = dkim_body_new(relaxed, false, 0);
 	struct crlf lines = { .put = body_put, .arg = b };
-	size_t off = message_body_offset(m), since = 0, len;
-	bool bare = message_has_bare(m);
 	uint64_t canonical;
-	const char *p;
 	int rc;
 
 	if (!b)
 		return -ENOMEM;
-	for (;;) {
-		rc = message_read(m, off, &p, &len);
-		if (rc < 0)
-			return rc;
-		if (len == 0)
-			break;
-		rc = bare ? crlf_add(&lines, p, len) : dkim_body_add(b, p, len);
-		if (rc < 0)
-			return rc;
-		off += len;
-		since += len;
-		if (since >= YIELD_BYTES && task_self()) {
-			task_yield();
-			since = 0;
-		}
-	}
+	rc = message_has_bare(m) ? body_feed(m, lines_put, &lines) : body_feed(m, body_put, b);
+	if (rc < 0)
+		return rc;
 	rc = crlf_end(&lines);
 	return rc < 0 ? rc : dkim_body_end(b, hash, &canonical);
 }

@@ -4,9 +4,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "filters/cfws.h"
 #include "filters/domain.h"
 
-enum { ID_MAX = 512, COMMENTS_DEEP = 32 };
+enum { ID_MAX = 512 };
 
 /* What an authserv-id without quotes may not hold (RFC 2045: tspecials). */
 static const char NO_TOKEN[] = ")<>@,:\\\"/[]?=";
@@ -15,37 +16,14 @@ struct cursor {
 	const char *p, *end;
 };
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-/* Past a comment; false if it does not end or is too deep. */
-static bool skip_comment(struct cursor *c)
-{
-	int depth = 0;
-
-	for (; c->p < c->end; c->p++) {
-		if (*c->p == '\\' && c->end - c->p > 1)
-			c->p++;
-		else if (*c->p == '(' && ++depth > COMMENTS_DEEP)
-			return false;
-		else if (*c->p == ')' && --depth == 0) {
-			c->p++;
-			return true;
-		}
-	}
-	return false;
-}
-
+/* False: a comment does not end or is too deep. */
 static bool skip_cfws(struct cursor *c)
 {
-	while (c->p < c->end && (is_blank(*c->p) || *c->p == '('))
-		if (*c->p != '(')
-			c->p++;
-		else if (!skip_comment(c))
-			return false;
-	return true;
+	const char *to = cfws_skip(c->p, c->end);
+
+	if (to)
+		c->p = to;
+	return to != NULL;
 }
 
 /* The authserv-id: a quoted string or whatever runs to a blank, comment or semicolon. False: no end, too long, or nothing. */
@@ -57,7 +35,7 @@ static bool read_id(struct cursor *c, char out[ID_MAX], size_t *len)
 	if (quoted)
 		c->p++;
 	for (; c->p < c->end; c->p++) {
-		if (quoted ? *c->p == '"' : is_blank(*c->p) || strchr("(;", *c->p))
+		if (quoted ? *c->p == '"' : cfws_blank(*c->p) || strchr("(;", *c->p))
 			break;
 		if (quoted && *c->p == '\\' && c->end - c->p > 1)
 			c->p++;
@@ -121,7 +99,7 @@ static bool contains_somehow(const char *body, size_t len, const char *id)
 		return true;            /* cannot tell: better removed than believed */
 	for (size_t i = 0; i < len; i++) {
 		depth += body[i] == '(';
-		if (depth == 0 && !is_blank(body[i]) && body[i] != '"' && body[i] != '\\' && body[i])
+		if (depth == 0 && !cfws_blank(body[i]) && body[i] != '"' && body[i] != '\\' && body[i])
 			bare[n++] = body[i];
 		depth -= body[i] == ')' && depth > 0;
 	}
@@ -147,9 +125,9 @@ bool authres_claims(const char *body, size_t len, const char *authserv_id)
 /* Behind the authserv-id and its version, which have been read. */
 static void results_of(struct cursor *c)
 {
-	while (c->p < c->end && (*c->p == ';' || is_blank(*c->p)))
+	while (c->p < c->end && (*c->p == ';' || cfws_blank(*c->p)))
 		c->p++;
-	while (c->end > c->p && (c->end[-1] == ';' || is_blank(c->end[-1])))
+	while (c->end > c->p && (c->end[-1] == ';' || cfws_blank(c->end[-1])))
 		c->end--;
 }
 

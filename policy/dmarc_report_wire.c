@@ -3,53 +3,48 @@
 #include <errno.h>
 #include <string.h>
 
-/* --- writing --- */
+#include "base/varint.h"
 
-static void put_number(struct buf *out, uint64_t n)
-{
-	for (; n >= 0x80; n >>= 7)
-		buf_addc(out, (char)(n | 0x80));
-	buf_addc(out, (char)n);
-}
+/* --- writing --- */
 
 static void put_signed(struct buf *out, int64_t n)
 {
-	put_number(out, n < 0 ? ~(uint64_t)n << 1 | 1 : (uint64_t)n << 1);
+	varint_put(out, varint_of_signed(n));
 }
 
 static void put_text(struct buf *out, const char *text)
 {
 	size_t len = text ? strlen(text) : 0;
 
-	put_number(out, text ? len + 1 : 0);
+	varint_put(out, text ? len + 1 : 0);
 	buf_add(out, text ? text : "", len);
 }
 
 static void put_record(struct buf *out, const struct dmarc_report_record *rec)
 {
 	put_text(out, *rec->source_ip ? rec->source_ip : NULL);
-	put_number(out, rec->count);
-	put_number(out, rec->disposition);
-	put_number(out, rec->dkim_aligned);
-	put_number(out, rec->spf_aligned);
+	varint_put(out, rec->count);
+	varint_put(out, rec->disposition);
+	varint_put(out, rec->dkim_aligned);
+	varint_put(out, rec->spf_aligned);
 	put_text(out, rec->header_from);
 	put_text(out, rec->envelope_from);
 	put_text(out, rec->envelope_to);
-	put_number(out, rec->reason_count);
+	varint_put(out, rec->reason_count);
 	for (size_t i = 0; i < rec->reason_count; i++) {
-		put_number(out, rec->reasons[i].type);
+		varint_put(out, rec->reasons[i].type);
 		put_text(out, rec->reasons[i].comment);
 	}
-	put_number(out, rec->dkim_count);
+	varint_put(out, rec->dkim_count);
 	for (size_t i = 0; i < rec->dkim_count; i++) {
 		put_text(out, rec->dkim[i].domain);
 		put_text(out, rec->dkim[i].selector);
-		put_number(out, rec->dkim[i].result);
+		varint_put(out, rec->dkim[i].result);
 		put_text(out, rec->dkim[i].human_result);
 	}
 	put_text(out, rec->spf.domain);
-	put_number(out, rec->spf.scope);
-	put_number(out, rec->spf.result);
+	varint_put(out, rec->spf.scope);
+	varint_put(out, rec->spf.result);
 	put_text(out, rec->spf.human_result);
 }
 
@@ -62,20 +57,20 @@ int dmarc_report_wire_write(const struct dmarc_report *r, struct buf *out)
 	put_text(out, r->generator);
 	put_signed(out, r->begin_s);
 	put_signed(out, r->end_s);
-	put_number(out, r->error_count);
+	varint_put(out, r->error_count);
 	for (size_t i = 0; i < r->error_count; i++)
 		put_text(out, r->errors[i]);
 	put_text(out, r->policy.domain);
-	put_number(out, r->policy.discovery);
-	put_number(out, r->policy.p);
-	put_number(out, r->policy.sp);
-	put_number(out, r->policy.np);
-	put_number(out, r->policy.adkim);
-	put_number(out, r->policy.aspf);
-	put_number(out, r->policy.testing);
+	varint_put(out, r->policy.discovery);
+	varint_put(out, r->policy.p);
+	varint_put(out, r->policy.sp);
+	varint_put(out, r->policy.np);
+	varint_put(out, r->policy.adkim);
+	varint_put(out, r->policy.aspf);
+	varint_put(out, r->policy.testing);
 	put_text(out, r->policy.fo);
 	put_signed(out, r->policy.pct);
-	put_number(out, r->record_count);
+	varint_put(out, r->record_count);
 	for (size_t i = 0; i < r->record_count && !out->failed; i++)
 		put_record(out, &r->records[i]);
 	return out->failed ? -ENOSPC : 0;
@@ -98,28 +93,25 @@ static int broken(struct reader *rd, int rc)
 
 static uint64_t get_number(struct reader *rd)
 {
-	uint64_t n = 0;
+	const unsigned char *to;
+	uint64_t n;
 
-	for (int shift = 0; !rd->rc; shift += 7) {
-		unsigned char c;
-
-		if (rd->p == rd->end || shift > 63) {
-			broken(rd, -EBADMSG);
-			break;
-		}
-		c = (unsigned char)*rd->p++;
-		n |= (uint64_t)(c & 0x7f) << shift;
-		if (!(c & 0x80))
-			return n;
+	if (rd->rc)
+		return 0;
+	to = varint_get((const unsigned char *)rd->p, (const unsigned char *)rd->end, &n);
+	if (!to) {
+		broken(rd, -EBADMSG);
+		return 0;
 	}
-	return 0;
+	rd->p = (const char *)to;
+	return n;
 }
 
 static int64_t get_signed(struct reader *rd)
 {
 	uint64_t n = get_number(rd);
 
-	return n & 1 ? (int64_t)~(n >> 1) : (int64_t)(n >> 1);
+	return varint_to_signed(n);
 }
 
 static unsigned get_word(struct reader *rd, const struct dmarc_report_words *w)

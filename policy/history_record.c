@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/varint.h"
+
 enum {
 	NUMBER_MAX = 10,                /* octets of the longest number */
 	/* With what stands between them, and 18 KiB of other members, within HISTORY_RECORD_MAX. */
@@ -51,11 +53,6 @@ static char *number(char *p, uint64_t v)
 	return p;
 }
 
-static uint64_t zigzag(int64_t v)
-{
-	return (uint64_t)v << 1 ^ (v < 0 ? UINT64_MAX : 0);
-}
-
 static void put_number(struct writer *w, uint64_t v)
 {
 	char *p = room(w, NUMBER_MAX);
@@ -66,7 +63,7 @@ static void put_number(struct writer *w, uint64_t v)
 
 static void put_signed(struct writer *w, int64_t v)
 {
-	put_number(w, zigzag(v));
+	put_number(w, varint_of_signed(v));
 }
 
 static void put_octet(struct writer *w, int v)
@@ -292,26 +289,23 @@ struct reader {
 
 static uint64_t get_number(struct reader *r)
 {
-	uint64_t v = 0;
+	uint64_t v;
+	const unsigned char *to = varint_get(r->p, r->end, &v);
 
-	for (int shift = 0; shift < 64 && r->p < r->end; shift += 7) {
-		unsigned c = *r->p++;
-
-		if ((shift == 63 && c > 1) || (shift && c == 0))
-			break;          /* more than 64 bits, or longer than it need be */
-		v |= (uint64_t)(c & 127) << shift;
-		if (c < 128)
-			return v;
+	if (!to) {
+		r->p = r->end;
+		r->bad = true;
+		return 0;
 	}
-	r->bad = true;
-	return 0;
+	r->p = to;
+	return v;
 }
 
 static int64_t get_signed(struct reader *r)
 {
 	uint64_t v = get_number(r);
 
-	return (int64_t)(v >> 1 ^ (~(v & 1) + 1));
+	return varint_to_signed(v);
 }
 
 static int get_int(struct reader *r, int least)

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/task.h"
+#include "filters/body_feed.h"
 #include "filters/message.h"
 #include "policy/state.h"
 
-enum { YIELD_BYTES = 256 * 1024, LINE_ENDS_MAX = 64 };
+enum { LINE_ENDS_MAX = 64 };
 
 struct hashing {
 	EVP_MD_CTX *ctx;
@@ -86,26 +86,16 @@ static void hash_header(struct hashing *h, struct message *m)
 	hash(h, (const char *)end, sizeof(end));        /* the body cannot be taken for fields, nor they for it */
 }
 
+static int hash_piece(void *arg, const char *p, size_t len)
+{
+	hash_body(arg, p, len);
+	return 0;
+}
+
 static int hash_message(struct hashing *h, struct message *m)
 {
-	size_t off = message_body_offset(m), since = 0, len = 1;
-	const char *p;
-	int rc = 0;
-
 	hash_header(h, m);
-	while (len) {
-		rc = message_read(m, off, &p, &len);
-		if (rc < 0)
-			return rc;
-		hash_body(h, p, len);
-		off += len;
-		since += len;
-		if (since >= YIELD_BYTES && task_self()) {
-			since = 0;
-			task_yield();
-		}
-	}
-	return 0;
+	return body_feed(m, hash_piece, h);
 }
 
 int released_content(struct message *m, char out[RELEASED_CONTENT_MAX])

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/siphash.h"
+#include "base/varint.h"
 #include "policy/regdomain.h"
 
 enum {
@@ -477,8 +478,8 @@ int rua_aggregate_rows(struct rua_aggregate *a, size_t i, struct buf *rows)
 	for (const struct row *r = d->first; r; r = r->next_of_domain) {
 		if (r->count == 0)
 			continue;       /* its messages fared better in the end */
-		rua_put_number(rows, r->count);
-		rua_put_number(rows, r->len);
+		varint_put(rows, r->count);
+		varint_put(rows, r->len);
 		buf_add(rows, r->data, r->len);
 	}
 	return rows->failed ? -ENOSPC : 0;

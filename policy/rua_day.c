@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/task.h"
+#include "base/varint.h"
 #include "policy/rua_wire.h"
 #include "process/channel.h"
 
@@ -45,7 +46,7 @@ int rua_day_domains(struct channel *history, int64_t day, const char *after, str
 	struct rua_reader r;
 	int rc;
 
-	rua_put_number(&question, (uint64_t)day);
+	varint_put(&question, (uint64_t)day);
 	rua_put_text(&question, after ? after : "");
 	rc = ask(history, CHANNEL_RUA_DOMAINS, &question, &reply);
 	if (rc < 0)
@@ -90,7 +91,7 @@ int rua_day_report(struct channel *history, int64_t day, const char *domain, con
 	AUTO(dmarc_report) struct dmarc_report *report = NULL;
 	int rc;
 
-	rua_put_number(&question, (uint64_t)day);
+	varint_put(&question, (uint64_t)day);
 	rua_put_text(&question, domain);
 	rc = ask(history, CHANNEL_RUA_REPORT, &question, &reply);
 	if (rc < 0)
@@ -114,9 +115,9 @@ int rua_day_done(struct channel *history, int64_t day, const char *domain, enum 
 
 	if (why)
 		snprintf(said, sizeof(said), "%s", why);
-	rua_put_number(&question, (uint64_t)day);
+	varint_put(&question, (uint64_t)day);
 	rua_put_text(&question, domain);
-	rua_put_number(&question, fate);
+	varint_put(&question, fate);
 	rua_put_text(&question, said);
 	return ask(history, CHANNEL_RUA_DONE, &question, &reply);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/varint.h"
 #include "policy/history_impl.h"
 #include "policy/rua_wire.h"
 #include "policy/sqlite_file.h"
@@ -163,7 +164,7 @@ int rua_store_report(struct history_store *s, int64_t day, const char *domain, s
 	if (rc == 0)
 		code = sqlite3_step(st);
 	if (rc == 0 && code == SQLITE_ROW) {
-		rua_put_number(out, (uint64_t)sqlite3_column_bytes(st, 0));
+		varint_put(out, (uint64_t)sqlite3_column_bytes(st, 0));
 		buf_add(out, sqlite3_column_blob(st, 0), (size_t)sqlite3_column_bytes(st, 0));
 		rc = buf_add(out, sqlite3_column_blob(st, 1), (size_t)sqlite3_column_bytes(st, 1));
 	} else if (rc == 0) {

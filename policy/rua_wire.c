@@ -6,22 +6,16 @@
 #include <string.h>
 
 #include "base/net.h"
+#include "base/varint.h"
 #include "base/version.h"
 
 /* Writing */
-
-void rua_put_number(struct buf *out, uint64_t v)
-{
-	for (; v >= 128; v >>= 7)
-		buf_addc(out, (char)(v | 128));
-	buf_addc(out, (char)v);
-}
 
 void rua_put_text(struct buf *out, const char *s)
 {
 	size_t len = strlen(s);
 
-	rua_put_number(out, len);
+	varint_put(out, len);
 	buf_add(out, s, len);
 }
 
@@ -29,20 +23,20 @@ void rua_put_head(struct buf *out, const struct rua_head *h)
 {
 	const struct rua_published *p = &h->published;
 
-	rua_put_number(out, RUA_WIRE_VERSION);
+	varint_put(out, RUA_WIRE_VERSION);
 	rua_put_text(out, h->domain);
-	rua_put_number(out, p->p);
-	rua_put_number(out, p->sp);
-	rua_put_number(out, p->np);
-	rua_put_number(out, p->adkim);
-	rua_put_number(out, p->aspf);
-	rua_put_number(out, p->testing);
+	varint_put(out, p->p);
+	varint_put(out, p->sp);
+	varint_put(out, p->np);
+	varint_put(out, p->adkim);
+	varint_put(out, p->aspf);
+	varint_put(out, p->testing);
 	rua_put_text(out, p->fo);
-	rua_put_number(out, h->messages);
-	rua_put_number(out, h->merged);
-	rua_put_number(out, h->left_out);
-	rua_put_number(out, h->partial);
-	rua_put_number(out, h->rua_count);
+	varint_put(out, h->messages);
+	varint_put(out, h->merged);
+	varint_put(out, h->left_out);
+	varint_put(out, h->partial);
+	varint_put(out, h->rua_count);
 	for (size_t i = 0; i < h->rua_count; i++)
 		rua_put_text(out, h->rua[i]);
 }
@@ -52,21 +46,21 @@ void rua_put_row(struct buf *out, const struct rua_message *m, size_t *common)
 	size_t begin = out->len;
 
 	rua_put_text(out, m->client);
-	rua_put_number(out, m->disposition);
-	rua_put_number(out, m->dkim);
-	rua_put_number(out, m->spf);
-	rua_put_number(out, m->reason);
+	varint_put(out, m->disposition);
+	varint_put(out, m->dkim);
+	varint_put(out, m->spf);
+	varint_put(out, m->reason);
 	rua_put_text(out, m->header_from);
 	*common = out->len - begin;
 	rua_put_text(out, m->comment);
 	rua_put_text(out, m->envelope_from);
-	rua_put_number(out, m->spf_result);
+	varint_put(out, m->spf_result);
 	rua_put_text(out, m->spf_domain);
-	rua_put_number(out, m->signature_count);
+	varint_put(out, m->signature_count);
 	for (size_t i = 0; i < m->signature_count; i++) {
 		rua_put_text(out, m->signature[i].domain);
 		rua_put_text(out, m->signature[i].selector);
-		rua_put_number(out, m->signature[i].result);
+		varint_put(out, m->signature[i].result);
 	}
 }
 
@@ -82,20 +76,17 @@ struct rua_reader rua_reader(const void *p, size_t len)
 
 uint64_t rua_get_number(struct rua_reader *r)
 {
-	uint64_t v = 0;
+	const unsigned char *to;
+	uint64_t v;
 
-	for (int shift = 0; shift < 64 && !r->bad && r->p < r->end; shift += 7) {
-		unsigned c = *r->p++;
-
-		if ((shift == 63 && c > 1) || (shift && c == 0))
-			break;          /* more than 64 bits, or longer than it need be */
-		v |= (uint64_t)(c & 127) << shift;
-		if (c < 128)
-			return v;
+	to = r->bad ? NULL : varint_get(r->p, r->end, &v);
+	if (!to) {
+		r->bad = true;
+		r->p = r->end;
+		return 0;
 	}
-	r->bad = true;
-	r->p = r->end;
-	return 0;
+	r->p = to;
+	return v;
 }
 
 const char *rua_get_octets(struct rua_reader *r, size_t max, size_t *len)

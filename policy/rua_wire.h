@@ -6,7 +6,7 @@
  *     CHANNEL_RUA_REPORT   number: day; text: domain -> length and octets of the head; then the rows
  *     CHANNEL_RUA_DONE     number: day; text: domain; number: fate; text: why
  *
- * Status of an answer: as rua_day.h has it. A number is seven bits an octet, the low ones first, the high bit saying that more follow; a text is its length and its octets,
+ * Status of an answer: as rua_day.h has it. A number is as base/varint.h has it; a text is its length and its octets,
  * without a NUL in it. A head is RUA_WIRE_VERSION, then what is said of the domain as a whole; a row is the number of its messages, its length, and as many octets, which
  * stand for all else that is told of those messages: two of them are in one row if these octets are the same. Words are the values of dmarc_report.h, whose numbers
  * therefore never change their meaning.
@@ -49,7 +49,6 @@ const char *rua_get_text(struct rua_reader *r, size_t max, size_t *len);
 const char *rua_get_octets(struct rua_reader *r, size_t max, size_t *len);      /* with NULs among them, perhaps */
 
 /* out->failed when it did not fit. */
-void rua_put_number(struct buf *out, uint64_t v);
 void rua_put_text(struct buf *out, const char *s);
 
 void rua_put_head(struct buf *out, const struct rua_head *h);

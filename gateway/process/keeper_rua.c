@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/varint.h"
 #include "policy/rua_job.h"
 
 enum {
@@ -75,7 +76,7 @@ static int due(struct rua_keeper *r, struct history_store *store, struct buf *ou
 	rc = need(r, store, day);
 	if (rc < 0)
 		return rc;
-	rua_put_number(out, (uint64_t)day);
+	varint_put(out, (uint64_t)day);
 	return 0;
 }
 
