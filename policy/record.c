@@ -14,7 +14,7 @@
 #include "policy/conf.h"
 
 /* Octets of a fact's value, of a header field; of all values of a list. */
-enum { EXCERPT_MAX = 2048, LIST_EXCERPT_MAX = 16 * 1024 };
+enum { EXCERPT_MAX = 2048, LIST_EXCERPT_MAX = 16 * 1024, BRIEF_VALUE_MAX = 160 };
 
 json_t *record_string(const char *p, size_t len)
 {
@@ -246,6 +246,17 @@ static const struct fact *find(const struct txn *t, const struct judge *j, const
 	return f ? f : facts_get(&t->client->evidence.facts, id);
 }
 
+/* " name=value", cut: what a stranger has made long, such as a chain of seals, leaves room for what stands behind it. */
+static void brief_add(const struct fact *f, struct buf *out)
+{
+	AUTO(buf) struct buf text = BUF_INIT(LIST_EXCERPT_MAX);
+	size_t n;
+
+	record_fact_text(f, &text);
+	n = text.len < BRIEF_VALUE_MAX ? text.len : BRIEF_VALUE_MAX;
+	buf_addf(out, "%s%s=%.*s%s", out->len ? " " : "", fact_def(f->id)->name, (int)n, buf_str(&text), n < text.len || text.failed ? "..." : "");
+}
+
 void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out)
 {
 	static const char *const brief[] = {
@@ -263,7 +274,6 @@ void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *
 			continue;
 		if (strcmp(brief[i], "arc") == 0 && f->state == FACT_KNOWN && strcmp(f->text[0], "none") == 0)
 			continue;       /* most messages have no chain */
-		buf_addf(out, "%s%s=", out->len ? " " : "", brief[i]);
-		record_fact_text(f, out);
+		brief_add(f, out);
 	}
 }

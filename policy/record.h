@@ -39,8 +39,9 @@ void record_refused(json_t *record, const char *backend, const char *reply);
 
 /*
  * Known facts of t and j in short, "spf=fail dmarc=fail dnsbl.score=4", those that matter to a
- * person first.
+ * person first. Long values are cut, so that RECORD_BRIEF_MAX octets have room for all that strangers can make long.
  */
+enum { RECORD_BRIEF_MAX = 2048 };
 void record_facts_brief(const struct txn *t, const struct judge *j, struct buf *out);
 
 /* The value of one known fact as text: "a,b" for lists, "yes"/"no" for booleans, "temperror". */

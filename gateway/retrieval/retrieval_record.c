@@ -15,7 +15,7 @@
 #include "policy/history_channel.h"
 #include "policy/record.h"
 
-enum { FACTS_MAX = 1024, FIELD_MAX = HISTORY_TEXT_MAX, REASON_FACTS = 4 };
+enum { FIELD_MAX = HISTORY_TEXT_MAX, REASON_FACTS = 4 };
 
 /* --- the quarantine --- */
 
@@ -201,7 +201,7 @@ static void add_rule(struct log_line *l, const struct judge *j)
 
 static void log_verdict(struct retrieval_scan *s, const struct retrieval_verdict *v, int quarantine)
 {
-	AUTO(buf) struct buf facts = BUF_INIT(FACTS_MAX);
+	AUTO(buf) struct buf facts = BUF_INIT(RECORD_BRIEF_MAX);
 	const struct judge *j = &s->judge;
 	struct log_line l;
 

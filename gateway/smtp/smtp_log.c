@@ -75,7 +75,7 @@ static void add_actions(struct log_line *l, const struct smtp_session *s, const 
 
 static void add_policy(struct log_line *l, struct smtp_session *s, const struct smtp_verdict_line *line)
 {
-	AUTO(buf) struct buf facts = BUF_INIT(FACTS_MAX);
+	AUTO(buf) struct buf facts = BUF_INIT(RECORD_BRIEF_MAX);
 	const struct verdict *v = line->v;
 
 	if (v && v->rule)

@@ -60,9 +60,40 @@ static void test_rows(void **state)
 	}
 }
 
+/* However long a chain of seals and names are, what stands behind them is told. */
+static void test_brief(void **state)
+{
+	AUTO(buf) struct buf text = BUF_INIT(RECORD_BRIEF_MAX);
+	struct client client = { .esmtp = true };
+	struct txn t;
+	char name[254];
+
+	fact_register_all();
+	memset(name, 'a', sizeof(name));
+	for (size_t i = 60; i < sizeof(name); i += 61)
+		name[i] = '.';
+	name[sizeof(name) - 1] = '\0';
+	txn_init(&t, NULL, NULL, &client);
+	facts_set(&t.evidence.facts, "spf", "fail");
+	facts_set(&t.evidence.facts, "arc", "pass");
+	facts_set(&t.evidence.facts, "arc.sealer", name);
+	for (int i = 0; i < 50; i++)
+		facts_add(&t.evidence.facts, "arc.dmarc_sealers", name);
+	facts_set(&t.evidence.facts, "from.domain", name);
+	facts_set(&t.evidence.facts, "virus.name", "Eicar");
+	record_facts_brief(&t, NULL, &text);
+	assert_false(text.failed);
+	assert_non_null(strstr(buf_str(&text), "spf=fail arc=pass arc.sealer=aaa"));
+	assert_non_null(strstr(buf_str(&text), "... arc.dmarc_sealers=aaa"));
+	assert_non_null(strstr(buf_str(&text), "... from.domain=aaa"));
+	assert_non_null(strstr(buf_str(&text), "... virus.name=Eicar"));
+	txn_release(&t);
+	client_release(&client);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows), cmocka_unit_test(test_brief) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
