@@ -143,7 +143,7 @@ static void show_prospect(const struct report_domain *d, struct buf *out)
 	else
 		buf_addf(out, "  with p=quarantine what failed (%" PRIu64 ") would have been put aside, with p=reject refused", failed);
 	if (d->class[REPORT_FORWARDED])
-		buf_addf(out, ", but for some of the %" PRIu64 " that came by forwarders and lists", d->class[REPORT_FORWARDED]);
+		buf_addf(out, ",\n    but for some of the %" PRIu64 " that came by forwarders and lists", d->class[REPORT_FORWARDED]);
 	buf_adds(out, ".\n    ");
 	if (ours)
 		buf_addf(out, "Of what failed, %" PRIu64 " may be yours (something passes, or was signed): see to that first.\n", ours);

@@ -193,7 +193,7 @@ def test_several_are_added_up(tmp_path):
     assert (one["domain"], one["messages"], one["duplicates"], len(one["reports"])) == ("example.org", 226, 1, 2)
     assert (two["domain"].lower(), two["messages"], len(two["sources"])) == ("example.com", 10, 1)
     assert one["sources"][0] == {**one["sources"][0], "ip": "2001:db8::1", "messages": 100, "passed": 100} and len(one["sources"][0]["rows"]) == 1
-    words = run(*names).stdout.decode()
+    words = " ".join(run(*names).stdout.decode().split())
     assert "policy they saw: p=none" in words and "policy they saw: p=reject" in words and "1 report came twice and counted once" in words
     assert "p=reject asks that what failed (100) is refused, but for some of the 8 that came by forwarders and lists" in words
     assert run("-", stdin=names[1].read_bytes()).returncode == 0
