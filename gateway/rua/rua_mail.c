@@ -112,11 +112,12 @@ static void add_words(const struct rua_mail *m, struct buf *out)
 }
 
 /*
- * No unique-id: there is one report of a domain and day, and it would have to be the Report-ID, which has other characters (RFC 9990, "Unique Identifiers").
+ * The receiver is the gateway, not the domain that submits: of several, each reports what came to it, and a second file of the same name would be taken for the
+ * first once more. No unique-id: it would have to be the Report-ID, which has other characters (RFC 9990, "Unique Identifiers").
  */
 static void add_name(const struct rua_mail *m, struct buf *out)
 {
-	buf_addf(out, "\"%s!%s!%lld!%lld.xml.gz\"", submitter(m), m->domain, (long long)m->begin_s, (long long)m->end_s);
+	buf_addf(out, "\"%s!%s!%lld!%lld.xml.gz\"", m->host, m->domain, (long long)m->begin_s, (long long)m->end_s);
 }
 
 void rua_mail_head(const struct rua_mail *m, struct buf *out)

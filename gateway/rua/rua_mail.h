@@ -23,6 +23,7 @@ enum { RUA_MAIL_STEP = 57 };    /* octets of one line of base64, RFC 2045 6.8 */
 
 struct rua_mail {
 	const char *from;               /* "dmarc-reports@example.com"; its domain is who submits the report */
+	const char *host;               /* which of our gateways has seen the mail: canonical, a name of its own */
 	const char *org, *contact;      /* who we are, in UTF-8; contact may be NULL */
 	const char *domain;             /* the report's */
 	const char *report_id;          /* without angle brackets */

@@ -237,7 +237,7 @@ static int compose(struct sending *s)
 
 	if (to) {
 		struct rua_mail mail = {
-			.from = conf->from, .org = conf->org, .contact = conf->contact, .domain = s->domain->name, .report_id = s->report->report_id,
+			.from = conf->from, .host = s->svc->site->hostname, .org = conf->org, .contact = conf->contact, .domain = s->domain->name, .report_id = s->report->report_id,
 			.begin_s = s->report->begin_s, .end_s = s->report->end_s, .messages = messages(s->report), .rows = s->report->record_count,
 			.now_s = clock_wall_s(), .to = to, .to_count = s->to_count,
 		};

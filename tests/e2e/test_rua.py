@@ -152,8 +152,8 @@ def test_reports(site, host):
     assert one.messages[0].mail.startswith("MAIL FROM:<>")
     assert m["from"] == "dmarc-reports@example.com" and m["auto-submitted"] == "auto-generated"
     begin = s.today * DAY
-    assert name == f"example.com!one.example!{begin}!{begin + DAY - 1}.xml.gz"
     ident = find(root, "report_metadata/report_id")[0]
+    assert name == f"{ident.partition('@')[2]}!one.example!{begin}!{begin + DAY - 1}.xml.gz"
     assert m["subject"] == f"Report Domain: one.example Submitter: example.com Report-ID: <{ident}>"
     assert signed(one.messages[0].data)
     assert find(root, "report_metadata/org_name") == ["Example & Söhne"] and find(root, "report_metadata/email") == ["dmarc-reports@example.com"]

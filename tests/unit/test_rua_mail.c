@@ -16,7 +16,7 @@ enum { BOUND = 1 << 20 };
 static const char *const to[] = { "dmarc@example.com", "rua@reports.example.net" };
 
 static const struct rua_mail plain = {
-	.from = "postmaster@mx.example.org", .org = "Example", .domain = "example.com", .report_id = "20779.example.com@mx.example.org",
+	.from = "postmaster@example.org", .host = "mx.example.org", .org = "Example", .domain = "example.com", .report_id = "20779.example.com@mx.example.org",
 	.begin_s = 1795219200, .end_s = 1795305599, .messages = 17, .rows = 3, .now_s = 1795309200, .to = to, .to_count = 2,
 };
 
@@ -63,9 +63,9 @@ static void test_fields(void **state)
 	make(&plain, "gz", 2, &out);
 	check_lines(&out);
 	check_has(&out, "Date: Sun, 22 Nov 2026 01:00:00 +0000\r\n");
-	check_has(&out, "\r\nFrom: <postmaster@mx.example.org>\r\n");
+	check_has(&out, "\r\nFrom: <postmaster@example.org>\r\n");
 	check_has(&out, "\r\nTo: <dmarc@example.com>,\r\n\t<rua@reports.example.net>\r\n");
-	check_has(&out, "\r\nSubject: Report Domain: example.com\r\n Submitter: mx.example.org\r\n Report-ID: <20779.example.com@mx.example.org>\r\n");
+	check_has(&out, "\r\nSubject: Report Domain: example.com\r\n Submitter: example.org\r\n Report-ID: <20779.example.com@mx.example.org>\r\n");
 	check_has(&out, "\r\nMessage-ID: <20779.example.com@mx.example.org>\r\n");
 	check_has(&out, "\r\nAuto-Submitted: auto-generated\r\n");
 	check_has(&out, "\r\nContent-Type: multipart/mixed;\r\n");
@@ -110,7 +110,7 @@ static void test_texts(void **state)
 			check_has(&out, "Message-ID: <_1_@x>\r\n");
 		}
 		if (i == 0)
-			check_has(&out, "Message-ID: <1@mx.example.org>\r\n");
+			check_has(&out, "Message-ID: <1@example.org>\r\n");
 	}
 }
 

@@ -252,7 +252,7 @@ static void row_task(void *arg)
 		CHECK(strcmp(got.to, now->to) == 0);
 		CHECK(strcmp(got.sender, "<>") == 0 && !got.params[0] && !got.credible && got.minor);
 		CHECK(strstr(got.text, "\r\nSubject: Report Domain: example.org\r\n Submitter: example.com\r\n Report-ID: <20778.1@mx.example.com>\r\n"));
-		CHECK(strstr(got.text, "filename=\"example.com!example.org!1795219200!1795305599.xml.gz\"\r\n"));
+		CHECK(strstr(got.text, "filename=\"mx.example.com!example.org!1795219200!1795305599.xml.gz\"\r\n"));
 		CHECK(strcmp(got.text + got.len - 4, "--\r\n") == 0);
 		for (size_t i = 0; i < now->count; i++)
 			CHECK(!strchr(now->rua[i], '!') || !strstr(got.text, "<s@example.org>"));
