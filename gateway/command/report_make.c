@@ -55,6 +55,7 @@ static int day_read(const char *text, int64_t *out)
 	int64_t today = clock_wall_s() / RUA_DAY_S;
 	struct tm tm = { 0 };
 	const char *end;
+	int mday;
 
 	if (strcmp(text, "today") == 0 || strcmp(text, "yesterday") == 0) {
 		*out = today - (text[0] == 'y');
@@ -63,8 +64,9 @@ static int day_read(const char *text, int64_t *out)
 	end = strptime(text, "%Y-%m-%d", &tm);
 	if (!end || *end || tm.tm_year < 70)
 		return -EINVAL;
+	mday = tm.tm_mday;
 	*out = timegm(&tm) / RUA_DAY_S;
-	return 0;
+	return tm.tm_mday == mday ? 0 : -EINVAL;        /* February 30 is no day of March */
 }
 
 static int parse(struct making *m, int argc, char **argv)

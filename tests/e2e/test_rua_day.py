@@ -161,7 +161,7 @@ def test_a_day_of_mail(lab, backend, world, tmp_path):
     # Whether a report was asked for plays no part here; where there is no record there is none.
     assert rows(report(g, "open.example", tmp_path)) == {f"{BAD} none dkim=fail spf=fail open.example open.example spf:open.example=fail": 1}
     for domain, day, what in (("other.example", "today", "no mail of that day"), ("strict.example", "yesterday", "no mail of that day"),
-                              ("strict..example", "today", "no domain"), ("strict.example", "20261122", "no day"), ("strict.example", "2026-02-30x", "no day")):
+                              ("strict..example", "today", "no domain"), ("strict.example", "20261122", "no day"), ("strict.example", "2026-02-30x", "no day"), ("strict.example", "2026-02-30", "no day")):
         refused = made(g, domain, day, check=False)
         assert refused.returncode == 1 and what in refused.stderr.decode() and not refused.stdout, (domain, refused)
     # Another program of ours reads it.
