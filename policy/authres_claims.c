@@ -61,6 +61,20 @@ static bool read_rest(struct cursor *c)
 	return skip_cfws(c) && (c->p == c->end || *c->p == ';');
 }
 
+/* Control characters, and what is not ASCII and no domain name: some readers take such octets for blanks (RFC 8601 section 5 asks what they would believe). */
+static bool is_odd(const char *id)
+{
+	char domain[DOMAIN_MAX];
+	bool eight_bit = false;
+
+	for (const char *p = id; *p; p++) {
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return true;
+		eight_bit |= (unsigned char)*p >= 0x80;
+	}
+	return eight_bit && domain_canonical(id, strlen(id), domain) < 0;
+}
+
 /* Domain names in the form in which they are compared, IDNs as A-labels; what is no domain name in lower case. */
 static void normalize(const char *id, char out[ID_MAX])
 {
@@ -115,7 +129,7 @@ bool authres_claims(const char *body, size_t len, const char *authserv_id)
 	size_t n;
 
 	normalize(authserv_id, ours);
-	if (skip_cfws(&c) && read_id(&c, raw, &n) && read_rest(&c)) {
+	if (skip_cfws(&c) && read_id(&c, raw, &n) && read_rest(&c) && !is_odd(raw)) {
 		normalize(raw, theirs);
 		return strcmp(theirs, ours) == 0;
 	}

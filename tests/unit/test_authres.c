@@ -51,7 +51,18 @@ static const struct {
 	{ "equals",                      " =mx.example.com; spf=pass", true },
 	{ "two names",                   " other.example mx.example.com; spf=pass", true },
 	{ "bracket that closes nothing", " ) mx.example.com; spf=pass", true },
+	/* what others may take for blanks */
+	{ "vertical tab after",          " mx.example.com\v; spf=pass", true },
+	{ "form feed before",            "\fmx.example.com; spf=pass", true },
+	{ "separator in quotes",         " \"mx.example.com\x1f\"; spf=pass", true },
+	{ "delete",                      " mx.example.com\x7f; spf=pass", true },
+	{ "blank that does not break",   " mx.example.com\302\240; spf=pass", true },
+	{ "the same in Latin-1",         " \240mx.example.com; spf=pass", true },
+	{ "ideographic blank",           " mx.example.com\343\200\200; spf=pass", true },
+	{ "line separator",              " mx.example.com\342\200\250; spf=pass", true },
 	/* others' */
+	{ "vertical tab, another name",  " other.example\v; spf=pass", false },
+	{ "not ASCII, another name",     " other.example\302\240; spf=pass", false },
 	{ "another name",                " other.example; spf=pass", false },
 	{ "ours in a value",             " other.example; spf=pass smtp.helo=mx.example.com", false },
 	{ "ours in a comment",           " (mx.example.com) other.example; spf=pass", false },
