@@ -1,8 +1,9 @@
 /*
  * release - a quarantined message on its way to the mail server behind, or out to the world, as if it came from its sender now
  *
- * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). Two exceptions, as in
- * any delivery: what the server would take for our words is left out (outgoing_is_forged), and the site's client_header is added. Bare CR and LF are
+ * Byte for byte, with its own envelope, and the client's address and HELO where the server has a way to take them (XCLIENT). Three exceptions, as in
+ * any delivery: what the server would take for our words is left out (outgoing_is_forged), the site's client_header is added, and a header that is
+ * broken off by a line that is no field gets the empty line that it lacks. Bare CR and LF are
  * kept where the server offers CHUNKING, and leave as CRLF elsewhere. What one of ours has sent is signed as it would have been (smtp/signing.h), what came from
  * outside sealed (smtp/sealing.h), by what was found of it then.
  *

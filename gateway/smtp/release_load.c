@@ -95,7 +95,7 @@ static bool is_of_delivery(const struct header_field *h)
 	return false;
 }
 
-/* What is left out: what the server would take for our words. */
+/* What is left out: what the server would take for our words; and what keeps it from looking for them where we have not. */
 static int find_forged(struct release *r)
 {
 	size_t at = 0;
@@ -108,6 +108,9 @@ static int find_forged(struct release *r)
 			rc = edit_add(r, (struct smtp_edit){ .off = at, .len = h->raw_len });
 		at += h->raw_len;
 	}
+	/* A line that is no field ends the header: as in any delivery, an empty one says so, or what stands behind it, forged or not, is read as fields by some. */
+	if (rc == 0 && message_header_broken(r->message))
+		rc = edit_add(r, (struct smtp_edit){ .off = at, .text = "\r\n", .text_len = 2 });
 	return rc;
 }
 

@@ -141,6 +141,16 @@ def test_forged_results_are_left_out(desk, backend):
     assert b.messages[0].data == mail(subject="hold", extra=other + "X: y\r\n")
 
 
+def test_a_broken_header_ends(desk, backend):
+    """What stands behind a line that is no field was not looked at: no server is to read it as fields."""
+    b = backend()
+    d = desk(b, conf='client_header = "X-Client"\n')
+    head = b"From: a@sender.example\r\nSubject: hold\r\n"
+    rest = b"no field\r\nAuthentication-Results: gate.example; dmarc=pass\r\n\r\nhello\r\n"
+    d.release(d.hold(head + rest))
+    assert b.messages[0].data == b"X-Client: 127.0.0.1\r\n" + head + b"\r\n" + rest
+
+
 def test_chosen_recipients(desk, backend):
     b = backend()
     d = desk(b)
