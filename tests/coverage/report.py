@@ -42,6 +42,8 @@ filters/received.c filters/boundary.c gateway/smtp/smtp_told.c filters/link.c fi
 filters/milter_wire.c filters/milter_talk.c filters/milter_macro.c filters/milter_mail.c filters/clamd_reply.c filters/rspamd_reply.c filters/spamd_reply.c
 gateway/directory/directory_address.c gateway/directory/directory_believe.c gateway/directory/directory_copy.c gateway/directory/directory_line.c gateway/directory/directory_table.c
 gateway/process/directory_wire.c
+filters/domainkeys.c filters/dkim_canon.c filters/dkim_header.c filters/dkim_native.c gateway/rua/rua_authorize.c gateway/rua/rua_uri.c
+policy/dmarc_report_file.c policy/dmarc_report_read.c policy/dmarc_report_wire.c policy/rua_message.c policy/rua_wire.c
 """
 
 
