@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/asan.h"
@@ -54,11 +55,16 @@ static const char *name_of(const char *set, const char *user, const char *behind
 static void say_same(const struct site *s, const struct confine of[ROLE_COUNT], struct buf *warnings)
 {
 	const struct confine *worker = &of[ROLE_WORKER], *keeper = &of[ROLE_STATE], *keys = &of[ROLE_KEYS], *directory = &of[ROLE_DIRECTORY];
+	struct stat st;
 
 	if (!s->sandbox)
 		buf_addf(warnings, "%s: sandbox: no: a process that has been taken over may make any system call, expected yes\n", s->path);
 	if (!worker->drop || geteuid() != 0)
 		return;
+	/* Root here has no way to enter by force what is closed to others. */
+	if (stat(s->state_dir, &st) == 0 && st.st_uid != 0 && !(st.st_mode & S_IXOTH))
+		buf_addf(warnings, "%s: state_dir: %s does not belong to root and is closed to others (mode %04o), so that the self-signed certificate in it cannot be read, expected chown root, or chmod 755\n",
+			 s->path, s->state_dir, (unsigned)(st.st_mode & 07777));
 	if (!keeper->drop || keeper->uid == worker->uid)
 		buf_addf(warnings, "%s: keeper_user: what owns the files runs as the same user as what talks to the network, expected one of its own, such as %s-keeper; systemd-sysusers makes gatepost-keeper\n",
 			 s->path, s->user);

@@ -321,6 +321,19 @@ def test_files_are_handed_over(scratch, dns, postfix):
         assert done.returncode == 0 and done.stdout.count("x@sender.example") == turn + 1, done
 
 
+def test_a_state_dir_that_root_cannot_enter(tmp_path):
+    """Who gives it to the service's user, closed, hears of it from the check: root has no way in by force, and the start would fail."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (tmp_path / "policy.conf").write_text("accept\n")
+    (tmp_path / "gatepost.conf").write_text(f'hostname = "mx.example"\nuser = nobody\ndomains = {{ "example.com" }}\nstate_dir = "{state}"\nbackend b {{ address = "127.0.0.1:9" }}\n')
+    for owner, mode, warned in (("root", 0o700, False), ("nobody", 0o700, True), ("nobody", 0o755, False)):
+        os.chown(state, pwd.getpwnam(owner).pw_uid, 0)
+        state.chmod(mode)
+        done = subprocess.run([PLAIN, "check", "-c", tmp_path / "gatepost.conf"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and ("closed to others (mode 0700)" in done.stderr) == warned, (owner, mode, done)
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
 def test_systemd_unit(tmp_path):
     unit = tmp_path / "gatepost.service"
