@@ -19,6 +19,7 @@ enum {
 	FIELDS_MAX = 10000,
 	FOLD = 76,                      /* RFC 5322 section 2.1.1: 78 at most, better */
 	SIGNATURE_TEXT_MAX = 128 * 1024,/* one field; its h= is bounded by names and their counts */
+	LIBRARY_TEXT_MAX = 4000,        /* libopendkim leaves out the names of h= beyond 4,095 octets (DKIM_MAXHEADER) */
 };
 
 struct field {
@@ -346,6 +347,8 @@ int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, c
 		AUTO(buf) struct buf text = BUF_INIT(SIGNATURE_TEXT_MAX);
 
 		put_field(s, conf, &conf->key[i], (const char *)bh, now_s, &text);
+		if (text.len > LIBRARY_TEXT_MAX)
+			by = &dkim_engine_native;
 		rc = text.failed ? -EMSGSIZE : header_hash(s, by, header_relaxed, &text, hash, why);
 		if (rc == 0)
 			rc = put_signature(&conf->key[i], hash, &text, why);

@@ -11,7 +11,7 @@
  * as it is sent by DATA: where a CR or LF stands alone there is a CRLF on the wire, and here. (A message with such bytes must not leave by
  * BDAT then.) 8-bit bytes are signed as they are. There is never an l=.
  *
- * The canonical header and its hash are the engine's (dkim_engine.h), the same as for a signature that is verified; for Ed25519 always our own. The hash is
+ * The canonical header and its hash are the engine's (dkim_engine.h), the same as for a signature that is verified; for Ed25519, and for long fields, always our own. The hash is
  * signed with OpenSSL (dkim_private.h), as libopendkim leaks memory for each Ed25519 signature and reads an RSA key from its PEM text for each message.
  */
 #ifndef DKIM_SIGNER_H
