@@ -223,6 +223,8 @@ const char *dkim_sig_times(const struct dkim_tags *t, struct dkim_sig *out)
 		return "x= is not a time";
 	if (x && signed_at && out->expires_s <= from_s)
 		return "x= is not after t=";
+	if (x && out->expires_s == 0)
+		out->expires_s = 1;             /* 1970, too; 0 stands for never */
 	return NULL;
 }
 

@@ -37,6 +37,7 @@ static const struct {
 	{ "sha1",                   "v=1; a=rsa-sha1; d=example.com; s=sel; h=from; bh=2jmj7l5rSw0yVb/vlWAYkK/YBwk=; b=dGhl", DKIM_SIG_HISTORIC },
 	{ "expired",                BASE "x=1699999699; " REST, DKIM_SIG_EXPIRED },
 	{ "expired with t",         BASE "t=1; x=2; " REST, DKIM_SIG_EXPIRED },
+	{ "expired in 1970",        BASE "x=0; " REST, DKIM_SIG_EXPIRED },
 	{ "empty",                  "", DKIM_SIG_BAD },
 	{ "only CRLF",              "\r\n", DKIM_SIG_BAD },
 	{ "no v",                   "a=rsa-sha256; d=example.com; s=sel; " REST, DKIM_SIG_BAD },
