@@ -397,7 +397,7 @@ static void test_no_key(void **state)
 static void test_long_names(void **state)
 {
 	AUTO(buf) struct buf text = BUF_INIT(1 << 20), wire = BUF_INIT(1 << 20);
-	static char name[6][64], *long_names[6];
+	static char name[6][80], *long_names[6];
 	struct dkim_sign_conf c = conf;
 	size_t all;
 
