@@ -27,7 +27,7 @@ PLAIN = ROOT / "build"
 FUZZ = PLAIN / "fuzz"
 FUZZ_RUNS = 10000
 FUZZ_RUNS_SLOW = 800             # a whole session each, a file with all that it names, ...
-FUZZ_SLOW = {"archive_answer", "charset", "conf", "control", "far_names", "mime_param", "regex", "release"}
+FUZZ_SLOW = {"arc_sealer", "archive_answer", "charset", "conf", "control", "far_names", "mime_param", "regex", "release"}
 
 CLOSING = re.compile(r"^[a-z0-9-]+: (\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 FAILED = re.compile(r"^\[  FAILED  \] (\w+)$", re.M)
