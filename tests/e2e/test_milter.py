@@ -471,7 +471,7 @@ def heard_in(m, port):
         c.expect("RCPT TO:<carol@example.com>", 250)
         yield c
         c.expect("QUIT", 221)
-    yield m.heard("close")
+    yield m.heard_whole()
 
 
 def test_as_postfix_does(gate, one, filtering, recorder):

@@ -98,6 +98,17 @@ class Milter:
             assert time.monotonic() < end, f"the milter has not heard {last}: {found}"
             time.sleep(0.02)
 
+    def heard_whole(self):
+        """One session with one message, to its end. That a session of before has ended may be heard in the middle of it."""
+        count = 1
+        while True:
+            found = self.heard("close", count)
+            what = [h.what for h in found]
+            if "eom" in what and "close" in what[what.index("eom"):]:
+                eom = what.index("eom")
+                return [h for i, h in enumerate(found[:what.index("close", eom) + 1]) if i >= what.index("connect") and (h.what != "close" or i > eom)]
+            count += 1
+
 
 class OpenDKIM:
     """mode: "s" or "v"; conf: more lines."""
