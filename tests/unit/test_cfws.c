@@ -44,7 +44,7 @@ static void test_skip(void **state)
 
 static void test_depth(void **state)
 {
-	char text[2 * CFWS_DEEP + 4];
+	char text[2 * CFWS_DEEP + 4] = "";
 
 	for (int deep = CFWS_DEEP; deep <= CFWS_DEEP + 1; deep++) {
 		memset(text, '(', (size_t)deep);
