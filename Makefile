@@ -172,6 +172,7 @@ $(BUILD)/tests/preload/%.so: tests/preload/%.c Makefile $(BUILD)/settings
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -std=gnu11 $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
 
+$(BUILD)/tests/bench/arc $(BUILD)/tests/bench/dkim: $(BUILD)/tests/support/dns_any.o
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libgatepost.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 

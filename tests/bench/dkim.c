@@ -18,48 +18,11 @@
 #include "base/task.h"
 #include "filters/dkim_signer.h"
 #include "filters/dkim_verify.h"
+#include "support/dns_any.h"
 
 enum { ENGINES = 2, KEYS = 4, BODY = 4096 };
 
-/* Any name has the record of the key that is measured. */
-struct answer {
-	struct dns_lookup lookup;
-	struct dns_rr rr;
-	uint8_t data[2048];
-};
-
 static const struct dkim_engine *const engines[ENGINES] = { &dkim_engine_native, &dkim_engine_opendkim };
-static struct buf record = BUF_INIT(2000);
-
-static int lookup_start(struct dns *d, const char *name, enum dns_type type, int timeout_ms, struct dns_lookup **out)
-{
-	struct answer *a = calloc(1, sizeof(*a));
-	size_t n = 0;
-
-	assert(a);
-	for (size_t at = 0; at < record.len; at += 255) {
-		size_t part = record.len - at < 255 ? record.len - at : 255;
-
-		a->data[n++] = (uint8_t)part;
-		memcpy(a->data + n, record.data + at, part);
-		n += part;
-	}
-	a->rr = (struct dns_rr){ .data = a->data, .len = n };
-	a->lookup.answer = (struct dns_answer){ .status = DNS_OK, .count = 1, .rr = &a->rr, .why = "" };
-	a->lookup.ops = d->ops;
-	future_resolve(&a->lookup.future, 0);
-	*out = &a->lookup;
-	return 0;
-}
-
-static void lookup_drop(struct dns_lookup *l)
-{
-	free(l);
-}
-
-static const struct dns_ops ops = { .start = lookup_start, .drop = lookup_drop };
-static struct dns dns = { .ops = &ops, .timeout_ms = 1000 };
-
 static char *fields[] = { "From", "To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type", "Reply-To", "List-Unsubscribe" };
 static char *oversigned[] = { "From", "Subject" };
 static struct dkim_sign_key keys[2];
@@ -105,7 +68,7 @@ static double cpu_us(void)
 static void verify(const struct dkim_engine *engine, struct message *m, const struct buf *wire)
 {
 	struct dkim_limits lim = { .engine = engine };
-	struct dkim_verify *v = dkim_verify_new(&dns, &lim);
+	struct dkim_verify *v = dkim_verify_new(&dns_any, &lim);
 	size_t off = message_body_offset(m), count;
 	const struct dkim_result *r;
 	int rc = 0;
@@ -193,14 +156,14 @@ int main(int argc, char **argv)
 	printf("%-10s %-12s %8s %8s %8s   us of CPU; message of %zu octets\n", "key", "engine", "verify", "header", "sign", text.len);
 	for (size_t i = 0; i < KEYS; i++) {
 		keys[0] = (struct dkim_sign_key){ .selector = (char *)"s", .key = dkim_private_make(cases[i].type, cases[i].bits) };
-		record.len = 0;
-		if (!keys[0].key || dkim_private_record(keys[0].key, &record) < 0)
+		dns_any_record.len = 0;
+		if (!keys[0].key || dkim_private_record(keys[0].key, &dns_any_record) < 0)
 			return 1;
 		for (size_t k = 0; k < ENGINES; k++)
 			measure(cases[i].name, engines[k], &text, seconds);
 		dkim_private_free(keys[0].key);
 	}
-	buf_release(&record);
+	buf_release(&dns_any_record);
 	loop_release();
 	return 0;
 }
