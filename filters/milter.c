@@ -660,7 +660,7 @@ int milters_message(struct milters *m, struct txn *t)
 	m->finished = true;
 	rc = milter_mail_init(&m->mail, t, m->site->limits.message_bytes);
 	if (rc == 0)
-		rc = show_all(m, t, until_of(m, m->site->timeouts.budget_ms));
+		rc = show_all(m, t, txn_nearer(t->checked_by_ms, until_of(m, m->site->timeouts.budget_ms)));
 	if (rc == 0 && milter_mail_left(&m->mail) == 0 && strcmp(m->action, "reject") != 0 && strcmp(m->action, "tempfail") != 0) {
 		m->action = "discard";
 		free(m->reason);

@@ -79,7 +79,8 @@ void scan_begin(const struct scan_kind *kind, struct txn *t, int self)
 	if (!s)
 		return;
 	filter_evidence(t, self)->filter[self] = s;
-	*s = (struct scan){ .kind = kind, .conf = c, .txn = t, .message = t->message, .daemons = t->daemons, .deadline_ms = clock_ms() + c->timeout_ms };
+	*s = (struct scan){ .kind = kind, .conf = c, .txn = t, .message = t->message, .daemons = t->daemons,
+			   .deadline_ms = txn_nearer(t->checked_by_ms, clock_ms() + c->timeout_ms) };
 	if (message_size(t->message) > c->max_size) {
 		s->skipped = "longer than max_size";
 		future_resolve(&s->done, 0);

@@ -18,6 +18,12 @@ void txn_init(struct txn *t, const struct site *site, struct dns *dns, struct cl
 	*t = (struct txn){ .site = site, .dns = dns, .client = c, .stage = STAGE_CONNECT };
 }
 
+void txn_limit(struct txn *t, int64_t now_ms, int budget_ms)
+{
+	t->answer_by_ms = budget_ms ? now_ms + budget_ms : 0;
+	t->checked_by_ms = budget_ms ? now_ms + budget_ms - budget_ms / 4 : 0;
+}
+
 void txn_release(struct txn *t)
 {
 	filters_release(&t->evidence);

@@ -85,7 +85,21 @@ struct txn {
 	uint32_t wanted;                /* bit i: some rule or header may ask for filter i (filters_start) */
 	char id[24];                    /* in logs, headers and replies */
 	unsigned rates_counted, rates_over;     /* policy/rate.h: bit i for the site's rate i */
+	/* Of clock_ms(), 0 before the end of the message: until when it is answered whatever comes, and until when checks may wait for others. */
+	int64_t answer_by_ms, checked_by_ms;
 };
+
+/*
+ * The message is complete, and its client waits for one answer (RFC 5321 4.5.3.2.6: 10 minutes): all that is waited for from now on has budget_ms together.
+ * Checks leave a quarter of it to the servers behind. 0: no limit.
+ */
+void txn_limit(struct txn *t, int64_t now_ms, int budget_ms);
+
+/* The nearer of two moments, of which 0 is none. */
+static inline int64_t txn_nearer(int64_t limit_ms, int64_t at_ms)
+{
+	return limit_ms && (!at_ms || limit_ms < at_ms) ? limit_ms : at_ms;
+}
 
 /* The address that stands for a client where something is counted or remembered: its own, or, where that is not known, the trusted relay's. */
 static inline const struct net_addr *client_counted(const struct client *c)

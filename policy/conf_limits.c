@@ -3,7 +3,7 @@
 
 #include "policy/conf_table.h"
 
-enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
+enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS, DOT_BUDGET_MS = 9 * 60 * 1000 };
 
 #define KIB ((int64_t)1024)
 #define MIB (1024 * KIB)
@@ -88,10 +88,13 @@ static const struct conf_option timeouts_options[] = {
 
 static void timeouts_close(struct conf *c, void *at, int line)
 {
-	const struct drain_times *d = &((struct site *)at)->drain;
+	const struct site *s = at;
+	const struct drain_times *d = &s->drain;
 
 	if (d->reload_s < d->stop_s)
 		conf_error(c, line, "timeouts: drain_reload is shorter than drain_stop, expected at least as long");
+	if (s->timeouts.dot_budget_ms > DOT_BUDGET_MS)
+		conf_warning(c, line, "timeouts: backend_dot_budget is more than 9m: a client waits for 10 minutes and sends again then, which can deliver twice");
 }
 
 const struct conf_section conf_timeouts = { "timeouts", NULL, timeouts_options, NULL, timeouts_close };

@@ -246,7 +246,7 @@ static int add(struct delivery *d, const struct delivery_target *t, int64_t unti
 
 enum delivery_result delivery_rcpt(struct delivery *d, const struct recipient *r, char *reply)
 {
-	int64_t until = deadline(d->wait_ms ? d->wait_ms : d->txn->site->timeouts.budget_ms);
+	int64_t until = txn_nearer(d->txn->answer_by_ms, deadline(d->wait_ms ? d->wait_ms : d->txn->site->timeouts.budget_ms));
 	const struct delivery_target target = { .address = r->address, .params = r->params };
 	enum delivery_result result = DELIVERY_LATER;
 
@@ -399,11 +399,6 @@ static int hold_exactly(struct delivery *d, struct delivery_target *target, size
 		rc = fill(d, target, count, until, reply);
 	} while (rc == FILL_AGAIN);     /* no copy is left then: once */
 	return rc;
-}
-
-int64_t delivery_until(const struct txn *t)
-{
-	return deadline(t->site->timeouts.dot_budget_ms);
 }
 
 int delivery_verify(struct delivery *d, struct delivery_target *target, size_t count, int64_t until_ms, char *reply)

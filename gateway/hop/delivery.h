@@ -61,9 +61,6 @@ void delivery_pause(struct delivery *d);
 /* The sender is another from now on: what the transaction there holds does not count. */
 void delivery_begin_anew(struct delivery *d);
 
-/* The moment until which all that is done with one message has time, of clock_ms(). */
-int64_t delivery_until(const struct txn *t);
-
 /*
  * Before a message is sent in several transactions: whether all of these are taken, so that nobody has it when one is not. A copy that is refused
  * is dropped. 0; -errno: reply says 451 and why. may wait

@@ -353,7 +353,7 @@ static void hold_refused(struct smtp_session *s, struct smtp_group *g)
 /* Each delivery; if not each for itself, up to the first that fails: its reply, or NULL. may wait */
 static const char *deliver_all(struct smtp_session *s, struct smtp_groups *groups, bool each)
 {
-	int64_t until = delivery_until(&s->t->txn);
+	int64_t until = s->t->txn.answer_by_ms;
 	const char *failed = NULL;
 	size_t *place;
 

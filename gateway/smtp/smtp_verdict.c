@@ -245,6 +245,7 @@ int smtp_judge_message(struct smtp_session *s)
 	int *fate, rc;
 
 	t->time_ms[SMTP_TIME_RECEIVED] = clock_ms();
+	txn_limit(&t->txn, t->time_ms[SMTP_TIME_RECEIVED], s->svc->site->timeouts.dot_budget_ms);
 	refusal = plain_refusal(s);
 	if (refusal)
 		return refuse_plainly(s, refusal);

@@ -8,6 +8,7 @@ import time
 import dkim
 import pytest
 
+from lab.backend import Backend, Held
 from lab.gateway import parse_logfmt
 from lab.measure import status
 from lab.milter import Milter, OpenDKIM, program
@@ -389,6 +390,20 @@ def test_time(gate, one, recorder):
         assert send(g).code == 451
         assert time.monotonic() - before < 7
     assert not recorder.taken
+
+
+def test_one_time_for_the_answer(lab, binary, tmp_path):
+    """A milter that never answers, then a server that never answers: both have what one message has, and the client hears of it within that."""
+    held = Held()
+    with Backend({".": held}) as server, Milter(binary, tmp_path / "m") as m:
+        g = lab([server.port], policy="accept\n", conf=section(m, options="away = pass content_timeout = 2m") + 'timeouts { backend_dot_budget = 4s }')
+        m.script(("eom", "wait", 100000))
+        before = time.monotonic()
+        assert send(g).code == 451
+        assert time.monotonic() - before < 60   # 2 minutes if each had its own
+        held.go.set()
+        g.verdict("perhaps-delivered")
+        assert "event=milter-failed" in g.process.output()
 
 
 def test_directions(gate, one, recorder):

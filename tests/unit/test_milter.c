@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "filters/daemon.h"
 #include "filters/milter.h"
 #include "filters/milter_mail.h"
@@ -32,6 +33,7 @@ static struct fake {
 	struct buf heard;               /* of all */
 	int takes, open;
 	enum daemon_end ended;
+	int64_t deadline_ms;            /* the last that was set */
 } fake;
 
 struct fake_line {
@@ -87,6 +89,7 @@ static void fake_eat(struct daemon_line *line, size_t len)
 
 static void fake_deadline(struct daemon_line *l, int64_t deadline_ms)
 {
+	fake.deadline_ms = deadline_ms;
 }
 
 static void fake_give(struct daemon_line *l, enum daemon_end how)
@@ -269,6 +272,25 @@ static void test_dies_while_it_changes(void **state)
 	milters_free(m);
 }
 
+/* For the message there is no more time than the answer to it has left for checks, however long its own limits are. */
+static void test_the_answer_has_a_time(void **state)
+{
+	struct facts f = { 0 };
+	struct milters *m;
+
+	site.milter_count = 1;
+	site.timeouts.budget_ms = conf[0].content_ms = 240 * 1000;
+	REEL(TERMS C C C C C C C C C C);
+	m = make();
+	assert_int_equal(milters_rcpt(m, &txn, &rcpt, &f), 0);
+	txn_limit(&txn, clock_ms(), 60 * 1000);
+	assert_int_equal(milters_message(m, &txn), 0);
+	assert_int_equal(fake.deadline_ms, txn.checked_by_ms);
+	assert_true(txn.checked_by_ms + 15 * 1000 == txn.answer_by_ms);
+	facts_release(&f);
+	milters_free(m);
+}
+
 /* The filter was started anew between two messages. */
 static void test_a_connection_that_broke(void **state)
 {
@@ -373,7 +395,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_who_refuses_ends_it), TEST(test_message), TEST(test_away_defer), TEST(test_away_pass), TEST(test_dies_at_mail),
-		TEST(test_dies_while_it_changes), TEST(test_a_connection_that_broke), TEST(test_sticky), TEST(test_greeting_again), TEST(test_another_client),
+		TEST(test_dies_while_it_changes), TEST(test_the_answer_has_a_time), TEST(test_a_connection_that_broke), TEST(test_sticky),
+		TEST(test_greeting_again), TEST(test_another_client),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,10 +32,12 @@ static struct fake {
 	struct buf text;
 	bool exchange;                  /* the transaction gets another message after the first octets */
 	enum daemon_end how;
+	int64_t deadline_ms;
 } fake;
 
 static int fake_take(struct daemons *d, const struct daemon_conf *c, int64_t deadline_ms, bool fresh, struct daemon_line **out)
 {
+	fake.deadline_ms = deadline_ms;
 	fake.line = (struct daemon_line){ .daemons = d, .address = "fake" };
 	*out = &fake.line;
 	return 0;
@@ -183,13 +185,34 @@ static int loop_down(void **state)
 	return 0;
 }
 
+/* The answer to the message has a time, and the servers behind are to have a quarter of it. */
+static void limited(void *arg)
+{
+	static const struct { int budget_ms, most_ms; } times[] = { { 0, LONG_MS }, { 8 * LONG_MS, LONG_MS }, { LONG_MS, LONG_MS / 4 * 3 } };
+
+	for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++) {
+		int64_t at = clock_ms();
+
+		begin(SIZE_MAX, rows[0].answer, rows[0].len);
+		txn_limit(&txn, at, times[i].budget_ms);
+		CHECK(txn.answer_by_ms == (times[i].budget_ms ? at + times[i].budget_ms : 0));
+		CHECK(fact_of("virus")->state == FACT_KNOWN);
+		if (times[i].most_ms < LONG_MS)
+			CHECK(fake.deadline_ms == at + times[i].most_ms);
+		else
+			CHECK(fake.deadline_ms >= at + LONG_MS);
+		end();
+	}
+}
+
 #define RUN(fn) static void test_##fn(void **state) { task_check_run(fn); }
 RUN(verdicts)
 RUN(exchanged)
+RUN(limited)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_verdicts), cmocka_unit_test(test_exchanged) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_verdicts), cmocka_unit_test(test_exchanged), cmocka_unit_test(test_limited) };
 
 	return cmocka_run_group_tests(tests, loop_up, loop_down);
 }
