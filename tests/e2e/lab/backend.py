@@ -4,7 +4,7 @@ import ssl
 import threading
 import time
 
-from .process import WAIT_S
+from .process import WAIT_S, free_port
 
 KEYWORDS = ("PIPELINING", "SIZE 50000000", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "ENHANCEDSTATUSCODES")
 
@@ -93,7 +93,7 @@ class Backend:
             self.context.load_cert_chain(*tls)
         self.sessions, self.messages = [], []
         self.changed = threading.Condition()
-        self.host, self.port, self.implicit = host, port, implicit
+        self.host, self.port, self.implicit = host, port or free_port(), implicit
         self.listener = None
         self.listen()
 
@@ -102,7 +102,6 @@ class Backend:
     def listen(self):
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         self.listener = socket.create_server((self.host, self.port), family=family, backlog=256)
-        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def stop(self):

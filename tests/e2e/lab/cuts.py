@@ -17,6 +17,7 @@ import ssl
 import struct
 
 from .accounts import UNKNOWN, Found
+from .process import free_port
 from .smtp import insecure
 
 UP, DOWN = "up", "down"
@@ -203,8 +204,8 @@ class Cutter:
         self.passing = 0
 
     async def listen(self, host="127.0.0.1", port=0):
-        self.server = await asyncio.get_running_loop().create_server(self.accept, host, port)
-        self.port = self.server.sockets[0].getsockname()[1]
+        self.port = port or free_port()
+        self.server = await asyncio.get_running_loop().create_server(self.accept, host, self.port)
 
     def accept(self):
         if self.plan and self.passing:

@@ -6,7 +6,7 @@ import threading
 import time
 
 from .backend import Hangup
-from .process import WAIT_S
+from .process import WAIT_S, free_port
 
 CAPS = b"IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=LOGIN"
 
@@ -65,8 +65,8 @@ class ImapServer:
             self.context.load_cert_chain(*tls)
         self.sessions = []
         self.changed = threading.Condition()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self.listener.getsockname()[1]
+        self.port = free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self):

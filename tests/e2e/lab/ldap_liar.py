@@ -2,6 +2,8 @@
 import socket
 import threading
 
+from .process import free_port
+
 
 def tlv(tag, *parts):
     body = b"".join(parts)
@@ -51,8 +53,8 @@ class Liar:
 
     def __init__(self, answer):
         self.answer = answer
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+        self.port = free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
         self.searches = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -60,6 +62,7 @@ class Liar:
         return self
 
     def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)        # who waits in accept() would take one more
         self.listener.close()
 
     def url(self):

@@ -4,6 +4,8 @@ import socket
 import struct
 import threading
 
+from .process import free_port
+
 
 class Lines:
     """greeting: its first words; b"" and it waits for the client's. answer(line): what it says to a line, None ends the connection."""
@@ -11,11 +13,11 @@ class Lines:
     def __init__(self, greeting=b"+ POP2 ready\r\n", answer=lambda line: None if line.startswith(b"QUIT") else b"= " + line, port=0, host="127.0.0.1"):
         self.greeting, self.answer = greeting, answer
         self.heard, self.peers = [], []
+        self.port = port or free_port()
         self.open = 0
         self.loop = asyncio.new_event_loop()
         self.writers = set()
-        self.server = self.loop.run_until_complete(asyncio.start_server(self._serve, host, port, backlog=2048))
-        self.port = self.server.sockets[0].getsockname()[1]
+        self.server = self.loop.run_until_complete(asyncio.start_server(self._serve, host, self.port, backlog=2048))
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
 

@@ -5,7 +5,7 @@ import ssl
 import threading
 
 from .backend import Hangup
-from .process import WAIT_S
+from .process import WAIT_S, free_port
 from .wire import Closed, Wire
 
 
@@ -42,8 +42,8 @@ class Scripted:
         self.conns, self.implicit = [], implicit
         self.changed = threading.Condition()
         self.play(greeting, on, tls)
-        self.sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port = self.sock.getsockname()[1]
+        self.port = free_port()
+        self.sock = socket.create_server(("127.0.0.1", self.port), backlog=1024)
         self.over = False
         self.thread = threading.Thread(target=self._accept, daemon=True)
         self.thread.start()

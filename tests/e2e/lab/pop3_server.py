@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 
-from .process import WAIT_S
+from .process import WAIT_S, free_port
 
 CAPA = (b"TOP", b"UIDL", b"USER", b"SASL PLAIN LOGIN", b"RESP-CODES", b"PIPELINING")
 
@@ -60,8 +60,8 @@ class Pop3Server:
     def __init__(self, script=None, greeting=b"+OK ready <1.2@lab.example>\r\n", capa=CAPA, messages=(), uidl=True, tls=None):
         self.script, self.greeting, self.capa, self.messages, self.uidl, self.tls = dict(script or {}), greeting, capa, list(messages), uidl, tls
         self.sessions = []
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self.socket.getsockname()[1]
+        self.port = free_port()
+        self.socket = socket.create_server(("127.0.0.1", self.port), backlog=64)
         self.thread = threading.Thread(target=self._accept, daemon=True)
         self.thread.start()
 

@@ -3,7 +3,7 @@ import re
 import socket
 import threading
 
-from .process import WAIT_S
+from .process import WAIT_S, free_port
 
 
 class Taken:
@@ -48,8 +48,8 @@ class Recorder:
         self.taken, self.commands = [], []
         self.sessions = 0               # open now
         self.changed = threading.Condition()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=2000)
-        self.port = self.listener.getsockname()[1]
+        self.port = free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=2000)
         self.socks = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -60,6 +60,7 @@ class Recorder:
         self.stop()
 
     def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)        # who waits in accept() would take one more
         self.listener.close()
         for sock in list(self.socks):
             try:
