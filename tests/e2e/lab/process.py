@@ -1,6 +1,8 @@
 """A child process whose output lines can be waited for. Ends with its test, whatever happens."""
+import contextlib
 import itertools
 import os
+import pathlib
 import random
 import re
 import signal
@@ -9,7 +11,7 @@ import subprocess
 import threading
 import time
 
-WAIT_S = 30
+WAIT_S = 60             # of what comes at once on a machine that is not busy
 
 
 def ports():
@@ -31,9 +33,10 @@ def free_port():
     """A port that nobody has."""
     for _ in range(1000):
         port = next(PORTS)
-        with socket.socket() as s:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             try:
-                s.bind(("127.0.0.1", port))
+                tcp.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))       # for name servers: resolvers ask from any port there is
             except OSError:
                 continue
             return port
@@ -51,6 +54,21 @@ def wait_for_port(port, host="127.0.0.1", timeout=WAIT_S):
             if time.monotonic() > end:
                 raise TimeoutError(f"nobody listens on {host}:{port}")
             time.sleep(0.02)
+
+
+def members(group):
+    """Processes of a group that have not ended: a zombie, which is for others to wait for, has."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return []
+    out = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state not in "ZX":
+                out.append(int(stat.parent.name))
+    return out
 
 
 class Process:
@@ -122,8 +140,14 @@ class Process:
         return self.proc.returncode
 
     def kill(self):
-        try:
-            os.killpg(self.proc.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.proc.wait()
+        """
+        The whole group; what listened somewhere does not when this returns. Of a process that has been waited for the number may be another's by now,
+        unless what is left of its group keeps it.
+        """
+        if self.proc.returncode is None or not os.path.exists(f"/proc/{self.proc.pid}"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.proc.pid, signal.SIGKILL)
+            self.proc.wait()
+            end = time.monotonic() + WAIT_S
+            while members(self.proc.pid) and time.monotonic() < end:
+                time.sleep(0.005)
