@@ -5,6 +5,7 @@ import pwd
 import subprocess
 import time
 
+from .postfix import enterable
 from .process import WAIT_S, free_port, wait_for_port
 
 SOURCE = pathlib.Path(__file__).parent / "milter.c"
@@ -117,9 +118,7 @@ class OpenDKIM:
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         owner = pwd.getpwnam("opendkim")
-        for parent in [self.dir, *self.dir.parents]:
-            if str(parent).startswith("/tmp/"):
-                os.chmod(parent, parent.stat().st_mode | 0o055)
+        enterable(self.dir)
         os.chown(self.dir, owner.pw_uid, owner.pw_gid)
         self.port = free_port()
         self.path = self.dir / "sock"

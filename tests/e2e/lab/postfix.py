@@ -1,10 +1,12 @@
 """A Postfix of our own: own configuration, queue and port; mail for its domains ends in Maildirs."""
+import contextlib
 import os
 import pathlib
 import pwd
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 
 from .process import WAIT_S, free_port, wait_for_port
@@ -32,6 +34,20 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
+def enterable(directory):
+    """For the servers' own users: whatever lies below the place for temporary files, which pytest closes to others."""
+    top, directory = pathlib.Path(tempfile.gettempdir()).resolve(), directory.resolve()
+    for path in [directory, *directory.parents]:
+        if path == directory or top in path.parents:
+            os.chmod(path, path.stat().st_mode | 0o755)
+
+
+def written(path):
+    """When its delivery began, which is in its name, 1700000000.Vfe00I1234M567890.host: files of one tick of the clock have the same time."""
+    seconds, micros = re.match(r"(\d+)\..*M(\d+)\.", path.name).groups()
+    return int(seconds), int(micros)
+
+
 class Postfix:
     """host: of netns.py, where it runs instead; listen: the addresses there ("192.0.2.1:25"), the first to be waited for. services: more lines of master.cf."""
 
@@ -51,9 +67,7 @@ class Postfix:
         # postsuper, which looks at the queue before each start, writes it as that user, and ends if it cannot: when it finds what a kill has left.
         (self.dir / "log").touch()
         os.chown(self.dir / "log", owner.pw_uid, owner.pw_gid)
-        for parent in [self.dir, *self.dir.parents]:
-            if str(parent).startswith("/tmp/") or parent == self.dir:
-                os.chmod(parent, 0o755)
+        enterable(self.dir)
         (self.conf / "master.cf").write_text("".join(f"{a} inet n - n - - smtpd\n" for a in self.listen) + MASTER + services)
         (self.conf / "mailboxes").write_text("".join(f"{u}@{d} {d}/{u}/\n" for d in domains for u in users))
         main = {
@@ -117,9 +131,22 @@ class Postfix:
                 raise AssertionError(f"{address} has {len(self.messages(address))} messages, expected {count}:\n{self.log()}")
             time.sleep(0.02)
         found = self.messages(address)
-        return max(found, key=lambda p: p.stat().st_mtime_ns).read_bytes()
+        return max(found, key=written).read_bytes()
+
+    def queued(self):
+        """Files of what it has taken and not delivered yet; what is put off counts no more."""
+        out = []
+        for name in ("maildrop", "incoming", "active"):
+            with contextlib.suppress(FileNotFoundError):
+                out += [entry.name for entry in os.scandir(self.dir / "queue" / name)]
+        return out
 
     def empty(self):
+        """The mailboxes; what somebody has sent and nobody waited for comes to them first."""
+        end = time.monotonic() + WAIT_S
+        while self.queued():
+            assert time.monotonic() < end, f"still in the queue: {self.queued()}\n{self.log()}"
+            time.sleep(0.02)
         shutil.rmtree(self.mail, ignore_errors=True)
         self.mail.mkdir()
         owner = pwd.getpwnam("postfix")
