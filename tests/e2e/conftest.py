@@ -63,7 +63,7 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def scratch():
     """A directory that the servers' own users can enter."""
-    with tempfile.TemporaryDirectory(prefix="gatepost-e2e-") as name:
+    with tempfile.TemporaryDirectory(prefix="gatepost-e2e-", ignore_cleanup_errors=True) as name:         # a server may still be writing its last line
         path = pathlib.Path(name)
         path.chmod(0o755)
         yield path
@@ -97,7 +97,13 @@ def lab(tmp_path, dns):
 
     def make(backends, **kw):
         kw.setdefault("dns", dns.server)
-        g = Gateway(tmp_path / f"gate{len(made)}", backends, **kw).start()
+        g = Gateway(tmp_path / f"gate{len(made)}", backends, **kw)
+        try:
+            g.start()
+        except BaseException:
+            if g.process:
+                g.stop()
+            raise
         made.append(g)
         return g
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from .process import Process, free_port
+from .process import WAIT_S, Process, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = os.environ.get("GATEPOST", str(ROOT / "build" / "gatepost"))
@@ -115,7 +115,7 @@ dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_co
         self.wait_notify("READY=1")
         return self
 
-    def wait_notify(self, word, timeout=60):
+    def wait_notify(self, word, timeout=120):
         """What the service manager would be told; at once an error when the process has ended instead."""
         end = time.monotonic() + timeout
         while True:
@@ -147,7 +147,7 @@ dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_co
     def mark(self):
         return self.process.mark()
 
-    def wait_line(self, pattern, since=0, timeout=30):
+    def wait_line(self, pattern, since=0, timeout=WAIT_S):
         return self.process.wait_line(pattern, since, timeout)
 
     def verdict(self, verdict=r"\S+", pattern="", since=0):
