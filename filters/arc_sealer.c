@@ -10,6 +10,7 @@
 
 #include "filters/crlf.h"
 #include "filters/dkim_header.h"
+#include "filters/turn.h"
 
 enum { FOLD = 76 };                     /* RFC 5322 section 2.1.1: 78 at most, better */
 
@@ -21,6 +22,7 @@ struct sealer {
 	unsigned instance;
 	enum arc_cv cv;                 /* that we say of it */
 	struct buf aar, ams, as;        /* the new fields, each with its CRLF */
+	struct turn turn;
 };
 
 static void sealer_free(struct sealer *s)
@@ -109,7 +111,13 @@ static size_t count_named(const struct sealer *s, const char *name)
 	return n;
 }
 
-/* The field of that name which is next from below, and the name in h=. *line: how long its line is, 0 before the first. */
+static void cover(struct sealer *s, struct dkim_hash *h, const char *raw, size_t len)
+{
+	dkim_canon_field(h, raw, len, true, 0);
+	turn_took(&s->turn, len * TURN_HEADER);
+}
+
+/* The field of that name which is next from below, and the name in h=. *line: how long its line is, 0 before the first. may wait */
 static void name_cover(struct sealer *s, const char *name, struct dkim_hash *h, struct buf *out, size_t *line)
 {
 	const struct dkim_field *f = dkim_header_up(s->fields, name, strlen(name));
@@ -123,7 +131,7 @@ static void name_cover(struct sealer *s, const char *name, struct dkim_hash *h, 
 	buf_adds(out, name);
 	*line += n;
 	if (f)
-		dkim_canon_field(h, f->raw, f->len, true, 0);
+		cover(s, h, f->raw, f->len);
 }
 
 static void names_cover(struct sealer *s, struct dkim_hash *h, struct buf *out)
@@ -199,14 +207,9 @@ static int ams_make(struct sealer *s, const char **why)
 	return field_make(s, "ARC-Message-Signature", &tags, &h, &s->ams, why);
 }
 
-static void cover(struct dkim_hash *h, const struct arc_field *f)
+static void cover_field(struct sealer *s, struct dkim_hash *h, const struct arc_field *f)
 {
-	dkim_canon_field(h, f->raw, f->len, true, 0);
-}
-
-static void cover_new(struct dkim_hash *h, const struct buf *field)
-{
-	dkim_canon_field(h, field->data, field->len - 2, true, 0);
+	cover(s, h, f->raw, f->len);
 }
 
 /* Sections 4.1.3, 5.1.1: over all sets in order of instances, the new one included. may wait */
@@ -220,12 +223,12 @@ static int as_make(struct sealer *s, const char **why)
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; s->cv == ARC_CV_PASS && i < s->chain.count; i++) {
-		cover(&h, &s->chain.set[i].aar);
-		cover(&h, &s->chain.set[i].ams);
-		cover(&h, &s->chain.set[i].as);
+		cover_field(s, &h, &s->chain.set[i].aar);
+		cover_field(s, &h, &s->chain.set[i].ams);
+		cover_field(s, &h, &s->chain.set[i].as);
 	}
-	cover_new(&h, &s->aar);
-	cover_new(&h, &s->ams);
+	cover(s, &h, s->aar.data, s->aar.len - 2);
+	cover(s, &h, s->ams.data, s->ams.len - 2);
 	buf_addf(&tags, ";\r\n cv=%s; d=%s;\r\n i=%u; s=%s; t=%" PRId64, cv_word(s->cv), conf->domain, s->instance, conf->selector, s->order->now_s);
 	return field_make(s, "ARC-Seal", &tags, &h, &s->as, why);
 }

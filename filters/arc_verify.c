@@ -7,16 +7,16 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/task.h"
 #include "filters/dkim_answer.h"
 #include "filters/dkim_body.h"
 #include "filters/dkim_canon.h"
 #include "filters/dkim_crypto.h"
 #include "filters/dkim_header.h"
 #include "filters/dkim_tag.h"
+#include "filters/turn.h"
 
 /* KEY_BITS_MAX: what RFC 8301 section 3.2 demands. A hundred signatures with 8,192 bits and a long exponent take 140 ms. */
-enum { KEYS_MAX = 64, SETS_AT_ONCE = 8, KEY_BITS_MAX = 4096, OLDER_BYTES_MAX = 1 << 20, CHECKS_AT_A_STRETCH = 4, NO_KEY = -1 };
+enum { KEYS_MAX = 64, SETS_AT_ONCE = 8, KEY_BITS_MAX = 4096, OLDER_BYTES_MAX = 1 << 20, NO_KEY = -1 };
 
 /* The question for one key; signatures with the same d= and s= share it. */
 struct asked {
@@ -29,14 +29,14 @@ struct signature {
 	struct arc_sig arc;
 	const char *why;                /* it cannot hold, whatever key and body are: why (a literal). NULL: it may */
 	int key;                        /* its place among those asked for, or NO_KEY */
-	unsigned char hash[DKIM_HASH_BYTES];
+	unsigned char hash[DKIM_HASH_BYTES];            /* of the header, once it is asked for */
 	unsigned char value[DKIM_KEY_BYTES_MAX];        /* b=, decoded */
 	size_t value_len;
 };
 
 struct arc_verify {
 	struct dns *dns;
-	struct dkim_header *header;     /* until header_end */
+	struct dkim_header *header;
 	struct arc_sets sets;
 	size_t from_fields;
 	bool live;                      /* the chain may pass */
@@ -122,84 +122,6 @@ static void signature_read(struct signature *s, const struct arc_field *f, enum 
 	if (n < 0)
 		s->why = "b= is longer than any signature";
 	s->value_len = n < 0 ? 0 : (size_t)n;
-}
-
-/* Seals, section 5.1.1: all sets up to their own, in order, relaxed; the seal itself without the value of its b=. */
-static int seals_hash(struct arc_verify *v)
-{
-	__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash all = { .ctx = NULL };
-	int rc = dkim_hash_begin(&all);
-
-	for (size_t i = 0; i < v->sets.count && rc == 0; i++) {
-		const struct arc_set *set = &v->sets.set[i];
-		__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash own = { .ctx = NULL };
-
-		dkim_canon_field(&all, set->aar.raw, set->aar.len, true, 0);
-		dkim_canon_field(&all, set->ams.raw, set->ams.len, true, 0);
-		rc = dkim_hash_copy(&own, &all);
-		if (rc < 0)
-			break;
-		dkim_canon_field(&own, set->as.raw, set->as.len, true, DKIM_CANON_NO_B | DKIM_CANON_LAST);
-		rc = dkim_hash_end(&own, v->seal[i].hash);
-		dkim_canon_field(&all, set->as.raw, set->as.len, true, 0);
-	}
-	return rc;
-}
-
-/* The place of a field in the header. */
-static size_t place_of(const struct dkim_header *h, const char *raw)
-{
-	for (size_t i = 0; i < dkim_header_count(h); i++)
-		if (dkim_header_at(h, i)->raw == raw)
-			return i;
-	return SIZE_MAX;
-}
-
-/* A message signature, as one of DKIM: the fields of h= from the bottom up, then its own. *octets: what was read for it is added. */
-static int ams_hash(struct arc_verify *v, size_t i, size_t *octets)
-{
-	__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash hash = { .ctx = NULL };
-	const struct arc_field *f = &v->sets.set[i].ams;
-	bool relaxed = v->ams[i].arc.sig.header_relaxed;
-	const struct dkim_field *next;
-	const struct dkim_tag *h;
-	struct dkim_tags tags;
-	const char *body, *item;
-	size_t pos = 0, len;
-	int rc = dkim_hash_begin(&hash);
-
-	if (rc < 0)
-		return rc;
-	body = arc_field_body(f, &len);
-	h = dkim_tags_parse(body, len, &tags) ? NULL : dkim_tags_find(&tags, "h");
-	dkim_header_rewind(v->header, place_of(v->header, f->raw));
-	while (h && dkim_tag_item(h, &pos, &item, &len)) {
-		next = len > 0 ? dkim_header_up(v->header, item, len) : NULL;
-		if (!next)
-			continue;
-		dkim_canon_field(&hash, next->raw, next->len, relaxed, 0);
-		*octets += next->len;
-	}
-	dkim_canon_field(&hash, f->raw, f->len, relaxed, DKIM_CANON_NO_B | DKIM_CANON_LAST);
-	*octets += f->len;
-	return dkim_hash_end(&hash, v->ams[i].hash);
-}
-
-/* From the newest on; older ones within the bound. */
-static int messages_hash(struct arc_verify *v)
-{
-	size_t octets = 0, unused = 0;
-	int rc = 0;
-
-	for (size_t i = v->sets.count; i-- > 0 && rc == 0;) {
-		struct signature *s = &v->ams[i];
-
-		if (!s->why && octets > OLDER_BYTES_MAX)
-			s->why = "not looked at: too much header";
-		if (!s->why)
-			rc = ams_hash(v, i, i == v->sets.count - 1 ? &unused : &octets);
-	}
-	return rc;
 }
 
 static int key_ask(struct arc_verify *v, struct signature *s)
@@ -289,26 +211,14 @@ static int chain_read(struct arc_verify *v)
 	v->live = v->live && !v->ams[n - 1].why;
 	if (!v->live)
 		return 0;
-	rc = dkim_header_ready(v->header);
-	if (rc == 0)
-		rc = seals_hash(v);
-	if (rc == 0)
-		rc = messages_hash(v);
-	if (rc == 0)
-		rc = keys_ask(v);
+	rc = keys_ask(v);
 	return rc < 0 ? rc : bodies_make(v);
 }
 
 int arc_verify_header_end(struct arc_verify *v)
 {
-	int rc = 0;
-
 	arc_sets_end(&v->sets);
-	if (v->sets.count > 0)
-		rc = chain_read(v);
-	dkim_header_free(v->header);
-	v->header = NULL;
-	return rc;
+	return v->sets.count > 0 ? chain_read(v) : 0;
 }
 
 const char *arc_verify_domain(const struct arc_verify *v, size_t instance)
@@ -347,7 +257,9 @@ enum check { CHECK_GOOD, CHECK_BAD, CHECK_LATER };
 struct judging {
 	struct arc_verify *v;
 	struct arc_result *out;
-	size_t checked;
+	struct turn turn;
+	bool seals_hashed;
+	size_t older_octets;            /* header that was read for older message signatures */
 	int rc;                         /* -ENOMEM */
 };
 
@@ -357,9 +269,95 @@ static void tell(struct arc_result *out, enum arc_state state, enum arc_kind kin
 	snprintf(out->why, sizeof(out->why), "%s i=%zu: %s", arc_kind_name(kind), instance, why);
 }
 
-/* b= against the hash of the header and the key. why: of others than GOOD. may wait */
-static enum check value_check(struct judging *j, const struct signature *s, char why[DKIM_ANSWER_WHY])
+static void cover(struct judging *j, struct dkim_hash *h, const char *raw, size_t len, bool relaxed, int flags)
 {
+	dkim_canon_field(h, raw, len, relaxed, flags);
+	turn_took(&j->turn, len * TURN_HEADER);
+}
+
+/* Seals, section 5.1.1: all sets up to their own, in order, relaxed; the seal itself without the value of its b=. may wait */
+static int seals_hash(struct judging *j)
+{
+	__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash all = { .ctx = NULL };
+	struct arc_verify *v = j->v;
+	int rc = dkim_hash_begin(&all);
+
+	for (size_t i = 0; i < v->sets.count && rc == 0; i++) {
+		const struct arc_set *set = &v->sets.set[i];
+		__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash own = { .ctx = NULL };
+
+		cover(j, &all, set->aar.raw, set->aar.len, true, 0);
+		cover(j, &all, set->ams.raw, set->ams.len, true, 0);
+		rc = dkim_hash_copy(&own, &all);
+		if (rc < 0)
+			break;
+		cover(j, &own, set->as.raw, set->as.len, true, DKIM_CANON_NO_B | DKIM_CANON_LAST);
+		rc = dkim_hash_end(&own, v->seal[i].hash);
+		cover(j, &all, set->as.raw, set->as.len, true, 0);
+	}
+	return rc;
+}
+
+/* The place of a field in the header. */
+static size_t place_of(const struct dkim_header *h, const char *raw)
+{
+	for (size_t i = 0; i < dkim_header_count(h); i++)
+		if (dkim_header_at(h, i)->raw == raw)
+			return i;
+	return SIZE_MAX;
+}
+
+/* A message signature, as one of DKIM: the fields of h= from the bottom up, then its own. *octets: what was read for it is added. may wait */
+static int ams_hash(struct judging *j, size_t i, size_t *octets)
+{
+	__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash hash = { .ctx = NULL };
+	struct arc_verify *v = j->v;
+	const struct arc_field *f = &v->sets.set[i].ams;
+	bool relaxed = v->ams[i].arc.sig.header_relaxed;
+	const struct dkim_field *next;
+	const struct dkim_tag *h;
+	struct dkim_tags tags;
+	const char *body, *item;
+	size_t pos = 0, len;
+	int rc = dkim_hash_begin(&hash);
+
+	if (rc < 0)
+		return rc;
+	body = arc_field_body(f, &len);
+	h = dkim_tags_parse(body, len, &tags) ? NULL : dkim_tags_find(&tags, "h");
+	dkim_header_rewind(v->header, place_of(v->header, f->raw));
+	while (h && dkim_tag_item(h, &pos, &item, &len)) {
+		next = len > 0 ? dkim_header_up(v->header, item, len) : NULL;
+		if (!next)
+			continue;
+		cover(j, &hash, next->raw, next->len, relaxed, 0);
+		*octets += next->len;
+	}
+	cover(j, &hash, f->raw, f->len, relaxed, DKIM_CANON_NO_B | DKIM_CANON_LAST);
+	*octets += f->len;
+	return dkim_hash_end(&hash, v->ams[i].hash);
+}
+
+/*
+ * The hash of the header that a signature is one of; with that of one seal those of all are there, as each has all below it. Made only where there is a key: nobody
+ * who has none makes us hash. may wait
+ */
+static int hash_make(struct judging *j, enum arc_kind kind, size_t i)
+{
+	size_t unused = 0;
+
+	if (kind == ARC_KIND_AMS)
+		return ams_hash(j, i, i == j->v->sets.count - 1 ? &unused : &j->older_octets);
+	if (j->seals_hashed)
+		return 0;
+	j->seals_hashed = true;
+	return seals_hash(j);
+}
+
+/* b= against the hash of the header and the key. why: of others than GOOD. may wait */
+static enum check value_check(struct judging *j, enum arc_kind kind, size_t i, char why[DKIM_ANSWER_WHY])
+{
+	const struct signature *s = kind == ARC_KIND_AMS ? &j->v->ams[i] : &j->v->seal[i];
 	struct dkim_key key;
 	int good;
 
@@ -378,16 +376,17 @@ static enum check value_check(struct judging *j, const struct signature *s, char
 	snprintf(why, DKIM_ANSWER_WHY, "the key has more than %d bits", KEY_BITS_MAX);
 	if (key.bits > KEY_BITS_MAX)
 		return CHECK_BAD;
-	if (++j->checked % CHECKS_AT_A_STRETCH == 0 && task_self())
-		task_yield();
-	good = dkim_crypto_check(&key, s->hash, s->value, s->value_len);
+	good = hash_make(j, kind, i);
+	if (good == 0)
+		good = dkim_crypto_check(&key, s->hash, s->value, s->value_len);
+	turn_took(&j->turn, dkim_crypto_cost(&key));
 	if (good < 0)
 		j->rc = good;
 	snprintf(why, DKIM_ANSWER_WHY, "the signature does not fit the header");
 	return good == 1 ? CHECK_GOOD : CHECK_BAD;
 }
 
-/* The body first: that costs nothing any more. l= may leave nothing unsigned: who has the chain could add to the message what he likes. */
+/* The body first: that costs nothing any more. l= may leave nothing unsigned: who has the chain could add to the message what he likes. may wait */
 static enum check ams_check(struct judging *j, size_t i, char why[DKIM_ANSWER_WHY])
 {
 	const struct signature *s = &j->v->ams[i];
@@ -401,7 +400,11 @@ static enum check ams_check(struct judging *j, size_t i, char why[DKIM_ANSWER_WH
 		snprintf(why, DKIM_ANSWER_WHY, "the body is not what was signed");
 		return CHECK_BAD;
 	}
-	return value_check(j, s, why);
+	if (!s->why && j->older_octets > OLDER_BYTES_MAX) {
+		snprintf(why, DKIM_ANSWER_WHY, "not looked at: too much header");
+		return CHECK_BAD;
+	}
+	return value_check(j, ARC_KIND_AMS, i, why);
 }
 
 /* Section 5.2, steps 4 and 6. What has failed for certain counts more than what could not be looked up. may wait */
@@ -422,7 +425,7 @@ static bool chain_holds(struct judging *j)
 			if (j->rc < 0)
 				break;
 		}
-		c = value_check(j, &j->v->seal[i], why);
+		c = value_check(j, ARC_KIND_AS, i, why);
 		if (c == CHECK_BAD)
 			tell(j->out, ARC_FAIL, ARC_KIND_AS, i + 1, why);
 		else if (c == CHECK_LATER && j->out->state == ARC_PASS)
@@ -473,6 +476,7 @@ static void dead_tell(const struct arc_verify *v, struct arc_result *out)
 int arc_verify_finish(struct arc_verify *v, struct arc_result *out)
 {
 	struct judging j = { .v = v, .out = out };
+	int rc;
 
 	memset(out, 0, sizeof(*out));
 	out->count = v->sets.count;
@@ -482,6 +486,9 @@ int arc_verify_finish(struct arc_verify *v, struct arc_result *out)
 		dead_tell(v, out);
 		return 0;
 	}
+	rc = dkim_header_ready(v->header);
+	if (rc < 0)
+		return rc;
 	for (int i = 0; i < 2; i++)
 		if (v->body[i] && dkim_body_end(v->body[i], v->body_hash[i], &v->body_bytes[i]) < 0)
 			return -ENOMEM;

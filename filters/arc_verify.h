@@ -41,19 +41,19 @@ struct arc_verify *arc_verify_new(struct dns *dns);
 void arc_verify_free(struct arc_verify *v);
 AUTO_DEFINE(arc_verify)
 
-/* A field with or without its final CRLF, from the top down. The bytes must stay until arc_verify_header_end has returned. 0, -ENOMEM or -EMSGSIZE. */
+/* A field with or without its final CRLF, from the top down. The bytes must stay until arc_verify_finish has returned. 0, -ENOMEM or -EMSGSIZE. */
 int arc_verify_field(struct arc_verify *v, const char *raw, size_t len);
 
-/* The header is complete: reads the chain, hashes what its signatures cover and starts the key lookups. Never waits. 0 or -ENOMEM. */
+/* The header is complete: reads the chain and starts the key lookups. Never waits. 0 or -ENOMEM. */
 int arc_verify_header_end(struct arc_verify *v);
 
-/* The sets; their fields, like those of the header, until header_end has returned. */
+/* The sets; their fields, like those of the header, until finish has returned. */
 const struct arc_sets *arc_verify_sets(const struct arc_verify *v);
 
 /* The next bytes of the body, as sent. A chunk takes about 1 ms per MB and body hash; nothing if there is no chain that could pass. */
 int arc_verify_body(struct arc_verify *v, const char *p, size_t len);
 
-/* 0 (also for none) or -ENOMEM. may wait */
+/* Once. In a task, others have their turn while it hashes (turn.h). 0 (also for none) or -ENOMEM. may wait */
 int arc_verify_finish(struct arc_verify *v, struct arc_result *out);
 
 /* d= and s= of the seal of an instance, lower-case; "" when there is none that could be read. After header_end. */

@@ -1,12 +1,11 @@
 #include "filters/body_feed.h"
 
-#include "base/task.h"
-
-enum { STRETCH = 256 * 1024 };
+#include "filters/turn.h"
 
 int body_feed(struct message *m, body_feed_fn *fn, void *arg)
 {
-	size_t off = message_body_offset(m), since = 0, len;
+	size_t off = message_body_offset(m), len;
+	struct turn turn = { 0 };
 	const char *p;
 	int rc;
 
@@ -18,10 +17,6 @@ int body_feed(struct message *m, body_feed_fn *fn, void *arg)
 		if (rc < 0)
 			return rc;
 		off += len;
-		since += len;
-		if (since >= STRETCH && task_self()) {
-			task_yield();
-			since = 0;
-		}
+		turn_took(&turn, len);
 	}
 }

@@ -9,6 +9,9 @@
 #include <openssl/param_build.h>
 #include <openssl/rsa.h>
 
+/* As measured, in KiB (about as many microseconds): Ed25519 110; RSA of 2048 bits with 65537 25, which goes with the square of the bits and the octets of the exponent. */
+enum { ED25519_COST = 110 * 1024, RSA_2048_COST = 25 * 1024, EXPONENT_USUAL = 3 };
+
 static OSSL_PARAM *rsa_params(const struct dkim_key *key)
 {
 	BIGNUM *n = BN_bin2bn(key->bytes + key->modulus.at, (int)key->modulus.len, NULL);
@@ -83,4 +86,14 @@ int dkim_crypto_check(const struct dkim_key *key, const unsigned char hash[DKIM_
 	EVP_PKEY_free(k);
 	/* Asked whatever the result: the queue of errors is left empty. */
 	return out_of_memory() && !good ? -ENOMEM : k ? good : -ENOMEM;
+}
+
+size_t dkim_crypto_cost(const struct dkim_key *key)
+{
+	size_t bits = key->bits, exponent = key->exponent.len;
+
+	if (key->type != DKIM_KEY_RSA)
+		return ED25519_COST;
+	/* From 17 squarings and multiplications to 127: of 8 octets each may have all its bits. */
+	return bits * bits / (2048 * 2048 / 64) * RSA_2048_COST / 64 * (exponent * exponent) / (EXPONENT_USUAL * EXPONENT_USUAL);
 }

@@ -16,4 +16,7 @@ enum { DKIM_CRYPTO_HASH = 32 };
 /* 1: it is; 0: it is not; -ENOMEM. */
 int dkim_crypto_check(const struct dkim_key *key, const unsigned char hash[DKIM_CRYPTO_HASH], const unsigned char *signature, size_t len);
 
+/* How long that takes: as long as hashing so many octets of a body (turn.h). */
+size_t dkim_crypto_cost(const struct dkim_key *key);
+
 #endif

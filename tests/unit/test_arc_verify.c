@@ -97,11 +97,20 @@ static char *carried(const char *message, const struct hop *hops, size_t count)
 	return p;
 }
 
-/* The header in fields, in order, each a block of its own which is gone after header_end. */
+static char *blocks[12000];
+static size_t count;
+
+/* What was fed is gone. */
+static void forget(void)
+{
+	while (count > 0)
+		free(blocks[--count]);
+}
+
+/* The header in fields, in order, each a block of its own; forget() follows. */
 static int fed(struct arc_verify *v, const char *p, size_t chunk)
 {
-	static char *blocks[12000];
-	size_t count = 0, len;
+	size_t len;
 	const char *end;
 	int rc = 0;
 
@@ -121,8 +130,6 @@ static int fed(struct arc_verify *v, const char *p, size_t chunk)
 	}
 	if (rc == 0)
 		rc = arc_verify_header_end(v);
-	while (count > 0)
-		free(blocks[--count]);
 	p += *p ? 2 : 0;
 	for (len = strlen(p); len > 0 && rc == 0; p += chunk < len ? chunk : len, len -= chunk < len ? chunk : len)
 		rc = arc_verify_body(v, p, chunk < len ? chunk : len);
@@ -136,6 +143,7 @@ static void verify(const char *message, size_t chunk, struct arc_result *out)
 	assert_non_null(v);
 	assert_int_equal(fed(v, message, chunk), 0);
 	assert_int_equal(arc_verify_finish(v, out), 0);
+	forget();
 }
 
 static const struct {
@@ -427,6 +435,7 @@ static void much(void **state)
 	assert_int_equal(arc_verify_finish(v, &r), 0);
 	assert_int_equal(r.state, ARC_PASS);
 	assert_int_equal(r.oldest_pass, 0);
+	forget();
 	arc_verify_free(v);
 	free(p);
 	free(chunk);
@@ -462,6 +471,7 @@ static void no_memory(void **state)
 		failed = scarce_end();
 		if (rc == 0)
 			assert_true(r.state == ARC_PASS || (failed && r.state == ARC_TEMPERROR));
+		forget();
 		arc_verify_free(v);
 		if (!failed)
 			break;

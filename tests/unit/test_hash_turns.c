@@ -1,0 +1,174 @@
+/*
+ * Headers that take long to hash, with as many signatures over all of it as are looked at: others on the loop have their turn in between. Counted are their turns; how
+ * long the longest time between two of them is, of the processor, is told only, as that hangs on the machine.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/task.h"
+#include "filters/arc_verify.h"
+#include "support/arc_hop.h"
+
+enum { HEADER = 200 * 1024, FIELDS = 8, SETS = 8 };
+
+static struct dns_table *dns;
+static bool working;
+static unsigned turns;
+static double longest_us, since_us;
+
+static double cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static void turn_ends(void)
+{
+	double us = cpu_us() - since_us;
+
+	longest_us = us > longest_us ? us : longest_us;
+}
+
+static void other(void *arg)
+{
+	while (!working)
+		task_yield();
+	while (working) {
+		turn_ends();
+		turns++;
+		since_us = cpu_us();
+		task_yield();
+	}
+	loop_stop();
+}
+
+static void begin(void)
+{
+	turns = 0;
+	longest_us = 0;
+	working = true;
+	since_us = cpu_us();
+}
+
+static void end(const char *what, unsigned wanted)
+{
+	turn_ends();
+	working = false;
+	print_message("%s: %u turns, the longest time between two %.1f ms of the processor\n", what, turns, longest_us / 1e3);
+	if (turns < wanted)
+		fail_msg("%s: others had %u turns, wanted %u", what, turns, wanted);
+}
+
+static void run(task_fn *fn)
+{
+	assert_int_equal(task_spawn("other", other, NULL, NULL), 0);
+	assert_int_equal(task_spawn("worker", fn, NULL, NULL), 0);
+	loop_run();
+}
+
+/* What takes longest for its length: words of one letter. */
+static void header_make(struct buf *out)
+{
+	for (int i = 0; i < FIELDS; i++) {
+		buf_adds(out, "X-Long:");
+		for (int k = 0; k < HEADER / FIELDS / 2; k++)
+			buf_adds(out, k % 40 ? " x" : "\r\n x");
+		buf_adds(out, "\r\n");
+	}
+	buf_adds(out, "From: Alice <alice@author.example>\r\nTo: b@example.net\r\nSubject: hello\r\n\r\nOne line of text.\r\n");
+}
+
+/* The fields of p to the verifier; the length of the header. */
+static size_t fields_add(const char *p, void *v, int (*add)(void *v, const char *raw, size_t len))
+{
+	const char *from = p;
+
+	while (strncmp(p, "\r\n", 2) != 0) {
+		const char *stop = p;
+
+		do
+			stop = strstr(stop, "\r\n") + 2;
+		while (*stop == ' ' || *stop == '\t');
+		assert_int_equal(add(v, p, (size_t)(stop - p)), 0);
+		p = stop;
+	}
+	return (size_t)(p + 2 - from);
+}
+
+/* ARC: as many sets as are read for their header, and one more; all hold. */
+
+static int arc_add(void *v, const char *raw, size_t len)
+{
+	return arc_verify_field(v, raw, len);
+}
+
+static void arc(void *arg)
+{
+	AUTO(buf) struct buf text = BUF_INIT(1 << 20);
+	struct arc_key *key = arc_key_new("lists.example", "s", 1024);
+	struct arc_verify *v = arc_verify_new(dns_table_dns(dns));
+	size_t len, head;
+	struct arc_result r;
+	char *p;
+
+	arc_key_publish(key, dns);
+	header_make(&text);
+	p = strdup(buf_str(&text));
+	len = strlen(p);
+	for (unsigned i = 0; i < SETS; i++) {
+		struct arc_hop hop = { .key = key, .instance = i + 1, .cv = i ? "pass" : "none", .results = "x; none",
+				       .h = "x-long:x-long:x-long:x-long:x-long:x-long:x-long:x-long:from" };
+		char *sealed = arc_hop_seal(&hop, p, len, &len);
+
+		free(p);
+		p = sealed;
+	}
+	begin();
+	head = fields_add(p, v, arc_add);
+	assert_int_equal(arc_verify_header_end(v), 0);
+	assert_int_equal(arc_verify_body(v, p + head, len - head), 0);
+	assert_int_equal(arc_verify_finish(v, &r), 0);
+	end("arc", 15);
+	assert_int_equal(r.state, ARC_PASS);
+	assert_int_equal(r.count, SETS);
+	assert_non_null(strstr(r.why, "too much header"));
+	arc_verify_free(v);
+	free(p);
+	arc_key_free(key);
+}
+
+static void test_arc(void **state)
+{
+	run(arc);
+}
+
+static int setup(void **state)
+{
+	dns = dns_table_new();
+	return loop_init();
+}
+
+static int teardown(void **state)
+{
+	dns_table_free(dns);
+	loop_release();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_arc) };
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
