@@ -54,13 +54,13 @@ static struct window turn(struct window w, uint16_t period)
 	return (struct window){ .period = period, .before = passed == 1 ? w.now : 0 };
 }
 
-/* What counts at this moment. */
+/* What counts at this moment. To the nearest whole: cut off, one of those of a moment ago would be forgotten as soon as the period turns. */
 static int64_t counted(struct window w, int period_ms, int64_t now_ms)
 {
 	uint16_t period = (uint16_t)(now_ms / period_ms);
 	int64_t left = period == w.period ? period_ms - now_ms % period_ms : period_ms;
 
-	return (int64_t)w.now + (int64_t)w.before * left / period_ms;
+	return (int64_t)w.now + (2 * (int64_t)w.before * left + period_ms) / (2 * (int64_t)period_ms);
 }
 
 /* n more, or fewer. What counts then. */

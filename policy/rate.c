@@ -32,7 +32,8 @@ int64_t rate_estimate(int64_t before, int64_t present, int period_s, int64_t now
 
 	if (before > INT32_MAX)
 		before = INT32_MAX;     /* no limit is that high */
-	return present + before * left_s / period_s;
+	/* To the nearest whole: cut off, one would be forgotten a second after the period has turned. */
+	return present + (2 * before * left_s + period_s) / (2 * (int64_t)period_s);
 }
 
 /* Who is counted; false: the rate is none for this client. */

@@ -70,6 +70,9 @@ static void test_window(void **state)
 	static const struct { const char *what; struct { int64_t at, n, want; } step[6]; } rows[] = {
 		{ "one period", { { 0, 1, 1 }, { 1000, 2, 3 }, { PERIOD - 1, 0, 3 } } },
 		{ "slides out of the next", { { 0, 8, 8 }, { PERIOD, 0, 8 }, { PERIOD + PERIOD / 2, 0, 4 }, { 2 * PERIOD - 1, 0, 0 } } },
+		{ "as the period turns none is forgotten", { { PERIOD - 1, 8, 8 }, { PERIOD, 0, 8 }, { PERIOD + 1, 0, 8 }, { PERIOD + PERIOD / 16, 0, 8 },
+							      { PERIOD + PERIOD / 16 + 1, 0, 7 }, { 2 * PERIOD - 1, 0, 0 } } },
+		{ "one alone for half of the next", { { 0, 1, 1 }, { PERIOD + PERIOD / 2, 0, 1 }, { PERIOD + PERIOD / 2 + 1, 0, 0 } } },
 		{ "both count", { { 0, 8, 8 }, { PERIOD + PERIOD / 4, 2, 8 }, { PERIOD + PERIOD / 2, 1, 7 }, { 2 * PERIOD, 0, 3 }, { 3 * PERIOD, 0, 0 } } },
 		{ "a period without anything", { { 0, 8, 8 }, { 2 * PERIOD, 0, 0 }, { 2 * PERIOD, 1, 1 } } },
 		{ "much later", { { 0, 8, 8 }, { (int64_t)70000 * PERIOD, 1, 1 } } },

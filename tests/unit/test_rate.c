@@ -125,11 +125,11 @@ static void test_window(void **state)
 	rate_add("hour", RATE_BY_ACCOUNT, RATE_RECIPIENTS, 10, HOUR);
 	assert_int_equal(within(IP, "a@example.com", "ann", 20, HOUR - 10), 10);
 	/* The next period begins with what the window still covers, and that becomes less. */
-	assert_int_equal(within(IP, "a@example.com", "ann", 20, HOUR + 10), 1);
-	assert_int_equal(within(IP, "a@example.com", "ann", 20, HOUR + HOUR / 2), 4);
+	assert_int_equal(within(IP, "a@example.com", "ann", 20, HOUR + 10), 0);
+	assert_int_equal(within(IP, "a@example.com", "ann", 20, HOUR + HOUR / 2), 5);
 	assert_int_equal(within(IP, "a@example.com", "ann", 20, 2 * HOUR - 1), 5);
 	/* Who has tried all the time, and was over, is not punished for it. */
-	assert_int_equal(within(IP, "a@example.com", "ann", 5000, 2 * HOUR + 1), 1);
+	assert_int_equal(within(IP, "a@example.com", "ann", 5000, 2 * HOUR + 1), 0);
 	assert_int_equal(within(IP, "a@example.com", "ann", 20, 4 * HOUR), 10);
 	state_sqlite_close(db);
 }
@@ -220,7 +220,8 @@ static void test_estimate(void **state)
 		int period_s;
 	} rows[] = {
 		{ 100, 0, 0, 100, 100 }, { 100, 0, 50, 50, 100 }, { 100, 0, 99, 1, 100 }, { 0, 7, 42, 7, 100 }, { 100, 7, 50, 57, 100 },
-		{ INT64_MAX, 0, 0, INT32_MAX, 100 }, { 0, 0, 0, 0, 60 }, { 1, 0, 1, 0, 100 },
+		{ INT64_MAX, 0, 0, INT32_MAX, 100 }, { 0, 0, 0, 0, 60 }, { 1, 0, 1, 1, 100 }, { 1, 0, 51, 0, 100 },
+		{ 10, 0, 1, 10, 3600 }, { 10, 0, 181, 9, 3600 }, { 10, 5, 3599, 5, 3600 },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
