@@ -50,6 +50,7 @@ class Session:
     def __init__(self, number, sock, peer):
         self.number, self.sock, self.peer = number, sock, peer
         self.commands = []
+        self.answered = 0       # of the commands
         self.mail, self.rcpts = None, []
         self.tls = False
         self.open = True
@@ -206,6 +207,9 @@ class Backend:
                 self.changed.notify_all()
             if not self._command(s, line.split(" ")[0].upper(), line):
                 return
+            with self.changed:
+                s.answered = len(s.commands)
+                self.changed.notify_all()
 
     def _command(self, s, verb, line):
         if verb == "EHLO":
