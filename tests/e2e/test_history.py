@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from lab.process import WAIT_S
 from lab.smtp import Client, mail
 
 DNSBL = 'dnsbl "dnsbl.example" { weight = 5 }\n'
@@ -35,7 +36,7 @@ def ask(g, *args):
 
 def find(g, *args, count=1):
     """What is recorded, once it is so many: the keeper writes at its own pace."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while len(found := ask(g, *args)) < count:
         assert time.monotonic() < end, found
         time.sleep(0.02)
@@ -46,6 +47,19 @@ def find(g, *args, count=1):
 def send(g, subject, rcpt="bob@example.com", sender="alice@sender.example", source="127.0.0.1", header_from=None):
     with Client(g.port, source=source) as c:
         return c.message(sender, rcpt, mail(header_from or sender, subject=subject))
+
+
+def day_of(record):
+    return datetime.date.fromtimestamp(record["time"])
+
+
+def on_one_day(questions):
+    """(day, the answers to questions(day)), which are asked again if it was midnight meanwhile."""
+    while True:
+        day = datetime.date.today()
+        answers = questions(day)
+        if datetime.date.today() == day:
+            return day, answers
 
 
 def code_of(reply):
@@ -78,7 +92,8 @@ def lived(lab, backend):
 
 def test_what_happened_to_the_mail_from_x_to_y(lived):
     g, replies = lived
-    (r,) = find(g, "--from", "alice@sender.example", "--to", "carol@example.com", "--on", "today")
+    (r,) = find(g, "--from", "alice@sender.example", "--to", "carol@example.com")
+    assert ask(g, "--from", "alice@sender.example", "--to", "carol@example.com", "--on", day_of(r).isoformat()) == [r]
     assert r["verdict"] == "accept" and r["subject"] == "second" and r["to"] == ["bob@example.com", "Carol@example.com"]
     assert r["client"] == "127.0.0.25" and r["from"] == "alice@sender.example" and r["helo"] == "client.example"
     assert r["message_id"] == "<second@sender.example>" and r["bytes"] > 100
@@ -119,9 +134,16 @@ def test_each_filter(lived):
 
 def test_times(lived):
     g, _ = lived
-    tomorrow = (datetime.date.today() + datetime.timedelta(days=1)).isoformat()
-    assert len(ask(g, "--since", "1h")) == len(ask(g, "--since", "today", "--until", tomorrow)) == len(ask(g)) == 8
-    assert ask(g, "--since", tomorrow) == ask(g, "--until", "1h") == ask(g, "--on", "yesterday") == []
+    everything = ask(g)
+
+    def questions(day):
+        tomorrow = (day + datetime.timedelta(days=1)).isoformat()
+        return [ask(g, *args) for args in (("--on", "today"), ("--since", "today"), ("--since", "today", "--until", tomorrow), ("--on", "yesterday"), ("--since", tomorrow))]
+
+    day, (on, since, between, yesterday, later) = on_one_day(questions)
+    assert on == since == between == [r for r in everything if day_of(r) == day]
+    assert yesterday == [r for r in everything if day_of(r) < day] and later == []
+    assert ask(g, "--since", "1h") == everything and len(everything) == 8 and ask(g, "--until", "1h") == []
     some = command(g, "--json", "--limit", "3")
     assert len(json.loads(some.stdout)) == 3 and b"more than 3" in some.stderr
 
@@ -226,7 +248,7 @@ def test_a_pager_does_not_hold_on_to_the_store(lived):
         send(g, "meanwhile")
         find(g, "--message-id", find(g, count=9)[0]["message_id"])
         db = sqlite3.connect(g.state / "history" / "history.db", timeout=5)
-        end = time.monotonic() + 10
+        end = time.monotonic() + WAIT_S
         while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             assert time.monotonic() < end, "somebody reads it"
             time.sleep(0.02)
@@ -234,7 +256,7 @@ def test_a_pager_does_not_hold_on_to_the_store(lived):
         assert p.poll() is None
     finally:
         os.close(pager)
-        p.wait(10)
+        p.wait(WAIT_S)
 
 
 def test_the_keeper_dies(lab, backend):
@@ -246,8 +268,10 @@ def test_the_keeper_dies(lab, backend):
         with Client(g.port) as c:
             c.ehlo()
             c.envelope("alice@sender.example", "bob@example.com")
-            while "gp-history" not in g.children():
-                time.sleep(0.02)        # it is started again, a little later each time
+            end = time.monotonic() + WAIT_S
+            while "gp-history" not in g.children():     # it is started again, a little later each time
+                assert time.monotonic() < end, g.process.output()
+                time.sleep(0.02)
             g.kill_child("gp-history")
             assert c.data_block(mail(subject=f"meanwhile {i}")).code == 250
         assert send(g, f"after {i}").code == 250
@@ -311,7 +335,7 @@ def test_kept_for_so_long(lab, backend):
     keeper = g.children()["gp-history"]
     g.conf_path.write_text(g.conf_path.read_text() + 'history { keep = "30m" }\n')
     g.process.send(signal.SIGHUP)
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while ask_rows(g):
         assert time.monotonic() < end
         time.sleep(0.05)
