@@ -183,7 +183,11 @@ def test_changes(gate, milter, recorder):
         milter.script(*script)
         assert send(g).code == 250
         assert recorder.wait(i + 1).original == head + b"\r\n" + body, script
-    facts = [parse_logfmt(line)["facts"] for line in g.process.output().splitlines() if "verdict=accept" in line]
+    facts, mark = [], 0
+    for _ in CHANGES:
+        line = g.wait_line("verdict=accept", mark)
+        facts.append(parse_logfmt(line)["facts"])
+        mark = g.process.lines.index(line, mark) + 1
     assert "milter.changes=m0 adds A" in facts[0] and "m0 inserts A" in facts[2] and "m0 deletes X" in facts[6] and "m0 replaces the body" in facts[9]
 
 
@@ -350,6 +354,13 @@ def test_away(gate, binary, tmp_path, recorder):
     assert all(b"\r\nA: b" not in t.octets for t in recorder.taken)
 
 
+def until(g, daemon):
+    """Its status says that of the one daemon there is."""
+    end = time.monotonic() + WAIT_S
+    while (found := status(g)["daemons"]) != [daemon]:
+        assert time.monotonic() < end, found
+
+
 def test_away_is_said_once(gate, binary, tmp_path):
     """When it goes, and when it is back; not with each message."""
     m = Milter(binary, tmp_path / "m")
@@ -367,28 +378,26 @@ def test_away_is_said_once(gate, binary, tmp_path):
         g.wait_line("event=daemon .*state=up")
         told = status(g)["daemons"][0]
         assert dict(told, sessions=0) == dict(found, state="up", up=1) and told["sessions"] <= 1
+        until(g, dict(told, sessions=0))        # the one of before has ended
         with Client(g.port) as c:
             c.ehlo()
             c.envelope("alice@sender.example", "bob@example.com")
             assert status(g)["daemons"][0]["sessions"] == 1
         g.kill_child("gp-worker 1")
-        end = time.monotonic() + WAIT_S
-        while status(g)["daemons"] != [found]:
-            assert time.monotonic() < end, status(g)["daemons"]
+        until(g, found)
     said = [line for line in g.process.output().splitlines() if "event=milter-failed" in line or "event=daemon " in line]
     assert len(said) == 2 and "name=m0" in said[0] and "state=away" in said[0] and "state=up" in said[1], said
 
 
 def test_time(gate, one, recorder):
-    g = gate(one, options="command_timeout = 700ms content_timeout = 1s")
-    one.script(*[("eom", "wait", 300), ("eom", "progress")] * 5)
+    """Each sign of life begins its time anew; without one it is over, long before the milter is."""
+    g = gate(one, options="content_timeout = 3s")
+    one.script(*[("eom", "wait", 700), ("eom", "progress")] * 5)
     assert send(g).code == 250
-    recorder.empty()
+    g = gate(one, options="command_timeout = 700ms content_timeout = 700ms")
     for moment in ("mail", "rcpt", "eom"):
-        one.script((moment, "wait", 8000))
-        before = time.monotonic()
+        one.script((moment, "wait", 600000))
         assert send(g).code == 451
-        assert time.monotonic() - before < 7
     assert not recorder.taken
 
 
@@ -410,7 +419,7 @@ def test_directions(gate, one, recorder):
     g = gate(one, options="directions = { outbound }")
     one.script(("connect", "reject"))
     assert send(g).code == 250
-    assert not [h for h in one.heard() if h.what not in ("abort", "close")]          # a session of before, when its gateway ended
+    assert not one.heard()
 
 
 def test_observe(gate, one, recorder):
@@ -474,6 +483,7 @@ def filtering(scratch, inet, recorder):
     server = Postfix(scratch / "postfix-milter", virtual_mailbox_domains="", smtpd_milters=f"inet:127.0.0.1:{inet.port}", relay_domains="example.com", milter_default_action="tempfail",
                      relayhost="", transport_maps=f"inline:{{ {{ example.com = smtp:[127.0.0.1]:{recorder.port} }} }}", smtp_tls_security_level="none",
                      always_add_missing_headers="no", local_header_rewrite_clients="", smtpd_milter_maps="", services="relay unix - - n - - smtp\n")
+    server.wait_log("disconnect from")          # who looked whether it listens: its smtpd asks the milter, too
     yield server
     server.stop()
 
@@ -486,7 +496,7 @@ def heard_in(m, port):
         c.expect("RCPT TO:<carol@example.com>", 250)
         yield c
         c.expect("QUIT", 221)
-    yield m.heard_whole()
+    yield m.heard("close")
 
 
 def test_as_postfix_does(gate, one, filtering, recorder):

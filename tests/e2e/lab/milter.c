@@ -3,13 +3,15 @@
  *
  *     milter SOCKET SCRIPT LOG
  *
- * The script is read anew for each connection. A line is a moment, what to do there, and arguments, with tabs between; in arguments \n and \r and \t are
+ * The script is read anew for each connection. Its first line is a number, which stands before each line of the log that comes of such a connection: who reads it knows
+ * what a session of before has still said. A line is a moment, what to do there, and arguments, with tabs between; in arguments \n and \r and \t are
  * escaped. A moment is connect, helo, mail, rcpt, data, header, eoh, body, eom, or rcpt=ADDRESS. What to do: continue, accept, reject, tempfail, discard,
  * skip, reply CODE XCODE TEXT, wait MS, die, progress; at eom the changes; and "negotiate steps N", "negotiate symbols STAGE NAMES".
  * The log has a line for each thing heard, with the macros that are known then.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +23,7 @@
 enum { LINES = 64, PARTS = 6 };
 
 struct script {
-	char *text, *part[LINES][PARTS];
+	char *text, *number, *part[LINES][PARTS];
 	int lines;
 };
 
@@ -63,6 +65,7 @@ static struct script *script_read(void)
 	char *line, *rest, *part;
 
 	s->text = rest = slurp(script_path);
+	s->number = strsep(&rest, "\n");
 	while (s->lines < LINES && (line = strsep(&rest, "\n"))) {
 		int n = 0;
 
@@ -92,22 +95,24 @@ static void note_text(const char *p)
 	}
 }
 
-static void note(SMFICTX *ctx, const char *what, const char *a, const char *b, char **argv)
+/* macros: with those that are known now. */
+static void note(SMFICTX *ctx, bool macros, const char *what, const char *a, const char *b, char **argv)
 {
 	static const char *const names[] = {
 		"j", "_", "{daemon_name}", "{daemon_addr}", "{tls_version}", "{cipher}", "i", "{auth_type}", "{auth_authen}", "{mail_addr}", "{mail_host}", "{mail_mailer}",
 		"{rcpt_addr}", "{rcpt_host}", "{rcpt_mailer}", "{client_addr}", "{client_name}", "v", NULL,
 	};
+	const struct script *s = smfi_getpriv(ctx);
 
 	flockfile(out);
-	fputs(what, out);
+	fprintf(out, "%s\t%s", s && s->number ? s->number : "", what);
 	if (a)
 		fputc('\t', out), note_text(a);
 	if (b)
 		fputc('\t', out), note_text(b);
 	for (; argv && *argv; argv++)
 		fputc('\t', out), note_text(*argv);
-	for (int i = 0; ctx && names[i]; i++) {
+	for (int i = 0; macros && names[i]; i++) {
 		const char *value = smfi_getsymval(ctx, (char *)names[i]);
 
 		if (value)
@@ -180,7 +185,7 @@ static sfsistat act(SMFICTX *ctx, const char *moment, const char *argument)
 			if (smfi_setreply(ctx, p[2], p[3] && *p[3] ? p[3] : NULL, p[4]) == MI_SUCCESS)
 				verdict = p[2][0] == '5' ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 		} else if (strcmp(p[1], "continue") != 0 && change(ctx, p) != MI_SUCCESS) {
-			note(NULL, "failed", p[1], NULL, NULL);
+			note(ctx, false, "failed", p[1], NULL, NULL);
 		}
 	}
 	return verdict;
@@ -214,19 +219,19 @@ static sfsistat on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *addr)
 		inet_ntop(AF_INET, &((struct sockaddr_in *)addr)->sin_addr, text, sizeof(text));
 	else if (addr && addr->sa_family == AF_INET6)
 		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)addr)->sin6_addr, text, sizeof(text));
-	note(ctx, "connect", host, text, NULL);
+	note(ctx, true, "connect", host, text, NULL);
 	return act(ctx, "connect", NULL);
 }
 
 static sfsistat on_helo(SMFICTX *ctx, char *helo)
 {
-	note(ctx, "helo", helo, NULL, NULL);
+	note(ctx, true, "helo", helo, NULL, NULL);
 	return act(ctx, "helo", NULL);
 }
 
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
-	note(ctx, "mail", NULL, NULL, argv);
+	note(ctx, true, "mail", NULL, NULL, argv);
 	return act(ctx, "mail", NULL);
 }
 
@@ -235,25 +240,25 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 	char address[500];
 
 	snprintf(address, sizeof(address), "%.*s", (int)strlen(argv[0]) - 2, argv[0] + 1);
-	note(ctx, "rcpt", NULL, NULL, argv);
+	note(ctx, true, "rcpt", NULL, NULL, argv);
 	return act(ctx, "rcpt", address);
 }
 
 static sfsistat on_data(SMFICTX *ctx)
 {
-	note(ctx, "data", NULL, NULL, NULL);
+	note(ctx, true, "data", NULL, NULL, NULL);
 	return act(ctx, "data", NULL);
 }
 
 static sfsistat on_header(SMFICTX *ctx, char *name, char *value)
 {
-	note(NULL, "header", name, value, NULL);
+	note(ctx, false, "header", name, value, NULL);
 	return act(ctx, "header", NULL);
 }
 
 static sfsistat on_eoh(SMFICTX *ctx)
 {
-	note(ctx, "eoh", NULL, NULL, NULL);
+	note(ctx, true, "eoh", NULL, NULL, NULL);
 	return act(ctx, "eoh", NULL);
 }
 
@@ -265,19 +270,19 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *p, size_t len)
 	for (size_t i = 0; i < len; i++)
 		sum = sum * 31 + p[i];
 	snprintf(text, sizeof(text), "%zu %08x", len, sum);
-	note(NULL, "body", text, NULL, NULL);
+	note(ctx, false, "body", text, NULL, NULL);
 	return act(ctx, "body", NULL);
 }
 
 static sfsistat on_eom(SMFICTX *ctx)
 {
-	note(ctx, "eom", NULL, NULL, NULL);
+	note(ctx, true, "eom", NULL, NULL, NULL);
 	return act(ctx, "eom", NULL);
 }
 
 static sfsistat on_abort(SMFICTX *ctx)
 {
-	note(NULL, "abort", NULL, NULL, NULL);
+	note(ctx, false, "abort", NULL, NULL, NULL);
 	return SMFIS_CONTINUE;
 }
 
@@ -287,7 +292,7 @@ static sfsistat on_close(SMFICTX *ctx)
 
 	if (!s)                 /* nobody has spoken: who waited for it to start */
 		return SMFIS_CONTINUE;
-	note(NULL, "close", NULL, NULL, NULL);
+	note(ctx, false, "close", NULL, NULL, NULL);
 	free(s->text);
 	free(s);
 	smfi_setpriv(ctx, NULL);

@@ -1,7 +1,9 @@
 """A mail filter on libmilter that does what a script says (milter.c), and what it heard; and OpenDKIM."""
+import contextlib
 import os
 import pathlib
 import pwd
+import socket
 import subprocess
 import time
 
@@ -20,6 +22,17 @@ def program(directory):
     return path
 
 
+def wait_for_socket(path, process):
+    """Until it takes connections: the file is there a little earlier."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(path))
+            return
+        assert time.monotonic() < end and process.poll() is None, f"nobody listens on {path}"
+        time.sleep(0.01)
+
+
 def unescape(text):
     out, it = [], iter(text)
     for c in it:
@@ -31,7 +44,7 @@ class Heard:
     """One thing that a filter heard: what, its arguments, and the macros that were known."""
 
     def __init__(self, line):
-        self.what, *rest = [unescape(p) for p in line.split("\t")]
+        _, self.what, *rest = [unescape(p) for p in line.split("\t")]
         self.args, self.macros = [], {}
         for p in rest:
             name, eq, value = p.partition("=")
@@ -57,6 +70,7 @@ class Milter:
         self.path = self.dir / "sock"
         self.socket = f"inet:{self.port}@127.0.0.1" if where == "inet" else f"unix:{self.path}"
         self.process = None
+        self.number = 0
         self.script()
 
     def __enter__(self):
@@ -71,10 +85,7 @@ class Milter:
         if self.where == "inet":
             wait_for_port(self.port)
         else:
-            end = time.monotonic() + WAIT_S
-            while not self.path.exists():
-                assert time.monotonic() < end and self.process.poll() is None, "the milter does not start"
-                time.sleep(0.01)
+            wait_for_socket(self.path, self.process)
             self.path.chmod(0o666)
 
     def stop(self):
@@ -84,31 +95,24 @@ class Milter:
         self.process = None
 
     def script(self, *lines):
-        """Each a tuple (moment, what, arguments...), from the next connection on; and what was heard is forgotten."""
+        """Each a tuple (moment, what, arguments...), from the next connection on; and what was heard is forgotten, also what a session of before will hear."""
         escaped = ["\t".join(str(p).replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") for p in line) for line in lines]
-        self.script_path.write_text("\n".join(escaped) + "\n")
+        self.number += 1
+        whole = self.script_path.with_suffix(".new")        # a connection that begins at this moment reads one or the other
+        whole.write_text("\n".join([str(self.number), *escaped]) + "\n")
+        whole.rename(self.script_path)
         self.log.write_text("")
 
     def heard(self, last=None, count=1, timeout=WAIT_S):
-        """All, once it has heard `last` so many times."""
+        """All, by sessions with this script, once it has heard `last` so many times."""
         end = time.monotonic() + timeout
         while True:
-            found = [Heard(line) for line in self.log.read_text(errors="surrogateescape").split("\n")[:-1]]
+            lines = self.log.read_text(errors="surrogateescape").split("\n")[:-1]
+            found = [Heard(line) for line in lines if line.startswith(f"{self.number}\t")]
             if last is None or sum(h.what == last for h in found) >= count:
                 return found
             assert time.monotonic() < end, f"the milter has not heard {last}: {found}"
             time.sleep(0.02)
-
-    def heard_whole(self):
-        """One session with one message, to its end. That a session of before has ended may be heard in the middle of it."""
-        count = 1
-        while True:
-            found = self.heard("close", count)
-            what = [h.what for h in found]
-            if "eom" in what and "close" in what[what.index("eom"):]:
-                eom = what.index("eom")
-                return [h for i, h in enumerate(found[:what.index("close", eom) + 1]) if i >= what.index("connect") and (h.what != "close" or i > eom)]
-            count += 1
 
 
 class OpenDKIM:
@@ -129,12 +133,10 @@ class OpenDKIM:
 
     def __enter__(self):
         self.process = subprocess.Popen(["/usr/sbin/opendkim", "-f", "-x", str(self.dir / "conf")], cwd=str(self.dir))
-        end = time.monotonic() + WAIT_S
         if self.where == "inet":
             wait_for_port(self.port)
-        while self.where != "inet" and not self.path.exists():
-            assert time.monotonic() < end and self.process.poll() is None, "opendkim does not start"
-            time.sleep(0.01)
+        else:
+            wait_for_socket(self.path, self.process)
         return self
 
     def __exit__(self, *_):
