@@ -1,4 +1,5 @@
 """A Gatepost of its own for one test: configuration, process, log lines, quarantine."""
+import contextlib
 import json
 import os
 import pathlib
@@ -181,10 +182,31 @@ dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_co
         os.kill(pid, signal.SIGKILL)
         self.wait_line(rf"event=died .*pid={pid}\b", mark)
 
+    def worker_pids(self):
+        """Of all configurations: those of before go on while somebody is connected to them."""
+        out = set()
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                name, _, rest = stat.read_text().rpartition(")")
+                state, parent = rest.split()[:2]
+                if int(parent) == self.process.pid and "(gp-worker" in name and state not in "ZX":
+                    out.add(int(stat.parent.name))
+        return out
+
+    def reload(self):
+        """By the configuration as it is now; what connects from here on comes to new workers. Nobody may be connected: the old ones have ended when this returns."""
+        old, mark, end = self.worker_pids(), self.mark(), time.monotonic() + WAIT_S
+        self.process.send(signal.SIGHUP)
+        self.wait_line("event=reload what=done", mark)
+        while still := old & self.worker_pids():
+            assert time.monotonic() < end, f"workers of before: {still}"
+            time.sleep(0.02)
+
     # other commands
 
     def command(self, *argv, check=True, input=None):
-        return subprocess.run([*self.prefix, self.binary, *argv], check=check, input=input, capture_output=True, timeout=120)
+        return subprocess.run([*self.prefix, self.binary, *argv], check=check, input=input, capture_output=True, timeout=120,
+                              env=dict(os.environ, **(self.env or {})))
 
     def explain(self, message, client="192.0.2.1", helo="client.example", sender="alice@sender.example", to="bob@example.com", extra=()):
         path = self.dir / "message.eml"
