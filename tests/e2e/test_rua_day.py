@@ -1,6 +1,5 @@
 """What a day's mail becomes in aggregate reports (RFC 9990): real messages through the gateway, DNS of their own, and the report that is made from the history."""
 import collections
-import datetime
 import os
 import pathlib
 import re
@@ -11,7 +10,10 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import dkim
+import pytest
 
+from lab.clock import Clock
+from lab.process import WAIT_S
 from lab.sign import KEY, key_record, signed
 from lab.smtp import Client, mail
 
@@ -50,8 +52,12 @@ relay_networks = { "127.0.0.40/32" }
 """
 
 
-def today():
-    return datetime.datetime.now(datetime.timezone.utc).date()
+@pytest.fixture
+def clock(tmp_path):
+    """By which no day ends while a test runs."""
+    clock = Clock(tmp_path / "clock")
+    clock.keep_clear(86400)
+    return clock
 
 
 def send(g, author, subject="hello", source=GOOD, sender=None, rcpt="bob@example.com", sign=None, listed=False):
@@ -68,7 +74,7 @@ def send(g, author, subject="hello", source=GOOD, sender=None, rcpt="bob@example
 
 def recorded(g, count):
     """Records come to the disk at their own pace."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while True:
         out = g.command("history", "-c", str(g.conf_path), "--json", "--limit", "0", check=False).stdout
         if len(re.findall(rb'"code":', out)) >= count:
@@ -111,9 +117,9 @@ def rows(tree):
     return dict(out)
 
 
-def test_a_day_of_mail(lab, backend, world, tmp_path):
-    g = lab([backend().port], dns=world.server, conf=CONF, policy=POLICY)
-    day = today()
+def test_a_day_of_mail(lab, backend, world, tmp_path, clock):
+    g = lab([backend().port], dns=world.server, conf=CONF, policy=POLICY, env=clock.env)
+    begin = int(clock.now()) // 86400 * 86400
     assert send(g, "a@strict.example", sign="strict.example").code == 250                                   # both
     assert send(g, "a@strict.example").code == 250                                                          # SPF alone
     assert send(g, "a@strict.example", subject="a virus").code == 550                                       # the same to DMARC
@@ -147,7 +153,6 @@ def test_a_day_of_mail(lab, backend, world, tmp_path):
         f"{OTHER} none dkim=fail spf=fail local_policy(arc=pass as[1].d=list.example) strict.example other.example "
         "dkim:strict.example/sel=fail spf:other.example=pass": 1,
     }
-    begin = int(datetime.datetime(day.year, day.month, day.day, tzinfo=datetime.timezone.utc).timestamp())
     assert {p: text(tree, p) for p in ("report_metadata/org_name", "report_metadata/email", "report_metadata/report_id", "report_metadata/date_range/begin",
                                        "report_metadata/date_range/end", "report_metadata/error")} == {
         "report_metadata/org_name": "Gate & Sons", "report_metadata/email": "reports@gate.example",
@@ -169,10 +174,10 @@ def test_a_day_of_mail(lab, backend, world, tmp_path):
     assert read.returncode == 0 and b"open.example" in read.stdout, read
 
 
-def test_a_retry_is_the_same_message(lab, backend, world, tmp_path):
+def test_a_retry_is_the_same_message(lab, backend, world, tmp_path, clock):
     """Some had it at the first attempt, the others at the second."""
     servers = [backend(), backend()]
-    g = lab([s.port for s in servers], domains=("example.com", "example.org"), dns=world.server, policy=POLICY,
+    g = lab([s.port for s in servers], domains=("example.com", "example.org"), dns=world.server, policy=POLICY, env=clock.env,
             conf=CONF + 'domain "example.org" { backends = { "b1" } }\n')
     servers[1].script["."] = servers[1].script["BDAT"] = b"451 4.3.0 not now\r\n"
     message = mail("a@strict.example")
@@ -186,9 +191,9 @@ def test_a_retry_is_the_same_message(lab, backend, world, tmp_path):
     assert "retry of" in g.command("history", "-c", str(g.conf_path), "-v", "--to", "carol@example.org").stdout.decode()
 
 
-def test_nothing_is_asked_without_it(lab, backend, world):
+def test_nothing_is_asked_without_it(lab, backend, world, clock):
     """Without rua = yes a message that a rule refuses before DMARC is asked for costs no DMARC."""
-    g = lab([backend().port], dns=world.server, policy=POLICY)
+    g = lab([backend().port], dns=world.server, policy=POLICY, env=clock.env)
     assert send(g, "a@strict.example", source=BAD, subject="a virus").code == 550
     recorded(g, 1)
     assert made(g, "strict.example", check=False).returncode == 1
@@ -223,9 +228,9 @@ def reports(g):
         db.close()
 
 
-def test_the_keeper_reads_a_day_that_is_over(lab, backend, world, tmp_path):
+def test_the_keeper_reads_a_day_that_is_over(lab, backend, world, tmp_path, clock):
     """It is read once, whatever is killed; and a database from before has its records read, and lost none."""
-    g = lab([backend().port], dns=world.server, conf=CONF, policy=POLICY)
+    g = lab([backend().port], dns=world.server, conf=CONF, policy=POLICY, env=clock.env)
     for _ in range(3):
         assert send(g, "a@strict.example").code == 250
     assert send(g, "a@open.example").code == 250
