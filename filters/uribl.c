@@ -84,6 +84,15 @@ static void add_address(struct uribl *u, const char *ip)
 	snprintf(n->text, sizeof(n->text), "%u.%u.%u.%u", a.ip[3], a.ip[2], a.ip[1], a.ip[0]);
 }
 
+/* Another host of a domain that is there already. */
+static bool of_one_there(const struct uribl *u, const char *domain)
+{
+	for (size_t i = 0; i < u->names; i++)
+		if (!u->name[i].address && strcmp(regdomain_or_name(u->name[i].text), regdomain_or_name(domain)) == 0)
+			return true;
+	return false;
+}
+
 /* A fact that could not be established gives no names: the other lists and names count. may wait */
 static const struct fact *known(struct txn *t, const char *name)
 {
@@ -102,10 +111,27 @@ static void add_fact(struct uribl *u, struct txn *t, const char *fact, size_t mo
 		add_name(u, t->site, f->text[i], use, where);
 }
 
+static void add_hosts(struct uribl *u, const struct site *site, const struct fact *f, bool others)
+{
+	for (size_t i = 0; f && i < f->count; i++)
+		if (others || !of_one_there(u, f->text[i]))
+			add_name(u, site, f->text[i], DNSBL_USE_LINKS, "link");
+}
+
+/* One host of each registrable domain, addresses, the other hosts: many names of one domain, which cost nobody anything, take no other's place. may wait */
+static void add_links(struct uribl *u, struct txn *t)
+{
+	const struct fact *domains = known(t, "link.domains"), *addresses = known(t, "link.addresses");
+
+	add_hosts(u, t->site, domains, false);
+	for (size_t i = 0; addresses && i < addresses->count; i++)
+		add_address(u, addresses->text[i]);
+	add_hosts(u, t->site, domains, true);
+}
+
 /* may wait */
 static void collect(struct uribl *u, struct txn *t, unsigned use)
 {
-	const struct fact *addresses;
 	struct helo h;
 
 	if (use & DNSBL_USE_FROM) {
@@ -122,12 +148,8 @@ static void collect(struct uribl *u, struct txn *t, unsigned use)
 	}
 	if (use & DNSBL_USE_RDNS)
 		add_fact(u, t, "client.rdns", URIBL_OF_ONE_MAX, DNSBL_USE_RDNS, "rdns");
-	if (!(use & DNSBL_USE_LINKS))
-		return;
-	add_fact(u, t, "link.domains", URIBL_NAMES_MAX, DNSBL_USE_LINKS, "link");
-	addresses = known(t, "link.addresses");
-	for (size_t i = 0; addresses && i < addresses->count; i++)
-		add_address(u, addresses->text[i]);
+	if (use & DNSBL_USE_LINKS)
+		add_links(u, t);
 }
 
 /* ---- the questions ---- */

@@ -24,4 +24,12 @@ const char *regdomain_source(void);
  */
 const char *regdomain_of(const char *name);
 
+/* That, or the name itself where it has none: what is counted as one. */
+static inline const char *regdomain_or_name(const char *name)
+{
+	const char *domain = regdomain_of(name);
+
+	return domain ? domain : name;
+}
+
 #endif

@@ -98,6 +98,8 @@ static const struct { const char *name, *text; unsigned use; bool registrable, a
 	{ "a link to the author", HEAD "http://author.example/ http://b.example/\r\n", ALL, false, false, "author.example sender.example helo.example rdns.example b.example" },
 	{ "a link to the author, links only", HEAD "http://author.example/\r\n", DNSBL_USE_LINKS, false, false, "author.example" },
 	{ "host and what is above", HEAD "http://www.b.example http://b.example\r\n", DNSBL_USE_LINKS, false, false, "www.b.example b.example" },
+	{ "hosts of one domain come after those of others", HEAD "http://a.b.example http://b.b.example http://c.example http://198.51.100.9/ http://d.c.example\r\n",
+	  DNSBL_USE_LINKS, false, true, "a.b.example c.example 9.100.51.198 b.b.example d.c.example" },
 	{ "registrable", HEAD "http://www.b.co.uk http://x.y.b.co.uk http://b.co.uk\r\n", DNSBL_USE_LINKS, true, false, "b.co.uk" },
 	{ "a public suffix", HEAD "http://co.uk/\r\n", DNSBL_USE_LINKS, true, false, "" },
 	{ "ours", HEAD "http://ours.example http://www.ours.example http://gate.site.example http://a.gate.site.example\r\n", DNSBL_USE_LINKS, false, false, "" },
@@ -143,7 +145,7 @@ static void skips(void **state)
 	open_with(&b, z, 2, HEAD "http://a.example http://www.a.example http://aa.example http://x.y.example.org http://org.example http://a.example.net\r\n");
 	check(&b, "skip", "uribl.score", "0");
 	asked(&b, "skip", "l.example", "aa.example org.example a.example.net");
-	asked(&b, "no skip", "m.test", "a.example www.a.example aa.example x.y.example.org org.example a.example.net");
+	asked(&b, "no skip", "m.test", "a.example aa.example x.y.example.org org.example a.example.net www.a.example");
 	filter_bench_close(&b);
 }
 
@@ -167,6 +169,36 @@ static void bounded(void **state)
 	check(&b, "bounded", "uribl.names", "n38.example link l.example=127.0.0.2");
 	asked(&b, "bounded", "l.example", buf_str(&want));
 	filter_bench_close(&b);
+}
+
+/* As many hosts of one domain as anybody likes, and one of another behind them, or an address. */
+static void one_domain_hides_none(void **state)
+{
+	static const struct { const char *link, *question, *names; } rows[] = {
+		{ "http://www.bad.example/", "www.bad.example", "www.bad.example link l.example=127.0.0.2" },
+		{ "http://198.51.100.9/", "9.100.51.198", "9.100.51.198 link l.example=127.0.0.2" },
+	};
+
+	for (size_t r = 0; r < 2; r++)
+		for (int hosts = 30; hosts < 1000; hosts *= 5) {
+			struct dnsbl_conf z = zone_conf("l.example", 4, DNSBL_USE_LINKS | DNSBL_USE_FROM);
+			AUTO(buf) struct buf text = BUF_INIT(1 << 20);
+			struct filter_bench b;
+			char record[100];
+
+			z.addresses = true;
+			buf_adds(&text, HEAD);
+			for (int i = 0; i < hosts; i++)
+				buf_addf(&text, "http://n%d.many.example/\r\n", i);
+			buf_addf(&text, "%s\r\n", rows[r].link);
+			open_with(&b, &z, 1, buf_str(&text));
+			snprintf(record, sizeof(record), "%s.l.example A 127.0.0.2\n", rows[r].question);
+			dns_table_zone(b.dns, record);
+			check(&b, "hidden", "uribl.score", "4");
+			check(&b, "hidden", "uribl.names", rows[r].names);
+			check(&b, "hidden", "link.cut", hosts < 64 ? "false" : "true");
+			filter_bench_close(&b);
+		}
 }
 
 /* A question that is no name: it is not asked, and the others are. */
@@ -382,7 +414,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(asks),	  cmocka_unit_test(skips),  cmocka_unit_test(bounded), cmocka_unit_test(too_long),
 		cmocka_unit_test(counts), cmocka_unit_test(weighs), cmocka_unit_test(dropped), cmocka_unit_test(tested),
-		cmocka_unit_test(no_memory),
+		cmocka_unit_test(no_memory), cmocka_unit_test(one_domain_hides_none),
 	};
 
 	return cmocka_run_group_tests_name("uribl", tests, setup, teardown);
