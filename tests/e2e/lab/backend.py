@@ -184,10 +184,13 @@ class Backend:
                 pass
         except (OSError, EOFError, ValueError):
             pass
+        self._closed(s)
+        s.sock.close()
+
+    def _closed(self, s):
         with self.changed:
             s.open = False
             self.changed.notify_all()
-        s.sock.close()
 
     def _say(self, s, step, line, usual):
         action = self.script.get(step)
@@ -238,6 +241,8 @@ class Backend:
             s.mail, s.rcpts = None, []
             self._say(s, verb, line, b"250 2.0.0 ok\r\n")
         elif verb == "QUIT":
+            if "QUIT" not in self.script:       # who hears 221 may come again at once: this session is none of those that are counted
+                self._closed(s)
             self._say(s, verb, line, b"221 2.0.0 bye\r\n")
             return False
         else:
