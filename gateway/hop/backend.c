@@ -81,14 +81,14 @@ static void look_at_xclient(struct backend *b)
 }
 
 /* For others to see; of a group that is given up nobody looks any more how its members are. */
-static void health_tell(struct backend *b, signed char health)
+static void tell(struct backend *b, signed char found)
 {
-	atomic_store(&b->shared->health[b->self], (signed char)(b->group->ending ? 0 : health));
+	health_tell(&b->shared->health[b->self], b->group->ending ? (signed char)HEALTH_UNSEEN : found);
 }
 
 void backend_up(struct backend *b, const struct smtp_caps *caps)
 {
-	health_tell(b, 1);
+	tell(b, HEALTH_UP);
 	if (b->state != UP) {
 		changed(b, "up", b->state == AWAY ? "it answers again" : NULL);
 		if (b->group->on_up && !b->group->ending)
@@ -125,7 +125,7 @@ void backend_away(struct backend *b, const char *why)
 	b->backoff_ms = news ? BACKOFF_MIN_MS : b->backoff_ms * 2 > most ? (int)most : b->backoff_ms * 2;
 	b->retry_at_ms = clock_ms() + b->backoff_ms;
 	b->state = AWAY;
-	health_tell(b, -1);
+	tell(b, HEALTH_AWAY);
 	b->probed = true;
 	if (news)
 		changed(b, "away", why);

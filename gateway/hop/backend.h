@@ -27,6 +27,7 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/health.h"
 #include "base/places.h"
 #include "base/tls_weak.h"
 #include "hop/backend_self.h"
@@ -52,7 +53,7 @@ struct backend_shared {
 	_Atomic int wanted[BACKEND_WORKERS_MAX];        /* how many wait in each: idle sessions are given up */
 	_Atomic uint64_t offer;                         /* a hash of what it offered when a change was logged last */
 	struct tls_weak tls_weak;                       /* what came of opportunistic TLS */
-	_Atomic signed char health[BACKEND_WORKERS_MAX];        /* how each worker has found it: 1 up, -1 away, 0 not seen */
+	health_place health[BACKEND_WORKERS_MAX];       /* how each worker has found it */
 };
 
 /* A worker has died: what it held is free. */

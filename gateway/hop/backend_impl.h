@@ -9,7 +9,7 @@
 #include "hop/backend.h"
 #include "hop/xclient.h"
 
-enum health { UNSEEN, UP, AWAY };
+enum backend_state { UNSEEN, UP, AWAY };
 
 struct backend {
 	struct backend_group *group;
@@ -19,7 +19,7 @@ struct backend {
 	struct backend_shared own, *shared;
 	int self;
 
-	enum health state;
+	enum backend_state state;
 	int backoff_ms;
 	int64_t retry_at_ms;            /* AWAY: not before */
 	int64_t seen_ms;                /* last success */

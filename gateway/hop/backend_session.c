@@ -22,7 +22,7 @@ void backend_shared_forget(struct backend_shared *shared, int worker)
 {
 	places_forget(&shared->inside, worker);
 	atomic_store(&shared->wanted[worker], 0);
-	atomic_store(&shared->health[worker], 0);
+	health_forget(&shared->health[worker]);
 }
 
 /* How many it takes; 0: no limit. */

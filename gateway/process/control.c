@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/health.h"
 #include "base/json_whole.h"
 #include "base/version.h"
 #include "process/shared.h"
@@ -79,8 +80,8 @@ static void backends_describe(const struct shared *s, json_t *answer)
 		for (int k = 0; k < SHARED_SLOTS; k++) {
 			int health = atomic_load(&s->backend[i].health[k]);
 
-			up += health > 0;
-			away += health < 0;
+			up += health == HEALTH_UP;
+			away += health == HEALTH_AWAY;
 		}
 		json_array_append_new(list, json_pack("{s:s,s:s,s:i,s:i}", "backend", s->backend_names.name[i], "state",
 						      away ? "away" : up ? "up" : "unknown", "up", up, "away", away));

@@ -14,6 +14,7 @@
 #include "base/box.h"
 #include "base/clock.h"
 #include "base/dns_unbound.h"
+#include "base/health.h"
 #include "base/load.h"
 #include "base/log.h"
 #include "filters/dnsbl_health.h"
@@ -212,7 +213,7 @@ static void drain(struct worker *w, const struct channel_drain *d)
 				w->env->protocols[i]->retire(w->service[i]);
 		/* how servers are is the business of those who come after it */
 		for (int i = 0; i < SHARED_PLACES; i++)
-			atomic_store(&w->env->shared->backend[i].health[w->env->slot], 0);
+			health_retire(&w->env->shared->backend[i].health[w->env->slot]);
 		(void)tick_start(w, TICK_DRAINING_MS);
 	}
 	if (d->patience_s <= 0)

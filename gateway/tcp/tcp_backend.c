@@ -20,7 +20,7 @@ struct tcp_backend {
 	const struct backend_conf *conf;
 	struct places own, *places;
 	struct tls_weak own_weak, *weak;
-	_Atomic signed char *health;    /* for others to see: 1 up, -1 away; or NULL */
+	health_place *health;           /* for others to see; or NULL */
 	int self;
 	bool away;
 	int backoff_ms;
@@ -103,7 +103,7 @@ void tcp_backends_free(struct tcp_backends *b)
 	free(b);
 }
 
-void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, _Atomic signed char *health, int self)
+void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, health_place *health, int self)
 {
 	if (i >= b->count)
 		return;
@@ -131,7 +131,7 @@ static void changed(const struct tcp_backend *m, const char *why)
 static void is_up(struct tcp_backend *m)
 {
 	if (m->health)
-		atomic_store(m->health, 1);
+		health_tell(m->health, HEALTH_UP);
 	if (!m->away)
 		return;
 	m->away = false;
@@ -147,7 +147,7 @@ static void is_away(struct tcp_backend *m, const char *why)
 	m->retry_at_ms = clock_ms() + m->backoff_ms;
 	m->away = true;
 	if (m->health)
-		atomic_store(m->health, -1);
+		health_tell(m->health, HEALTH_AWAY);
 	if (news)
 		changed(m, why);
 }

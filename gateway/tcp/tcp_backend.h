@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/auto.h"
+#include "base/health.h"
 #include "base/host.h"
 #include "base/proxy_header.h"
 #include "policy/conf.h"
@@ -37,7 +38,7 @@ void tcp_backends_free(struct tcp_backends *b);         /* all links have been r
 AUTO_DEFINE(tcp_backends)
 
 /* Where site->backend[i] counts its connections, in slot self, remembers what came of TLS, and says how it is (NULL: nowhere). Default: for itself. */
-void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, _Atomic signed char *health, int self);
+void tcp_backends_share(struct tcp_backends *b, size_t i, struct places *places, struct tls_weak *weak, health_place *health, int self);
 
 /* A connection with one of them. */
 struct tcp_link {

@@ -1,5 +1,6 @@
 """Several backends as one group: TLS to them, fail-over and health, sessions that are bounded and used again."""
 import json
+import os
 import signal
 import threading
 
@@ -128,6 +129,10 @@ def found(g):
     return b["state"], b["up"], b["away"]
 
 
+def workers(g):
+    return {pid for name, pid in g.children().items() if name.startswith("gp-worker")}
+
+
 def test_none_reachable_and_back(lab, backend):
     server = backend()
     g = lab([server.port])
@@ -141,13 +146,23 @@ def test_none_reachable_and_back(lab, backend):
         reply = c.envelope("a@sender.example", "bob@example.com")[0]
         assert reply.code == 451 and reply.text.startswith("4.4.1")
         assert found(g) == ("away", 0, 1)
-        # a worker on its way out has no word in that any more
-        mark = g.mark()
+        # a worker on its way out has no word in that any more, though it goes on looking
+        mark, (old,) = g.mark(), workers(g)
         g.process.send(signal.SIGHUP)
         g.wait_line(AWAY.format(0), mark)
         g.wait_notify("READY=1")
         assert found(g) == ("away", 0, 1)
+        (new,) = workers(g) - {old}
+        server.script["CONNECT"] = b"421 4.3.2 not yet\r\n"
+        os.kill(new, signal.SIGSTOP)
+        count = len(server.sessions)
+        server.listen()
+        server.wait(lambda: len(server.sessions) > count and not server.now_open, "the old one")
+        server.stop()
+        os.kill(new, signal.SIGCONT)
+        assert found(g) == ("away", 0, 1)
         mark = g.mark()
+        server.script.clear()
         server.listen()
         g.wait_line(UP.format(0), mark)
         assert found(g) == ("up", 1, 0)
