@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/json_whole.h"
 #include "command/command.h"
 #include "command/report_make.h"
 #include "command/report_names.h"
@@ -114,22 +113,6 @@ static void read_file(struct command_report *x, const char *path)
 
 /* --- what is printed --- */
 
-static void print_json(struct command_report *x)
-{
-	json_t *list = json_array(), *all;
-	char *text;
-
-	for (size_t i = 0; i < x->sum->domain_count; i++)
-		json_array_append_new(list, report_json(&x->sum->domain[i]));
-	all = json_pack("{s:o, s:O}", "domains", list, "wrong", x->wrong);
-	text = json_whole(all, JSON_INDENT(2));
-	puts(text ? text : "null");
-	if (!text)
-		x->starved = true;
-	free(text);
-	json_decref(all);
-}
-
 static void print_words(struct command_report *x)
 {
 	for (size_t i = 0; i < x->sum->domain_count; i++) {
@@ -200,7 +183,7 @@ int cmd_report(int argc, char **argv)
 	if (!x.starved && x.names && report_names(x.sum, x.all || x.json ? 0 : SOURCES_SHOWN, x.conf) < 0)
 		x.status = 1;
 	if (!x.starved && x.json)
-		print_json(&x);
+		x.starved = report_json(x.sum, x.wrong, stdout) < 0;
 	else if (!x.starved)
 		print_words(&x);
 	if (x.starved)

@@ -1,6 +1,9 @@
 /* report_json - aggregate reports for programs: see report_show.h */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/json_whole.h"
 #include "command/report_show.h"
 #include "policy/record.h"
 
@@ -83,31 +86,91 @@ static json_t *row_json(const struct report_row *row)
 			 spf_json(&rec->spf));
 }
 
-static json_t *source_json(const struct report_source *s)
-{
-	json_t *rows = json_array();
+/* --- out --- */
 
-	for (size_t i = 0; i < s->row_count; i++)
-		json_array_append_new(rows, row_json(&s->row[i]));
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "ip", s->ip, "name", string(s->name), "messages", number(s->messages), "passed", number(s->passed),
-			 "failed", number(s->messages - s->passed), "rows", rows);
+/* Piece by piece: of a year's reports all of it at once is a hundred times as much as the longest piece. */
+struct json_out {
+	FILE *to;
+	int rc;
+};
+
+/* o is given up. flags: JSON_EMBED: without its braces. */
+static void put(struct json_out *out, json_t *o, size_t flags)
+{
+	/* What could not be put into an object or array is missing in it. */
+	char *text = json_whole_starved() ? NULL : json_whole(o, flags | JSON_COMPACT);
+
+	json_decref(o);
+	if (text)
+		fputs(text, out->to);
+	else
+		out->rc = -ENOMEM;
+	free(text);
 }
 
-json_t *report_json(const struct report_domain *d)
+/* Between the elements of a list that stands so deep, and before the first. */
+static void next(struct json_out *out, size_t i, int depth)
 {
-	json_t *reports = json_array(), *sources = json_array(), *classes = json_object();
+	fprintf(out->to, "%s\n%*s", i ? "," : "", 2 * depth, "");
+}
 
-	for (size_t i = 0; i < d->report_count; i++)
-		json_array_append_new(reports, reporter_json(d->report[i]));
-	for (size_t i = 0; i < d->source_count; i++)
-		json_array_append_new(sources, source_json(&d->source[i]));
+static void source_out(struct json_out *out, const struct report_source *s)
+{
+	fputc('{', out->to);
+	put(out, json_pack("{s:s, s:o, s:o, s:o, s:o}", "ip", s->ip, "name", string(s->name), "messages", number(s->messages), "passed", number(s->passed),
+			   "failed", number(s->messages - s->passed)), JSON_EMBED);
+	fputs(",\"rows\":[", out->to);
+	for (size_t i = 0; i < s->row_count; i++) {
+		next(out, i, 4);
+		put(out, row_json(&s->row[i]), 0);
+	}
+	fputs("]}", out->to);
+}
+
+static json_t *head_json(const struct report_domain *d)
+{
+	json_t *classes = json_object();
+
 	for (int c = 0; c < REPORT_CLASSES; c++)
 		json_object_set_new(classes, report_class_name((enum report_class)c), number(d->class[c]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "domain", string(d->name), "messages", number(d->messages), "passed",
-			 number(d->passed), "failed", number(d->messages - d->passed), "overridden", number(d->overridden), "dispositions",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "domain", string(d->name), "messages", number(d->messages), "passed", number(d->passed),
+			 "failed", number(d->messages - d->passed), "overridden", number(d->overridden), "dispositions",
 			 json_pack("{s:o, s:o, s:o}", "none", number(d->messages - d->disposition[DMARC_REPORT_DISPOSITION_QUARANTINE] -
 									     d->disposition[DMARC_REPORT_DISPOSITION_REJECT]),
 				   "quarantine", number(d->disposition[DMARC_REPORT_DISPOSITION_QUARANTINE]), "reject",
 				   number(d->disposition[DMARC_REPORT_DISPOSITION_REJECT])),
-			 "classes", classes, "duplicates", number(d->duplicates), "reports", reports, "sources", sources);
+			 "classes", classes, "duplicates", number(d->duplicates));
+}
+
+static void domain_out(struct json_out *out, const struct report_domain *d)
+{
+	fputc('{', out->to);
+	put(out, head_json(d), JSON_EMBED);
+	fputs(",\"reports\":[", out->to);
+	for (size_t i = 0; i < d->report_count; i++) {
+		next(out, i, 3);
+		put(out, reporter_json(d->report[i]), 0);
+	}
+	fputs("],\"sources\":[", out->to);
+	for (size_t i = 0; i < d->source_count; i++) {
+		next(out, i, 3);
+		source_out(out, &d->source[i]);
+	}
+	fputs("]}", out->to);
+}
+
+int report_json(const struct report_sum *s, json_t *wrong, FILE *to)
+{
+	struct json_out out = { .to = to };
+
+	json_whole_begin();
+	fputs("{\"domains\":[", to);
+	for (size_t i = 0; i < s->domain_count; i++) {
+		next(&out, i, 2);
+		domain_out(&out, &s->domain[i]);
+	}
+	fputs("],\"wrong\":", to);
+	put(&out, json_incref(wrong), 0);
+	fputs("}\n", to);
+	return out.rc;
 }

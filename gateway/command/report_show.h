@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/buf.h"
 #include "command/report_sum.h"
@@ -18,7 +19,10 @@ enum { REPORT_SHOW_MAX = 256 << 20 };
 /* Everything about one domain, with its first max sources (0: all). out: REPORT_SHOW_MAX. */
 void report_show(const struct report_domain *d, size_t max, struct buf *out);
 
-/* The same as an object, with all sources. New reference, or NULL. */
-json_t *report_json(const struct report_domain *d);
+/*
+ * The same of all domains with all sources, as an object with them and wrong, written while it is made: memory does not grow with it. 0 or -ENOMEM: a part is
+ * missing. to: the caller looks for its errors.
+ */
+int report_json(const struct report_sum *s, json_t *wrong, FILE *to);
 
 #endif

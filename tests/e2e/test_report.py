@@ -10,6 +10,7 @@ import pathlib
 import pty
 import struct
 import subprocess
+import sys
 import zipfile
 import zlib
 from email.message import EmailMessage
@@ -305,6 +306,32 @@ def test_names_where_they_are_asked_for(tmp_path, scratch):
         assert done.returncode == 1 and b"No such file" in done.stderr and b"113 messages" in done.stdout
     finally:
         zone.stop()
+
+
+def test_json_costs_no_memory_of_its_own(tmp_path):
+    """Many sources, and many rows of one source: written while it is made, with all of it there."""
+    many = 6000
+    rows = [row(f"10.0.{i >> 8}.{i & 255}", 1, auth=dkim("example.org", "fail")) for i in range(many)]
+    rows += [row("192.0.2.1", 2, auth=dkim("example.org", "fail", f"sel{i}")) for i in range(many)]
+    (tmp_path / "r").write_bytes(report(rows, ident="1"))
+    (tmp_path / "none").mkdir()
+
+    def most(*options):
+        """The largest of its memory, in KiB, and what it said. A small process starts it: one counts as its own what it had before exec, as a copy of ours."""
+        tell = "import resource, subprocess, sys; p = subprocess.run(sys.argv[1:]); print(p.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"
+        with open(tmp_path / "out", "wb") as out:
+            done = subprocess.run([sys.executable, "-c", tell, PLAIN, "report", *options, str(tmp_path / "r"), str(tmp_path / "none")], stdout=out, stderr=subprocess.PIPE)
+        status, kib = done.stderr.split()[-2:]
+        assert status == b"1", done.stderr      # a directory is no report
+        return int(kib), (tmp_path / "out").read_bytes()
+
+    (words, _), (as_json, text) = most(), most("--json")
+    told = json.loads(text)
+    (d,), (wrong,) = told["domains"], told["wrong"]
+    by = {s["ip"]: s for s in d["sources"]}
+    assert d["messages"] == 3 * many and len(by) == many + 1 and by["192.0.2.1"]["messages"] == 2 * many and wrong["file"].endswith("none")
+    assert {r["dkim"][0]["selector"] for r in by["192.0.2.1"]["rows"]} == {f"sel{i}" for i in range(many)}
+    assert as_json < words + 8000, (words, as_json)         # 45 MB more, when it was made as a whole
 
 
 def test_a_full_disk(tmp_path):

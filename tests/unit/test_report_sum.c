@@ -116,7 +116,10 @@ static void empty_ones(void **state)
 {
 	AUTO(report_sum) struct report_sum *s = report_sum_new();
 	AUTO(buf) struct buf out = BUF_INIT(REPORT_SHOW_MAX);
-	json_t *all;
+	json_t *all, *wrong = json_array();
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
 
 	assert_int_equal(report_sum_finish(s), 0);
 	assert_int_equal(report_sum_add(s, report("<feedback/>")), 0);
@@ -128,9 +131,14 @@ static void empty_ones(void **state)
 	report_show(&s->domain[0], 0, &out);
 	assert_false(out.failed);
 	assert_non_null(strstr(buf_str(&out), "an address that is not told: 1 message"));
-	all = report_json(&s->domain[0]);
+	assert_int_equal(report_json(s, wrong, f), 0);
+	fclose(f);
+	all = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(all);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(json_object_get(all, "domains"), 0), "messages")), 1);
 	json_decref(all);
+	json_decref(wrong);
+	free(text);
 }
 
 static void no_memory(void **state)
