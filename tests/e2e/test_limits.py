@@ -8,7 +8,7 @@ import pytest
 
 from lab.backend import Backend
 from lab.gateway import parse_logfmt
-from lab.process import free_port
+from lab.process import WAIT_S, free_port
 from lab.recorder import Recorder
 from lab.smtp import Client, Closed, mail
 
@@ -47,6 +47,14 @@ def status(g):
     return json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["limits"]
 
 
+def wait_sessions(g, count):
+    """Until there are so many: that a client has gone is seen by and by."""
+    end = time.monotonic() + WAIT_S
+    while (found := status(g)["smtp_sessions"]) != count:
+        assert time.monotonic() < end, found
+        time.sleep(0.02)
+
+
 def unharmed(g):
     with Client(g.port, source=GOOD) as c:
         assert c.message("a@sender.example", "bob@example.com", mail()).code == 250
@@ -82,8 +90,9 @@ def test_connections(lab, recorder, workers):
     taken = 0
     while talk(g, BAD, [], False)[0] == 220:
         taken += 1
-    assert 6 <= taken <= 8                      # a part of the period may have slid away meanwhile
-    assert time.monotonic() - begin > EARLY * (0.2 + 0.13)
+    took = time.monotonic() - begin
+    assert 6 <= taken <= 7 + 6 * took / 4       # a part of the period may have slid away meanwhile
+    assert took > EARLY * (0.2 + 0.13)
     unharmed(g)
     line = parse_logfmt(g.wait_line(rf"event=limit what=connections client={BAD} .*action=slow"))
     assert line["limit"] == "6" and line["listener"] == "smtp"
@@ -105,15 +114,14 @@ def test_sessions_over_all_workers(lab, recorder):
         for _ in range(4):
             assert talk(g, BAD, [], False)[0] == 421
         unharmed(g)
+        wait_sessions(g, 4)
         more = [stack.enter_context(Client(g.port, source=f"127.0.1.{n}")) for n in range(8)]
         assert [c.greeting.code for c in more] == [220] * 8
         assert status(g)["smtp_sessions"] == 12
         assert talk(g, GOOD, [], False)[0] == 421
         for name in ("gp-worker 1", "gp-worker 2"):
             g.kill_child(name)
-        end = time.monotonic() + 20
-        while status(g)["smtp_sessions"]:
-            assert time.monotonic() < end
+        wait_sessions(g, 0)
         again = [stack.enter_context(Client(g.port, source=BAD)) for _ in range(5)]
         assert sorted(c.greeting.code for c in again) == [220] * 4 + [421]
 
@@ -213,15 +221,9 @@ def test_bytes(lab, recorder):
 
 
 def test_a_harvest(lab, server):
-    """After five that nobody knows, nothing is learnt any more: neither whom there is nor whom there is not, until the period is over."""
-    g = lab([server.port], policy="accept\n", workers=2, conf=limits(period="6s", unknown_recipients=5, slow_max="100ms"))
-
-    def run(name, n=8):
-        return talk(g, BAD, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<{name}{i}@example.com>" for i in range(n)])
-
-    codes = run("x")
-    assert codes[:2] == [220, 250] and codes[2:].count(550) in (5, 6) and codes[-2:] == [421, None], codes
-    begin = time.monotonic()
+    """After five that nobody knows, nothing is learnt any more: neither whom there is nor whom there is not."""
+    g = lab([server.port], policy="accept\n", workers=2, conf=limits(period="1h", unknown_recipients=5, slow_max="100ms"))
+    assert talk(g, BAD, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x{i}@example.com>" for i in range(7)]) == [220, 250] + [550] * 5 + [421, None]
     asked = recipients(server)
     for source in (BAD, BAD):
         with Client(g.port, source=source) as c:        # other sessions: what is asked is answered 450, whoever it is
@@ -233,17 +235,20 @@ def test_a_harvest(lab, server):
         c.ehlo()
         assert [r.code for r in c.envelope("a@sender.example", "bob@example.com", "x1@example.com")] == [250, 550]
     g.wait_line(rf"event=limit what=unknown_recipients client={BAD} ")
-    while True:
-        codes = talk(g, BAD, ["MAIL FROM:<a@sender.example>", "RCPT TO:<bob@example.com>"])
-        assert time.monotonic() - begin < 30
-        if codes == [220, 250, 250]:
-            break
-        assert codes == [220, 250, 450]
-        time.sleep(0.1)
-    assert time.monotonic() - begin > 2
     # Relaying that is asked for is the same.
-    codes = talk(g, "127.0.0.13", ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x@d{i}.example>" for i in range(8)])
-    assert codes[2:].count(550) in (5, 6) and codes[-2:] == [421, None], codes
+    assert talk(g, "127.0.0.13", ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x@d{i}.example>" for i in range(7)]) == [220, 250] + [550] * 5 + [421, None]
+
+
+def test_a_harvest_is_forgotten(lab, server):
+    """A period after the last one that was too many."""
+    g = lab([server.port], policy="accept\n", workers=2, conf=limits(period="3s", unknown_recipients=5, slow_max="100ms"))
+    begin = time.monotonic()
+    codes = talk(g, BAD, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x{i}@example.com>" for i in range(100)])
+    assert codes[:7] == [220, 250] + [550] * 5 and codes[-2:] == [421, None], codes
+    while (codes := talk(g, BAD, ["MAIL FROM:<a@sender.example>", "RCPT TO:<bob@example.com>"])) != [220, 250, 250]:
+        assert codes == [220, 250, 450] and time.monotonic() - begin < WAIT_S, codes
+        time.sleep(0.1)
+    assert time.monotonic() - begin > 2.9
 
 
 def test_exempt(lab, server):
@@ -256,9 +261,7 @@ def test_exempt(lab, server):
                 assert talk(g, source, ["MAIL FROM:<a@sender.example>"] + [f"RCPT TO:<x{i}@example.com>" for i in range(6)]) == [220, 250] + [550] * 6
     assert not lines(g)
     for want in (220, 220, 421):
-        end = time.monotonic() + 30
-        while status(g)["smtp_sessions"]:       # those of before have ended
-            assert time.monotonic() < end
+        wait_sessions(g, 0)                     # those of before have ended
         assert talk(g, "127.0.0.15", [], False)[0] == want
 
 
@@ -291,24 +294,20 @@ def test_clients_behind_a_balancer(lab, recorder):
 
 def test_slowed_sessions_are_few(lab, recorder):
     """So many of a network wait at a time; a further one is refused."""
-    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", connections=20, slow_from=0, slow_max="20s", slowed=3))
+    g = lab([recorder.port], policy="accept\n", conf=limits(period="1h", connections=20, slow_from=0, slow_max="60s", slowed=3))
     with contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(Client(g.port, source=BAD, greeting=False)) for _ in range(3)]
         g.wait_line(rf"event=limit what=connections client={BAD} .*action=slow")
-        more = stack.enter_context(Client(g.port, source=BAD, greeting=False))
-        codes = []
-        for c in [*waiting, more]:
-            c.sock.settimeout(1 if c is not more else 10)
-            with contextlib.suppress(TimeoutError):
-                codes.append(c.reply().code)
-        assert codes.pop() == 421 and set(codes) <= {220}, codes         # those who wait get through in the end
+        with Client(g.port, source=BAD) as more:        # the first of them waits for three seconds
+            assert more.greeting.code == 421
         unharmed(g)
+        assert waiting[0].reply().code == 220           # those who wait get through in the end
     assert status(g)["refused"]["connections"] == 1
 
 
 def test_who_is_slowed_keeps_no_backend(lab, recorder):
     """The only session with the server behind is free for others while a client's next recipient waits."""
-    g = lab([recorder.port], policy="accept\n", backend_options='max_sessions = 1 max_sessions_wait = "4s"',
+    g = lab([recorder.port], policy="accept\n", backend_options='max_sessions = 1 max_sessions_wait = "15s"',
             conf=limits(period="1h", recipients=2, slow_from=60, slow_max="20s"))
     with Client(g.port, source=BAD) as c:
         c.ehlo()

@@ -61,6 +61,7 @@ def until_refused(step, clients):
 
 def told(g, what):
     """The actions on that limit, in their order; whether of a client."""
+    g.wait_line(f"event=limit what={what} ")
     found = [parse_logfmt(line) for line in g.process.output().splitlines() if f"event=limit what={what} " in line]
     return [x["action"] for x in found], any("client" in x for x in found)
 

@@ -42,7 +42,11 @@ class Server:
                     self._answer(key.fileobj)
 
     def _greet(self, sock):
-        sock.sendall(b"* OK [CAPABILITY IMAP4rev1 IDLE] ready\r\n")
+        try:
+            sock.sendall(b"* OK [CAPABILITY IMAP4rev1 IDLE] ready\r\n")
+        except OSError:             # it has gone already
+            sock.close()
+            return
         self.selector.register(sock, selectors.EVENT_READ)
 
     def _answer(self, sock):
@@ -64,8 +68,10 @@ class Server:
 
 
 def pss_kib(pid):
+    """Without what is read from files: its share of them depends on who else runs the same program just then."""
     with open(f"/proc/{pid}/smaps_rollup") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        pss = {line.split(":")[0]: int(line.split()[1]) for line in f if line.startswith("Pss")}
+    return pss["Pss"] - pss["Pss_File"]
 
 
 def until(sock, what):
@@ -146,14 +152,14 @@ def test_it_goes_on_over_a_reload_and_ends_with_the_gateway(access_gate, server,
 
 @KINDS
 def test_it_ends_after_its_time(access_gate, server, kind):
-    g = access_gate({"imap": server.port}, options='idle_timeout = "2s"', kinds=("imap", "imaps"))
+    g = access_gate({"imap": server.port}, options='idle_timeout = "4s"', kinds=("imap", "imaps"))
     sock = opened(g.ports[kind], kind == "imaps")
-    for _ in range(2):
-        time.sleep(1.1)         # each is a beginning anew
+    for _ in range(5):
+        time.sleep(0.9)         # each is a beginning anew
         sock.sendall(b"c NOOP\r\n")
         until(sock, b"c OK")
     assert sock.recv(100) == b""
-    g.wait_line(r"event=imap .*in=24 .*end=idle")
+    g.wait_line(r"event=imap .*in=48 .*end=idle")
 
 
 # Measured: 1.6 KiB, and 16 with TLS, nearly all of which OpenSSL holds (nginx in the same run: 9.5 and 24, `make bench`). Before the login each has a

@@ -200,7 +200,7 @@ def test_response_injection(access_gate, kind, tls):
 def test_opportunistic_and_broken(access_gate, kind):
     """A handshake that fails: once more, in clear. But what a client has said under TLS, its password, does not go there."""
     with scripted(kind) as server:
-        g = access_gate({kind: server.port}, backend_options="tls = opportunistic connect_timeout = 500ms")
+        g = access_gate({kind: server.port}, backend_options="tls = opportunistic connect_timeout = 2s")
         with connect(kind, g.ports[kind]) as c:
             if kind == "imap":
                 c.ok(b"a LOGIN alice secret")

@@ -102,13 +102,16 @@ def test_in_each_phase(gate, stage, how):
     stage.go.set()
     for name in ("stream", "stream tls"):
         whole(all_of_them[name])
+        all_of_them[name].close()
     for c in all_of_them.values():
         c.close()
     if how == signal.SIGTERM:
         assert g.process.wait() == 0
         lines = [parse_logfmt(x) for x in g.process.lines[mark:] if "event=imap " in x]
         ends = sorted((x["end"], x.get("user", "")) for x in lines)
-        assert ends == [*[("closed", "ann")] * 2, *[("shutting down", "")] * 5, *[("shutting down", "ann")] * 2, *[("tls failed", "")] * 2], ends
+        closed = ends.count(("closed", "ann"))      # the streams, unless their client has taken a second for it
+        assert closed <= 2
+        assert ends == [*[("closed", "ann")] * closed, *[("shutting down", "")] * 5, *[("shutting down", "ann")] * (4 - closed), *[("tls failed", "")] * 2], ends
     stage.server.wait(lambda: not any(s.open for s in stage.server.sessions))
 
 

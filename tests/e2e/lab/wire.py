@@ -16,6 +16,7 @@ class Wire:
     """tls: from the first octet. heard: all octets received, as they were before TLS and DEFLATE; at: how far of them was read."""
 
     def __init__(self, port, tls=False, host="127.0.0.1", source="127.0.0.1", timeout=WAIT_S, first=b"", server_name=None):
+        self.source = source
         self.sock = socket.create_connection((host, port), timeout=timeout, source_address=(source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.heard, self.at = bytearray(), 0
