@@ -1,6 +1,5 @@
 #include "tests/support/redis.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
@@ -11,26 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "tests/support/port.h"
 
 struct redis {
 	pid_t pid;
 	unsigned short port;
 };
-
-static unsigned short free_port(void)
-{
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof(sin);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-	bool ok = bind(fd, (struct sockaddr *)&sin, len) == 0 && getsockname(fd, (struct sockaddr *)&sin, &len) == 0;
-
-	close(fd);
-	assert(ok);
-	return ntohs(sin.sin_port);
-}
 
 /* Any answer to PING, a demand for the password included. */
 static bool up(unsigned short port)
@@ -54,7 +42,7 @@ struct redis *redis_start(unsigned short port, const char *password)
 	bool there = false;
 
 	assert(r);
-	r->port = port ? port : free_port();
+	r->port = port ? port : port_free();
 	snprintf(number, sizeof(number), "%u", r->port);
 	fflush(NULL);
 	r->pid = fork();

@@ -13,6 +13,7 @@
 #include "base/stream.h"
 #include "base/task.h"
 #include "base/tls.h"
+#include "tests/support/port.h"
 
 enum { WAIT_MS = 20000 };
 
@@ -192,24 +193,12 @@ static void accept_event(evutil_socket_t fd, short what, void *arg)
 
 void script_server_start(struct script_server *s, unsigned short port)
 {
-	struct sockaddr_storage sa;
-	socklen_t len;
-	int one = 1;
-
 	memset(s, 0, sizeof(*s));
 	buf_init(&s->received, 100u * 1024 * 1024);
 	net_parse("127.0.0.1", &s->addr);
 	s->addr.port = port;
-	len = net_to_sockaddr(&s->addr, &sa);
-	s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s->fd < 0)
-		abort();
-	setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(s->fd, (struct sockaddr *)&sa, len) < 0 || listen(s->fd, 100) < 0)
-		abort();
-	len = sizeof(sa);
-	getsockname(s->fd, (struct sockaddr *)&sa, &len);
-	net_from_sockaddr((struct sockaddr *)&sa, &s->addr);
+	s->fd = port_listen(&s->addr.port, 100);
+	evutil_make_socket_nonblocking(s->fd);
 	s->event = event_new(loop_base(), s->fd, EV_READ | EV_PERSIST, accept_event, s);
 	event_add(s->event, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include "base/task.h"
 #include "base/tls.h"
+#include "tests/support/port.h"
 
 const char *const talk_kind_names[] = { "socketpair", "tcp", "TLSv1.2", "TLSv1.3" };
 static SSL_CTX *server_ctx, *client_ctx[TALK_KINDS];
@@ -67,18 +68,9 @@ void talk_loop(void)
 
 int talk_listen(struct net_addr *out, int backlog)
 {
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	assert(net_parse("127.0.0.1", out) == 0);
-	len = net_to_sockaddr(out, &ss);
-	assert(bind(fd, (struct sockaddr *)&ss, len) == 0);
-	assert(listen(fd, backlog) == 0);
-	len = sizeof(ss);
-	getsockname(fd, (struct sockaddr *)&ss, &len);
-	net_from_sockaddr((struct sockaddr *)&ss, out);
-	return fd;
+	out->port = 0;
+	return port_listen(&out->port, backlog);
 }
 
 static void join(enum talk_kind kind)

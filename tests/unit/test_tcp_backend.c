@@ -9,6 +9,7 @@
 #include "base/stream.h"
 #include "base/task.h"
 #include "tcp/tcp_backend.h"
+#include "tests/support/port.h"
 #include "tests/unit/conf_lab.h"
 
 enum { A, B, C, SERVERS };              /* site->backend[1..3]; [0] is of MINIMAL */
@@ -25,16 +26,7 @@ static void (*body)(void);
 
 static void listen_on(int i)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port[i]) };
-	socklen_t len = sizeof(a);
-	int yes = 1;
-
-	listening[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	setsockopt(listening[i], SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	assert_int_equal(bind(listening[i], (struct sockaddr *)&a, sizeof(a)), 0);
-	assert_int_equal(listen(listening[i], 50), 0);
-	assert_int_equal(getsockname(listening[i], (struct sockaddr *)&a, &len), 0);
-	port[i] = ntohs(a.sin_port);
+	listening[i] = port_listen(&port[i], 50);
 }
 
 static int setup(void **state)
