@@ -1,4 +1,5 @@
 """Filters that ask daemons beside us for a score: the real rspamd and the real spamd; and several scanners at once."""
+import contextlib
 import os
 import socket
 import threading
@@ -6,6 +7,7 @@ import threading
 import pytest
 
 from lab.clamd import CLAMD, WORD, Clamd
+from lab.process import WAIT_S, free_port
 from lab.rspamd import RSPAMD, Rspamd
 from lab.smtp import Client, mail
 from lab.spamd import SPAMD, Spamd
@@ -141,9 +143,8 @@ class Slow:
     """Takes connections and says nothing; tells when so many are there at once."""
 
     def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.count = 0
+        self.port = free_port()
+        self.listener = socket.create_server(("127.0.0.1", self.port))
         self.changed = threading.Condition()
         self.peers = []
         threading.Thread(target=self.run, daemon=True).start()
@@ -160,7 +161,7 @@ class Slow:
 
     def wait(self, count):
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.peers) >= count, 30)
+            assert self.changed.wait_for(lambda: len(self.peers) >= count, WAIT_S)
 
     def close(self):
         for s in (*self.peers, self.listener):
@@ -192,7 +193,7 @@ def test_side_by_side(lab, backend):
     ("spamd", b"SPAMD/1.1 0 EX_OK\r\nContent-length: 50\r\nSpam: False ; 0.0 / 5.0\r\n\r\nA,B"), ("spamd", b"SPAMD/1.1 0 EX_OK\r\n"), ("spamd", b"220 hello\r\n")])
 def test_cut_and_rubbish(lab, backend, kind, answer):
     """A reply that is cut, or none: never taken for a clean message."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", free_port()))
 
     def serve():
         while True:
@@ -201,10 +202,10 @@ def test_cut_and_rubbish(lab, backend, kind, answer):
             except OSError:
                 return
             data = b""
-            while b"A line." not in data:
-                data += peer.recv(65536)
-            peer.sendall(answer)
-            peer.close()
+            with peer, contextlib.suppress(OSError):
+                while b"A line." not in data and (more := peer.recv(65536)):
+                    data += more
+                peer.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
     facts = {"clamd": "virus", "rspamd": "rspamd.action = reject", "spamd": "spamd.spam"}

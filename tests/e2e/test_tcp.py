@@ -95,8 +95,8 @@ class Web(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         self.data = os.urandom(BIG)
-        super().__init__(("127.0.0.1", 0), WebHandler)
-        self.port = self.server_address[1]
+        self.port = free_port()
+        super().__init__(("127.0.0.1", self.port), WebHandler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 

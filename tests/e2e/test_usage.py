@@ -16,7 +16,7 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
 
 
 def run(*args):
-    return subprocess.run([gateway.BINARY, *args], capture_output=True, text=True, timeout=30)
+    return subprocess.run([gateway.BINARY, *args], capture_output=True, text=True, timeout=120)
 
 
 def manual():
