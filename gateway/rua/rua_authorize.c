@@ -105,20 +105,41 @@ static enum rua_leave read_answer(const struct dns_answer *a, struct rua_uri *ur
 	return leave;
 }
 
-enum rua_leave rua_authorize(struct dns *dns, struct dmarc_walks *walks, const char *domain, struct rua_uri *uri, const char **why)
+/* NULL: no memory. A name that is too long is one that nobody can publish (step 4): DNS_BADNAME. */
+static struct dns_lookup *ask(struct dns *dns, const char *domain, const char *host)
 {
 	char name[2 * DOMAIN_MAX + sizeof(infix)];
-	AUTO(dns_lookup) struct dns_lookup *l = NULL;
+	struct dns_lookup *l = NULL;
+
+	snprintf(name, sizeof(name), "%s%s%s", domain, infix, host);
+	return dns_start(dns, name, DNS_TXT, &l) < 0 ? NULL : l;
+}
+
+void rua_authorize_start(struct dns *dns, struct dmarc_walks *walks, const char *domain, const struct rua_uri *uri, struct dns_lookup **question)
+{
+	*question = NULL;
+	if (strcmp(domain, uri->host) == 0)
+		return;
+	dmarc_walk_start(walks, domain);
+	dmarc_walk_start(walks, uri->host);
+	/* One below the other are of one organization, most often. */
+	if (!domain_within(domain, uri->host) && !domain_within(uri->host, domain))
+		*question = ask(dns, domain, uri->host);
+}
+
+enum rua_leave rua_authorize(struct dns *dns, struct dmarc_walks *walks, const char *domain, struct rua_uri *uri, struct dns_lookup *question, const char **why)
+{
+	AUTO(dns_lookup) struct dns_lookup *own = NULL;
 	enum rua_leave leave = same_organization(walks, domain, uri->host);
 
 	*why = leave == RUA_UNKNOWN ? "the DNS does not say to which organization its host belongs" : "";
 	if (leave != RUA_DENIED)
 		return leave;
-	/* A name that is too long is one that nobody can publish (step 4): DNS_BADNAME. */
-	snprintf(name, sizeof(name), "%s%s%s", domain, infix, uri->host);
-	if (dns_start(dns, name, DNS_TXT, &l) < 0) {
+	if (!question)
+		question = own = ask(dns, domain, uri->host);
+	if (!question) {
 		*why = "out of memory";
 		return RUA_UNKNOWN;
 	}
-	return read_answer(dns_wait(l), uri, why);
+	return read_answer(dns_wait(question), uri, why);
 }

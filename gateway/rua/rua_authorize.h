@@ -12,6 +12,7 @@
 
 struct dmarc_walks;
 struct dns;
+struct dns_lookup;
 
 enum rua_leave {
 	RUA_GRANTED,
@@ -20,9 +21,15 @@ enum rua_leave {
 };
 
 /*
- * domain: canonical, where the policy record was found. uri may come back with another address. walks: from the same dns, shared by the addresses of one
- * report. *why: words, good as long as walks is there, or ""; may wait
+ * Ask for all that rua_authorize will want to know, so that many addresses wait side by side. Never waits. *question: for rua_authorize, then the caller drops
+ * it; NULL where it may not be needed, or cannot be asked now.
  */
-enum rua_leave rua_authorize(struct dns *dns, struct dmarc_walks *walks, const char *domain, struct rua_uri *uri, const char **why);
+void rua_authorize_start(struct dns *dns, struct dmarc_walks *walks, const char *domain, const struct rua_uri *uri, struct dns_lookup **question);
+
+/*
+ * domain: canonical, where the policy record was found. uri may come back with another address. walks: from the same dns, shared by the addresses of one
+ * report. question: of rua_authorize_start for the same, or NULL. *why: words, good as long as walks is there, or ""; may wait
+ */
+enum rua_leave rua_authorize(struct dns *dns, struct dmarc_walks *walks, const char *domain, struct rua_uri *uri, struct dns_lookup *question, const char **why);
 
 #endif

@@ -32,6 +32,13 @@ enum {
 	TO_TEXT_MAX = 8192,
 };
 
+/* An address that the domain names. */
+struct aim {
+	struct rua_uri uri;
+	const char *wrong;              /* it is none; or NULL */
+	struct dns_lookup *question;    /* may be NULL */
+};
+
 struct sending {
 	struct smtp_service *svc;
 	struct channel *history;
@@ -63,17 +70,17 @@ static void say_not(const struct sending *s, const char *uri, const char *why)
 }
 
 /* false: not now. may wait */
-static bool consider(struct sending *s, struct dmarc_walks *walks, const char *text)
+static bool consider(struct sending *s, struct dmarc_walks *walks, const char *text, const struct aim *a)
 {
 	char route[SPOOL_ROUTE_MAX];
-	struct rua_uri u;
-	const char *why = rua_uri_parse(text, strlen(text), &u);
+	struct rua_uri u = a->uri;
+	const char *why = a->wrong;
 	enum rua_leave leave = RUA_DENIED;
 
 	if (!why && s->to_count == (size_t)s->svc->site->rua.destinations)
 		why = "there are others before it, and rua_destinations is reached";
 	if (!why)
-		leave = rua_authorize(s->svc->dns, walks, s->domain->name, &u, &why);
+		leave = rua_authorize(s->svc->dns, walks, s->domain->name, &u, a->question, &why);
 	if (leave == RUA_UNKNOWN && !s->last) {
 		s->why = why;
 		return false;
@@ -89,21 +96,45 @@ static bool consider(struct sending *s, struct dmarc_walks *walks, const char *t
 	return true;
 }
 
+/* All that has to be known of all of them is asked at once: with a DNS that is slow they cost what one costs. */
+static void ask_all(const struct sending *s, struct dmarc_walks *walks, struct aim *aim)
+{
+	for (size_t i = 0; i < s->domain->rua_count; i++) {
+		const char *text = s->domain->rua[i];
+
+		aim[i].wrong = rua_uri_parse(text, strlen(text), &aim[i].uri);
+		if (!aim[i].wrong)
+			rua_authorize_start(s->svc->dns, walks, s->domain->name, &aim[i].uri, &aim[i].question);
+	}
+}
+
+/* may wait */
+static enum rua_sent choose_of(struct sending *s, struct dmarc_walks *walks, const struct aim *aim)
+{
+	for (size_t i = 0; i < s->domain->rua_count; i++)
+		if (!consider(s, walks, s->domain->rua[i], &aim[i]))
+			return RUA_SENT_LATER;
+	s->why = "there is no address that it may be sent to";
+	return s->to_count ? RUA_SENT : RUA_SENT_NOT;
+}
+
 /* may wait */
 static enum rua_sent choose(struct sending *s)
 {
 	AUTO(dmarc_walks) struct dmarc_walks *walks = dmarc_walks_new(s->svc->dns);
+	struct aim *aim = calloc(s->domain->rua_count, sizeof(*aim));
+	enum rua_sent sent = RUA_SENT_LATER;
 
 	s->to = calloc((size_t)s->svc->site->rua.destinations, sizeof(*s->to));
-	if (!walks || !s->to) {
-		s->why = "out of memory";
-		return RUA_SENT_LATER;
+	s->why = "out of memory";
+	if (walks && aim && s->to) {
+		ask_all(s, walks, aim);
+		sent = choose_of(s, walks, aim);
 	}
-	for (size_t i = 0; i < s->domain->rua_count; i++)
-		if (!consider(s, walks, s->domain->rua[i]))
-			return RUA_SENT_LATER;
-	s->why = "there is no address that it may be sent to";
-	return s->to_count ? RUA_SENT : RUA_SENT_NOT;
+	for (size_t i = 0; aim && i < s->domain->rua_count; i++)
+		dns_drop(aim[i].question);
+	free(aim);
+	return sent;
 }
 
 /* --- the report, compressed --- */

@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO(dmarc_walks) struct dmarc_walks *w = dmarc_walks_new(dns_table_dns(t));
 
 	publish(t, (const char *)data, size);
-	if (rua_authorize(dns_table_dns(t), w, "example.com", &u, &why) == RUA_GRANTED)
+	if (rua_authorize(dns_table_dns(t), w, "example.com", &u, NULL, &why) == RUA_GRANTED)
 		assert(memmem(data, size, "DMARC1", 6) && strcmp(u.host, "reports.example.net") == 0 && strcmp(strrchr(u.address, '@') + 1, u.host) == 0);
 	else
 		assert(why[0]);

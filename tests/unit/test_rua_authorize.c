@@ -91,7 +91,7 @@ static void test_rows(void **state)
 		dns_table_zone(t, zone);
 		snprintf(u.address, sizeof(u.address), "%s", rows[i].address);
 		snprintf(u.host, sizeof(u.host), "%s", strchr(rows[i].address, '@') + 1);
-		got = rua_authorize(dns_table_dns(t), w, rows[i].domain, &u, &why);
+		got = rua_authorize(dns_table_dns(t), w, rows[i].domain, &u, NULL, &why);
 		if (got != rows[i].want || (rows[i].then && strcmp(rows[i].then, u.address) != 0))
 			fail_msg("%s to %s: got %d, %s (%s)", rows[i].domain, rows[i].address, got, u.address, why);
 		assert_non_null(why);
@@ -110,15 +110,49 @@ static void test_questions(void **state)
 	const char *why;
 
 	dns_table_zone(t, zone);
-	assert_int_equal(rua_authorize(dns_table_dns(t), w, "example.com", &u, &why), RUA_GRANTED);
+	assert_int_equal(rua_authorize(dns_table_dns(t), w, "example.com", &u, NULL, &why), RUA_GRANTED);
 	assert_int_equal(dns_table_asked(t), 0);
 	strcpy(u.host, "yes.example");
-	rua_authorize(dns_table_dns(t), w, "example.com", &u, &why);
+	rua_authorize(dns_table_dns(t), w, "example.com", &u, NULL, &why);
 	strcpy(u.host, "spf.example");
-	rua_authorize(dns_table_dns(t), w, "example.com", &u, &why);
+	rua_authorize(dns_table_dns(t), w, "example.com", &u, NULL, &why);
 	assert_int_equal(dns_table_count(t, "_dmarc.example.com", DNS_TXT), 1);
 	assert_int_equal(dns_table_count(t, "_dmarc.example", DNS_TXT), 1);
 	assert_int_equal(dns_table_count(t, "example.com._report._dmarc.yes.example", DNS_TXT), 1);
+}
+
+/* Asked before: all at once, and nothing a second time; who is probably of the same organization is not asked for leave. */
+static void test_started(void **state)
+{
+	static const struct { const char *host; size_t questions; } hosts[] = {
+		{ "example.com", 0 }, { "mail.example.com", 3 }, { "yes.example", 6 }, { "away.example", 8 }, { "spf.example", 10 },
+	};
+	AUTO(dns_table) struct dns_table *t = dns_table_new();
+	AUTO(dmarc_walks) struct dmarc_walks *w = dmarc_walks_new(dns_table_dns(t));
+	struct dns_lookup *question[5];
+	const char *why;
+
+	dns_table_zone(t, zone);
+	dns_table_hold(t, true);
+	for (size_t i = 0; i < 5; i++) {
+		struct rua_uri u = { .address = "a@" };
+
+		strcpy(u.host, hosts[i].host);
+		rua_authorize_start(dns_table_dns(t), w, "example.com", &u, &question[i]);
+		assert_int_equal(dns_table_waiting(t), hosts[i].questions);
+		assert_int_equal(question[i] != NULL, i >= 2);
+	}
+	dns_table_hold(t, false);
+	dns_table_answer(t, NULL, 0);
+	for (size_t i = 0; i < 5; i++) {
+		static const enum rua_leave want[] = { RUA_GRANTED, RUA_GRANTED, RUA_GRANTED, RUA_UNKNOWN, RUA_DENIED };
+		struct rua_uri u = { .address = "a@" };
+
+		strcpy(u.host, hosts[i].host);
+		assert_int_equal(rua_authorize(dns_table_dns(t), w, "example.com", &u, question[i], &why), want[i]);
+		dns_drop(question[i]);
+	}
+	assert_int_equal(dns_table_asked(t), 10);
 }
 
 int main(void)
@@ -126,6 +160,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_questions),
+		cmocka_unit_test(test_started),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

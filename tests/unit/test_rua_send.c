@@ -324,6 +324,52 @@ static void cut_task(void *arg)
 	}
 }
 
+/* Sixteen addresses with a DNS that is slow: none waits for another. */
+static void slow_main(void *arg)
+{
+	static const char *const many[] = {
+		"mailto:d@a.test", "mailto:d@b.test", "mailto:d@c.test", "mailto:d@d.test", "mailto:d@e.test", "mailto:d@f.test", "mailto:d@g.test", "mailto:d@h.test",
+		"mailto:d@i.test", "mailto:d@j.test", "mailto:d@k.test", "mailto:d@l.test", "mailto:d@m.test", "mailto:d@n.test", "mailto:d@o.test", "mailto:d@p.test",
+	};
+	const struct rua_domain d = { .name = "example.org", .rua = many, .rua_count = sizeof(many) / sizeof(*many) };
+
+	cut.sent = rua_send(&cut.sender, DAY, &d, true, &cut.noted);
+	cut.ended = true;
+}
+
+static void slow_task(void *arg)
+{
+	static char hostname[] = "mx.example.com", from[] = "dmarc@example.com", org[] = "Example";
+	static struct site site = { .hostname = hostname, .rua = { .send = true, .from = from, .org = org, .destinations = 3, .max_bytes = 1 << 20 } };
+	struct spool spool = { 0 };
+	struct dns_table *t = dns_table_new();
+	struct smtp_service svc = { .site = &site, .spool = &spool, .dns = dns_table_dns(t) };
+	struct gate gate = { .limit = 1 };
+
+	dns_table_zone(t, zone);
+	dns_table_hold(t, true);
+	memset(&got, 0, sizeof(got));
+	memset(&play, 0, sizeof(play));
+	cut.sender = (struct rua_sender){ .svc = &svc, .gate = &gate };
+	cut.ended = false;
+	CHECK(task_spawn("slow", slow_main, NULL, &cut.task) == 0);
+	for (int i = 0; i < 1000 && dns_table_waiting(t) < 3 + 2 * 16; i++)
+		task_sleep(10);
+	/* _dmarc of example.org, org, test; and for each its own, and the question for leave. */
+	CHECK(dns_table_waiting(t) == 3 + 2 * 16);
+	dns_table_hold(t, false);
+	dns_table_answer(t, NULL, 0);
+	for (int i = 0; i < 1000 && !cut.ended; i++)
+		task_sleep(10);
+	CHECK(cut.ended && cut.sent == RUA_SENT_NOT && cut.noted && dns_table_asked(t) == 3 + 2 * 16);
+	dns_table_free(t);
+}
+
+static void test_slow(void **state)
+{
+	task_check_run(slow_task);
+}
+
 static void test_cut(void **state)
 {
 	task_check_run(cut_task);
@@ -361,6 +407,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_slow),
 		cmocka_unit_test(test_cut),
 	};
 
