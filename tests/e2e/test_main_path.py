@@ -115,7 +115,7 @@ def test_starttls_and_tls_in_the_trace(gate, postfix):
 def test_a_command_that_comes_with_the_end_of_the_handshake(gate):
     """In one segment with the client's Finished it lies in OpenSSL's buffer, and the socket says nothing."""
     for _ in range(60):
-        with Client(gate.port, timeout=10) as c:
+        with Client(gate.port) as c:
             c.ehlo()
             c.starttls()
             c.ehlo()

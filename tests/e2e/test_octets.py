@@ -143,6 +143,7 @@ def test_thirty_megabytes(g, recorder):
             c.envelope("a@sender.example", "bob@example.com")
             assert c.data_block(message).code == 250 if by == "DATA" else bdat(c, message[:1 << 20], message[1 << 20:]) == [250] * 2
             assert recorder.taken.pop().original == message
+    g.stop()                        # no file comes or goes while they are looked at
     assert not [p for p in g.state.rglob("*") if p.is_file() and p.stat().st_size > 1 << 20]
 
 
