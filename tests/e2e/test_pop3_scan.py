@@ -14,6 +14,7 @@ import pytest
 from lab.gateway import parse_logfmt
 from lab.mailserver import PASSWORD
 from lab.pop3_server import Pop3Server, unstuffed
+from lab.process import WAIT_S
 from lab.wire import Pop3
 
 POLICY = """
@@ -161,8 +162,7 @@ def test_convicted_after_delivery(gate):
     with login(g) as c:
         assert retr(c) == bad
     g.policy_path.write_text(POLICY)
-    g.process.send(signal.SIGHUP)
-    g.wait_notify("READY=1")
+    g.reload()
     with login(g) as c:
         assert is_notice(retr(c), bad)
 
@@ -423,12 +423,14 @@ def test_a_stop_in_the_middle(scripted):
 
     def slow(session, line):
         session.send(b"+OK\r\n" + bad[:1000])
-        go.wait(30)
+        go.wait(WAIT_S)
         return bad[1000:] + b".\r\n"
     g = scripted(bad, script={"RETR": slow})
     with login(g) as c, login(g) as idle:
         c.send(b"RETR 1\r\n")
+        end = time.monotonic() + WAIT_S
         while not any(b"RETR 1" in s.commands for s in g.server.sessions):
+            assert time.monotonic() < end
             time.sleep(0.01)
         g.process.send(signal.SIGTERM)
         assert idle.rest() == b""
@@ -445,20 +447,21 @@ def test_a_server_that_does_not_go_on(scripted, first):
     def stuck(session, line):
         session.send(first)
         asked.release()
-        never.wait(60)
+        never.wait(2 * WAIT_S)
         return b""
 
-    g = scripted(CLEAN, script={"RETR": stuck}, options="scan = yes idle_timeout = 1s")
+    g = scripted(CLEAN, script={"RETR": stuck}, options="scan = yes idle_timeout = 3s")
     with login(g) as c:
         assert c.cmd(b"RETR 1").startswith(b"-ERR [SYS/TEMP]") and c.rest() == b""
-    assert asked.acquire(timeout=10)
+    assert asked.acquire(timeout=WAIT_S)
     g = scripted(CLEAN, script={"RETR": stuck})
     with login(g) as c:
         c.send(b"RETR 1\r\n")
+        assert asked.acquire(timeout=WAIT_S)
     g.wait_line("event=pop3 .*end=")
     with login(g) as c:
         c.send(b"RETR 1\r\n")
-        assert asked.acquire(timeout=10) and asked.acquire(timeout=10)
+        assert asked.acquire(timeout=WAIT_S)
         g.process.send(signal.SIGTERM)
         assert b".\r\n" not in c.rest()
     assert g.stop() == 0
