@@ -6,6 +6,7 @@ A persona is a class whose attributes are its traits; a test may set any of them
 import base64
 import re
 import ssl
+import threading
 import time
 
 from lab.backend import Backend, Hangup, Message, Session
@@ -69,7 +70,7 @@ class Persona(Backend):
 
     # traits
     checks = "rcpt"                 # where an unknown recipient is refused: at RCPT, at the end of the "data", or never (None)
-    tarpit_s = 0                    # each 5xx comes so much later
+    tarpit_s = 0                    # each 5xx comes so much later, or when relent() is called
     idle_s = total_s = None         # scaled by the tests, from minutes to parts of a second
     per_source = None               # sessions at once from one address
     size_max = None                 # octets
@@ -89,11 +90,17 @@ class Persona(Backend):
         for trait, value in traits.items():
             assert hasattr(type(self), trait), trait
             setattr(self, trait, value)
+        self.patience = threading.Event()
         super().__init__(script, keywords=(), users=users, tls=tls)
         if self.context:
             self.context.minimum_version, self.context.maximum_version = self.tls_versions
             if self.tls_ciphers:
                 self.context.set_ciphers(self.tls_ciphers)
+
+    def relent(self):
+        """Who is in the tarpit hears it now."""
+        self.patience.set()
+        self.patience = threading.Event()
 
     # what it says: each persona has its own words
 
@@ -129,7 +136,7 @@ class Persona(Backend):
 
     def _send(self, s, reply):
         if reply.startswith(b"5") and self.tarpit_s:
-            time.sleep(self.tarpit_s)
+            self.patience.wait(self.tarpit_s)
         s.sock.sendall(reply)
         s.errors += reply[:3] in self.errors
         if self.error_limit and s.errors > self.error_limit:
