@@ -2,11 +2,12 @@
 import re
 import socket
 import ssl
+import time
 
 import pytest
 
 from lab.haproxy import BALANCER, HAProxy
-from lab.process import free_port
+from lab.process import WAIT_S, free_port
 from lab.smtp import Client, Closed, insecure, mail
 
 POLICY = """
@@ -114,15 +115,15 @@ def test_health_checks_are_quiet(proxied, postfix, tmp_path):
         for name, port in balancer.port.items():
             with Client(port, source="127.0.0.7") as c:
                 assert c.greeting.code == 220
-        for _ in range(200):
+        end, rows = time.monotonic() + WAIT_S, []
+        while not rows or not all(r[17] == "UP" and r[36] == "L4OK" for r in rows):
+            assert time.monotonic() < end, rows
+            time.sleep(0.05)
             with socket.socket(socket.AF_UNIX) as stats:
                 stats.connect(str(tmp_path / "haproxy" / "stats"))
                 stats.sendall(b"show stat\n")
                 table = stats.makefile().read()
             rows = [r.split(",") for r in table.splitlines() if r.split(",")[1:2] == ["gate"]]
-            if rows and all(r[17] == "UP" and r[36] == "L4OK" for r in rows):
-                break
-        assert rows and all(r[17] == "UP" for r in rows), table
     for first in (b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x20\0\0\0"):
         with Raw(g.proxied, first) as c:
             assert c.reply().code == 220

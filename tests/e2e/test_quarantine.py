@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from lab.process import WAIT_S
 from lab.smtp import Client, Closed, mail
 
 POLICY = """
@@ -69,7 +70,7 @@ def test_no_250_while_the_keeper_is_silent(lab, backend):
             c.line()
         # clean mail flows beside it
         assert send(g, "clean", "bob@example.com").code == 250
-        c.sock.settimeout(30)
+        c.sock.settimeout(WAIT_S)
         g.kill_child("gp-store")
         reply = c.reply()
         assert reply.code in (451, 250) and (reply.code == 451 or g.quarantined()), reply
@@ -90,7 +91,7 @@ def test_the_worker_dies_before_the_250(lab, backend):
         c.sock.settimeout(0.3)
         with pytest.raises(TimeoutError):
             c.line()
-        c.sock.settimeout(30)
+        c.sock.settimeout(WAIT_S)
         g.kill_child("gp-worker 1")
         with pytest.raises(Closed):
             c.line()

@@ -5,10 +5,8 @@ import time
 import pytest
 
 from lab.backend import Held, hang_up
-from lab.process import free_port
+from lab.process import WAIT_S, free_port
 from lab.smtp import Client, mail
-
-UP = r"name=b0 .*state=up"
 
 SPLIT = """
 defer later: if header.subject ~ /defer/ and rcpt = "dave@example.com"
@@ -116,7 +114,7 @@ def test_354_comes_after_the_results(lab, backend):
     with Client(g.port) as c:
         c.ehlo()
         c.send(b"MAIL FROM:<a@sender.example>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n")
-        assert held.reached.wait(30)
+        assert held.reached.wait(WAIT_S)
         held.reply = b"550 5.1.1 nobody here\r\n"
         held.go.set()
         assert [c.reply().code for _ in range(3)] == [250, 550, 554]
@@ -143,11 +141,11 @@ def test_250_only_after_the_backends(lab, backend):
         c.envelope("a@sender.example", "bob@example.com")
         c.expect("DATA", 354)
         c.send(mail() + b".\r\n")
-        assert held.reached.wait(30)
+        assert held.reached.wait(WAIT_S)
         c.sock.settimeout(0.3)
         with pytest.raises(TimeoutError):
             c.line()
-        c.sock.settimeout(30)
+        c.sock.settimeout(WAIT_S)
         held.go.set()
         assert c.reply().code == 250
 
@@ -235,7 +233,7 @@ def test_cached_for_a_second(lab, backend):
     g = lab([server.port], conf=callout_conf(source.port, 'negative = "1s"'))
     assert rcpt(g, "new@example.com") == [550]
     source.users.append("new@example.com")
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         if rcpt(g, "new@example.com") == [250]:
             return

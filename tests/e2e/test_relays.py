@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lab.postfix import Postfix
-from lab.process import free_port
+from lab.process import WAIT_S, free_port
 from lab.smtp import Client, mail
 
 RELAY, EDGE = "127.0.0.50", "127.0.0.51"
@@ -212,7 +212,7 @@ def test_history_and_replay(lab, backend, at):
         c.ehlo("relay.example.com")
         assert c.message("alice@good.example", "bob@example.com", field.encode() + mail()).code == 250
     g.verdict("accept")
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while not (found := json.loads(g.command("history", "-c", str(g.conf_path), "--json", check=False).stdout)):
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -244,6 +244,7 @@ def test_the_server_hears_of_the_client_that_xforward_told(lab, scratch, at):
                 assert [r.code for r in c.envelope("alice@good.example", "bob@example.com")] == [250]
                 assert c.data_block(mail()).code == 250
         server.wait_message("bob@example.com", 4)
+        server.wait_log(r": client=\S+\[127\.0\.0\.66\]")         # its log is written by a process of its own
         assert re.findall(r": client=\S+\[(\S+)\]", (server.dir / "log").read_text()) == ["127.0.0.25", RELAY, RELAY, "127.0.0.66"]
     finally:
         server.stop()

@@ -162,6 +162,14 @@ dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_co
         base = self.state / "quarantine"
         return sorted(p for p in base.rglob("*.eml")) if base.is_dir() else []
 
+    def quarantine_owners(self):
+        """Whose files there are, as numbers; journals come and go."""
+        out = set()
+        for p in (self.state / "quarantine").rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                out.add(p.stat().st_uid)
+        return out
+
     # its processes
 
     def children(self):

@@ -29,6 +29,7 @@ defaults
     timeout client 60s
     timeout server 60s
     option redispatch
+    timeout check 30s
     default-server inter 100ms fall 1 rise 2
 {sections}
 """)
