@@ -139,9 +139,9 @@ def test_filtered(net, server, inline):
     g = inline()
     since = end_of(server)
     with net.world.call(Client, 25, source=CLIENT, host=SERVER) as c:
-        assert c.message("alice@sender.example", "bob@example.com", mail(subject="bad")).code == 250
+        assert c.message("villain@sender.example", "bob@example.com", mail(subject="bad")).code == 250
     g.verdict("quarantine")
-    assert "from=<alice@sender.example>" not in server.log(1 << 30)[since:]
+    assert "from=<villain@sender.example>" not in server.log(1 << 30)[since:]
     with net.world.call(Client, 25, source=CLIENT, host=SERVER) as c:
         c.ehlo()
         assert c.envelope("alice@sender.example", "a@elsewhere.example")[0].code == 550
@@ -205,7 +205,8 @@ def test_reload_with_open_connections(net, server, inline):
 
 def test_no_more_sessions_than_the_server_takes(net, server, inline):
     """max_sessions holds for sessions in the clients' names, too."""
-    g = inline(backends=[f"{SERVER}:25"], listeners=LISTENERS.split("\n")[1], backend_options="max_sessions = 1 max_sessions_wait = 100ms")
+    g = inline(backends=[f"{SERVER}:25"], listeners=LISTENERS.split("\n")[1], backend_options="max_sessions = 1 max_sessions_wait = 100ms",
+               conf="limits { transactions = 10000 }")
     g.wait_line("event=backend .*state=up")
     with net.world.call(Client, 25, source=CLIENT, host=SERVER) as a, net.world.call(Client, 25, source=CLIENT2, host=SERVER) as b:
         a.ehlo()
@@ -327,7 +328,7 @@ def test_bypass_and_stop(net, server, inline):
 
 def test_bypass_of_who_has_vanished(net, server, inline):
     """Sessions without a limit: a connection that nothing moves on has an end all the same."""
-    g = bypassed(inline, conf=f'bypass = {{ "{CLIENT2}/32" }} timeouts {{ session = 0 command = 1s backend_dot = 1s }}')
+    g = bypassed(inline, conf=f'bypass = {{ "{CLIENT2}/32" }} timeouts {{ session = 0 command = 3s backend_dot = 3s }}')
     with net.world.call(Client, 25, source=CLIENT2, host=SERVER) as c:
         assert "server.example.com" in c.greeting.text
         g.wait_line(r"event=bypassed .*end=idle")
@@ -337,7 +338,7 @@ def test_bypass_of_who_has_vanished(net, server, inline):
 def test_answers_that_go_elsewhere(net, server, inline, source, host):
     """The server's route to its clients does not lead through us: said once with the route to add, counted, and the mail is deferred."""
     own = LISTENERS.strip().split("\n")[":" in host]
-    g = inline(backends=[f"[{host}]:25" if ":" in host else f"{host}:25"], listeners=own, backend_options="connect_timeout = 300ms")
+    g = inline(backends=[f"[{host}]:25" if ":" in host else f"{host}:25"], listeners=own, backend_options="connect_timeout = 1s")
     test = ("routes", "-c", str(g.conf_path), "--test")
     live = ("check", "-c", str(g.conf_path), "--live")
     assert b"come back through this machine" in g.command(*test).stdout
@@ -528,7 +529,7 @@ def test_spool_of_a_server_that_is_away(net, inline):
     server = net.server.call(Backend, host=SERVER, port=26)
     try:
         g = inline(backends=[f"{SERVER}:26"], listeners='listener in { address = "0.0.0.0:26" transparent = yes }',
-                   backend_options="spool = yes probe_interval = 1s connect_timeout = 300ms", conf="recipients { verify = none }")
+                   backend_options="spool = yes probe_interval = 1s connect_timeout = 3s", conf="recipients { verify = none }")
         g.wait_line("event=backend .*state=up")
         server.stop()
         g.wait_line("event=backend .*state=away")
