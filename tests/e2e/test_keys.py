@@ -15,6 +15,7 @@ import pytest
 
 from lab.certificates import Certificates, openssl
 from lab.memory import memory
+from lab.process import WAIT_S
 from lab.recorder import Recorder
 from lab.smtp import Client, insecure, mail
 
@@ -190,9 +191,7 @@ def test_nobody_else_has_them(gate, recorder, keys):
             mark = g.mark()
             g.process.send(signal.SIGHUP)
             g.wait_line("event=reload what=done", mark)
-            deadline = time.monotonic() + 20
-            while sum(1 for n in g.children() if n.startswith("gp-worker")) > 2 and time.monotonic() < deadline:
-                time.sleep(0.05)
+            former_gone(g, 2)
             use()
 
 
@@ -246,30 +245,36 @@ def test_reload(gate, recorder, keys):
             g.wait_line("cannot be used any more.*file=.*mx.example.key", mark)
             assert shown(second) == der(new_cert)
     sign(g, recorder, keys)
-    deadline = time.monotonic() + 30
-    while gp_keys(g) != 1 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert gp_keys(g) == 1, "the old generation's has gone with its last worker"
+    former_gone(g, 1)
 
 
-def gp_keys(g):
+def of_name(g, name):
+    """How many children are called so, or so and a number."""
     n = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             continue
-        n += "(gp-keys)" in stat and int(stat.rpartition(")")[2].split()[1]) == g.process.pid
+        n += re.search(rf"\({name}( \d+)?\)", stat) is not None and int(stat.rpartition(")")[2].split()[1]) == g.process.pid
     return n
+
+
+def former_gone(g, workers):
+    """After a reload: the workers of before have ended, and after the last of them their key process."""
+    end = time.monotonic() + WAIT_S
+    while (left := (of_name(g, "gp-worker"), of_name(g, "gp-keys"))) != (workers, 1):
+        assert time.monotonic() < end, f"workers, key processes: {left}"
+        time.sleep(0.02)
 
 
 # when it is not there
 
 def await_keys(g):
-    deadline = time.monotonic() + 20
-    while "gp-keys" not in g.children() and time.monotonic() < deadline:
+    end = time.monotonic() + WAIT_S
+    while "gp-keys" not in g.children():
+        assert time.monotonic() < end, g.process.output()
         time.sleep(0.02)
-
 
 
 def meanwhile(g, work):
@@ -284,7 +289,7 @@ def meanwhile(g, work):
     mark = g.mark()
     os.kill(pid, signal.SIGKILL)
     g.wait_line(f"event=died process=\"key process\" pid={pid} ", mark)
-    t.join(30)
+    t.join(WAIT_S)
     assert out, "it did not come to an end"
     return out[0]
 
@@ -326,12 +331,12 @@ def test_killed_again_and_again(gate, recorder, keys):
         before = len(done)
         await_keys(g)
         g.kill_child("gp-keys")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_S
         while len(done) < before + 6 and not problems and time.monotonic() < deadline:
             time.sleep(0.02)
     over.set()
     for t in visitors:
-        t.join(30)
+        t.join(WAIT_S)
     assert not problems and len(done) >= 24
     assert all(m.octets.count(b"DKIM-Signature:") == 2 for m in recorder.taken)
 
