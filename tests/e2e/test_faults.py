@@ -88,6 +88,13 @@ def processes(parent):
     return out
 
 
+def alive(pid):
+    """Whether it has not ended; one that nobody has waited for has."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
 class Site:
     """A gateway on a disk of its own, with a clock of its own; the Postfix behind, with users who log in; two mail servers of the world; DNS."""
 
@@ -132,7 +139,7 @@ listener submission {{ address = "127.0.0.1:{self.submission}" direction = submi
     def again(self, pids):
         """When all of these have ended, by themselves."""
         end = time.monotonic() + WAIT_S
-        while left := [p for p in pids if os.path.exists(f"/proc/{p}") and "State:\tZ" not in pathlib.Path(f"/proc/{p}/status").read_text()]:
+        while left := list(filter(alive, pids)):
             assert time.monotonic() < end, f"they outlive their parent: {left}"
             time.sleep(0.02)
         self.old.append(self.gate.process)
@@ -301,7 +308,7 @@ def disk_lost(site, load):
     site.gate.process.send(signal.SIGKILL)
     site.gate.process.wait()
     end = time.monotonic() + WAIT_S
-    while any(os.path.exists(f"/proc/{p}") for p in pids[1:]) and time.monotonic() < end:
+    while any(map(alive, pids)) and time.monotonic() < end:
         time.sleep(0.02)
     site.disk.repair()
     site.again(pids)
