@@ -106,12 +106,12 @@ def inject_all(rooms, record_property, memory, shard, shards, roles):
             tally.wrong.append(f"descriptors of {role}: {count} before, {after[role]} after")
     beginnings = [site for site, _, _ in tally.missed if tally.at_the_beginning(site)]
     others, tried = len(tally.missed) - len(beginnings), tally.sites - len({site.hash for site in beginnings})
+    strange = [f"{error} {site}" for site, error, _ in tally.missed if site.role in ("gp-worker", "box") and not tally.at_the_beginning(site)]
     record_property("count", f"{'allocation' if memory else 'I/O'} sites, part {shard + 1} of {shards}: {tally.sites}, {tally.done} failures; not met again: {len(beginnings)} of a process' beginning,"
-                    f" {others} others; {rooms.others} in which a library died; {rooms.sessions} sessions, {rooms.kept} messages acknowledged, {rooms.twice} of them delivered twice,"
+                    f" {others} others, {len(strange)} of these in workers and boxes; {rooms.others} in which a library died; {rooms.sessions} sessions, {rooms.kept} messages acknowledged, {rooms.twice} of them delivered twice,"
                     f" lost {sum('LOST' in w for w in tally.wrong)}; {time.monotonic() - began:.0f} s")
     assert not tally.wrong, f"{len(tally.wrong)} of {tally.sites}:\n" + "\n".join(tally.wrong[:20])
     assert tried >= FLOOR[memory] // shards and tally.done >= tried * (8 if LONG else 9) // 10, (tally.sites, tried, tally.done)
-    strange = [f"{error} {site}" for site, error, _ in tally.missed if site.role in ("gp-worker", "box") and not tally.at_the_beginning(site)]
     assert len(strange) * 100 <= MISSED_PERCENT * tally.done, "\n".join(strange)
 
 

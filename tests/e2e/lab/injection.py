@@ -408,7 +408,7 @@ class Rooms:
     def deaths(self, since):
         return [line for line in self.gate.process.output(since).splitlines() if "event=died" in line or "Assertion" in line]
 
-    def good(self, kind, patience=15):
+    def good(self, kind, patience=PATIENCE_S):
         """A session without a failure goes well, at the latest after the pauses that a gateway makes of its own when something has failed."""
         end = time.monotonic() + patience
         tries = 0
