@@ -93,6 +93,8 @@ static int shared_take(struct parent *p, int fd, bool *same)
 		close(p->shared_fd);
 	p->shared_fd = shared_make();
 	p->shared = p->shared_fd >= 0 ? shared_map(p->shared_fd) : NULL;
+	if (p->shared)
+		rua_shared_wait(&p->shared->rua);
 	return p->shared ? 0 : -ENOMEM;
 }
 

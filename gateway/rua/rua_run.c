@@ -17,6 +17,7 @@
 #include "smtp/smtp_server.h"
 
 enum {
+	OTHERS_MS = 3 * 60 * 1000,      /* what a report takes at most, with a DNS that is slow and a spool that is busy */
 	TURN_MS = 1000,                 /* how often who has not the turn looks */
 	IDLE_MS = 60 * 1000,            /* at most, between two looks at what is due */
 	READING_MS = 250,               /* the history reads a day */
@@ -61,7 +62,14 @@ static bool turn_take(struct rua_run *r)
 {
 	int nobody = 0;
 
+	if (clock_ms() < atomic_load(&r->place.shared->from_ms))
+		return false;
 	return atomic_load(&r->place.shared->turn) == r->place.slot + 1 || atomic_compare_exchange_strong(&r->place.shared->turn, &nobody, r->place.slot + 1);
+}
+
+void rua_shared_wait(struct rua_shared *shared)
+{
+	atomic_store(&shared->from_ms, clock_ms() + OTHERS_MS);
 }
 
 void rua_shared_forget(struct rua_shared *shared, int slot)

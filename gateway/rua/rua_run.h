@@ -24,7 +24,14 @@ struct smtp_service;
 struct rua_shared {
 	_Atomic int turn;               /* whose it is: its slot, from 1; 0: nobody's */
 	_Atomic uint64_t sent, given_up;
+	_Atomic int64_t from_ms;        /* of clock_ms(): before that nobody has it */
 };
+
+/*
+ * This memory is another than that of workers who live still (an upgrade to a program with another layout), so that nobody sees their turn: it begins when
+ * the reports that they have under way are done, for none is to be sent twice.
+ */
+void rua_shared_wait(struct rua_shared *shared);
 
 /* What ended in that slot has no turn any more. */
 void rua_shared_forget(struct rua_shared *shared, int slot);

@@ -274,6 +274,21 @@ static void turn_task(void *arg)
 	CHECK(total(0) == 1 && atomic_load(&shared.turn) == 0);
 }
 
+/* Workers of another memory may have the turn, and what they have under way has its time. */
+static void others_task(void *arg)
+{
+	reset(1);
+	rua_shared_wait(&shared);
+	look_once(0);
+	CHECK(total(0) == 0 && history.looks == 0 && atomic_load(&shared.turn) == 0);
+	run_ms += 60 * 1000;
+	look_once(0);
+	CHECK(total(0) == 0 && history.looks == 0);
+	run_ms += 120 * 1000;
+	look_once(0);
+	CHECK(total(0) == 1 && atomic_load(&shared.turn) == 0);
+}
+
 /* Who is told to end keeps its turn until what is under way is done. */
 static void stop_task(void *arg)
 {
@@ -411,6 +426,11 @@ static void test_turn(void **state)
 	task_check_run(turn_task);
 }
 
+static void test_others(void **state)
+{
+	task_check_run(others_task);
+}
+
 static void test_stop(void **state)
 {
 	task_check_run(stop_task);
@@ -450,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_days),
 		cmocka_unit_test(test_crowded),
 		cmocka_unit_test(test_turn),
+		cmocka_unit_test(test_others),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_away),
 		cmocka_unit_test(test_later),
