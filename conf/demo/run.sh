@@ -48,9 +48,9 @@ write_conf() {
 	[ -n "${BACKEND:-}" ] || { demo_dns; demo_outbound; }
 }
 
-# The rules as shipped, with those of the demonstration before the last one.
+# The rules as shipped, with a sealer that is trusted, and the rules of the demonstration before the last one.
 write_policy() {
-	grep -v '^accept$' "$top/conf/policy.conf"
+	sed -e '/^accept$/d' -e 's/^list sealers = { }$/list sealers = { lists.example }/' "$top/conf/policy.conf"
 	cat "$top/conf/demo/rules.conf"
 }
 
@@ -65,6 +65,12 @@ samples() {
 
 	a genuine, signed one: delivered to $demo/Maildir
 	  curl -sS --interface 127.0.0.25 smtp://127.0.0.1:$port/mail.good.example --mail-from alice@good.example $to -T conf/demo/genuine.eml
+
+	one that came by a mailing list, which has changed it: the signature is broken, and DMARC fails, whose record says reject.
+	The list's seal (ARC) says that DMARC passed when it came there; lists.example is in the list sealers of the rules: delivered
+	  curl -sS --interface 127.0.0.68 smtp://127.0.0.1:$port/lists.example --mail-from garden-bounces@lists.example $to -T conf/demo/mailing-list.eml
+	its facts: arc and arc.dmarc_sealers, dkim and dmarc; without the seal the rule dmarc-failed would have kept it
+	  $exe explain -c $demo/gatepost.conf --client 127.0.0.68 --helo lists.example --from garden-bounces@lists.example --to bob@$domain conf/demo/mailing-list.eml
 
 	a forgery: answered 250, kept in the quarantine
 	  curl -sS --interface 127.0.0.67 smtp://127.0.0.1:$port/mailer.example --mail-from offers@mailer.example $to -T conf/demo/forgery.eml

@@ -43,13 +43,19 @@ def test_the_commands_it_prints(demo):
     shell, command, place = demo
     command("genuine.eml")
     shell.wait_line("verdict=accept .*from=<alice@good.example>")
+    command("-T.*mailing-list.eml")
+    sealed = shell.wait_line("verdict=accept .*from=<garden-bounces@lists.example>")
+    assert "dkim=fail" in sealed and "dmarc=fail" in sealed and "arc=pass" in sealed, sealed
+    explained = command("gatepost explain .*mailing-list.eml")
+    assert re.search(r"^  arc\.dmarc_sealers +lists\.example$", explained, re.M) and re.search(r"^  dmarc +fail ", explained, re.M), explained
+    assert re.search(r"false +quarantine dmarc-failed: .*\(arc\.dmarc_sealers is \"lists\.example\"\)$", explained, re.M) and "verdict: accept" in explained, explained
     command("-T.*forgery.eml")
     shell.wait_line("verdict=quarantine rule=dmarc-failed")
     command("invoice.eml")
     shell.wait_line("verdict=quarantine rule=programs .*observed=\"invoice: quarantine\"")
     command("listed.eml", status=55)
     shell.wait_line("verdict=reject rule=listed")
-    assert len(list((place / "Maildir/new").iterdir())) == 1
+    assert len(list((place / "Maildir/new").iterdir())) == 2
     command("dave@far.example")
     shell.wait_line("verdict=accept .*to=<dave@far.example>")
     (sent,) = [x for x in (place / "Maildir/new").iterdir() if b"The drawings" in x.read_bytes()]
@@ -59,7 +65,7 @@ def test_the_commands_it_prints(demo):
     shell.wait_line("event=spool result=later .*mx.away.example")
     assert "mx away.example" in command("spool list")
     end = time.monotonic() + 20
-    while len(command("history -c \\S+$", status=None).splitlines()) < 6:  # written at the keeper's own pace
+    while len(command("history -c \\S+$", status=None).splitlines()) < 7:  # written at the keeper's own pace
         assert time.monotonic() < end
         time.sleep(0.05)
     assert "observe invoice: quarantine" in command("history .* -v")
@@ -70,9 +76,10 @@ def test_the_commands_it_prints(demo):
     name = found[-1].split()[0]
     assert "invoice-4711" in command("quarantine show", ID=name)
     assert "released" in command("quarantine release", ID=name)
-    assert len(list((place / "Maildir/new").iterdir())) == 2
-    assert re.search(r"1  quarantine -> accept", command("replay"))
-    assert "verdict: quarantine, by dmarc-failed" in command("gatepost explain")
+    assert len(list((place / "Maildir/new").iterdir())) == 3
+    changes = command("replay")
+    assert "1  quarantine -> accept" in changes and "1  accept -> quarantine" in changes, changes
+    assert "verdict: quarantine, by dmarc-failed" in command("gatepost explain.*forgery.eml")
     (line,) = [x for x in shell.output().splitlines() if "kill -HUP" in x]
     subprocess.run(["sh", "-c", line[line.index("kill -HUP"):]], cwd=gateway.ROOT, check=True, timeout=60)
     shell.wait_line("event=reload what=done")
