@@ -52,7 +52,7 @@ class Stand:
     """
 
     MOODS = {"smtp": {}, "few": {}, "crowded": {}, "idle": dict(idle_s=1), "total": dict(total_s=0.5), "strict": {}}
-    OPTIONS = {"few": 'max_sessions = 20 max_sessions_wait = "30s"', "told": "xclient = yes", "proxied": "proxy = v1"}
+    OPTIONS = {"few": 'max_sessions = 20 max_sessions_wait = "1m"', "crowded": 'max_sessions_wait = "1m"', "told": "xclient = yes", "proxied": "proxy = v1"}
 
     def __init__(self, persona, directory, certificates, dns):
         self.persona = persona
