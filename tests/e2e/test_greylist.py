@@ -1,6 +1,7 @@
 """Greylisting: the first attempt waits, the second passes; by network, by SPF domain, by DKIM domain; what is known outlives everything."""
 import contextlib
 import itertools
+import json
 import re
 import sqlite3
 import time
@@ -145,8 +146,8 @@ def test_the_state_keeper_dies(grey):
 def test_by_64_for_ipv6(lab, backend, own_network):
     with own_network(["2001:db8:1:1::1", "2001:db8:1:1:ffff::2", "2001:db8:1:2::1"]) as net:
         def run():
-            lab([backend().port], policy=POLICY, dns=None, dns_conf='local_zone = { ". static" } forward = { "127.0.0.1:9" }',
-                conf=CONF + f'\nlistener six {{ address = "[::]:{net.port}" }}\nlimits {{ sessions_per_client = 3 }}')
+            g = lab([backend().port], policy=POLICY, dns=None, dns_conf='local_zone = { ". static" } forward = { "127.0.0.1:9" }',
+                    conf=CONF + f'\nlistener six {{ address = "[::]:{net.port}" }}\nlimits {{ sessions_per_client = 3 }}')
 
             def six(source, **kw):
                 with Client(net.port, source=source, host="2001:db8:1:1::1") as c:
@@ -157,7 +158,10 @@ def test_by_64_for_ipv6(lab, backend, own_network):
             assert wait_s(first) == 1
             assert pass_after(first, lambda: six("2001:db8:1:1:ffff::2")).code == 250
             assert wait_s(six("2001:db8:1:2::1")) == 1
-            # sessions are counted by /64, too
+            # sessions are counted by /64, too, and those of before have ended
+            end = time.monotonic() + WAIT_S
+            while json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["limits"]["smtp_sessions"]:
+                assert time.monotonic() < end
             many = [Client(net.port, source=s, host="2001:db8:1:1::1", greeting=False)
                     for s in ("2001:db8:1:1::1", "2001:db8:1:1:ffff::2", "2001:db8:1:1::1", "2001:db8:1:1:ffff::2")]
             assert sorted(c.reply().code for c in many) == [220, 220, 220, 421]
