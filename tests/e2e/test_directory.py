@@ -11,6 +11,7 @@ import pytest
 
 from lab import ldap_liar as ldap
 from lab.certificates import Certificates
+from lab.process import WAIT_S
 from lab.recorder import Recorder
 from lab.slapd import BASE, PASSWORD, USER, Slapd, entry, user
 from lab.smtp import Client, mail
@@ -70,8 +71,8 @@ def status(g):
     return json.loads(g.command("status", "-c", str(g.conf_path)).stdout)["directories"][0]
 
 
-def await_status(g, test, timeout=15):
-    end = time.monotonic() + timeout
+def await_status(g, test):
+    end = time.monotonic() + WAIT_S
     while not test(status(g)):
         assert time.monotonic() < end, status(g)
         time.sleep(0.1)
@@ -81,6 +82,7 @@ def await_status(g, test, timeout=15):
 
 def test_who_is_known(gate, slapd, recorder):
     s = slapd(PEOPLE + user("list", msExchRequireAuthToSendTo="TRUE") + entry("mailonly", mail="Only.Mail@Example.COM"))
+    begun = time.monotonic()
     g = gate(s)
     refreshed(g)
     for to in ("anna@example.com", "ANNA@Example.com", "a.other@example.com", "only.mail@example.com", "list@example.com", "postmaster@example.com"):
@@ -93,7 +95,7 @@ def test_who_is_known(gate, slapd, recorder):
     assert len(recorder.wait().rcpts) == 2
     await_status(g, lambda d: d["addresses"] == 5)
     one = status(g)
-    assert one["name"] == "ad" and one["state"] == "up" and one["addresses"] == 5 and one["refreshed_s"] < 30
+    assert one["name"] == "ad" and one["state"] == "up" and one["addresses"] == 5 and one["refreshed_s"] <= time.monotonic() - begun + 1
 
 
 def test_new_ones_at_once_and_removed_ones_after_a_refresh(gate, slapd):
@@ -172,16 +174,16 @@ def test_tls(gate, slapd, tmp_path):
         g = gate(s, f'tls_ca = "{certs.ca}"', tls=tls, url=url)
         refreshed(g)
         assert code(g, "anna@example.com") == 250 and code(g, "nobody@example.com") == 550
-        connections = s.process.output().count(" ACCEPT ")
+        connections = len(s.said(" ACCEPT "))
         assert [code(g, f"nobody{i}@example.com") for i in range(3)] == [550] * 3
-        assert s.process.output().count(" ACCEPT ") == connections, "one connection for one question after the other"
+        assert len(s.said(" ACCEPT ")) == connections, "one connection for one question after the other"
     # Nobody that we know has signed it: not a word of the password, and nobody is refused.
     other = Certificates(tmp_path / "other")
     g = gate(s, f'tls_ca = "{other.ca}"', tls="tls = starttls")
     g.wait_line(r"event=directory name=ad what=away why=\"TLS: ")
-    binds = s.process.output().count(" BIND ")
+    binds = len(s.said(" BIND "))
     assert code(g, "anna@example.com") == 451 and code(g, "nobody@example.com") == 451
-    assert s.process.output().count(" BIND ") == binds
+    assert len(s.said(" BIND ")) == binds
     # Another name than that of the certificate.
     g = gate(s, f'tls_ca = "{certs.ca}"', tls="tls = starttls", url=f"ldap://localhost:{s.port}", dns_conf='local_data = { "localhost. A 127.0.0.1" }')
     g.wait_line(r"event=directory name=ad what=away why=\"TLS: ")
@@ -197,7 +199,7 @@ def test_killed_and_started_again(gate, slapd, lab):
     s.kill()
     g.wait_line(r"event=directory name=ad what=away")
     assert code(g, "anna@example.com") == 250
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while code(g, "nobody@example.com") != 451:
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -210,7 +212,8 @@ def test_killed_and_started_again(gate, slapd, lab):
     mark = g.mark()
     s.start()
     g.wait_line(r"event=directory name=ad what=\"it answers again\"", mark)
-    await_status(g, lambda d: d["state"] == "up" and d["refreshed_s"] < 3)
+    refreshed(g, mark)
+    await_status(g, lambda d: d["state"] == "up")
     assert code(g, "nobody@example.com") == 550
 
 
@@ -230,7 +233,7 @@ def test_kept_no_longer(gate, slapd):
     refreshed(g)
     assert code(g, "anna@example.com") == 250
     s.kill()
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while code(g, "anna@example.com") != 451:
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -251,36 +254,40 @@ def test_password(gate, slapd):
 
 
 def test_it_stands_still(gate, slapd):
-    """SIGSTOP: those who are known are answered at once all the same; others after the timeout, then at once, too."""
+    """SIGSTOP: those who are known are answered at once all the same; others after the timeout, then at once, too: nobody asks it any more for a while."""
     s = slapd()
-    g = gate(s, "timeout = 3s")
+    g = gate(s, "timeout = 1s")
     refreshed(g)
+    mark = g.mark()
     s.freeze()
-    started = time.monotonic()
     assert code(g, "anna@example.com") == 250
-    assert time.monotonic() - started < 3
+    assert "what=away" not in g.process.output(mark), "it was asked, and did not answer"
     assert code(g, "nobody@example.com") == 550, "what is known is fresh"
-    assert time.monotonic() - started < 12
-    started = time.monotonic()
-    assert code(g, "nobody2@example.com") == 550
-    assert time.monotonic() - started < 2.9
-    g.wait_line(r"event=directory name=ad what=away why=\"the directory: it does not answer\"")
+    g.wait_line(r"event=directory name=ad what=away why=\"the directory: it does not answer\"", mark)
+    for i in range(4):                  # 2 seconds, then 4, 8, 16
+        spared = status(g)["spared"]
+        assert code(g, f"nobody{i}@example.com") == 550
+        if status(g)["spared"] > spared:
+            break
+    else:
+        raise AssertionError("it is asked each time")
     s.thaw()
 
 
 def test_suspiciously_few(gate, slapd):
     """Less than half is believed when it has been seen twice; nobody at all never is."""
-    s = slapd("".join(user(f"u{i}") for i in range(10)))
+    # Seven in one entry, three in another: they go in one step, between two refreshes.
+    s = slapd(user("u0", *(f"smtp:u{i}@example.com" for i in range(1, 7))) + user("u7", "smtp:u8@example.com", "smtp:u9@example.com"))
     g = gate(s, "live = 0", refresh="1s")
-    refreshed(g)
+    assert "addresses=10" in refreshed(g)
     mark = g.mark()
-    s.remove(*(f"u{i}" for i in range(7)))
+    s.remove("u0")
     line = g.wait_line(r"event=directory name=ad what=DOUBTED", mark)
     assert "3 addresses, of 10 before" in line
     g.wait_line(r"event=directory name=ad what=\"refreshed: fewer addresses, seen twice\" addresses=3", mark)
     assert code(g, "u0@example.com") == 550 and code(g, "u9@example.com") == 250
     mark = g.mark()
-    s.remove("u7", "u8", "u9")
+    s.remove("u7")
     for _ in range(2):
         g.wait_line(r"event=directory name=ad what=DOUBTED .*never believed", mark)
         mark = g.mark()
@@ -298,7 +305,7 @@ def test_half_a_result(gate, slapd):
 def test_harvest(gate, slapd):
     """Who tries all names does not flood the directory: `live` questions a second, and beyond that what is known counts."""
     s = slapd()
-    g = gate(s, "live = 5")
+    g = gate(s, "live = 1")
     refreshed(g)
     before = s.searches("harvest")
     started = time.monotonic()
@@ -311,7 +318,7 @@ def test_harvest(gate, slapd):
         c.cmd("MAIL FROM:<a@sender.example>")
         codes += [c.cmd(f"RCPT TO:<harvest{i}@example.com>").code for i in range(15, 30)]
     assert set(codes) == {550}
-    assert s.searches("harvest") - before <= 10 + 5 * (time.monotonic() - started + 1)
+    assert s.searches("harvest") - before <= 2 + time.monotonic() - started + 1
     await_status(g, lambda d: d["spared"] > 0)
 
 
@@ -373,15 +380,15 @@ def test_found_during_a_refresh(gate):
         fetched.append(r)
         if len(fetched) > 1:
             begun.set()
-            assert go.wait(10)
+            assert go.wait(WAIT_S)
         return [*PAIR, ldap.DONE]
 
     with ldap.Liar(answer) as liar:
-        g = gate(liar, "timeout = 10s")
+        g = gate(liar, "timeout = 30s")
         refreshed(g)
         mark = g.mark()
         g.command("recipients", "-c", str(g.conf_path), "refresh")
-        assert begun.wait(10)
+        assert begun.wait(WAIT_S)
         assert code(g, "new@example.com") == 250
         go.set()
         assert "addresses=3" in refreshed(g, mark)
@@ -406,7 +413,7 @@ def test_other_servers(gate, lab):
 def test_stands_in_for_one_that_hangs(gate):
     """A server that takes connections and lets us in, and then says nothing."""
     with ldap.Liar(lambda r: None) as silent, ldap.Liar(lambda r: [*PAIR, ldap.DONE] if whole(r) else [ldap.DONE]) as good:
-        g = gate(good, "timeout = 100ms", url=f'{silent.url()}", "{good.url()}')
+        g = gate(good, "timeout = 1s", url=f'{silent.url()}", "{good.url()}')
         assert "addresses=2" in refreshed(g)
         assert silent.searches == 1
 
@@ -451,8 +458,8 @@ def test_notice_of_disconnection(gate):
     """Nobody waits for more than that; and such messages are not kept, however many there are."""
     notice = ldap.tlv(0x30, ldap.tlv(2, b"\0"), ldap.tlv(0x78, ldap.tlv(10, b"\x34"), ldap.text(""), ldap.text(1000 * "x"), ldap.text("1.3.6.1.4.1.1466.20036", 0x8a)))
     with ldap.Liar(lambda r: [bytearray(20 * notice)]) as liar:
-        g = gate(liar, "timeout = 5s")
-        assert "it has closed the connection" in g.wait_line("event=directory name=ad what=away", timeout=10)
+        g = gate(liar, "timeout = 20s")
+        assert "it has closed the connection" in g.wait_line("event=directory name=ad what=away")
 
 
 def test_a_part_elsewhere(gate):
@@ -478,7 +485,7 @@ def test_old_restriction(gate):
         refreshed(g)
         assert code(g, "list@example.com") == 550
         away.set()
-        end = time.monotonic() + 15
+        end = time.monotonic() + WAIT_S
         while (said := code(g, "list@example.com")) == 550 and time.monotonic() < end:
             time.sleep(0.2)
         assert said == 451 and code(g, "anna@example.com") == 250
@@ -531,7 +538,7 @@ def test_reload(gate, slapd):
         reload("verify = directory", "verify = none")
         assert code(g, "only.mail@example.com") == 250
         assert inside.cmd("RCPT TO:<bert@example.com>").code == 250
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while "gp-directory" in g.children():
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -1,13 +1,15 @@
 """OpenLDAP's slapd on loopback with a directory of its own: attributes as Active Directory and Domino have them, under the arc for examples (RFC 5612)."""
 import pathlib
 import signal
+import socket
 import subprocess
 
-from .process import Process, free_port, wait_for_port
+from .process import WAIT_S, Process, free_port, wait_for_port
 
 BASE = "DC=example,DC=com"
 USER, PASSWORD = f"CN=gatepost,{BASE}", "correct horse battery staple"
 ROOT, ROOT_PASSWORD = f"CN=root,{BASE}", "root"
+ASIDE = "127.0.0.98"            # of connections that ask nothing
 
 # Names as they are there; syntax and matching as a question needs them. mail, uid and cn are OpenLDAP's own.
 SCHEMA = """
@@ -88,9 +90,16 @@ access to * by users read by * none
     def password(self, text):
         self.change(f"dn: {USER}\nchangetype: modify\nreplace: userPassword\nuserPassword: {text}\n\n")
 
+    def said(self, word):
+        """Its lines with that word: all until now, and they are here, since that of a connection made now is. That connection is in none of them."""
+        mark = self.process.mark()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT_S, source_address=(ASIDE, 0)) as s:
+            self.process.wait_line(rf"ACCEPT from IP={ASIDE}:{s.getsockname()[1]} ", mark)
+        return [line for line in self.process.output().splitlines() if word in line and f"IP={ASIDE}:" not in line]
+
     def searches(self, word):
         """How many questions with that word it has been asked."""
-        return sum(1 for line in self.process.output().splitlines() if " SRCH base=" in line and word in line)
+        return sum(word in line for line in self.said(" SRCH base="))
 
     def kill(self):
         self.process.send(signal.SIGKILL)
