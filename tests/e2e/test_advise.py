@@ -42,7 +42,7 @@ def zone(scratch):
 def advise(zone, tmp_path):
     key = tmp_path / "good.pem"
 
-    def run(*args, code, conf=True, extra="", timeout="2s"):
+    def run(*args, code, conf=True, extra="", timeout="30s"):
         path = tmp_path / "gatepost.conf"
         path.write_text(f"""
 hostname = gate.example

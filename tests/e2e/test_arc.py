@@ -9,6 +9,7 @@ import dkim
 import pytest
 
 from lab.knot import Knot
+from lab.process import WAIT_S
 from lab.sign import KEY, key_record, signed
 from lab.smtp import Client, mail
 from lab.zones import ZONES
@@ -153,7 +154,7 @@ def test_a_key_that_is_away(lab, backend):
         server = backend()
         conf = f'zone dead.example {{ servers = {{ "127.0.0.1:{silent.getsockname()[1]}" }} }}\n'
         away = sealed(listed(original("away")), "dead.example", said("pass"))
-        g = lab([server.port], policy=policy("dead.example"), conf=conf, dns_conf='timeout = "300ms"')
+        g = lab([server.port], policy=policy("dead.example"), conf=conf, dns_conf='timeout = "2s"')
         reply = send(g, away, sender=AUTHOR)
         assert reply.code == 451
         assert g.verdict("defer")["temperror"] == "arc.dmarc_sealers"
@@ -161,7 +162,7 @@ def test_a_key_that_is_away(lab, backend):
         assert send(g, sealed(listed(original("fail")), "dead.example", said("fail")), sender=AUTHOR).code == 550
         assert send(g, sealed(original("pass"), "dead.example", said("pass")), sender=AUTHOR, source="127.0.0.25").code == 250
         assert "arc=temperror (ARC-Message-Signature i=1: the key could not be looked up" in results(server.messages[0].data)
-        g = lab([server.port], policy=policy(), conf=conf, dns_conf='timeout = "300ms"')
+        g = lab([server.port], policy=policy(), conf=conf, dns_conf='timeout = "2s"')
         assert send(g, away, sender=AUTHOR).code == 550
 
 
@@ -174,7 +175,7 @@ def test_explain_and_history(lab, backend):
     told = g.explain(forwarded().replace(b"A line.", b"A lie."), client=FROM_LIST, helo="mail.lists.example", sender="bounce@lists.example")
     assert "the body is not what was signed" in told
     assert send(g, forwarded("remembered")).code == 250
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while True:
         found = json.loads(g.command("history", "-c", str(g.conf_path), "--json", "--to", "bob@example.com", check=False).stdout or "[]")
         if found:

@@ -8,7 +8,7 @@ import pytest
 from lab.backend import KEYWORDS, Backend, Held, hang_up
 from lab.gateway import parse_logfmt
 from lab.memory import memory, secrets
-from lab.process import free_port
+from lab.process import WAIT_S, free_port
 from lab.smtp import Client, Closed, insecure, mail
 
 PASSWORD = "Sesame-0pen-Tr0ub4dor-xyzzy"
@@ -44,13 +44,14 @@ def asking(*steps, end=b"235 2.7.0 welcome\r\n"):
 
 @pytest.fixture
 def gate(lab, backend):
-    """A gateway with the three listeners before a scripted backend; both as attributes."""
+    """A gateway with the three listeners before a scripted backend, which it has seen: what that offers is known. Both as attributes."""
     def make(conf="", step=asking(), listeners=LISTENERS, **kw):
         b = backend({"AUTH": step, **kw.pop("script", {})}, keywords=kw.pop("keywords", OFFER))
         ports = [free_port() for _ in range(3)]
         g = lab([b.port], listeners=listeners.format(*ports), conf=conf, **kw)
         g.smtp, g.submission, g.submissions = ports
         g.backend = b
+        g.wait_line("event=backend .*state=up")
         return g
     return make
 
@@ -384,11 +385,10 @@ def test_no_backend(gate):
         g.backend.stop()
         c.expect(f"AUTH PLAIN {plain()}", 454)
         c.expect("MAIL FROM:<ann@example.com>", 530)
+        mark = g.mark()
         g.backend.listen()
-        end = time.monotonic() + 20
-        while (reply := c.cmd(f"AUTH PLAIN {plain()}")).code == 454 and time.monotonic() < end:
-            g.wait_line("state=up")
-        assert reply.code == 235
+        g.wait_line("event=backend .*state=up", mark)
+        c.expect(f"AUTH PLAIN {plain()}", 235)
 
 
 def test_backend_lost_in_the_dialogue(gate):
@@ -477,6 +477,7 @@ def test_sessions_of_others_are_not_used(gate):
 
 # who fails
 
+TICK_S = 0.02           # of the clock by which the gateway's timers run: they may end so much early
 GUARD = 'auth { slow_after = 2 slow_by = "300ms" refuse_after = 4 refuse_for = "15m" }'
 
 
@@ -489,7 +490,7 @@ def test_slowed_then_refused(gate):
             c.expect(f"AUTH PLAIN {plain(password='wrong')}", 535)
             took.append(time.monotonic() - start)
         asked = len(auth_sessions(g))
-        assert asked == 4 and took[2] >= 0.3 and took[3] >= 0.6
+        assert asked == 4 and took[2] >= 0.3 - TICK_S and took[3] >= 0.6 - TICK_S
         assert c.cmd(f"AUTH PLAIN {plain()}").lines == ["421 4.7.0 too many failed logins, try again later"]
         assert c.closed()
     with submit(g) as c:
@@ -582,6 +583,7 @@ def test_nothing_is_kept(gate):
                 for block in memory(pid):
                     for secret in wanted:
                         assert secret not in block, f"{name}: ...{block[max(0, block.find(secret) - 60):][:200]!r}"
+    g.stop()                # files that come and go, as SQLite's do, are there or not
     for path in g.dir.rglob("*"):
         if path.is_file():
             assert not any(s in path.read_bytes() for s in wanted), path
@@ -613,13 +615,12 @@ def test_closed_while_slowed(gate):
     with submit(g) as c:
         c.expect(f"AUTH PLAIN {plain()}", 535)
         c.send(f"AUTH PLAIN {plain()}\r\n".encode())
-    start = time.monotonic()
     with pytest.raises(Closed), submit(g) as c:
         c.send(f"AUTH PLAIN {plain()}\r\n".encode())
-        g.stop()
+        assert g.stop() == 0
         c.reply()
         raise Closed
-    assert time.monotonic() - start < 15
+    assert len(auth_sessions(g)) == 1       # it was not waited for until it had its turn
 
 
 def test_backend_changes(gate):
@@ -632,7 +633,7 @@ def test_backend_changes(gate):
         "AUTH LOGIN GSSAPI", "XNEW"]
     line = parse_logfmt(g.wait_line("event=backend-changed"))
     assert line["name"] == "b0" and line["went"] == "DSN AUTH=PLAIN AUTH=CRAM-MD5 AUTH=DIGEST-MD5 AUTH=XOAUTH2 AUTH=SCRAM-SHA-256 AUTH=NTLM"
-    end = time.monotonic() + 10
+    end = time.monotonic() + WAIT_S
     while True:
         with Implicit(g.submissions) as c:
             offered = c.ehlo().keywords()
@@ -648,7 +649,7 @@ def test_held_backend(gate):
     g = gate(step=held)
     with submit(g) as c:
         c.send(f"AUTH PLAIN {plain()}\r\n".encode())
-        assert held.reached.wait(10)
+        assert held.reached.wait(WAIT_S)
         with Client(g.smtp) as d:
             assert d.message("x@sender.example", "bob@example.com", mail()).code == 250
         held.go.set()

@@ -20,7 +20,7 @@ def transaction(g, subject="hello", rcpt="bob@example.com", **kw):
 # TLS
 
 def tls_gate(lab, server, mode, *, name="backend.example", ca=None):
-    options = f'tls = {mode} tls_name = "{name}" connect_timeout = "2s"' + (f' tls_ca = "{ca}"' if ca else "")
+    options = f'tls = {mode} tls_name = "{name}"' + (f' tls_ca = "{ca}"' if ca else "")
     return lab([server.port], backend_options=options)
 
 
@@ -225,7 +225,7 @@ def test_reuse_has_its_bounds(lab, backend):
 def test_max_sessions_and_the_bounded_wait(lab, backend):
     """Exchange allows 20 of one source and says 421 to the next: it never sees one too many, and who waits gets his turn."""
     server = backend(limit=2)
-    g = lab([server.port], backend_options='max_sessions = 2 max_sessions_wait = "20s"')
+    g = lab([server.port], backend_options='max_sessions = 2 max_sessions_wait = "60s"')
     g.wait_line(UP.format(0))
     answers = []
     threads = [threading.Thread(target=lambda i=i: answers.append(transaction(g, f"message {i}"))) for i in range(12)]

@@ -1,8 +1,15 @@
 """The dialogue: one command, one reply; parsing, limits, what was refused and why."""
+import socket
+import time
+
 import pytest
 
+from lab.process import WAIT_S
 from lab.recorder import Recorder
 from lab.smtp import Client, Closed, mail
+
+
+UP = "event=backend .*state=up"         # and what it offers is known
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +183,12 @@ def test_sessions_per_client(lab, recorder):
     with Client(g.port, source="127.0.0.2") as c:
         assert c.greeting.code == 220
     held.pop().expect("QUIT", 221)
-    for _ in range(100):                                # the place is free as soon as the gateway has seen the end
+    end = time.monotonic() + WAIT_S
+    while True:                                         # the place is free as soon as the gateway has seen the end
         with Client(g.port) as c:
             if c.greeting.code == 220:
                 break
-    else:
-        raise AssertionError("the place was not given back")
+        assert time.monotonic() < end, "the place was not given back"
     for c in held:
         c.close()
 
@@ -220,6 +227,7 @@ def test_null_sender(lab, recorder):
 def test_smtputf8_needs_the_backend(lab):
     with Recorder(("SIZE 1000000",)) as r:
         g = lab([r.port], policy="accept\n")
+        g.wait_line(UP)
         with Client(g.port) as c:
             assert not {"SMTPUTF8", "8BITMIME", "DSN"} & set(c.ehlo().keywords())
             assert c.expect("MAIL FROM:<a@sender.example> SMTPUTF8", 553).text.startswith("5.6.7")
@@ -234,6 +242,7 @@ def test_eightbit_for_a_sevenbit_backend(lab, eightbit):
     message = mail(subject="8").replace(b"Subject: 8", b"Subject: \xd6\xd0\xce\xc4") + "\u00e4\u00f6\r\n".encode()
     with Recorder(("SIZE 1000000",)) as r:
         g = lab([r.port], policy="accept\n", conf=f'smtp {{ eightbit = "{eightbit}" }}')
+        g.wait_line(UP)
         with Client(g.port) as c:
             reply = c.message("a@sender.example", "bob@example.com", message)
             if eightbit == "pass":
@@ -257,7 +266,6 @@ def test_gone_without_a_word(g):
 
 
 def test_half_closed_clients_hear_their_replies(g):
-    import socket
     with Client(g.port) as c:
         c.send(b"EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\nRCPT TO:<bob@example.com>\r\nDATA\r\n" + mail() + b".\r\nQUIT\r\n")
         c.sock.shutdown(socket.SHUT_WR)

@@ -1,4 +1,5 @@
 """A good client among bad ones."""
+import contextlib
 import resource
 import selectors
 import socket
@@ -18,10 +19,11 @@ def memory_mib(pid):
     pids, total = [pid], 0
     while pids:
         p = pids.pop()
-        with open(f"/proc/{p}/task/{p}/children") as f:
-            pids += [int(x) for x in f.read().split()]
-        with open(f"/proc/{p}/statm") as f:
-            total += int(f.read().split()[1]) * resource.getpagesize()
+        with contextlib.suppress(OSError):          # one that has ended meanwhile has none
+            with open(f"/proc/{p}/task/{p}/children") as f:
+                pids += [int(x) for x in f.read().split()]
+            with open(f"/proc/{p}/statm") as f:
+                total += int(f.read().split()[1]) * resource.getpagesize()
     return total / (1 << 20)
 
 

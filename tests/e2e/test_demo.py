@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lab import gateway
-from lab.process import Process, free_port
+from lab.process import WAIT_S, Process, free_port
 
 BUILD = pathlib.Path(gateway.BINARY).resolve().parent
 
@@ -64,12 +64,13 @@ def test_the_commands_it_prints(demo):
     command("erin@away.example")
     shell.wait_line("event=spool result=later .*mx.away.example")
     assert "mx away.example" in command("spool list")
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while len(command("history -c \\S+$", status=None).splitlines()) < 7:  # written at the keeper's own pace
         assert time.monotonic() < end
         time.sleep(0.05)
     assert "observe invoice: quarantine" in command("history .* -v")
     assert len(command("quarantine list").splitlines()) == 3
+    end = time.monotonic() + WAIT_S
     while not (found := command("quarantine search").splitlines()):
         assert time.monotonic() < end
         time.sleep(0.05)

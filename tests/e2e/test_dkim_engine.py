@@ -6,6 +6,7 @@ import time
 import dkim
 import pytest
 
+from lab.process import WAIT_S
 from lab.recorder import Recorder
 from lab.sign import KEY, public_key, signed
 from lab.smtp import Client, mail
@@ -64,7 +65,7 @@ def test_domainkeys_are_seen_and_not_believed(lab, recorder):
     octets = recorder.wait().octets
     head = re.sub(rb"\r\n\s+", b" ", octets).partition(b"\r\n\r\n")[0]
     assert b"dkim=none" in head and b"dkim=pass" not in head and field in octets
-    end = time.monotonic() + 20
+    end = time.monotonic() + WAIT_S
     while not (shown := history(g)):        # the keeper writes at its own pace
         assert time.monotonic() < end
         time.sleep(0.02)
