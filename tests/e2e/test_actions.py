@@ -4,6 +4,7 @@ import email
 import pytest
 
 from lab.backend import Held
+from lab.process import WAIT_S
 from lab.smtp import Client, mail
 
 
@@ -177,7 +178,7 @@ def test_quarantine_waits_for_the_deliveries(lab, backend):
         c.envelope("alice@sender.example", "a@example.com", "q@example.com", "b@example.com")
         c.expect("DATA", 354)
         c.send(mail() + b".\r\n")
-        assert held.reached.wait(30)
+        assert held.reached.wait(WAIT_S)
         assert g.quarantined() == []
         held.go.set()
         assert c.reply().code == 250

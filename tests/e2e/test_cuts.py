@@ -27,6 +27,7 @@ LONG = float(os.environ.get("FAULT_SECONDS", "0")) > 0
 SIZES = [("data", 400, False), ("bdat", 400, True)] + ([("long data", 3000, False), ("long bdat", 3000, True)] if LONG else [])
 SIDE_BY_SIDE, LANES = 100, 32
 TLS_STEP = 13
+TRIES = 100             # until a session gets as far as it is to be cut
 RCPTS = ["bob@example.com", "carol@example.com"]
 CONF = "limits { sessions_per_client = 10000 }"
 
@@ -130,8 +131,9 @@ async def client_leg(lab, name, size, bdat, tls):
     cut = []
 
     async def work(job, _):
+        """Also where the machine is so slow that a session is put off before it comes so far."""
         n, plan = job
-        for _ in range(100 if tls else 1):
+        for _ in range(TRIES):
             entry = write(site.books, size, bdat)
             counts = await site.send(entry, n=n, cut=plan, bdat=bdat, tls=tls)
             cut.append((entry, n, plan))
@@ -157,20 +159,27 @@ async def server_leg(lab, name, size, bdat, tls=None, options=""):
     site, done = Site(lab), set()
     await site.begin(LANES, tls, options)
     lane = site.cutters[0]
-    await site.until_taken(write(site.books, size, bdat), bdat=bdat)
-    lengths = dict(zip((UP, DOWN), await said_goodbye(lane)))
+    first = write(site.books, size, bdat)
+    await site.until_taken(first, bdat=bdat)
+    lengths = dict(zip((UP, DOWN), await said_goodbye(lane, first)))
     begun, every = time.monotonic(), list(plans(lengths))
     if tls and not LONG:
         every = every[random.randrange(TLS_STEP)::TLS_STEP]
 
     async def work(job, k):
-        """The same message comes again until it is taken; the first connection to the server is the one that is cut."""
+        """
+        The same message comes again until it is taken; the first connection to the server is the one that is cut. Unless it ends before that: a client who
+        takes a second between two commands, as ours does where the machine is busy, gives it to others.
+        """
         n, plan = job
-        entry = write(site.books, size, bdat)
-        site.cutters[k].set(plan)
-        await site.until_taken(entry, lane=k, n=n, bdat=bdat)
-        await asyncio.wait_for(site.cutters[k].event.wait(), 60)
-        assert site.cutters[k].was_cut, f"{plan}: {site.cutters[k].octets} of {lengths}"
+        for _ in range(TRIES):
+            entry = write(site.books, size, bdat)
+            site.cutters[k].set(plan)
+            await site.until_taken(entry, lane=k, n=n, bdat=bdat)
+            await asyncio.wait_for(site.cutters[k].event.wait(), 60)
+            if site.cutters[k].was_cut:
+                break
+        assert site.cutters[k].was_cut, f"{plan}: {site.cutters[k].past[-5:]} of {lengths}"
         done.add(plan)
 
     await all_done(enumerate(every, 1), work, LANES)
@@ -222,8 +231,7 @@ outbound {{ port = {port} never = {{ none }} bench = "0s" reuse_idle = "0s" }} s
             assert time.monotonic() < end, f"lane {k}: nothing is delivered"
             await asyncio.sleep(0.02)
 
-    await kept(0)
-    lengths = dict(zip((UP, DOWN), await said_goodbye(site.cutters[0])))
+    lengths = dict(zip((UP, DOWN), await said_goodbye(site.cutters[0], await kept(0))))
     begun = time.monotonic()
 
     async def work(plan, k):
@@ -243,13 +251,13 @@ outbound {{ port = {port} never = {{ none }} bench = "0s" reuse_idle = "0s" }} s
             time.monotonic() - begun)
 
 
-async def said_goodbye(cutter):
-    """The gateway says QUIT when the client has its answer."""
-    while True:
-        before = cutter.octets
-        await asyncio.sleep(0.2)
-        if before == cutter.octets and before[1]:
-            return before
+async def said_goodbye(cutter, entry):
+    """The octets of the connection that brought the entry: the gateway says QUIT when the client has its answer. Others, that look at the server, bring less."""
+    end = time.monotonic() + 60
+    while not (found := [octets for octets in cutter.past if octets[0] > len(entry.data)]):
+        assert time.monotonic() < end, cutter.past
+        await asyncio.sleep(0.05)
+    return found[0]
 
 
 @pytest.mark.parametrize("name, size, bdat, tls", [(*s, False) for s in SIZES] + ([("tls", 400, False, True)] if LONG else []),

@@ -197,9 +197,13 @@ class Pair:
 
 
 class Cutter:
-    """plan: of the next connection, or of the one behind as many as pass. Of the last one that had a plan, or of all when there is none: octets (up, down); was_cut."""
+    """
+    plan: of the next connection, or of the one behind as many as pass. Of the last one that had a plan, or of all when there is none: octets (up, down);
+    was_cut. past: octets of all that have ended.
+    """
 
     def __init__(self, behind):
+        self.past = []
         self.behind, self.plan, self.octets, self.was_cut, self.tasks, self.event = behind, None, (0, 0), False, set(), asyncio.Event()
         self.passing = 0
 
@@ -220,6 +224,7 @@ class Cutter:
 
     def ended(self, pair):
         self.octets = pair.near.count, pair.far.count
+        self.past.append(self.octets)
         if pair.cut:
             self.was_cut = pair.over
             self.event.set()
