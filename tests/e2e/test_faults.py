@@ -63,7 +63,14 @@ class Servfail(threading.Thread):
         super().__init__(daemon=True)
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind(("127.0.0.1", port))
+        end = time.monotonic() + WAIT_S
+        while True:                     # a resolver may be asking from this very port: it has it until it gives up
+            try:
+                self.sock.bind(("127.0.0.1", port))
+                break
+            except OSError:
+                assert time.monotonic() < end, f"port {port} is not free"
+                time.sleep(0.02)
         self.start()
 
     def run(self):
