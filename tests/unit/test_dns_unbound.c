@@ -547,13 +547,13 @@ static void dead_in(struct run *r)
 
 	assert_int_equal(a->status, DNS_TEMPFAIL);
 	assert_string_equal(a->why, "timeout");
-	assert_in_range(clock_ms() - start, 300, 5000);
+	assert_in_range(clock_ms() - start, 300, LONG_MS);
 	/* less, when the asker has less time */
 	dns_drop(l);
 	start = clock_ms();
 	assert_int_equal(dns_start_within(r->d, "two.dead.example", DNS_A, 50, &l), 0);
 	assert_string_equal(dns_wait(l)->why, "timeout");
-	assert_in_range(clock_ms() - start, 50, 5000);
+	assert_in_range(clock_ms() - start, 50, LONG_MS);
 	/* the server is back: the next name is answered */
 	responder.manner = AUTHORITATIVE;
 	for (start = clock_ms(); a->status != DNS_OK && clock_ms() - start < LONG_MS; )

@@ -201,7 +201,6 @@ static void test_many(void **state)
 	for (int round = 0; round < 2; round++) {
 		AUTO(policy_list) struct policy_list *l = policy_list_new();
 		int n = round ? 300000 : 3000, hits = 0;
-		double start;
 
 		for (int i = 0; i < n; i++) {
 			snprintf(text, sizeof(text),
@@ -212,19 +211,22 @@ static void test_many(void **state)
 			add(l, text, false);
 		}
 		assert_int_equal(policy_list_count(l), n);
-		start = seconds();
-		for (int i = 0; i < 30000; i++) {
-			int k = (int)((unsigned)i * 7919u % (unsigned)n);
+		for (int at = 0; at < 30000; at += 3000) {      /* the least of ten times: another machine on our processor is no cost of ours */
+			double start = seconds(), took;
 
-			snprintf(text, sizeof(text), "x.d%d.example", k);
-			hits += policy_list_has(l, FACT_DOMAIN, text, NULL) == (k % 3 == 0);
-			snprintf(text, sizeof(text), "u%d@mail.example", k);
-			hits += policy_list_has(l, FACT_ADDRESS, text, NULL) == (k % 3 == 1);
-			snprintf(text, sizeof(text), "10.%d.%d.%d", k >> 16 & 255, k >> 8 & 255,
-				 k & 255);
-			hits += policy_list_has(l, FACT_IP, text, NULL) == (k % 3 == 2);
+			for (int i = at; i < at + 3000; i++) {
+				int k = (int)((unsigned)i * 7919u % (unsigned)n);
+
+				snprintf(text, sizeof(text), "x.d%d.example", k);
+				hits += policy_list_has(l, FACT_DOMAIN, text, NULL) == (k % 3 == 0);
+				snprintf(text, sizeof(text), "u%d@mail.example", k);
+				hits += policy_list_has(l, FACT_ADDRESS, text, NULL) == (k % 3 == 1);
+				snprintf(text, sizeof(text), "10.%d.%d.%d", k >> 16 & 255, k >> 8 & 255, k & 255);
+				hits += policy_list_has(l, FACT_IP, text, NULL) == (k % 3 == 2);
+			}
+			took = seconds() - start;
+			cost[round] = at && cost[round] < took ? cost[round] : took;
 		}
-		cost[round] = seconds() - start;
 		assert_int_equal(hits, 90000);
 	}
 	if (cost[1] > cost[0] * 10)

@@ -292,11 +292,15 @@ static void test_latency(void **state)
 			      "h1.example A 203.0.113.1\nh2.example A 203.0.113.2\nh3.example A 203.0.113.3\n"
 			      "s.example MX 1 h1.example\ni1.example MX 1 h2.example\n");
 	dns_table_later(table, 100);
-	in_task(&j, false);
-	assert_int_equal(j.r.code, SPF_PASS);
-	assert_true(j.ms >= 290);
-	assert_true(j.ms < 700);                /* eight in sequence: 800 */
-	spf_result_release(&j.r);
+	for (int tries = 0; tries < 20; tries++) {
+		in_task(&j, false);
+		assert_int_equal(j.r.code, SPF_PASS);
+		assert_true(j.ms >= 290);
+		spf_result_release(&j.r);
+		if (j.ms < 700)                 /* eight in sequence: 800. A machine that is busy makes it longer, never shorter */
+			return;
+	}
+	fail_msg("%d ms, twenty times as much or more", j.ms);
 }
 
 /* Everything times out, and slow includes follow each other: the whole check keeps its time, with either engine. */
@@ -316,13 +320,17 @@ static void test_time_budget(void **state)
 
 		for (int i = 0; i < 3; i++) {
 			struct job j = { .q = query("192.0.2.99", senders[i]), .engine = (enum engine)e };
+			int tries = 0;
 
 			j.q.timeout_ms = 150;
 			dns_table_later(table, 40);
-			in_task(&j, false);
-			if (j.r.code != SPF_TEMPERROR || j.ms > 600)
-				fail_msg("%d %s: %s after %d ms", e, senders[i], j.r.why, j.ms);
-			assert_true(j.ms >= 100);
+			do {
+				spf_result_release(&j.r);
+				in_task(&j, false);
+				if (j.r.code != SPF_TEMPERROR || (j.ms > 600 && tries == 20))
+					fail_msg("%d %s: %s after %d ms", e, senders[i], j.r.why, j.ms);
+				assert_true(j.ms >= 100);
+			} while (j.ms > 600 && tries++ < 20);
 			spf_result_release(&j.r);
 		}
 	}

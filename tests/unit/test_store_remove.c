@@ -345,7 +345,7 @@ static void test_words_are_taken(void **unused)
 	assert_int_equal(search_index_begin(other), 0);
 	begun_ms = clock_ms();
 	assert_false(store_keeper_retain(k, &r, start_s + 3700));
-	assert_true(clock_ms() - begun_ms < 2000);
+	assert_true(clock_ms() - begun_ms < 4500);        /* others than the keeper wait for five seconds */
 	assert_int_equal(store_keeper_count(k), 3);
 	search_index_rollback(other);
 	while (store_keeper_retain(k, &r, start_s + 3700))

@@ -154,13 +154,13 @@ static void xclient_task(void *arg)
 	script_server_start(&j->server, 0);
 	script_server_add(&j->server, j->script);
 	assert_int_equal(net_parse("192.0.2.7", &who.addr), 0);
-	assert_int_equal(smtp_client_open(&conf, &j->server.addr, NULL, clock_ms() + 3000, &c, why), 0);
-	j->rc = smtp_client_xclient(c, &who, clock_ms() + 3000);
+	assert_int_equal(smtp_client_open(&conf, &j->server.addr, NULL, clock_ms() + 30000, &c, why), 0);
+	j->rc = smtp_client_xclient(c, &who, clock_ms() + 30000);
 	j->code = c->reply.code;
 	j->eightbit = c->caps.eightbit;
 	if (j->rc == 0 || j->rc == -EACCES || j->rc == -EOPNOTSUPP) {
 		assert_false(c->broken);
-		assert_int_equal(smtp_client_mail(c, "a@x.example", "BODY=8BITMIME", 0, clock_ms() + 3000), 0);
+		assert_int_equal(smtp_client_mail(c, "a@x.example", "BODY=8BITMIME", 0, clock_ms() + 30000), 0);
 	}
 	j->broken = c->broken;
 	j->closing = c->closing;
@@ -219,7 +219,7 @@ static void end_task(void *arg)
 	AUTO(smtp_client) struct smtp_client *c = NULL;
 	AUTO(message) struct message *m = message_new(&lim, NULL, NULL);
 	struct smtp_content content = { .message = m, .before_end = before_end, .arg = j };
-	int64_t until = clock_ms() + 3000;
+	int64_t until = clock_ms() + 30000;
 	char why[SMTP_WHY_MAX];
 
 	assert_int_equal(message_add(m, j->text, strlen(j->text)), 0);
