@@ -1,5 +1,6 @@
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -58,6 +59,21 @@ def pytest_terminal_summary(terminalreporter):
                 if name == "count":
                     terminalreporter.write_line(text)
     show(terminalreporter)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call":
+        item.passed = report.passed
+
+
+@pytest.fixture
+def tmp_path(request, tmp_path):
+    """What a test that passes leaves behind goes at once: the place for temporary files may be small."""
+    yield tmp_path
+    if getattr(request.node, "passed", False):
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
