@@ -363,6 +363,20 @@ static bool mark_fetched(struct command_release *x, const struct release *r)
 	return false;
 }
 
+static int recall(struct state *state, void *arg)
+{
+	return release_recall(arg, state);
+}
+
+/* Who has the mailboxes the gateway has learnt. Where it cannot be asked, or says nothing, the servers are asked in their order. */
+static void recall_owners(struct command_release *x, struct release *r)
+{
+	AUTO(buf) struct buf why = BUF_INIT(2000);
+
+	if (release_wants_owners(r) && state_reach(x->q.site, recall, r, &why) < 0)
+		log_warning("release", "what", "which server has a mailbox is not known, they are asked in their order", "id", r->id, "why", buf_str(&why), NULL);
+}
+
 /* true: it is released, to everybody. */
 static bool release_one(struct command_release *x, const char *id)
 {
@@ -380,6 +394,7 @@ static bool release_one(struct command_release *x, const char *id)
 	if (rc == 0 && !mark_fetched(x, r))
 		return false;
 	if (rc == 0) {
+		recall_owners(x, r);
 		r->who = admin_who();
 		x->current = r;
 		rc = release_count(r, RELEASE_PENDING) ? in_task(x, "release", release_task) : 0;

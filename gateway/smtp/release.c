@@ -15,6 +15,7 @@
 #include "policy/conf.h"
 #include "policy/record.h"
 #include "smtp/route.h"
+#include "smtp/smtp_owner.h"
 #include "smtp/smtp_session.h"
 #include "smtp/smtp_address.h"
 
@@ -338,6 +339,47 @@ bool release_is_ours(const struct release *r)
 	return direction && (strcmp(direction, "outbound") == 0 || strcmp(direction, "internal") == 0);
 }
 
+/* The section of a recipient of ours, or NULL. */
+static const struct domain_conf *section(const struct release *r, const struct release_rcpt *one)
+{
+	const char *at = strrchr(one->address, '@');
+	char domain[SMTP_DOMAIN_MAX + 1];
+
+	return at && smtp_domain_ascii(at + 1, domain) == 0 && site_accepts(r->site, domain) ? site_domain(r->site, domain) : NULL;
+}
+
+static const struct domain_conf *several(const struct release *r, const struct release_rcpt *one)
+{
+	const struct domain_conf *d = one->result == RELEASE_PENDING ? section(r, one) : NULL;
+
+	return d && d->owner_count > 1 ? d : NULL;
+}
+
+bool release_wants_owners(const struct release *r)
+{
+	for (size_t i = 0; i < r->rcpt_count; i++)
+		if (several(r, &r->rcpt[i]))
+			return true;
+	return false;
+}
+
+int release_recall(struct release *r, struct state *state)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < r->rcpt_count && rc == 0; i++) {
+		const struct domain_conf *d = several(r, &r->rcpt[i]);
+		size_t owner = 0;
+
+		if (!d)
+			continue;
+		rc = smtp_owner_recall(state, d, r->rcpt[i].address, &owner);
+		if (owner < d->owner_count)
+			r->rcpt[i].owner = (unsigned char)owner;
+	}
+	return rc;
+}
+
 static void way_of(const struct release *r, const struct release_rcpt *one, bool ours, struct route *way)
 {
 	const char *at = strrchr(one->address, '@');
@@ -347,7 +389,7 @@ static void way_of(const struct release *r, const struct release_rcpt *one, bool
 	*way = (struct route){ .kind = ROUTE_BACKEND };
 	if (!at || smtp_domain_ascii(at + 1, domain) < 0)
 		return;
-	d = site_accepts(r->site, domain) ? site_domain(r->site, domain) : NULL;
+	d = section(r, one);
 	if (d)
 		route_of_owner(d, one->owner, way);
 	else if (ours)
@@ -359,16 +401,17 @@ static void try_next_owner(struct release *r)
 {
 	for (size_t i = 0; i < r->rcpt_count; i++) {
 		struct release_rcpt *one = &r->rcpt[i];
-		const char *at = strrchr(one->address, '@');
-		char domain[SMTP_DOMAIN_MAX + 1];
-		const struct domain_conf *d;
+		const struct domain_conf *d = one->result == RELEASE_REFUSED && one->unknown ? section(r, one) : NULL;
+		size_t next = 0;
 
-		if (one->result != RELEASE_REFUSED || !one->unknown || !at || smtp_domain_ascii(at + 1, domain) < 0)
+		if (!d)
 			continue;
-		d = site_accepts(r->site, domain) ? site_domain(r->site, domain) : NULL;
-		if (!d || (size_t)one->owner + 1 >= d->owner_count)
+		one->asked |= (unsigned char)(1u << one->owner);
+		while (next < d->owner_count && one->asked & 1u << next)
+			next++;
+		if (next == d->owner_count)
 			continue;
-		one->owner++;
+		one->owner = (unsigned char)next;
 		one->unknown = false;
 		one->result = RELEASE_PENDING;
 	}

@@ -37,6 +37,7 @@ struct outbound;
 struct smtp_client;
 struct dns;
 struct site;
+struct state;
 
 enum { RELEASE_REPLY_MAX = 512, RELEASE_RCPT_MAX = 10000 };
 
@@ -58,7 +59,8 @@ struct release_rcpt {
 	char *name;                     /* in events (store_event_address) */
 	bool envelope;                  /* of the message's own envelope */
 	enum release_result result;
-	unsigned char owner;            /* of several that could have the mailbox: whose turn it is */
+	unsigned char owner;            /* of several that could have the mailbox: whose turn it is, */
+	unsigned char asked;            /* and who has had it: bit i */
 	bool unknown;                   /* that one refused it at RCPT: there is no such one */
 	bool recorded;                  /* the result stands in the events */
 	char reply[RELEASE_REPLY_MAX];  /* the server's, or why in words */
@@ -108,6 +110,13 @@ int release_choose(struct release *r, const char *const *address, size_t count, 
 int release_instead(struct release *r, const char *const *address, size_t count, bool again, struct buf *why);
 
 /*
+ * Of those who are pending, who may be on one of several servers (sections domain with learn = yes): whether there are such, and the owners that the state
+ * remembers for them (smtp_owner.h), who are asked first then; else they are asked in their order. 0 or -errno. may wait
+ */
+bool release_wants_owners(const struct release *r);
+int release_recall(struct release *r, struct state *state);
+
+/*
  * The client's name where nobody had asked for it when the message came: looked up and confirmed now (client.fcrdns). After fact_register_all.
  * may wait
  */
@@ -134,7 +143,7 @@ size_t release_count(const struct release *r, enum release_result result);
 /*
  * Deliver to those that are RELEASE_PENDING; afterwards none is, unless r->error is set. A message of one of ours (its fact direction) goes to recipients
  * of other domains as all outbound mail does; everything else to the mail server behind, those of its recipient's domain (domains, or NULL) if that has its
- * own; of several owners of mailboxes the next is asked when one does not know a recipient. may wait
+ * own; of several owners of mailboxes the next is asked when one does not know a recipient (release_recall: who is first). may wait
  */
 struct backend_domains;
 void release_run(struct release *r, struct backend_group *g, const struct backend_domains *domains, struct outbound *o);

@@ -52,17 +52,16 @@ static int key(struct state_op *op, const char *address)
 	return rc;
 }
 
-/* The place of the owner that is remembered; the number of owners: none is. may wait */
-static size_t recall(struct smtp_session *s, const struct domain_conf *d, const char *address)
+int smtp_owner_recall(struct state *state, const struct domain_conf *d, const char *address, size_t *owner)
 {
 	struct state_op op = { .verb = STATE_GET };
+	int rc = !state || key(&op, address) < 0 ? 0 : state_run(state, &op, 1);
 
-	if (!s->svc->state || key(&op, address) < 0 || state_run(s->svc->state, &op, 1) < 0 || !op.found)
-		return d->owner_count;
-	for (size_t i = 0; i < d->owner_count; i++)
+	*owner = d->owner_count;        /* as where the configuration has another by now */
+	for (size_t i = 0; rc == 0 && op.found && i < d->owner_count; i++)
 		if (strcmp(d->owner[i].name, op.text) == 0)
-			return i;
-	return d->owner_count;          /* the configuration has another by now */
+			*owner = i;
+	return rc;
 }
 
 static void line(struct smtp_session *s, const char *address, const char *owner, const char *what)
@@ -171,7 +170,7 @@ static enum delivery_result find(struct asking *a, char *reply)
 {
 	struct smtp_owner_sum sum = { "", "" };
 
-	a->known = recall(a->s, a->d, a->r->address);
+	(void)smtp_owner_recall(a->s->svc->state, a->d, a->r->address, &a->known);
 	if (a->known < a->d->owner_count) {
 		enum delivery_result result = ask(a, a->known, reply);
 

@@ -10,6 +10,7 @@
 #define SMTP_OWNER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "hop/delivery.h"
 
@@ -26,6 +27,10 @@ enum delivery_result smtp_owner_ask(struct smtp_session *s, const struct domain_
 
 /* In a delivery of its own (a redirect's): TAKEN: *out holds the recipient, the caller frees it; else it is NULL. may wait */
 enum delivery_result smtp_owner_find(struct smtp_session *s, const struct domain_conf *d, const struct recipient *r, struct delivery **out, char *reply);
+
+/* *owner: the place of the one that is remembered for this address of the section; their number: none is. 0, or -errno of the state, and none is. may wait */
+struct state;
+int smtp_owner_recall(struct state *state, const struct domain_conf *d, const char *address, size_t *owner);
 
 /* What the answers of several say together; pure, for tests. */
 struct smtp_owner_sum {

@@ -699,3 +699,25 @@ def test_what_is_held_is_released_to_who_has_it(migration):
     kept = g.verdict("quarantine")["quarantine"]
     assert b"released" in g.command("quarantine", "release", "-c", str(g.conf_path), kept).stdout
     assert to(new) == ["new@example.org"] and to(old) == ["old@example.org"]
+
+
+def test_what_is_held_is_released_to_who_is_remembered(migration):
+    """The first in the list begins to say 250 to everybody: it gets nothing that is known to be another's. Who has moved is found all the same."""
+    g, new, old = migration(policy='quarantine if header.subject = "held"\naccept\n')
+    send(g, "new@example.org", "old@example.org")
+    random_asked(new, old)
+    send(g, "new@example.org", "old@example.org")
+    g.wait_line("event=owner .*recipient=old@example.org .*what=learnt")
+    for m in (new.messages, old.messages):
+        m.clear()
+    held = []
+    for _ in range(2):
+        mark = g.mark()
+        assert send(g, "old@example.org", message=mail(subject="held"))[1].code == 250
+        held.append(g.verdict("quarantine", since=mark)["quarantine"])
+    new.users = None
+    assert b"released" in g.command("quarantine", "release", "-c", str(g.conf_path), held[0]).stdout
+    assert to(old) == ["old@example.org"] and not new.messages
+    old.users = ["another@example.org"]
+    assert b"released" in g.command("quarantine", "release", "-c", str(g.conf_path), held[1]).stdout
+    assert to(old) == to(new) == ["old@example.org"]
