@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/types.h>
 
 #include <opendkim/dkim.h>
@@ -12,6 +10,7 @@
 
 #include "filters/dkim_crypto.h"
 #include "filters/dkim_tag.h"
+#include "filters/turn.h"
 
 /*
  * The library selects the fields that a signature covers, brings them into canonical form and hashes them. It is not given the
@@ -19,10 +18,9 @@
  * wrong about keys and algorithms never reaches it. So it finds no signature good, which does not matter: its hash is what counts.
  */
 
-struct engine {
+struct reading {                        /* of one header */
 	DKIM *dkim;
 	DKIM_SIGINFO **sigs;            /* the library's */
-	size_t count;
 	bool starved;                   /* it has met an allocation that failed: what it has half made it would free twice. Some KiB are lost instead */
 };
 
@@ -63,100 +61,88 @@ static int error_of(DKIM_STAT st)
 	}
 }
 
-static int result(struct engine *e, DKIM_STAT st)
+static int result(struct reading *r, DKIM_STAT st)
 {
 	int rc = error_of(st);
 
-	e->starved |= rc == -ENOMEM;
+	r->starved |= rc == -ENOMEM;
 	return rc;
 }
 
-static void engine_free(void *arg)
+static void reading_release(struct reading *r)
 {
-	struct engine *e = arg;
-
-	if (!e)
-		return;
-	if (e->dkim && !e->starved)
-		dkim_free(e->dkim);
+	if (r->dkim && !r->starved)
+		dkim_free(r->dkim);
 	ERR_clear_error();
-	free(e);
 }
 
-static void *engine_start(void)
+static int reading_begin(struct reading *r)
 {
-	struct engine *e = calloc(1, sizeof(*e));
 	DKIM_STAT st;
 
-	if (!e || !library()) {
-		free(e);
-		return NULL;
-	}
-	e->dkim = dkim_verify(library(), (const unsigned char *)"gatepost", NULL, &st);
-	if (!e->dkim) {
-		free(e);
-		return NULL;
-	}
-	return e;
+	*r = (struct reading){ .dkim = library() ? dkim_verify(library(), (const unsigned char *)"gatepost", NULL, &st) : NULL };
+	return r->dkim ? 0 : -ENOMEM;
 }
 
 /* Its list of signatures is to be that of our jobs: others it does not get, and a signature that covers such a field fails. */
-static bool other_signature(const char *p, size_t len)
+static int field_give(struct reading *r, const struct dkim_field *f, bool job)
 {
-	static const char name[] = "DKIM-Signature";
-	size_t n = sizeof(name) - 1;
-
-	if (len <= n || strncasecmp(p, name, n) != 0)
-		return false;
-	while (n < len && (p[n] == ' ' || p[n] == '\t'))        /* obsolete syntax, RFC 5322 4.5.3 */
-		n++;
-	return n < len && p[n] == ':';
-}
-
-static int engine_field(void *arg, const char *p, size_t len, const struct dkim_sig *sig)
-{
-	struct engine *e = arg;
 	DKIM_STAT st;
 
-	if (!sig && other_signature(p, len))
+	if (!job && dkim_field_is(f, "DKIM-Signature"))
 		return 0;
 	errno = 0;
-	st = len > 0 ? dkim_header(e->dkim, (unsigned char *)p, len) : DKIM_STAT_OK;
+	st = f->len > 0 ? dkim_header(r->dkim, (unsigned char *)f->raw, f->len) : DKIM_STAT_OK;
 	/* It takes no field whose name has a semicolon or a control character: nothing that anybody signs. */
-	return result(e, st == DKIM_STAT_SYNTAX ? DKIM_STAT_OK : st);
+	return result(r, st == DKIM_STAT_SYNTAX ? DKIM_STAT_OK : st);
 }
 
 /*
  * It counts the fields and has a place for each; behind the last one that is chosen it writes once more when h= has a name left, past its memory where every
  * field of the message has been chosen. So there is one more, of a name that h= cannot have (dkim_sig.h).
  */
-static int spare_field(struct engine *e)
+static int spare_field(struct reading *r)
 {
 	static char field[] = "x x:";
 
 	errno = 0;
-	return result(e, dkim_header(e->dkim, (unsigned char *)field, sizeof(field) - 1));
+	return result(r, dkim_header(r->dkim, (unsigned char *)field, sizeof(field) - 1));
 }
 
-static int engine_header_end(void *arg, size_t jobs)
+/* The header without a body; after this it has hashed. */
+static int reading_do(struct reading *r, const struct dkim_header *h, const struct dkim_job *jobs, size_t count)
 {
-	struct engine *e = arg;
-	int rc = spare_field(e), n = 0;
+	int rc = reading_begin(r), n = 0;
+	size_t job = 0;
+	DKIM_STAT st;
 
+	for (size_t i = 0; i < dkim_header_count(h) && rc == 0; i++) {
+		bool ours = job < count && jobs[job].place == i;
+
+		job += ours;
+		rc = field_give(r, dkim_header_at(h, i), ours);
+	}
+	if (rc == 0)
+		rc = spare_field(r);
 	if (rc < 0)
 		return rc;
 	errno = 0;
-	rc = result(e, dkim_eoh(e->dkim));
+	rc = result(r, dkim_eoh(r->dkim));
 	if (rc < 0)
 		return rc;
-	rc = result(e, dkim_getsiglist(e->dkim, &e->sigs, &n));
+	rc = result(r, dkim_getsiglist(r->dkim, &r->sigs, &n));
 	if (rc < 0)
 		return rc;
 	/* It has found more or fewer than we have: nobody knows then which is which. */
-	if (n < 0 || (size_t)n != jobs)
+	if (n < 0 || (size_t)n != count)
 		return -EPROTO;
-	e->count = jobs;
-	return 0;
+	errno = 0;
+	st = dkim_eom(r->dkim, NULL);
+	if (errno == ENOMEM)
+		return result(r, st);
+	ERR_clear_error();
+	/* These mean that nothing was hashed. */
+	return st == DKIM_STAT_NORESOURCE || st == DKIM_STAT_INTERNAL || st == DKIM_STAT_SYNTAX || st == DKIM_STAT_INVALID ? error_of(st) : 0;
 }
 
 /* b=, decoded: its length, or -1. */
@@ -173,73 +159,67 @@ static bool hashed(int error)
 	return error == DKIM_SIGERROR_NOKEY || error == DKIM_SIGERROR_TOOLARGE_L;
 }
 
-static int engine_hash(void *arg, size_t i, unsigned char out[DKIM_HASH_MAX], const char **why)
+/* The hash of the header, once it has been made. 0 or -EPROTO: why. */
+static int hash_get(DKIM_SIGINFO *sig, unsigned char out[DKIM_CRYPTO_HASH], const char **why)
 {
-	struct engine *e = arg;
 	void *hash = NULL, *body = NULL;
 	size_t hash_len = 0, body_len = 0;
-	int error = dkim_sig_geterror(e->sigs[i]);
+	int error = dkim_sig_geterror(sig);
 
 	*why = "there is no hash of the header";
 	if (!hashed(error)) {
 		*why = dkim_sig_geterrorstr(error);
 		return -EPROTO;
 	}
-	if (dkim_sig_gethashes(e->sigs[i], &hash, &hash_len, &body, &body_len) != DKIM_STAT_OK || hash_len != DKIM_CRYPTO_HASH)
+	if (dkim_sig_gethashes(sig, &hash, &hash_len, &body, &body_len) != DKIM_STAT_OK || hash_len != DKIM_CRYPTO_HASH)
 		return -EPROTO;
 	memcpy(out, hash, DKIM_CRYPTO_HASH);
 	return 0;
 }
 
+static int engine_hash(struct dkim_header *h, size_t place, const struct dkim_sig *sig, unsigned char out[DKIM_HASH_MAX], const char **why)
+{
+	const struct dkim_job job = { .place = place, .sig = sig };
+	struct reading r;
+	int rc = reading_do(&r, h, &job, 1);
+
+	*why = "there is no hash of the header";
+	if (rc == 0)
+		rc = hash_get(r.sigs[0], out, why);
+	reading_release(&r);
+	return rc;
+}
+
 static int answer(DKIM_SIGINFO *sig, struct dkim_job *job)
 {
-	unsigned char signature[DKIM_KEY_BYTES_MAX];
-	void *hash = NULL, *body = NULL;
-	size_t hash_len = 0, body_len = 0;
+	unsigned char hash[DKIM_CRYPTO_HASH], signature[DKIM_KEY_BYTES_MAX];
 	ptrdiff_t n = signature_bytes(sig, signature);
-	int error = dkim_sig_geterror(sig), rc;
+	int rc = hash_get(sig, hash, &job->why);
 
 	job->header_ok = false;
-	job->why = "the signature does not fit the header";
-	if (!hashed(error)) {
-		job->why = dkim_sig_geterrorstr(error);
+	if (rc < 0)
 		return 0;
-	}
-	if (n < 0 || dkim_sig_gethashes(sig, &hash, &hash_len, &body, &body_len) != DKIM_STAT_OK || hash_len != DKIM_CRYPTO_HASH)
+	job->why = "the signature does not fit the header";
+	if (n < 0)
 		return 0;
 	rc = dkim_crypto_check(job->key, hash, signature, (size_t)n);
 	job->header_ok = rc == 1;
 	return rc < 0 ? rc : 0;
 }
 
-static int engine_finish(void *arg, struct dkim_job *jobs, size_t count)
+static int engine_verify(struct dkim_header *h, struct dkim_job *jobs, size_t count)
 {
-	struct engine *e = arg;
-	DKIM_STAT st;
-	int rc = 0;
+	struct turn turn = { 0 };
+	struct reading r;
+	int rc = reading_do(&r, h, jobs, count);
 
-	if (count != e->count)
-		return -EPROTO;
-	errno = 0;
-	st = dkim_eom(e->dkim, NULL);
-	if (errno == ENOMEM)
-		return result(e, st);
-	ERR_clear_error();
-	/* These mean that nothing was hashed. */
-	if (st == DKIM_STAT_NORESOURCE || st == DKIM_STAT_INTERNAL || st == DKIM_STAT_SYNTAX || st == DKIM_STAT_INVALID)
-		return error_of(st);
 	for (size_t i = 0; i < count && rc == 0; i++)
-		if (jobs[i].key)
-			rc = answer(e->sigs[i], &jobs[i]);
+		if (jobs[i].key) {
+			rc = answer(r.sigs[i], &jobs[i]);
+			turn_took(&turn, dkim_crypto_cost(jobs[i].key));
+		}
+	reading_release(&r);
 	return rc;
 }
 
-const struct dkim_engine dkim_engine_opendkim = {
-	.name = "libopendkim",
-	.start = engine_start,
-	.field = engine_field,
-	.header_end = engine_header_end,
-	.finish = engine_finish,
-	.hash = engine_hash,
-	.free = engine_free,
-};
+const struct dkim_engine dkim_engine_opendkim = { .name = "libopendkim", .verify = engine_verify, .hash = engine_hash };

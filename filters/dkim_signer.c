@@ -12,25 +12,19 @@
 #include "filters/crlf.h"
 #include "filters/dkim_body.h"
 #include "filters/dkim_engine.h"
+#include "filters/dkim_header.h"
 #include "filters/domain.h"
 #include "filters/from_parse.h"
 
 enum {
-	FIELDS_MAX = 10000,
 	FOLD = 76,                      /* RFC 5322 section 2.1.1: 78 at most, better */
 	SIGNATURE_TEXT_MAX = 128 * 1024,/* one field; its h= is bounded by names and their counts */
 	LIBRARY_TEXT_MAX = 4000,        /* libopendkim leaves out the names of h= beyond 4,095 octets (DKIM_MAXHEADER) */
 };
 
-struct field {
-	const char *raw;                /* in header; without its CRLF */
-	size_t len, name_len;
-};
-
 struct dkim_signer {
 	struct buf header;              /* as it leaves */
-	struct field *field;
-	size_t field_count, field_cap;
+	struct dkim_header *fields;     /* in header */
 	struct from_authors authors;
 };
 
@@ -54,74 +48,33 @@ static int header_put(void *arg, const char *p, size_t len)
 	return buf_add(arg, p, len);
 }
 
-static struct field *field_new(struct dkim_signer *s)
-{
-	if (s->field_count == FIELDS_MAX)
-		return NULL;
-	if (s->field_count == s->field_cap) {
-		size_t cap = s->field_cap ? s->field_cap * 2 : 32;
-		struct field *grown = reallocarray(s->field, cap, sizeof(*grown));
-
-		if (!grown)
-			return NULL;
-		s->field = grown;
-		s->field_cap = cap;
-	}
-	return &s->field[s->field_count++];
-}
-
-/* The end of the field that begins at p, its CRLF included: the next line that does not continue it. */
-static const char *field_end(const char *p, const char *end)
-{
-	for (;;) {
-		const char *lf = memchr(p, '\n', (size_t)(end - p));
-
-		if (!lf)
-			return end;
-		p = lf + 1;
-		if (p == end || (*p != ' ' && *p != '\t'))
-			return p;
-	}
-}
-
 /* Every field of the header, up to its empty line, behind which nothing may be. 0 or -errno. */
 static int fields_index(struct dkim_signer *s)
 {
-	const char *p = s->header.data, *end = p + s->header.len;
+	const char *empty = memmem(s->header.data, s->header.len, "\r\n\r\n", 4);
+	int rc;
 
-	while (p < end && !(end - p == 2 && memcmp(p, "\r\n", 2) == 0)) {
-		const char *next = field_end(p, end), *colon = memchr(p, ':', (size_t)(next - p));
-		struct field *f = colon ? field_new(s) : NULL;
-
-		if (!f)
-			return colon ? -ENOMEM : -EPROTO;
-		f->raw = p;
-		f->len = (size_t)(next - p);
-		if (f->len >= 2 && memcmp(next - 2, "\r\n", 2) == 0)
-			f->len -= 2;
-		f->name_len = (size_t)(colon - p);
-		while (f->name_len > 0 && (p[f->name_len - 1] == ' ' || p[f->name_len - 1] == '\t'))    /* obsolete syntax */
-			f->name_len--;
-		p = next;
-	}
-	return s->field_count > 0 ? 0 : -EPROTO;
-}
-
-static bool is_named(const struct field *f, const char *name)
-{
-	return f->name_len == strlen(name) && strncasecmp(f->raw, name, f->name_len) == 0;
+	if (empty && empty + 4 < s->header.data + s->header.len)
+		return -EPROTO;
+	s->fields = dkim_header_new();
+	rc = s->fields ? dkim_header_add_text(s->fields, s->header.data, s->header.len) : -ENOMEM;
+	for (size_t i = 0; rc == 0 && i < dkim_header_count(s->fields); i++)
+		if (dkim_header_at(s->fields, i)->name_len == 0)
+			rc = -EPROTO;
+	return rc < 0 || dkim_header_count(s->fields) > 0 ? rc : -EPROTO;
 }
 
 static int authors_read(struct dkim_signer *s)
 {
-	for (size_t i = 0; i < s->field_count; i++) {
-		const struct field *f = &s->field[i];
-		const char *why, *colon;
+	for (size_t i = 0; i < dkim_header_count(s->fields); i++) {
+		const struct dkim_field *f = dkim_header_at(s->fields, i);
+		const char *why, *body;
+		size_t len;
 
-		if (!is_named(f, "From"))
+		if (!dkim_field_is(f, "From"))
 			continue;
-		colon = memchr(f->raw, ':', f->len);
-		if (from_parse(colon + 1, f->len - (size_t)(colon + 1 - f->raw), &s->authors, &why) == -ENOMEM)
+		body = dkim_field_body(f, &len);
+		if (from_parse(body, len, &s->authors, &why) == -ENOMEM)
 			return -ENOMEM;
 	}
 	return 0;
@@ -148,7 +101,7 @@ void dkim_signer_free(struct dkim_signer *s)
 		return;
 	from_authors_release(&s->authors);
 	buf_release(&s->header);
-	free(s->field);
+	dkim_header_free(s->fields);
 	free(s);
 }
 
@@ -196,8 +149,8 @@ static size_t count_named(const struct dkim_signer *s, const char *name)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < s->field_count; i++)
-		n += is_named(&s->field[i], name);
+	for (size_t i = 0; i < dkim_header_count(s->fields); i++)
+		n += dkim_field_is(dkim_header_at(s->fields, i), name);
 	return n;
 }
 
@@ -295,32 +248,28 @@ static int put_signature(const struct dkim_sign_key *key, const unsigned char ha
 	return buf_adds(out, "\r\n");
 }
 
-/* The hash that is to be signed of the field that is unfinished in text. */
+/* The hash that is to be signed of the field that is unfinished in text. may wait */
 static int header_hash(const struct dkim_signer *s, const struct dkim_engine *ops, bool relaxed, const struct buf *text, unsigned char hash[DKIM_HASH_MAX],
 		       const char **why)
 {
+	AUTO(dkim_header) struct dkim_header *h = dkim_header_new();
 	AUTO(buf) struct buf field = BUF_INIT(SIGNATURE_TEXT_MAX);
-	struct dkim_sig sig = { .header_relaxed = relaxed };
-	struct dkim_job job = { .key = NULL };
-	void *e = ops->start();
-	int rc = e ? 0 : -ENOMEM;
+	const struct dkim_sig sig = { .header_relaxed = relaxed };
+	int rc;
 
 	buf_add(&field, text->data, text->len);
+	rc = buf_adds(&field, "AAAA");                  /* what stands behind b= does not count, but something must */
 	if (rc == 0)
-		rc = buf_adds(&field, "AAAA");          /* what stands behind b= does not count, but something must */
+		rc = h ? dkim_header_add(h, field.data, field.len) : -ENOMEM;
+	for (size_t i = 0; i < dkim_header_count(s->fields) && rc == 0; i++) {
+		const struct dkim_field *f = dkim_header_at(s->fields, i);
+
+		if (!dkim_field_is(f, "DKIM-Signature"))        /* others are not signed: who verifies may leave them out */
+			rc = dkim_header_add(h, f->raw, f->len);
+	}
 	if (rc == 0)
-		rc = ops->field(e, field.data, field.len, &sig);
-	for (size_t i = 0; i < s->field_count && rc == 0; i++)
-		if (!is_named(&s->field[i], "DKIM-Signature"))          /* others are not signed: who verifies may leave them out */
-			rc = ops->field(e, s->field[i].raw, s->field[i].len, NULL);
-	if (rc == 0)
-		rc = ops->header_end(e, 1);
-	if (rc == 0)
-		rc = ops->finish(e, &job, 1);
-	if (rc == 0)
-		rc = ops->hash(e, 0, hash, why);
-	ops->free(e);
-	return rc;
+		rc = dkim_header_ready(h);
+	return rc < 0 ? rc : ops->hash(h, 0, &sig, hash, why);
 }
 
 int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, const struct dkim_engine *engine, struct message *m, int64_t now_s,

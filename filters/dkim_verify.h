@@ -13,7 +13,8 @@
  * different body hashes; what is beyond has the result `policy`. A message without a signature that could pass is not hashed.
  *
  * A signature may cover other DKIM-Signature fields (h=dkim-signature). Where libopendkim is the engine it does not see those that are not verified
- * themselves, and such a signature fails.
+ * themselves, and such a signature fails. The library hashes in one piece, and nobody else has his turn meanwhile: a header of which it would have to hash more than
+ * DKIM_LIBRARY_OCTETS, times the signatures, is left to the native engine.
  */
 #ifndef DKIM_VERIFY_H
 #define DKIM_VERIFY_H
@@ -58,7 +59,10 @@ struct dkim_limits {
 	const struct dkim_engine *engine;       /* NULL: native */
 };
 
-enum { DKIM_RESULTS_MAX = 64 };         /* told of; the number of all is in dkim_verify_signatures */
+enum {
+	DKIM_RESULTS_MAX = 64,          /* told of; the number of all is in dkim_verify_signatures */
+	DKIM_LIBRARY_OCTETS = 256 * 1024,
+};
 
 struct dkim_verify;
 
@@ -66,7 +70,7 @@ struct dkim_verify *dkim_verify_new(struct dns *dns, const struct dkim_limits *l
 void dkim_verify_free(struct dkim_verify *v);
 AUTO_DEFINE(dkim_verify)
 
-/* A field with or without its final CRLF, from the top down. The bytes must stay until dkim_verify_header_end has returned. 0, -ENOMEM or -EMSGSIZE. */
+/* A field with or without its final CRLF, from the top down. The bytes must stay until dkim_verify_finish has returned. 0, -ENOMEM or -EMSGSIZE. */
 int dkim_verify_field(struct dkim_verify *v, const char *raw, size_t len);
 
 /* The header is complete: reads the signatures and starts the key lookups. Never waits. 0 or -ENOMEM. */
@@ -75,7 +79,7 @@ int dkim_verify_header_end(struct dkim_verify *v);
 /* The next bytes of the body, as sent; nothing if the message ends with its header. A chunk takes about 1 ms per MB and body hash. */
 int dkim_verify_body(struct dkim_verify *v, const char *p, size_t len);
 
-/* The results, in order of the fields, owned by v. 0 (also for none) or -ENOMEM. may wait */
+/* Once: the results, in order of the fields, owned by v. In a task, others have their turn while it hashes (turn.h). 0 (also for none) or -ENOMEM. may wait */
 int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results, size_t *count);
 
 /* How many DKIM-Signature fields there are; valid after header_end. */

@@ -42,25 +42,16 @@ static size_t without_crlf(const struct header_field *f)
 static int hash_by(const struct dkim_engine *ops, const struct message *m, size_t place, const struct dkim_sig *sig, unsigned char out[DKIM_HASH_MAX],
 		   const char **why)
 {
-	struct dkim_job job = { .key = NULL };
-	void *e = ops->start();
+	AUTO(dkim_header) struct dkim_header *h = dkim_header_new();
 	int rc = 0;
 
-	assert(e);
+	assert(h);
 	*why = "";
-	for (size_t i = 0; i < message_field_count(m) && rc == 0; i++) {
-		const struct header_field *f = message_field(m, i);
-
-		rc = ops->field(e, f->raw, without_crlf(f), i == place ? sig : NULL);
-	}
+	for (size_t i = 0; i < message_field_count(m) && rc == 0; i++)
+		rc = dkim_header_add(h, message_field(m, i)->raw, message_field(m, i)->raw_len);
 	if (rc == 0)
-		rc = ops->header_end(e, 1);
-	if (rc == 0)
-		rc = ops->finish(e, &job, 1);
-	if (rc == 0)
-		rc = ops->hash(e, 0, out, why);
-	ops->free(e);
-	return rc;
+		rc = dkim_header_ready(h);
+	return rc < 0 ? rc : ops->hash(h, place, sig, out, why);
 }
 
 static bool signature_find(const struct message *m, size_t *place, struct dkim_sig *sig)

@@ -1,4 +1,4 @@
-/* What is asked of the native engine beyond the right hash: bounds, turns for others, memory that runs out, and jobs that are none. */
+/* What is asked of the native engine beyond the right hash: memory that runs out, and signatures that are none. That others have their turn: test_hash_turns.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +10,6 @@
 #include <cmocka.h>
 #include <errno.h>
 
-#include "base/buf.h"
-#include "base/task.h"
 #include "filters/dkim_canon.h"
 #include "filters/dkim_engine.h"
 #include "filters/dkim_header.h"
@@ -26,22 +24,18 @@ static struct dkim_sig simple, relaxed = { .header_relaxed = true };
 /* The hash of the first field's signature over all. 0, or what the engine says. */
 static int hash_of(const char *const *fields, const struct dkim_sig *sig, unsigned char out[DKIM_HASH_MAX])
 {
-	struct dkim_job job = { .key = NULL };
+	AUTO(dkim_header) struct dkim_header *h = dkim_header_new();
 	const char *why = NULL;
-	void *e = ops->start();
-	int rc = e ? 0 : -ENOMEM;
+	int rc = h ? 0 : -ENOMEM;
 
 	for (size_t i = 0; fields[i] && rc == 0; i++)
-		rc = ops->field(e, fields[i], strlen(fields[i]), i == 0 ? sig : NULL);
+		rc = dkim_header_add(h, fields[i], strlen(fields[i]));
 	if (rc == 0)
-		rc = ops->header_end(e, 1);
+		rc = dkim_header_ready(h);
 	if (rc == 0)
-		rc = ops->finish(e, &job, 1);
-	if (rc == 0)
-		rc = ops->hash(e, 0, out, &why);
+		rc = ops->hash(h, 0, sig, out, &why);
 	if (rc == -EPROTO)
 		assert_non_null(why);
-	ops->free(e);
 	return rc;
 }
 
@@ -86,25 +80,12 @@ static void test_no_signature(void **state)
 	static const char *const bad[] = { "DKIM-Signature", "DKIM-Signature:", "DKIM-Signature: h=from", "DKIM-Signature: b=AAAA", "DKIM-Signature: hello",
 					   "DKIM-Signature: h=from; b=AAAA; b=BBBB" };
 	unsigned char hash[DKIM_HASH_MAX];
-	void *e;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		const char *const fields[] = { bad[i], "From: a", NULL };
 
 		assert_int_equal(hash_of(fields, &simple, hash), -EPROTO);
 	}
-	for (size_t jobs = 0; jobs < 3; jobs += 2) {    /* one has been announced */
-		e = ops->start();
-		assert_int_equal(ops->field(e, SIG("from"), strlen(SIG("from")), &simple), 0);
-		assert_int_equal(ops->header_end(e, jobs), -EPROTO);
-		ops->free(e);
-	}
-	e = ops->start();
-	for (size_t i = 0; i < DKIM_HEADER_FIELDS_MAX; i++)
-		assert_int_equal(ops->field(e, "A: b", 4, NULL), 0);
-	assert_int_equal(ops->field(e, "A: b", 4, NULL), -EMSGSIZE);
-	ops->free(e);
-	ops->free(NULL);
 }
 
 static void test_memory_runs_out(void **state)
@@ -124,77 +105,12 @@ static void test_memory_runs_out(void **state)
 		}
 		assert_int_equal(rc, -ENOMEM);
 	}
-	assert_true(n > 6);
-}
-
-/* A header of megabytes, many signatures over all of it: others have their turn in between; and who is cancelled meanwhile comes to an end. */
-
-static bool hashing;
-static unsigned turns;
-
-static void other(void *arg)
-{
-	while (!hashing)
-		task_yield();
-	while (hashing) {
-		turns++;
-		task_yield();
-	}
-	loop_stop();
-}
-
-static void hasher(void *arg)
-{
-	enum { SIGNATURES = 8, FIELD = 100000, FIELDS = 10 };
-	AUTO(buf) struct buf own = BUF_INIT(4096);
-	struct dkim_job job[SIGNATURES] = { { .key = NULL } };
-	unsigned char first[DKIM_HASH_MAX], hash[DKIM_HASH_MAX];
-	char *field = malloc(FIELD);
-	const char *why;
-	void *e = ops->start();
-
-	memset(field, 'x', FIELD);
-	memcpy(field, "X: ", 3);
-	buf_adds(&own, "DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=s; h=from");
-	for (size_t i = 0; i < FIELDS; i++)
-		buf_adds(&own, ":x");
-	buf_adds(&own, "; " BH "b=AAAA");
-	for (size_t i = 0; i < SIGNATURES; i++)
-		assert_int_equal(ops->field(e, own.data, own.len, &relaxed), 0);
-	for (size_t i = 0; i < FIELDS; i++)
-		assert_int_equal(ops->field(e, field, FIELD, NULL), 0);
-	free(field);                                    /* its bytes may go */
-	assert_int_equal(ops->header_end(e, SIGNATURES), 0);
-	assert_int_equal(ops->finish(e, job, SIGNATURES), 0);
-	hashing = true;
-	for (size_t i = 0; i < SIGNATURES; i++) {
-		if (i == SIGNATURES / 2)
-			task_cancel(task_self());
-		assert_int_equal(ops->hash(e, i, i ? hash : first, &why), 0);
-		if (i)
-			assert_memory_equal(hash, first, sizeof(hash));
-	}
-	hashing = false;
-	ops->free(e);
-}
-
-static void test_turns(void **state)
-{
-	assert_int_equal(task_spawn("other", other, NULL, NULL), 0);
-	assert_int_equal(task_spawn("hasher", hasher, NULL, NULL), 0);
-	loop_run();
-	assert_true(turns >= 8);        /* 8 MB, a turn for each 256 KiB until it is cancelled */
+	assert_true(n > 3);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_what_is_covered), cmocka_unit_test(test_no_signature), cmocka_unit_test(test_memory_runs_out),
-					    cmocka_unit_test(test_turns) };
-	int failed;
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_what_is_covered), cmocka_unit_test(test_no_signature), cmocka_unit_test(test_memory_runs_out) };
 
-	if (loop_init() < 0)
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	loop_release();
-	return failed;
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }
