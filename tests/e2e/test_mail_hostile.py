@@ -135,9 +135,7 @@ def good_client(g):
     with connect(g) as c:
         c.send(LOGIN[g.kind] + LOGOUT[g.kind])
         assert re.search(rb"(?m)^(l OK|\+OK done)", c.rest())
-    took = time.monotonic() - begun
-    assert "alice" == last_line(g, c)["user"]
-    return took
+    return time.monotonic() - begun
 
 
 def at_once(g):

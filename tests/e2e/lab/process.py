@@ -1,5 +1,6 @@
 """A child process whose output lines can be waited for. Ends with its test, whatever happens."""
 import contextlib
+import fcntl
 import itertools
 import os
 import pathlib
@@ -12,6 +13,7 @@ import threading
 import time
 
 WAIT_S = 60             # of what comes at once on a machine that is not busy
+PIPE_BYTES = 1 << 20    # of output that is not read yet: a gateway drops lines rather than wait for who reads them
 
 
 def ports():
@@ -78,6 +80,8 @@ class Process:
         self.proc = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=env, cwd=cwd, pass_fds=pass_fds, start_new_session=True)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self.proc.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
