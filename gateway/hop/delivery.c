@@ -147,18 +147,19 @@ static enum delivery_result no_backend(const struct delivery *d, int rc, char *r
 }
 
 /*
- * 421 in a session that was used before: its time is up (Exchange ends one that is ten minutes old, whatever it does), or it has had its share of
- * messages or errors. It is over, and nothing more is said by that: another one will do, and others who use the server need not wait.
+ * 421 in a session that was used before, or in which something was refused: its time is up (Exchange ends one that is ten minutes old, whatever it does), or it
+ * has had its share of messages or errors (Domino counts refused recipients). It is over, and nothing more is said by that: another one will do, and others who
+ * use the server need not wait.
  */
 static bool is_over(struct delivery *d)
 {
 	struct smtp_client *c = d->hop->client;
 
-	if (c->reply.code != 421 || !d->hop->used)
+	if (c->reply.code != 421 || (!d->hop->used && d->hop->strain < BACKEND_STRAIN_REFUSED))
 		return false;
 	c->broken = true;
 	c->closing = false;
-	snprintf(c->why, sizeof(c->why), "a session used before is over: 421 %.100s", buf_str(&c->reply.text));
+	snprintf(c->why, sizeof(c->why), "a session %s is over: 421 %.100s", d->hop->used ? "used before" : "with refusals", buf_str(&c->reply.text));
 	c->why[strcspn(c->why, "\n")] = '\0';
 	lost(d);
 	return true;

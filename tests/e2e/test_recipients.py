@@ -1,5 +1,6 @@
 """Each recipient gets a true reply: what the backend, a call-out or a file says of it, and verdicts that differ at the end of data."""
 import json
+import re
 import time
 
 import pytest
@@ -130,6 +131,24 @@ def test_what_the_backend_says_to_the_data_is_passed_on(lab, backend, step):
     assert f"({line['sid']}-1)" in reply.text
     server.script[step] = b"452 4.3.1 disk full\r\n"
     assert send(g, "later", "bob@example.com").code == 452
+
+
+@pytest.mark.parametrize("step", ["RCPT", "DATA"])
+def test_a_session_that_has_had_its_share_of_errors(lab, backend, step):
+    """Domino counts refused recipients, and says 421 to what comes next: those who are there do not suffer for it."""
+    def count(session, line):
+        session.refused = getattr(session, "refused", 0) + ("nobody" in line)
+        if session.refused > 1 and line.startswith(step) and "nobody" not in line:
+            hang_up(b"421 4.7.0 too many errors\r\n")()
+    server = backend({"RCPT": count, "DATA": count}, users=["bob@example.com", "carol@example.com"])
+    g = lab([server.port], backend_options="reuse = no")
+    with Client(g.port) as c:
+        c.ehlo()
+        replies = c.envelope("a@sender.example", "carol@example.com", "nobody1@example.com", "nobody2@example.com", "bob@example.com")
+        assert [r.code for r in replies] == [250, 550, 550, 250]
+        assert c.data_block(mail()).code == 250
+    assert sorted(t for m in server.messages for t in m.to) == ["bob@example.com", "carol@example.com"]
+    assert not re.search("name=b0 .*state=away", g.process.output())
 
 
 def test_250_only_after_the_backends(lab, backend):
