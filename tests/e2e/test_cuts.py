@@ -179,6 +179,7 @@ async def server_leg(lab, name, size, bdat, tls=None, options=""):
             await asyncio.wait_for(site.cutters[k].event.wait(), 60)
             if site.cutters[k].was_cut:
                 break
+            say(f"{name}: before it was {plan} a connection had ended: {site.cutters[k].past[-5:]}")
         assert site.cutters[k].was_cut, f"{plan}: {site.cutters[k].past[-5:]} of {lengths}"
         done.add(plan)
 
