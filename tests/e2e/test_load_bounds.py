@@ -36,7 +36,7 @@ def message(g, source):
         return c.greeting.code if c.greeting.code != 220 else c.message("alice@good.example", "bob@example.com", mail()).code
 
 
-def until(what, seconds=60):
+def until(what, seconds=120):
     """What is asked may be refused meanwhile: a crowd may overshoot between two looks, and what it had in memory is given back now and then."""
     end = time.monotonic() + seconds
     while not (found := what()):

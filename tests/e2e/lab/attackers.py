@@ -64,7 +64,7 @@ class Attackers:
                 out.update(figures)
             return out
 
-    def wait(self, what, at_least=1, timeout=60):
+    def wait(self, what, at_least=1, timeout=120):
         """Until the sum of a figure is so high; the figures."""
         end = time.monotonic() + timeout
         while self.figures()[what] < at_least:
