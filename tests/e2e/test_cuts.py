@@ -253,9 +253,12 @@ outbound {{ port = {port} never = {{ none }} bench = "0s" reuse_idle = "0s" }} s
 
 
 async def said_goodbye(cutter, entry):
-    """The octets of the connection that brought the entry: the gateway says QUIT when the client has its answer. Others, that look at the server, bring less."""
+    """
+    The octets of the connection that brought the entry, when it has ended: the gateway says QUIT when the client has its answer. It has brought the message
+    more than the shortest of those that only look at the server, TLS and all.
+    """
     end = time.monotonic() + 60
-    while not (found := [octets for octets in cutter.past if octets[0] > len(entry.data)]):
+    while not (found := [octets for octets in cutter.past if octets[0] > min(cutter.past)[0] + len(entry.data)]):
         assert time.monotonic() < end, cutter.past
         await asyncio.sleep(0.05)
     return found[0]
