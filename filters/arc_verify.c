@@ -365,13 +365,13 @@ static enum check value_check(struct judging *j, enum arc_kind kind, size_t i, c
 		snprintf(why, DKIM_ANSWER_WHY, "%s", s->why ? s->why : "not looked at");
 		return CHECK_BAD;
 	}
-	switch (dkim_answer_key(dns_wait(j->v->asked[s->key].lookup), &key, why)) {
+	switch (dkim_answer_key(dns_wait(j->v->asked[s->key].lookup), s->arc.sig.algorithm, &key, why)) {
 	case DKIM_ANSWER_KEY: break;
 	case DKIM_ANSWER_LATER: return CHECK_LATER;
 	default: return CHECK_BAD;
 	}
 	snprintf(why, DKIM_ANSWER_WHY, "the key is not one for a=");
-	if ((key.type == DKIM_KEY_ED25519) != (s->arc.sig.algorithm == DKIM_ALG_ED25519_SHA256))
+	if (!dkim_answer_fits(&key, s->arc.sig.algorithm))
 		return CHECK_BAD;
 	snprintf(why, DKIM_ANSWER_WHY, "the key has more than %d bits", KEY_BITS_MAX);
 	if (key.bits > KEY_BITS_MAX)

@@ -33,9 +33,25 @@ static enum dkim_answer record_read(const struct dns_rr *rr, struct dkim_key *ke
 	return say(state == DKIM_KEY_WEAK ? DKIM_ANSWER_WEAK : DKIM_ANSWER_NONE, why, fault);
 }
 
-enum dkim_answer dkim_answer_key(const struct dns_answer *a, struct dkim_key *key, char why[DKIM_ANSWER_WHY])
+bool dkim_answer_fits(const struct dkim_key *key, enum dkim_algorithm algorithm)
 {
-	enum dkim_answer first = DKIM_ANSWER_NONE;
+	return (key->type == DKIM_KEY_ED25519) == (algorithm == DKIM_ALG_ED25519_SHA256);
+}
+
+/* Which of two records speaks for the selector: a key that fits, no memory for what may be one, another key, a fault, nothing that could be read. */
+static int rank(enum dkim_answer state, const struct dkim_key *key, enum dkim_algorithm algorithm, const char *fault)
+{
+	switch (state) {
+	case DKIM_ANSWER_KEY: return dkim_answer_fits(key, algorithm) ? 4 : 2;
+	case DKIM_ANSWER_LATER: return 3;
+	default: return fault[0] ? 1 : 0;
+	}
+}
+
+enum dkim_answer dkim_answer_key(const struct dns_answer *a, enum dkim_algorithm algorithm, struct dkim_key *key, char why[DKIM_ANSWER_WHY])
+{
+	enum dkim_answer best = DKIM_ANSWER_NONE;
+	int ranked = 0;
 
 	why[0] = '\0';
 	if (a->status == DNS_TEMPFAIL) {
@@ -44,19 +60,17 @@ enum dkim_answer dkim_answer_key(const struct dns_answer *a, struct dkim_key *ke
 	}
 	if (a->status != DNS_OK)
 		return say(DKIM_ANSWER_NONE, why, "there is no key for this selector");
-	for (size_t i = 0; i < a->count && i < RECORDS_MAX; i++) {
+	for (size_t i = 0; i < a->count && i < RECORDS_MAX && ranked < 4; i++) {
 		char fault[DKIM_ANSWER_WHY];
-		struct dkim_key one;
+		struct dkim_key one = { .len = 0 };
 		enum dkim_answer state = record_read(&a->rr[i], &one, fault);
+		int r = rank(state, &one, algorithm, fault);
 
-		if (state == DKIM_ANSWER_KEY || state == DKIM_ANSWER_LATER) {
-			*key = one;
-			return say(state, why, fault);
-		}
-		if (why[0] || !fault[0])
+		if (r <= ranked)
 			continue;
+		ranked = r;
 		*key = one;
-		first = say(state, why, fault);
+		best = say(state, why, fault);
 	}
-	return why[0] ? first : say(DKIM_ANSWER_NONE, why, "the key record cannot be read");
+	return ranked ? best : say(DKIM_ANSWER_NONE, why, "the key record cannot be read");
 }

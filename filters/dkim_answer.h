@@ -1,16 +1,19 @@
 /*
  * dkim_answer - the public key in an answer from DNS, RFC 6376 section 3.6.2.2
  *
- * Of several records the first that is good is taken (the RFC leaves them undefined); when none is, the first one's fault counts. No I/O: who asks
- * has waited.
+ * The RFC leaves several records undefined. Here the first that is good and has the type that the signature's a= wants is taken, so that a domain can have an RSA and an
+ * Ed25519 key under one selector; else the first that is good, which does not fit a=; when none is, the first one's fault counts. Eight are looked at. No
+ * I/O: who asks has waited.
  */
 #ifndef DKIM_ANSWER_H
 #define DKIM_ANSWER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/dns.h"
 #include "filters/dkim_key.h"
+#include "filters/dkim_sig.h"
 
 enum dkim_answer {
 	DKIM_ANSWER_KEY,
@@ -21,7 +24,8 @@ enum dkim_answer {
 
 enum { DKIM_ANSWER_WHY = 160 };
 
-/* why, in words, for all but KEY. */
-enum dkim_answer dkim_answer_key(const struct dns_answer *a, struct dkim_key *key, char why[DKIM_ANSWER_WHY]);
+/* For a signature with that a=. why, in words, for all but KEY, which may be of the other type: dkim_answer_fits. */
+enum dkim_answer dkim_answer_key(const struct dns_answer *a, enum dkim_algorithm algorithm, struct dkim_key *key, char why[DKIM_ANSWER_WHY]);
+bool dkim_answer_fits(const struct dkim_key *key, enum dkim_algorithm algorithm);
 
 #endif

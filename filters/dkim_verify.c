@@ -281,7 +281,7 @@ static bool key_get(const struct signature *s, struct dkim_key *key, struct dkim
 
 	r->secure = a->secure;
 	key->bits = 0;
-	switch (dkim_answer_key(a, key, why)) {
+	switch (dkim_answer_key(a, s->sig.algorithm, key, why)) {
 	case DKIM_ANSWER_KEY: break;
 	case DKIM_ANSWER_LATER: say(r, DKIM_RESULT_TEMPERROR, why); return false;
 	case DKIM_ANSWER_NONE: say(r, DKIM_RESULT_PERMERROR, why); break;
@@ -291,7 +291,7 @@ static bool key_get(const struct signature *s, struct dkim_key *key, struct dkim
 	if (r->word != DKIM_RESULT_NONE)
 		return false;
 	r->testing = key->testing;
-	if ((key->type == DKIM_KEY_ED25519) != (s->sig.algorithm == DKIM_ALG_ED25519_SHA256)) {
+	if (!dkim_answer_fits(key, s->sig.algorithm)) {
 		say(r, DKIM_RESULT_PERMERROR, "the key is not one for a=");
 		return false;
 	}

@@ -266,6 +266,27 @@ static void long_key(void **state)
 	keys_publish();
 }
 
+/* Under one selector a key of each type, that which does not fit first. */
+static void two_types(void **state)
+{
+	static const struct hop hops[] = { { .key = A }, { .key = B } };
+	struct arc_key *others[] = { arc_key_new("a.example", "s1", 1024), arc_key_new("b.example", "s2", 0) };
+	char *p = carried(MESSAGE, hops, 2);
+	struct arc_result r;
+
+	dns_table_clear(dns);
+	for (int i = 0; i < 2; i++) {
+		arc_key_publish(others[i], dns);
+		arc_key_publish(key[i == 0 ? A : B], dns);
+		arc_key_free(others[i]);
+	}
+	verify(p, 1000, &r);
+	assert_int_equal(r.state, ARC_PASS);
+	assert_int_equal(r.oldest_pass, 0);
+	keys_publish();
+	free(p);
+}
+
 static void none(void **state)
 {
 	struct arc_result r;
@@ -484,6 +505,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chains),
 		cmocka_unit_test(from_covered),
+		cmocka_unit_test(two_types),
 		cmocka_unit_test(none),
 		cmocka_unit_test(long_key),
 		cmocka_unit_test(questions),

@@ -405,8 +405,21 @@ static void every_field_covered(void **state)
 }
 
 /* Several key records: undefined by the RFC; one that is good is enough. */
+/* The record of that name, again. */
+static void publish(const char *name)
+{
+	size_t len;
+	char *keys = file_read(VECTORS "keys.txt", &len), *at = strstr(keys, name);
+
+	assert_non_null(at);
+	at[strcspn(at, "\n")] = '\0';
+	dns_table_add(dns, name, "TXT", at + strlen(name) + 1);
+	free(keys);
+}
+
 static void several_records(void **state)
 {
+	static const char ed25519[] = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 	struct fixture x;
 
 	dns_table_add(dns, "r2048._domainkey.example.com", "TXT", "v=spf1 -all");
@@ -419,6 +432,20 @@ static void several_records(void **state)
 	session(&x, 100);
 	want_word(&x, "dkim", "permerror");
 	end(&x);
+
+	/* Of two types that which fits a=, wherever it stands among the eight that are looked at. */
+	for (int before = 1; before <= 8; before++) {
+		dns_table_remove(dns, "r2048._domainkey.example.com");
+		for (int i = 0; i < before; i++)
+			dns_table_add(dns, "r2048._domainkey.example.com", "TXT", ed25519);
+		publish("r2048._domainkey.example.com");
+		begin(&x, "rsa-2048");
+		session(&x, 100);
+		want_word(&x, "dkim", before < 8 ? "pass" : "permerror");
+		end(&x);
+	}
+	dns_table_remove(dns, "r2048._domainkey.example.com");
+	publish("r2048._domainkey.example.com");
 }
 
 static void malformed_answer(void **state)
