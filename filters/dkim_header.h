@@ -18,8 +18,10 @@
 #include <stddef.h>
 
 #include "base/auto.h"
+#include "filters/message.h"
 
-enum { DKIM_HEADER_FIELDS_MAX = 10000 };
+/* All that a message can have, and what we add to it before it leaves. */
+enum { DKIM_HEADER_FIELDS_MAX = MESSAGE_FIELDS_MAX + 1000 };
 
 struct dkim_field {
 	const char *raw;                /* name and colon included */

@@ -19,7 +19,8 @@
 
 #include "base/auto.h"
 
-enum { MESSAGE_SPARE_MAX = 64 * 1024 * 1024 };
+/* FIELDS_MAX: the most that header_fields may allow; what reads a header of ours, to which we have added, takes some more. */
+enum { MESSAGE_SPARE_MAX = 64 * 1024 * 1024, MESSAGE_FIELDS_MAX = 10000 };
 
 /*
  * What all messages of this process together may hold in memory (0: no bound, the default). Beyond it a message goes to its file from MESSAGE_TIGHT octets
@@ -32,7 +33,7 @@ uint64_t message_spare_bytes(void);     /* in files in memory, which are not the
 struct message_limits {
 	size_t memory_bytes;            /* kept in memory up to here (256 KiB) */
 	size_t header_bytes;            /* the whole header at most (256 KiB) */
-	size_t header_fields;           /* at most (2,000) */
+	size_t header_fields;           /* at most (2,000; MESSAGE_FIELDS_MAX for what strangers send) */
 };
 
 struct header_field {

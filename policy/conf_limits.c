@@ -23,7 +23,7 @@ static const struct conf_option limits_options[] = {
 	CONF_NUMBER("memory", CONF_SIZE, LIMIT(message.memory_bytes), "256K", 4 * KIB, 64 * MIB),
 	CONF_NUMBER("header_size", CONF_SIZE, LIMIT(message.header_bytes), "256K", 16 * KIB,
 	            64 * MIB),
-	CONF_NUMBER("header_fields", CONF_SIZE, LIMIT(message.header_fields), "2000", 50, 100000),
+	CONF_NUMBER("header_fields", CONF_SIZE, LIMIT(message.header_fields), "2000", 50, MESSAGE_FIELDS_MAX),
 	CONF_NUMBER("memory_total", CONF_SIZE64, LIMIT(memory_total), "0", 0, 1024 * 1024 * MIB),
 	CONF_NUMBER("shed_from", CONF_INT, LIMIT(shed_from), "75", 10, 100),
 	CONF_NUMBER("shed_lag", CONF_DURATION_MS, LIMIT(shed_lag_ms), "100ms", 0, 60 * 1000),

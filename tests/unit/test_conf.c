@@ -348,6 +348,7 @@ static const struct { const char *name, *text, *want; } wrong[] = {
 	  "@:4: password_file: %/nowhere: No such file or directory, expected a readable text file\n" },
 	{ "store away", "state_store redis { address = \"10.0.0.9\" away = closed }\n", "@:4: away: \"closed\" is not known, expected open or defer\n" },
 	{ "store twice", "state_store redis { address = \"10.0.0.9\" }\nstate_store redis { address = \"10.0.0.8\" }\n", "@:5: state_store redis: comes twice, first on line 4\n" },
+	{ "more fields than are read", "limits { header_fields = 10001 }\n", "@:4: header_fields: 10001 is out of range, expected 50 to 10000\n" },
 	{ "header larger than message", "limits { message_size = 64K header_size = 128K }\n", "@:4: limits: header_size is larger than message_size, expected it to fit\n" },
 	{ "policy that is not there", "policy = nowhere.conf\n", "%/nowhere.conf: No such file or directory, expected a policy file\n" },
 	{ "allow list with a mistake", "policy = policy.conf\nallow_list = bad-recipients\n", "%/bad-recipients:2:1: no address is no entry" },
