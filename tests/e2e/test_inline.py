@@ -181,8 +181,12 @@ def test_one_client_among_others(net, server, inline):
             assert each.envelope("alice@sender.example", "bob@example.com")[0].code == 250
         for i, each in enumerate((c, b, a)):
             assert each.data_block(mail(subject=f"number {i}")).code == 250
-    log = server.wait_log(rf"(?s)(client=unknown\[{CLIENT2}\].*(status=sent.*){{3}})", since) and server.log(1 << 30)[since:]
-    assert log.count(f"client=unknown[{CLIENT}]") == 2 and log.count(f"client=unknown[{CLIENT2}]") == 1
+    server.wait_log(r"(?s)(status=sent.*){3}", since)
+    log = server.log(1 << 30)[since:]
+    for i, source in enumerate((CLIENT, CLIENT2, CLIENT)):
+        # There may be more of "client=": a session that is not used for a second is given to others, and its recipients are asked for again.
+        (queued,) = set(re.findall(rf"(\w+): message-id=<number\.{2 - i}@", log))
+        assert f"{queued}: client=unknown[{source}]" in log
 
 
 def test_reload_with_open_connections(net, server, inline):
@@ -211,10 +215,15 @@ def test_no_more_sessions_than_the_server_takes(net, server, inline):
     with net.world.call(Client, 25, source=CLIENT, host=SERVER) as a, net.world.call(Client, 25, source=CLIENT2, host=SERVER) as b:
         a.ehlo()
         b.ehlo()
-        while a.envelope("alice@sender.example", "bob@example.com")[0].code == 451:     # the probe's own session
+        while True:
+            begun = time.monotonic()
+            if a.envelope("alice@sender.example", "bob@example.com")[0].code == 250:        # else it is the probe's
+                code = b.envelope("alice@sender.example", "bob@example.com")[0].code
+                b.expect("RSET", 250)
+                if code == 451:
+                    break
+                assert time.monotonic() - begun > 1     # what is not used for a second is given to others
             a.expect("RSET", 250)
-        assert b.envelope("alice@sender.example", "bob@example.com")[0].code == 451
-        b.expect("RSET", 250)
         assert a.data_block(mail()).code == 250
         while b.envelope("alice@sender.example", "bob@example.com")[0].code == 451:     # until that session has said its goodbye
             b.expect("RSET", 250)
