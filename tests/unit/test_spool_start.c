@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -42,9 +43,9 @@ static void test_start_of_many(void **state)
 {
 	struct spool_keeper *k;
 	int64_t begun_ms;
+	clock_t used;
 	int dir_fd;
 
-	mkdir(top, 0700);
 	mkdir(dir, 0700);
 	dir_fd = open(dir, O_RDONLY | O_DIRECTORY);
 	for (unsigned i = 0; i < 20000; i++) {
@@ -71,18 +72,21 @@ static void test_start_of_many(void **state)
 	}
 	close(dir_fd);
 	begun_ms = clock_ms();
+	used = clock();
 	k = begin(&standard);
 	print_message("20,000 entries in %lld ms\n", (long long)(clock_ms() - begun_ms));
 	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).messages, 20000);
 	assert_int_equal(spool_schedule_totals(spool_keeper_schedule(k)).routes, 500);
-	assert_true(clock_ms() - begun_ms < 20000);
+	assert_true(clock() - used < 20 * CLOCKS_PER_SEC);      /* of the processor: what others do with it meanwhile does not count */
 	spool_keeper_close(k);
 }
 
 static int setup(void **state)
 {
 	/* Not a real disk's time. */
-	snprintf(top, sizeof(top), "%s/test_spool_start.%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+	snprintf(top, sizeof(top), "%s/test_spool_start.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	if (!mkdtemp(top))
+		return -1;
 	snprintf(dir, sizeof(dir), "%s/spool", top);
 	return 0;
 }
