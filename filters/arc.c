@@ -263,7 +263,10 @@ static int run(struct txn *t, int self, struct facts *out)
 	if (!state_of(t, self)->verify)
 		return none_fill(out, "");
 	rc = arc_verify_finish(state_of(t, self)->verify, &r);
-	return rc < 0 ? rc : facts_fill(t, state_of(t, self), &r, out);
+	if (rc == 0)
+		rc = facts_fill(t, state_of(t, self), &r, out);
+	release(&t->evidence, self);            /* all is said: while the message is handed on nothing is held */
+	return rc;
 }
 
 /* Without a chain there is nothing to wait for. */

@@ -18,20 +18,25 @@
 /* KEY_BITS_MAX: what RFC 8301 section 3.2 demands. A hundred signatures with 8,192 bits and a long exponent take 140 ms. */
 enum { KEYS_MAX = 64, SETS_AT_ONCE = 8, KEY_BITS_MAX = 4096, OLDER_BYTES_MAX = 1 << 20, NO_KEY = -1 };
 
-/* The question for one key; signatures with the same d= and s= share it. */
-struct asked {
-	const struct arc_sig *first;    /* whose it is: its d= and s= */
-	struct dns_lookup *lookup;
-};
-
-/* A message signature or seal. */
+/* A message signature or seal: of a hundred of them no more is kept than is needed, while the message comes in. */
 struct signature {
-	struct arc_sig arc;
+	char *domain, *selector;        /* d=, s=; one allocation; NULL: there is no such field */
+	enum dkim_algorithm algorithm;
+	bool header_relaxed, body_relaxed, limited;
+	uint64_t limit;                 /* l= */
+	size_t from_count;
 	const char *why;                /* it cannot hold, whatever key and body are: why (a literal). NULL: it may */
 	int key;                        /* its place among those asked for, or NO_KEY */
+	unsigned char body_hash[DKIM_HASH_MAX];
 	unsigned char hash[DKIM_HASH_BYTES];            /* of the header, once it is asked for */
-	unsigned char value[DKIM_KEY_BYTES_MAX];        /* b=, decoded */
+	unsigned char *value;           /* b=, decoded */
 	size_t value_len;
+};
+
+/* The question for one key; signatures with the same d= and s= share it. */
+struct asked {
+	const struct signature *first;  /* whose it is: its d= and s= */
+	struct dns_lookup *lookup;
 };
 
 struct arc_verify {
@@ -70,6 +75,15 @@ struct arc_verify *arc_verify_new(struct dns *dns)
 	return v;
 }
 
+static void signatures_free(struct signature *s, size_t count)
+{
+	for (size_t i = 0; s && i < count; i++) {
+		free(s[i].domain);
+		free(s[i].value);
+	}
+	free(s);
+}
+
 void arc_verify_free(struct arc_verify *v)
 {
 	if (!v)
@@ -79,8 +93,8 @@ void arc_verify_free(struct arc_verify *v)
 	dkim_body_free(v->body[0]);
 	dkim_body_free(v->body[1]);
 	dkim_header_free(v->header);
-	free(v->seal);
-	free(v->ams);
+	signatures_free(v->seal, v->sets.count);
+	signatures_free(v->ams, v->sets.count);
 	free(v);
 }
 
@@ -102,38 +116,72 @@ const struct arc_sets *arc_verify_sets(const struct arc_verify *v)
 	return &v->sets;
 }
 
-/* What of a signature can be read without the message: its names, its age, its octets. */
-static void signature_read(struct signature *s, const struct arc_field *f, enum arc_kind kind)
+static int names_keep(struct signature *s, const struct dkim_sig *sig)
 {
+	size_t domain = strlen(sig->domain) + 1, selector = strlen(sig->selector) + 1;
+
+	s->domain = malloc(domain + selector);
+	if (!s->domain)
+		return -ENOMEM;
+	s->selector = s->domain + domain;
+	memcpy(s->domain, sig->domain, domain);
+	memcpy(s->selector, sig->selector, selector);
+	return 0;
+}
+
+static int value_keep(struct signature *s, const char *body, size_t len)
+{
+	unsigned char value[DKIM_KEY_BYTES_MAX];
 	const struct dkim_tag *b;
 	struct dkim_tags tags;
+	ptrdiff_t n = -1;
+
+	if (!dkim_tags_parse(body, len, &tags) && (b = dkim_tags_find(&tags, "b")))
+		n = dkim_tag_base64(b->value, b->len, value, sizeof(value));
+	if (n < 0) {
+		s->why = "b= is longer than any signature";
+		return 0;
+	}
+	s->value = malloc(n ? (size_t)n : 1);
+	if (!s->value)
+		return -ENOMEM;
+	memcpy(s->value, value, (size_t)n);
+	s->value_len = (size_t)n;
+	return 0;
+}
+
+/* What of a signature can be read without the message: its names, its age, its octets. 0 or -ENOMEM. */
+static int signature_read(struct signature *s, const struct arc_field *f, enum arc_kind kind)
+{
+	struct arc_sig arc;
 	size_t len;
 	const char *body = arc_field_body(f, &len);
-	ptrdiff_t n;
+	int rc;
 
 	s->key = NO_KEY;
-	s->why = (kind == ARC_KIND_AMS ? arc_ams_parse : arc_seal_parse)(body, len, &s->arc);
-	if (s->why || dkim_sig_age(&s->arc.sig, clock_wall_s(), &s->why) != DKIM_SIG_GOOD)
-		return;
-	if (dkim_tags_parse(body, len, &tags) || !(b = dkim_tags_find(&tags, "b")))
-		n = -1;
-	else
-		n = dkim_tag_base64(b->value, b->len, s->value, sizeof(s->value));
-	if (n < 0)
-		s->why = "b= is longer than any signature";
-	s->value_len = n < 0 ? 0 : (size_t)n;
+	s->why = (kind == ARC_KIND_AMS ? arc_ams_parse : arc_seal_parse)(body, len, &arc);
+	s->algorithm = arc.sig.algorithm;
+	s->header_relaxed = arc.sig.header_relaxed;
+	s->body_relaxed = arc.sig.body_relaxed;
+	s->limited = arc.sig.limited;
+	s->limit = arc.sig.limit;
+	s->from_count = arc.sig.from_count;
+	memcpy(s->body_hash, arc.sig.body_hash, sizeof(s->body_hash));
+	rc = names_keep(s, &arc.sig);
+	if (rc < 0 || s->why || dkim_sig_age(&arc.sig, clock_wall_s(), &s->why) != DKIM_SIG_GOOD)
+		return rc;
+	return value_keep(s, body, len);
 }
 
 static int key_ask(struct arc_verify *v, struct signature *s)
 {
-	const struct dkim_sig *sig = &s->arc.sig;
 	char name[2 * DKIM_NAME_MAX + 16];
 	struct asked *a;
 
 	for (size_t k = 0; k < v->asked_count; k++) {
-		const struct dkim_sig *first = &v->asked[k].first->sig;
+		const struct signature *first = v->asked[k].first;
 
-		if (strcmp(first->domain, sig->domain) != 0 || strcmp(first->selector, sig->selector) != 0)
+		if (strcmp(first->domain, s->domain) != 0 || strcmp(first->selector, s->selector) != 0)
 			continue;
 		s->key = (int)k;
 		return 0;
@@ -143,10 +191,10 @@ static int key_ask(struct arc_verify *v, struct signature *s)
 		return 0;
 	}
 	a = &v->asked[v->asked_count];
-	snprintf(name, sizeof(name), "%s._domainkey.%s", sig->selector, sig->domain);
+	snprintf(name, sizeof(name), "%s._domainkey.%s", s->selector, s->domain);
 	if (dns_start(v->dns, name, DNS_TXT, &a->lookup) < 0)
 		return -ENOMEM;
-	a->first = &s->arc;
+	a->first = s;
 	s->key = (int)v->asked_count++;
 	return 0;
 }
@@ -180,7 +228,7 @@ static int keys_ask(struct arc_verify *v)
 static int bodies_make(struct arc_verify *v)
 {
 	for (size_t i = v->sets.count; i-- > 0 && !v->ams[i].why;) {
-		bool relaxed = v->ams[i].arc.sig.body_relaxed;
+		bool relaxed = v->ams[i].body_relaxed;
 
 		if (v->body[relaxed])
 			continue;
@@ -202,10 +250,11 @@ static int chain_read(struct arc_verify *v)
 		return -ENOMEM;
 	v->live = v->sets.why[0] == '\0';
 	for (size_t i = 0; i < n; i++) {
-		if (v->sets.set[i].as.raw)
-			signature_read(&v->seal[i], &v->sets.set[i].as, ARC_KIND_AS);
-		if (v->sets.set[i].ams.raw)
-			signature_read(&v->ams[i], &v->sets.set[i].ams, ARC_KIND_AMS);
+		rc = v->sets.set[i].as.raw ? signature_read(&v->seal[i], &v->sets.set[i].as, ARC_KIND_AS) : 0;
+		if (rc == 0 && v->sets.set[i].ams.raw)
+			rc = signature_read(&v->ams[i], &v->sets.set[i].ams, ARC_KIND_AMS);
+		if (rc < 0)
+			return rc;
 		v->live = v->live && !v->seal[i].why;
 	}
 	v->live = v->live && !v->ams[n - 1].why;
@@ -221,19 +270,27 @@ int arc_verify_header_end(struct arc_verify *v)
 	return v->sets.count > 0 ? chain_read(v) : 0;
 }
 
+static const char *seal_name(const struct arc_verify *v, size_t instance, bool selector)
+{
+	const struct signature *s = v->seal && instance >= 1 && instance <= v->sets.count ? &v->seal[instance - 1] : NULL;
+	const char *name = !s ? NULL : selector ? s->selector : s->domain;
+
+	return name ? name : "";
+}
+
 const char *arc_verify_domain(const struct arc_verify *v, size_t instance)
 {
-	return v->seal && instance >= 1 && instance <= v->sets.count ? v->seal[instance - 1].arc.sig.domain : "";
+	return seal_name(v, instance, false);
 }
 
 const char *arc_verify_selector(const struct arc_verify *v, size_t instance)
 {
-	return v->seal && instance >= 1 && instance <= v->sets.count ? v->seal[instance - 1].arc.sig.selector : "";
+	return seal_name(v, instance, true);
 }
 
 bool arc_verify_binds(const struct arc_verify *v, size_t instance)
 {
-	const struct dkim_sig *sig = v->ams && instance >= 1 && instance <= v->sets.count ? &v->ams[instance - 1].arc.sig : NULL;
+	const struct signature *sig = v->ams && instance >= 1 && instance <= v->sets.count ? &v->ams[instance - 1] : NULL;
 
 	return sig && v->sets.set[instance - 1].ams.raw && !v->sets.set[instance - 1].ams_why && sig->from_count > 0 && !sig->limited;
 }
@@ -313,7 +370,7 @@ static int ams_hash(struct judging *j, size_t i, size_t *octets)
 	__attribute__((cleanup(dkim_hash_cleanup))) struct dkim_hash hash = { .ctx = NULL };
 	struct arc_verify *v = j->v;
 	const struct arc_field *f = &v->sets.set[i].ams;
-	bool relaxed = v->ams[i].arc.sig.header_relaxed;
+	bool relaxed = v->ams[i].header_relaxed;
 	const struct dkim_field *next;
 	const struct dkim_tag *h;
 	struct dkim_tags tags;
@@ -365,13 +422,13 @@ static enum check value_check(struct judging *j, enum arc_kind kind, size_t i, c
 		snprintf(why, DKIM_ANSWER_WHY, "%s", s->why ? s->why : "not looked at");
 		return CHECK_BAD;
 	}
-	switch (dkim_answer_key(dns_wait(j->v->asked[s->key].lookup), s->arc.sig.algorithm, &key, why)) {
+	switch (dkim_answer_key(dns_wait(j->v->asked[s->key].lookup), s->algorithm, &key, why)) {
 	case DKIM_ANSWER_KEY: break;
 	case DKIM_ANSWER_LATER: return CHECK_LATER;
 	default: return CHECK_BAD;
 	}
 	snprintf(why, DKIM_ANSWER_WHY, "the key is not one for a=");
-	if (!dkim_answer_fits(&key, s->arc.sig.algorithm))
+	if (!dkim_answer_fits(&key, s->algorithm))
 		return CHECK_BAD;
 	snprintf(why, DKIM_ANSWER_WHY, "the key has more than %d bits", KEY_BITS_MAX);
 	if (key.bits > KEY_BITS_MAX)
@@ -390,13 +447,12 @@ static enum check value_check(struct judging *j, enum arc_kind kind, size_t i, c
 static enum check ams_check(struct judging *j, size_t i, char why[DKIM_ANSWER_WHY])
 {
 	const struct signature *s = &j->v->ams[i];
-	const struct dkim_sig *sig = &s->arc.sig;
 
-	if (!s->why && sig->limited && sig->limit != j->v->body_bytes[sig->body_relaxed]) {
+	if (!s->why && s->limited && s->limit != j->v->body_bytes[s->body_relaxed]) {
 		snprintf(why, DKIM_ANSWER_WHY, "l= is not the length of the body");
 		return CHECK_BAD;
 	}
-	if (!s->why && memcmp(j->v->body_hash[sig->body_relaxed], sig->body_hash, DKIM_BODY_HASH) != 0) {
+	if (!s->why && memcmp(j->v->body_hash[s->body_relaxed], s->body_hash, DKIM_BODY_HASH) != 0) {
 		snprintf(why, DKIM_ANSWER_WHY, "the body is not what was signed");
 		return CHECK_BAD;
 	}
@@ -492,7 +548,7 @@ int arc_verify_finish(struct arc_verify *v, struct arc_result *out)
 	for (int i = 0; i < 2; i++)
 		if (v->body[i] && dkim_body_end(v->body[i], v->body_hash[i], &v->body_bytes[i]) < 0)
 			return -ENOMEM;
-	out->from_signed = v->from_fields > 0 && v->ams[out->count - 1].arc.sig.from_count >= v->from_fields;
+	out->from_signed = v->from_fields > 0 && v->ams[out->count - 1].from_count >= v->from_fields;
 	if (chain_holds(&j))
 		oldest_find(&j);
 	return j.rc;

@@ -219,7 +219,10 @@ static int run(struct txn *t, int self, struct facts *out)
 		return rc;
 	v = state_of(t, self)->verify;
 	rc = dkim_verify_finish(v, &results, &count);
-	return rc < 0 ? rc : facts_fill(out, results, count, dkim_verify_signatures(v));
+	if (rc == 0)
+		rc = facts_fill(out, results, count, dkim_verify_signatures(v));
+	release(&t->evidence, self);            /* all is said: while the message is handed on nothing is held */
+	return rc;
 }
 
 /* What a server of ours hands on is signed, if at all, by us. */
