@@ -298,6 +298,8 @@ def main():
     total = Sum()
     start = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # What a shell starts in the background ignores it, and hands that down: pytest would not be asked to end, but killed with its servers left.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="gp-", ignore_cleanup_errors=True, dir=place()) as tmp:
         os.chmod(tmp, 0o755)    # the servers of the lab have users of their own; and short: a socket's path has 107 bytes
         ENV["TMPDIR"] = tmp

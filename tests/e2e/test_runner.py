@@ -52,9 +52,9 @@ def test_ended(tmp_path, part, number):
     text = (tmp_path / "tests" / "run.py").read_text()
     assert "/usr/bin/valgrind" in text
     (tmp_path / "tests" / "run.py").write_text(text.replace("/usr/bin/valgrind", str(fake)))
-    # What a shell starts in the background ignores SIGINT, with all that it starts in its turn.
+    # A shell starts with SIGINT ignored what it is to run in the background.
     run = subprocess.Popen([sys.executable, "tests/run.py", part, "--variant", ".", "--jobs", "2"], cwd=tmp_path, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                           stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     try:
         until(lambda: len(os.listdir(begun)) == 4)
         run.send_signal(number)
