@@ -215,7 +215,7 @@ static void on_child(struct parent *p, struct child *c)
  */
 static void clock_look(struct parent *p)
 {
-	int64_t off_ms = clock_wall_ms() - clock_ms(), by_ms = p->wall_off_ms ? off_ms - p->wall_off_ms : 0;
+	int64_t off_ms = clock_wall_ms() - clock_ms(), by_ms = off_ms - p->wall_off_ms;
 	struct log_line l;
 
 	p->wall_off_ms = off_ms;
@@ -481,6 +481,7 @@ static int run(struct parent *p)
 	int rc = parent_succession(p, &err);
 	bool heir = rc > 0;
 
+	p->wall_off_ms = clock_wall_ms() - clock_ms();
 	libraries_load();
 	rc = rc < 0 ? rc : heir ? signals_take(p) : prepare(p, &err);
 	if (rc < 0) {

@@ -89,7 +89,7 @@ struct parent {
 	bool have_settings;
 	struct parent_upgrade upgrade;
 	int64_t phase_deadline_ms, status_ms, watchdog_ms;
-	int64_t wall_off_ms;                    /* by how much the wall clock is ahead of the one that is never set; 0: not looked at */
+	int64_t wall_off_ms;                    /* by how much the wall clock is ahead of the one that is never set, at the last look; first at the start, before any resolver */
 	struct parent_list *list;               /* parent_lists.c */
 	size_t list_count;
 	struct parent_daemon *daemon;           /* parent_daemons.c */

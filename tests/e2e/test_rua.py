@@ -86,9 +86,8 @@ dmarc {{ rua = {rua} rua_from = "dmarc-reports@example.com" rua_org = "Example &
             assert c.message(sender if sender is not None else f"x@{author}", to, mail(f"x@{author}", **kw)).code == 250
 
     def next_day(self, minutes=2):
-        """The day is over; workers that begin anew look at once."""
-        self.clock.move((self.today + 1) * DAY + minutes * 60 - time.time())
-        self.gate.reload()
+        """The day is over. That the clock was set is noticed, and the workers that begin anew then look at once; a reload besides would be one in the midst of that."""
+        self.gate.reload(lambda: self.clock.move((self.today + 1) * DAY + minutes * 60 - time.time()))
 
     def lines(self, event, since=0):
         return [parse_logfmt(line) for line in self.gate.process.output()[since:].splitlines() if f"event={event} " in line]

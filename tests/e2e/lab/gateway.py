@@ -201,10 +201,13 @@ dns {{ {forward} {"" if "dnssec" in s["dns_conf"] else "dnssec = no"} {s["dns_co
                     out.add(int(stat.parent.name))
         return out
 
-    def reload(self):
-        """By the configuration as it is now; what connects from here on comes to new workers. Nobody may be connected: the old ones have ended when this returns."""
+    def reload(self, by=None):
+        """
+        By the configuration as it is now; what connects from here on comes to new workers. Nobody may be connected: the old ones have ended when this returns.
+        by: what else than SIGHUP makes it do so.
+        """
         old, mark, end = self.worker_pids(), self.mark(), time.monotonic() + WAIT_S
-        self.process.send(signal.SIGHUP)
+        by() if by else self.process.send(signal.SIGHUP)
         self.wait_line("event=reload what=done", mark)
         while still := old & self.worker_pids():
             assert time.monotonic() < end, f"workers of before: {still}"
