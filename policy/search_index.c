@@ -15,7 +15,7 @@ enum {
 	SCHEMA = 1,
 	VERSION = SCHEMA * 1000 + SEARCH_DOC_VERSION,
 	OWNER_BUSY_MS = 20,             /* the keeper has others to serve */
-	JOIN_BUSY_MS = 5000,
+	JOIN_BUSY_MS = 30000,           /* of a message that is deleted nobody knows the words any more */
 	VOCABULARY_MAX = 5000000,       /* words; of later ones the parts are not found */
 };
 

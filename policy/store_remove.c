@@ -192,16 +192,29 @@ static void words_remove(int dir_fd, struct search_index *words, const struct st
 	free(id);
 }
 
+/* Whoever deletes one at this moment has its lock, and may still have to read it for its words: those are his. */
+static void lock_all(int dir_fd, struct store_removal *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		list[i].lock = store_event_lock(dir_fd, list[i].id, false);
+		/* Without its file there may be a row of it, or what is left of its files. */
+		list[i].rc = list[i].lock >= 0 || list[i].lock == -ENOENT ? 0 : list[i].lock;
+	}
+}
+
+static void unlock_all(const struct store_removal *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i].lock >= 0)
+			close(list[i].lock);
+}
+
 int store_remove(int dir_fd, struct store_index *index, struct search_index *words, struct store_removal *list, size_t count, const char *who, const char *why, int64_t now_s,
 		 bool wait)
 {
 	int hold, rc;
 
-	for (size_t i = 0; i < count; i++) {
-		list[i].lock = store_event_lock(dir_fd, list[i].id, false);
-		/* Without its file there may be a row of it. */
-		list[i].rc = list[i].lock >= 0 || list[i].lock == -ENOENT ? 0 : list[i].lock;
-	}
+	lock_all(dir_fd, list, count);
 	hold = store_index_hold(index, wait);
 	rc = hold < 0 ? hold : record_all(dir_fd, index, list, count, who, why, now_s);
 	if (rc == 0 && words)
@@ -212,9 +225,7 @@ int store_remove(int dir_fd, struct store_index *index, struct search_index *wor
 		days_remove(dir_fd, list, count, now_s);
 	if (hold >= 0)
 		close(hold);
-	for (size_t i = 0; i < count; i++)
-		if (list[i].lock >= 0)
-			close(list[i].lock);
+	unlock_all(list, count);
 	return rc;
 }
 
@@ -222,13 +233,18 @@ int store_remove_pending(int dir_fd, struct store_index *index)
 {
 	struct store_removal *list = calloc(STORE_REMOVE_MAX, sizeof(*list));
 	char (*id)[STORE_ID_MAX] = calloc(STORE_REMOVE_MAX, sizeof(*id));
-	int count = list && id ? store_index_to_unlink(index, id, STORE_REMOVE_MAX) : -ENOMEM, rc = 0;
+	int count = list && id ? store_index_to_unlink(index, id, STORE_REMOVE_MAX) : -ENOMEM, rc = count < 0 ? count : 0, done = 0;
 
 	for (int i = 0; i < count; i++)
 		memcpy(list[i].id, id[i], STORE_ID_MAX);
-	if (count > 0)
+	if (count > 0) {
+		lock_all(dir_fd, list, (size_t)count);
 		rc = unlink_all(dir_fd, index, list, (size_t)count);
+		unlock_all(list, (size_t)count);
+	}
+	for (int i = 0; i < count; i++)
+		done += list[i].rc == 0;
 	free(list);
 	free(id);
-	return rc < 0 ? rc : count;
+	return rc < 0 ? rc : done;
 }

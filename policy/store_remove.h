@@ -43,7 +43,7 @@ struct store_removal {
 int store_remove(int dir_fd, struct store_index *index, struct search_index *words, struct store_removal *list, size_t count, const char *who, const char *why, int64_t now_s,
 		 bool wait);
 
-/* Of those whose files a crash may have left, a few. How many, 0: none are left; or -errno. The keeper's. */
+/* Of those whose files a crash may have left, a few; not those that somebody is at. How many, 0: none are left; or -errno. The keeper's. */
 int store_remove_pending(int dir_fd, struct store_index *index);
 
 /* Directories of days before yesterday that are empty. */
