@@ -22,9 +22,9 @@ static const struct fact_def facts[] = {
 
 struct name {
 	char text[DOMAIN_MAX];          /* of an address its octets reversed */
+	const char *domain;             /* in it: its registrable domain, or all of it; NULL: an address */
 	unsigned use;                   /* enum dnsbl_use: where it stood first and elsewhere */
 	const char *where;
-	bool address;
 };
 
 struct lookup {
@@ -57,19 +57,22 @@ static bool is_ours(const struct site *site, const char *domain)
 static void add_name(struct uribl *u, const struct site *site, const char *domain, unsigned use, const char *where)
 {
 	char canonical[DOMAIN_MAX];
+	struct name *n;
 
 	if (domain_canonical(domain, strlen(domain), canonical) < 0 || !strchr(canonical, '.') || is_ours(site, canonical))
 		return;
 	for (size_t i = 0; i < u->names; i++) {
-		if (!u->name[i].address && strcmp(u->name[i].text, canonical) == 0) {
+		if (u->name[i].domain && strcmp(u->name[i].text, canonical) == 0) {
 			u->name[i].use |= use;
 			return;
 		}
 	}
 	if (u->names == URIBL_NAMES_MAX)
 		return;
-	u->name[u->names] = (struct name){ .use = use, .where = where };
-	memcpy(u->name[u->names++].text, canonical, sizeof(canonical));
+	n = &u->name[u->names++];
+	*n = (struct name){ .use = use, .where = where };
+	memcpy(n->text, canonical, sizeof(canonical));
+	n->domain = regdomain_or_name(n->text);
 }
 
 static void add_address(struct uribl *u, const char *ip)
@@ -80,15 +83,17 @@ static void add_address(struct uribl *u, const char *ip)
 	if (u->names == URIBL_NAMES_MAX || net_parse(ip, &a) < 0 || a.family != AF_INET)
 		return;
 	n = &u->name[u->names++];
-	*n = (struct name){ .use = DNSBL_USE_LINKS, .where = "link", .address = true };
+	*n = (struct name){ .use = DNSBL_USE_LINKS, .where = "link" };
 	snprintf(n->text, sizeof(n->text), "%u.%u.%u.%u", a.ip[3], a.ip[2], a.ip[1], a.ip[0]);
 }
 
-/* Another host of a domain that is there already. */
-static bool of_one_there(const struct uribl *u, const char *domain)
+/* Another host of a domain that links lead to already. The sender's do not count: what is asked of them is asked of other lists. */
+static bool of_one_there(const struct uribl *u, const char *host)
 {
+	const char *domain = regdomain_or_name(host);
+
 	for (size_t i = 0; i < u->names; i++)
-		if (!u->name[i].address && strcmp(regdomain_or_name(u->name[i].text), regdomain_or_name(domain)) == 0)
+		if (u->name[i].use & DNSBL_USE_LINKS && u->name[i].domain && strcmp(u->name[i].domain, domain) == 0)
 			return true;
 	return false;
 }
@@ -175,7 +180,7 @@ static const char *key_of(const struct dnsbl_conf *z, const struct name *n)
 {
 	if (!(z->use & n->use))
 		return NULL;
-	if (n->address)
+	if (!n->domain)
 		return z->addresses ? n->text : NULL;
 	if (skipped(z, n->text))
 		return NULL;

@@ -201,6 +201,23 @@ static void one_domain_hides_none(void **state)
 		}
 }
 
+/* The author's domain is asked of one list; where links lead is the other's, also when that is the author's, and there are too many. */
+static void author_hides_none(void **state)
+{
+	struct dnsbl_conf z[2] = { zone_conf("l.example", 4, DNSBL_USE_FROM), zone_conf("m.test", 4, DNSBL_USE_LINKS) };
+	AUTO(buf) struct buf text = BUF_INIT(1 << 20);
+	struct filter_bench b;
+
+	buf_adds(&text, HEAD "http://www.author.example/\r\n");
+	for (int i = 0; i < URIBL_NAMES_MAX; i++)
+		buf_addf(&text, "http://n%d.example/\r\n", i);
+	open_with(&b, z, 2, buf_str(&text));
+	dns_table_zone(b.dns, "www.author.example.m.test A 127.0.0.2\n");
+	check(&b, "author", "uribl.score", "4");
+	check(&b, "author", "uribl.names", "www.author.example link m.test=127.0.0.2");
+	filter_bench_close(&b);
+}
+
 /* A question that is no name: it is not asked, and the others are. */
 static void too_long(void **state)
 {
@@ -414,7 +431,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(asks),	  cmocka_unit_test(skips),  cmocka_unit_test(bounded), cmocka_unit_test(too_long),
 		cmocka_unit_test(counts), cmocka_unit_test(weighs), cmocka_unit_test(dropped), cmocka_unit_test(tested),
-		cmocka_unit_test(no_memory), cmocka_unit_test(one_domain_hides_none),
+		cmocka_unit_test(no_memory), cmocka_unit_test(one_domain_hides_none), cmocka_unit_test(author_hides_none),
 	};
 
 	return cmocka_run_group_tests_name("uribl", tests, setup, teardown);
