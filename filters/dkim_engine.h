@@ -5,7 +5,7 @@
  * of them. It gets the header with its index (dkim_header.h), signatures that have been read (dkim_sig.h) and keys that have been read (dkim_key.h), so that
  * what is a valid signature or key is decided in one place for both. It never sees the body, whose hash (bh=) is a part of the header for it. Who
  * signs (dkim_signer.h) has the same engine make the hash. An engine asks nobody and keeps nothing. In a task the native one lets others have their turn
- * while it hashes and checks (turn.h); the library hashes in one piece, so it is not given more than DKIM_LIBRARY_OCTETS (dkim_verify.h).
+ * while it hashes and checks (turn.h); the library does all in one piece, so it is not given headers that take it longer than DKIM_LIBRARY_OCTETS.
  */
 #ifndef DKIM_ENGINE_H
 #define DKIM_ENGINE_H
@@ -16,6 +16,9 @@
 #include "filters/dkim_header.h"
 #include "filters/dkim_key.h"
 #include "filters/dkim_sig.h"
+
+/* For each signature the library hashes the header at most once, and compares each field with every name of h=, which takes as long as an octet of hash. */
+enum { DKIM_LIBRARY_OCTETS = 256 * 1024, DKIM_LIBRARY_FIELD = DKIM_FIELDS_MAX };
 
 struct dkim_job {                       /* one signature to verify */
 	size_t place;                   /* of its field in the header */

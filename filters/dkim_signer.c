@@ -296,7 +296,7 @@ int dkim_signer_sign(struct dkim_signer *s, const struct dkim_sign_conf *conf, c
 		AUTO(buf) struct buf text = BUF_INIT(SIGNATURE_TEXT_MAX);
 
 		put_field(s, conf, &conf->key[i], (const char *)bh, now_s, &text);
-		if (text.len > LIBRARY_TEXT_MAX)
+		if (text.len > LIBRARY_TEXT_MAX || s->header.len + dkim_header_count(s->fields) * DKIM_LIBRARY_FIELD > DKIM_LIBRARY_OCTETS)
 			by = &dkim_engine_native;
 		rc = text.failed ? -EMSGSIZE : header_hash(s, by, header_relaxed, &text, hash, why);
 		if (rc == 0)

@@ -13,8 +13,8 @@
  * different body hashes; what is beyond has the result `policy`. A message without a signature that could pass is not hashed.
  *
  * A signature may cover other DKIM-Signature fields (h=dkim-signature). Where libopendkim is the engine it does not see those that are not verified
- * themselves, and such a signature fails. The library hashes in one piece, and nobody else has his turn meanwhile: a header of which it would have to hash more than
- * DKIM_LIBRARY_OCTETS, times the signatures, is left to the native engine.
+ * themselves, and such a signature fails. The library hashes in one piece, and nobody else has his turn meanwhile: a header for which it would need longer than for
+ * DKIM_LIBRARY_OCTETS (dkim_engine.h), all signatures together, is left to the native engine.
  */
 #ifndef DKIM_VERIFY_H
 #define DKIM_VERIFY_H
@@ -59,10 +59,7 @@ struct dkim_limits {
 	const struct dkim_engine *engine;       /* NULL: native */
 };
 
-enum {
-	DKIM_RESULTS_MAX = 64,          /* told of; the number of all is in dkim_verify_signatures */
-	DKIM_LIBRARY_OCTETS = 256 * 1024,
-};
+enum { DKIM_RESULTS_MAX = 64 };         /* told of; the number of all is in dkim_verify_signatures */
 
 struct dkim_verify;
 

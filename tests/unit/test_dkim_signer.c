@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <opendkim/dkim.h>
 
 #include "base/clock.h"
@@ -416,6 +417,38 @@ static void test_long_names(void **state)
 	assert_int_equal(all, KEYS);
 }
 
+static int no_hash(struct dkim_header *h, size_t place, const struct dkim_sig *sig, unsigned char out[DKIM_HASH_MAX], const char **why)
+{
+	*why = "asked";
+	return -EPROTO;
+}
+
+/* The library compares each field with every name, in one piece: many are for our own. */
+static void test_not_for_the_library(void **state)
+{
+	static const struct dkim_engine never = { .name = "never", .hash = no_hash };
+
+	for (int count = 100; count <= 2000; count += 1900) {
+		AUTO(buf) struct buf text = BUF_INIT(1 << 20), out = BUF_INIT(1 << 20);
+		struct dkim_signer *s;
+		struct message *m;
+		const char *why = NULL;
+
+		buf_adds(&text, "From: a@example.com\r\n");
+		for (int i = 0; i < count; i++)
+			buf_adds(&text, "A:\r\n");
+		buf_adds(&text, "\r\n");
+		m = message_of(text.data, text.len);
+		s = dkim_signer_new(text.data, text.len);
+		assert_non_null(s);
+		assert_int_equal(dkim_signer_sign(s, &conf, &never, m, clock_wall_s(), &out, &why), count == 100 ? -EPROTO : 0);
+		if (count == 100)
+			assert_string_equal(why, "asked");
+		dkim_signer_free(s);
+		message_free(m);
+	}
+}
+
 static void test_many_fields(void **state)
 {
 	AUTO(buf) struct buf text = BUF_INIT(1 << 20);
@@ -492,7 +525,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows), cmocka_unit_test(test_changes), cmocka_unit_test(test_random), cmocka_unit_test(test_author),
-		cmocka_unit_test(test_find), cmocka_unit_test(test_bad_headers), cmocka_unit_test(test_many_fields), cmocka_unit_test(test_long_names), cmocka_unit_test(test_no_key), cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_find), cmocka_unit_test(test_bad_headers), cmocka_unit_test(test_not_for_the_library),
+		cmocka_unit_test(test_many_fields), cmocka_unit_test(test_long_names), cmocka_unit_test(test_no_key), cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_lines),
 	};
 
