@@ -159,7 +159,7 @@ static int signature_read(struct signature *s, const struct arc_field *f, enum a
 	int rc;
 
 	s->key = NO_KEY;
-	s->why = (kind == ARC_KIND_AMS ? arc_ams_parse : arc_seal_parse)(body, len, &arc);
+	s->why = kind == ARC_KIND_AMS ? arc_ams_parse(body, len, &arc) : arc_seal_parse(body, len, &arc);
 	s->algorithm = arc.sig.algorithm;
 	s->header_relaxed = arc.sig.header_relaxed;
 	s->body_relaxed = arc.sig.body_relaxed;
