@@ -1,4 +1,5 @@
 """Behind another hop: a real Postfix as backup MX in front; whose mail it brings is in its Received fields, or said by XFORWARD and XCLIENT."""
+import itertools
 import json
 import re
 import time
@@ -245,6 +246,8 @@ def test_the_server_hears_of_the_client_that_xforward_told(lab, scratch, at):
                 assert c.data_block(mail()).code == 250
         server.wait_message("bob@example.com", 4)
         server.wait_log(r": client=\S+\[127\.0\.0\.66\]")         # its log is written by a process of its own
-        assert re.findall(r": client=\S+\[(\S+)\]", (server.dir / "log").read_text()) == ["127.0.0.25", RELAY, RELAY, "127.0.0.66"]
+        told = re.findall(r": client=\S+\[(\S+)\]", (server.dir / "log").read_text())
+        # Who pauses for a second comes in another session there, as the same client.
+        assert [ip for ip, _ in itertools.groupby(told)] == ["127.0.0.25", RELAY, "127.0.0.66"] and told.count(RELAY) >= 2
     finally:
         server.stop()
