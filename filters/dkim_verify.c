@@ -377,15 +377,42 @@ static size_t keys_get(struct dkim_verify *v)
 	return usable;
 }
 
+/*
+ * What libopendkim does not see (a blank before the colon; what stands behind a NUL), or takes for a blank: so changed, by whoever has passed it on, a header
+ * would still fit its signature.
+ */
+static bool is_odd(const struct dkim_field *f)
+{
+	if (f->name_len > 0 && f->raw[f->name_len] != ':')
+		return true;
+	for (size_t i = 0; i < f->len; i++) {
+		if (f->raw[i] == '\r' && f->len - i > 2 && f->raw[i + 1] == '\n' && (f->raw[i + 2] == ' ' || f->raw[i + 2] == '\t'))
+			i += 2;
+		else if (f->raw[i] == '\0' || (f->raw[i] >= '\n' && f->raw[i] <= '\r'))
+			return true;
+	}
+	return false;
+}
+
+/* Whose engine: a header that is large or odd is for our own. */
+static const struct dkim_engine *engine_of(const struct dkim_verify *v)
+{
+	if (v->library_octets > DKIM_LIBRARY_OCTETS / v->sig_count)
+		return &dkim_engine_native;
+	for (size_t i = 0; v->ops != &dkim_engine_native && i < dkim_header_count(v->header); i++)
+		if (is_odd(dkim_header_at(v->header, i)))
+			return &dkim_engine_native;
+	return v->ops;
+}
+
 /* Header and body against the signatures that have keys. 0 or -errno. may wait */
 static int message_check(struct dkim_verify *v)
 {
-	bool large = v->library_octets > DKIM_LIBRARY_OCTETS / v->sig_count;
 	int rc = bodies_compare(v);
 
 	if (rc == 0)
 		rc = dkim_header_ready(v->header);
-	return rc < 0 ? rc : (large ? &dkim_engine_native : v->ops)->verify(v->header, v->job, v->job_count);
+	return rc < 0 ? rc : engine_of(v)->verify(v->header, v->job, v->job_count);
 }
 
 int dkim_verify_finish(struct dkim_verify *v, const struct dkim_result **results, size_t *count)

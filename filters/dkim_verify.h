@@ -14,7 +14,8 @@
  *
  * A signature may cover other DKIM-Signature fields (h=dkim-signature). Where libopendkim is the engine it does not see those that are not verified
  * themselves, and such a signature fails. The library hashes in one piece, and nobody else has his turn meanwhile: a header for which it would need longer than for
- * DKIM_LIBRARY_OCTETS (dkim_engine.h), all signatures together, is left to the native engine.
+ * DKIM_LIBRARY_OCTETS (dkim_engine.h), all signatures together, is left to the native engine; and so is one with fields that it does not see as others do: a blank before
+ * the colon, a NUL, a vertical tab or form feed, a CR or LF that does not fold.
  */
 #ifndef DKIM_VERIFY_H
 #define DKIM_VERIFY_H
