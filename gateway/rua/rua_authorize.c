@@ -136,10 +136,10 @@ enum rua_leave rua_authorize(struct dns *dns, struct dmarc_walks *walks, const c
 	if (leave != RUA_DENIED)
 		return leave;
 	if (!question)
-		question = own = ask(dns, domain, uri->host);
-	if (!question) {
+		own = ask(dns, domain, uri->host);
+	if (!question && !own) {
 		*why = "out of memory";
 		return RUA_UNKNOWN;
 	}
-	return read_answer(dns_wait(question), uri, why);
+	return read_answer(dns_wait(question ? question : own), uri, why);
 }
