@@ -168,8 +168,8 @@ async def server_leg(lab, name, size, bdat, tls=None, options=""):
 
     async def work(job, k):
         """
-        The same message comes again until it is taken; the first connection to the server is the one that is cut. Unless it ends before that: a client who
-        takes a second between two commands, as ours does where the machine is busy, gives it to others.
+        The same message comes again until it is taken; the first connection to the server is the one that is cut. Unless it ends before that, as one of a
+        client who takes a second between two commands may: then it is said, and another one is cut there.
         """
         n, plan = job
         for _ in range(TRIES):
