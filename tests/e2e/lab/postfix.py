@@ -5,6 +5,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -134,11 +135,15 @@ class Postfix:
         return max(found, key=written).read_bytes()
 
     def queued(self):
-        """Files of what it has taken and not delivered yet; what is put off counts no more."""
+        """
+        Files of what it has taken and not delivered yet; what is put off counts no more. That of a message which is whole may be executed: each transaction
+        has a file from RCPT on, and may stand there as long as its session does.
+        """
         out = []
-        for name in ("maildrop", "incoming", "active"):
+        for path in (p for name in ("maildrop", "incoming", "active") for p in (self.dir / "queue" / name).glob("*")):
             with contextlib.suppress(FileNotFoundError):
-                out += [entry.name for entry in os.scandir(self.dir / "queue" / name)]
+                if path.stat().st_mode & stat.S_IXUSR:
+                    out.append(path.name)
         return out
 
     def empty(self):
